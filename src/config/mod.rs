@@ -1,0 +1,199 @@
+//! Configuration: one YAML file and the environment in, a [`Config`] whose values cannot be wrong out.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::keys::{JwkSet, SigningKey};
+use crate::smart::scope::Scopes;
+
+/// Everything that the gateway runs on. Built by `validate`, read-only from then on.
+#[derive(Debug)]
+pub struct Config {
+    /// Where callers connect. Never empty.
+    pub listen: Vec<Listener>,
+    /// The paths of the local routes.
+    pub routes: Routes,
+    /// The OpenEMR sites; the one named `default` is served at `routes.fhir`, the others at `/{site}` + `routes.fhir`.
+    pub sites: Vec<Site>,
+    /// Who may call.
+    pub access: Access,
+    /// To whom `POST /oauth/token` shows the access token itself.
+    pub token_exposure: TokenExposure,
+    /// What a caller's connection may take.
+    pub limits: Limits,
+    /// The log.
+    pub log: Log,
+    /// Pingora's own settings.
+    pub server: pingora::server::configuration::ServerConf,
+}
+
+/// One listening socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Certificate and key, when the listener speaks TLS.
+    pub tls: Option<ListenerTls>,
+}
+
+/// The certificate of a listener. Both files have been read and fit together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// PEM, the server's certificate first, then its issuers.
+    pub certificate: PathBuf,
+    /// PEM.
+    pub private_key: PathBuf,
+}
+
+/// The paths that the gateway answers; `None` is switched off. Each starts with `/` and has no trailing one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Routes {
+    /// `GET /health`.
+    pub health: Option<String>,
+    /// `GET /.well-known/jwks.json`.
+    pub jwks: Option<String>,
+    /// `POST /oauth/token`.
+    pub token: Option<String>,
+    /// `ANY /fhir/…`.
+    pub fhir: Option<String>,
+}
+
+/// One OpenEMR site and the client that the gateway is there.
+#[derive(Debug)]
+pub struct Site {
+    /// OpenEMR's site id, `default` in most installs.
+    pub name: SiteName,
+    /// Where FHIR requests go.
+    pub fhir_base: BaseUrl,
+    /// Where tokens come from.
+    pub token_url: BaseUrl,
+    /// The `aud` of the client assertion: OpenEMR's own idea of its token URL.
+    pub token_audience: String,
+    /// The registered client.
+    pub client_id: String,
+    /// What signs the client assertion.
+    pub key: Arc<SigningKey>,
+    /// The `kid` in the assertion's header; stands in `jwks` and belongs to `key`.
+    pub kid: String,
+    /// The JWK Set that is published.
+    pub jwks: JwkSet,
+    /// What is asked for.
+    pub scopes: Scopes,
+    /// PEM file with a private CA that is trusted besides the system's. Has been read and holds certificates.
+    pub ca_file: Option<PathBuf>,
+    /// How long each step upstream may take.
+    pub timeouts: Timeouts,
+    /// The pool of connections to OpenEMR.
+    pub connections: Connections,
+}
+
+/// OpenEMR's site id: `[A-Za-z0-9.-]+`, and not a name that would collide with a local route.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SiteName(String);
+
+/// An absolute http or https URL with neither userinfo, query nor fragment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseUrl {
+    /// https, or http to loopback.
+    pub https: bool,
+    /// Name or address; IPv6 without brackets.
+    pub host: String,
+    /// The port, given or the scheme's own.
+    pub port: u16,
+    /// Starts with `/` unless it is empty; no trailing `/`.
+    pub path: String,
+}
+
+/// How long each step towards OpenEMR may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// TCP connect.
+    pub connect: Duration,
+    /// TCP connect and TLS handshake together.
+    pub total_connect: Duration,
+    /// Between two reads of an answer; longer than OpenEMR's synchronous `$export` (two minutes).
+    pub read: Duration,
+    /// Between two writes of a request.
+    pub write: Duration,
+    /// A whole token exchange.
+    pub token: Duration,
+}
+
+/// The pool of connections to OpenEMR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connections {
+    /// How long an idle connection is kept; below Apache's `KeepAliveTimeout` of 5 s.
+    pub idle_timeout: Duration,
+}
+
+/// Who may call, by address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// `access: open`, said out loud.
+    Open,
+    /// The networks that may call; everybody else gets 403.
+    AllowFrom(Vec<IpNet>),
+}
+
+/// To whom `POST /oauth/token` shows the access token; everybody else gets its SHA-256 prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenExposure {
+    /// Callers on this machine.
+    Loopback,
+    /// Nobody.
+    Never,
+    /// Every caller that `access` lets in.
+    Always,
+}
+
+/// What a caller's connection may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Request line and field lines together, in bytes. 431 beyond.
+    pub request_head: usize,
+    /// Between two reads of a request.
+    pub read_timeout: Duration,
+    /// For one write of an answer to make progress.
+    pub write_timeout: Duration,
+    /// Between two requests on a connection.
+    pub keepalive_timeout: Duration,
+    /// Requests on one connection before it is closed.
+    pub keepalive_requests: u32,
+}
+
+/// The log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// From this level up.
+    pub level: log::LevelFilter,
+    /// Lines for people or for machines.
+    pub format: LogFormat,
+}
+
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One readable line.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl SiteName {
+    /// OpenEMR's rule for site ids.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let good = !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-');
+        (good && !text.bytes().all(|b| b == b'.')).then(|| Self(text.to_owned()))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}

@@ -1,0 +1,175 @@
+//! SMART system scopes, in the v1 (`system/Patient.read`) and v2 (`system/Patient.rs`) syntaxes.
+//!
+//! SMART App Launch 2.2, "Scopes for requesting FHIR Resources"; what OpenEMR makes of them is
+//! stricter: no wildcards, and one scope it does not know refuses the whole token request.
+
+use std::fmt;
+
+/// Why a string is no scope that a system client can ask OpenEMR for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ScopeError {
+    /// Not of the `system/` context: `patient/`, `user/`, `openid` …
+    #[error("is not a system scope")]
+    NotSystem,
+    /// `system/*.read` and its like: OpenEMR answers `invalid_scope` to every wildcard but the export operations'.
+    #[error("is a wildcard, which OpenEMR refuses")]
+    Wildcard,
+    /// No `system/<Type>.<permission>` at all.
+    #[error("is not of the form system/<ResourceType>.<read|write|cruds letters|$operation>")]
+    Malformed,
+}
+
+/// One `system/…` scope, as it is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Scope(String);
+
+impl Scope {
+    /// Parses one scope.
+    ///
+    /// # Errors
+    /// A [`ScopeError`] that says which rule it breaks.
+    pub fn parse(text: &str) -> Result<Self, ScopeError> {
+        let rest = text.strip_prefix("system/").ok_or(ScopeError::NotSystem)?;
+        let (resource, permission) = rest.split_once('.').ok_or(ScopeError::Malformed)?;
+        let operation = permission.strip_prefix('$');
+        let known_permission = match operation {
+            Some(name) => is_operation_name(name),
+            None => is_permission(permission),
+        };
+        if permission == "*" || (resource == "*" && operation.is_none()) {
+            return Err(ScopeError::Wildcard);
+        }
+        if !(known_permission && (resource == "*" || is_type_name(resource))) {
+            return Err(ScopeError::Malformed);
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The scope as it is sent.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn is_type_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_uppercase()) && text.bytes().all(|b| b.is_ascii_alphanumeric())
+}
+
+fn is_operation_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+/// `read`, `write`, or letters of `cruds` in that order; a v2 scope may carry a `?param=value` behind them.
+fn is_permission(text: &str) -> bool {
+    if matches!(text, "read" | "write") {
+        return true;
+    }
+    let (letters, query) = text.split_once('?').map_or((text, None), |(l, q)| (l, Some(q)));
+    let mut order = "cruds".chars();
+    !letters.is_empty()
+        && letters.chars().all(|letter| order.any(|next| next == letter))
+        && query.is_none_or(|q| q.contains('=') && q.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\'))
+}
+
+/// What a token is asked for: at least one scope, each once, in the order of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scopes(Vec<Scope>);
+
+impl Scopes {
+    /// A set of scopes; repeated ones are dropped. `None` when there is not even one.
+    #[must_use]
+    pub fn new(scopes: impl IntoIterator<Item = Scope>) -> Option<Self> {
+        let mut unique: Vec<Scope> = Vec::new();
+        for scope in scopes {
+            if !unique.contains(&scope) {
+                unique.push(scope);
+            }
+        }
+        (!unique.is_empty()).then_some(Self(unique))
+    }
+
+    /// Each scope, in the order of the configuration.
+    pub fn iter(&self) -> impl Iterator<Item = &Scope> {
+        self.0.iter()
+    }
+
+    /// The scopes that `granted` (space separated, RFC 6749 section 3.3) lacks.
+    #[must_use]
+    pub fn missing_from(&self, granted: &str) -> Vec<&Scope> {
+        self.iter()
+            .filter(|scope| !granted.split(' ').any(|one| one == scope.as_str()))
+            .collect()
+    }
+}
+
+impl fmt::Display for Scopes {
+    /// Space separated, as the token request's `scope` parameter wants them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, scope) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str(" ")?;
+            }
+            f.write_str(scope.as_str())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepts_what_openemr_grants() {
+        for good in [
+            "system/Patient.read",
+            "system/Patient.write",
+            "system/Observation.rs",
+            "system/Patient.cruds",
+            "system/Condition.rs?category=http://terminology.hl7.org/CodeSystem/condition-category|problem-list-item",
+            "system/*.$export",
+            "system/*.$bulkdata-status",
+            "system/Group.$export",
+        ] {
+            assert_eq!(Scope::parse(good).map(|s| s.to_string()), Ok(good.to_owned()));
+        }
+    }
+
+    #[test]
+    fn refuses_the_rest_with_its_reason() {
+        for (bad, reason) in [
+            ("openid", ScopeError::NotSystem),
+            ("patient/Patient.read", ScopeError::NotSystem),
+            ("system/*.read", ScopeError::Wildcard),
+            ("system/*.rs", ScopeError::Wildcard),
+            ("system/*.*", ScopeError::Wildcard),
+            ("system/Patient.*", ScopeError::Wildcard),
+            ("system/", ScopeError::Malformed),
+            ("system/Patient", ScopeError::Malformed),
+            ("system/Patient.", ScopeError::Malformed),
+            ("system/Patient.reed", ScopeError::Malformed),
+            ("system/Patient.sr", ScopeError::Malformed),
+            ("system/Patient.rr", ScopeError::Malformed),
+            ("system/patient.read", ScopeError::Malformed),
+            ("system/Patient.read system/Goal.read", ScopeError::Malformed),
+            ("system/Patient.rs?x=a b", ScopeError::Malformed),
+        ] {
+            assert_eq!(Scope::parse(bad), Err(reason), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_what_was_dropped() {
+        let scopes = Scopes::new(["system/Patient.read", "system/Goal.read"].map(|s| Scope::parse(s).unwrap())).unwrap();
+        let missing = scopes.missing_from("system/Patient.read");
+        assert_eq!(missing.iter().map(|s| s.as_str()).collect::<Vec<_>>(), ["system/Goal.read"]);
+        assert!(scopes.missing_from("system/Goal.read system/Patient.read").is_empty());
+    }
+}
