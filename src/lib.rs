@@ -11,6 +11,7 @@
 //! | [`smart`] | client assertions, the token exchange and the life of an access token |
 //! | [`fhir`] | FHIR's own words: interactions and OperationOutcomes |
 //! | [`gateway`] | the Pingora proxy: the life of one request |
+//! | [`origin`] | where OpenEMR is: names, addresses, prepared peers |
 //! | [`observe`] | what the operator sees: the log and its access lines |
 //! | `sandbox` | the stand-in for OpenEMR (Cargo feature `sandbox`) |
 
@@ -20,6 +21,7 @@ pub mod fhir;
 pub mod gateway;
 pub mod keys;
 pub mod observe;
+pub mod origin;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod smart;

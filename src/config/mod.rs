@@ -1,5 +1,7 @@
 //! Configuration: one YAML file and the environment in, a [`Config`] whose values cannot be wrong out.
 
+mod base_url;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;

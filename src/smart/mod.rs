@@ -1,3 +1,23 @@
 //! SMART App Launch "Backend Services": client assertions, the token exchange, the life of a token.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | [`assertion`] | claims to a signed client assertion |
+//! | [`token_request`] | the form that is sent |
+//! | [`token_response`] | status and body to a grant, or to an error that names the likely cause |
+//! | [`token`] | an access token, ready to be stamped on requests |
+//! | [`schedule`] | when to try next: arithmetic without a clock |
+//! | [`token_cell`] | what requests read, and how they wait for the first token |
+//! | [`exchange`] | one attempt at the token endpoint, over Pingora's connector |
+//! | [`refresher`] | the background service: one task a site, single flight |
+//! | [`scope`] | SMART scopes |
 
+pub mod assertion;
+pub mod exchange;
+pub mod refresher;
+pub mod schedule;
 pub mod scope;
+pub mod token;
+pub mod token_cell;
+pub mod token_request;
+pub mod token_response;

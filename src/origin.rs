@@ -1,0 +1,168 @@
+//! Where OpenEMR is: a base URL turned into peers that can be dialled.
+//!
+//! A peer is prepared once and cloned for each request. Names are resolved outside the request path, at
+//! start and then every [`RESOLVE_EVERY`], because Pingora's own constructor blocks and panics.
+
+use std::fmt;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use pingora::protocols::tls::CaType;
+use pingora::upstreams::peer::{ALPN, HttpPeer, HttpUpstreamRequestPolicy};
+use pingora::utils::tls::{WrappedX509, parse_x509};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use crate::config::{BaseUrl, Site};
+
+/// How often names are looked up again.
+pub const RESOLVE_EVERY: Duration = Duration::from_secs(30);
+const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Why a name has no address.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// The resolver said no.
+    #[error("{host} cannot be resolved: {source}")]
+    Failed {
+        /// The name.
+        host: String,
+        /// The resolver's word.
+        source: std::io::Error,
+    },
+    /// The resolver did not answer.
+    #[error("{0} was not resolved within 5 s")]
+    TimedOut(String),
+    /// An answer without an address.
+    #[error("{0} has no address")]
+    NoAddress(String),
+}
+
+/// One origin server (RFC 9110 section 3.6) of one site: OpenEMR's FHIR API, or its token endpoint.
+pub struct Origin {
+    url: BaseUrl,
+    template: HttpPeer,
+    peers: ArcSwap<Vec<HttpPeer>>,
+    preferred: AtomicUsize,
+}
+
+impl Origin {
+    /// Prepares an origin with the site's timeouts, pool and trust. Origins with different `group` never share
+    /// connections: Pingora's pool does not tell peers apart by the authorities that they trust.
+    ///
+    /// # Errors
+    /// A `ca_file` that cannot be read any more.
+    pub fn new(url: &BaseUrl, site: &Site, group: u64) -> std::io::Result<Self> {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        // The SNI is never empty: without one, Pingora's rustls side would verify nothing at all.
+        let mut template = HttpPeer::new(nowhere, url.https, url.host.clone());
+        template.group_key = group;
+        let options = &mut template.options;
+        options.connection_timeout = Some(site.timeouts.connect);
+        options.total_connection_timeout = Some(site.timeouts.total_connect);
+        options.read_timeout = Some(site.timeouts.read);
+        options.write_timeout = Some(site.timeouts.write);
+        options.idle_timeout = Some(site.connections.idle_timeout);
+        options.alpn = ALPN::H1;
+        options.verify_cert = true;
+        options.verify_hostname = true;
+        options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+        if let Some(file) = &site.ca_file {
+            options.ca = Some(system_and(&fs::read(file)?));
+        }
+        let origin = Self {
+            url: url.clone(),
+            template,
+            peers: ArcSwap::default(),
+            preferred: AtomicUsize::new(0),
+        };
+        if let Ok(address) = url.host.parse::<IpAddr>() {
+            origin.set_addresses([SocketAddr::new(address, url.port)]);
+        }
+        Ok(origin)
+    }
+
+    /// The URL that it was made from.
+    #[must_use]
+    pub fn url(&self) -> &BaseUrl {
+        &self.url
+    }
+
+    /// Looks the name up again; an address needs no looking up. On failure the known addresses stay.
+    ///
+    /// # Errors
+    /// A resolver that refuses, is silent for five seconds, or knows no address.
+    pub async fn resolve(&self) -> Result<(), ResolveError> {
+        if self.url.host.parse::<IpAddr>().is_ok() {
+            return Ok(());
+        }
+        let lookup = tokio::net::lookup_host((self.url.host.as_str(), self.url.port));
+        let addresses = tokio::time::timeout(RESOLVE_WITHIN, lookup)
+            .await
+            .map_err(|_| ResolveError::TimedOut(self.url.host.clone()))?
+            .map_err(|source| ResolveError::Failed { host: self.url.host.clone(), source })?;
+        let addresses: Vec<SocketAddr> = addresses.collect();
+        if addresses.is_empty() {
+            return Err(ResolveError::NoAddress(self.url.host.clone()));
+        }
+        self.set_addresses(addresses);
+        Ok(())
+    }
+
+    fn set_addresses(&self, addresses: impl IntoIterator<Item = SocketAddr>) {
+        let peers = addresses.into_iter().map(|address| {
+            let mut peer = self.template.clone();
+            peer._address = address.into();
+            peer
+        });
+        self.peers.store(Arc::new(peers.collect()));
+    }
+
+    /// How many addresses the name has; none before it was resolved.
+    #[must_use]
+    pub fn address_count(&self) -> usize {
+        self.peers.load().len()
+    }
+
+    /// The peer to dial: the address that worked last. `None` when the name has never been resolved.
+    #[must_use]
+    pub fn peer(&self) -> Option<HttpPeer> {
+        let peers = self.peers.load();
+        let index = self.preferred.load(Ordering::Relaxed).checked_rem(peers.len())?;
+        peers.get(index).cloned()
+    }
+
+    /// Says that `failed` took no connection: the next one dials another address, if there is one.
+    pub fn avoid(&self, failed: &HttpPeer) {
+        let peers = self.peers.load();
+        let preferred = self.preferred.load(Ordering::Relaxed);
+        let current = preferred.checked_rem(peers.len()).and_then(|index| peers.get(index));
+        if current.is_some_and(|peer| peer._address == failed._address) {
+            self.preferred.store(preferred.wrapping_add(1), Ordering::Relaxed);
+        }
+    }
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Origin").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+/// The system's authorities and those of a PEM file: Pingora takes a peer's list in place of the system's.
+fn system_and(pem: &[u8]) -> Arc<CaType> {
+    let system = pingora::tls::load_native_certs().unwrap_or_default();
+    let private = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok);
+    let usable = |certificate: &CertificateDer<'_>| RootCertStore::empty().add(certificate.clone().into_owned()).is_ok();
+    system
+        .into_iter()
+        .chain(private)
+        .filter(usable)
+        .map(|certificate| WrappedX509::new(certificate.to_vec(), parse_x509))
+        .collect()
+}

@@ -1,0 +1,127 @@
+//! An access token, ready to be stamped on requests.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use bytes::Bytes;
+use http::HeaderValue;
+
+use crate::smart::token_response::Grant;
+
+/// The longest life that is believed; a token that claims more is renewed as if it said this.
+const LONGEST_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// A system access token and everything that requests and the schedule need of it.
+pub struct AccessToken {
+    authorization: HeaderValue,
+    /// Counts the exchanges of a site that succeeded: 1 for the first token.
+    pub generation: u64,
+    /// When the request that brought it was sent: its life is counted from here, on the monotonic clock.
+    pub requested_at: Instant,
+    /// What `expires_in` said.
+    pub life: Duration,
+    /// What was granted, space separated.
+    pub scope: String,
+}
+
+impl AccessToken {
+    /// Makes the `Authorization` value once, for all requests that will carry it.
+    ///
+    /// `None` when the token has characters that no field value may have; `token_response` has refused those.
+    #[must_use]
+    pub fn new(grant: Grant, generation: u64, requested_at: Instant) -> Option<Self> {
+        let mut authorization = HeaderValue::from_maybe_shared(Bytes::from(format!("Bearer {}", grant.access_token.as_str()))).ok()?;
+        authorization.set_sensitive(true);
+        Some(Self {
+            authorization,
+            generation,
+            requested_at,
+            life: grant.expires_in.min(LONGEST_LIFE),
+            scope: grant.scope,
+        })
+    }
+
+    /// `Bearer …`, capital B: OpenEMR compares the scheme by case. Cloning it copies no bytes.
+    #[must_use]
+    pub fn authorization(&self) -> &HeaderValue {
+        &self.authorization
+    }
+
+    /// The token itself, for the caller who may see it.
+    #[must_use]
+    pub fn secret(&self) -> &str {
+        self.authorization.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default()
+    }
+
+    /// Whether OpenEMR will still take it. OpenEMR has no leeway, so the last moments are not used:
+    /// a tenth of the life, one second at most.
+    #[must_use]
+    pub fn is_usable(&self, now: Instant) -> bool {
+        !self.left(now).is_zero()
+    }
+
+    /// How long it can still be used.
+    #[must_use]
+    pub fn left(&self, now: Instant) -> Duration {
+        let margin = (self.life / 10).min(Duration::from_secs(1));
+        (self.life - margin).saturating_sub(now.saturating_duration_since(self.requested_at))
+    }
+
+    /// The first 16 hex digits of the token's SHA-256: tells two tokens apart without showing either.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        digest(&SHA256, self.secret().as_bytes()).as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessToken")
+            .field("authorization", &"[redacted]")
+            .field("generation", &self.generation)
+            .field("life", &self.life)
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zeroize::Zeroizing;
+
+    fn token(life: u64, at: Instant) -> AccessToken {
+        let grant = Grant {
+            access_token: Zeroizing::new("eyJ.abc.def".to_owned()),
+            expires_in: Duration::from_secs(life),
+            scope: "system/Patient.read".to_owned(),
+        };
+        AccessToken::new(grant, 1, at).unwrap()
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let shown = format!("{:?}", token(300, Instant::now()));
+        assert!(!shown.contains("eyJ"), "{shown}");
+        assert!(token(300, Instant::now()).authorization().is_sensitive());
+    }
+
+    #[test]
+    fn is_not_used_in_its_last_moments() {
+        let at = Instant::now();
+        let long = token(300, at);
+        assert!(long.is_usable(at + Duration::from_millis(298_900)));
+        assert!(!long.is_usable(at + Duration::from_secs(299)));
+        let short = token(2, at);
+        assert!(short.is_usable(at + Duration::from_millis(1_700)));
+        assert!(!short.is_usable(at + Duration::from_millis(1_800)));
+    }
+
+    #[test]
+    fn fingerprint_is_the_sha256_prefix() {
+
+        assert_eq!(token(1, Instant::now()).fingerprint(), "c34dd65169b55a94");
+        assert_eq!(token(1, Instant::now()).secret(), "eyJ.abc.def");
+    }
+}

@@ -1,0 +1,313 @@
+//! What the token endpoint answers: a grant, or an error with OpenEMR's words and the likely cause.
+//!
+//! RFC 6749 sections 5.1 and 5.2. OpenEMR gives one body to a dozen causes and tells them apart by the
+//! status: 401 `invalid_client` is about who asks, 400 `invalid_client` about the assertion itself.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+/// The largest answer that is read.
+pub const LARGEST_ANSWER: usize = 64 * 1024;
+/// How far the two clocks may stand apart before it is worth a word.
+const NOTABLE_SKEW_SECONDS: i64 = 10;
+/// How much of a server's words goes to the log.
+const LONGEST_QUOTE: usize = 300;
+
+/// A token that was granted.
+pub struct Grant {
+    /// The access token: visible ASCII without spaces.
+    pub access_token: Zeroizing<String>,
+    /// How long it lives; at least a second.
+    pub expires_in: Duration,
+    /// What was granted, space separated. Never empty.
+    pub scope: String,
+}
+
+/// Why there is no token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// No connection: refused, no such name, TLS not accepted.
+    #[error("the token endpoint cannot be reached: {0}")]
+    Unreachable(String),
+    /// The exchange took longer than `timeouts.token`.
+    #[error("the token endpoint did not answer within {0:?}")]
+    TimedOut(Duration),
+    /// The connection broke before the answer was whole.
+    #[error("the token endpoint's answer broke off: {0}")]
+    BrokenOff(String),
+    /// OAuth's way of saying no.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// An answer that is no token response.
+    #[error("the token endpoint answered {status}, but {problem}")]
+    NotUnderstood {
+        /// The HTTP status.
+        status: u16,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// 200 with an empty scope: a token with which every FHIR request is 401.
+    #[error("the token endpoint granted none of the scopes that were asked for: the client is not registered for any of them")]
+    NothingGranted,
+    /// No assertion could be signed.
+    #[error("{0}")]
+    Signing(String),
+}
+
+/// A refusal in RFC 6749's form, in OpenEMR's words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: u16,
+    /// OAuth's error code.
+    pub error: String,
+    /// `error_description`, shortened and cleaned.
+    pub description: String,
+    /// OpenEMR's `hint`: which scope, which claim.
+    pub hint: Option<String>,
+    /// OpenEMR's clock minus ours, in seconds, when its Date field told.
+    pub skew: Option<i64>,
+}
+
+impl Refusal {
+    /// What to look at first.
+    #[must_use]
+    pub fn likely_cause(&self) -> &'static str {
+        match (self.status, self.error.as_str()) {
+            (401, "invalid_client") => {
+                "OpenEMR does not accept who is asking: client_id unknown, the client not enabled yet (Admin > System > API Clients), or its keys not reachable (jwks_uri)"
+            }
+            (400, "invalid_client") => {
+                "OpenEMR does not accept the assertion: the signing key is not the first RSA key of the registered JWK Set, the clocks differ, token_audience is not OpenEMR's own token URL (its site_addr_oath + /oauth2/{site}/token), or the key is not for RS384"
+            }
+            (_, "invalid_scope") => {
+                "OpenEMR does not know a scope: the one in its hint is misspelt, a wildcard or not of this version, or system scopes are off (Administration > Config > Connectors)"
+            }
+            (_, "invalid_request") => "OpenEMR does not accept a claim of the assertion; its hint says which: usually a clock that is slow by minutes",
+            (_, "unauthorized_client") => "the client is not registered for client_credentials",
+            (_, "unsupported_grant_type") => "this is not OpenEMR's token endpoint, or something on the way changed the form",
+            (_, "server_error") => "OpenEMR's set-up is not complete (the oe-system user); on a fresh install the next attempt succeeds",
+            _ => "see OpenEMR's own log",
+        }
+    }
+
+    fn notable_skew(&self) -> Option<i64> {
+        self.skew.filter(|seconds| seconds.abs() > NOTABLE_SKEW_SECONDS)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the token endpoint answered {} {}: {:?}", self.status, self.error, self.description)?;
+        if let Some(hint) = &self.hint {
+            write!(f, ", hint {hint:?}")?;
+        }
+        write!(f, ". Likely cause: {}", self.likely_cause())?;
+        if let Some(seconds) = self.notable_skew() {
+            let direction = if seconds > 0 { "behind" } else { "ahead of" };
+            write!(f, ". This machine's clock is {} s {direction} OpenEMR's", seconds.abs())?;
+        }
+        Ok(())
+    }
+}
+
+impl TokenError {
+    /// What a caller may be told: no address, no file, nobody's words but ours.
+    #[must_use]
+    pub fn public_summary(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "OpenEMR's token endpoint cannot be reached",
+            Self::TimedOut(_) => "OpenEMR's token endpoint did not answer in time",
+            Self::BrokenOff(_) | Self::NotUnderstood { .. } => "OpenEMR's token endpoint gave no usable answer",
+            Self::Refused(refusal) => match refusal.status {
+                401 => "OpenEMR refused the gateway's client (401): unknown, not enabled, or its keys not reachable",
+                500.. => "OpenEMR's token endpoint failed",
+                _ => "OpenEMR refused the gateway's token request; the gateway's log says why",
+            },
+            Self::NothingGranted => "OpenEMR granted none of the gateway's scopes",
+            Self::Signing(_) => "the gateway could not sign its client assertion",
+        }
+    }
+}
+
+/// What came back, before it is believed.
+#[derive(Debug, Clone, Copy)]
+pub struct Answer<'a> {
+    /// The HTTP status.
+    pub status: u16,
+    /// The Content-Type field.
+    pub content_type: Option<&'a str>,
+    /// OpenEMR's clock minus ours, in seconds.
+    pub skew: Option<i64>,
+    /// The body, at most [`LARGEST_ANSWER`].
+    pub body: &'a [u8],
+}
+
+#[derive(Deserialize)]
+struct Success {
+    access_token: Option<Zeroizing<String>>,
+    token_type: Option<String>,
+    expires_in: Option<serde_json::Number>,
+    scope: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Failure {
+    error: String,
+    error_description: Option<String>,
+    message: Option<String>,
+    hint: Option<String>,
+}
+
+/// Reads the answer to a token request.
+///
+/// # Errors
+/// Everything but a Bearer token of visible ASCII with a positive life and a non-empty scope.
+pub fn parse(answer: Answer<'_>) -> Result<Grant, TokenError> {
+    let not_understood = |problem: &str| TokenError::NotUnderstood { status: answer.status, problem: problem.to_owned() };
+    if answer.status != 200 {
+        return Err(refusal(answer));
+    }
+    let success: Success = serde_json::from_slice(answer.body).map_err(|_| {
+        not_understood(if is_html(answer) { "with an HTML page: is this OpenEMR's token URL?" } else { "the body is not the JSON of a token response" })
+    })?;
+    if !success.token_type.is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) {
+        return Err(not_understood("token_type is not Bearer"));
+    }
+    let access_token = success.access_token.ok_or_else(|| not_understood("there is no access_token"))?;
+    if access_token.is_empty() || !access_token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(not_understood("access_token is empty or has characters that no token may have"));
+    }
+    let seconds = success
+        .expires_in
+        .as_ref()
+        .and_then(serde_json::Number::as_u64)
+        .filter(|seconds| *seconds >= 1)
+        .ok_or_else(|| not_understood("expires_in is not a positive whole number of seconds"))?;
+    let scope = success.scope.unwrap_or_default();
+    if scope.chars().any(char::is_control) {
+        return Err(not_understood("scope has control characters"));
+    }
+    if scope.trim().is_empty() {
+        return Err(TokenError::NothingGranted);
+    }
+    Ok(Grant { access_token, expires_in: Duration::from_secs(seconds), scope })
+}
+
+fn refusal(answer: Answer<'_>) -> TokenError {
+    match serde_json::from_slice::<Failure>(answer.body) {
+        Ok(failure) => TokenError::Refused(Refusal {
+            status: answer.status,
+            error: quotable(&failure.error),
+            description: quotable(&failure.error_description.or(failure.message).unwrap_or_default()),
+            hint: failure.hint.map(|hint| quotable(&hint)),
+            skew: answer.skew,
+        }),
+        Err(_) => TokenError::NotUnderstood {
+            status: answer.status,
+            problem: if is_html(answer) { "with an HTML page" } else { "the body is not an OAuth error" }.to_owned(),
+        },
+    }
+}
+
+fn is_html(answer: Answer<'_>) -> bool {
+    answer.content_type.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/html"))
+}
+
+/// A server's words, fit for one log line.
+fn quotable(words: &str) -> String {
+    words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_QUOTE).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn answer(status: u16, body: &[u8]) -> Answer<'_> {
+        Answer { status, content_type: Some("application/json; charset=UTF-8"), skew: None, body }
+    }
+
+    #[test]
+    fn reads_openemrs_grant() {
+        let body = br#"{"scope":"system\/Patient.read system\/Patient.$export","token_type":"Bearer","expires_in":300,"access_token":"eyJ0.e30.c2ln"}"#;
+        let grant = parse(answer(200, body)).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(grant.access_token.as_str(), "eyJ0.e30.c2ln");
+        assert_eq!(grant.expires_in, Duration::from_secs(300));
+        assert_eq!(grant.scope, "system/Patient.read system/Patient.$export");
+    }
+
+    #[test]
+    fn a_token_of_30_kb_is_taken() {
+        let body = format!(r#"{{"scope":"s","token_type":"bearer","expires_in":1,"access_token":"{}"}}"#, "a".repeat(30_000));
+        assert_eq!(parse(answer(200, body.as_bytes())).ok().unwrap().access_token.len(), 30_000);
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_its_reason() {
+        for (body, reason) in [
+            (r#"{"token_type":"mac","expires_in":300,"access_token":"a","scope":"s"}"#, "token_type"),
+            (r#"{"token_type":"Bearer","expires_in":0,"access_token":"a","scope":"s"}"#, "expires_in"),
+            (r#"{"token_type":"Bearer","expires_in":-5,"access_token":"a","scope":"s"}"#, "expires_in"),
+            (r#"{"token_type":"Bearer","expires_in":1e99,"access_token":"a","scope":"s"}"#, "expires_in"),
+            (r#"{"token_type":"Bearer","expires_in":3.5,"access_token":"a","scope":"s"}"#, "expires_in"),
+            (r#"{"token_type":"Bearer","access_token":"a","scope":"s"}"#, "expires_in"),
+            (r#"{"token_type":"Bearer","expires_in":300,"scope":"s"}"#, "access_token"),
+            (r#"{"token_type":"Bearer","expires_in":300,"access_token":"","scope":"s"}"#, "access_token"),
+            (r#"{"token_type":"Bearer","expires_in":300,"access_token":"a\r\nX: y","scope":"s"}"#, "access_token"),
+            (r#"{"token_type":"Bearer","expires_in":300,"access_token":"a","scope":"s\u0000"}"#, "scope"),
+            (r#"{"token_type":"Bearer","expires_in":300,"access_token":"a","scope":""}"#, "none of the scopes"),
+            (r#"{"token_type":"Bearer","expires_in":300,"acc"#, "not the JSON"),
+            ("", "not the JSON"),
+            ("[]", "not the JSON"),
+        ] {
+            let error = parse(answer(200, body.as_bytes())).err().unwrap().to_string();
+            assert!(error.contains(reason), "{body}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_status_tells_two_causes_of_one_body_apart() {
+        let body = br#"{"error":"invalid_client","error_description":"Client authentication failed","message":"Client authentication failed"}"#;
+        let who = parse(answer(401, body)).err().unwrap().to_string();
+        let what = parse(answer(400, body)).err().unwrap().to_string();
+        assert!(who.contains("not enabled") && who.contains("Client authentication failed"), "{who}");
+        assert!(what.contains("first RSA key") && !what.contains("not enabled"), "{what}");
+    }
+
+    #[test]
+    fn a_refusal_quotes_the_hint_and_the_skew() {
+        let body = br#"{"error":"invalid_scope","error_description":"The requested scope is invalid","hint":"Check the `system\/Foo.read` scope"}"#;
+        let mut with_skew = answer(400, body);
+        with_skew.skew = Some(95);
+        let error = parse(with_skew).err().unwrap().to_string();
+        assert!(error.contains("`system/Foo.read`") && error.contains("95 s behind"), "{error}");
+    }
+
+    #[test]
+    fn a_page_is_told_from_an_error() {
+        let mut page = answer(503, b"<html>");
+        page.content_type = Some("text/html; charset=iso-8859-1");
+        assert!(parse(page).err().unwrap().to_string().contains("HTML page"));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_is_sent_panics_or_breaks_a_line(status in 200_u16..600, body in proptest::collection::vec(any::<u8>(), 0..400)) {
+            if let Err(error) = parse(answer(status, &body)) {
+                prop_assert!(!error.to_string().contains('\n'));
+            }
+        }
+
+        #[test]
+        fn no_word_of_a_refusal_breaks_a_line(words in ".{0,600}") {
+            let body = serde_json::json!({"error": words, "error_description": words, "hint": words}).to_string();
+            let error = parse(answer(400, body.as_bytes())).err().unwrap().to_string();
+            prop_assert!(!error.chars().any(char::is_control));
+        }
+    }
+}
