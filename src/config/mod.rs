@@ -189,7 +189,11 @@ impl SiteName {
     /// OpenEMR's rule for site ids.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let good = !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-');
+        let good = !text.is_empty()
+            && text.len() <= 64
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-');
         (good && !text.bytes().all(|b| b == b'.')).then(|| Self(text.to_owned()))
     }
 

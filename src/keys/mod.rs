@@ -1,1 +1,12 @@
-//! To be written.
+//! Private keys, JWK Sets and key ids: bytes in, keys out. No files, no sockets.
+
+pub mod certificate;
+mod der;
+pub mod generate;
+pub mod jwk_set;
+pub mod kid;
+pub mod pem;
+
+pub use jwk_set::{Jwk, JwkSet, JwkSetError};
+pub use kid::{KidMethod, kid};
+pub use pem::{Algorithm, KeyError, PublicKey, SigningKey};

@@ -1,0 +1,349 @@
+//! JWK Sets (RFC 7517 section 5) of public signing keys.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value, json};
+
+use super::{PublicKey, SigningKey};
+
+/// The largest JWK Set that is read, in bytes.
+pub const MAX_JWK_SET: usize = 256 * 1024;
+/// The most keys that a set may hold.
+pub const MAX_KEYS: usize = 64;
+
+/// The members that may be published; whatever else a file holds stays in the file.
+const PUBLIC_MEMBERS: [&str; 15] = [
+    "kty", "use", "key_ops", "alg", "kid", "n", "e", "crv", "x", "y", "x5u", "x5c", "x5t",
+    "x5t#S256", "exp",
+];
+/// The members that only a private or a symmetric key has (RFC 7518 section 6).
+const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+/// Why bytes are no JWK Set. The text completes a sentence that begins with the file's name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JwkSetError {
+    /// More than [`MAX_JWK_SET`].
+    #[error("is larger than 256 KiB, which no JWK Set is")]
+    TooLarge,
+    /// Not JSON.
+    #[error("is not JSON (line {line}, column {column})")]
+    NotJson {
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 1.
+        column: usize,
+    },
+    /// One JWK where a set was due.
+    #[error("is a single JWK, not a JWK Set")]
+    SingleKey,
+    /// No object with a `keys` array of objects.
+    #[error("is not a JWK Set: a JSON object with an array `keys` of objects")]
+    NotASet,
+    /// More than [`MAX_KEYS`].
+    #[error("holds {0} keys; at most 64 are read")]
+    TooMany(usize),
+    /// A key that lacks what its `kty` needs, or has it in a wrong form. Counted from 0.
+    #[error("keys[{index}]: `{member}` is missing or malformed")]
+    Key {
+        /// Which key.
+        index: usize,
+        /// Which member.
+        member: &'static str,
+    },
+}
+
+/// One key of a set: its public members alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Jwk {
+    kid: Option<String>,
+    public_key: Option<PublicKey>,
+    is_rsa: bool,
+    members: Map<String, Value>,
+}
+
+impl Jwk {
+    /// Its `kid`, if it has one.
+    #[must_use]
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// The key itself; `None` when it is of a kind that the gateway never signs with.
+    #[must_use]
+    pub fn public_key(&self) -> Option<&PublicKey> {
+        self.public_key.as_ref()
+    }
+
+    /// Whether `kty` is `RSA`. OpenEMR verifies with the first such key of a set, whatever the `kid` says.
+    #[must_use]
+    pub fn is_rsa(&self) -> bool {
+        self.is_rsa
+    }
+}
+
+/// A JWK Set of public keys. Whatever the file held, private members are not in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JwkSet {
+    keys: Vec<Jwk>,
+    private_members: Vec<String>,
+}
+
+impl JwkSet {
+    /// Reads a JWK Set. Symmetric keys are left out whole, private members one by one; [`JwkSet::private_members`] names both.
+    ///
+    /// # Errors
+    /// A [`JwkSetError`] for anything that is not a set of well-formed keys within the bounds.
+    pub fn parse(bytes: &[u8]) -> Result<Self, JwkSetError> {
+        if bytes.len() > MAX_JWK_SET {
+            return Err(JwkSetError::TooLarge);
+        }
+        let set: Value = serde_json::from_slice(bytes).map_err(|error| JwkSetError::NotJson {
+            line: error.line(),
+            column: error.column(),
+        })?;
+        let Some(keys) = set.get("keys") else {
+            return Err(if set.get("kty").is_some() {
+                JwkSetError::SingleKey
+            } else {
+                JwkSetError::NotASet
+            });
+        };
+        let keys = keys.as_array().ok_or(JwkSetError::NotASet)?;
+        if keys.len() > MAX_KEYS {
+            return Err(JwkSetError::TooMany(keys.len()));
+        }
+        let mut parsed = Self {
+            keys: Vec::with_capacity(keys.len()),
+            private_members: Vec::new(),
+        };
+        for (index, key) in keys.iter().enumerate() {
+            let members = key.as_object().ok_or(JwkSetError::NotASet)?;
+            let private = PRIVATE_MEMBERS
+                .into_iter()
+                .filter(|name| members.contains_key(*name));
+            parsed
+                .private_members
+                .extend(private.map(|name| format!("keys[{index}].{name}")));
+            if members.get("kty").and_then(Value::as_str) != Some("oct") {
+                parsed.keys.push(Jwk::from_members(index, members)?);
+            }
+        }
+        Ok(parsed)
+    }
+
+    /// The set that holds this one key.
+    #[must_use]
+    pub fn of(key: &SigningKey, kid: &str) -> Self {
+        let members = key.jwk(kid).as_object().cloned().unwrap_or_default();
+        let jwk = Jwk {
+            kid: Some(kid.to_owned()),
+            is_rsa: matches!(key.public_key(), PublicKey::Rsa { .. }),
+            public_key: Some(key.public_key().clone()),
+            members,
+        };
+        Self {
+            keys: vec![jwk],
+            private_members: Vec::new(),
+        }
+    }
+
+    /// The keys, in their order.
+    #[must_use]
+    pub fn keys(&self) -> &[Jwk] {
+        &self.keys
+    }
+
+    /// The first key of this `kid`.
+    #[must_use]
+    pub fn find(&self, kid: &str) -> Option<&Jwk> {
+        self.keys.iter().find(|key| key.kid() == Some(kid))
+    }
+
+    /// Where the bytes that were read held private members, as `keys[0].d`. A set that is given away must have none.
+    #[must_use]
+    pub fn private_members(&self) -> &[String] {
+        &self.private_members
+    }
+
+    /// The set as JSON, fit for publishing.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        self.to_value().to_string()
+    }
+
+    /// The set as indented JSON with a newline at its end, fit for a file.
+    #[must_use]
+    pub fn to_json_pretty(&self) -> String {
+        format!("{:#}\n", self.to_value())
+    }
+
+    fn to_value(&self) -> Value {
+        let keys: Vec<&Map<String, Value>> = self.keys.iter().map(|key| &key.members).collect();
+        json!({ "keys": keys })
+    }
+}
+
+impl Jwk {
+    fn from_members(index: usize, members: &Map<String, Value>) -> Result<Self, JwkSetError> {
+        let error = |member| JwkSetError::Key { index, member };
+        let text =
+            |name: &'static str| members.get(name).and_then(Value::as_str).ok_or(error(name));
+        let bytes = |name| URL_SAFE_NO_PAD.decode(text(name)?).map_err(|_| error(name));
+        let integer = |name: &'static str| {
+            let bytes = bytes(name)?;
+            let leading_zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+            match bytes.get(leading_zeros..) {
+                Some(digits) if !digits.is_empty() => Ok(URL_SAFE_NO_PAD.encode(digits)),
+                _ => Err(error(name)),
+            }
+        };
+        let coordinate = |name: &'static str| match bytes(name)? {
+            bytes if bytes.len() == 48 => Ok(URL_SAFE_NO_PAD.encode(bytes)),
+            _ => Err(error(name)),
+        };
+        let kid = match members.get("kid") {
+            None => None,
+            Some(Value::String(kid)) => Some(kid.clone()),
+            Some(_) => return Err(error("kid")),
+        };
+        let kty = text("kty")?;
+        let public_key = match kty {
+            "RSA" => Some(PublicKey::Rsa {
+                n: integer("n")?,
+                e: integer("e")?,
+            }),
+            "EC" if text("crv")? == "P-384" => Some(PublicKey::P384 {
+                x: coordinate("x")?,
+                y: coordinate("y")?,
+            }),
+            _ => None,
+        };
+        let members = members
+            .iter()
+            .filter(|(name, _)| PUBLIC_MEMBERS.contains(&name.as_str()));
+        Ok(Self {
+            kid,
+            public_key,
+            is_rsa: kty == "RSA",
+            members: members
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn publishes_public_members_only() {
+        let set = JwkSet::parse(
+            br#"{"keys":[
+                {"kty":"RSA","n":"AQAB","e":"AQAB","kid":"a","alg":"RS384","use":"sig","d":"c2VjcmV0","p":"cA","note":"internal"},
+                {"kty":"oct","kid":"b","k":"c2VjcmV0"},
+                {"kty":"OKP","crv":"Ed25519","x":"AAAA","kid":"c"}
+            ],"owner":"somebody"}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            set.to_json(),
+            r#"{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB","kid":"a","alg":"RS384","use":"sig"},{"kty":"OKP","crv":"Ed25519","x":"AAAA","kid":"c"}]}"#
+        );
+        assert_eq!(
+            set.private_members(),
+            ["keys[0].d", "keys[0].p", "keys[1].k"]
+        );
+        assert!(set.find("b").is_none());
+        assert_eq!(set.find("c").unwrap().public_key(), None);
+    }
+
+    #[test]
+    fn a_leading_zero_byte_is_the_same_key() {
+        let set = JwkSet::parse(br#"{"keys":[{"kty":"RSA","n":"AAEAAQ","e":"AAEAAQ"}]}"#).unwrap();
+        assert_eq!(
+            set.keys()[0].public_key(),
+            Some(&PublicKey::Rsa {
+                n: "AQAB".to_owned(),
+                e: "AQAB".to_owned()
+            })
+        );
+    }
+
+    #[test]
+    fn refuses_what_is_no_set() {
+        for (text, error) in [
+            ("{", JwkSetError::NotJson { line: 1, column: 1 }),
+            ("[]", JwkSetError::NotASet),
+            ("{}", JwkSetError::NotASet),
+            (r#"{"keys":{}}"#, JwkSetError::NotASet),
+            (r#"{"keys":[1]}"#, JwkSetError::NotASet),
+            (
+                r#"{"kty":"RSA","n":"AQAB","e":"AQAB"}"#,
+                JwkSetError::SingleKey,
+            ),
+            (
+                r#"{"keys":[{"kid":"a"}]}"#,
+                JwkSetError::Key {
+                    index: 0,
+                    member: "kty",
+                },
+            ),
+            (
+                r#"{"keys":[{"kty":"RSA","n":"AQAB"}]}"#,
+                JwkSetError::Key {
+                    index: 0,
+                    member: "e",
+                },
+            ),
+            (
+                r#"{"keys":[{"kty":"RSA","n":"A+/=","e":"AQAB"}]}"#,
+                JwkSetError::Key {
+                    index: 0,
+                    member: "n",
+                },
+            ),
+            (
+                r#"{"keys":[{"kty":"RSA","n":"","e":"AQAB"}]}"#,
+                JwkSetError::Key {
+                    index: 0,
+                    member: "n",
+                },
+            ),
+            (
+                r#"{"keys":[{"kty":"EC","crv":"P-384","x":"AA","y":"AA"}]}"#,
+                JwkSetError::Key {
+                    index: 0,
+                    member: "x",
+                },
+            ),
+            (
+                r#"{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB","kid":7}]}"#,
+                JwkSetError::Key {
+                    index: 0,
+                    member: "kid",
+                },
+            ),
+        ] {
+            assert_eq!(JwkSet::parse(text.as_bytes()), Err(error), "{text}");
+        }
+        assert_eq!(
+            JwkSet::parse(&vec![b' '; MAX_JWK_SET + 1]),
+            Err(JwkSetError::TooLarge)
+        );
+        let many = format!(r#"{{"keys":[{}]}}"#, vec![r#"{"kty":"x"}"#; 65].join(","));
+        assert_eq!(
+            JwkSet::parse(many.as_bytes()),
+            Err(JwkSetError::TooMany(65))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in r#"\{"keys":\[\{("[a-z]{1,3}":("[A-Za-z0-9_=-]{0,8}"|[0-9]|null|\[\]),?){0,5}\}\]\}"#) {
+            let _ = JwkSet::parse(text.as_bytes());
+        }
+    }
+}
