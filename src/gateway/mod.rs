@@ -1,1 +1,346 @@
-//! To be written.
+//! The proxy: the life of one request, in the order in which Pingora calls these phases.
+//!
+//! The phases are in this file, each a few lines that call a named function; the files beside it hold the
+//! functions. Nothing else in the crate touches Pingora's `Session`.
+
+pub mod answer;
+pub mod context;
+pub mod failure;
+pub mod local;
+pub mod request_head;
+pub mod response_head;
+pub mod route;
+pub mod server;
+pub mod site;
+pub mod target;
+pub mod upstream;
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::UPGRADE;
+use log::warn;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType};
+
+use crate::config::{Access, Limits, Routes, TokenExposure};
+use crate::fhir::interaction::Interaction;
+use crate::fhir::json_end::JsonEnd;
+use crate::gateway::answer::Answer;
+use crate::gateway::context::RequestContext;
+use crate::gateway::failure::Failure;
+use crate::gateway::route::Route;
+use crate::gateway::site::Site;
+use crate::gateway::target::Target;
+use crate::observe::access_log;
+
+/// How long a request waits for a token that is on its way.
+const TOKEN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The proxy. Built once at start; requests only read it.
+#[derive(Debug)]
+pub struct Gateway {
+    /// The sites; requests know theirs by index.
+    pub sites: Vec<Site>,
+    /// The paths of the local routes.
+    pub routes: Routes,
+    /// Who may call.
+    pub access: Access,
+    /// To whom the access token is shown.
+    pub token_exposure: TokenExposure,
+    /// What a caller's connection may take.
+    pub limits: Limits,
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = RequestContext;
+
+    fn new_ctx(&self) -> RequestContext {
+        RequestContext::new()
+    }
+
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    /// Deadlines for this connection, and where the request goes.
+    async fn early_request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<()> {
+        self.set_deadlines(session);
+        let target = Target::parse(session.req_header().raw_path());
+        context.route = Route::of(target.path, &self.routes, &self.sites);
+        Ok(())
+    }
+
+    /// May it pass? Local routes are answered here; a FHIR request takes its site's token.
+    async fn request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<bool> {
+        let admitted = match self.admit(session, context) {
+            Ok(()) => self.take_token(context).await,
+            Err(failure) => Err(failure),
+        };
+        let answer = match admitted {
+            Err(failure) => Some(Answer::of_verdict(&failure.verdict(), context.route)),
+            Ok(()) => self.answer_here(session, context.route).await,
+        };
+        match answer {
+            Some(answer) => answer.send(session, context).await.map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// A connection to OpenEMR.
+    async fn upstream_peer(&self, _session: &mut Session, context: &mut RequestContext) -> pingora::Result<Box<HttpPeer>> {
+        match self.site_of(context).and_then(|site| upstream::peer(&site.origin, context)) {
+            Some(peer) => Ok(Box::new(peer)),
+            None => Err(fail(context, Failure::NoAddress)),
+        }
+    }
+
+    /// What goes to OpenEMR.
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        head: &mut RequestHeader,
+        context: &mut RequestContext,
+    ) -> pingora::Result<()> {
+        context.sent_upstream = Some(Instant::now());
+        let (Route::Fhir { site, prefix }, Some(token)) = (context.route, &context.token) else {
+            return Err(Error::new_in(ErrorType::InternalError));
+        };
+        let Some(site) = self.sites.get(site) else {
+            return Err(Error::new_in(ErrorType::InternalError));
+        };
+        let Target { path, query } = Target::parse(session.req_header().raw_path());
+        let rest = path.get(prefix..).unwrap_or_default();
+        let target = target::onto(&site.config.fhir_base.path, rest, query);
+        request_head::rewrite(head, &target, &site.host, token)
+    }
+
+    /// What OpenEMR's answer is, before anything of it goes on.
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        head: &mut ResponseHeader,
+        context: &mut RequestContext,
+    ) -> pingora::Result<()> {
+        if head.status.is_informational() {
+            return Ok(());
+        }
+        context.upstream_time = context.sent_upstream.map(|sent| sent.elapsed());
+        if response_head::is_page(head, context.interaction) {
+            return Err(fail(context, Failure::Page));
+        }
+        if head.status.is_success() && response_head::ends_by_itself(head) {
+            context.json_end = Some(JsonEnd::default());
+        }
+        Ok(())
+    }
+
+    /// A body whose end HTTP does not tell must not be taken for whole when it was cut.
+    fn upstream_response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        context: &mut RequestContext,
+    ) -> pingora::Result<Option<Duration>> {
+        if let Some(json_end) = &mut context.json_end {
+            json_end.feed(body.as_deref().unwrap_or_default());
+            if end_of_stream && !json_end.is_complete() {
+                return Err(fail(context, Failure::CutShort));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What comes back to the caller.
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        head: &mut ResponseHeader,
+        context: &mut RequestContext,
+    ) -> pingora::Result<()> {
+        response_head::rewrite(head, context.id)
+    }
+
+    /// No connection: is there another address?
+    fn fail_to_connect(&self, _session: &mut Session, peer: &HttpPeer, context: &mut RequestContext, mut error: Box<Error>) -> Box<Error> {
+        if let Some(site) = self.site_of(context) {
+            upstream::after_failed_connect(&site.origin, peer, context, &mut error);
+        }
+        error
+    }
+
+    /// A broken connection: may the request be sent again?
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        context: &mut RequestContext,
+        client_reused: bool,
+    ) -> Box<Error> {
+        let answer_begun = context.upstream_time.is_some() || session.response_written().is_some();
+        upstream::after_broken_connection(&session.req_header().method, client_reused, answer_begun, context, &mut error);
+        error
+    }
+
+    /// Nothing more can be done: the caller gets an OperationOutcome, unless he is gone or has a part of an answer.
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut RequestContext) -> FailToProxy {
+        let verdict = context.failure.map(Failure::verdict).or_else(|| failure::verdict(error));
+        self.report(error, context, verdict.is_some());
+        session.set_keepalive(None);
+        let can_answer = session.response_written().is_none_or(|head| head.status.is_informational());
+        let error_code = verdict.as_ref().map_or(0, |verdict| verdict.status);
+        if let Some(verdict) = verdict.filter(|_| can_answer) {
+            // The caller may be gone by now; the log line below says what he should have seen.
+            let _ = Answer::of_verdict(&verdict, context.route).send(session, context).await;
+        }
+        FailToProxy { error_code, can_reuse_downstream: false }
+    }
+
+    /// One line.
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut RequestContext) {
+        if access_log::is_on() {
+            access_log::write(&self.access_line(session, error.is_some(), context));
+        }
+    }
+
+    /// Pingora's own summary has the query in it.
+    fn request_summary(&self, _session: &Session, context: &RequestContext) -> String {
+        format!("request {}", context.id)
+    }
+
+    /// `report` has said it, without what Pingora's message can quote.
+    fn suppress_error_log(&self, _session: &Session, _context: &RequestContext, _error: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _context: &RequestContext,
+        _error: &Error,
+        _log_context: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+}
+
+impl Gateway {
+    fn set_deadlines(&self, session: &mut Session) {
+        session.set_read_timeout(Some(self.limits.read_timeout));
+        session.set_write_timeout(Some(self.limits.write_timeout));
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(self.limits.keepalive_timeout.as_secs().max(1)));
+        }
+        session.set_pipelining_enabled(true);
+    }
+
+    /// Everything that can be refused from the head alone.
+    fn admit(&self, session: &Session, context: &mut RequestContext) -> Result<(), Failure> {
+        if !self.allows(caller(session)) {
+            return Err(Failure::NotAllowed);
+        }
+        let head_size = session.as_http1().map_or(0, |http1| http1.get_headers_raw_bytes().len());
+        if head_size > self.limits.request_head {
+            return Err(Failure::HeadTooLarge);
+        }
+        let Route::Fhir { prefix, .. } = context.route else { return Ok(()) };
+        if asks_for_another_protocol(session.req_header()) {
+            return Err(Failure::Upgrade);
+        }
+        let Target { path, .. } = Target::parse(session.req_header().raw_path());
+        let rest = path.get(prefix..).unwrap_or_default();
+        target::check(rest).map_err(Failure::UnsafePath)?;
+        context.interaction = Some(Interaction::of(&session.req_header().method, rest));
+        Ok(())
+    }
+
+    fn allows(&self, caller: Option<IpAddr>) -> bool {
+        match &self.access {
+            Access::Open => true,
+            Access::AllowFrom(networks) => caller.is_some_and(|address| networks.iter().any(|network| network.contains(&address))),
+        }
+    }
+
+    async fn take_token(&self, context: &mut RequestContext) -> Result<(), Failure> {
+        let Some(site) = self.site_of(context) else { return Ok(()) };
+        let token = match site.token.usable(context.started) {
+            Some(token) => token,
+            None => site.token.wait(TOKEN_PATIENCE).await.map_err(|unavailable| Failure::NoToken(unavailable.retry_after))?,
+        };
+        context.token = Some(token);
+        Ok(())
+    }
+
+    async fn answer_here(&self, session: &Session, route: Route) -> Option<Answer> {
+        let head = session.req_header();
+        match route {
+            Route::Fhir { .. } => None,
+            Route::Health => Some(local::health(&head.method, &self.sites)),
+            Route::Jwks(site) => self.sites.get(site).map(|site| local::jwks(&head.method, site)),
+            Route::Token => Some(match local::token_question(&head.method, Target::parse(head.raw_path()), &self.sites) {
+                Ok(question) => local::token(question, &self.sites, caller(session), self.token_exposure).await,
+                Err(answer) => answer,
+            }),
+            Route::NotFound => Some(local::not_found()),
+        }
+    }
+
+    fn site_of(&self, context: &RequestContext) -> Option<&Site> {
+        match context.route {
+            Route::Fhir { site, .. } => self.sites.get(site),
+            Route::Health | Route::Jwks(_) | Route::Token | Route::NotFound => None,
+        }
+    }
+
+    fn report(&self, error: &Error, context: &RequestContext, caller_is_there: bool) {
+        let site = self.site_of(context).map_or("-", Site::name);
+        match context.failure {
+            Some(failure) => warn!("request {}: site {site}: {}", context.id, failure.verdict().text),
+            None if caller_is_there => warn!("request {}: site {site}: {}", context.id, failure::describe(error)),
+            None => log::info!("request {}: site {site}: the caller left: {}", context.id, failure::describe(error)),
+        }
+    }
+
+    fn access_line<'a>(&'a self, session: &'a Session, failed: bool, context: &'a RequestContext) -> access_log::Line<'a> {
+        access_log::Line {
+            request_id: context.id,
+            caller: caller(session),
+            method: session.req_header().method.as_str(),
+            site: self.site_of(context).map(Site::name),
+            resource_type: context.interaction.and_then(|interaction| interaction.resource_type),
+            status: session.response_written().map(|head| head.status.as_u16()),
+            whole: !failed,
+            bytes: session.body_bytes_sent(),
+            duration: context.started.elapsed(),
+            upstream: context.upstream_time,
+            retries: context.repeats,
+        }
+    }
+}
+
+fn fail(context: &mut RequestContext, failure: Failure) -> Box<Error> {
+    context.failure = Some(failure);
+    Error::new_in(ErrorType::new("Refused"))
+}
+
+fn caller(session: &Session) -> Option<IpAddr> {
+    // An IPv4 caller of an IPv6 socket is written ::ffff:a.b.c.d there; rules are about a.b.c.d.
+    session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip().to_canonical())
+}
+
+/// A request to switch protocols. `h2c` is only an offer (Java's client makes it on every request) and is
+/// simply not taken.
+fn asks_for_another_protocol(head: &RequestHeader) -> bool {
+    head.headers.get_all(UPGRADE).iter().any(|protocols| {
+        protocols.as_bytes().split(|byte| *byte == b',').any(|protocol| {
+            let protocol = protocol.trim_ascii();
+            !protocol.is_empty() && !protocol.eq_ignore_ascii_case(b"h2c")
+        })
+    })
+}

@@ -1,0 +1,129 @@
+//! Answers that the gateway writes itself: the local routes' and every error's.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Method};
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+use serde::Serialize;
+
+use crate::fhir::operation_outcome;
+use crate::gateway::context::RequestContext;
+use crate::gateway::failure::Verdict;
+use crate::gateway::route::Route;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json; charset=utf-8");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+/// How long a body that nobody wants is still read, so that its sender sees the answer before a reset.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A whole answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    status: u16,
+    content_type: HeaderValue,
+    fields: Vec<(HeaderName, HeaderValue)>,
+    body: Bytes,
+}
+
+#[derive(Serialize)]
+struct PlainError<'a> {
+    error: &'a str,
+    message: &'a str,
+}
+
+impl Answer {
+    /// An answer with a body that is ready.
+    #[must_use]
+    pub fn new(status: u16, content_type: &'static str, body: Bytes) -> Self {
+        Self { status, content_type: HeaderValue::from_static(content_type), fields: Vec::new(), body }
+    }
+
+    /// JSON that is not to be kept by anybody.
+    #[must_use]
+    pub fn json(status: u16, value: &impl Serialize) -> Self {
+        let body = serde_json::to_vec(value).unwrap_or_default();
+        Self { status, content_type: JSON, fields: vec![(CACHE_CONTROL, NO_STORE)], body: Bytes::from(body) }
+    }
+
+    /// An error on a local route.
+    #[must_use]
+    pub fn error(status: u16, error: &str, message: &str) -> Self {
+        Self::json(status, &PlainError { error, message })
+    }
+
+    /// 405: the path is known, the method is not.
+    #[must_use]
+    pub fn method_not_allowed(allowed: &'static str) -> Self {
+        Self::error(405, "method_not_allowed", "This path takes other methods; see Allow.").with(ALLOW, HeaderValue::from_static(allowed))
+    }
+
+    /// What a verdict looks like on this route: an OperationOutcome where FHIR is spoken, plain JSON elsewhere.
+    #[must_use]
+    pub fn of_verdict(verdict: &Verdict, route: Route) -> Self {
+        let answer = match route {
+            Route::Fhir { .. } => Self {
+                content_type: FHIR_JSON,
+                ..Self::new(verdict.status, "", Bytes::from(operation_outcome::json(verdict.code, &verdict.text)))
+            }
+            .with(CACHE_CONTROL, NO_STORE),
+            Route::Health | Route::Jwks(_) | Route::Token | Route::NotFound => {
+                Self::error(verdict.status, error_word(verdict.status), &verdict.text)
+            }
+        };
+        match verdict.retry_after {
+            Some(seconds) => answer.with(RETRY_AFTER, HeaderValue::from(seconds)),
+            None => answer,
+        }
+    }
+
+    /// One more field.
+    #[must_use]
+    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.fields.push((name, value));
+        self
+    }
+
+    /// Sends it. A HEAD request gets the head alone.
+    ///
+    /// # Errors
+    /// A caller who is gone.
+    pub async fn send(self, session: &mut Session, context: &RequestContext) -> pingora::Result<()> {
+        let mut head = ResponseHeader::build(self.status, Some(self.fields.len() + 4))?;
+        head.insert_header(CONTENT_TYPE, self.content_type)?;
+        head.insert_header(CONTENT_LENGTH, self.body.len())?;
+        head.insert_header("x-request-id", context.id.header_value())?;
+        for (name, value) in self.fields {
+            head.insert_header(name, value)?;
+        }
+        let body_is_left = !session.is_body_done();
+        if body_is_left {
+            session.set_keepalive(None);
+        }
+        let head_only = session.req_header().method == Method::HEAD;
+        session.write_response_header(Box::new(head), head_only).await?;
+        if !head_only {
+            session.write_response_body(Some(self.body), true).await?;
+        }
+        // A caller who waits for "100 Continue" will not send a body after this answer.
+        if body_is_left && session.get_header(EXPECT).is_none() {
+            let _ = tokio::time::timeout(LINGER, session.drain_request_body()).await;
+        }
+        Ok(())
+    }
+}
+
+fn error_word(status: u16) -> &'static str {
+    match status {
+        400 => "bad_request",
+        403 => "forbidden",
+        404 => "not_found",
+        408 => "request_timeout",
+        431 => "head_too_large",
+        503 => "unavailable",
+        _ => "failed",
+    }
+}

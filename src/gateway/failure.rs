@@ -1,0 +1,148 @@
+//! What goes wrong, and what a caller is told: a status and an OperationOutcome without an internal address,
+//! a token or a word that was not written here.
+
+use std::time::Duration;
+
+use pingora::{Error, ErrorSource, ErrorType};
+
+use crate::fhir::operation_outcome::IssueCode;
+use crate::gateway::target::UnsafePath;
+
+/// Why the gateway itself refuses or gives up a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The caller's address is in none of `access.allow_from`.
+    NotAllowed,
+    /// The head is larger than `limits.request_head`.
+    HeadTooLarge,
+    /// The path could leave the FHIR base.
+    UnsafePath(UnsafePath),
+    /// The request asks for another protocol.
+    Upgrade,
+    /// There is no token, and it is worth trying again after this long.
+    NoToken(Duration),
+    /// OpenEMR's name has never been resolved.
+    NoAddress,
+    /// OpenEMR answered 200 with a page.
+    Page,
+    /// The body ended before its document did.
+    CutShort,
+}
+
+/// What a caller is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The HTTP status.
+    pub status: u16,
+    /// FHIR's word for it.
+    pub code: IssueCode,
+    /// A sentence for a human.
+    pub text: String,
+    /// `Retry-After`, in whole seconds.
+    pub retry_after: Option<u64>,
+}
+
+impl Verdict {
+    fn new(status: u16, code: IssueCode, text: &str) -> Self {
+        Self { status, code, text: text.to_owned(), retry_after: None }
+    }
+}
+
+impl Failure {
+    /// What the caller is told.
+    #[must_use]
+    pub fn verdict(self) -> Verdict {
+        match self {
+            Self::NotAllowed => Verdict::new(403, IssueCode::Forbidden, "This address may not use the gateway."),
+            Self::HeadTooLarge => Verdict::new(431, IssueCode::TooCostly, "The request's head is larger than the gateway takes."),
+            Self::UnsafePath(reason) => Verdict::new(400, IssueCode::Invalid, &format!("The request was refused: {reason}.")),
+            Self::Upgrade => Verdict::new(400, IssueCode::NotSupported, "The gateway does not switch protocols."),
+            Self::NoToken(wait) => Verdict {
+                retry_after: Some(wait.as_secs_f64().ceil().max(1.0) as u64),
+                ..Verdict::new(503, IssueCode::Transient, "The gateway has no access token for OpenEMR at the moment.")
+            },
+            Self::NoAddress => Verdict::new(502, IssueCode::Transient, "OpenEMR cannot be found."),
+            Self::Page => Verdict::new(502, IssueCode::Exception, "OpenEMR answered with a web page where FHIR was due."),
+            Self::CutShort => Verdict::new(502, IssueCode::Exception, "OpenEMR's answer ended too soon."),
+        }
+    }
+}
+
+/// What Pingora's error means to the caller; `None` when the caller is gone.
+#[must_use]
+pub fn verdict(error: &Error) -> Option<Verdict> {
+    use ErrorType::*;
+    match (error.esource(), error.etype()) {
+        (ErrorSource::Downstream, ReadTimedout) => Some(Verdict::new(408, IssueCode::Timeout, "The request did not arrive in time.")),
+        (ErrorSource::Downstream, ReadError | WriteError | WriteTimedout | ConnectionClosed | ConnectError) => None,
+        (ErrorSource::Downstream, _) => Some(Verdict::new(400, IssueCode::Invalid, "The request is not well-formed HTTP.")),
+        (ErrorSource::Upstream, ConnectTimedout | TLSHandshakeTimedout | ReadTimedout | WriteTimedout) => {
+            Some(Verdict::new(504, IssueCode::Timeout, "OpenEMR did not answer in time."))
+        }
+        (ErrorSource::Upstream, TLSHandshakeFailure | InvalidCert | HandshakeError) => {
+            Some(Verdict::new(502, IssueCode::Exception, "The gateway does not trust OpenEMR's certificate, or cannot agree with it on TLS."))
+        }
+        (ErrorSource::Upstream, ConnectRefused | ConnectNoRoute | ConnectError | ConnectProxyFailure | SocketError) => {
+            Some(Verdict::new(502, IssueCode::Transient, "OpenEMR cannot be reached."))
+        }
+        (ErrorSource::Upstream, _) => Some(Verdict::new(502, IssueCode::Exception, "OpenEMR's answer could not be read.")),
+        (ErrorSource::Internal | ErrorSource::Unset, _) => {
+            Some(Verdict::new(500, IssueCode::Exception, "The gateway could not handle the request."))
+        }
+    }
+}
+
+/// Pingora's name for an error and the system's word for its cause. Pingora's own context is left out: it can
+/// quote what was on the wire.
+#[must_use]
+pub fn describe(error: &Error) -> String {
+    let root = error.root_cause();
+    let kind = error.etype().as_str();
+    match root.downcast_ref::<std::io::Error>() {
+        Some(io) => format!("{} {kind} ({io})", error.esource().as_str()),
+        None => format!("{} {kind}", error.esource().as_str()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn error(source: ErrorSource, kind: ErrorType) -> Box<Error> {
+        let mut error = Error::explain(kind, "buf: GET /fhir/Patient?name=Doe 10.0.0.7:443");
+        error.esource = source;
+        error
+    }
+
+    #[test]
+    fn upstream_trouble_is_502_or_504() {
+        for (kind, status) in [
+            (ErrorType::ConnectRefused, 502),
+            (ErrorType::ConnectTimedout, 504),
+            (ErrorType::ReadTimedout, 504),
+            (ErrorType::InvalidCert, 502),
+            (ErrorType::ConnectionClosed, 502),
+            (ErrorType::InvalidHTTPHeader, 502),
+        ] {
+            assert_eq!(verdict(&error(ErrorSource::Upstream, kind.clone())).unwrap().status, status, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_caller_who_left_gets_nothing_and_the_rest_no_detail() {
+        assert_eq!(verdict(&error(ErrorSource::Downstream, ErrorType::ConnectionClosed)), None);
+        for source in [ErrorSource::Upstream, ErrorSource::Downstream, ErrorSource::Internal] {
+            let error = error(source, ErrorType::InvalidHTTPHeader);
+            let told = verdict(&error).unwrap().text;
+            assert!(!told.contains("Doe") && !told.contains("10.0.0.7"), "{told}");
+            assert!(!describe(&error).contains("Doe"), "{}", describe(&error));
+        }
+    }
+
+    #[test]
+    fn retry_after_is_never_zero() {
+        assert_eq!(Failure::NoToken(Duration::from_millis(1)).verdict().retry_after, Some(1));
+        assert_eq!(Failure::NoToken(Duration::from_millis(2_100)).verdict().retry_after, Some(3));
+    }
+}

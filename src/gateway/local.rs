@@ -1,0 +1,178 @@
+//! The routes that the gateway answers itself: health, JWK Set, token.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use http::header::CACHE_CONTROL;
+use http::{HeaderValue, Method};
+use serde::Serialize;
+
+use crate::config::TokenExposure;
+use crate::gateway::answer::Answer;
+use crate::gateway::site::Site;
+use crate::gateway::target::Target;
+use crate::smart::token::AccessToken;
+use crate::smart::token_cell::Phase;
+
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Ok,
+    Degraded,
+    Down,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum TokenState {
+    Valid,
+    Refreshing,
+    Missing,
+}
+
+#[derive(Serialize)]
+struct Health<'a> {
+    status: Status,
+    version: &'static str,
+    sites: Vec<SiteHealth<'a>>,
+}
+
+#[derive(Serialize)]
+struct SiteHealth<'a> {
+    name: &'a str,
+    fhir_base: String,
+    token: TokenState,
+    expires_in: u64,
+}
+
+/// `GET /health`: what is known this moment. Waits for nothing.
+#[must_use]
+pub fn health(method: &Method, sites: &[Site]) -> Answer {
+    if !is_get(method) {
+        return Answer::method_not_allowed("GET, HEAD");
+    }
+    let now = Instant::now();
+    let with_token = sites.iter().filter(|site| site.token.usable(now).is_some()).count();
+    let status = match with_token {
+        0 => Status::Down,
+        some if some < sites.len() => Status::Degraded,
+        _ => Status::Ok,
+    };
+    let sites = sites.iter().map(|site| site_health(site, now)).collect();
+    Answer::json(200, &Health { status, version: env!("CARGO_PKG_VERSION"), sites })
+}
+
+fn site_health(site: &Site, now: Instant) -> SiteHealth<'_> {
+    let token = site.token.usable(now);
+    let state = match (&token, site.token.phase()) {
+        (_, Phase::Exchanging) => TokenState::Refreshing,
+        (Some(_), Phase::Resting | Phase::BackingOff(_)) => TokenState::Valid,
+        (None, Phase::Resting | Phase::BackingOff(_)) => TokenState::Missing,
+    };
+    SiteHealth {
+        name: site.name(),
+        fhir_base: site.config.fhir_base.to_string(),
+        token: state,
+        expires_in: token.map_or(0, |token| token.left(now).as_secs()),
+    }
+}
+
+/// `GET /.well-known/jwks.json`: the JWK Set (RFC 7517 section 5), for OpenEMR's `jwks_uri`.
+#[must_use]
+pub fn jwks(method: &Method, site: &Site) -> Answer {
+    if !is_get(method) {
+        return Answer::method_not_allowed("GET, HEAD");
+    }
+    Answer::new(200, "application/jwk-set+json", site.jwk_set.clone())
+        .with(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"))
+}
+
+/// What `POST /oauth/token` was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenQuestion {
+    force: bool,
+    site: usize,
+}
+
+/// Reads `POST /oauth/token[?force=true][&site=NAME]`.
+///
+/// # Errors
+/// The answer that says what is wrong with the question.
+pub fn token_question(method: &Method, target: Target<'_>, sites: &[Site]) -> Result<TokenQuestion, Answer> {
+    if *method != Method::POST {
+        return Err(Answer::method_not_allowed("POST"));
+    }
+    let mut question = TokenQuestion { force: false, site: 0 };
+    for (name, value) in target.query_pairs() {
+        match (name.as_ref(), value.as_ref()) {
+            ("force", "true" | "1") => question.force = true,
+            ("force", "false" | "0" | "") => question.force = false,
+            ("force", _) => return Err(Answer::error(400, "bad_request", "force is true or false.")),
+            ("site", wanted) => {
+                question.site = sites
+                    .iter()
+                    .position(|site| site.name() == wanted)
+                    .ok_or_else(|| Answer::error(404, "unknown_site", "No site of this name is configured."))?;
+            }
+            _ => {}
+        }
+    }
+    Ok(question)
+}
+
+#[derive(Serialize)]
+struct TokenAnswer<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_token_sha256_prefix: Option<String>,
+    token_type: &'static str,
+    expires_in: u64,
+    scope: &'a str,
+}
+
+/// Answers it, with a new token if that was asked for.
+pub async fn token(question: TokenQuestion, sites: &[Site], caller: Option<IpAddr>, exposure: TokenExposure) -> Answer {
+    let Some(site) = sites.get(question.site) else {
+        return Answer::error(404, "unknown_site", "No site of this name is configured.");
+    };
+    let held = site.token.usable(Instant::now());
+    let token = match (held, question.force) {
+        (Some(token), false) => Ok(token),
+        // The latest token's generation, usable or not: a token that came in the meantime will do.
+        _ => site.token.newer_than(site.token.latest().map_or(0, |token| token.generation)).await,
+    };
+    match token {
+        Ok(token) => show(&token, is_shown(caller, exposure)),
+        Err(Some(error)) => Answer::error(502, "token_exchange_failed", error.public_summary()),
+        Err(None) => Answer::error(503, "unavailable", "The gateway is shutting down."),
+    }
+}
+
+fn show(token: &AccessToken, shown: bool) -> Answer {
+    Answer::json(200, &TokenAnswer {
+        access_token: shown.then(|| token.secret()),
+        access_token_sha256_prefix: (!shown).then(|| token.fingerprint()),
+        token_type: "Bearer",
+        expires_in: token.left(Instant::now()).as_secs(),
+        scope: &token.scope,
+    })
+}
+
+fn is_shown(caller: Option<IpAddr>, exposure: TokenExposure) -> bool {
+    match exposure {
+        TokenExposure::Always => true,
+        TokenExposure::Never => false,
+        TokenExposure::Loopback => caller.is_some_and(|address| address.is_loopback()),
+    }
+}
+
+/// `404` for everything that is no route.
+#[must_use]
+pub fn not_found() -> Answer {
+    Answer::error(404, "not_found", "There is nothing at this path.")
+}
+
+fn is_get(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}

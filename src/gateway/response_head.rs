@@ -1,0 +1,108 @@
+//! What comes back: OpenEMR's head, without what only its own web server or its own callers are concerned with.
+
+use http::HeaderName;
+use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::{StatusCode, Version};
+use pingora::http::ResponseHeader;
+
+use crate::fhir::interaction::Interaction;
+use crate::observe::request_id::RequestId;
+
+static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Rewrites the head of OpenEMR's answer.
+///
+/// # Errors
+/// None in practice: the fields that are set are valid.
+pub fn rewrite(head: &mut ResponseHeader, id: RequestId) -> pingora::Result<()> {
+    let dropped: Vec<HeaderName> = head.headers.keys().filter(|name| is_dropped(name.as_str())).cloned().collect();
+    for name in &dropped {
+        head.remove_header(name);
+    }
+    head.insert_header(&X_REQUEST_ID, id.header_value())
+}
+
+/// Whether a field of OpenEMR's stays here. `name` is in lower case.
+fn is_dropped(name: &str) -> bool {
+    match name {
+        "set-cookie" | "set-cookie2" | "server" | "x-powered-by" | "keep-alive" | "upgrade" | "connection"
+        // Would bind browsers to https for the gateway's host name, all its other ports included.
+        | "strict-transport-security" => true,
+        // OpenEMR allows any origin: through a gateway that adds the token, any web page could read everything.
+        _ => name.starts_with("access-control-") || name.starts_with("proxy-"),
+    }
+}
+
+/// Whether this is a web page where FHIR was due: a login page, Apache's or PHP's. A document that OpenEMR
+/// stores as HTML is none: it comes from Binary, as an attachment.
+#[must_use]
+pub fn is_page(head: &ResponseHeader, interaction: Option<Interaction>) -> bool {
+    let is_document = interaction.is_some_and(|interaction| interaction.resource_type == Some("Binary"))
+        && head.headers.contains_key(CONTENT_DISPOSITION);
+    head.status == StatusCode::OK && media_type_is(head, b"text/html") && !is_document
+}
+
+/// Whether only the body itself tells where it ends: JSON in an answer with neither Content-Length nor chunks.
+#[must_use]
+pub fn ends_by_itself(head: &ResponseHeader) -> bool {
+    let is_delimited = head.headers.contains_key(CONTENT_LENGTH)
+        || (head.version != Version::HTTP_10 && head.headers.contains_key(TRANSFER_ENCODING));
+    !is_delimited
+        && !head.headers.contains_key(http::header::CONTENT_ENCODING)
+        && (media_type_is(head, b"application/json") || media_type_is(head, b"application/fhir+json"))
+}
+
+fn media_type_is(head: &ResponseHeader, expected: &[u8]) -> bool {
+    head.headers.get(CONTENT_TYPE).is_some_and(|value| {
+        let media_type = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        media_type.trim_ascii().eq_ignore_ascii_case(expected)
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use http::Method;
+
+    fn head(status: u16, fields: &[(&'static str, &str)]) -> ResponseHeader {
+        let mut head = ResponseHeader::build(status, None).unwrap();
+        for (name, value) in fields {
+            head.append_header(*name, *value).unwrap();
+        }
+        head
+    }
+
+    #[test]
+    fn drops_what_is_openemrs_own_and_names_the_request() {
+        let mut head = head(200, &[
+            ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("Server", "Apache"), ("X-Powered-By", "PHP/8"),
+            ("Access-Control-Allow-Origin", "*"), ("Keep-Alive", "timeout=5"), ("Content-Type", "application/json"),
+        ]);
+        let id = RequestId::next();
+        rewrite(&mut head, id).unwrap();
+        let names: Vec<&str> = head.headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(names.len(), 2, "{names:?}");
+        assert_eq!(head.headers.get("x-request-id").unwrap().to_str().unwrap(), id.to_string());
+    }
+
+    #[test]
+    fn a_page_is_no_fhir_but_a_stored_document_is() {
+        let page = head(200, &[("Content-Type", "Text/HTML; charset=utf-8")]);
+        assert!(is_page(&page, Some(Interaction::of(&Method::GET, b"/Patient"))));
+        assert!(is_page(&page, Some(Interaction::of(&Method::GET, b"/Binary/1"))));
+        let document = head(200, &[("Content-Type", "text/html"), ("Content-Disposition", "attachment; filename=a.html")]);
+        assert!(!is_page(&document, Some(Interaction::of(&Method::GET, b"/Binary/1"))));
+        assert!(is_page(&document, Some(Interaction::of(&Method::GET, b"/Patient/1"))));
+        assert!(!is_page(&head(404, &[("Content-Type", "text/html")]), None));
+        assert!(!is_page(&head(200, &[("Content-Type", "application/json")]), None));
+    }
+
+    #[test]
+    fn knows_when_nothing_but_the_document_tells_its_end() {
+        assert!(ends_by_itself(&head(200, &[("Content-Type", "application/json")])));
+        assert!(!ends_by_itself(&head(200, &[("Content-Type", "application/json"), ("Content-Length", "2")])));
+        assert!(!ends_by_itself(&head(200, &[("Content-Type", "application/json"), ("Transfer-Encoding", "chunked")])));
+        assert!(!ends_by_itself(&head(200, &[("Content-Type", "application/fhir+ndjson")])));
+    }
+}

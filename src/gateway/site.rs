@@ -1,0 +1,61 @@
+//! A site as requests meet it: everything made ready at start, nothing looked up by name.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderValue;
+
+use crate::config::{self, Routes};
+use crate::origin::Origin;
+use crate::smart::token_cell::TokenCell;
+
+/// One OpenEMR site behind the gateway.
+#[derive(Debug)]
+pub struct Site {
+    /// What the operator configured.
+    pub config: Arc<config::Site>,
+    /// Where its FHIR requests go.
+    pub origin: Arc<Origin>,
+    /// Its token.
+    pub token: Arc<TokenCell>,
+    /// The `Host` of its FHIR requests.
+    pub host: HeaderValue,
+    /// Its JWK Set, ready to be sent: public members only.
+    pub jwk_set: Bytes,
+    /// Where callers find its FHIR API; `None` when `routes.fhir` is switched off.
+    pub fhir_path: Option<String>,
+    /// Where OpenEMR finds its JWK Set.
+    pub jwks_path: Option<String>,
+}
+
+impl Site {
+    /// Makes a site ready. The first site is served at the routes themselves, each further one below `/{site}`.
+    ///
+    /// # Errors
+    /// A host name that no Host field can hold.
+    pub fn new(
+        config: Arc<config::Site>,
+        origin: Arc<Origin>,
+        token: Arc<TokenCell>,
+        routes: &Routes,
+        is_first: bool,
+    ) -> Result<Self, http::header::InvalidHeaderValue> {
+        let prefix = if is_first { String::new() } else { format!("/{}", config.name.as_str()) };
+        let below = |route: &Option<String>| route.as_ref().map(|path| format!("{prefix}{path}"));
+        Ok(Self {
+            host: HeaderValue::from_str(&config.fhir_base.authority())?,
+            jwk_set: Bytes::from(config.jwks.to_json()),
+            fhir_path: below(&routes.fhir),
+            jwks_path: below(&routes.jwks),
+            config,
+            origin,
+            token,
+        })
+    }
+
+    /// The site's name in OpenEMR.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.config.name.as_str()
+    }
+}
