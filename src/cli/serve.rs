@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use super::{Failure, Outcome};
 use crate::config::problem::{Place, Source};
-use crate::config::{Config, defaults, listening};
+use crate::config::{LogFormat, defaults, listening};
+use crate::gateway::server;
+use crate::observe::log_format::Format;
+use crate::observe::start_log;
 
 /// `serve`
 #[derive(Debug, clap::Args)]
@@ -38,11 +41,13 @@ impl Serve {
             println!("{}: the configuration is good", self.config.display());
             return Ok(());
         }
-        serve(config)
+        let format = match config.log.format {
+            LogFormat::Text => Format::Text,
+            LogFormat::Json => Format::Json,
+        };
+        start_log(config.log.level, format);
+        server::run(config, || {}).map_err(|error| {
+            vec![Failure::new(format!("{}: {error}", self.config.display()), "`serve --test` checks the rest of the configuration")]
+        })
     }
-}
-
-/// The seam to the gateway: to be replaced by the call of its server.
-fn serve(_config: Config) -> Outcome {
-    Err(vec![Failure::new("this build has no gateway yet", "use `serve --test` or `config check`")])
 }

@@ -119,7 +119,8 @@ pub struct Config {
     pub listen: Vec<Listener>,
     /// The paths of the local routes.
     pub routes: Routes,
-    /// The OpenEMR sites; the one named `default` is served at `routes.fhir`, the others at `/{site}` + `routes.fhir`.
+    /// The OpenEMR sites, never none. The first is served at `routes.fhir`, the others at `/{site}` + `routes.fhir`;
+    /// `default` comes first where there is one.
     pub sites: Vec<Site>,
     /// Who may call.
     pub access: Access,

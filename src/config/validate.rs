@@ -45,7 +45,11 @@ pub(super) fn validate(file: &File, findings: &mut Findings) -> Option<Config> {
     if file.sites.len() > MAX_SITES {
         findings.problem(file.place.member("sites").problem(format!("names {} sites; at most {MAX_SITES} are served", file.sites.len())));
     }
-    let sites: Vec<Site> = file.sites.iter().take(MAX_SITES).filter_map(|written| site(written, &routes, findings)).collect();
+    // The first site is served at the routes themselves; a stable sort keeps the others in the file's order.
+    let mut ordered: Vec<&FileSite> = file.sites.iter().take(MAX_SITES).collect();
+    ordered.sort_by_key(|site| site.name != "default");
+    let sites: Vec<Site> =
+        ordered.into_iter().enumerate().filter_map(|(index, written)| site(written, index == 0, &routes, findings)).collect();
     let config = Config {
         listen,
         routes,
@@ -153,12 +157,11 @@ fn network(written: &Written<String>, findings: &mut Findings) -> Option<IpNet> 
     network.ok().map(|network| network.trunc())
 }
 
-fn site(written: &FileSite, routes: &Routes, findings: &mut Findings) -> Option<Site> {
+fn site(written: &FileSite, is_first: bool, routes: &Routes, findings: &mut Findings) -> Option<Site> {
     let name = site_name(&written.name, &written.place, findings);
-    let at_root = written.name == "default";
     let collides = |route: &&String| first_segment(route).eq_ignore_ascii_case(&written.name);
     if let Some(route) = [&routes.health, &routes.jwks, &routes.token, &routes.fhir].into_iter().flatten().find(collides)
-        && !at_root
+        && !is_first
     {
         let problem = written.place.problem(format!("a site `{}` would be served below the local route {}", shown(&written.name), shown(route)));
         findings.problem(problem.remedy("move that route under `routes`"));
