@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use pingora::protocols::tls::CaType;
+use pingora::{Error, ErrorSource, ErrorType};
 use pingora::upstreams::peer::{ALPN, HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::utils::tls::{WrappedX509, parse_x509};
 use rustls::RootCertStore;
@@ -154,6 +155,27 @@ impl fmt::Debug for Origin {
     }
 }
 
+/// What went wrong on the way to OpenEMR, for the operator: one line.
+///
+/// Of a connection that did not come about, everything that Pingora knows. Of one that broke, only Pingora's name
+/// for it and the system's word for the cause: the rest can quote what was on the wire.
+#[must_use]
+pub fn describe(error: &Error) -> String {
+    use ErrorType::*;
+    let (source, kind) = (error.esource().as_str(), error.etype());
+    let before_any_byte = matches!(
+        kind,
+        ConnectTimedout | ConnectRefused | ConnectNoRoute | ConnectError | TLSHandshakeFailure | TLSHandshakeTimedout | InvalidCert | HandshakeError
+    );
+    if before_any_byte && *error.esource() != ErrorSource::Downstream {
+        return error.to_string().replace(char::is_control, " ").trim().to_owned();
+    }
+    match error.root_cause().downcast_ref::<std::io::Error>() {
+        Some(io) => format!("{source} {} ({io})", kind.as_str()),
+        None => format!("{source} {}", kind.as_str()),
+    }
+}
+
 /// The system's authorities and those of a PEM file: Pingora takes a peer's list in place of the system's.
 fn system_and(pem: &[u8]) -> Arc<CaType> {
     let system = pingora::tls::load_native_certs().unwrap_or_default();
@@ -165,4 +187,24 @@ fn system_and(pem: &[u8]) -> Arc<CaType> {
         .filter(usable)
         .map(|certificate| WrappedX509::new(certificate.to_vec(), parse_x509))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_on_the_wire_is_not_quoted() {
+        for kind in [ErrorType::ReadError, ErrorType::InvalidHTTPHeader, ErrorType::H1Error, ErrorType::WriteTimedout] {
+            let mut error = Error::explain(kind, "buf: GET /fhir/Patient?name=Doe");
+            error.esource = ErrorSource::Upstream;
+            assert!(!describe(&error).contains("Doe"), "{}", describe(&error));
+        }
+    }
+
+    #[test]
+    fn a_failed_handshake_says_why() {
+        let error = Error::because(ErrorType::TLSHandshakeFailure, "TLS", std::io::Error::other("invalid peer certificate: UnknownIssuer"));
+        assert!(describe(&error).contains("UnknownIssuer"));
+    }
 }

@@ -95,18 +95,6 @@ pub fn verdict(error: &Error) -> Option<Verdict> {
     }
 }
 
-/// Pingora's name for an error and the system's word for its cause. Pingora's own context is left out: it can
-/// quote what was on the wire.
-#[must_use]
-pub fn describe(error: &Error) -> String {
-    let root = error.root_cause();
-    let kind = error.etype().as_str();
-    match root.downcast_ref::<std::io::Error>() {
-        Some(io) => format!("{} {kind} ({io})", error.esource().as_str()),
-        None => format!("{} {kind}", error.esource().as_str()),
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -139,7 +127,6 @@ mod tests {
             let error = error(source, ErrorType::InvalidHTTPHeader);
             let told = verdict(&error).unwrap().text;
             assert!(!told.contains("Doe") && !told.contains("10.0.0.7"), "{told}");
-            assert!(!describe(&error).contains("Doe"), "{}", describe(&error));
         }
     }
 

@@ -39,6 +39,7 @@ use crate::gateway::route::Route;
 use crate::gateway::site::Site;
 use crate::gateway::target::Target;
 use crate::observe::access_log;
+use crate::origin::describe;
 
 /// How long a request waits for a token that is on its way.
 const TOKEN_PATIENCE: Duration = Duration::from_secs(5);
@@ -306,8 +307,8 @@ impl Gateway {
         let site = self.site_of(context).map_or("-", Site::name);
         match context.failure {
             Some(failure) => warn!("request {}: site {site}: {}", context.id, failure.verdict().text),
-            None if caller_is_there => warn!("request {}: site {site}: {}", context.id, failure::describe(error)),
-            None => log::info!("request {}: site {site}: the caller left: {}", context.id, failure::describe(error)),
+            None if caller_is_there => warn!("request {}: site {site}: {}", context.id, describe(error)),
+            None => log::info!("request {}: site {site}: the caller left: {}", context.id, describe(error)),
         }
     }
 

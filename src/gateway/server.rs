@@ -173,11 +173,14 @@ impl Announcement {
 #[async_trait]
 impl BackgroundService for Announcement {
     async fn start(&self, mut shutdown: ShutdownWatch) {
-        for listener in &self.listen {
+        // They all open together; a connection without a handshake would make a TLS one complain.
+        if let Some(plain) = self.listen.iter().find(|listener| listener.tls.is_none()) {
             tokio::select! {
-                () = accepting(listener.address) => {}
+                () = accepting(plain.address) => {}
                 _ = shutdown.changed() => return,
             }
+        }
+        for listener in &self.listen {
             let scheme = if listener.tls.is_some() { "https" } else { "http" };
             info!("listening on {scheme}://{}", listener.address);
         }

@@ -21,26 +21,23 @@ enum Message {
 
 static STDERR: OnceCell<SyncSender<Message>> = OnceCell::new();
 
-/// A `Write` that hands each line to the thread.
-pub struct LogWriter(SyncSender<Message>);
+/// A `Write` that hands each line for standard error to the thread.
+///
+/// The thread is started by the first line: Pingora's daemon forks before it logs, and threads do not survive that.
+pub struct LogWriter;
 
-impl LogWriter {
-    /// Writes to standard error.
-    #[must_use]
-    pub fn to_stderr() -> Self {
-        let sender = STDERR.get_or_init(|| {
-            let (sender, lines) = sync_channel(WAITING_LINES);
-            // Without a thread the sender's other end is gone, and `write` falls back to writing itself.
-            let _ = thread::Builder::new().name("log".to_owned()).spawn(move || write_all(&lines));
-            sender
-        });
-        Self(sender.clone())
-    }
+fn stderr() -> &'static SyncSender<Message> {
+    STDERR.get_or_init(|| {
+        let (sender, lines) = sync_channel(WAITING_LINES);
+        // Without a thread the channel has no other end, and `write` falls back to writing itself.
+        let _ = thread::Builder::new().name("log".to_owned()).spawn(move || write_all(&lines));
+        sender
+    })
 }
 
 impl Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.0.send(Message::Line(line.to_vec())).is_err() {
+        if stderr().send(Message::Line(line.to_vec())).is_err() {
             io::stderr().write_all(line)?;
         }
         Ok(line.len())

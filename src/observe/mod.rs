@@ -20,7 +20,7 @@ pub fn start_log(level: LevelFilter, format: Format) {
         .filter_level(level.min(OTHER_CRATES))
         .filter_module("openemr_gateway", level)
         .filter_module(access_log::TARGET, level)
-        .target(env_logger::Target::Pipe(Box::new(log_writer::LogWriter::to_stderr())))
+        .target(env_logger::Target::Pipe(Box::new(log_writer::LogWriter)))
         .format(move |out, record| format.write(out, record));
     // Tests in one process start it more than once.
     let _ = builder.try_init();

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::config::Site;
-use crate::origin::Origin;
+use crate::origin::{Origin, describe};
 use crate::smart::assertion::{self, Claimant};
 use crate::smart::token_request;
 use crate::smart::token_response::{self, Answer, Grant, LARGEST_ANSWER, TokenError};
@@ -97,7 +97,7 @@ impl TokenEndpoint {
                 Ok((session, _)) => return Ok(session),
                 Err(error) => {
                     self.origin.avoid(&peer);
-                    failure = Some(format!("{} at {}: {}", self.origin.url(), peer._address, kind_and_cause(&error)));
+                    failure = Some(format!("{} at {}: {}", self.origin.url(), peer._address, describe(&error)));
                 }
             }
         }
@@ -148,15 +148,5 @@ fn skew(date: &str) -> Option<i64> {
 }
 
 fn broken_off(error: &pingora::Error) -> TokenError {
-    TokenError::BrokenOff(kind_and_cause(error))
-}
-
-/// Pingora's name for what failed and the system's word for why. Its own context is left out: it can quote
-/// what was on the wire.
-fn kind_and_cause(error: &pingora::Error) -> String {
-    let root = error.root_cause();
-    match root.downcast_ref::<pingora::Error>() {
-        Some(innermost) => innermost.etype().as_str().to_owned(),
-        None => format!("{} ({root})", error.etype().as_str()),
-    }
+    TokenError::BrokenOff(describe(error))
 }
