@@ -145,7 +145,8 @@ impl ExistingKey {
     }
 }
 
-fn generate_files(out: &Path, kind: NewKey, kid_method: KidMethod, force: bool) -> Outcome {
+/// Makes a key and its files; prints what it wrote and the kid.
+pub(super) fn generate_files(out: &Path, kind: NewKey, kid_method: KidMethod, force: bool) -> Outcome {
     let names = ["private_key.pem", "public_key.pem", "jwks.json"].map(|name| out.join(name));
     prepare(out, &names, force)?;
     let new = generate(kind).map_err(|error| vec![Failure::new(error, "try again; if it fails again, the machine's random source may be broken")])?;

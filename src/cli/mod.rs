@@ -1,7 +1,11 @@
 //! The command line: the clap tree, and one file a command.
 
 mod config;
+#[cfg(feature = "sandbox")]
+mod demo;
 mod keys;
+#[cfg(feature = "sandbox")]
+mod sandbox;
 mod serve;
 
 use std::process::ExitCode;
@@ -9,6 +13,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Problem, Warning};
+use crate::observe::log_writer;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -22,6 +27,12 @@ struct Cli {
 enum Command {
     /// Run the gateway
     Serve(serve::Serve),
+    /// Try it out: the gateway in front of a stand-in for OpenEMR
+    #[cfg(feature = "sandbox")]
+    Demo(demo::Demo),
+    /// Run the stand-in for OpenEMR alone
+    #[cfg(feature = "sandbox")]
+    Sandbox(sandbox::SandboxArgs),
     /// Make and inspect signing keys and certificates
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -32,11 +43,18 @@ enum Command {
 
 /// Parses the command line and runs the command it names. Exit codes: 0, 1 for a failure, 2 for a wrong command line.
 pub fn run() -> ExitCode {
+    // One provider of cryptography for everything; Pingora would install another.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let result = match Cli::parse().command {
         Command::Serve(command) => command.run(),
+        #[cfg(feature = "sandbox")]
+        Command::Demo(command) => command.run(),
+        #[cfg(feature = "sandbox")]
+        Command::Sandbox(command) => sandbox::run(command).map_err(|error| vec![Failure(error.to_string())]),
         Command::Keys(command) => command.run(),
         Command::Config(command) => command.run(),
     };
+    log_writer::flush();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failures) => {

@@ -16,6 +16,9 @@ pub fn defaults() -> ServerConf {
         threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         work_stealing: false,
         max_retries: 3,
+        grace_period_seconds: Some(10),
+        graceful_shutdown_timeout_seconds: Some(5),
+        upstream_keepalive_pool_size: 512,
         pid_file: "/tmp/openemr-gateway.pid".to_owned(),
         upgrade_sock: "/tmp/openemr-gateway-upgrade.sock".to_owned(),
         ..ServerConf::default()
