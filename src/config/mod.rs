@@ -102,8 +102,8 @@ fn root(path: &Path, place: &Place, environment: &Environment, findings: &mut Fi
     };
     match Node::parse(text) {
         Ok(node) => Some(node),
-        // A file of comments alone is an empty one.
-        Err(error) if error.to_string().contains("EOF while parsing") => Some(Node::Null),
+
+
         Err(error) => {
             let problem = place.problem(format!("{} is not valid YAML: {}", shown_path(path), shown(&error.to_string())));
             findings.problem(problem.remedy("mend that line; indent with blanks, and put values with : or # in quotes"));
