@@ -28,9 +28,22 @@ fn fails(folder: &Folder, variables: &[(&str, &str)], message: &str, remedy: &st
     let ended = check(folder, variables);
     let message = message.replace("{abs}", &folder.path("").display().to_string());
     assert_eq!(ended.code, 1, "{}", ended.err);
-    assert_eq!(ended.err.matches("error: ").count(), 1, "not one error:\n{}", ended.err);
-    assert!(ended.err.contains(&format!("error: {message}\n  ")), "not\n{message}\nbut\n{}", ended.err);
-    assert!(ended.err.contains(remedy), "no remedy `{remedy}` in\n{}", ended.err);
+    assert_eq!(
+        ended.err.matches("error: ").count(),
+        1,
+        "not one error:\n{}",
+        ended.err
+    );
+    assert!(
+        ended.err.contains(&format!("error: {message}\n  ")),
+        "not\n{message}\nbut\n{}",
+        ended.err
+    );
+    assert!(
+        ended.err.contains(remedy),
+        "no remedy `{remedy}` in\n{}",
+        ended.err
+    );
 }
 
 fn passes(folder: &Folder, variables: &[(&str, &str)]) -> String {
@@ -61,16 +74,35 @@ fn the_good_one_passes() {
 fn no_configuration_file() {
     let folder = Folder::good();
     std::fs::remove_file(folder.path(CONFIG)).unwrap();
-    fails(&folder, &[], "conf/gateway.yaml: conf/gateway.yaml ({abs}conf/gateway.yaml) does not exist", "name the file with --config");
+    fails(
+        &folder,
+        &[],
+        "conf/gateway.yaml: conf/gateway.yaml ({abs}conf/gateway.yaml) does not exist",
+        "name the file with --config",
+    );
     folder.write("conf/gateway.yaml/x", "");
-    fails(&folder, &[], "conf/gateway.yaml: conf/gateway.yaml ({abs}conf/gateway.yaml) is not a regular file", "--config");
+    fails(
+        &folder,
+        &[],
+        "conf/gateway.yaml: conf/gateway.yaml ({abs}conf/gateway.yaml) is not a regular file",
+        "--config",
+    );
 }
 
 #[test]
 fn a_named_file_must_exist_whatever_the_environment_says() {
     let folder = Folder::good();
-    let variables = [("OEMR_BASE", "https://emr"), ("CLIENT_ID", "a"), ("PRIVATE_KEY_PATH", KEY), ("JWKS_PATH", JWKS), ("SCOPE", "system/Patient.read")];
-    let ended = folder.run_with(&["config", "check", "--config", "conf/typo.yaml"], &variables);
+    let variables = [
+        ("OEMR_BASE", "https://emr"),
+        ("CLIENT_ID", "a"),
+        ("PRIVATE_KEY_PATH", KEY),
+        ("JWKS_PATH", JWKS),
+        ("SCOPE", "system/Patient.read"),
+    ];
+    let ended = folder.run_with(
+        &["config", "check", "--config", "conf/typo.yaml"],
+        &variables,
+    );
     assert_eq!(ended.code, 1);
     assert!(ended.err.contains("does not exist"), "{}", ended.err);
 }
@@ -90,32 +122,89 @@ fn bad_yaml() {
     }
     let folder = Folder::good();
     folder.write(CONFIG, &"#".repeat(1024 * 1024 + 1));
-    fails(&folder, &[], "conf/gateway.yaml: conf/gateway.yaml ({abs}conf/gateway.yaml) is larger than 1048576 bytes", "--config");
+    fails(
+        &folder,
+        &[],
+        "conf/gateway.yaml: conf/gateway.yaml ({abs}conf/gateway.yaml) is larger than 1048576 bytes",
+        "--config",
+    );
     folder.write(CONFIG, "# nothing yet\n");
-    fails(&folder, &[], "conf/gateway.yaml: sites: names no OpenEMR site", "sites: { default:");
+    fails(
+        &folder,
+        &[],
+        "conf/gateway.yaml: sites: names no OpenEMR site",
+        "sites: { default:",
+    );
 }
 
 #[test]
 fn missing_keys() {
     for (line, key, variable) in [
-        ("    openemr: https://emr.example.org\n", "openemr", "OEMR_BASE"),
+        (
+            "    openemr: https://emr.example.org\n",
+            "openemr",
+            "OEMR_BASE",
+        ),
         ("    client_id: abc\n", "client_id", "CLIENT_ID"),
-        ("    private_key: keys/private_key.pem\n", "private_key", "PRIVATE_KEY_PATH"),
+        (
+            "    private_key: keys/private_key.pem\n",
+            "private_key",
+            "PRIVATE_KEY_PATH",
+        ),
         ("    jwks: keys/jwks.json\n", "jwks", "JWKS_PATH"),
-        ("    scopes: [system/Patient.read, system/Observation.read]\n", "scopes", "SCOPE"),
+        (
+            "    scopes: [system/Patient.read, system/Observation.read]\n",
+            "scopes",
+            "SCOPE",
+        ),
     ] {
-        fails(&changed(line, ""), &[], &format!("conf/gateway.yaml: sites.default.{key}: is missing"), &format!("or set {variable}"));
+        fails(
+            &changed(line, ""),
+            &[],
+            &format!("conf/gateway.yaml: sites.default.{key}: is missing"),
+            &format!("or set {variable}"),
+        );
     }
 }
 
 #[test]
 fn unknown_and_duplicate_keys() {
-    fails(&with("lisen: []\n"), &[], "conf/gateway.yaml: lisen: unknown key `lisen`", "did you mean `listen`?");
-    fails(&with("colour: red\n"), &[], "conf/gateway.yaml: colour: unknown key `colour`", "known here: listen, routes");
-    fails(&changed("client_id: abc", "client_id: abc\n    clientId: abc"), &[], "conf/gateway.yaml: sites.default.clientId: unknown key `clientId`", "did you mean `client_id`?");
-    fails(&changed("client_id: abc", "client_id: abc\n    client_id: abd"), &[], "conf/gateway.yaml: sites.default.client_id: is written twice", "keep one");
-    fails(&with("server: { thread: 1 }\n"), &[], "conf/gateway.yaml: server.thread: unknown key `thread`", "did you mean `threads`?");
-    fails(&with("limits: { request_haed: 1KiB }\n"), &[], "conf/gateway.yaml: limits.request_haed: unknown key `request_haed`", "did you mean `request_head`?");
+    fails(
+        &with("lisen: []\n"),
+        &[],
+        "conf/gateway.yaml: lisen: unknown key `lisen`",
+        "did you mean `listen`?",
+    );
+    fails(
+        &with("colour: red\n"),
+        &[],
+        "conf/gateway.yaml: colour: unknown key `colour`",
+        "known here: listen, routes",
+    );
+    fails(
+        &changed("client_id: abc", "client_id: abc\n    clientId: abc"),
+        &[],
+        "conf/gateway.yaml: sites.default.clientId: unknown key `clientId`",
+        "did you mean `client_id`?",
+    );
+    fails(
+        &changed("client_id: abc", "client_id: abc\n    client_id: abd"),
+        &[],
+        "conf/gateway.yaml: sites.default.client_id: is written twice",
+        "keep one",
+    );
+    fails(
+        &with("server: { thread: 1 }\n"),
+        &[],
+        "conf/gateway.yaml: server.thread: unknown key `thread`",
+        "did you mean `threads`?",
+    );
+    fails(
+        &with("limits: { request_haed: 1KiB }\n"),
+        &[],
+        "conf/gateway.yaml: limits.request_haed: unknown key `request_haed`",
+        "did you mean `request_head`?",
+    );
 }
 
 #[test]
@@ -123,23 +212,70 @@ fn wrong_types() {
     for (more, message) in [
         ("listen: 8000\n", "listen: a number where a list was due"),
         ("routes: /fhir\n", "routes: text where a mapping was due"),
-        ("log: { level: [info] }\n", "log.level: a list where text was due"),
-        ("limits: { keepalive_requests: many }\n", "limits.keepalive_requests: `many` is no whole number above 0"),
-        ("limits: { request_head: 64KB }\n", "limits.request_head: `64KB` is no size; write 64KiB, 1MiB or a number of bytes"),
-        ("limits: { request_head: 100 }\n", "limits.request_head: is outside 1KiB to 1MiB"),
-        ("limits: { read_timeout: 5 minutes }\n", "limits.read_timeout: `5 minutes` is no duration; write 500ms, 5s, 2m or 1h"),
-        ("limits: { read_timeout: 0 }\n", "limits.read_timeout: `0` is too short; at least 1ms is needed"),
-        ("limits: { read_timeout: 48h }\n", "limits.read_timeout: `48h` is too long; at most 24h are accepted"),
-        ("server: { threads: 0 }\n", "server.threads: `0` is outside 1 to 1024"),
+        (
+            "log: { level: [info] }\n",
+            "log.level: a list where text was due",
+        ),
+        (
+            "limits: { keepalive_requests: many }\n",
+            "limits.keepalive_requests: `many` is no whole number above 0",
+        ),
+        (
+            "limits: { request_head: 64KB }\n",
+            "limits.request_head: `64KB` is no size; write 64KiB, 1MiB or a number of bytes",
+        ),
+        (
+            "limits: { request_head: 100 }\n",
+            "limits.request_head: is outside 1KiB to 1MiB",
+        ),
+        (
+            "limits: { read_timeout: 5 minutes }\n",
+            "limits.read_timeout: `5 minutes` is no duration; write 500ms, 5s, 2m or 1h",
+        ),
+        (
+            "limits: { read_timeout: 0 }\n",
+            "limits.read_timeout: `0` is too short; at least 1ms is needed",
+        ),
+        (
+            "limits: { read_timeout: 48h }\n",
+            "limits.read_timeout: `48h` is too long; at most 24h are accepted",
+        ),
+        (
+            "server: { threads: 0 }\n",
+            "server.threads: `0` is outside 1 to 1024",
+        ),
     ] {
         let ended = check(&with(more), &[]);
         assert_eq!(ended.code, 1, "{more}");
-        assert!(ended.err.starts_with(&format!("error: conf/gateway.yaml: {message}\n")), "{}", ended.err);
+        assert!(
+            ended
+                .err
+                .starts_with(&format!("error: conf/gateway.yaml: {message}\n")),
+            "{}",
+            ended.err
+        );
     }
     let ended = check(&with("server: { threads: many }\n"), &[]);
-    assert!(ended.code == 1 && ended.err.starts_with("error: conf/gateway.yaml: server.threads: "), "{}", ended.err);
-    fails(&changed("client_id: abc", "client_id: 12"), &[], "conf/gateway.yaml: sites.default.client_id: a number where text was due", "\"12\"");
-    fails(&changed("client_id: abc", "client_id: <client_id>"), &[], "conf/gateway.yaml: sites.default.client_id: `<client_id>` is still the placeholder", "at registration");
+    assert!(
+        ended.code == 1
+            && ended
+                .err
+                .starts_with("error: conf/gateway.yaml: server.threads: "),
+        "{}",
+        ended.err
+    );
+    fails(
+        &changed("client_id: abc", "client_id: 12"),
+        &[],
+        "conf/gateway.yaml: sites.default.client_id: a number where text was due",
+        "\"12\"",
+    );
+    fails(
+        &changed("client_id: abc", "client_id: <client_id>"),
+        &[],
+        "conf/gateway.yaml: sites.default.client_id: `<client_id>` is still the placeholder",
+        "at registration",
+    );
 }
 
 #[test]
@@ -151,11 +287,24 @@ fn every_error_is_found_not_only_the_first() {
     );
     let ended = check(&folder, &[]);
     for path in [
-        "listen[0].address", "colour", "log.level", "sites.default.openemr", "sites.default.client_id",
-        "sites.default.private_key", "sites.default.jwks", "sites.default.scopes[0]", "sites.default.scopes[1]",
+        "listen[0].address",
+        "colour",
+        "log.level",
+        "sites.default.openemr",
+        "sites.default.client_id",
+        "sites.default.private_key",
+        "sites.default.jwks",
+        "sites.default.scopes[0]",
+        "sites.default.scopes[1]",
         "sites.default.timeouts.read",
     ] {
-        assert!(ended.err.contains(&format!("error: conf/gateway.yaml: {path}: ")), "{path} in\n{}", ended.err);
+        assert!(
+            ended
+                .err
+                .contains(&format!("error: conf/gateway.yaml: {path}: ")),
+            "{path} in\n{}",
+            ended.err
+        );
     }
     assert_eq!(ended.err.matches("error: ").count(), 10, "{}", ended.err);
 }
@@ -164,7 +313,12 @@ fn every_error_is_found_not_only_the_first() {
 fn files_missing_or_unreadable() {
     let folder = Folder::good();
     std::fs::remove_file(folder.path(KEY)).unwrap();
-    fails(&folder, &[], "conf/gateway.yaml: sites.default.private_key: keys/private_key.pem ({abs}keys/private_key.pem) does not exist", "create one:  openemr-gateway keys generate --out keys");
+    fails(
+        &folder,
+        &[],
+        "conf/gateway.yaml: sites.default.private_key: keys/private_key.pem ({abs}keys/private_key.pem) does not exist",
+        "create one:  openemr-gateway keys generate --out keys",
+    );
 
     let folder = Folder::good();
     std::fs::remove_file(folder.path(JWKS)).unwrap();
@@ -178,34 +332,92 @@ fn files_missing_or_unreadable() {
     let absolute = Folder::good();
     let missing = absolute.path("elsewhere.pem").display().to_string();
     absolute.replace(CONFIG, "keys/private_key.pem", &missing);
-    fails(&absolute, &[], &format!("conf/gateway.yaml: sites.default.private_key: {missing} does not exist"), "keys generate");
+    fails(
+        &absolute,
+        &[],
+        &format!("conf/gateway.yaml: sites.default.private_key: {missing} does not exist"),
+        "keys generate",
+    );
 
-    fails(&changed("keys/private_key.pem", "keys"), &[], "conf/gateway.yaml: sites.default.private_key: keys ({abs}keys) is not a regular file", "name the PEM file");
-    fails(&changed("client_id: abc", "client_id: abc\n    ca_file: certs/ca.pem"), &[], "conf/gateway.yaml: sites.default.ca_file: certs/ca.pem ({abs}certs/ca.pem) does not exist", "leave the key out");
+    fails(
+        &changed("keys/private_key.pem", "keys"),
+        &[],
+        "conf/gateway.yaml: sites.default.private_key: keys ({abs}keys) is not a regular file",
+        "name the PEM file",
+    );
+    fails(
+        &changed(
+            "client_id: abc",
+            "client_id: abc\n    ca_file: certs/ca.pem",
+        ),
+        &[],
+        "conf/gateway.yaml: sites.default.ca_file: certs/ca.pem ({abs}certs/ca.pem) does not exist",
+        "leave the key out",
+    );
 
     let folder = Folder::good();
     folder.chmod(KEY, 0);
     // The superuser reads everything.
     if std::fs::read(folder.path(KEY)).is_err() {
-        fails(&folder, &[], "conf/gateway.yaml: sites.default.private_key: keys/private_key.pem ({abs}keys/private_key.pem) cannot be read: permission denied", "chown");
+        fails(
+            &folder,
+            &[],
+            "conf/gateway.yaml: sites.default.private_key: keys/private_key.pem ({abs}keys/private_key.pem) cannot be read: permission denied",
+            "chown",
+        );
     }
 }
 
 #[test]
 fn keys_that_cannot_sign() {
     for (pem, message, remedy) in [
-        (include_str!("keys/rsa1024.pem"), "holds an RSA key of 1024 bits; at least 2048 are needed", "keys generate"),
-        (include_str!("keys/p256.pem"), "holds an EC P-256 key; client assertions are signed with an RSA or an EC P-384 key", "keys generate"),
-        (include_str!("keys/ed25519.pem"), "holds an Ed25519 key; client assertions are signed with an RSA or an EC P-384 key", "keys generate"),
-        (include_str!("keys/rsa-pss.pem"), "holds an RSA-PSS key; client assertions are signed with an RSA or an EC P-384 key", "keys generate"),
-        (include_str!("keys/encrypted-pkcs8.pem"), "is encrypted with a passphrase", "openssl pkey -in keys/private_key.pem -out"),
-        (include_str!("keys/encrypted-pkcs1.pem"), "is encrypted with a passphrase", "openssl pkey -in keys/private_key.pem -out"),
-        (include_str!("keys/public.pem"), "holds a PUBLIC KEY, not a private key", "name the private key's file"),
+        (
+            include_str!("keys/rsa1024.pem"),
+            "holds an RSA key of 1024 bits; at least 2048 are needed",
+            "keys generate",
+        ),
+        (
+            include_str!("keys/p256.pem"),
+            "holds an EC P-256 key; client assertions are signed with an RSA or an EC P-384 key",
+            "keys generate",
+        ),
+        (
+            include_str!("keys/ed25519.pem"),
+            "holds an Ed25519 key; client assertions are signed with an RSA or an EC P-384 key",
+            "keys generate",
+        ),
+        (
+            include_str!("keys/rsa-pss.pem"),
+            "holds an RSA-PSS key; client assertions are signed with an RSA or an EC P-384 key",
+            "keys generate",
+        ),
+        (
+            include_str!("keys/encrypted-pkcs8.pem"),
+            "is encrypted with a passphrase",
+            "openssl pkey -in keys/private_key.pem -out",
+        ),
+        (
+            include_str!("keys/encrypted-pkcs1.pem"),
+            "is encrypted with a passphrase",
+            "openssl pkey -in keys/private_key.pem -out",
+        ),
+        (
+            include_str!("keys/public.pem"),
+            "holds a PUBLIC KEY, not a private key",
+            "name the private key's file",
+        ),
         ("hello", "is not a PEM file", "keys generate"),
     ] {
         let folder = Folder::good();
         folder.secret(KEY, pem);
-        fails(&folder, &[], &format!("conf/gateway.yaml: sites.default.private_key: keys/private_key.pem ({{abs}}keys/private_key.pem) {message}"), remedy);
+        fails(
+            &folder,
+            &[],
+            &format!(
+                "conf/gateway.yaml: sites.default.private_key: keys/private_key.pem ({{abs}}keys/private_key.pem) {message}"
+            ),
+            remedy,
+        );
     }
 }
 
@@ -215,25 +427,43 @@ fn a_key_in_place_of_its_file_is_not_repeated() {
     let folder = changed("private_key: keys/private_key.pem", "private_key: ${KEY}");
     let ended = check(&folder, &[("KEY", pem)]);
     assert_eq!(ended.code, 1);
-    assert!(ended.err.contains("sites.default.private_key: holds a key"), "{}", ended.err);
+    assert!(
+        ended.err.contains("sites.default.private_key: holds a key"),
+        "{}",
+        ended.err
+    );
     let secret = pem.lines().nth(1).unwrap();
-    assert!(!ended.err.contains(secret.get(..20).unwrap()), "{}", ended.err);
+    assert!(
+        !ended.err.contains(secret.get(..20).unwrap()),
+        "{}",
+        ended.err
+    );
 }
 
 #[test]
 fn every_good_form_of_key_passes() {
-    for pem in [include_str!("keys/rsa2048-pkcs1.pem"), include_str!("keys/rsa2048-pkcs8.pem")] {
+    for pem in [
+        include_str!("keys/rsa2048-pkcs1.pem"),
+        include_str!("keys/rsa2048-pkcs8.pem"),
+    ] {
         let folder = Folder::good();
         folder.secret(KEY, pem);
         passes(&folder, &[]);
     }
-    for pem in [include_str!("keys/p384-pkcs8.pem"), include_str!("keys/p384-sec1.pem")] {
+    for pem in [
+        include_str!("keys/p384-pkcs8.pem"),
+        include_str!("keys/p384-sec1.pem"),
+    ] {
         let folder = Folder::good();
         folder.secret(KEY, pem);
         folder.make_jwks();
         let ended = check(&folder, &[]);
         assert_eq!(ended.code, 0, "{}", ended.err);
-        assert!(ended.err.contains("warning: ") && ended.err.contains("ES384"), "{}", ended.err);
+        assert!(
+            ended.err.contains("warning: ") && ended.err.contains("ES384"),
+            "{}",
+            ended.err
+        );
     }
 }
 
@@ -243,8 +473,20 @@ fn a_key_that_others_can_read_is_a_warning() {
     folder.chmod(KEY, 0o640);
     let ended = check(&folder, &[]);
     assert_eq!(ended.code, 0);
-    assert!(ended.err.starts_with("warning: conf/gateway.yaml: sites.default.private_key: keys/private_key.pem ("), "{}", ended.err);
-    assert!(ended.err.contains("(mode 0640)\n  close it:  chmod 600 keys/private_key.pem"), "{}", ended.err);
+    assert!(
+        ended.err.starts_with(
+            "warning: conf/gateway.yaml: sites.default.private_key: keys/private_key.pem ("
+        ),
+        "{}",
+        ended.err
+    );
+    assert!(
+        ended
+            .err
+            .contains("(mode 0640)\n  close it:  chmod 600 keys/private_key.pem"),
+        "{}",
+        ended.err
+    );
 }
 
 const OTHER: &str = r#"{"kty":"RSA","n":"sXchDaQebHnPiGvyDOAT4saGEUetSyo9MKLOoWFsueri23bOdgWp4Dy1WlUzewbgBHod5pcM9H95GQRV3JDXboIRROSBigeC5yjU1hGzHHyXss8UDprecbAYxknTcQkhslANGRUZmdTOQ5qTRsLAt6BTYuyvVRdhS8exSZEy_c4gs_7svlJJQ4H9_NxsiIoLwAEk7-Q3UXERGYw_75IDrGA84-lA_-Ct4eTlXHBIY2EaV7t7LjJaynVJCpkv4LKjTTAumiGUIuQhrNhZLuF_RJLqHpM2kgWFLU7-VTdL1VbC2tejvcI2BlMkEpk1BzBZI0KQB0GaDWFLN-aEAw3vRw","e":"AQAB","kid":"other"}"#;
@@ -269,38 +511,89 @@ fn jwk_sets_that_do_not_fit() {
     let own = own_key(&folder);
     let kid = own["kid"].as_str().unwrap().to_owned();
     set(&folder, &[&other]);
-    fails(&folder, &[], &format!("{of_set} kid `{kid}` is not in {file}, which holds other"), "keys jwks --private-key keys/private_key.pem > keys/jwks.json");
+    fails(
+        &folder,
+        &[],
+        &format!("{of_set} kid `{kid}` is not in {file}, which holds other"),
+        "keys jwks --private-key keys/private_key.pem > keys/jwks.json",
+    );
 
     let folder = changed("client_id: abc", "client_id: abc\n    kid: wrong");
-    fails(&folder, &[], &format!("conf/gateway.yaml: sites.default.kid: kid `wrong` is not in {file}, which holds {kid}"), &format!("stands there as `{kid}`"));
+    fails(
+        &folder,
+        &[],
+        &format!(
+            "conf/gateway.yaml: sites.default.kid: kid `wrong` is not in {file}, which holds {kid}"
+        ),
+        &format!("stands there as `{kid}`"),
+    );
 
     let folder = changed("client_id: abc", "client_id: abc\n    kid: other");
     set(&folder, &[&other]);
-    fails(&folder, &[], &format!("{of_set} the key of kid `other` in {file} does not belong to keys/private_key.pem ({{abs}}keys/private_key.pem)"), "keys jwks");
+    fails(
+        &folder,
+        &[],
+        &format!(
+            "{of_set} the key of kid `other` in {file} does not belong to keys/private_key.pem ({{abs}}keys/private_key.pem)"
+        ),
+        "keys jwks",
+    );
 
     let folder = Folder::good();
     let mut private = own.clone();
     private["d"] = "c2VjcmV0".into();
     private["qi"] = "c2VjcmV0".into();
     set(&folder, &[&private]);
-    fails(&folder, &[], &format!("{of_set} {file} holds private members: keys[0].d, keys[0].qi"), "make a new key");
+    fails(
+        &folder,
+        &[],
+        &format!("{of_set} {file} holds private members: keys[0].d, keys[0].qi"),
+        "make a new key",
+    );
     assert!(!check(&folder, &[]).err.contains("c2VjcmV0"));
 
     let folder = Folder::good();
     set(&folder, &[&other, &own]);
-    fails(&folder, &[], &format!("{of_set} in {file} another RSA key (other) stands before the signing one (`{kid}`); OpenEMR verifies with the first, whatever the kid"), "move the signing key to the front");
+    fails(
+        &folder,
+        &[],
+        &format!(
+            "{of_set} in {file} another RSA key (other) stands before the signing one (`{kid}`); OpenEMR verifies with the first, whatever the kid"
+        ),
+        "move the signing key to the front",
+    );
     set(&folder, &[&own, &other]);
     passes(&folder, &[]);
 
     set(&folder, &[&own, &own]);
-    fails(&folder, &[], &format!("{of_set} {file} holds more than one key of kid `{kid}`"), "keep one");
+    fails(
+        &folder,
+        &[],
+        &format!("{of_set} {file} holds more than one key of kid `{kid}`"),
+        "keep one",
+    );
 
     folder.write(JWKS, "not json");
-    fails(&folder, &[], &format!("{of_set} {file} is not JSON (line 1, column 2)"), "keys jwks");
+    fails(
+        &folder,
+        &[],
+        &format!("{of_set} {file} is not JSON (line 1, column 2)"),
+        "keys jwks",
+    );
     folder.write(JWKS, &own.to_string());
-    fails(&folder, &[], &format!("{of_set} {file} is a single JWK, not a JWK Set"), "keys jwks");
+    fails(
+        &folder,
+        &[],
+        &format!("{of_set} {file} is a single JWK, not a JWK Set"),
+        "keys jwks",
+    );
     folder.write(JWKS, &" ".repeat(256 * 1024 + 1));
-    fails(&folder, &[], &format!("{of_set} {file} is larger than 262144 bytes"), "keys jwks");
+    fails(
+        &folder,
+        &[],
+        &format!("{of_set} {file} is larger than 262144 bytes"),
+        "keys jwks",
+    );
 }
 
 #[test]
@@ -314,24 +607,68 @@ fn a_kid_of_somebody_elses_making_is_found() {
 
 #[test]
 fn urls_that_cannot_be() {
-    let openemr = |url: &str| changed("openemr: https://emr.example.org", &format!("openemr: \"{url}\""));
+    let openemr = |url: &str| {
+        changed(
+            "openemr: https://emr.example.org",
+            &format!("openemr: \"{url}\""),
+        )
+    };
     let place = "conf/gateway.yaml: sites.default.openemr:";
-    fails(&openemr("http://emr.example.org"), &[], &format!("{place} `http://emr.example.org` is not https, and emr.example.org is not this machine"), "ca_file");
-    fails(&openemr("emr.example.org"), &[], &format!("{place} `emr.example.org` does not begin with https:// or http://"), "https://emr.example.org/openemr");
-    fails(&openemr("https://emr.example.org?x=1"), &[], &format!("{place} `https://emr.example.org?x=1` has a query or a fragment"), "write it like");
+    fails(
+        &openemr("http://emr.example.org"),
+        &[],
+        &format!(
+            "{place} `http://emr.example.org` is not https, and emr.example.org is not this machine"
+        ),
+        "ca_file",
+    );
+    fails(
+        &openemr("emr.example.org"),
+        &[],
+        &format!("{place} `emr.example.org` does not begin with https:// or http://"),
+        "https://emr.example.org/openemr",
+    );
+    fails(
+        &openemr("https://emr.example.org?x=1"),
+        &[],
+        &format!("{place} `https://emr.example.org?x=1` has a query or a fragment"),
+        "write it like",
+    );
     let folder = openemr("https://admin:hunter2@emr.example.org");
-    fails(&folder, &[], &format!("{place} holds a user name or a password"), "leave it out");
+    fails(
+        &folder,
+        &[],
+        &format!("{place} holds a user name or a password"),
+        "leave it out",
+    );
     assert!(!check(&folder, &[]).err.contains("hunter2"));
-    for url in ["http://127.0.0.1:9300", "http://127.8.8.8", "http://[::1]:80", "http://localhost:8080/openemr", "https://emr/openemr/"] {
+    for url in [
+        "http://127.0.0.1:9300",
+        "http://127.8.8.8",
+        "http://[::1]:80",
+        "http://localhost:8080/openemr",
+        "https://emr/openemr/",
+    ] {
         passes(&openemr(url), &[]);
     }
-    let folder = changed("client_id: abc", "client_id: abc\n    token_url: http://emr.example.org/token");
-    fails(&folder, &[], "conf/gateway.yaml: sites.default.token_url: `http://emr.example.org/token` is not https, and emr.example.org is not this machine", "https");
+    let folder = changed(
+        "client_id: abc",
+        "client_id: abc\n    token_url: http://emr.example.org/token",
+    );
+    fails(
+        &folder,
+        &[],
+        "conf/gateway.yaml: sites.default.token_url: `http://emr.example.org/token` is not https, and emr.example.org is not this machine",
+        "https",
+    );
 }
 
 #[test]
 fn urls_are_made_of_openemr_and_the_site() {
-    let folder = changed("openemr: https://emr.example.org", "openemr: https://emr.example.org/openemr/");
+    let folder = changed(
+        "openemr: https://emr.example.org",
+        "openemr: https://emr.example.org/openemr/",
+    );
     let out = passes(&folder, &[]);
     for line in [
         "fhir_base: https://emr.example.org/openemr/apis/default/fhir",
@@ -346,24 +683,84 @@ fn urls_are_made_of_openemr_and_the_site() {
 fn scopes_that_openemr_refuses() {
     let scopes = |list: &str| changed("[system/Patient.read, system/Observation.read]", list);
     let place = "conf/gateway.yaml: sites.default.scopes";
-    fails(&scopes("[]"), &[], &format!("{place}: is empty; OpenEMR would grant a token that opens nothing"), "system/Patient.read");
-    fails(&scopes("[system/Patient.read, openid]"), &[], &format!("{place}[1]: `openid` is not a system scope"), "leave it out");
-    fails(&scopes("[user/Patient.read]"), &[], &format!("{place}[0]: `user/Patient.read` is not a system scope"), "leave it out");
-    fails(&scopes("[system/*.read]"), &[], &format!("{place}[0]: `system/*.read` is a wildcard, which OpenEMR refuses"), "name each resource type");
-    fails(&scopes("[system/Patient]"), &[], &format!("{place}[0]: `system/Patient` is not of the form system/<ResourceType>.<read|write|cruds letters|$operation>"), "like  system/Patient.read");
-    passes(&scopes("[\"system/Patient.$export\", system/Patient.rs]"), &[]);
+    fails(
+        &scopes("[]"),
+        &[],
+        &format!("{place}: is empty; OpenEMR would grant a token that opens nothing"),
+        "system/Patient.read",
+    );
+    fails(
+        &scopes("[system/Patient.read, openid]"),
+        &[],
+        &format!("{place}[1]: `openid` is not a system scope"),
+        "leave it out",
+    );
+    fails(
+        &scopes("[user/Patient.read]"),
+        &[],
+        &format!("{place}[0]: `user/Patient.read` is not a system scope"),
+        "leave it out",
+    );
+    fails(
+        &scopes("[system/*.read]"),
+        &[],
+        &format!("{place}[0]: `system/*.read` is a wildcard, which OpenEMR refuses"),
+        "name each resource type",
+    );
+    fails(
+        &scopes("[system/Patient]"),
+        &[],
+        &format!(
+            "{place}[0]: `system/Patient` is not of the form system/<ResourceType>.<read|write|cruds letters|$operation>"
+        ),
+        "like  system/Patient.read",
+    );
+    passes(
+        &scopes("[\"system/Patient.$export\", system/Patient.rs]"),
+        &[],
+    );
 }
 
 #[test]
 fn addresses() {
     let place = "conf/gateway.yaml: listen[0].address:";
     let listen = |address: &str| with(&format!("listen: [{{address: \"{address}\"}}]\n"));
-    fails(&listen("localhost:8000"), &[], &format!("{place} `localhost:8000` is no IP address with a port"), "127.0.0.1:8000");
-    fails(&listen("127.0.0.1"), &[], &format!("{place} `127.0.0.1` is no IP address with a port"), "127.0.0.1:8000");
-    fails(&listen("127.0.0.1:0"), &[], &format!("{place} `127.0.0.1:0` has port 0, another one at each start"), "8000");
-    fails(&with("listen: []\n"), &[], "conf/gateway.yaml: listen: names no address", "127.0.0.1:8000");
-    fails(&with("listen: [{address: \"127.0.0.1:1\"}, {address: \"127.0.0.1:1\"}]\n"), &[], "conf/gateway.yaml: listen[1].address: `127.0.0.1:1` is listened on twice", "keep one");
-    fails(&with("listen: [\"127.0.0.1:8000\"]\n"), &[], "conf/gateway.yaml: listen[0]: `127.0.0.1:8000` stands alone", "- address: 127.0.0.1:8000");
+    fails(
+        &listen("localhost:8000"),
+        &[],
+        &format!("{place} `localhost:8000` is no IP address with a port"),
+        "127.0.0.1:8000",
+    );
+    fails(
+        &listen("127.0.0.1"),
+        &[],
+        &format!("{place} `127.0.0.1` is no IP address with a port"),
+        "127.0.0.1:8000",
+    );
+    fails(
+        &listen("127.0.0.1:0"),
+        &[],
+        &format!("{place} `127.0.0.1:0` has port 0, another one at each start"),
+        "8000",
+    );
+    fails(
+        &with("listen: []\n"),
+        &[],
+        "conf/gateway.yaml: listen: names no address",
+        "127.0.0.1:8000",
+    );
+    fails(
+        &with("listen: [{address: \"127.0.0.1:1\"}, {address: \"127.0.0.1:1\"}]\n"),
+        &[],
+        "conf/gateway.yaml: listen[1].address: `127.0.0.1:1` is listened on twice",
+        "keep one",
+    );
+    fails(
+        &with("listen: [\"127.0.0.1:8000\"]\n"),
+        &[],
+        "conf/gateway.yaml: listen[0]: `127.0.0.1:8000` stands alone",
+        "- address: 127.0.0.1:8000",
+    );
 }
 
 #[test]
@@ -373,8 +770,18 @@ fn an_address_of_another_machine_is_found_by_serve() {
     assert_eq!(folder.run(&["config", "check"]).code, 0);
     let ended = folder.run(&["serve", "--test"]);
     assert_eq!(ended.code, 1);
-    assert!(ended.err.starts_with("error: conf/gateway.yaml: listen[0].address: `192.0.2.1:8000` cannot be listened on: "), "{}", ended.err);
-    assert!(ended.err.contains("name an address of this machine"), "{}", ended.err);
+    assert!(
+        ended.err.starts_with(
+            "error: conf/gateway.yaml: listen[0].address: `192.0.2.1:8000` cannot be listened on: "
+        ),
+        "{}",
+        ended.err
+    );
+    assert!(
+        ended.err.contains("name an address of this machine"),
+        "{}",
+        ended.err
+    );
 }
 
 #[test]
@@ -385,21 +792,59 @@ fn a_port_that_is_taken_is_found_by_serve() {
     assert_eq!(folder.run(&["serve", "--test"]).code, 0);
     let ended = folder.run(&["serve"]);
     assert_eq!(ended.code, 1);
-    assert!(ended.err.contains(&format!("listen[0].address: `{address}` cannot be listened on: ")), "{}", ended.err);
-    assert!(ended.err.contains("stop the program that listens there"), "{}", ended.err);
+    assert!(
+        ended.err.contains(&format!(
+            "listen[0].address: `{address}` cannot be listened on: "
+        )),
+        "{}",
+        ended.err
+    );
+    assert!(
+        ended.err.contains("stop the program that listens there"),
+        "{}",
+        ended.err
+    );
 }
 
 #[test]
 fn other_machines_need_access_rules() {
     let listen = "listen: [{address: \"0.0.0.0:8000\"}]\n";
-    fails(&with(listen), &[], "conf/gateway.yaml: access: is missing, and 0.0.0.0:8000 can be reached from other machines: whoever calls reads patient data", "access: open");
-    for access in ["access: open\n", "access: {allow_from: [10.0.0.0/8, \"fd00::/8\", 192.0.2.7]}\n"] {
+    fails(
+        &with(listen),
+        &[],
+        "conf/gateway.yaml: access: is missing, and 0.0.0.0:8000 can be reached from other machines: whoever calls reads patient data",
+        "access: open",
+    );
+    for access in [
+        "access: open\n",
+        "access: {allow_from: [10.0.0.0/8, \"fd00::/8\", 192.0.2.7]}\n",
+    ] {
         passes(&with(&format!("{listen}{access}")), &[]);
     }
-    fails(&with("access: {allow_from: []}\n"), &[], "conf/gateway.yaml: access.allow_from: names no network, so that nobody could call", "127.0.0.0/8");
-    fails(&with("access: {allow_from: [10.0.0.0/33]}\n"), &[], "conf/gateway.yaml: access.allow_from[0]: `10.0.0.0/33` is no network", "10.0.0.0/8");
-    fails(&with("access: closed\n"), &[], "conf/gateway.yaml: access: `closed` is no access rule", "access: open");
-    fails(&with("access: {}\n"), &[], "conf/gateway.yaml: access: `allow_from` is missing", "allow_from: [");
+    fails(
+        &with("access: {allow_from: []}\n"),
+        &[],
+        "conf/gateway.yaml: access.allow_from: names no network, so that nobody could call",
+        "127.0.0.0/8",
+    );
+    fails(
+        &with("access: {allow_from: [10.0.0.0/33]}\n"),
+        &[],
+        "conf/gateway.yaml: access.allow_from[0]: `10.0.0.0/33` is no network",
+        "10.0.0.0/8",
+    );
+    fails(
+        &with("access: closed\n"),
+        &[],
+        "conf/gateway.yaml: access: `closed` is no access rule",
+        "access: open",
+    );
+    fails(
+        &with("access: {}\n"),
+        &[],
+        "conf/gateway.yaml: access: `allow_from` is missing",
+        "allow_from: [",
+    );
 }
 
 #[test]
@@ -407,67 +852,175 @@ fn listener_certificates() {
     let tls = "listen: [{address: \"127.0.0.1:8443\", tls: {certificate: certs/localhost.pem, private_key: certs/localhost-key.pem}}]\n";
     let folder = with(tls);
     let ended = check(&folder, &[]);
-    assert_eq!(ended.err.matches("does not exist").count(), 2, "{}", ended.err);
-    assert!(ended.err.contains("openemr-gateway keys certificate --host localhost --out certs"), "{}", ended.err);
+    assert_eq!(
+        ended.err.matches("does not exist").count(),
+        2,
+        "{}",
+        ended.err
+    );
+    assert!(
+        ended
+            .err
+            .contains("openemr-gateway keys certificate --host localhost --out certs"),
+        "{}",
+        ended.err
+    );
     assert_eq!(folder.run(&["keys", "certificate"]).code, 0);
     passes(&folder, &[]);
 
-    folder.secret("certs/localhost-key.pem", include_str!("keys/p384-pkcs8.pem"));
+    folder.secret(
+        "certs/localhost-key.pem",
+        include_str!("keys/p384-pkcs8.pem"),
+    );
     fails(
         &folder,
         &[],
         "conf/gateway.yaml: listen[0].tls.certificate: certs/localhost.pem ({abs}certs/localhost.pem) and certs/localhost-key.pem ({abs}certs/localhost-key.pem) do not fit together: the certificate is for another key",
         "name the key that the certificate was made for",
     );
-    folder.secret("certs/localhost-key.pem", include_str!("keys/encrypted-pkcs8.pem"));
-    fails(&folder, &[], "conf/gateway.yaml: listen[0].tls.private_key: certs/localhost-key.pem ({abs}certs/localhost-key.pem) is encrypted with a passphrase", "openssl pkey");
+    folder.secret(
+        "certs/localhost-key.pem",
+        include_str!("keys/encrypted-pkcs8.pem"),
+    );
+    fails(
+        &folder,
+        &[],
+        "conf/gateway.yaml: listen[0].tls.private_key: certs/localhost-key.pem ({abs}certs/localhost-key.pem) is encrypted with a passphrase",
+        "openssl pkey",
+    );
     folder.write("certs/localhost.pem", "nothing");
-    folder.secret("certs/localhost-key.pem", include_str!("keys/p384-sec1.pem"));
-    fails(&folder, &[], "conf/gateway.yaml: listen[0].tls.certificate: certs/localhost.pem ({abs}certs/localhost.pem) holds no PEM certificate", "BEGIN CERTIFICATE");
-    fails(&with("listen: [{address: \"127.0.0.1:8443\", tls: {certificate: a}}]\n"), &[], "conf/gateway.yaml: listen[0].tls: `private_key` is missing", "keys certificate");
+    folder.secret(
+        "certs/localhost-key.pem",
+        include_str!("keys/p384-sec1.pem"),
+    );
+    fails(
+        &folder,
+        &[],
+        "conf/gateway.yaml: listen[0].tls.certificate: certs/localhost.pem ({abs}certs/localhost.pem) holds no PEM certificate",
+        "BEGIN CERTIFICATE",
+    );
+    fails(
+        &with("listen: [{address: \"127.0.0.1:8443\", tls: {certificate: a}}]\n"),
+        &[],
+        "conf/gateway.yaml: listen[0].tls: `private_key` is missing",
+        "keys certificate",
+    );
 }
 
 #[test]
 fn a_private_ca() {
-    let folder = changed("client_id: abc", "client_id: abc\n    ca_file: certs/localhost.pem");
+    let folder = changed(
+        "client_id: abc",
+        "client_id: abc\n    ca_file: certs/localhost.pem",
+    );
     assert_eq!(folder.run(&["keys", "certificate"]).code, 0);
     passes(&folder, &[]);
-    folder.write("certs/localhost.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    folder.write(
+        "certs/localhost.pem",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    );
     let ended = check(&folder, &[]);
     assert_eq!(ended.code, 1);
-    assert!(ended.err.contains("sites.default.ca_file: certificate 1 of certs/localhost.pem ("), "{}", ended.err);
+    assert!(
+        ended
+            .err
+            .contains("sites.default.ca_file: certificate 1 of certs/localhost.pem ("),
+        "{}",
+        ended.err
+    );
 }
 
 #[test]
 fn routes_and_sites() {
     let place = "conf/gateway.yaml: routes";
-    fails(&with("routes: {health: health}\n"), &[], &format!("{place}.health: `health` is no path for a route"), "begin it with /");
-    fails(&with("routes: {fhir: /fhir/}\n"), &[], &format!("{place}.fhir: `/fhir/` is no path for a route"), "end it with none");
-    fails(&with("routes: {health: /x, token: /x}\n"), &[], &format!("{place}.token: `/x` is already taken by health (`/x`)"), "a path of its own");
-    fails(&with("routes: {health: /fhir/health}\n"), &[], &format!("{place}.health: `/fhir/health` is already taken by fhir (`/fhir`)"), "a path of its own");
+    fails(
+        &with("routes: {health: health}\n"),
+        &[],
+        &format!("{place}.health: `health` is no path for a route"),
+        "begin it with /",
+    );
+    fails(
+        &with("routes: {fhir: /fhir/}\n"),
+        &[],
+        &format!("{place}.fhir: `/fhir/` is no path for a route"),
+        "end it with none",
+    );
+    fails(
+        &with("routes: {health: /x, token: /x}\n"),
+        &[],
+        &format!("{place}.token: `/x` is already taken by health (`/x`)"),
+        "a path of its own",
+    );
+    fails(
+        &with("routes: {health: /fhir/health}\n"),
+        &[],
+        &format!("{place}.health: `/fhir/health` is already taken by fhir (`/fhir`)"),
+        "a path of its own",
+    );
     assert!(passes(&with("routes: {health: null}\n"), &[]).contains("health: null\n"));
 
     let two = |name: &str| {
-        let site = GOOD.trim_start_matches("sites:\n").replace("  default:", &format!("  {name}:"));
+        let site = GOOD
+            .trim_start_matches("sites:\n")
+            .replace("  default:", &format!("  {name}:"));
         with(&site)
     };
-    fails(&two("health"), &[], "conf/gateway.yaml: sites.health: a site `health` would be served below the local route /health", "move that route");
-    fails(&two("oauth"), &[], "conf/gateway.yaml: sites.oauth: a site `oauth` would be served below the local route /oauth/token", "move that route");
-    fails(&two("\"a/b\""), &[], "conf/gateway.yaml: sites.a/b: `a/b` is no site id of OpenEMR's", "letters, digits");
+    fails(
+        &two("health"),
+        &[],
+        "conf/gateway.yaml: sites.health: a site `health` would be served below the local route /health",
+        "move that route",
+    );
+    fails(
+        &two("oauth"),
+        &[],
+        "conf/gateway.yaml: sites.oauth: a site `oauth` would be served below the local route /oauth/token",
+        "move that route",
+    );
+    fails(
+        &two("\"a/b\""),
+        &[],
+        "conf/gateway.yaml: sites.a/b: `a/b` is no site id of OpenEMR's",
+        "letters, digits",
+    );
     let out = passes(&two("clinic-2"), &[]);
-    assert!(out.contains("fhir_base: https://emr.example.org/apis/clinic-2/fhir\n"), "{out}");
+    assert!(
+        out.contains("fhir_base: https://emr.example.org/apis/clinic-2/fhir\n"),
+        "{out}"
+    );
 }
 
 #[test]
 fn variables_in_values() {
     let folder = changed("client_id: abc", "client_id: ${ID}");
-    fails(&folder, &[], "conf/gateway.yaml: sites.default.client_id: ${ID} is not set", "set ID");
-    fails(&folder, &[("ID", "")], "conf/gateway.yaml: sites.default.client_id: ${ID} is not set", "set ID");
+    fails(
+        &folder,
+        &[],
+        "conf/gateway.yaml: sites.default.client_id: ${ID} is not set",
+        "set ID",
+    );
+    fails(
+        &folder,
+        &[("ID", "")],
+        "conf/gateway.yaml: sites.default.client_id: ${ID} is not set",
+        "set ID",
+    );
     assert!(passes(&folder, &[("ID", "from-env")]).contains("client_id: from-env\n"));
     let folder = changed("client_id: abc", "client_id: ${ID");
-    fails(&folder, &[], "conf/gateway.yaml: sites.default.client_id: `${ID` holds a ${ that names no variable", "$${");
-    let out = passes(&with("limits: {keepalive_requests: \"${N}\"}\nserver: {threads: \"${N}\"}\n"), &[("N", "7")]);
-    assert!(out.contains("keepalive_requests: 7\n") && out.contains("threads: 7\n"), "{out}");
+    fails(
+        &folder,
+        &[],
+        "conf/gateway.yaml: sites.default.client_id: `${ID` holds a ${ that names no variable",
+        "$${",
+    );
+    let out = passes(
+        &with("limits: {keepalive_requests: \"${N}\"}\nserver: {threads: \"${N}\"}\n"),
+        &[("N", "7")],
+    );
+    assert!(
+        out.contains("keepalive_requests: 7\n") && out.contains("threads: 7\n"),
+        "{out}"
+    );
 }
 
 #[test]
@@ -486,54 +1039,115 @@ fn the_python_proxys_variables_need_no_file() {
     ];
     let out = passes(&folder, &variables);
     for line in [
-        "- address: 127.0.0.1:8000\n", "- 127.0.0.0/8\n  - ::1/128\n", "\n  default:\n",
-        "fhir_base: https://emr.example.org/apis/clinic/fhir\n", "token_url: https://emr.example.org/oauth2/clinic/token\n",
-        "- system/Patient.read\n    - system/Goal.read\n", "level: warn\n",
+        "- address: 127.0.0.1:8000\n",
+        "- 127.0.0.0/8\n  - ::1/128\n",
+        "\n  default:\n",
+        "fhir_base: https://emr.example.org/apis/clinic/fhir\n",
+        "token_url: https://emr.example.org/oauth2/clinic/token\n",
+        "- system/Patient.read\n    - system/Goal.read\n",
+        "level: warn\n",
     ] {
         assert!(out.contains(line), "{line} in\n{out}");
     }
 
     // The same from a file, in dotenv syntax; the process environment wins.
     folder.write(".env", "# old proxy\nexport OEMR_BASE='https://emr.example.org'\nSITE=clinic\nCLIENT_ID=\"abc\" # registered\nPRIVATE_KEY_PATH=keys/private_key.pem\nJWKS_PATH=keys/jwks.json\nSCOPE=system/Patient.read system/Goal.read\nLOG_LEVEL=DEBUG\n");
-    let ended = folder.run_with(&["config", "check", "--env-file", ".env"], &[("LOG_LEVEL", "WARNING")]);
+    let ended = folder.run_with(
+        &["config", "check", "--env-file", ".env"],
+        &[("LOG_LEVEL", "WARNING")],
+    );
     assert_eq!((ended.code, ended.out), (0, out));
 
-    folder.replace(".env", "SCOPE=system/Patient.read system/Goal.read", "SCOPE=\"openid system/Patient.read\"");
+    folder.replace(
+        ".env",
+        "SCOPE=system/Patient.read system/Goal.read",
+        "SCOPE=\"openid system/Patient.read\"",
+    );
     let ended = folder.run(&["serve", "--test", "--env-file", ".env"]);
-    assert_eq!((ended.code, ended.err.as_str()), (1, "error: .env: SCOPE: `openid` is not a system scope\n  leave it out; a gateway without a user asks for system/… scopes alone\n"));
+    assert_eq!(
+        (ended.code, ended.err.as_str()),
+        (
+            1,
+            "error: .env: SCOPE: `openid` is not a system scope\n  leave it out; a gateway without a user asks for system/… scopes alone\n"
+        )
+    );
 
     let ended = folder.run_with(&["config", "check"], &[("OEMR_BASE", "http://emr")]);
-    assert!(ended.err.contains("error: environment: OEMR_BASE: `http://emr` is not https"), "{}", ended.err);
-    assert!(ended.err.contains("client_id: is missing\n") && ended.err.contains("or set CLIENT_ID"), "{}", ended.err);
+    assert!(
+        ended
+            .err
+            .contains("error: environment: OEMR_BASE: `http://emr` is not https"),
+        "{}",
+        ended.err
+    );
+    assert!(
+        ended.err.contains("client_id: is missing\n") && ended.err.contains("or set CLIENT_ID"),
+        "{}",
+        ended.err
+    );
 
     folder.write(".env", "OEMR_BASE\n");
     let ended = folder.run(&["config", "check", "--env-file", ".env"]);
-    assert!(ended.code == 1 && ended.err.contains("error: .env: line 1 of .env ("), "{}", ended.err);
+    assert!(
+        ended.code == 1 && ended.err.contains("error: .env: line 1 of .env ("),
+        "{}",
+        ended.err
+    );
     let ended = folder.run(&["config", "check", "--env-file", "none.env"]);
-    assert!(ended.code == 1 && ended.err.contains("error: none.env: none.env (") && ended.err.contains("does not exist"), "{}", ended.err);
+    assert!(
+        ended.code == 1
+            && ended.err.contains("error: none.env: none.env (")
+            && ended.err.contains("does not exist"),
+        "{}",
+        ended.err
+    );
 }
 
 #[test]
 fn variables_override_the_default_site() {
-    let out = passes(&Folder::good(), &[("CLIENT_ID", "over"), ("TOKEN_URL", "https://a.example.org/t"), ("FHIR_BASE", "https://b.example.org/f")]);
-    for line in ["client_id: over\n", "token_url: https://a.example.org/t\n", "token_audience: https://a.example.org/t\n", "fhir_base: https://b.example.org/f\n"] {
+    let out = passes(
+        &Folder::good(),
+        &[
+            ("CLIENT_ID", "over"),
+            ("TOKEN_URL", "https://a.example.org/t"),
+            ("FHIR_BASE", "https://b.example.org/f"),
+        ],
+    );
+    for line in [
+        "client_id: over\n",
+        "token_url: https://a.example.org/t\n",
+        "token_audience: https://a.example.org/t\n",
+        "fhir_base: https://b.example.org/f\n",
+    ] {
         assert!(out.contains(line), "{line} in\n{out}");
     }
     let folder = changed("  default:", "  clinic:");
     let ended = check(&folder, &[("SCOPE", "system/Goal.read")]);
     assert_eq!(ended.code, 0);
-    assert!(ended.err.starts_with("warning: environment: SCOPE: is set, but there is no site `default`"), "{}", ended.err);
+    assert!(
+        ended
+            .err
+            .starts_with("warning: environment: SCOPE: is set, but there is no site `default`"),
+        "{}",
+        ended.err
+    );
 }
 
 #[test]
 fn the_effective_configuration_is_one_and_shows_no_secret() {
-    let folder = with("listen: [{address: \"[::1]:8443\", tls: {certificate: certs/localhost.pem, private_key: certs/localhost-key.pem}}]\nroutes: {token: null}\naccess: open\nlog: {format: json}\nlimits: {read_timeout: 1500ms}\n");
+    let folder = with(
+        "listen: [{address: \"[::1]:8443\", tls: {certificate: certs/localhost.pem, private_key: certs/localhost-key.pem}}]\nroutes: {token: null}\naccess: open\nlog: {format: json}\nlimits: {read_timeout: 1500ms}\n",
+    );
     assert_eq!(folder.run(&["keys", "certificate"]).code, 0);
     let out = passes(&folder, &[]);
     folder.write(CONFIG, &out);
     assert_eq!(passes(&folder, &[]), out);
     for file in [KEY, "certs/localhost-key.pem"] {
-        for line in folder.read(file).lines().filter(|line| !line.starts_with("-----")) {
+        for line in folder
+            .read(file)
+            .lines()
+            .filter(|line| !line.starts_with("-----"))
+        {
             assert!(!out.contains(line));
         }
     }
@@ -549,16 +1163,27 @@ fn the_shipped_file_is_true() {
     let as_shipped: serde_yaml::Value = serde_yaml::from_str(&passes(&folder, &[])).unwrap();
 
     folder.write(CONFIG, shipped);
-    fails(&folder, &[], "conf/gateway.yaml: sites.default.client_id: `<client_id>` is still the placeholder", "at registration");
+    fails(
+        &folder,
+        &[],
+        "conf/gateway.yaml: sites.default.client_id: `<client_id>` is still the placeholder",
+        "at registration",
+    );
 
     // A commented setting is a # before a key or a list item, without a blank between.
     let uncomment = |line: &str| match line.split_once('#') {
-        Some((blanks, rest)) if blanks.trim().is_empty() && !rest.starts_with([' ', '\n']) && !rest.is_empty() => format!("{blanks}{rest}\n"),
+        Some((blanks, rest))
+            if blanks.trim().is_empty() && !rest.starts_with([' ', '\n']) && !rest.is_empty() =>
+        {
+            format!("{blanks}{rest}\n")
+        }
         _ => format!("{line}\n"),
     };
     let kid = own_key(&folder)["kid"].as_str().unwrap().to_owned();
     let whole: String = registered.lines().map(uncomment).collect();
-    let whole = whole.replace("0123456789abcdef0123456789abcdef", &kid).replace("certs/ca.pem", "certs/localhost.pem");
+    let whole = whole
+        .replace("0123456789abcdef0123456789abcdef", &kid)
+        .replace("certs/ca.pem", "certs/localhost.pem");
     folder.write(CONFIG, &whole);
     let whole_effective: serde_yaml::Value = serde_yaml::from_str(&passes(&folder, &[])).unwrap();
 
@@ -581,7 +1206,10 @@ fn assert_keys_of(effective: &serde_yaml::Value, written: &serde_yaml::Value, pa
     if let serde_yaml::Value::Mapping(entries) = effective {
         for (key, value) in entries {
             let key = key.as_str().unwrap();
-            assert!(written.get(key).is_some(), "{path}.{key} is not in the shipped file");
+            assert!(
+                written.get(key).is_some(),
+                "{path}.{key} is not in the shipped file"
+            );
             assert_keys_of(value, &written[key], &format!("{path}.{key}"));
         }
     }

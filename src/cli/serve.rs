@@ -11,7 +11,9 @@ use crate::observe::start_log;
 
 /// `serve`
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  openemr-gateway serve --config conf/gateway.yaml\n  openemr-gateway serve --env-file .env --test")]
+#[command(
+    after_help = "Examples:\n  openemr-gateway serve --config conf/gateway.yaml\n  openemr-gateway serve --env-file .env --test"
+)]
 pub struct Serve {
     /// The configuration file
     #[arg(long, value_name = "FILE", default_value = defaults::CONFIG_FILE)]
@@ -47,7 +49,10 @@ impl Serve {
         };
         start_log(config.log.level, format);
         server::run(config, || {}).map_err(|error| {
-            vec![Failure::new(format!("{}: {error}", self.config.display()), "`serve --test` checks the rest of the configuration")]
+            vec![Failure::new(
+                format!("{}: {error}", self.config.display()),
+                "`serve --test` checks the rest of the configuration",
+            )]
         })
     }
 }

@@ -35,7 +35,10 @@ impl Folder {
     pub fn good() -> Self {
         let folder = Self::empty();
         folder.write("conf/gateway.yaml", GOOD);
-        folder.secret("keys/private_key.pem", include_str!("../keys/rsa2048-pkcs8.pem"));
+        folder.secret(
+            "keys/private_key.pem",
+            include_str!("../keys/rsa2048-pkcs8.pem"),
+        );
         folder.make_jwks();
         folder
     }
@@ -88,10 +91,19 @@ impl Folder {
 
     /// Runs the binary with these variables and no others.
     pub fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
-        self.run_program(Path::new(env!("CARGO_BIN_EXE_openemr-gateway")), arguments, variables)
+        self.run_program(
+            Path::new(env!("CARGO_BIN_EXE_openemr-gateway")),
+            arguments,
+            variables,
+        )
     }
 
-    pub fn run_program(&self, program: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
+    pub fn run_program(
+        &self,
+        program: &Path,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Ended {
         let output = Command::new(program)
             .args(arguments)
             .current_dir(self.0.path())
