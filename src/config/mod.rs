@@ -12,6 +12,7 @@ pub mod problem;
 mod read;
 mod section;
 pub mod server_conf;
+mod site;
 mod site_keys;
 mod validate;
 pub mod value;

@@ -118,3 +118,63 @@ impl Folder {
         }
     }
 }
+
+pub fn check(folder: &Folder, variables: &[(&str, &str)]) -> Ended {
+    let checked = folder.run_with(&["config", "check"], variables);
+    let tested = folder.run_with(&["serve", "--test"], variables);
+    assert_eq!((checked.code, &checked.err), (tested.code, &tested.err));
+    if checked.code == 0 {
+        assert!(tested.out.contains("good"), "{}", tested.out);
+    } else {
+        assert_eq!(checked.out, "");
+    }
+    checked
+}
+
+/// One error, word for word; `{abs}` stands for the working directory.
+pub fn fails(folder: &Folder, variables: &[(&str, &str)], message: &str, remedy: &str) {
+    let ended = check(folder, variables);
+    let message = message.replace("{abs}", &folder.path("").display().to_string());
+    assert_eq!(ended.code, 1, "{}", ended.err);
+    assert_eq!(
+        ended.err.matches("error: ").count(),
+        1,
+        "not one error:\n{}",
+        ended.err
+    );
+    assert!(
+        ended.err.contains(&format!("error: {message}\n  ")),
+        "not\n{message}\nbut\n{}",
+        ended.err
+    );
+    assert!(
+        ended.err.contains(remedy),
+        "no remedy `{remedy}` in\n{}",
+        ended.err
+    );
+}
+
+pub fn passes(folder: &Folder, variables: &[(&str, &str)]) -> String {
+    let ended = check(folder, variables);
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+    ended.out
+}
+
+/// A good folder whose configuration was changed in one place.
+pub fn changed(from: &str, to: &str) -> Folder {
+    let folder = Folder::good();
+    folder.replace("conf/gateway.yaml", from, to);
+    folder
+}
+
+pub fn with(more: &str) -> Folder {
+    let folder = Folder::good();
+    folder.write("conf/gateway.yaml", &format!("{GOOD}{more}"));
+    folder
+}
+
+/// The JWK of the good folder's key.
+pub fn own_key(folder: &Folder) -> serde_json::Value {
+    let set: serde_json::Value = serde_json::from_str(&folder.read("keys/jwks.json")).unwrap();
+    set["keys"][0].clone()
+}
