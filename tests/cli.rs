@@ -67,6 +67,29 @@ fn a_wrong_command_line_is_exit_code_2() {
 }
 
 #[test]
+fn a_reader_that_goes_away_is_no_failure_and_a_full_disk_is() {
+    let folder = Folder::good();
+    let shell = std::path::Path::new("/bin/sh");
+    let gateway = env!("CARGO_BIN_EXE_openemr-gateway");
+    let piped = format!("{{ {gateway} config check; echo $? >&2; }} | true");
+    assert_eq!(folder.run_program(shell, &["-c", &piped], &[]).err, "0\n");
+    if std::path::Path::new("/dev/full").exists() {
+        let full = folder.run_program(
+            shell,
+            &["-c", &format!("{gateway} config check > /dev/full")],
+            &[],
+        );
+        assert_eq!(full.code, 1);
+        assert!(
+            full.err
+                .starts_with("error: standard output cannot be written to: "),
+            "{}",
+            full.err
+        );
+    }
+}
+
+#[test]
 fn generate_makes_what_serve_takes() {
     let folder = Folder::good();
     let printed = good(folder.run(&["keys", "generate", "--out", "new/keys"]));

@@ -140,6 +140,29 @@ fn the_python_proxys_variables_need_no_file() {
 }
 
 #[test]
+fn the_old_env_file_goes_with_the_shipped_file() {
+    let folder = Folder::good();
+    folder.write(CONFIG, include_str!("../conf/gateway.yaml"));
+    folder.write(".env", "OEMR_BASE=https://old.example.org\nSITE=default\nCLIENT_ID=abc\nPRIVATE_KEY_PATH=keys/private_key.pem\nJWKS_PATH=keys/jwks.json\nSCOPE=system/Goal.read\n");
+    let ended = folder.run(&["config", "check", "--env-file", ".env"]);
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+    assert!(
+        ended
+            .out
+            .contains("fhir_base: https://old.example.org/apis/default/fhir\n"),
+        "{}",
+        ended.out
+    );
+    assert!(
+        ended
+            .out
+            .contains("scopes:\n    - system/Goal.read\n    ca_file"),
+        "{}",
+        ended.out
+    );
+}
+
+#[test]
 fn variables_override_the_default_site() {
     let out = passes(
         &Folder::good(),

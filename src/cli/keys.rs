@@ -137,16 +137,13 @@ impl Keys {
             }
             Self::Jwks { key, kid } => {
                 let (key, computed) = key.read()?;
-                print!(
-                    "{}",
-                    JwkSet::of(&key, &kid.unwrap_or(computed)).to_json_pretty()
-                );
-                Ok(())
+                super::print(&JwkSet::of(&key, &kid.unwrap_or(computed)).to_json_pretty())
             }
-            Self::Kid { key } => {
-                println!("{}", key.read()?.1);
-                Ok(())
-            }
+            Self::Kid { key } => super::print(&format!(
+                "{}
+",
+                key.read()?.1
+            )),
             Self::Certificate { host, out, force } => certificate_files(&host, &out, force),
         }
     }
@@ -187,8 +184,7 @@ pub(super) fn generate_files(
         ],
         force,
     )?;
-    println!("kid: {kid}");
-    Ok(())
+    super::print(&format!("kid: {kid}\n"))
 }
 
 fn certificate_files(host: &str, out: &Path, force: bool) -> Outcome {
@@ -259,13 +255,7 @@ fn write_all(files: &[(&PathBuf, &[u8], u32)], force: bool) -> Outcome {
         files
             .iter()
             .zip(&written)
-            .try_for_each(|((path, ..), beside)| {
-                if force {
-                    fs::rename(beside, path)
-                } else {
-                    fs::hard_link(beside, path)
-                }
-            })
+            .try_for_each(|((path, ..), beside)| place(beside, path, force))
     });
     for beside in &written {
         // Gone already where it was renamed.
@@ -282,9 +272,26 @@ fn write_all(files: &[(&PathBuf, &[u8], u32)], force: bool) -> Outcome {
         )]
     })?;
     for (path, ..) in files {
-        println!("wrote {}", shown(&path.display().to_string()));
+        super::print(&format!("wrote {}\n", shown(&path.display().to_string())))?;
     }
     Ok(())
+}
+
+/// Without force a link, since it never replaces what has appeared there meanwhile.
+fn place(beside: &Path, path: &Path, force: bool) -> std::io::Result<()> {
+    if force {
+        return fs::rename(beside, path);
+    }
+    match fs::hard_link(beside, path) {
+        // Some filesystems know no links.
+        Err(error)
+            if error.kind() != std::io::ErrorKind::AlreadyExists
+                && fs::symlink_metadata(path).is_err() =>
+        {
+            fs::rename(beside, path)
+        }
+        linked => linked,
+    }
 }
 
 fn beside(path: &Path) -> PathBuf {

@@ -109,3 +109,16 @@ fn load(
 fn failures(problems: Vec<Problem>) -> Vec<Failure> {
     problems.into_iter().map(Failure::from).collect()
 }
+
+/// Writes to standard output. A reader that has gone away is no failure, a full disk is.
+fn print(text: &str) -> Outcome {
+    use std::io::{ErrorKind, Write as _, stdout};
+    let mut out = stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(vec![Failure::new(
+            format!("standard output cannot be written to: {error}"),
+            "see where it was redirected to",
+        )]),
+        _ => Ok(()),
+    }
+}

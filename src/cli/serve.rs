@@ -40,8 +40,10 @@ impl Serve {
             return Err(super::failures(unusable));
         }
         if self.test {
-            println!("{}: the configuration is good", self.config.display());
-            return Ok(());
+            return super::print(&format!(
+                "{}: the configuration is good\n",
+                self.config.display()
+            ));
         }
         let format = match config.log.format {
             LogFormat::Text => Format::Text,

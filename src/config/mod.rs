@@ -46,7 +46,7 @@ const MAX_CONFIG_FILE: usize = 1024 * 1024;
 /// `env_file`; a file of any other name must exist.
 ///
 /// # Errors
-/// Every problem found, in the order of the file.
+/// Every problem found, not only the first.
 pub fn load(
     config_path: &Path,
     env_file: Option<&Path>,
