@@ -45,7 +45,8 @@ use tokio::{net::TcpListener, task::JoinSet};
 use super::{
     access_token::Revocation,
     faults::{FhirFaults, TokenFaults, lock},
-    http1::{Body, Connection, Framing, ReceivedBody, RequestHead, Response},
+    http1::{Body, Connection, Framing, ReceivedBody, Response},
+    request_head::RequestHead,
     world::World,
 };
 

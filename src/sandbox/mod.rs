@@ -4,7 +4,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | `server` | connections: accepting, TLS, keep-alive, workers, sessions |
-//! | `http1` | HTTP/1.1 by hand, so that it can be broken on purpose |
+//! | `http1`, `request_head` | HTTP/1.1 by hand, so that it can be broken on purpose |
 //! | `dispatch` | from a request to what happens on the connection, faults included |
 //! | `answer` | OpenEMR's header sets |
 //! | `token_endpoint`, `access_token`, `clients`, `scopes`, `registration`, `discovery` | the authorization server |
@@ -37,6 +37,7 @@ mod personality;
 mod php_json;
 mod population;
 mod registration;
+mod request_head;
 mod scopes;
 mod search;
 mod server;

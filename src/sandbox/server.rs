@@ -19,7 +19,8 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use super::{
     answer::{Answer, Area, cookie_parts},
     dispatch::{self, Faced, Outcome},
-    http1::{Connection, Ending, Framing, HeadError, RequestHead},
+    http1::{Connection, Ending, Framing},
+    request_head::{HeadError, RequestHead},
     world::World,
 };
 
