@@ -8,7 +8,7 @@
 //! | `dispatch` | from a request to what happens on the connection, faults included |
 //! | `answer` | OpenEMR's header sets |
 //! | `token_endpoint`, `access_token`, `clients`, `scopes`, `registration`, `discovery` | the authorization server |
-//! | `fhir_api`, `search`, `write`, `bulk_export`, `population` | the FHIR side |
+//! | `fhir_api`, `search`, `write`, `bulk_export`, `population`, `people` | the FHIR side |
 //! | `faults`, `admin` | what it can be made to do wrong, and how |
 //! | `personality`, `php_json`, `calendar` | which OpenEMR; JSON and dates as PHP writes them |
 //!
@@ -33,6 +33,7 @@ mod dispatch;
 mod faults;
 mod fhir_api;
 mod http1;
+mod people;
 mod personality;
 mod php_json;
 mod population;
