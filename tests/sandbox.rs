@@ -352,6 +352,7 @@ async fn over_tls_the_end_is_told_or_not() {
     .unwrap();
     let authorization = format!("Bearer {}", answer.json()["access_token"].as_str().unwrap());
     let fields = [("Authorization", authorization.as_str())];
+    assert_eq!(stand_in.state().await["last_server_name"], "localhost");
     for (ending, whole) in [("close_notify", true), ("no_close_notify", false)] {
         stand_in
             .order(&json!({"fhir": {"framing": "http10", "ending": ending}}))

@@ -19,6 +19,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use super::{
     answer::{Answer, Area, cookie_parts},
     dispatch::{self, Faced, Outcome},
+    faults::lock,
     http1::{Connection, Ending, Framing},
     request_head::{HeadError, RequestHead},
     world::World,
@@ -112,7 +113,11 @@ async fn connection(world: Arc<World>, stream: TcpStream, tls: Option<TlsAccepto
         None => Stream::Plain(stream),
         Some(acceptor) => {
             match tokio::time::timeout(FIRST_REQUEST, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
+                Ok(Ok(stream)) => {
+                    let name = stream.get_ref().1.server_name().map(str::to_owned);
+                    *lock(&world.counters.last_server_name) = name;
+                    Stream::Tls(Box::new(stream))
+                }
                 _ => return,
             }
         }
