@@ -45,7 +45,8 @@ use tokio::{net::TcpListener, task::JoinSet};
 use super::{
     access_token::Revocation,
     faults::{FhirFaults, TokenFaults, lock},
-    http1::{Body, Connection, Framing, ReceivedBody, RequestHead, Response},
+    http1::{Body, Connection, Framing, ReceivedBody, Response},
+    request_head::RequestHead,
     world::World,
 };
 
@@ -217,6 +218,7 @@ fn state(world: &World) -> Value {
         "connections_open": of(&counters.connections_open),
         "requests_dropped": of(&counters.requests_dropped),
         "most_workers_busy": of(&counters.most_workers_busy),
+        "last_server_name": *lock(&counters.last_server_name),
         "last_fhir_request": *lock(&counters.last_fhir_request),
         "last_token_request": *lock(&counters.last_token_request),
     })

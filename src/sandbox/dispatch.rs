@@ -9,9 +9,10 @@ use super::{
     answer::{Answer, Area},
     faults::{FhirFaults, FixedAnswer, ServerError, TokenFaults, lock},
     fhir_api::{self, FhirRequest},
-    http1::{Body, Ending, ReceivedBody, RequestHead, Response},
+    http1::{Body, Ending, ReceivedBody, Response},
     personality::Personality,
     registration,
+    request_head::RequestHead,
     token_endpoint::{self, Assertion, TokenForm, TokenRefusal},
     world::World,
 };

@@ -7,9 +7,10 @@ use super::{
     access_token::{Grant, Refused},
     answer::{Answer, Dress},
     bulk_export, calendar,
-    http1::{Body, ReceivedBody, RequestHead},
+    http1::{Body, ReceivedBody},
     personality::Personality,
     php_json::{self, Escapes},
+    request_head::RequestHead,
     scopes::{self, Interaction},
     search::{self, Found},
     world::World,
@@ -40,11 +41,9 @@ pub fn answer(world: &World, request: &FhirRequest<'_>, rest: &str) -> Answer {
         .strip_prefix("fhir")
         .filter(|path| path.is_empty() || path.starts_with('/'));
     let segments: Vec<&str> = fhir_path.unwrap_or_default().split('/').skip(1).collect();
-    if let (Some(_), "GET", Some(answer)) = (
-        fhir_path,
-        method,
-        open_route(world, request.site, &segments),
-    ) {
+    if let (Some(_), "GET", Some(answer)) =
+        (fhir_path, method, open_route(world, request, &segments))
+    {
         return answer;
     }
     let grant = match world
@@ -69,13 +68,15 @@ pub fn answer(world: &World, request: &FhirRequest<'_>, rest: &str) -> Answer {
 }
 
 /// The routes that need no token. A bad one is not even looked at.
-fn open_route(world: &World, site: &str, segments: &[&str]) -> Option<Answer> {
-    let discovery = world.sites.get(site)?;
+fn open_route(world: &World, request: &FhirRequest<'_>, segments: &[&str]) -> Option<Answer> {
+    let discovery = world.sites.get(request.site)?;
     match segments {
         ["metadata"] => Some(Answer::json(200, discovery.capability_statement.clone())),
         [".well-known", "smart-configuration"] => {
             Some(Answer::json(200, discovery.smart_configuration.clone()))
         }
+        // Not recorded: the stand-in has no definitions to list.
+        ["OperationDefinition"] => Some(bundle(world, request, &[])),
         _ => None,
     }
 }
@@ -211,8 +212,6 @@ fn search_answer(
             };
         }
     };
-    // Self and fullUrl are the address as it was called, the odd `/_search` included.
-    let address = format!("{}{}", world.site_address, request.head.path());
     let mut entries: Vec<(String, Bytes)> = Vec::with_capacity(resources.len());
     for resource in &resources {
         entries.push((resource.id.clone(), resource.wire.clone()));
@@ -225,6 +224,13 @@ fn search_answer(
     if let Some(count) = count {
         entries.truncate(count);
     }
+    bundle(world, request, &entries)
+}
+
+/// A Bundle of these ids and resources. Self and fullUrl are the address as it was called, an odd `/_search` included.
+fn bundle(world: &World, request: &FhirRequest<'_>, entries: &[(String, Bytes)]) -> Answer {
+    let escapes = world.personality.fhir_escapes();
+    let address = format!("{}{}", world.site_address, request.head.path());
     let quoted = |text: &str| php_json::encode_string(text, escapes);
     let mut bundle = format!(
         r#"{{"meta":{{"lastUpdated":"{}"}},"resourceType":"Bundle","type":"collection","total":{},"link":[{{"relation":"self","url":{}}}]"#,

@@ -10,89 +10,10 @@ use aws_lc_rs::digest;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// Apache's `LimitRequestLine`, in bytes.
-const REQUEST_LINE_LIMIT: usize = 8190;
-/// `LimitRequestFieldSize` of OpenEMR's image, in bytes.
-const FIELD_LIMIT: usize = 32_768;
-/// Apache's `LimitRequestFields`.
-const FIELD_COUNT_LIMIT: usize = 100;
-/// No head can be longer than this and still keep the limits above in any sensible way; bytes.
-const HEAD_LIMIT: usize = 256 * 1024;
+use super::request_head::{self, HeadError, REQUEST_LINE_LIMIT, RequestHead};
+
 /// How long a body may stall, and a head once it has begun.
 const STALL: Duration = Duration::from_secs(60);
-
-/// Request line and field lines.
-#[derive(Clone, Debug)]
-pub struct RequestHead {
-    /// Case-sensitive.
-    pub method: String,
-    /// As received, query included.
-    pub target: String,
-    /// The `1` of HTTP/1.1.
-    pub minor_version: u8,
-    /// Names as received; values with what is not UTF-8 replaced.
-    pub fields: Vec<(String, String)>,
-}
-
-impl RequestHead {
-    /// The value of the first field of that name.
-    pub fn field(&self, name: &str) -> Option<&str> {
-        self.fields
-            .iter()
-            .find(|(field, _)| field.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
-    }
-
-    /// The target up to the query.
-    pub fn path(&self) -> &str {
-        self.target
-            .split_once('?')
-            .map_or(self.target.as_str(), |(path, _)| path)
-    }
-
-    /// The query without its question mark; empty if there is none.
-    pub fn query(&self) -> &str {
-        self.target.split_once('?').map_or("", |(_, query)| query)
-    }
-
-    /// Whether the caller wants the connection kept.
-    pub fn keeps_alive(&self) -> bool {
-        let says = |token: &str| {
-            self.fields
-                .iter()
-                .filter(|(name, _)| name.eq_ignore_ascii_case("connection"))
-                .any(|(_, value)| {
-                    value
-                        .split(',')
-                        .any(|option| option.trim().eq_ignore_ascii_case(token))
-                })
-        };
-        if self.minor_version == 0 {
-            says("keep-alive")
-        } else {
-            !says("close")
-        }
-    }
-}
-
-/// Why no request could be read.
-#[derive(Debug, thiserror::Error)]
-pub enum HeadError {
-    /// Apache answers 414.
-    #[error("the request line is longer than {REQUEST_LINE_LIMIT} bytes")]
-    LineTooLong,
-    /// Apache answers 400.
-    #[error(
-        "a field is longer than {FIELD_LIMIT} bytes, or there are more than {FIELD_COUNT_LIMIT}"
-    )]
-    FieldsTooLarge,
-    /// Apache answers 400.
-    #[error("not HTTP/1.x")]
-    Malformed,
-    /// The connection failed; nobody is there to be answered.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-}
 
 /// A request's body after it was read to its end.
 #[derive(Clone, Debug, Default)]
@@ -197,7 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             };
         }
         loop {
-            if let Some((length, head)) = parse_head(&self.read)? {
+            if let Some((length, head)) = request_head::parse(&self.read)? {
                 self.read.advance(length);
                 return Ok(Some(head));
             }
@@ -389,56 +310,6 @@ fn pattern_at(offset: u64, length: u64) -> &'static [u8] {
     PATTERN.get(..length).unwrap_or(&PATTERN)
 }
 
-fn parse_head(read: &[u8]) -> Result<Option<(usize, RequestHead)>, HeadError> {
-    let mut fields = [httparse::EMPTY_HEADER; FIELD_COUNT_LIMIT];
-    let mut request = httparse::Request::new(&mut fields);
-    let line_too_long = || {
-        !read
-            .iter()
-            .take(REQUEST_LINE_LIMIT + 2)
-            .any(|&byte| byte == b'\n')
-    };
-    match request.parse(read) {
-        Ok(httparse::Status::Complete(length)) => {
-            if line_too_long() {
-                return Err(HeadError::LineTooLong);
-            }
-            let field = |field: &httparse::Header<'_>| {
-                (
-                    field.name.to_owned(),
-                    String::from_utf8_lossy(field.value).into_owned(),
-                )
-            };
-            let fields: Vec<_> = request.headers.iter().map(field).collect();
-            if fields
-                .iter()
-                .any(|(name, value)| name.len() + value.len() + 2 > FIELD_LIMIT)
-            {
-                return Err(HeadError::FieldsTooLarge);
-            }
-            let (Some(method), Some(target), Some(minor_version)) =
-                (request.method, request.path, request.version)
-            else {
-                return Err(HeadError::Malformed);
-            };
-            let head = RequestHead {
-                method: method.to_owned(),
-                target: target.to_owned(),
-                minor_version,
-                fields,
-            };
-            Ok(Some((length, head)))
-        }
-        Ok(httparse::Status::Partial) if read.len() > REQUEST_LINE_LIMIT && line_too_long() => {
-            Err(HeadError::LineTooLong)
-        }
-        Ok(httparse::Status::Partial) if read.len() > HEAD_LIMIT => Err(HeadError::FieldsTooLarge),
-        Ok(httparse::Status::Partial) => Ok(None),
-        Err(httparse::Error::TooManyHeaders) => Err(HeadError::FieldsTooLarge),
-        Err(_) => Err(HeadError::Malformed),
-    }
-}
-
 struct Digesting {
     context: digest::Context,
     length: u64,
@@ -518,37 +389,6 @@ mod tests {
             );
             assert!(!body.is_whole());
         }
-    }
-
-    #[test]
-    fn apaches_limits_hold() {
-        let long_line = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(REQUEST_LINE_LIMIT));
-        assert!(matches!(
-            parse_head(long_line.as_bytes()),
-            Err(HeadError::LineTooLong)
-        ));
-        let field = |length: usize| format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "x".repeat(length));
-        assert!(matches!(
-            parse_head(field(FIELD_LIMIT).as_bytes()),
-            Err(HeadError::FieldsTooLarge)
-        ));
-        assert!(
-            parse_head(field(FIELD_LIMIT - 3).as_bytes())
-                .unwrap()
-                .is_some()
-        );
-        let many = format!(
-            "GET / HTTP/1.1\r\n{}\r\n",
-            "A: b\r\n".repeat(FIELD_COUNT_LIMIT + 1)
-        );
-        assert!(matches!(
-            parse_head(many.as_bytes()),
-            Err(HeadError::FieldsTooLarge)
-        ));
-        assert!(matches!(
-            parse_head(b"\x16\x03\x01"),
-            Err(HeadError::Malformed)
-        ));
     }
 
     #[test]

@@ -4,11 +4,11 @@
 //! | module | what it is |
 //! |---|---|
 //! | `server` | connections: accepting, TLS, keep-alive, workers, sessions |
-//! | `http1` | HTTP/1.1 by hand, so that it can be broken on purpose |
+//! | `http1`, `request_head` | HTTP/1.1 by hand, so that it can be broken on purpose |
 //! | `dispatch` | from a request to what happens on the connection, faults included |
 //! | `answer` | OpenEMR's header sets |
 //! | `token_endpoint`, `access_token`, `clients`, `scopes`, `registration`, `discovery` | the authorization server |
-//! | `fhir_api`, `search`, `write`, `bulk_export`, `population` | the FHIR side |
+//! | `fhir_api`, `search`, `write`, `bulk_export`, `population`, `people` | the FHIR side |
 //! | `faults`, `admin` | what it can be made to do wrong, and how |
 //! | `personality`, `php_json`, `calendar` | which OpenEMR; JSON and dates as PHP writes them |
 //!
@@ -33,10 +33,12 @@ mod dispatch;
 mod faults;
 mod fhir_api;
 mod http1;
+mod people;
 mod personality;
 mod php_json;
 mod population;
 mod registration;
+mod request_head;
 mod scopes;
 mod search;
 mod server;

@@ -19,7 +19,9 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use super::{
     answer::{Answer, Area, cookie_parts},
     dispatch::{self, Faced, Outcome},
-    http1::{Connection, Ending, Framing, HeadError, RequestHead},
+    faults::lock,
+    http1::{Connection, Ending, Framing},
+    request_head::{HeadError, RequestHead},
     world::World,
 };
 
@@ -57,9 +59,10 @@ pub async fn serve(
         };
         tokio::select! {
             accepted = open.accept() => {
-                // An error here is a connection that died in the queue, or no file descriptors: both pass.
-                if let Ok((stream, _)) = accepted {
-                    connections.spawn(connection(Arc::clone(&world), stream, tls.clone()));
+                match accepted {
+                    Ok((stream, _)) => drop(connections.spawn(connection(Arc::clone(&world), stream, tls.clone()))),
+                    // A connection that died in the queue, or no file descriptors: both pass.
+                    Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
                 }
             }
             _ = connections.join_next(), if !connections.is_empty() => {}
@@ -110,7 +113,11 @@ async fn connection(world: Arc<World>, stream: TcpStream, tls: Option<TlsAccepto
         None => Stream::Plain(stream),
         Some(acceptor) => {
             match tokio::time::timeout(FIRST_REQUEST, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
+                Ok(Ok(stream)) => {
+                    let name = stream.get_ref().1.server_name().map(str::to_owned);
+                    *lock(&world.counters.last_server_name) = name;
+                    Stream::Tls(Box::new(stream))
+                }
                 _ => return,
             }
         }
@@ -250,6 +257,8 @@ async fn close(stream: &mut Stream, ending: Ending) {
         }
         Ending::NoCloseNotify => {}
         Ending::Reset => {
+            // A reset throws away what was not sent yet, and at the other end what was not read yet.
+            tokio::time::sleep(Duration::from_millis(50)).await;
             let _ = stream.tcp().set_zero_linger();
         }
     }

@@ -40,6 +40,8 @@ pub struct Counters {
     pub connections_accepted: AtomicU64,
     /// Connections open now.
     pub connections_open: AtomicU64,
+    /// The name the last TLS client asked for (SNI).
+    pub last_server_name: Mutex<Option<String>>,
     /// Requests that were dropped without an answer because a fault wanted it so.
     pub requests_dropped: AtomicU64,
     /// The most requests that were worked on at one time.
@@ -207,6 +209,7 @@ impl World {
         ] {
             counter.store(0, Ordering::Relaxed);
         }
+        *lock(&counters.last_server_name) = None;
         *lock(&counters.last_fhir_request) = Value::Null;
         *lock(&counters.last_token_request) = Value::Null;
     }

@@ -9,8 +9,9 @@ use super::{
     answer::{Answer, random_bytes},
     fhir_api::{self, FhirRequest},
     http1::{Body, ReceivedBody},
+    people::{patient_identifier, person_head},
     php_json::Escapes,
-    population::{Population, patient_identifier, person_head, uuid_of},
+    population::{Population, uuid_of},
     scopes::{self, Interaction},
     world::World,
 };
