@@ -1,8 +1,100 @@
 //! The command line: the clap tree, and one file a command.
 
+mod config;
+#[cfg(feature = "sandbox")]
+mod demo;
+mod keys;
+#[cfg(feature = "sandbox")]
+mod sandbox;
+mod serve;
+
 use std::process::ExitCode;
 
-/// Parses the command line and runs the command it names.
+use clap::{Parser, Subcommand};
+
+use crate::config::{Problem, Warning};
+use crate::observe::log_writer;
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "openemr-gateway", version, about, max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway
+    Serve(serve::Serve),
+    /// Try it out: the gateway in front of a stand-in for OpenEMR
+    #[cfg(feature = "sandbox")]
+    Demo(demo::Demo),
+    /// Run the stand-in for OpenEMR alone
+    #[cfg(feature = "sandbox")]
+    Sandbox(sandbox::SandboxArgs),
+    /// Make and inspect signing keys and certificates
+    #[command(subcommand)]
+    Keys(keys::Keys),
+    /// Inspect the configuration
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+}
+
+/// Parses the command line and runs the command it names. Exit codes: 0, 1 for a failure, 2 for a wrong command line.
 pub fn run() -> ExitCode {
-    ExitCode::SUCCESS
+    // One provider of cryptography for everything; Pingora would install another.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let result = match Cli::parse().command {
+        Command::Serve(command) => command.run(),
+        #[cfg(feature = "sandbox")]
+        Command::Demo(command) => command.run(),
+        #[cfg(feature = "sandbox")]
+        Command::Sandbox(command) => sandbox::run(command).map_err(|error| vec![Failure(error.to_string())]),
+        Command::Keys(command) => command.run(),
+        Command::Config(command) => command.run(),
+    };
+    log_writer::flush();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failures) => {
+            for Failure(text) in failures {
+                eprintln!("error: {text}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why a command failed: what happened, the wrong value, and indented on the next line the next step.
+#[derive(Debug)]
+pub struct Failure(String);
+
+impl Failure {
+    /// A failure and what to do about it.
+    pub fn new(message: impl std::fmt::Display, remedy: impl std::fmt::Display) -> Self {
+        Self(format!("{message}\n  {remedy}"))
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self(problem.to_string())
+    }
+}
+
+/// How every command ends: well, or with everything that went wrong.
+pub type Outcome = Result<(), Vec<Failure>>;
+
+/// Reads the configuration; warnings go to the terminal.
+fn load(config: &std::path::Path, env_file: Option<&std::path::Path>) -> Result<crate::config::Config, Vec<Failure>> {
+    let (config, warnings) = crate::config::load(config, env_file).map_err(failures)?;
+    for Warning(warning) in warnings {
+        eprintln!("warning: {warning}");
+    }
+    Ok(config)
+}
+
+fn failures(problems: Vec<Problem>) -> Vec<Failure> {
+    problems.into_iter().map(Failure::from).collect()
 }

@@ -1,16 +1,116 @@
 //! Configuration: one YAML file and the environment in, a [`Config`] whose values cannot be wrong out.
 
 mod base_url;
+pub mod defaults;
+mod dotenv;
+mod effective;
+mod env;
+mod file;
+pub mod listening;
+mod node;
+pub mod problem;
+mod read;
+mod section;
+pub mod server_conf;
+mod site_keys;
+mod validate;
+pub mod value;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use env::Environment;
+use file::File;
+use node::Node;
+use problem::{Findings, Place, Source, shown, shown_path};
+use read::ReadError;
+
 use crate::keys::{JwkSet, SigningKey};
 use crate::smart::scope::Scopes;
+
+pub use base_url::BaseUrlError;
+pub use effective::effective_yaml;
+pub use problem::{Problem, Warning};
+
+/// The largest configuration file that is read, in bytes.
+const MAX_CONFIG_FILE: usize = 1024 * 1024;
+
+/// Reads and checks the configuration: the YAML file, the environment, and every file that they name.
+///
+/// Without a file at [`defaults::CONFIG_FILE`] the Python proxy's variables alone do, in the environment or in
+/// `env_file`; a file of any other name must exist.
+///
+/// # Errors
+/// Every problem found, in the order of the file.
+pub fn load(config_path: &Path, env_file: Option<&Path>) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
+    let mut findings = Findings::default();
+    let environment = Environment::of_process(env_file, &mut findings);
+    let place = Place::whole(Source::File(config_path.into()));
+    let root = root(config_path, &place, &environment, &mut findings);
+    let mut config = None;
+    if let Some(mut root) = root {
+        environment.substitute(&mut root, &place, &mut findings);
+        let mut file = File::read(&root, place, &mut findings);
+        environment.override_default_site(&mut file, &mut findings);
+        config = validate::validate(&file, &mut findings);
+    }
+    match config {
+        Some(config) if findings.problems.is_empty() => Ok((config, findings.warnings)),
+        _ => Err(findings.problems),
+    }
+}
+
+/// Reads a private key whose file was named on the command line, with the same checks and the same errors.
+///
+/// # Errors
+/// What keeps the file from being read, or why it holds no key that can sign.
+pub fn read_private_key(path: &Path) -> Result<SigningKey, Problem> {
+    let key = "--private-key".to_owned();
+    site_keys::read_private_key(path, &Place { source: Source::CommandLine, key })
+}
+
+/// The YAML tree, or an empty one when variables stand in for it.
+fn root(path: &Path, place: &Place, environment: &Environment, findings: &mut Findings) -> Option<Node> {
+    let bytes = match read::file(path, MAX_CONFIG_FILE) {
+        Ok(bytes) => bytes,
+        Err(ReadError::Missing) if path == Path::new(defaults::CONFIG_FILE) && environment.describes_a_site() => {
+            return Some(Node::Null);
+        }
+        Err(error) => {
+            let problem = Problem {
+                place: place.clone(),
+                message: format!("{} {error}", shown_path(path)),
+                remedy: None,
+            };
+            findings.problem(match error {
+                ReadError::Missing => problem.remedy(
+                    "name the file with --config, or set OEMR_BASE, CLIENT_ID, PRIVATE_KEY_PATH, JWKS_PATH and SCOPE instead",
+                ),
+                ReadError::Forbidden => problem.remedy("let the gateway's user read it"),
+                ReadError::NotAFile | ReadError::TooLarge(_) | ReadError::Other(_) => problem.remedy("name a YAML file with --config"),
+            });
+            return None;
+        }
+    };
+    let Ok(text) = std::str::from_utf8(&bytes) else {
+        findings.problem(place.problem(format!("{} is not UTF-8 text", shown_path(path))));
+        return None;
+    };
+    match Node::parse(text) {
+        Ok(node) => Some(node),
+        // A file of comments alone is an empty one.
+        Err(error) if error.to_string().contains("EOF while parsing") => Some(Node::Null),
+        Err(error) => {
+            let problem = place.problem(format!("{} is not valid YAML: {}", shown_path(path), shown(&error.to_string())));
+            findings.problem(problem.remedy("mend that line; indent with blanks, and put values with : or # in quotes"));
+            None
+        }
+    }
+}
 
 /// Everything that the gateway runs on. Built by `validate`, read-only from then on.
 #[derive(Debug)]
@@ -19,7 +119,8 @@ pub struct Config {
     pub listen: Vec<Listener>,
     /// The paths of the local routes.
     pub routes: Routes,
-    /// The OpenEMR sites; the one named `default` is served at `routes.fhir`, the others at `/{site}` + `routes.fhir`.
+    /// The OpenEMR sites, never none. The first is served at `routes.fhir`, the others at `/{site}` + `routes.fhir`;
+    /// `default` comes first where there is one.
     pub sites: Vec<Site>,
     /// Who may call.
     pub access: Access,
@@ -67,8 +168,10 @@ pub struct Routes {
 /// One OpenEMR site and the client that the gateway is there.
 #[derive(Debug)]
 pub struct Site {
-    /// OpenEMR's site id, `default` in most installs.
+    /// The site's name here, and OpenEMR's site id unless [`Site::openemr_site`] differs; `default` in most installs.
     pub name: SiteName,
+    /// OpenEMR's site id: the Python proxy's `SITE` makes the site `default` stand for another one.
+    pub openemr_site: SiteName,
     /// Where FHIR requests go.
     pub fhir_base: BaseUrl,
     /// Where tokens come from.
@@ -77,10 +180,14 @@ pub struct Site {
     pub token_audience: String,
     /// The registered client.
     pub client_id: String,
+    /// The file that [`Site::key`] was read from, as written.
+    pub private_key_file: PathBuf,
     /// What signs the client assertion.
     pub key: Arc<SigningKey>,
     /// The `kid` in the assertion's header; stands in `jwks` and belongs to `key`.
     pub kid: String,
+    /// The file that [`Site::jwks`] was read from, as written.
+    pub jwks_file: PathBuf,
     /// The JWK Set that is published.
     pub jwks: JwkSet,
     /// What is asked for.

@@ -1,0 +1,226 @@
+//! `keys generate`, `keys jwks`, `keys kid`, `keys certificate`.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use clap::ValueEnum;
+
+use super::{Failure, Outcome};
+use crate::config::problem::{shown, shown_path};
+use crate::keys::certificate::self_signed;
+use crate::keys::generate::{NewKey, generate};
+use crate::keys::{JwkSet, KidMethod, SigningKey, kid};
+
+/// The mode of private keys: the owner's alone.
+const SECRET: u32 = 0o600;
+/// The mode of what may be given away.
+const PUBLIC: u32 = 0o644;
+
+/// `keys …`
+#[derive(Debug, clap::Subcommand)]
+pub enum Keys {
+    /// Make a signing key: private_key.pem, public_key.pem and jwks.json
+    #[command(after_help = "Example:\n  openemr-gateway keys generate --out keys")]
+    Generate {
+        /// The folder to write to; made if it does not exist
+        #[arg(long, value_name = "FOLDER", default_value = "keys")]
+        out: PathBuf,
+        /// The signature algorithm; OpenEMR takes RS384 alone
+        #[arg(long, value_enum, ignore_case = true, default_value = "RS384")]
+        algorithm: AlgorithmName,
+        /// The length of an RSA key
+        #[arg(long, value_enum, default_value = "3072")]
+        bits: Bits,
+        /// How the kid is made
+        #[arg(long, value_enum, default_value = "sha256-ne")]
+        kid_method: KidMethod,
+        /// Write over existing files
+        #[arg(long)]
+        force: bool,
+    },
+    /// Print the JWK Set of an existing key
+    #[command(after_help = "Example:\n  openemr-gateway keys jwks --private-key keys/private_key.pem > keys/jwks.json")]
+    Jwks {
+        #[command(flatten)]
+        key: ExistingKey,
+        /// The kid to write, where it is not to be computed
+        #[arg(long, conflicts_with = "kid_method")]
+        kid: Option<String>,
+    },
+    /// Print the kid of an existing key
+    #[command(after_help = "Example:\n  openemr-gateway keys kid --private-key keys/private_key.pem")]
+    Kid {
+        #[command(flatten)]
+        key: ExistingKey,
+    },
+    /// Make a self-signed certificate for trying out HTTPS, valid for a year
+    #[command(after_help = "Example:\n  openemr-gateway keys certificate --host localhost --out certs")]
+    Certificate {
+        /// The host name or IP address that callers use
+        #[arg(long, default_value = "localhost")]
+        host: String,
+        /// The folder to write to; made if it does not exist
+        #[arg(long, value_name = "FOLDER", default_value = "certs")]
+        out: PathBuf,
+        /// Write over existing files
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// A key that is there, and how its kid is made.
+#[derive(Debug, clap::Args)]
+pub struct ExistingKey {
+    /// PEM: PKCS#8, PKCS#1 or SEC1
+    #[arg(long, value_name = "FILE")]
+    private_key: PathBuf,
+    /// How the kid is made
+    #[arg(long, value_enum, default_value = "sha256-ne")]
+    kid_method: KidMethod,
+}
+
+/// The signature algorithms, as they are named on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AlgorithmName {
+    /// RSA, the one that OpenEMR takes.
+    #[value(name = "RS384")]
+    Rs384,
+    /// ECDSA on P-384.
+    #[value(name = "ES384")]
+    Es384,
+}
+
+/// The lengths of new RSA keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Bits {
+    /// 2048 bits.
+    #[value(name = "2048")]
+    B2048,
+    /// 3072 bits.
+    #[value(name = "3072")]
+    B3072,
+    /// 4096 bits.
+    #[value(name = "4096")]
+    B4096,
+}
+
+impl Keys {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// Whatever keeps the files from being read or written.
+    pub fn run(self) -> Outcome {
+        match self {
+            Self::Generate { out, algorithm, bits, kid_method, force } => {
+                let kind = match (algorithm, bits) {
+                    (AlgorithmName::Es384, _) => NewKey::P384,
+                    (AlgorithmName::Rs384, Bits::B2048) => NewKey::Rsa2048,
+                    (AlgorithmName::Rs384, Bits::B3072) => NewKey::Rsa3072,
+                    (AlgorithmName::Rs384, Bits::B4096) => NewKey::Rsa4096,
+                };
+                generate_files(&out, kind, kid_method, force)
+            }
+            Self::Jwks { key, kid } => {
+                let (key, computed) = key.read()?;
+                print!("{}", JwkSet::of(&key, &kid.unwrap_or(computed)).to_json_pretty());
+                Ok(())
+            }
+            Self::Kid { key } => {
+                println!("{}", key.read()?.1);
+                Ok(())
+            }
+            Self::Certificate { host, out, force } => certificate_files(&host, &out, force),
+        }
+    }
+}
+
+impl ExistingKey {
+    fn read(&self) -> Result<(SigningKey, String), Vec<Failure>> {
+        let key = crate::config::read_private_key(&self.private_key).map_err(|problem| vec![Failure::from(problem)])?;
+        let kid = kid(key.public_key(), self.kid_method);
+        Ok((key, kid))
+    }
+}
+
+/// Makes a key and its files; prints what it wrote and the kid.
+pub(super) fn generate_files(out: &Path, kind: NewKey, kid_method: KidMethod, force: bool) -> Outcome {
+    let names = ["private_key.pem", "public_key.pem", "jwks.json"].map(|name| out.join(name));
+    prepare(out, &names, force)?;
+    let new = generate(kind).map_err(|error| vec![Failure::new(error, "try again; if it fails again, the machine's random source may be broken")])?;
+    let kid = kid(new.key.public_key(), kid_method);
+    let set = JwkSet::of(&new.key, &kid).to_json_pretty();
+    let [private, public, jwks] = names;
+    write_all(&[
+        (&private, new.private_pem.as_bytes(), SECRET),
+        (&public, new.public_pem.as_bytes(), PUBLIC),
+        (&jwks, set.as_bytes(), PUBLIC),
+    ], force)?;
+    println!("kid: {kid}");
+    Ok(())
+}
+
+fn certificate_files(host: &str, out: &Path, force: bool) -> Outcome {
+    let new = self_signed(host, SystemTime::now()).map_err(|error| vec![Failure::new(error, "name a host such as localhost, or an IP address")])?;
+    let stem = host.replace('*', "_").replace(':', "-");
+    let names = [out.join(format!("{stem}.pem")), out.join(format!("{stem}-key.pem"))];
+    prepare(out, &names, force)?;
+    let [certificate, key] = names;
+    write_all(&[
+        (&key, new.private_key_pem.as_bytes(), SECRET),
+        (&certificate, new.certificate_pem.as_bytes(), PUBLIC),
+    ], force)
+}
+
+/// Refuses before anything is made or written.
+fn prepare(out: &Path, names: &[PathBuf], force: bool) -> Outcome {
+    fs::create_dir_all(out).map_err(|error| vec![Failure::new(format!("{} cannot be made: {error}", shown_path(out)), "name another folder with --out")])?;
+    // `symlink_metadata`: a dangling link is in the way as well.
+    let existing = names.iter().filter(|name| !force && fs::symlink_metadata(name).is_ok());
+    let failures: Vec<Failure> = existing.map(|name| exists(name)).collect();
+    if failures.is_empty() { Ok(()) } else { Err(failures) }
+}
+
+fn exists(name: &Path) -> Failure {
+    Failure::new(
+        format!("{} already exists", shown_path(name)),
+        "name another folder with --out, or write over it with --force (a key that is registered at OpenEMR is lost then)",
+    )
+}
+
+/// Writes each file beside its place, then moves them all there: a failure half way leaves nothing half written.
+fn write_all(files: &[(&PathBuf, &[u8], u32)], force: bool) -> Outcome {
+    let mut written = Vec::new();
+    let result = files.iter().try_for_each(|(path, bytes, mode)| {
+        let beside = beside(path);
+        written.push(beside.clone());
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(*mode).open(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    let result = result.and_then(|()| {
+        files.iter().zip(&written).try_for_each(|((path, ..), beside)| {
+            if force { fs::rename(beside, path) } else { fs::hard_link(beside, path) }
+        })
+    });
+    for beside in &written {
+        // Gone already where it was renamed.
+        let _ = fs::remove_file(beside);
+    }
+    result.map_err(|error| {
+        let folder = files.first().and_then(|(path, ..)| path.parent()).unwrap_or(Path::new("."));
+        vec![Failure::new(format!("{} cannot be written to: {error}", shown_path(folder)), "name a folder that the current user may write to with --out")]
+    })?;
+    for (path, ..) in files {
+        println!("wrote {}", shown(&path.display().to_string()));
+    }
+    Ok(())
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    path.with_file_name(name)
+}

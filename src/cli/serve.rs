@@ -1,0 +1,53 @@
+//! `serve`: the gateway.
+
+use std::path::PathBuf;
+
+use super::{Failure, Outcome};
+use crate::config::problem::{Place, Source};
+use crate::config::{LogFormat, defaults, listening};
+use crate::gateway::server;
+use crate::observe::log_format::Format;
+use crate::observe::start_log;
+
+/// `serve`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  openemr-gateway serve --config conf/gateway.yaml\n  openemr-gateway serve --env-file .env --test")]
+pub struct Serve {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", default_value = defaults::CONFIG_FILE)]
+    config: PathBuf,
+    /// A file of KEY=VALUE lines; the process environment wins over it
+    #[arg(long, value_name = "FILE")]
+    env_file: Option<PathBuf>,
+    /// Check everything, then exit
+    #[arg(long)]
+    test: bool,
+}
+
+impl Serve {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// Every problem of the configuration, addresses that cannot be listened on among them.
+    pub fn run(self) -> Outcome {
+        let config = super::load(&self.config, self.env_file.as_deref())?;
+        let place = Place::whole(Source::File(self.config.as_path().into()));
+        // While testing, the running gateway may hold the ports.
+        let unusable = listening::unusable(&config.listen, &place, !self.test);
+        if !unusable.is_empty() {
+            return Err(super::failures(unusable));
+        }
+        if self.test {
+            println!("{}: the configuration is good", self.config.display());
+            return Ok(());
+        }
+        let format = match config.log.format {
+            LogFormat::Text => Format::Text,
+            LogFormat::Json => Format::Json,
+        };
+        start_log(config.log.level, format);
+        server::run(config, || {}).map_err(|error| {
+            vec![Failure::new(format!("{}: {error}", self.config.display()), "`serve --test` checks the rest of the configuration")]
+        })
+    }
+}

@@ -1,0 +1,128 @@
+//! Files of environment variables, as `--env-file` takes them: `KEY=VALUE`, an optional `export`, quotes, comments.
+
+use std::collections::HashMap;
+
+/// Reads the variables of a file; of a repeated one the last counts.
+///
+/// Unquoted values end at ` #` and lose the blanks around them; in single quotes everything is literal;
+/// in double quotes `\n`, `\t`, `\"`, `\\` and `\$` are escapes. A quoted value may span lines.
+///
+/// # Errors
+/// The number of the first line that is none of these, counted from 1.
+pub(super) fn parse(text: &str) -> Result<HashMap<String, String>, usize> {
+    let mut variables = HashMap::new();
+    let mut lines = text.strip_prefix('\u{feff}').unwrap_or(text).lines().enumerate();
+    while let Some((index, line)) = lines.next() {
+        let number = index + 1;
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let assignment = match line.strip_prefix("export") {
+            Some(rest) if rest.starts_with([' ', '\t']) => rest.trim_start(),
+            _ => line,
+        };
+        let (name, value) = assignment.split_once('=').ok_or(number)?;
+        let name = name.trim_end();
+        if !is_name(name) {
+            return Err(number);
+        }
+        let value = value.trim_start();
+        let value = match value.chars().next() {
+            Some(quote @ ('"' | '\'')) => {
+                let mut quoted = value.get(1..).unwrap_or_default().to_owned();
+                loop {
+                    match unquote(&quoted, quote) {
+                        Some((value, rest)) if is_comment(rest) => break value,
+                        Some(_) => return Err(number),
+                        None => {
+                            let (_, next) = lines.next().ok_or(number)?;
+                            quoted.push('\n');
+                            quoted.push_str(next);
+                        }
+                    }
+                }
+            }
+            _ => {
+                let end = value.find(" #").or_else(|| value.find("\t#")).unwrap_or(value.len());
+                let value = if value.starts_with('#') { "" } else { value.get(..end).unwrap_or_default() };
+                value.trim_end().to_owned()
+            }
+        };
+        variables.insert(name.to_owned(), value);
+    }
+    Ok(variables)
+}
+
+/// A name that a shell would take.
+pub(super) fn is_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+fn is_comment(rest: &str) -> bool {
+    let rest = rest.trim_start();
+    rest.is_empty() || rest.starts_with('#')
+}
+
+/// The text up to the closing quote and what follows it; `None` when the quote stays open.
+fn unquote(text: &str, quote: char) -> Option<(String, &str)> {
+    let mut value = String::new();
+    let mut chars = text.char_indices();
+    while let Some((index, c)) = chars.next() {
+        match c {
+            _ if c == quote => return Some((value, text.get(index + 1..).unwrap_or_default())),
+            '\\' if quote == '"' => match chars.next()?.1 {
+                'n' => value.push('\n'),
+                't' => value.push('\t'),
+                escaped @ ('"' | '\\' | '$') => value.push(escaped),
+                other => value.extend(['\\', other]),
+            },
+            _ => value.push(c),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn reads_what_people_write() {
+        let variables = parse(
+            "\u{feff}# the old proxy\nOEMR_BASE=https://emr.example.org\r\nexport SITE = default\n\nSCOPE=\"system/Patient.read system/Goal.read\" # two\nCLIENT_ID='a#b $x \\n'\nKID=\nA=b # c\nB=b#c\nC=\"x\\ty\\\"\\\\\\$\\q\"\nD='one\ntwo'\nE=#nothing\nKID=last\n",
+        )
+        .unwrap();
+        for (name, value) in [
+            ("OEMR_BASE", "https://emr.example.org"),
+            ("SITE", "default"),
+            ("SCOPE", "system/Patient.read system/Goal.read"),
+            ("CLIENT_ID", "a#b $x \\n"),
+            ("KID", "last"),
+            ("A", "b"),
+            ("B", "b#c"),
+            ("C", "x\ty\"\\$\\q"),
+            ("D", "one\ntwo"),
+            ("E", ""),
+        ] {
+            assert_eq!(variables[name], value, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_the_line_it_cannot_read() {
+        for (text, line) in [("A=1\nnothing\n", 2), ("1A=1", 1), ("\nA='open\nmore\n", 2), ("A='x'y\n", 1), ("=x", 1)] {
+            assert_eq!(parse(text), Err(line), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in "[A-Z=\"'\\\\ #\n$é]{0,60}") {
+            let _ = parse(&text);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The configuration as it takes effect: every default filled in, no secret in it, readable again as a configuration.
+
+use serde_yaml::{Mapping, Value};
+
+use super::value::{duration_text, size_text};
+use super::{Access, Config, Listener, LogFormat, Routes, Site, TokenExposure, server_conf};
+
+/// Writes a configuration as YAML. Private keys appear as the names of their files, nothing more.
+#[must_use]
+pub fn effective_yaml(config: &Config) -> String {
+    let limits = &config.limits;
+    let root = mapping([
+        ("listen", config.listen.iter().map(listener).collect::<Vec<_>>().into()),
+        ("routes", routes(&config.routes)),
+        ("sites", Value::Mapping(config.sites.iter().map(|one| (one.name.as_str().into(), site(one))).collect())),
+        ("access", access(&config.access)),
+        (
+            "token_exposure",
+            match config.token_exposure {
+                TokenExposure::Loopback => "loopback",
+                TokenExposure::Never => "never",
+                TokenExposure::Always => "always",
+            }
+            .into(),
+        ),
+        (
+            "limits",
+            mapping([
+                ("request_head", size_text(limits.request_head).into()),
+                ("read_timeout", duration_text(limits.read_timeout).into()),
+                ("write_timeout", duration_text(limits.write_timeout).into()),
+                ("keepalive_timeout", duration_text(limits.keepalive_timeout).into()),
+                ("keepalive_requests", limits.keepalive_requests.into()),
+            ]),
+        ),
+        (
+            "log",
+            mapping([
+                ("level", config.log.level.as_str().to_ascii_lowercase().into()),
+                (
+                    "format",
+                    match config.log.format {
+                        LogFormat::Text => "text",
+                        LogFormat::Json => "json",
+                    }
+                    .into(),
+                ),
+            ]),
+        ),
+        ("server", Value::Mapping(server_conf::to_yaml(&config.server))),
+    ]);
+    // A tree of strings, numbers and lists always serialises. What begins with ${ was escaped, and is again.
+    serde_yaml::to_string(&escaped(root)).unwrap_or_default()
+}
+
+fn mapping<const N: usize>(entries: [(&str, Value); N]) -> Value {
+    Value::Mapping(entries.into_iter().map(|(key, value)| (key.into(), value)).collect())
+}
+
+fn listener(listener: &Listener) -> Value {
+    let mut entries = Mapping::from_iter([("address".into(), listener.address.to_string().into())]);
+    if let Some(tls) = &listener.tls {
+        let tls = mapping([
+            ("certificate", tls.certificate.display().to_string().into()),
+            ("private_key", tls.private_key.display().to_string().into()),
+        ]);
+        entries.insert("tls".into(), tls);
+    }
+    Value::Mapping(entries)
+}
+
+fn routes(routes: &Routes) -> Value {
+    let path = |path: &Option<String>| path.as_deref().map_or(Value::Null, Value::from);
+    mapping([
+        ("health", path(&routes.health)),
+        ("jwks", path(&routes.jwks)),
+        ("token", path(&routes.token)),
+        ("fhir", path(&routes.fhir)),
+    ])
+}
+
+fn access(access: &Access) -> Value {
+    match access {
+        Access::Open => "open".into(),
+        Access::AllowFrom(networks) => {
+            let networks: Vec<Value> = networks.iter().map(|network| network.to_string().into()).collect();
+            mapping([("allow_from", networks.into())])
+        }
+    }
+}
+
+fn site(site: &Site) -> Value {
+    let timeouts = &site.timeouts;
+    mapping([
+        ("fhir_base", site.fhir_base.to_string().into()),
+        ("token_url", site.token_url.to_string().into()),
+        ("token_audience", site.token_audience.clone().into()),
+        ("client_id", site.client_id.clone().into()),
+        ("private_key", site.private_key_file.display().to_string().into()),
+        ("jwks", site.jwks_file.display().to_string().into()),
+        ("kid", site.kid.clone().into()),
+        ("scopes", site.scopes.iter().map(|scope| scope.as_str().into()).collect::<Vec<Value>>().into()),
+        ("ca_file", site.ca_file.as_ref().map_or(Value::Null, |file| file.display().to_string().into())),
+        (
+            "timeouts",
+            mapping([
+                ("connect", duration_text(timeouts.connect).into()),
+                ("total_connect", duration_text(timeouts.total_connect).into()),
+                ("read", duration_text(timeouts.read).into()),
+                ("write", duration_text(timeouts.write).into()),
+                ("token", duration_text(timeouts.token).into()),
+            ]),
+        ),
+        ("connections", mapping([("idle_timeout", duration_text(site.connections.idle_timeout).into())])),
+    ])
+}
+
+fn escaped(value: Value) -> Value {
+    match value {
+        Value::String(text) => text.replace("${", "$${").into(),
+        Value::Sequence(values) => values.into_iter().map(escaped).collect::<Vec<_>>().into(),
+        Value::Mapping(entries) => Value::Mapping(entries.into_iter().map(|(key, value)| (key, escaped(value))).collect()),
+        other => other,
+    }
+}

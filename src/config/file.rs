@@ -1,0 +1,259 @@
+//! The YAML file as written: every key that exists, with the shape of its value checked and nothing more.
+
+use super::node::Node;
+use super::problem::{Findings, Place, Written};
+use super::section::{Section, elements, entries, text};
+use super::{Connections, Limits, Timeouts, defaults};
+
+/// The keys of the file.
+const TOP: [&str; 8] = ["listen", "routes", "sites", "access", "token_exposure", "limits", "log", "server"];
+const ROUTES: [&str; 4] = ["health", "jwks", "token", "fhir"];
+const SITE: [&str; 12] = [
+    "openemr", "client_id", "private_key", "jwks", "scopes", "kid", "token_url", "token_audience", "fhir_base",
+    "ca_file", "timeouts", "connections",
+];
+const LIMITS: [&str; 5] = ["request_head", "read_timeout", "write_timeout", "keepalive_timeout", "keepalive_requests"];
+const TIMEOUTS: [&str; 5] = ["connect", "total_connect", "read", "write", "token"];
+
+/// The file as a whole. `None` stands for absent, here and below.
+pub(super) struct File {
+    pub(super) place: Place,
+    pub(super) listen: Option<Vec<FileListener>>,
+    pub(super) routes: FileRoutes,
+    pub(super) sites: Vec<FileSite>,
+    pub(super) access: Option<FileAccess>,
+    pub(super) token_exposure: Option<Written<String>>,
+    pub(super) limits: Limits,
+    pub(super) log_level: Option<Written<String>>,
+    pub(super) log_format: Option<Written<String>>,
+    pub(super) server: Vec<(String, Node, Place)>,
+}
+
+pub(super) struct FileListener {
+    pub(super) address: Written<String>,
+    pub(super) tls: Option<(Written<String>, Written<String>)>,
+}
+
+/// A route as written.
+pub(super) enum FileRoute {
+    Absent,
+    Off,
+    At(Written<String>),
+}
+
+pub(super) struct FileRoutes {
+    pub(super) health: FileRoute,
+    pub(super) jwks: FileRoute,
+    pub(super) token: FileRoute,
+    pub(super) fhir: FileRoute,
+}
+
+pub(super) enum FileAccess {
+    Open,
+    AllowFrom(Vec<Written<String>>, Place),
+}
+
+pub(super) struct FileSite {
+    /// The key under `sites`.
+    pub(super) name: String,
+    /// OpenEMR's site id, where it is not the name: the Python proxy's `SITE`.
+    pub(super) openemr_site: Option<Written<String>>,
+    pub(super) place: Place,
+    /// The keys that were written, also those whose value is broken: not to be reported as missing.
+    pub(super) written: Vec<&'static str>,
+    pub(super) openemr: Option<Written<String>>,
+    pub(super) client_id: Option<Written<String>>,
+    pub(super) private_key: Option<Written<String>>,
+    pub(super) jwks: Option<Written<String>>,
+    pub(super) scopes: Option<Written<Vec<Written<String>>>>,
+    pub(super) kid: Option<Written<String>>,
+    pub(super) token_url: Option<Written<String>>,
+    pub(super) token_audience: Option<Written<String>>,
+    pub(super) fhir_base: Option<Written<String>>,
+    pub(super) ca_file: Option<Written<String>>,
+    pub(super) timeouts: Timeouts,
+    pub(super) connections: Connections,
+}
+
+impl FileSite {
+    /// A site of which nothing is known yet.
+    pub(super) fn empty(name: &str, place: Place) -> Self {
+        Self {
+            name: name.to_owned(),
+            openemr_site: None,
+            place,
+            written: Vec::new(),
+            openemr: None,
+            client_id: None,
+            private_key: None,
+            jwks: None,
+            scopes: None,
+            kid: None,
+            token_url: None,
+            token_audience: None,
+            fhir_base: None,
+            ca_file: None,
+            timeouts: defaults::TIMEOUTS,
+            connections: defaults::CONNECTIONS,
+        }
+    }
+}
+
+impl File {
+    /// Reads the tree. Every unknown key and every value of the wrong shape becomes a problem.
+    pub(super) fn read(root: &Node, place: Place, findings: &mut Findings) -> Self {
+        let empty = Node::Map(Vec::new());
+        let root = if *root == Node::Null { &empty } else { root };
+        let mut file = Self {
+            listen: None,
+            routes: FileRoutes {
+                health: FileRoute::Absent,
+                jwks: FileRoute::Absent,
+                token: FileRoute::Absent,
+                fhir: FileRoute::Absent,
+            },
+            sites: Vec::new(),
+            access: None,
+            token_exposure: None,
+            limits: defaults::LIMITS,
+            log_level: None,
+            log_format: None,
+            server: Vec::new(),
+            place: place.clone(),
+        };
+        let Some(top) = Section::open(root, &place, &TOP, findings) else { return file };
+        file.listen = top.node("listen").and_then(|(node, place)| {
+            let listeners = elements(node, &place, findings)?;
+            Some(listeners.filter_map(|(node, place)| listener(node, &place, findings)).collect())
+        });
+        if let Some(routes) = top.section("routes", &ROUTES, findings) {
+            file.routes.health = route(&routes, "health", findings);
+            file.routes.jwks = route(&routes, "jwks", findings);
+            file.routes.token = route(&routes, "token", findings);
+            file.routes.fhir = route(&routes, "fhir", findings);
+        }
+        if let Some((node, place)) = top.node("sites") {
+            for (name, node) in entries(node, &place, findings).unwrap_or_default() {
+                let place = place.member(name);
+                if !file.sites.iter().any(|earlier| earlier.name == *name) {
+                    file.sites.extend(site(name, node, &place, findings));
+                }
+            }
+        }
+        file.access = top.node("access").and_then(|(node, place)| access(node, &place, findings));
+        file.token_exposure = top.text("token_exposure", findings);
+        if let Some(limits) = top.section("limits", &LIMITS, findings) {
+            let default = defaults::LIMITS;
+            file.limits = Limits {
+                request_head: limits.size("request_head", default.request_head, findings),
+                read_timeout: limits.duration("read_timeout", default.read_timeout, findings),
+                write_timeout: limits.duration("write_timeout", default.write_timeout, findings),
+                keepalive_timeout: limits.duration("keepalive_timeout", default.keepalive_timeout, findings),
+                keepalive_requests: limits.count("keepalive_requests", default.keepalive_requests, findings),
+            };
+            if !(1024..=1024 * 1024).contains(&file.limits.request_head) {
+                let problem = limits.place.member("request_head").problem("is outside 1KiB to 1MiB");
+                findings.problem(problem);
+            }
+        }
+        if let Some(log) = top.section("log", &["level", "format"], findings) {
+            file.log_level = log.text("level", findings);
+            file.log_format = log.text("format", findings);
+        }
+        if let Some((node, place)) = top.node("server") {
+            let keys = entries(node, &place, findings).unwrap_or_default().iter();
+            file.server = keys.map(|(key, node)| (key.clone(), node.clone(), place.member(key))).collect();
+        }
+        file
+    }
+}
+
+fn listener(node: &Node, place: &Place, findings: &mut Findings) -> Option<FileListener> {
+    if let Node::Text(address) | Node::Substituted(address) = node {
+        let problem = place.problem(format!("`{}` stands alone", super::problem::shown(address)));
+        findings.problem(problem.remedy("write it as  - address: 127.0.0.1:8000"));
+        return None;
+    }
+    let listener = Section::open(node, place, &["address", "tls"], findings)?;
+    if !listener.has("address") {
+        findings.problem(place.problem("`address` is missing").remedy("write  address: 127.0.0.1:8000"));
+    }
+    let address = listener.text("address", findings);
+    let tls = match listener.section("tls", &["certificate", "private_key"], findings) {
+        None => None,
+        Some(tls) => {
+            for key in ["certificate", "private_key"] {
+                if !tls.has(key) {
+                    let problem = tls.place.problem(format!("`{key}` is missing"));
+                    findings.problem(problem.remedy("for trying out:  openemr-gateway keys certificate --host localhost --out certs"));
+                }
+            }
+            tls.text("certificate", findings).zip(tls.text("private_key", findings))
+        }
+    };
+    Some(FileListener { address: address?, tls })
+}
+
+fn route(routes: &Section<'_>, key: &str, findings: &mut Findings) -> FileRoute {
+    match routes.raw(key) {
+        None => FileRoute::Absent,
+        Some((Node::Null, _)) => FileRoute::Off,
+        Some((node, place)) => text(node, place, findings).map_or(FileRoute::Absent, FileRoute::At),
+    }
+}
+
+fn access(node: &Node, place: &Place, findings: &mut Findings) -> Option<FileAccess> {
+    const FORMS: &str = "write  access: { allow_from: [127.0.0.0/8, \"::1/128\"] }  or, for every caller there is,  access: open";
+    if let Node::Text(word) | Node::Substituted(word) = node {
+        if word == "open" {
+            return Some(FileAccess::Open);
+        }
+        findings.problem(place.problem(format!("`{}` is no access rule", super::problem::shown(word))).remedy(FORMS));
+        return None;
+    }
+    let access = Section::open(node, place, &["allow_from"], findings)?;
+    let Some((node, place)) = access.node("allow_from") else {
+        if access.raw("allow_from").is_some() || !access.has("allow_from") {
+            findings.problem(place.problem("`allow_from` is missing").remedy(FORMS));
+        }
+        return None;
+    };
+    let networks = elements(node, &place, findings)?;
+    let networks = networks.filter_map(|(node, place)| text(node, place, findings)).collect();
+    Some(FileAccess::AllowFrom(networks, place))
+}
+
+fn site(name: &str, node: &Node, place: &Place, findings: &mut Findings) -> Option<FileSite> {
+    let section = Section::open(node, place, &SITE, findings)?;
+    let mut site = FileSite::empty(name, place.clone());
+    site.written = SITE.into_iter().filter(|key| section.has(key)).collect();
+    site.openemr = section.text("openemr", findings);
+    site.client_id = section.text("client_id", findings);
+    site.private_key = section.text("private_key", findings);
+    site.jwks = section.text("jwks", findings);
+    site.scopes = section.node("scopes").and_then(|(node, place)| {
+        let scopes = elements(node, &place, findings)?;
+        let value = scopes.filter_map(|(node, place)| text(node, place, findings)).collect();
+        Some(Written { value, place })
+    });
+    site.kid = section.text("kid", findings);
+    site.token_url = section.text("token_url", findings);
+    site.token_audience = section.text("token_audience", findings);
+    site.fhir_base = section.text("fhir_base", findings);
+    site.ca_file = section.text("ca_file", findings);
+    if let Some(timeouts) = section.section("timeouts", &TIMEOUTS, findings) {
+        let default = defaults::TIMEOUTS;
+        site.timeouts = Timeouts {
+            connect: timeouts.duration("connect", default.connect, findings),
+            total_connect: timeouts.duration("total_connect", default.total_connect, findings),
+            read: timeouts.duration("read", default.read, findings),
+            write: timeouts.duration("write", default.write, findings),
+            token: timeouts.duration("token", default.token, findings),
+        };
+    }
+    if let Some(connections) = section.section("connections", &["idle_timeout"], findings) {
+        let default = defaults::CONNECTIONS.idle_timeout;
+        site.connections = Connections { idle_timeout: connections.duration("idle_timeout", default, findings) };
+    }
+    Some(site)
+}

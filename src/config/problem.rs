@@ -1,0 +1,232 @@
+//! What is wrong with a configuration, said so that somebody can put it right.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where a value was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The YAML file.
+    File(Arc<Path>),
+    /// The process environment.
+    Environment,
+    /// The file given with `--env-file`.
+    EnvFile(Arc<Path>),
+    /// The command line.
+    CommandLine,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) | Self::EnvFile(path) => write!(f, "{}", path.display()),
+            Self::Environment => f.write_str("environment"),
+            Self::CommandLine => f.write_str("command line"),
+        }
+    }
+}
+
+/// A value's address: its source, and the YAML path or the variable's name in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file, or the environment.
+    pub source: Source,
+    /// `sites.default.scopes[1]`, `OEMR_BASE`; empty for the source as a whole.
+    pub key: String,
+}
+
+impl Place {
+    /// The source as a whole.
+    #[must_use]
+    pub fn whole(source: Source) -> Self {
+        Self {
+            source,
+            key: String::new(),
+        }
+    }
+
+    /// The member `name` of this mapping.
+    #[must_use]
+    pub fn member(&self, name: &str) -> Self {
+        let dot = if self.key.is_empty() { "" } else { "." };
+        Self {
+            source: self.source.clone(),
+            key: format!("{}{dot}{}", self.key, shown(name)),
+        }
+    }
+
+    /// The element `index` of this list.
+    #[must_use]
+    pub fn element(&self, index: usize) -> Self {
+        Self {
+            source: self.source.clone(),
+            key: format!("{}[{index}]", self.key),
+        }
+    }
+
+    /// A problem here.
+    pub fn problem(&self, message: impl Into<String>) -> Problem {
+        Problem {
+            place: self.clone(),
+            message: message.into(),
+            remedy: None,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.key.is_empty() {
+            write!(f, "{}", self.source)
+        } else {
+            write!(f, "{}: {}", self.source, self.key)
+        }
+    }
+}
+
+/// A value with the place where it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written<T> {
+    /// The value.
+    pub value: T,
+    /// Its address.
+    pub place: Place,
+}
+
+/// One thing that is wrong: place, what happened with the wrong value in it, and the next step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where.
+    pub place: Place,
+    /// What, with the value.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: Option<String>,
+}
+
+impl Problem {
+    /// The same problem with its next step.
+    #[must_use]
+    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    /// `place: message`, and the remedy indented on a line of its own.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.message)?;
+        match &self.remedy {
+            Some(remedy) => write!(f, "\n  {remedy}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Something that works but should not stay so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning(pub Problem);
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Everything found so far.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// What keeps the gateway from starting.
+    pub problems: Vec<Problem>,
+    /// What does not.
+    pub warnings: Vec<Warning>,
+}
+
+impl Findings {
+    /// Notes a problem.
+    pub fn problem(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    /// Notes a warning.
+    pub fn warning(&mut self, problem: Problem) {
+        self.warnings.push(Warning(problem));
+    }
+}
+
+/// A value as it is shown in an error: on one line, without control characters, of bounded length.
+#[must_use]
+pub fn shown(value: &str) -> String {
+    const MOST: usize = 120;
+    let mut text: String = value
+        .chars()
+        .take(MOST)
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect();
+    if value.chars().nth(MOST).is_some() {
+        text.push('…');
+    }
+    text
+}
+
+/// A path as written and, when that is relative, as it was resolved: `keys/a.pem (/srv/gw/keys/a.pem)`.
+#[must_use]
+pub fn shown_path(path: &Path) -> String {
+    let written = shown(&path.display().to_string());
+    match std::path::absolute(path) {
+        Ok(absolute) if absolute != PathBuf::from(path) => {
+            format!("{written} ({})", shown(&absolute.display().to_string()))
+        }
+        _ => written,
+    }
+}
+
+/// The known name that was probably meant.
+#[must_use]
+pub fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.to_ascii_lowercase();
+    known
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&name, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= (candidate.len() / 3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_as_the_terminal_shows_it() {
+        let place = Place::whole(Source::File(Path::new("conf/gateway.yaml").into()));
+        let problem = place
+            .member("sites")
+            .member("default")
+            .member("scopes")
+            .element(1)
+            .problem("`openid` is not a system scope")
+            .remedy("leave it out");
+        assert_eq!(
+            problem.to_string(),
+            "conf/gateway.yaml: sites.default.scopes[1]: `openid` is not a system scope\n  leave it out"
+        );
+    }
+
+    #[test]
+    fn guesses_only_what_is_near() {
+        let known = ["client_id", "openemr", "scopes", "kid"];
+        assert_eq!(did_you_mean("clientId", known), Some("client_id"));
+        assert_eq!(did_you_mean("scope", known), Some("scopes"));
+        assert_eq!(did_you_mean("kdi", known), Some("kid"));
+        assert_eq!(did_you_mean("colour", known), None);
+    }
+
+    #[test]
+    fn values_stay_on_one_line_and_short() {
+        assert_eq!(shown("a\n\u{1b}[31mb"), "a\u{fffd}\u{fffd}[31mb");
+        assert_eq!(shown(&"x".repeat(500)).chars().count(), 121);
+    }
+}

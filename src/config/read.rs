@@ -1,0 +1,61 @@
+//! Files, read whole and within bounds.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::path::Path;
+
+/// Why a file was not read. The text completes a sentence that begins with the file's name.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Nothing of that name.
+    #[error("does not exist")]
+    Missing,
+    /// The gateway's user may not read it.
+    #[error("cannot be read: permission denied")]
+    Forbidden,
+    /// A directory, a socket, a device …
+    #[error("is not a regular file")]
+    NotAFile,
+    /// Over its bound, in bytes.
+    #[error("is larger than {0} bytes")]
+    TooLarge(usize),
+    /// Anything else that the operating system says.
+    #[error("cannot be read: {0}")]
+    Other(std::io::Error),
+}
+
+impl From<std::io::Error> for ReadError {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => Self::Missing,
+            ErrorKind::PermissionDenied => Self::Forbidden,
+            _ => Self::Other(error),
+        }
+    }
+}
+
+/// The bytes of a regular file of at most `limit` bytes.
+///
+/// # Errors
+/// A [`ReadError`].
+pub fn file(path: &Path, limit: usize) -> Result<Vec<u8>, ReadError> {
+    // Looked at before it is opened: opening a named pipe would wait for its writer.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(ReadError::NotAFile);
+    }
+    let mut bytes = Vec::new();
+    let bound = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    File::open(path)?.take(bound).read_to_end(&mut bytes)?;
+    if bytes.len() > limit {
+        return Err(ReadError::TooLarge(limit));
+    }
+    Ok(bytes)
+}
+
+/// The permission bits of a file that lets group or others read it, as `0644`.
+#[must_use]
+pub fn open_mode(path: &Path) -> Option<String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
+    (mode & 0o077 != 0).then(|| format!("{mode:04o}"))
+}

@@ -1,0 +1,223 @@
+//! The admin, on a loopback port of its own, so that it is there when OpenEMR is not.
+//!
+//! | request | what it does |
+//! |---|---|
+//! | `GET /__sandbox/state` | counters, the last requests, whether the listener is up |
+//! | `GET /__sandbox/faults` | the faults in force |
+//! | `POST /__sandbox/faults` | sets what the body names, leaves the rest; answers with the faults in force |
+//! | `DELETE /__sandbox/faults` | clears the faults of both sides |
+//! | `POST /__sandbox/reset` | everything back in order, see `World::reset` |
+//!
+//! The members of the body, each optional, unknown ones refused:
+//!
+//! ```json
+//! {
+//!   "token": {"down": true, "delay_ms": 0, "answer": {"status": 503, "body": "", "content_type": "text/html"},
+//!             "html": true, "refuse": "unknown_client", "lose_answer": true, "truncate": true, "oversize_bytes": 100000,
+//!             "pad_token_bytes": 30000, "expires_in": 5, "drop_scopes": ["system/Patient.read"], "times": 1},
+//!   "fhir": {"target": "/Patient", "delay_ms": 0, "error": "system", "answer": {"status": 418}, "html": true,
+//!            "hang_up": true, "framing": "http10", "truncate_after": 100, "ending": "reset", "close_idle": true,
+//!            "close_reused": true, "times": 1},
+//!   "revoke_tokens": "by_admin",
+//!   "clients": {"the-client-id": {"enabled": false}},
+//!   "system_scopes": "off",
+//!   "listener": "down",
+//!   "binary": {"id": "5000", "bytes": 1073741824}
+//! }
+//! ```
+//!
+//! `"token": null` and `"fhir": null` clear a side. `refuse` is one of `unknown_client`, `bad_assertion`,
+//! `issued_too_long_ago`, `missing_jti`, `invalid_scope`, `unsupported_grant_type`, `not_set_up`, `exception`; `error`
+//! of `system`, `database`, `php_fpm_down`, `php_fpm_timeout`; `framing` of `chunked`, `content_length`, `http10`;
+//! `ending` of `close_notify`, `no_close_notify`, `reset`; `revoke_tokens` of `by_admin`, `trusted_user`, `unknown`.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, task::JoinSet};
+
+use super::{
+    access_token::Revocation,
+    faults::{FhirFaults, TokenFaults, lock},
+    http1::{Body, Connection, Framing, ReceivedBody, RequestHead, Response},
+    world::World,
+};
+
+/// The body of `POST /__sandbox/faults`. The outer option says whether the member was there, the inner whether it
+/// was null.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Orders {
+    #[serde(default, deserialize_with = "present")]
+    token: Option<Option<TokenFaults>>,
+    #[serde(default, deserialize_with = "present")]
+    fhir: Option<Option<FhirFaults>>,
+    revoke_tokens: Option<Revocation>,
+    #[serde(default)]
+    clients: HashMap<String, ClientOrder>,
+    system_scopes: Option<Switch>,
+    listener: Option<Wanted>,
+    binary: Option<BinaryOrder>,
+}
+
+fn present<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Some)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClientOrder {
+    enabled: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BinaryOrder {
+    id: String,
+    bytes: u64,
+}
+
+#[derive(Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+enum Switch {
+    On,
+    Off,
+}
+
+#[derive(Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+enum Wanted {
+    Up,
+    Down,
+}
+
+/// Serves the admin for ever.
+pub async fn serve(world: Arc<World>, listener: TcpListener) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                if let Ok((stream, _)) = accepted {
+                    let world = Arc::clone(&world);
+                    connections.spawn(async move {
+                        let mut connection = Connection::new(stream);
+                        while let Ok(Some(head)) = connection.read_head(Duration::from_secs(30)).await {
+                            let Ok(body) = connection.read_body(&head, 1024 * 1024).await else { return };
+                            let response = answer(&world, &head, &body).await;
+                            if connection.write(&response).await.is_err() || !head.keeps_alive() {
+                                return;
+                            }
+                        }
+                    });
+                }
+            }
+            _ = connections.join_next(), if !connections.is_empty() => {}
+        }
+    }
+}
+
+async fn answer(world: &World, head: &RequestHead, body: &ReceivedBody) -> Response {
+    let (status, value) = match (head.method.as_str(), head.path()) {
+        ("GET", "/__sandbox/state") => (200, state(world)),
+        ("GET", "/__sandbox/faults") => (200, world.faults.describe()),
+        ("POST", "/__sandbox/faults") => match serde_json::from_slice::<Orders>(&body.kept) {
+            Ok(orders) => match obey(world, orders).await {
+                Ok(()) => (200, world.faults.describe()),
+                Err(reason) => (400, json!({"error": reason})),
+            },
+            Err(error) => (400, json!({"error": error.to_string()})),
+        },
+        ("DELETE", "/__sandbox/faults") => {
+            world.faults.set_token(None);
+            world.faults.set_fhir(None);
+            (200, world.faults.describe())
+        }
+        ("POST", "/__sandbox/reset") => {
+            world.reset();
+            settle(world, true).await;
+            (200, state(world))
+        }
+        _ => (
+            404,
+            json!({"error": "no such route: see /__sandbox/state, /__sandbox/faults, /__sandbox/reset"}),
+        ),
+    };
+    Response {
+        status,
+        fields: vec![("Content-Type", "application/json".to_owned())],
+        body: Body::Whole(Bytes::from(format!("{value:#}\n"))),
+        closes: !head.keeps_alive(),
+        framing: Framing::ContentLength,
+        cut_after: None,
+    }
+}
+
+async fn obey(world: &World, orders: Orders) -> Result<(), String> {
+    {
+        let mut clients = lock(&world.clients);
+        if let Some(unknown) = orders.clients.keys().find(|id| !clients.contains_key(*id)) {
+            return Err(format!("clients.{unknown}: no such client"));
+        }
+        for (id, order) in &orders.clients {
+            if let Some(client) = clients.get_mut(id) {
+                client.enabled = order.enabled;
+            }
+        }
+    }
+    if let Some(faults) = orders.token {
+        world.faults.set_token(faults);
+    }
+    if let Some(faults) = orders.fhir {
+        world.faults.set_fhir(faults);
+    }
+    if let Some(how) = orders.revoke_tokens {
+        world.tokens.revoke_all(how);
+    }
+    if let Some(switch) = orders.system_scopes {
+        world.set_system_scopes(switch == Switch::On);
+    }
+    if let Some(binary) = orders.binary {
+        lock(&world.exports).publish(binary.id, binary.bytes);
+    }
+    if let Some(wanted) = orders.listener {
+        let up = wanted == Wanted::Up;
+        world.wanted_up.send_replace(up);
+        settle(world, up).await;
+    }
+    Ok(())
+}
+
+/// Waits until the listener is as it is wanted, so that whoever asked can rely on it; 5 s at most.
+async fn settle(world: &World, up: bool) {
+    let mut is_up = world.is_up.subscribe();
+    let _ = tokio::time::timeout(Duration::from_secs(5), is_up.wait_for(|now| *now == up)).await;
+}
+
+fn state(world: &World) -> Value {
+    let counters = &world.counters;
+    let of = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    json!({
+        "openemr": world.personality.to_string(),
+        "listener": if *world.is_up.borrow() { "up" } else { "down" },
+        "token_requests": of(&counters.token_requests),
+        "tokens_issued": of(&counters.tokens_issued),
+        "assertions_refused": of(&counters.assertions_refused),
+        "fhir_requests": of(&counters.fhir_requests),
+        "connections_accepted": of(&counters.connections_accepted),
+        "connections_open": of(&counters.connections_open),
+        "requests_dropped": of(&counters.requests_dropped),
+        "most_workers_busy": of(&counters.most_workers_busy),
+        "last_fhir_request": *lock(&counters.last_fhir_request),
+        "last_token_request": *lock(&counters.last_token_request),
+    })
+}

@@ -1,0 +1,87 @@
+//! What OpenEMR says about itself without a token: discovery, the CapabilityStatement and its own JWK Set.
+//!
+//! The documents are the recorded ones with the addresses left open; they are filled in once, at start.
+
+use super::{calendar, personality::Personality};
+
+/// The documents of one site.
+pub struct Discovery {
+    /// `GET /oauth2/{site}/.well-known/openid-configuration`.
+    pub openid_configuration: String,
+    /// `GET /apis/{site}/fhir/.well-known/smart-configuration`.
+    pub smart_configuration: String,
+    /// `GET /apis/{site}/fhir/metadata`.
+    pub capability_statement: String,
+}
+
+impl Discovery {
+    /// Fills in `site_address` (scheme and authority) and the site's name.
+    pub fn new(personality: Personality, site_address: &str, site: &str) -> Discovery {
+        let (smart, capability) = match personality {
+            Personality::V8_0 => (
+                include_str!("answers/8.0-smart-configuration.json"),
+                include_str!("answers/8.0-capability-statement.json"),
+            ),
+            Personality::V7_0_3 => (
+                include_str!("answers/7.0.3-smart-configuration.json"),
+                include_str!("answers/7.0.3-capability-statement.json"),
+            ),
+        };
+        let fill = |template: &str| {
+            template
+                .trim_end()
+                .replace("@SITE_ADDRESS_ESCAPED@", &site_address.replace('/', "\\/"))
+                .replace("@SITE_ADDRESS@", site_address)
+                .replace("@SITE@", site)
+                .replace("@TODAY@", &calendar::date(calendar::now() as i64))
+        };
+        Discovery {
+            openid_configuration: fill(openid_configuration_template(personality)) + "\n",
+            smart_configuration: fill(smart),
+            capability_statement: fill(capability),
+        }
+    }
+}
+
+/// The `openid-configuration` of this version; its `scopes_supported` is what the server knows.
+pub fn openid_configuration_template(personality: Personality) -> &'static str {
+    match personality {
+        Personality::V8_0 => include_str!("answers/8.0-openid-configuration.json"),
+        Personality::V7_0_3 => include_str!("answers/7.0.3-openid-configuration.json"),
+    }
+}
+
+/// The search parameters the CapabilityStatement lists for each resource type, and the types that have a route.
+pub fn search_parameters(
+    personality: Personality,
+) -> std::collections::HashMap<String, Vec<String>> {
+    let document = Discovery::new(personality, "", "").capability_statement;
+    let document: serde_json::Value = serde_json::from_str(&document).unwrap_or_default();
+    let resources = document
+        .pointer("/rest/0/resource")
+        .and_then(|list| list.as_array())
+        .cloned();
+    let name_of = |value: &serde_json::Value, member: &str| {
+        value
+            .get(member)
+            .and_then(|name| name.as_str())
+            .unwrap_or_default()
+            .to_owned()
+    };
+    resources
+        .unwrap_or_default()
+        .iter()
+        .map(|resource| {
+            let parameters = resource
+                .get("searchParam")
+                .and_then(|list| list.as_array())
+                .cloned();
+            let names = parameters
+                .unwrap_or_default()
+                .iter()
+                .map(|parameter| name_of(parameter, "name"))
+                .collect();
+            (name_of(resource, "type"), names)
+        })
+        .collect()
+}

@@ -1,0 +1,323 @@
+//! From a request to what happens on its connection, with the faults that are in force.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use serde_json::json;
+
+use super::{
+    answer::{Answer, Area},
+    faults::{FhirFaults, FixedAnswer, ServerError, TokenFaults, lock},
+    fhir_api::{self, FhirRequest},
+    http1::{Body, Ending, ReceivedBody, RequestHead, Response},
+    personality::Personality,
+    registration,
+    token_endpoint::{self, Assertion, TokenForm, TokenRefusal},
+    world::World,
+};
+
+/// What a request meets before its body is read.
+pub enum Faced {
+    /// Close the connection, do not answer.
+    HangUp,
+    /// Go on, with the faults of its side.
+    Token(TokenFaults),
+    /// Go on, with the faults of its side.
+    Fhir(FhirFaults),
+    /// Neither side.
+    Other,
+}
+
+/// What becomes of the connection.
+pub struct Outcome {
+    /// None: closed without an answer.
+    pub response: Option<Response>,
+    /// How it is closed, if it is.
+    pub ending: Ending,
+    /// Close it after the answer, which does not say so.
+    pub closes_silently: bool,
+}
+
+impl Outcome {
+    fn answered(response: Response) -> Outcome {
+        Outcome {
+            response: Some(response),
+            ending: Ending::CloseNotify,
+            closes_silently: false,
+        }
+    }
+
+    fn nothing() -> Outcome {
+        Outcome {
+            response: None,
+            ending: Ending::CloseNotify,
+            closes_silently: false,
+        }
+    }
+}
+
+/// Counts the request and finds its faults. `reused`: its connection has served another before.
+pub fn face(world: &World, head: &RequestHead, reused: bool) -> Faced {
+    let path = head.path();
+    if path.starts_with("/apis/") {
+        let faults = world.faults.for_fhir_request(&head.target, reused);
+        if faults.close_reused || faults.hang_up {
+            return Faced::HangUp;
+        }
+        world.counters.fhir_requests.fetch_add(1, Ordering::Relaxed);
+        Faced::Fhir(faults)
+    } else if path.starts_with("/oauth2/") && path.ends_with("/token") {
+        world
+            .counters
+            .token_requests
+            .fetch_add(1, Ordering::Relaxed);
+        let faults = world.faults.for_token_request();
+        if faults.down {
+            Faced::HangUp
+        } else {
+            Faced::Token(faults)
+        }
+    } else {
+        Faced::Other
+    }
+}
+
+/// Answers, or does what the faults want instead.
+pub async fn outcome(
+    world: &World,
+    head: &RequestHead,
+    body: &ReceivedBody,
+    faced: Faced,
+) -> Outcome {
+    let origin = head.field("origin");
+    let path = head.path();
+    let parts = |rest: &'_ str| {
+        let (site, rest) = rest.split_once('/').unwrap_or((rest, ""));
+        (site.to_owned(), rest.to_owned())
+    };
+    let mut outcome = if let Some(rest) = path.strip_prefix("/apis/") {
+        let (site, rest) = parts(rest);
+        let faults = if let Faced::Fhir(faults) = faced {
+            faults
+        } else {
+            FhirFaults::default()
+        };
+        fhir(
+            world,
+            &FhirRequest {
+                site: &site,
+                head,
+                body,
+            },
+            &rest,
+            &faults,
+            origin,
+        )
+        .await
+    } else if let Some(rest) = path.strip_prefix("/oauth2/") {
+        let (site, rest) = parts(rest);
+        let faults = if let Faced::Token(faults) = faced {
+            faults
+        } else {
+            TokenFaults::default()
+        };
+        oauth2(world, &site, &rest, head, body, &faults, origin).await
+    } else {
+        let answer = Answer::apache(
+            404,
+            "Not Found",
+            "The requested URL was not found on this server.",
+        );
+        Outcome::answered(answer.into_response(world.personality, Area::Apis, None))
+    };
+    if let (true, Some(response)) = (head.method == "HEAD", outcome.response.as_mut()) {
+        response.body = Body::Omitted;
+    }
+    outcome
+}
+
+async fn fhir(
+    world: &World,
+    request: &FhirRequest<'_>,
+    rest: &str,
+    faults: &FhirFaults,
+    origin: Option<&str>,
+) -> Outcome {
+    *lock(&world.counters.last_fhir_request) = json!({
+        "method": request.head.method, "target": request.head.target, "fields": request.head.fields,
+        "body_length": request.body.length, "body_sha256": request.body.sha256,
+    });
+    tokio::time::sleep(Duration::from_millis(faults.delay_ms)).await;
+    let answer = if let Some(error) = faults.error {
+        server_error(world.personality, error)
+    } else if let Some(fixed) = &faults.answer {
+        fixed_answer(fixed)
+    } else if faults.html {
+        html_page()
+    } else if world.sites.contains_key(request.site) {
+        fhir_api::answer(world, request, rest)
+    } else {
+        fhir_api::no_such_site(world.personality, false)
+    };
+    let mut response = answer.into_response(world.personality, Area::Apis, origin);
+    if let Some(framing) = faults.framing {
+        response.framing = framing;
+    }
+    response.cut_after = faults.truncate_after;
+    Outcome {
+        response: Some(response),
+        ending: faults.ending,
+        closes_silently: faults.close_idle || faults.truncate_after.is_some(),
+    }
+}
+
+async fn oauth2(
+    world: &World,
+    site: &str,
+    rest: &str,
+    head: &RequestHead,
+    body: &ReceivedBody,
+    faults: &TokenFaults,
+    origin: Option<&str>,
+) -> Outcome {
+    let dress = |answer: Answer| answer.into_response(world.personality, Area::OAuth2, origin);
+    let discovery = world.sites.get(site);
+    let answer = match (head.method.as_str(), rest, discovery) {
+        (_, "token", _) => return token(world, site, head, body, faults, origin).await,
+        (_, _, None) => fhir_api::no_such_site(world.personality, true),
+        ("GET", ".well-known/openid-configuration", Some(discovery)) => {
+            Answer::json(200, discovery.openid_configuration.clone())
+        }
+        ("GET", "jwk", _) => Answer::json(200, world.tokens.jwk_set()),
+        ("POST", "registration", _) => registration::register(world, site, &body.kept),
+        _ => fhir_api::route_not_found(world),
+    };
+    Outcome::answered(dress(answer))
+}
+
+async fn token(
+    world: &World,
+    site: &str,
+    head: &RequestHead,
+    body: &ReceivedBody,
+    faults: &TokenFaults,
+    origin: Option<&str>,
+) -> Outcome {
+    let form = TokenForm::parse(&body.kept);
+    let assertion = form.get("client_assertion").and_then(Assertion::parse);
+    *lock(&world.counters.last_token_request) = json!({
+        "method": head.method, "target": head.target, "fields": head.fields, "form_fields": form.names(),
+        "scope": form.get("scope"),
+        "assertion_header": assertion.as_ref().map(|assertion| assertion.header.clone()),
+        "assertion_claims": assertion.as_ref().map(|assertion| assertion.claims.clone()),
+    });
+    tokio::time::sleep(Duration::from_millis(faults.delay_ms)).await;
+    let answer = if let Some(fixed) = &faults.answer {
+        fixed_answer(fixed)
+    } else if faults.html {
+        html_page()
+    } else if !world.sites.contains_key(site) {
+        fhir_api::no_such_site(world.personality, true)
+    } else if head.method == "OPTIONS" {
+        Answer::empty(200)
+    } else if head.method != "POST" {
+        fhir_api::route_not_found(world)
+    } else {
+        let result = match faults.refuse {
+            Some(refusal) => Err(TokenRefusal::on_demand(
+                refusal,
+                form.get("scope").unwrap_or_default(),
+            )),
+            None => token_endpoint::exchange(world, site, &form, faults).await,
+        };
+        result.unwrap_or_else(|refusal| {
+            world
+                .counters
+                .assertions_refused
+                .fetch_add(1, Ordering::Relaxed);
+            refused(&refusal, head)
+        })
+    };
+    if faults.lose_answer {
+        world
+            .counters
+            .requests_dropped
+            .fetch_add(1, Ordering::Relaxed);
+        return Outcome::nothing();
+    }
+    let mut response = answer.into_response(world.personality, Area::OAuth2, origin);
+    if let Body::Whole(bytes) = &mut response.body {
+        if faults.oversize_bytes > 0 {
+            let mut padded = BytesMut::zeroed(0);
+            padded.resize(faults.oversize_bytes, b' ');
+            padded.extend_from_slice(bytes);
+            *bytes = padded.freeze();
+        }
+        if faults.truncate {
+            response.cut_after = Some(bytes.len() as u64 / 2);
+        }
+    }
+    Outcome {
+        closes_silently: faults.truncate,
+        ..Outcome::answered(response)
+    }
+}
+
+/// A refusal; league adds WWW-Authenticate to invalid_client when the request had an Authorization field.
+fn refused(refusal: &TokenRefusal, head: &RequestHead) -> Answer {
+    let answer = refusal.answer();
+    let is_client = matches!(
+        refusal,
+        TokenRefusal::WhoYouAre | TokenRefusal::TheAssertion
+    );
+    match head.field("authorization") {
+        Some(value) if is_client => {
+            let scheme = if value.starts_with("Bearer") {
+                "Bearer"
+            } else {
+                "Basic"
+            };
+            answer.with("WWW-Authenticate", format!("{scheme} realm=\"OAuth\""))
+        }
+        _ => answer,
+    }
+}
+
+fn fixed_answer(fixed: &FixedAnswer) -> Answer {
+    let body = if fixed.body.is_empty() {
+        Body::Empty
+    } else {
+        Body::Whole(Bytes::from(fixed.body.clone()))
+    };
+    Answer::new(fixed.status, &fixed.content_type, body)
+}
+
+fn html_page() -> Answer {
+    let page = "<!DOCTYPE html>\n<html><head><title>OpenEMR Login</title></head><body>Please log in.</body></html>\n";
+    Answer::new(
+        200,
+        "text/html; charset=UTF-8",
+        Body::Whole(Bytes::from_static(page.as_bytes())),
+    )
+}
+
+fn server_error(personality: Personality, error: ServerError) -> Answer {
+    match (error, personality) {
+        (ServerError::System, Personality::V8_0) => Answer::error(500, "System error occurred", 0),
+        (ServerError::Database, Personality::V8_0) => Answer::json(
+            500,
+            "Check that you can ping the server 127.0.0.1.<p>{\"error\":\"An error occurred\",\"message\":\"Call to a member function prepare() on bool\",\"code\":0}",
+        ),
+        (ServerError::System | ServerError::Database, Personality::V7_0_3) => Answer::empty(500),
+        (ServerError::PhpFpmDown, _) => Answer::apache(
+            503,
+            "Service Unavailable",
+            "The server is temporarily unable to service your\nrequest due to maintenance downtime or capacity\nproblems. Please try again later.",
+        ),
+        (ServerError::PhpFpmTimeout, _) => Answer::apache(
+            504,
+            "Gateway Timeout",
+            "The gateway did not receive a timely response\nfrom the upstream server or application.",
+        ),
+    }
+}

@@ -1,0 +1,311 @@
+//! Connections: accepted, kept, counted and closed as Apache with php-fpm does it, or as a fault wants it.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use super::{
+    answer::{Answer, Area, cookie_parts},
+    dispatch::{self, Faced, Outcome},
+    http1::{Connection, Ending, Framing, HeadError, RequestHead},
+    world::World,
+};
+
+/// Bytes of a body that are kept to be judged; what is longer is as good as broken JSON.
+const KEPT: usize = 4 * 1024 * 1024;
+/// How long the first request of a connection may take to come, and a TLS handshake.
+const FIRST_REQUEST: Duration = Duration::from_secs(20);
+
+/// Accepts connections for ever, with the pauses in which the listener is to be down.
+pub async fn serve(
+    world: Arc<World>,
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<TlsAcceptor>,
+) {
+    let mut wanted_up = world.wanted_up.subscribe();
+    let mut connections = JoinSet::new();
+    let mut listener = Some(listener);
+    loop {
+        let Some(open) = &listener else {
+            if wanted_up.wait_for(|up| *up).await.is_err() {
+                return;
+            }
+            match TcpListener::bind(address).await {
+                Ok(bound) => {
+                    listener = Some(bound);
+                    world.is_up.send_replace(true);
+                }
+                Err(error) => {
+                    log::warn!("stand-in: {address} cannot be had back yet: {error}");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+            continue;
+        };
+        tokio::select! {
+            accepted = open.accept() => {
+                // An error here is a connection that died in the queue, or no file descriptors: both pass.
+                if let Ok((stream, _)) = accepted {
+                    connections.spawn(connection(Arc::clone(&world), stream, tls.clone()));
+                }
+            }
+            _ = connections.join_next(), if !connections.is_empty() => {}
+            changed = wanted_up.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                if !*wanted_up.borrow_and_update() {
+                    listener = None;
+                    connections.shutdown().await;
+                    world.is_up.send_replace(false);
+                }
+            }
+        }
+    }
+}
+
+/// Counts a connection as open for as long as it lives, also when its task is aborted.
+struct Open(Arc<World>);
+
+impl Open {
+    fn new(world: &Arc<World>) -> Open {
+        world
+            .counters
+            .connections_accepted
+            .fetch_add(1, Ordering::Relaxed);
+        world
+            .counters
+            .connections_open
+            .fetch_add(1, Ordering::Relaxed);
+        Open(Arc::clone(world))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0
+            .counters
+            .connections_open
+            .fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn connection(world: Arc<World>, stream: TcpStream, tls: Option<TlsAcceptor>) {
+    let _open = Open::new(&world);
+    let _ = stream.set_nodelay(true);
+    let stream = match tls {
+        None => Stream::Plain(stream),
+        Some(acceptor) => {
+            match tokio::time::timeout(FIRST_REQUEST, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
+                _ => return,
+            }
+        }
+    };
+    let mut connection = Connection::new(stream);
+    let ending = match converse(&world, &mut connection).await {
+        Ok(ending) => ending,
+        // The caller went away; there is nobody to close in order for.
+        Err(_) => return,
+    };
+    close(connection.io(), ending).await;
+}
+
+/// Serves requests until one of them ends the connection.
+async fn converse(world: &World, connection: &mut Connection<Stream>) -> io::Result<Ending> {
+    let mut served = 0;
+    loop {
+        let idle = if served == 0 {
+            FIRST_REQUEST
+        } else {
+            world.keep_alive
+        };
+        let head = match connection.read_head(idle).await {
+            Ok(Some(head)) => head,
+            Ok(None) => return Ok(Ending::CloseNotify),
+            Err(HeadError::Io(error)) => return Err(error),
+            Err(error) => {
+                let mut response =
+                    unreadable(&error).into_response(world.personality, Area::Apis, None);
+                response.closes = true;
+                connection.write(&response).await?;
+                return Ok(Ending::CloseNotify);
+            }
+        };
+        let faced = dispatch::face(world, &head, served > 0);
+        if matches!(faced, Faced::HangUp) {
+            world
+                .counters
+                .requests_dropped
+                .fetch_add(1, Ordering::Relaxed);
+            return Ok(Ending::CloseNotify);
+        }
+        served += 1;
+        let last = served >= world.requests_per_connection || !head.keeps_alive();
+        let Outcome {
+            response,
+            ending,
+            closes_silently,
+        } = {
+            // Held until the last byte is written: the worker is busy until then.
+            let _worker = world
+                .workers
+                .acquire()
+                .await
+                .map_err(|_| io::ErrorKind::Other)?;
+            let busy = world
+                .worker_count
+                .saturating_sub(world.workers.available_permits());
+            world
+                .counters
+                .most_workers_busy
+                .fetch_max(busy as u64, Ordering::Relaxed);
+            let body = connection.read_body(&head, KEPT).await?;
+            let _session = match session_id(&head) {
+                Some(id) => Some(world.session(&id).await),
+                None => None,
+            };
+            let mut outcome = dispatch::outcome(world, &head, &body, faced).await;
+            if let Some(response) = &mut outcome.response {
+                response.closes |= last;
+                connection.write(response).await?;
+            }
+            outcome
+        };
+        match response {
+            Some(response)
+                if response.closes || closes_silently || response.framing == Framing::Http10 =>
+            {
+                return Ok(ending);
+            }
+            Some(_) => {}
+            None => return Ok(ending),
+        }
+    }
+}
+
+/// Apache's page for a request it cannot read.
+fn unreadable(error: &HeadError) -> Answer {
+    match error {
+        HeadError::LineTooLong => Answer::apache(
+            414,
+            "Request-URI Too Long",
+            "The requested URL's length exceeds the capacity\nlimit for this server.",
+        ),
+        HeadError::FieldsTooLarge => Answer::apache(
+            400,
+            "Bad Request",
+            "Your browser sent a request that this server could not understand.<br />\nSize of a request header field exceeds server limit.",
+        ),
+        HeadError::Malformed | HeadError::Io(_) => Answer::apache(
+            400,
+            "Bad Request",
+            "Your browser sent a request that this server could not understand.<br />",
+        ),
+    }
+}
+
+/// The session named by the cookie of the area the request goes to.
+fn session_id(head: &RequestHead) -> Option<String> {
+    let area = if head.path().starts_with("/oauth2/") {
+        Area::OAuth2
+    } else {
+        Area::Apis
+    };
+    let (name, _) = cookie_parts(area);
+    let cookies = head
+        .fields
+        .iter()
+        .filter(|(field, _)| field.eq_ignore_ascii_case("cookie"));
+    cookies
+        .flat_map(|(_, value)| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(cookie, _)| *cookie == name)
+        .map(|(_, id)| id.to_owned())
+}
+
+async fn close(stream: &mut Stream, ending: Ending) {
+    match ending {
+        Ending::CloseNotify => {
+            let _ = stream.shutdown().await;
+            // What the caller still sends is read for a moment, or the system would send a reset that can overtake
+            // the answer.
+            let mut rest = [0; 4096];
+            let drain =
+                async { while matches!(stream.read(&mut rest).await, Ok(count) if count > 0) {} };
+            let _ = tokio::time::timeout(Duration::from_millis(500), drain).await;
+        }
+        Ending::NoCloseNotify => {}
+        Ending::Reset => {
+            let _ = stream.tcp().set_zero_linger();
+        }
+    }
+}
+
+/// A connection's stream, with or without TLS.
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref().0,
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}

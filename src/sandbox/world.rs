@@ -1,0 +1,213 @@
+//! What all requests share: OpenEMR's tables, what is counted, and what is out of order.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::sync::{OwnedMutexGuard, Semaphore, watch};
+
+use super::{
+    Settings,
+    access_token::{AccessTokens, SigningKeyError},
+    bulk_export::Exports,
+    calendar,
+    clients::Clients,
+    discovery::{self, Discovery},
+    faults::{Faults, lock},
+    personality::Personality,
+    population::Population,
+    scopes::KnownScopes,
+};
+
+/// What the admin reports.
+#[derive(Default)]
+pub struct Counters {
+    /// Requests at the token endpoint.
+    pub token_requests: AtomicU64,
+    /// Tokens issued.
+    pub tokens_issued: AtomicU64,
+    /// Token requests that were refused.
+    pub assertions_refused: AtomicU64,
+    /// Requests below `/apis`.
+    pub fhir_requests: AtomicU64,
+    /// Connections accepted.
+    pub connections_accepted: AtomicU64,
+    /// Connections open now.
+    pub connections_open: AtomicU64,
+    /// Requests that were dropped without an answer because a fault wanted it so.
+    pub requests_dropped: AtomicU64,
+    /// The most requests that were worked on at one time.
+    pub most_workers_busy: AtomicU64,
+    /// The last request below `/apis`.
+    pub last_fhir_request: Mutex<Value>,
+    /// The last request at the token endpoint.
+    pub last_token_request: Mutex<Value>,
+}
+
+/// Everything behind the listener.
+pub struct World {
+    /// Which OpenEMR.
+    pub personality: Personality,
+    /// Scheme and authority of links and `aud`.
+    pub site_address: String,
+    /// The sites, each with what it says about itself.
+    pub sites: HashMap<String, Discovery>,
+    /// The scopes the server knows.
+    pub known_scopes: KnownScopes,
+    /// The search parameters of each type that has a route.
+    pub search_parameters: HashMap<String, Vec<String>>,
+    /// The clients.
+    pub clients: Mutex<Clients>,
+    /// The access tokens.
+    pub tokens: AccessTokens,
+    /// Every jti that was ever used, by whichever client. Never emptied, as in OpenEMR.
+    pub used_jtis: Mutex<HashSet<String>>,
+    /// Export jobs and files.
+    pub exports: Mutex<Exports>,
+    /// What is to go wrong.
+    pub faults: Faults,
+    /// What happened so far.
+    pub counters: Counters,
+    /// Whether the listener is to be up.
+    pub wanted_up: watch::Sender<bool>,
+    /// Whether it is.
+    pub is_up: watch::Sender<bool>,
+    /// One permit a worker.
+    pub workers: Arc<Semaphore>,
+    /// How many permits there are.
+    pub worker_count: usize,
+    /// How long an idle connection is kept.
+    pub keep_alive: Duration,
+    /// How many requests a connection serves.
+    pub requests_per_connection: u64,
+    token_lifetime: Duration,
+    population: RwLock<Population>,
+    system_scopes: AtomicBool,
+    first_clients: Clients,
+    sessions: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl World {
+    /// A fresh install with the settings' clients.
+    pub fn new(settings: &Settings, site_address: String) -> Result<World, SigningKeyError> {
+        let personality = settings.personality;
+        let site = |name: &String| {
+            (
+                name.clone(),
+                Discovery::new(personality, &site_address, name),
+            )
+        };
+        let clients: Clients = settings
+            .clients
+            .iter()
+            .map(|client| (client.id.clone(), client.clone()))
+            .collect();
+        let made_at = calendar::now() as i64;
+        let workers = settings.workers.max(1);
+        Ok(World {
+            personality,
+            sites: settings.sites.iter().map(site).collect(),
+            site_address,
+            known_scopes: KnownScopes::of(personality),
+            search_parameters: discovery::search_parameters(personality),
+            clients: Mutex::new(clients.clone()),
+            tokens: AccessTokens::new()?,
+            used_jtis: Mutex::default(),
+            exports: Mutex::default(),
+            faults: Faults::default(),
+            counters: Counters::default(),
+            wanted_up: watch::Sender::new(true),
+            is_up: watch::Sender::new(true),
+            workers: Arc::new(Semaphore::new(workers)),
+            worker_count: workers,
+            keep_alive: settings.keep_alive,
+            requests_per_connection: settings.requests_per_connection.max(1),
+            token_lifetime: settings.token_lifetime,
+            population: RwLock::new(Population::new(
+                personality,
+                settings.patients,
+                settings.seed,
+                made_at,
+            )),
+            system_scopes: AtomicBool::new(true),
+            first_clients: clients,
+            sessions: Mutex::default(),
+        })
+    }
+
+    /// The only `aud` that is accepted.
+    pub fn token_url(&self, site: &str) -> String {
+        format!("{}/oauth2/{site}/token", self.site_address)
+    }
+
+    /// How long a token lives.
+    pub fn token_lifetime(&self) -> Duration {
+        self.token_lifetime
+    }
+
+    /// OpenEMR's `rest_system_scopes_api`.
+    pub fn system_scopes_on(&self) -> bool {
+        self.system_scopes.load(Ordering::Relaxed)
+    }
+
+    /// Turns `rest_system_scopes_api` on or off.
+    pub fn set_system_scopes(&self, on: bool) {
+        self.system_scopes.store(on, Ordering::Relaxed);
+    }
+
+    /// The resources, to read.
+    pub fn population(&self) -> RwLockReadGuard<'_, Population> {
+        self.population
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The resources, to change.
+    pub fn population_to_change(&self) -> RwLockWriteGuard<'_, Population> {
+        self.population
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a PHP session: PHP locks its file, so requests with the same cookie run one after the other.
+    pub async fn session(&self, id: &str) -> OwnedMutexGuard<()> {
+        let session = {
+            let mut sessions = lock(&self.sessions);
+            if sessions.len() > 1000 {
+                sessions.retain(|_, session| Arc::strong_count(session) > 1);
+            }
+            Arc::clone(sessions.entry(id.to_owned()).or_default())
+        };
+        session.lock_owned().await
+    }
+
+    /// Everything back in order: no faults, counters at nought, the first clients as they were. Tokens, used jtis and
+    /// created patients stay.
+    pub fn reset(&self) {
+        self.faults.set_token(None);
+        self.faults.set_fhir(None);
+        self.set_system_scopes(true);
+        self.wanted_up.send_replace(true);
+        lock(&self.clients).extend(self.first_clients.clone());
+        let counters = &self.counters;
+        for counter in [
+            &counters.token_requests,
+            &counters.tokens_issued,
+            &counters.assertions_refused,
+            &counters.fhir_requests,
+            &counters.connections_accepted,
+            &counters.requests_dropped,
+            &counters.most_workers_busy,
+        ] {
+            counter.store(0, Ordering::Relaxed);
+        }
+        *lock(&counters.last_fhir_request) = Value::Null;
+        *lock(&counters.last_token_request) = Value::Null;
+    }
+}
