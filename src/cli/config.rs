@@ -29,8 +29,7 @@ impl ConfigCommand {
         match self {
             Self::Check { config, env_file } => {
                 let config = super::load(&config, env_file.as_deref())?;
-                print!("{}", effective_yaml(&config));
-                Ok(())
+                super::print(&effective_yaml(&config))
             }
         }
     }

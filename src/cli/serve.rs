@@ -11,7 +11,9 @@ use crate::observe::start_log;
 
 /// `serve`
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  openemr-gateway serve --config conf/gateway.yaml\n  openemr-gateway serve --env-file .env --test")]
+#[command(
+    after_help = "Examples:\n  openemr-gateway serve --config conf/gateway.yaml\n  openemr-gateway serve --env-file .env --test"
+)]
 pub struct Serve {
     /// The configuration file
     #[arg(long, value_name = "FILE", default_value = defaults::CONFIG_FILE)]
@@ -38,8 +40,10 @@ impl Serve {
             return Err(super::failures(unusable));
         }
         if self.test {
-            println!("{}: the configuration is good", self.config.display());
-            return Ok(());
+            return super::print(&format!(
+                "{}: the configuration is good\n",
+                self.config.display()
+            ));
         }
         let format = match config.log.format {
             LogFormat::Text => Format::Text,
@@ -47,7 +51,10 @@ impl Serve {
         };
         start_log(config.log.level, format);
         server::run(config, || {}).map_err(|error| {
-            vec![Failure::new(format!("{}: {error}", self.config.display()), "`serve --test` checks the rest of the configuration")]
+            vec![Failure::new(
+                format!("{}: {error}", self.config.display()),
+                "`serve --test` checks the rest of the configuration",
+            )]
         })
     }
 }

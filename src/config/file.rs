@@ -6,13 +6,38 @@ use super::section::{Section, elements, entries, text};
 use super::{Connections, Limits, Timeouts, defaults};
 
 /// The keys of the file.
-const TOP: [&str; 8] = ["listen", "routes", "sites", "access", "token_exposure", "limits", "log", "server"];
+const TOP: [&str; 8] = [
+    "listen",
+    "routes",
+    "sites",
+    "access",
+    "token_exposure",
+    "limits",
+    "log",
+    "server",
+];
 const ROUTES: [&str; 4] = ["health", "jwks", "token", "fhir"];
 const SITE: [&str; 12] = [
-    "openemr", "client_id", "private_key", "jwks", "scopes", "kid", "token_url", "token_audience", "fhir_base",
-    "ca_file", "timeouts", "connections",
+    "openemr",
+    "client_id",
+    "private_key",
+    "jwks",
+    "scopes",
+    "kid",
+    "token_url",
+    "token_audience",
+    "fhir_base",
+    "ca_file",
+    "timeouts",
+    "connections",
 ];
-const LIMITS: [&str; 5] = ["request_head", "read_timeout", "write_timeout", "keepalive_timeout", "keepalive_requests"];
+const LIMITS: [&str; 5] = [
+    "request_head",
+    "read_timeout",
+    "write_timeout",
+    "keepalive_timeout",
+    "keepalive_requests",
+];
 const TIMEOUTS: [&str; 5] = ["connect", "total_connect", "read", "write", "token"];
 
 /// The file as a whole. `None` stands for absent, here and below.
@@ -121,10 +146,16 @@ impl File {
             server: Vec::new(),
             place: place.clone(),
         };
-        let Some(top) = Section::open(root, &place, &TOP, findings) else { return file };
+        let Some(top) = Section::open(root, &place, &TOP, findings) else {
+            return file;
+        };
         file.listen = top.node("listen").and_then(|(node, place)| {
             let listeners = elements(node, &place, findings)?;
-            Some(listeners.filter_map(|(node, place)| listener(node, &place, findings)).collect())
+            Some(
+                listeners
+                    .filter_map(|(node, place)| listener(node, &place, findings))
+                    .collect(),
+            )
         });
         if let Some(routes) = top.section("routes", &ROUTES, findings) {
             file.routes.health = route(&routes, "health", findings);
@@ -140,7 +171,9 @@ impl File {
                 }
             }
         }
-        file.access = top.node("access").and_then(|(node, place)| access(node, &place, findings));
+        file.access = top
+            .node("access")
+            .and_then(|(node, place)| access(node, &place, findings));
         file.token_exposure = top.text("token_exposure", findings);
         if let Some(limits) = top.section("limits", &LIMITS, findings) {
             let default = defaults::LIMITS;
@@ -148,11 +181,22 @@ impl File {
                 request_head: limits.size("request_head", default.request_head, findings),
                 read_timeout: limits.duration("read_timeout", default.read_timeout, findings),
                 write_timeout: limits.duration("write_timeout", default.write_timeout, findings),
-                keepalive_timeout: limits.duration("keepalive_timeout", default.keepalive_timeout, findings),
-                keepalive_requests: limits.count("keepalive_requests", default.keepalive_requests, findings),
+                keepalive_timeout: limits.duration(
+                    "keepalive_timeout",
+                    default.keepalive_timeout,
+                    findings,
+                ),
+                keepalive_requests: limits.count(
+                    "keepalive_requests",
+                    default.keepalive_requests,
+                    findings,
+                ),
             };
             if !(1024..=1024 * 1024).contains(&file.limits.request_head) {
-                let problem = limits.place.member("request_head").problem("is outside 1KiB to 1MiB");
+                let problem = limits
+                    .place
+                    .member("request_head")
+                    .problem("is outside 1KiB to 1MiB");
                 findings.problem(problem);
             }
         }
@@ -162,7 +206,9 @@ impl File {
         }
         if let Some((node, place)) = top.node("server") {
             let keys = entries(node, &place, findings).unwrap_or_default().iter();
-            file.server = keys.map(|(key, node)| (key.clone(), node.clone(), place.member(key))).collect();
+            file.server = keys
+                .map(|(key, node)| (key.clone(), node.clone(), place.member(key)))
+                .collect();
         }
         file
     }
@@ -176,7 +222,11 @@ fn listener(node: &Node, place: &Place, findings: &mut Findings) -> Option<FileL
     }
     let listener = Section::open(node, place, &["address", "tls"], findings)?;
     if !listener.has("address") {
-        findings.problem(place.problem("`address` is missing").remedy("write  address: 127.0.0.1:8000"));
+        findings.problem(
+            place
+                .problem("`address` is missing")
+                .remedy("write  address: 127.0.0.1:8000"),
+        );
     }
     let address = listener.text("address", findings);
     let tls = match listener.section("tls", &["certificate", "private_key"], findings) {
@@ -188,10 +238,14 @@ fn listener(node: &Node, place: &Place, findings: &mut Findings) -> Option<FileL
                     findings.problem(problem.remedy("for trying out:  openemr-gateway keys certificate --host localhost --out certs"));
                 }
             }
-            tls.text("certificate", findings).zip(tls.text("private_key", findings))
+            tls.text("certificate", findings)
+                .zip(tls.text("private_key", findings))
         }
     };
-    Some(FileListener { address: address?, tls })
+    Some(FileListener {
+        address: address?,
+        tls,
+    })
 }
 
 fn route(routes: &Section<'_>, key: &str, findings: &mut Findings) -> FileRoute {
@@ -208,7 +262,14 @@ fn access(node: &Node, place: &Place, findings: &mut Findings) -> Option<FileAcc
         if word == "open" {
             return Some(FileAccess::Open);
         }
-        findings.problem(place.problem(format!("`{}` is no access rule", super::problem::shown(word))).remedy(FORMS));
+        findings.problem(
+            place
+                .problem(format!(
+                    "`{}` is no access rule",
+                    super::problem::shown(word)
+                ))
+                .remedy(FORMS),
+        );
         return None;
     }
     let access = Section::open(node, place, &["allow_from"], findings)?;
@@ -219,7 +280,9 @@ fn access(node: &Node, place: &Place, findings: &mut Findings) -> Option<FileAcc
         return None;
     };
     let networks = elements(node, &place, findings)?;
-    let networks = networks.filter_map(|(node, place)| text(node, place, findings)).collect();
+    let networks = networks
+        .filter_map(|(node, place)| text(node, place, findings))
+        .collect();
     Some(FileAccess::AllowFrom(networks, place))
 }
 
@@ -233,7 +296,9 @@ fn site(name: &str, node: &Node, place: &Place, findings: &mut Findings) -> Opti
     site.jwks = section.text("jwks", findings);
     site.scopes = section.node("scopes").and_then(|(node, place)| {
         let scopes = elements(node, &place, findings)?;
-        let value = scopes.filter_map(|(node, place)| text(node, place, findings)).collect();
+        let value = scopes
+            .filter_map(|(node, place)| text(node, place, findings))
+            .collect();
         Some(Written { value, place })
     });
     site.kid = section.text("kid", findings);
@@ -253,7 +318,9 @@ fn site(name: &str, node: &Node, place: &Place, findings: &mut Findings) -> Opti
     }
     if let Some(connections) = section.section("connections", &["idle_timeout"], findings) {
         let default = defaults::CONNECTIONS.idle_timeout;
-        site.connections = Connections { idle_timeout: connections.duration("idle_timeout", default, findings) };
+        site.connections = Connections {
+            idle_timeout: connections.duration("idle_timeout", default, findings),
+        };
     }
     Some(site)
 }

@@ -12,6 +12,7 @@ pub mod problem;
 mod read;
 mod section;
 pub mod server_conf;
+mod site;
 mod site_keys;
 mod validate;
 pub mod value;
@@ -45,8 +46,11 @@ const MAX_CONFIG_FILE: usize = 1024 * 1024;
 /// `env_file`; a file of any other name must exist.
 ///
 /// # Errors
-/// Every problem found, in the order of the file.
-pub fn load(config_path: &Path, env_file: Option<&Path>) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
+/// Every problem found, not only the first.
+pub fn load(
+    config_path: &Path,
+    env_file: Option<&Path>,
+) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
     let mut findings = Findings::default();
     let environment = Environment::of_process(env_file, &mut findings);
     let place = Place::whole(Source::File(config_path.into()));
@@ -70,14 +74,27 @@ pub fn load(config_path: &Path, env_file: Option<&Path>) -> Result<(Config, Vec<
 /// What keeps the file from being read, or why it holds no key that can sign.
 pub fn read_private_key(path: &Path) -> Result<SigningKey, Problem> {
     let key = "--private-key".to_owned();
-    site_keys::read_private_key(path, &Place { source: Source::CommandLine, key })
+    site_keys::read_private_key(
+        path,
+        &Place {
+            source: Source::CommandLine,
+            key,
+        },
+    )
 }
 
 /// The YAML tree, or an empty one when variables stand in for it.
-fn root(path: &Path, place: &Place, environment: &Environment, findings: &mut Findings) -> Option<Node> {
+fn root(
+    path: &Path,
+    place: &Place,
+    environment: &Environment,
+    findings: &mut Findings,
+) -> Option<Node> {
     let bytes = match read::file(path, MAX_CONFIG_FILE) {
         Ok(bytes) => bytes,
-        Err(ReadError::Missing) if path == Path::new(defaults::CONFIG_FILE) && environment.describes_a_site() => {
+        Err(ReadError::Missing)
+            if path == Path::new(defaults::CONFIG_FILE) && environment.describes_a_site() =>
+        {
             return Some(Node::Null);
         }
         Err(error) => {
@@ -102,11 +119,16 @@ fn root(path: &Path, place: &Place, environment: &Environment, findings: &mut Fi
     };
     match Node::parse(text) {
         Ok(node) => Some(node),
-        // A file of comments alone is an empty one.
-        Err(error) if error.to_string().contains("EOF while parsing") => Some(Node::Null),
+
         Err(error) => {
-            let problem = place.problem(format!("{} is not valid YAML: {}", shown_path(path), shown(&error.to_string())));
-            findings.problem(problem.remedy("mend that line; indent with blanks, and put values with : or # in quotes"));
+            let problem = place.problem(format!(
+                "{} is not valid YAML: {}",
+                shown_path(path),
+                shown(&error.to_string())
+            ));
+            findings.problem(problem.remedy(
+                "mend that line; indent with blanks, and put values with : or # in quotes",
+            ));
             None
         }
     }

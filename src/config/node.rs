@@ -86,9 +86,11 @@ impl<'de> DeserializeSeed<'de> for Seed<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
         let left = self.budget.get().checked_sub(1);
-        self.budget.set(left.ok_or_else(|| {
-            D::Error::custom(format_args!("holds more than {MAX_NODES} values"))
-        })?);
+        self.budget.set(
+            left.ok_or_else(|| {
+                D::Error::custom(format_args!("holds more than {MAX_NODES} values"))
+            })?,
+        );
         deserializer.deserialize_any(self)
     }
 }
@@ -101,6 +103,11 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 
     fn visit_unit<E>(self) -> Result<Node, E> {
+        Ok(Node::Null)
+    }
+
+    /// An empty document.
+    fn visit_none<E>(self) -> Result<Node, E> {
         Ok(Node::Null)
     }
 

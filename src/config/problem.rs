@@ -1,7 +1,7 @@
 //! What is wrong with a configuration, said so that somebody can put it right.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Where a value was written.
@@ -176,7 +176,7 @@ pub fn shown(value: &str) -> String {
 pub fn shown_path(path: &Path) -> String {
     let written = shown(&path.display().to_string());
     match std::path::absolute(path) {
-        Ok(absolute) if absolute != PathBuf::from(path) => {
+        Ok(absolute) if absolute != path => {
             format!("{written} ({})", shown(&absolute.display().to_string()))
         }
         _ => written,
