@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use pingora::protocols::tls::CaType;
-use pingora::{Error, ErrorSource, ErrorType};
 use pingora::upstreams::peer::{ALPN, HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::utils::tls::{WrappedX509, parse_x509};
+use pingora::{Error, ErrorSource, ErrorType};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -76,12 +76,7 @@ impl Origin {
         if let Some(file) = &site.ca_file {
             options.ca = Some(system_and(&fs::read(file)?));
         }
-        let origin = Self {
-            url: url.clone(),
-            template,
-            peers: ArcSwap::default(),
-            preferred: AtomicUsize::new(0),
-        };
+        let origin = Self { url: url.clone(), template, peers: ArcSwap::default(), preferred: AtomicUsize::new(0) };
         if let Ok(address) = url.host.parse::<IpAddr>() {
             origin.set_addresses([SocketAddr::new(address, url.port)]);
         }
@@ -165,7 +160,14 @@ pub fn describe(error: &Error) -> String {
     let (source, kind) = (error.esource().as_str(), error.etype());
     let before_any_byte = matches!(
         kind,
-        ConnectTimedout | ConnectRefused | ConnectNoRoute | ConnectError | TLSHandshakeFailure | TLSHandshakeTimedout | InvalidCert | HandshakeError
+        ConnectTimedout
+            | ConnectRefused
+            | ConnectNoRoute
+            | ConnectError
+            | TLSHandshakeFailure
+            | TLSHandshakeTimedout
+            | InvalidCert
+            | HandshakeError
     );
     if before_any_byte && *error.esource() != ErrorSource::Downstream {
         return error.to_string().replace(char::is_control, " ").trim().to_owned();
@@ -204,7 +206,11 @@ mod tests {
 
     #[test]
     fn a_failed_handshake_says_why() {
-        let error = Error::because(ErrorType::TLSHandshakeFailure, "TLS", std::io::Error::other("invalid peer certificate: UnknownIssuer"));
+        let error = Error::because(
+            ErrorType::TLSHandshakeFailure,
+            "TLS",
+            std::io::Error::other("invalid peer certificate: UnknownIssuer"),
+        );
         assert!(describe(&error).contains("UnknownIssuer"));
     }
 }

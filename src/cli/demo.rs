@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::thread;
 
 use super::{Failure, Outcome};
-use crate::config::{Access, BaseUrl, Config, Listener, Log, LogFormat, Routes, Site, SiteName, TokenExposure, defaults, server_conf};
+use crate::config::{
+    Access, BaseUrl, Config, Listener, Log, LogFormat, Routes, Site, SiteName, TokenExposure, defaults, server_conf,
+};
 use crate::gateway::server;
 use crate::keys::generate::NewKey;
 use crate::keys::{JwkSet, KidMethod, SigningKey, kid};
@@ -49,15 +51,16 @@ impl Demo {
         let config = config(self.listen, site);
         observe::start_log(config.log.level, Format::Text);
         let listen = self.listen;
-        server::run(config, move || greet(listen, openemr, admin)).map_err(|error| {
-            vec![Failure::new(error, "listen elsewhere:  openemr-gateway demo --listen 127.0.0.1:8001")]
-        })
+        server::run(config, move || greet(listen, openemr, admin))
+            .map_err(|error| vec![Failure::new(error, "listen elsewhere:  openemr-gateway demo --listen 127.0.0.1:8001")])
     }
 }
 
 /// A folder that belongs to this user alone: whoever can write there could make the demo sign with his key.
 fn key_folder() -> Result<PathBuf, Vec<Failure>> {
-    let failed = |folder: &Path, what: &str| vec![Failure::new(format!("{}: {what}", folder.display()), "remove it, or set TMPDIR to a folder of your own")];
+    let failed = |folder: &Path, what: &str| {
+        vec![Failure::new(format!("{}: {what}", folder.display()), "remove it, or set TMPDIR to a folder of your own")]
+    };
     let me = fs::metadata("/proc/self").map(|own| own.uid()).ok();
     let name = me.map_or_else(|| "openemr-gateway-demo".to_owned(), |me| format!("openemr-gateway-demo-{me}"));
     let folder = std::env::temp_dir().join(name);
@@ -73,15 +76,14 @@ fn key_folder() -> Result<PathBuf, Vec<Failure>> {
 
 /// Runs the stand-in on a thread of its own, with the demo's client registered and enabled.
 fn start_stand_in(jwks: &JwkSet) -> Result<(SocketAddr, SocketAddr), Vec<Failure>> {
-    let failed = |error: &dyn std::fmt::Display| vec![Failure::new(format!("the stand-in for OpenEMR does not start: {error}"), "try again")];
+    let failed = |error: &dyn std::fmt::Display| {
+        vec![Failure::new(format!("the stand-in for OpenEMR does not start: {error}"), "try again")]
+    };
     let keys = serde_json::from_str(&jwks.to_json()).map_err(|error| failed(&error))?;
     let client = Client { id: CLIENT_ID.to_owned(), keys: Keys::Inline(keys), scopes: scope_names(), enabled: true };
     let settings = Settings { clients: vec![client], ..Settings::default() };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .map_err(|error| failed(&error))?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(|error| failed(&error))?;
     let sandbox = runtime.block_on(Sandbox::bind(settings)).map_err(|error: SandboxError| failed(&error))?;
     let addresses = (sandbox.address(), sandbox.admin_address());
     thread::Builder::new()

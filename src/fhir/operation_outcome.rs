@@ -41,10 +41,7 @@ struct Issue<'a> {
 /// An OperationOutcome of one error, as JSON. `diagnostics` is a sentence for a human.
 #[must_use]
 pub fn json(code: IssueCode, diagnostics: &str) -> String {
-    let outcome = OperationOutcome {
-        resource_type: "OperationOutcome",
-        issue: [Issue { severity: "error", code, diagnostics }],
-    };
+    let outcome = OperationOutcome { resource_type: "OperationOutcome", issue: [Issue { severity: "error", code, diagnostics }] };
     serde_json::to_string(&outcome).expect("strings and unit variants always serialize")
 }
 

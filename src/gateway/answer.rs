@@ -58,7 +58,8 @@ impl Answer {
     /// 405: the path is known, the method is not.
     #[must_use]
     pub fn method_not_allowed(allowed: &'static str) -> Self {
-        Self::error(405, "method_not_allowed", "This path takes other methods; see Allow.").with(ALLOW, HeaderValue::from_static(allowed))
+        Self::error(405, "method_not_allowed", "This path takes other methods; see Allow.")
+            .with(ALLOW, HeaderValue::from_static(allowed))
     }
 
     /// What a verdict looks like on this route: an OperationOutcome where FHIR is spoken, plain JSON elsewhere.

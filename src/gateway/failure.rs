@@ -76,15 +76,19 @@ impl Failure {
 pub fn verdict(error: &Error) -> Option<Verdict> {
     use ErrorType::*;
     match (error.esource(), error.etype()) {
-        (ErrorSource::Downstream, ReadTimedout) => Some(Verdict::new(408, IssueCode::Timeout, "The request did not arrive in time.")),
+        (ErrorSource::Downstream, ReadTimedout) => {
+            Some(Verdict::new(408, IssueCode::Timeout, "The request did not arrive in time."))
+        }
         (ErrorSource::Downstream, ReadError | WriteError | WriteTimedout | ConnectionClosed | ConnectError) => None,
         (ErrorSource::Downstream, _) => Some(Verdict::new(400, IssueCode::Invalid, "The request is not well-formed HTTP.")),
         (ErrorSource::Upstream, ConnectTimedout | TLSHandshakeTimedout | ReadTimedout | WriteTimedout) => {
             Some(Verdict::new(504, IssueCode::Timeout, "OpenEMR did not answer in time."))
         }
-        (ErrorSource::Upstream, TLSHandshakeFailure | InvalidCert | HandshakeError) => {
-            Some(Verdict::new(502, IssueCode::Exception, "The gateway does not trust OpenEMR's certificate, or cannot agree with it on TLS."))
-        }
+        (ErrorSource::Upstream, TLSHandshakeFailure | InvalidCert | HandshakeError) => Some(Verdict::new(
+            502,
+            IssueCode::Exception,
+            "The gateway does not trust OpenEMR's certificate, or cannot agree with it on TLS.",
+        )),
         (ErrorSource::Upstream, ConnectRefused | ConnectNoRoute | ConnectError | ConnectProxyFailure | SocketError) => {
             Some(Verdict::new(502, IssueCode::Transient, "OpenEMR cannot be reached."))
         }

@@ -150,13 +150,16 @@ pub async fn token(question: TokenQuestion, sites: &[Site], caller: Option<IpAdd
 }
 
 fn show(token: &AccessToken, shown: bool) -> Answer {
-    Answer::json(200, &TokenAnswer {
-        access_token: shown.then(|| token.secret()),
-        access_token_sha256_prefix: (!shown).then(|| token.fingerprint()),
-        token_type: "Bearer",
-        expires_in: token.left(Instant::now()).as_secs(),
-        scope: &token.scope,
-    })
+    Answer::json(
+        200,
+        &TokenAnswer {
+            access_token: shown.then(|| token.secret()),
+            access_token_sha256_prefix: (!shown).then(|| token.fingerprint()),
+            token_type: "Bearer",
+            expires_in: token.left(Instant::now()).as_secs(),
+            scope: &token.scope,
+        },
+    )
 }
 
 fn is_shown(caller: Option<IpAddr>, exposure: TokenExposure) -> bool {

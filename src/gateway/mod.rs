@@ -169,7 +169,13 @@ impl ProxyHttp for Gateway {
     }
 
     /// No connection: is there another address?
-    fn fail_to_connect(&self, _session: &mut Session, peer: &HttpPeer, context: &mut RequestContext, mut error: Box<Error>) -> Box<Error> {
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        peer: &HttpPeer,
+        context: &mut RequestContext,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
         if let Some(site) = self.site_of(context) {
             upstream::after_failed_connect(&site.origin, peer, context, &mut error);
         }
@@ -268,7 +274,9 @@ impl Gateway {
     fn allows(&self, caller: Option<IpAddr>) -> bool {
         match &self.access {
             Access::Open => true,
-            Access::AllowFrom(networks) => caller.is_some_and(|address| networks.iter().any(|network| network.contains(&address))),
+            Access::AllowFrom(networks) => {
+                caller.is_some_and(|address| networks.iter().any(|network| network.contains(&address)))
+            }
         }
     }
 

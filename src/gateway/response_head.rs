@@ -79,10 +79,18 @@ mod tests {
 
     #[test]
     fn drops_what_is_openemrs_own_and_names_the_request() {
-        let mut head = head(200, &[
-            ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("Server", "Apache"), ("X-Powered-By", "PHP/8"),
-            ("Access-Control-Allow-Origin", "*"), ("Keep-Alive", "timeout=5"), ("Content-Type", "application/json"),
-        ]);
+        let mut head = head(
+            200,
+            &[
+                ("Set-Cookie", "a=1"),
+                ("Set-Cookie", "b=2"),
+                ("Server", "Apache"),
+                ("X-Powered-By", "PHP/8"),
+                ("Access-Control-Allow-Origin", "*"),
+                ("Keep-Alive", "timeout=5"),
+                ("Content-Type", "application/json"),
+            ],
+        );
         let id = RequestId::next();
         rewrite(&mut head, Version::HTTP_11, id).unwrap();
         let names: Vec<&str> = head.headers.keys().map(HeaderName::as_str).collect();

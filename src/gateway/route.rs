@@ -53,7 +53,9 @@ mod tests {
 
     #[test]
     fn a_prefix_ends_at_a_segment() {
-        for (path, inside) in [("/fhir", true), ("/fhir/", true), ("/fhir/Patient", true), ("/fhirx", false), ("/fhi", false), ("/FHIR", false)] {
+        for (path, inside) in
+            [("/fhir", true), ("/fhir/", true), ("/fhir/Patient", true), ("/fhirx", false), ("/fhi", false), ("/FHIR", false)]
+        {
             assert_eq!(is_at_or_below(path.as_bytes(), "/fhir"), inside, "{path}");
         }
     }

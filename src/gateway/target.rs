@@ -153,8 +153,20 @@ mod tests {
     #[test]
     fn lets_fhir_paths_pass() {
         for good in [
-            "", "/", "/Patient", "/Patient/", "/Patient/a.b-c", "/Patient/..a", "/Patient/...", "/$export",
-            "/Patient/$export", "/Group/1/$export", "/Patient/%41", "/Patient/a%20b", "/Patient/a|b:c", "/metadata",
+            "",
+            "/",
+            "/Patient",
+            "/Patient/",
+            "/Patient/a.b-c",
+            "/Patient/..a",
+            "/Patient/...",
+            "/$export",
+            "/Patient/$export",
+            "/Group/1/$export",
+            "/Patient/%41",
+            "/Patient/a%20b",
+            "/Patient/a|b:c",
+            "/metadata",
         ] {
             assert_eq!(check(good.as_bytes()), Ok(()), "{good}");
         }
@@ -164,12 +176,29 @@ mod tests {
     fn refuses_what_could_leave_the_base() {
         use UnsafePath::*;
         for (bad, reason) in [
-            ("/..", DotSegment), ("/Patient/..", DotSegment), ("/../api", DotSegment), ("/.", DotSegment),
-            ("/%2e%2e/api", DotSegment), ("/%2E./api", DotSegment), ("/.%2e", DotSegment), ("/%2e", DotSegment),
-            ("//Patient", EmptySegment), ("/Patient//1", EmptySegment), ("//", EmptySegment),
-            ("/a%2fb", EncodedSeparator), ("/a%2F..", EncodedSeparator), ("/a%5cb", EncodedSeparator),
-            ("/%252e%252e", EncodedSeparator), ("/a\\b", Backslash), ("/a%00", Control), ("/a\0", Control),
-            ("/a%0d%0aX", Control), ("/a%7f", Control), ("/a%", BrokenEncoding), ("/a%4", BrokenEncoding), ("/a%zz", BrokenEncoding),
+            ("/..", DotSegment),
+            ("/Patient/..", DotSegment),
+            ("/../api", DotSegment),
+            ("/.", DotSegment),
+            ("/%2e%2e/api", DotSegment),
+            ("/%2E./api", DotSegment),
+            ("/.%2e", DotSegment),
+            ("/%2e", DotSegment),
+            ("//Patient", EmptySegment),
+            ("/Patient//1", EmptySegment),
+            ("//", EmptySegment),
+            ("/a%2fb", EncodedSeparator),
+            ("/a%2F..", EncodedSeparator),
+            ("/a%5cb", EncodedSeparator),
+            ("/%252e%252e", EncodedSeparator),
+            ("/a\\b", Backslash),
+            ("/a%00", Control),
+            ("/a\0", Control),
+            ("/a%0d%0aX", Control),
+            ("/a%7f", Control),
+            ("/a%", BrokenEncoding),
+            ("/a%4", BrokenEncoding),
+            ("/a%zz", BrokenEncoding),
         ] {
             assert_eq!(check(bad.as_bytes()), Err(reason), "{bad}");
         }
@@ -194,7 +223,11 @@ mod tests {
         }
         let mut stack = Vec::new();
         for segment in text.replace('\\', "/").split('/').filter(|s| !s.is_empty() && *s != ".") {
-            if segment == ".." { stack.pop(); } else { stack.push(segment.to_owned()); }
+            if segment == ".." {
+                stack.pop();
+            } else {
+                stack.push(segment.to_owned());
+            }
         }
         stack
     }

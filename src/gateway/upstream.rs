@@ -33,9 +33,16 @@ pub fn after_failed_connect(origin: &Origin, peer: &HttpPeer, context: &mut Requ
 
 /// After a connection that broke: repeats a request once, if nobody can notice. Apache closes idle connections,
 /// and each after a hundred requests; a pooled one can die while a request is written to it.
-pub fn after_broken_connection(method: &http::Method, was_pooled: bool, answer_begun: bool, context: &mut RequestContext, error: &mut Error) {
+pub fn after_broken_connection(
+    method: &http::Method,
+    was_pooled: bool,
+    answer_begun: bool,
+    context: &mut RequestContext,
+    error: &mut Error,
+) {
     let is_theirs = *error.esource() == ErrorSource::Upstream;
-    let repeat = is_theirs && was_pooled && !answer_begun && context.repeats == 0 && context.failure.is_none() && is_repeatable(method);
+    let repeat =
+        is_theirs && was_pooled && !answer_begun && context.repeats == 0 && context.failure.is_none() && is_repeatable(method);
     error.set_retry(repeat);
     if repeat {
         context.repeats += 1;

@@ -68,9 +68,5 @@ pub fn sign(claimant: Claimant<'_>, now: SystemTime, jti: Uuid) -> Result<Zeroiz
         Algorithm::Es384 => JwtAlgorithm::ES384,
     });
     header.kid = Some(claimant.kid.to_owned());
-    Ok(Zeroizing::new(jsonwebtoken::encode(
-        &header,
-        &claims,
-        claimant.key.encoding_key(),
-    )?))
+    Ok(Zeroizing::new(jsonwebtoken::encode(&header, &claims, claimant.key.encoding_key())?))
 }

@@ -53,9 +53,7 @@ impl TokenEndpoint {
     /// Whatever kept a usable token from coming back.
     pub async fn exchange(&self) -> Result<Grant, TokenError> {
         let limit = self.site.timeouts.token;
-        let answer = tokio::time::timeout(limit, self.ask())
-            .await
-            .map_err(|_| TokenError::TimedOut(limit))??;
+        let answer = tokio::time::timeout(limit, self.ask()).await.map_err(|_| TokenError::TimedOut(limit))??;
         token_response::parse(Answer {
             status: answer.status,
             content_type: answer.content_type.as_deref(),

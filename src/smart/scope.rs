@@ -103,9 +103,7 @@ impl Scopes {
     /// The scopes that `granted` (space separated, RFC 6749 section 3.3) lacks.
     #[must_use]
     pub fn missing_from(&self, granted: &str) -> Vec<&Scope> {
-        self.iter()
-            .filter(|scope| !granted.split(' ').any(|one| one == scope.as_str()))
-            .collect()
+        self.iter().filter(|scope| !granted.split(' ').any(|one| one == scope.as_str())).collect()
     }
 }
 

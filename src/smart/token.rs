@@ -31,15 +31,10 @@ impl AccessToken {
     /// `None` when the token has characters that no field value may have; `token_response` has refused those.
     #[must_use]
     pub fn new(grant: Grant, generation: u64, requested_at: Instant) -> Option<Self> {
-        let mut authorization = HeaderValue::from_maybe_shared(Bytes::from(format!("Bearer {}", grant.access_token.as_str()))).ok()?;
+        let mut authorization =
+            HeaderValue::from_maybe_shared(Bytes::from(format!("Bearer {}", grant.access_token.as_str()))).ok()?;
         authorization.set_sensitive(true);
-        Some(Self {
-            authorization,
-            generation,
-            requested_at,
-            life: grant.expires_in.min(LONGEST_LIFE),
-            scope: grant.scope,
-        })
+        Some(Self { authorization, generation, requested_at, life: grant.expires_in.min(LONGEST_LIFE), scope: grant.scope })
     }
 
     /// `Bearer …`, capital B: OpenEMR compares the scheme by case. Cloning it copies no bytes.
@@ -120,7 +115,6 @@ mod tests {
 
     #[test]
     fn fingerprint_is_the_sha256_prefix() {
-
         assert_eq!(token(1, Instant::now()).fingerprint(), "c34dd65169b55a94");
         assert_eq!(token(1, Instant::now()).secret(), "eyJ.abc.def");
     }

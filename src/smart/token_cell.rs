@@ -52,11 +52,7 @@ impl TokenCell {
     /// An empty cell, and the wishes that its task must hear.
     pub(super) fn new() -> (Self, mpsc::Receiver<Wish>) {
         let (wishes, heard) = mpsc::channel(WISHES);
-        let cell = Self {
-            current: ArcSwapOption::empty(),
-            phase: watch::Sender::new(Phase::Exchanging),
-            wishes,
-        };
+        let cell = Self { current: ArcSwapOption::empty(), phase: watch::Sender::new(Phase::Exchanging), wishes };
         (cell, heard)
     }
 

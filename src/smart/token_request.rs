@@ -44,7 +44,8 @@ mod tests {
 
     #[test]
     fn form_holds_the_four_fields_and_nothing_else() {
-        let scopes = Scopes::new([Scope::parse("system/*.$export").unwrap(), Scope::parse("system/Patient.read").unwrap()]).unwrap();
+        let scopes =
+            Scopes::new([Scope::parse("system/*.$export").unwrap(), Scope::parse("system/Patient.read").unwrap()]).unwrap();
         let body = form(&scopes, "a.b-_c.d");
         let pairs: Vec<(String, String)> = form_urlencoded::parse(body.as_bytes()).into_owned().collect();
         let expected = [
@@ -58,7 +59,8 @@ mod tests {
 
     #[test]
     fn head_pins_host_and_carries_no_credentials() {
-        let url = BaseUrl { https: true, host: "emr.example.org".into(), port: 8443, path: "/openemr/oauth2/default/token".into() };
+        let url =
+            BaseUrl { https: true, host: "emr.example.org".into(), port: 8443, path: "/openemr/oauth2/default/token".into() };
         let head = head(&url, 7).unwrap();
         assert_eq!(head.raw_path(), b"/openemr/oauth2/default/token");
         assert_eq!(head.headers.get("host").unwrap(), "emr.example.org:8443");

@@ -86,10 +86,14 @@ impl Refusal {
             (_, "invalid_scope") => {
                 "OpenEMR does not know a scope: the one in its hint is misspelt, a wildcard or not of this version, or system scopes are off (Administration > Config > Connectors)"
             }
-            (_, "invalid_request") => "OpenEMR does not accept a claim of the assertion; its hint says which: usually a clock that is slow by minutes",
+            (_, "invalid_request") => {
+                "OpenEMR does not accept a claim of the assertion; its hint says which: usually a clock that is slow by minutes"
+            }
             (_, "unauthorized_client") => "the client is not registered for client_credentials",
             (_, "unsupported_grant_type") => "this is not OpenEMR's token endpoint, or something on the way changed the form",
-            (_, "server_error") => "OpenEMR's set-up is not complete (the oe-system user); on a fresh install the next attempt succeeds",
+            (_, "server_error") => {
+                "OpenEMR's set-up is not complete (the oe-system user); on a fresh install the next attempt succeeds"
+            }
             _ => "see OpenEMR's own log",
         }
     }
@@ -172,7 +176,11 @@ pub fn parse(answer: Answer<'_>) -> Result<Grant, TokenError> {
         return Err(refusal(answer));
     }
     let success: Success = serde_json::from_slice(answer.body).map_err(|_| {
-        not_understood(if is_html(answer) { "with an HTML page: is this OpenEMR's token URL?" } else { "the body is not the JSON of a token response" })
+        not_understood(if is_html(answer) {
+            "with an HTML page: is this OpenEMR's token URL?"
+        } else {
+            "the body is not the JSON of a token response"
+        })
     })?;
     if !success.token_type.is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) {
         return Err(not_understood("token_type is not Bearer"));
