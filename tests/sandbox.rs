@@ -677,3 +677,50 @@ async fn the_admin_refuses_what_it_does_not_know_and_resets() {
         5
     );
 }
+
+#[tokio::test]
+async fn each_site_has_its_own_audience_and_tokens() {
+    for (personality, status) in [(Personality::V8_0, 401), (Personality::V7_0_3, 400)] {
+        let sites = vec!["default".to_owned(), "north".to_owned()];
+        let settings = Settings {
+            personality,
+            sites,
+            patients: 1,
+            ..Settings::default()
+        };
+        let stand_in = StandIn::start(settings, None).await;
+        let token = stand_in.token(PATIENT_READ).await;
+        assert_eq!(
+            stand_in
+                .get("/apis/default/fhir/Patient", &token)
+                .await
+                .unwrap()
+                .status,
+            200
+        );
+        assert_eq!(
+            stand_in
+                .get("/apis/north/fhir/Patient", &token)
+                .await
+                .unwrap()
+                .status,
+            status
+        );
+        let north = "/oauth2/north/token";
+        let fields = [("Content-Type", "application/x-www-form-urlencoded")];
+        for (aud, status) in [
+            (stand_in.token_url.clone(), 400),
+            (stand_in.token_url.replace("/default/", "/north/"), 200),
+        ] {
+            let mut claims = stand_in.claims();
+            claims.insert("aud".to_owned(), json!(aud));
+            let form = stand_in::form(PATIENT_READ, &stand_in.sign(claims));
+            assert_eq!(
+                send(stand_in.address, "POST", north, &fields, &form)
+                    .await
+                    .status,
+                status
+            );
+        }
+    }
+}
