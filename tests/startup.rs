@@ -225,6 +225,20 @@ fn wrong_types() {
 }
 
 #[test]
+fn a_part_is_not_longer_than_the_whole() {
+    let folder = changed(
+        "client_id: abc",
+        "client_id: abc\n    timeouts: { connect: 15s }",
+    );
+    fails(
+        &folder,
+        &[],
+        "conf/gateway.yaml: sites.default.timeouts: connect (15s) is longer than total_connect (10s), of which it is a part",
+        "raise total_connect",
+    );
+}
+
+#[test]
 fn every_error_is_found_not_only_the_first() {
     let folder = Folder::empty();
     folder.write(

@@ -224,3 +224,44 @@ fn network(written: &Written<String>, findings: &mut Findings) -> Option<IpNet> 
     }
     network.ok().map(|network| network.trunc())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::node::Node;
+    use crate::config::problem::{Place, Source};
+
+    /// Any tree of the keys and values that the file knows, in places where they belong or not.
+    fn tree() -> impl Strategy<Value = String> {
+        let key = "listen|address|tls|routes|fhir|sites|default|openemr|scopes|access|allow_from|limits|timeouts|read|log|level|server|threads|x";
+        let value = "null|true|-1|1e9|5s|64KiB|open|'/fhir'|'https://a'|'127[.]0[.]0[.]1:8000'|'::1/128'|system/Patient[.]read|''";
+        value.prop_recursive(4, 24, 4, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4)
+                    .prop_map(|list| format!("[{}]", list.join(", "))),
+                prop::collection::vec((key, inner), 0..5).prop_map(|entries| {
+                    let entries: Vec<String> = entries
+                        .iter()
+                        .map(|(key, value)| format!("{key}: {value}"))
+                        .collect();
+                    format!("{{{}}}", entries.join(", "))
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_tree_panics_and_none_passes_without_keys(text in tree()) {
+            let mut findings = Findings::default();
+            let root = Node::parse(&text);
+            prop_assert!(root.is_ok(), "{text}: {root:?}");
+            let place = Place::whole(Source::Environment);
+            let file = File::read(&root.unwrap_or(Node::Null), place, &mut findings);
+            prop_assert!(validate(&file, &mut findings).is_none());
+            prop_assert!(!findings.problems.is_empty());
+        }
+    }
+}
