@@ -12,10 +12,7 @@ const KEY: &str = "keys/private_key.pem";
 
 #[test]
 fn urls_are_made_of_openemr_and_the_site() {
-    let folder = changed(
-        "openemr: https://emr.example.org",
-        "openemr: https://emr.example.org/openemr/",
-    );
+    let folder = changed("openemr: https://emr.example.org", "openemr: https://emr.example.org/openemr/");
     let out = passes(&folder, &[]);
     for line in [
         "fhir_base: https://emr.example.org/openemr/apis/default/fhir",
@@ -29,34 +26,13 @@ fn urls_are_made_of_openemr_and_the_site() {
 #[test]
 fn variables_in_values() {
     let folder = changed("client_id: abc", "client_id: ${ID}");
-    fails(
-        &folder,
-        &[],
-        "conf/gateway.yaml: sites.default.client_id: ${ID} is not set",
-        "set ID",
-    );
-    fails(
-        &folder,
-        &[("ID", "")],
-        "conf/gateway.yaml: sites.default.client_id: ${ID} is not set",
-        "set ID",
-    );
+    fails(&folder, &[], "conf/gateway.yaml: sites.default.client_id: ${ID} is not set", "set ID");
+    fails(&folder, &[("ID", "")], "conf/gateway.yaml: sites.default.client_id: ${ID} is not set", "set ID");
     assert!(passes(&folder, &[("ID", "from-env")]).contains("client_id: from-env\n"));
     let folder = changed("client_id: abc", "client_id: ${ID");
-    fails(
-        &folder,
-        &[],
-        "conf/gateway.yaml: sites.default.client_id: `${ID` holds a ${ that names no variable",
-        "$${",
-    );
-    let out = passes(
-        &with("limits: {keepalive_requests: \"${N}\"}\nserver: {threads: \"${N}\"}\n"),
-        &[("N", "7")],
-    );
-    assert!(
-        out.contains("keepalive_requests: 7\n") && out.contains("threads: 7\n"),
-        "{out}"
-    );
+    fails(&folder, &[], "conf/gateway.yaml: sites.default.client_id: `${ID` holds a ${ that names no variable", "$${");
+    let out = passes(&with("limits: {keepalive_requests: \"${N}\"}\nserver: {threads: \"${N}\"}\n"), &[("N", "7")]);
+    assert!(out.contains("keepalive_requests: 7\n") && out.contains("threads: 7\n"), "{out}");
 }
 
 #[test]
@@ -88,17 +64,10 @@ fn the_python_proxys_variables_need_no_file() {
 
     // The same from a file, in dotenv syntax; the process environment wins.
     folder.write(".env", "# old proxy\nexport OEMR_BASE='https://emr.example.org'\nSITE=clinic\nCLIENT_ID=\"abc\" # registered\nPRIVATE_KEY_PATH=keys/private_key.pem\nJWKS_PATH=keys/jwks.json\nSCOPE=system/Patient.read system/Goal.read\nLOG_LEVEL=DEBUG\n");
-    let ended = folder.run_with(
-        &["config", "check", "--env-file", ".env"],
-        &[("LOG_LEVEL", "WARNING")],
-    );
+    let ended = folder.run_with(&["config", "check", "--env-file", ".env"], &[("LOG_LEVEL", "WARNING")]);
     assert_eq!((ended.code, ended.out), (0, out));
 
-    folder.replace(
-        ".env",
-        "SCOPE=system/Patient.read system/Goal.read",
-        "SCOPE=\"openid system/Patient.read\"",
-    );
+    folder.replace(".env", "SCOPE=system/Patient.read system/Goal.read", "SCOPE=\"openid system/Patient.read\"");
     let ended = folder.run(&["serve", "--test", "--env-file", ".env"]);
     assert_eq!(
         (ended.code, ended.err.as_str()),
@@ -109,31 +78,15 @@ fn the_python_proxys_variables_need_no_file() {
     );
 
     let ended = folder.run_with(&["config", "check"], &[("OEMR_BASE", "http://emr")]);
-    assert!(
-        ended
-            .err
-            .contains("error: environment: OEMR_BASE: `http://emr` is not https"),
-        "{}",
-        ended.err
-    );
-    assert!(
-        ended.err.contains("client_id: is missing\n") && ended.err.contains("or set CLIENT_ID"),
-        "{}",
-        ended.err
-    );
+    assert!(ended.err.contains("error: environment: OEMR_BASE: `http://emr` is not https"), "{}", ended.err);
+    assert!(ended.err.contains("client_id: is missing\n") && ended.err.contains("or set CLIENT_ID"), "{}", ended.err);
 
     folder.write(".env", "OEMR_BASE\n");
     let ended = folder.run(&["config", "check", "--env-file", ".env"]);
-    assert!(
-        ended.code == 1 && ended.err.contains("error: .env: line 1 of .env ("),
-        "{}",
-        ended.err
-    );
+    assert!(ended.code == 1 && ended.err.contains("error: .env: line 1 of .env ("), "{}", ended.err);
     let ended = folder.run(&["config", "check", "--env-file", "none.env"]);
     assert!(
-        ended.code == 1
-            && ended.err.contains("error: none.env: none.env (")
-            && ended.err.contains("does not exist"),
+        ended.code == 1 && ended.err.contains("error: none.env: none.env (") && ended.err.contains("does not exist"),
         "{}",
         ended.err
     );
@@ -146,31 +99,15 @@ fn the_old_env_file_goes_with_the_shipped_file() {
     folder.write(".env", "OEMR_BASE=https://old.example.org\nSITE=default\nCLIENT_ID=abc\nPRIVATE_KEY_PATH=keys/private_key.pem\nJWKS_PATH=keys/jwks.json\nSCOPE=system/Goal.read\n");
     let ended = folder.run(&["config", "check", "--env-file", ".env"]);
     assert_eq!((ended.code, ended.err.as_str()), (0, ""));
-    assert!(
-        ended
-            .out
-            .contains("fhir_base: https://old.example.org/apis/default/fhir\n"),
-        "{}",
-        ended.out
-    );
-    assert!(
-        ended
-            .out
-            .contains("scopes:\n    - system/Goal.read\n    ca_file"),
-        "{}",
-        ended.out
-    );
+    assert!(ended.out.contains("fhir_base: https://old.example.org/apis/default/fhir\n"), "{}", ended.out);
+    assert!(ended.out.contains("scopes:\n    - system/Goal.read\n    ca_file"), "{}", ended.out);
 }
 
 #[test]
 fn variables_override_the_default_site() {
     let out = passes(
         &Folder::good(),
-        &[
-            ("CLIENT_ID", "over"),
-            ("TOKEN_URL", "https://a.example.org/t"),
-            ("FHIR_BASE", "https://b.example.org/f"),
-        ],
+        &[("CLIENT_ID", "over"), ("TOKEN_URL", "https://a.example.org/t"), ("FHIR_BASE", "https://b.example.org/f")],
     );
     for line in [
         "client_id: over\n",
@@ -183,13 +120,7 @@ fn variables_override_the_default_site() {
     let folder = changed("  default:", "  clinic:");
     let ended = check(&folder, &[("SCOPE", "system/Goal.read")]);
     assert_eq!(ended.code, 0);
-    assert!(
-        ended
-            .err
-            .starts_with("warning: environment: SCOPE: is set, but there is no site `default`"),
-        "{}",
-        ended.err
-    );
+    assert!(ended.err.starts_with("warning: environment: SCOPE: is set, but there is no site `default`"), "{}", ended.err);
 }
 
 #[test]
@@ -202,11 +133,7 @@ fn the_effective_configuration_is_one_and_shows_no_secret() {
     folder.write(CONFIG, &out);
     assert_eq!(passes(&folder, &[]), out);
     for file in [KEY, "certs/localhost-key.pem"] {
-        for line in folder
-            .read(file)
-            .lines()
-            .filter(|line| !line.starts_with("-----"))
-        {
+        for line in folder.read(file).lines().filter(|line| !line.starts_with("-----")) {
             assert!(!out.contains(line));
         }
     }
@@ -222,27 +149,18 @@ fn the_shipped_file_is_true() {
     let as_shipped: serde_yaml::Value = serde_yaml::from_str(&passes(&folder, &[])).unwrap();
 
     folder.write(CONFIG, shipped);
-    fails(
-        &folder,
-        &[],
-        "conf/gateway.yaml: sites.default.client_id: `<client_id>` is still the placeholder",
-        "at registration",
-    );
+    fails(&folder, &[], "conf/gateway.yaml: sites.default.client_id: `<client_id>` is still the placeholder", "at registration");
 
     // A commented setting is a # before a key or a list item, without a blank between.
     let uncomment = |line: &str| match line.split_once('#') {
-        Some((blanks, rest))
-            if blanks.trim().is_empty() && !rest.starts_with([' ', '\n']) && !rest.is_empty() =>
-        {
+        Some((blanks, rest)) if blanks.trim().is_empty() && !rest.starts_with([' ', '\n']) && !rest.is_empty() => {
             format!("{blanks}{rest}\n")
         }
         _ => format!("{line}\n"),
     };
     let kid = own_key(&folder)["kid"].as_str().unwrap().to_owned();
     let whole: String = registered.lines().map(uncomment).collect();
-    let whole = whole
-        .replace("0123456789abcdef0123456789abcdef", &kid)
-        .replace("certs/ca.pem", "certs/localhost.pem");
+    let whole = whole.replace("0123456789abcdef0123456789abcdef", &kid).replace("certs/ca.pem", "certs/localhost.pem");
     folder.write(CONFIG, &whole);
     let whole_effective: serde_yaml::Value = serde_yaml::from_str(&passes(&folder, &[])).unwrap();
 
@@ -265,10 +183,7 @@ fn assert_keys_of(effective: &serde_yaml::Value, written: &serde_yaml::Value, pa
     if let serde_yaml::Value::Mapping(entries) = effective {
         for (key, value) in entries {
             let key = key.as_str().unwrap();
-            assert!(
-                written.get(key).is_some(),
-                "{path}.{key} is not in the shipped file"
-            );
+            assert!(written.get(key).is_some(), "{path}.{key} is not in the shipped file");
             assert_keys_of(value, &written[key], &format!("{path}.{key}"));
         }
     }

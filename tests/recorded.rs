@@ -94,9 +94,7 @@ struct AssertionSpec {
     jti: Option<Option<String>>,
 }
 
-fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<T>>, D::Error> {
+fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
@@ -129,12 +127,8 @@ async fn check(personality: Personality, table: &str, exchanges: usize) {
         // Known to the server, but not registered: what the silent drop was recorded with.
         .filter(|scope| !scope.starts_with("system/Media.") && !scope.starts_with("system/Person."))
         .collect();
-    let settings = Settings {
-        personality,
-        site_address: Some(table.site_address.clone()),
-        patients: table.patients,
-        ..Settings::default()
-    };
+    let settings =
+        Settings { personality, site_address: Some(table.site_address.clone()), patients: table.patients, ..Settings::default() };
     let mut run = Run {
         stand_in: StandIn::start(settings, Some(scopes)).await,
         other_key: RsaKeyPair::generate(KeySize::Rsa2048).unwrap(),
@@ -148,12 +142,7 @@ async fn check(personality: Personality, table: &str, exchanges: usize) {
     let mut wrong = Vec::new();
     for index in 0..run.table.exchanges.len() {
         let name = run.table.exchanges[index].name.clone();
-        if run
-            .table
-            .not_mirrored
-            .iter()
-            .any(|(not_mirrored, _)| *not_mirrored == name)
-        {
+        if run.table.not_mirrored.iter().any(|(not_mirrored, _)| *not_mirrored == name) {
             continue;
         }
         let found = run.play(index).await;
@@ -161,23 +150,14 @@ async fn check(personality: Personality, table: &str, exchanges: usize) {
             wrong.push(format!("{name}\n  {}", found.join("\n  ")));
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "{} of {exchanges} differ:\n{}",
-        wrong.len(),
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "{} of {exchanges} differ:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 impl Run {
     /// Sends one exchange's request; what differs from the recorded answer.
     async fn play(&mut self, index: usize) -> Vec<String> {
         let token = match &self.table.exchanges[index].scopes {
-            Some(scopes) => {
-                self.stand_in
-                    .token(&self.table.scope_sets[scopes].join(" "))
-                    .await
-            }
+            Some(scopes) => self.stand_in.token(&self.table.scope_sets[scopes].join(" ")).await,
             None => String::new(),
         };
         let assertion = self.assertion(index);
@@ -185,44 +165,16 @@ impl Run {
         if let Some(orders) = &exchange.before {
             self.stand_in.order(orders).await;
         }
-        let tampered = token
-            .char_indices()
-            .map(|(at, letter)| if at == 200 { '_' } else { letter })
-            .collect();
-        let mut values: Vec<(String, String)> = vec![
-            ("{token}".to_owned(), token),
-            ("{tampered}".to_owned(), tampered),
-            ("{assertion}".to_owned(), assertion),
-        ];
-        values.extend(
-            self.kept
-                .iter()
-                .map(|(name, value)| (format!("{{{name}}}"), value.clone())),
-        );
-        let fill = |text: &str| {
-            values.iter().fold(text.to_owned(), |text, (name, value)| {
-                text.replace(name, value)
-            })
-        };
-        let fields: Vec<(String, String)> = exchange
-            .fields
-            .iter()
-            .map(|(name, value)| (name.clone(), fill(value)))
-            .collect();
-        let fields: Vec<(&str, &str)> = fields
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
+        let tampered = token.char_indices().map(|(at, letter)| if at == 200 { '_' } else { letter }).collect();
+        let mut values: Vec<(String, String)> =
+            vec![("{token}".to_owned(), token), ("{tampered}".to_owned(), tampered), ("{assertion}".to_owned(), assertion)];
+        values.extend(self.kept.iter().map(|(name, value)| (format!("{{{name}}}"), value.clone())));
+        let fill = |text: &str| values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value));
+        let fields: Vec<(String, String)> = exchange.fields.iter().map(|(name, value)| (name.clone(), fill(value))).collect();
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let target = fill(&exchange.target);
         let body = fill(&exchange.body);
-        let answer = send(
-            self.stand_in.address,
-            &exchange.method,
-            &target,
-            &fields,
-            &body,
-        )
-        .await;
+        let answer = send(self.stand_in.address, &exchange.method, &target, &fields, &body).await;
         if let Some(orders) = &exchange.after {
             self.stand_in.order(orders).await;
         }
@@ -236,24 +188,13 @@ impl Run {
         wrong
     }
 
-    fn compare(
-        &self,
-        exchange: &Exchange,
-        answer: &Answer,
-        fill: &dyn Fn(&str) -> String,
-    ) -> Vec<String> {
+    fn compare(&self, exchange: &Exchange, answer: &Answer, fill: &dyn Fn(&str) -> String) -> Vec<String> {
         let mut wrong = Vec::new();
         if answer.status != exchange.status {
-            wrong.push(format!(
-                "status {} instead of {}",
-                answer.status, exchange.status
-            ));
+            wrong.push(format!("status {} instead of {}", answer.status, exchange.status));
         }
         let lines = |fields: &[(String, String)]| -> Vec<String> {
-            fields
-                .iter()
-                .map(|(name, value)| alike(&format!("{name}: {value}")))
-                .collect()
+            fields.iter().map(|(name, value)| alike(&format!("{name}: {value}"))).collect()
         };
         let expected = lines(&self.table.field_sets[&exchange.answer_fields]);
         let found = lines(&answer.fields);
@@ -269,10 +210,7 @@ impl Run {
                 wrong.push(format!("body {found}\n  instead of {expected}"));
             }
         }
-        for (shape, text) in [
-            (&expect.shape, Some(&*body)),
-            (&expect.first_line_shape, body.lines().next()),
-        ] {
+        for (shape, text) in [(&expect.shape, Some(&*body)), (&expect.first_line_shape, body.lines().next())] {
             let Some(shape) = shape else { continue };
             let expected = &self.table.shapes[shape];
             match serde_json::from_str(text.unwrap_or_default()) {
@@ -297,10 +235,7 @@ impl Run {
             let found = serde_json::from_str::<Value>(&body).unwrap_or_default();
             let entries = found["entry"].as_array().map_or(0, Vec::len) as u64;
             if (found["total"].as_u64(), entries) != (Some(total), total) {
-                wrong.push(format!(
-                    "total {} with {entries} entries instead of {total}",
-                    found["total"]
-                ));
+                wrong.push(format!("total {} with {entries} entries instead of {total}", found["total"]));
             }
         }
         wrong
@@ -317,11 +252,7 @@ impl Run {
         let mut claims = self.stand_in.claims();
         let now = claims["iat"].as_i64().unwrap();
         if let Some(client) = &spec.client {
-            let client = if client == "{registered}" {
-                &self.kept["registered"]
-            } else {
-                client
-            };
+            let client = if client == "{registered}" { &self.kept["registered"] } else { client };
             claims.insert("sub".to_owned(), json!(client));
             claims.insert("iss".to_owned(), json!(client));
         }
@@ -342,34 +273,20 @@ impl Run {
         if let Some(jti) = &spec.jti {
             set("jti", jti.as_ref().map(|jti| json!(jti)));
         }
-        let key = if spec.other_key {
-            &self.other_key
-        } else {
-            &self.stand_in.key
-        };
+        let key = if spec.other_key { &self.other_key } else { &self.stand_in.key };
         self.last_assertion = stand_in::sign(key, spec.alg.as_deref().unwrap_or("RS384"), claims);
         self.last_assertion.clone()
     }
 
     async fn find_patient(&mut self) {
         let token = self.stand_in.token("system/Patient.read").await;
-        let bundle = self
-            .stand_in
-            .get("/apis/default/fhir/Patient", &token)
-            .await
-            .unwrap()
-            .json();
-        let id = bundle["entry"][self.table.patient_number - 1]["resource"]["id"]
-            .as_str()
-            .unwrap();
+        let bundle = self.stand_in.get("/apis/default/fhir/Patient", &token).await.unwrap().json();
+        let id = bundle["entry"][self.table.patient_number - 1]["resource"]["id"].as_str().unwrap();
         self.kept.insert("patient".to_owned(), id.to_owned());
     }
 
     async fn check_access_token(&mut self) {
-        let token = self
-            .stand_in
-            .token("system/Patient.read system/Observation.read")
-            .await;
+        let token = self.stand_in.token("system/Patient.read system/Observation.read").await;
         let part = |index: usize| -> Value {
             let part = token.split('.').nth(index).unwrap();
             serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
@@ -384,11 +301,7 @@ impl Run {
 
 fn kept_of(what: &str, answer: &Answer) -> Option<String> {
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let text = |pointer: &str| {
-        body.pointer(pointer)
-            .and_then(Value::as_str)
-            .map(str::to_owned)
-    };
+    let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     match what {
         "job" => answer
             .fields
@@ -414,9 +327,7 @@ fn shape_of(value: &Value, path: &str, shape: &mut BTreeSet<String>) {
     };
     shape.insert(format!("{path}: {kind}"));
     match value {
-        Value::Array(items) => items
-            .iter()
-            .for_each(|item| shape_of(item, &format!("{path}[]"), shape)),
+        Value::Array(items) => items.iter().for_each(|item| shape_of(item, &format!("{path}[]"), shape)),
         Value::Object(members) => members.iter().for_each(|(name, member)| {
             let dot = if path.is_empty() { "" } else { "." };
             shape_of(member, &format!("{path}{dot}{name}"), shape);
@@ -432,9 +343,7 @@ fn alike(text: &str) -> String {
         return "Date: *".to_owned();
     }
     for name in ["Set-Cookie: apiOpenEMR=", "Set-Cookie: authserverOpenEMR="] {
-        if let Some((value, attributes)) = text
-            .strip_prefix(name)
-            .and_then(|rest| rest.split_once(';'))
+        if let Some((value, attributes)) = text.strip_prefix(name).and_then(|rest| rest.split_once(';'))
             && value != "deleted"
         {
             return format!("{name}*;{attributes}");
@@ -466,12 +375,9 @@ fn alike(text: &str) -> String {
 /// Whether `text` begins like `pattern`: x a hex digit, d a digit.
 fn is_like(text: &str, pattern: &str) -> bool {
     text.len() >= pattern.len()
-        && text
-            .bytes()
-            .zip(pattern.bytes())
-            .all(|(byte, wanted)| match wanted {
-                b'x' => byte.is_ascii_hexdigit(),
-                b'd' => byte.is_ascii_digit(),
-                wanted => byte == wanted,
-            })
+        && text.bytes().zip(pattern.bytes()).all(|(byte, wanted)| match wanted {
+            b'x' => byte.is_ascii_hexdigit(),
+            b'd' => byte.is_ascii_digit(),
+            wanted => byte == wanted,
+        })
 }

@@ -12,11 +12,7 @@ const KEY: &str = "keys/private_key.pem";
 #[test]
 fn keys_that_cannot_sign() {
     for (pem, message, remedy) in [
-        (
-            include_str!("keys/rsa1024.pem"),
-            "holds an RSA key of 1024 bits; at least 2048 are needed",
-            "keys generate",
-        ),
+        (include_str!("keys/rsa1024.pem"), "holds an RSA key of 1024 bits; at least 2048 are needed", "keys generate"),
         (
             include_str!("keys/p256.pem"),
             "holds an EC P-256 key; client assertions are signed with an RSA or an EC P-384 key",
@@ -42,11 +38,7 @@ fn keys_that_cannot_sign() {
             "is encrypted with a passphrase",
             "openssl pkey -in keys/private_key.pem -out",
         ),
-        (
-            include_str!("keys/public.pem"),
-            "holds a PUBLIC KEY, not a private key",
-            "name the private key's file",
-        ),
+        (include_str!("keys/public.pem"), "holds a PUBLIC KEY, not a private key", "name the private key's file"),
         ("hello", "is not a PEM file", "keys generate"),
     ] {
         let folder = Folder::good();
@@ -68,43 +60,25 @@ fn a_key_in_place_of_its_file_is_not_repeated() {
     let folder = changed("private_key: keys/private_key.pem", "private_key: ${KEY}");
     let ended = check(&folder, &[("KEY", pem)]);
     assert_eq!(ended.code, 1);
-    assert!(
-        ended.err.contains("sites.default.private_key: holds a key"),
-        "{}",
-        ended.err
-    );
+    assert!(ended.err.contains("sites.default.private_key: holds a key"), "{}", ended.err);
     let secret = pem.lines().nth(1).unwrap();
-    assert!(
-        !ended.err.contains(secret.get(..20).unwrap()),
-        "{}",
-        ended.err
-    );
+    assert!(!ended.err.contains(secret.get(..20).unwrap()), "{}", ended.err);
 }
 
 #[test]
 fn every_good_form_of_key_passes() {
-    for pem in [
-        include_str!("keys/rsa2048-pkcs1.pem"),
-        include_str!("keys/rsa2048-pkcs8.pem"),
-    ] {
+    for pem in [include_str!("keys/rsa2048-pkcs1.pem"), include_str!("keys/rsa2048-pkcs8.pem")] {
         let folder = Folder::good();
         folder.secret(KEY, pem);
         passes(&folder, &[]);
     }
-    for pem in [
-        include_str!("keys/p384-pkcs8.pem"),
-        include_str!("keys/p384-sec1.pem"),
-    ] {
+    for pem in [include_str!("keys/p384-pkcs8.pem"), include_str!("keys/p384-sec1.pem")] {
         let folder = Folder::good();
         folder.secret(KEY, pem);
         folder.make_jwks();
         let ended = check(&folder, &[]);
         assert_eq!(ended.code, 0, "{}", ended.err);
-        assert!(
-            ended.err.contains("warning: ") && ended.err.contains("ES384"),
-            "{}",
-            ended.err
-        );
+        assert!(ended.err.contains("warning: ") && ended.err.contains("ES384"), "{}", ended.err);
     }
 }
 
@@ -115,19 +89,11 @@ fn a_key_that_others_can_read_is_a_warning() {
     let ended = check(&folder, &[]);
     assert_eq!(ended.code, 0);
     assert!(
-        ended.err.starts_with(
-            "warning: conf/gateway.yaml: sites.default.private_key: keys/private_key.pem ("
-        ),
+        ended.err.starts_with("warning: conf/gateway.yaml: sites.default.private_key: keys/private_key.pem ("),
         "{}",
         ended.err
     );
-    assert!(
-        ended
-            .err
-            .contains("(mode 0640)\n  close it:  chmod 600 keys/private_key.pem"),
-        "{}",
-        ended.err
-    );
+    assert!(ended.err.contains("(mode 0640)\n  close it:  chmod 600 keys/private_key.pem"), "{}", ended.err);
 }
 
 const OTHER: &str = r#"{"kty":"RSA","n":"sXchDaQebHnPiGvyDOAT4saGEUetSyo9MKLOoWFsueri23bOdgWp4Dy1WlUzewbgBHod5pcM9H95GQRV3JDXboIRROSBigeC5yjU1hGzHHyXss8UDprecbAYxknTcQkhslANGRUZmdTOQ5qTRsLAt6BTYuyvVRdhS8exSZEy_c4gs_7svlJJQ4H9_NxsiIoLwAEk7-Q3UXERGYw_75IDrGA84-lA_-Ct4eTlXHBIY2EaV7t7LjJaynVJCpkv4LKjTTAumiGUIuQhrNhZLuF_RJLqHpM2kgWFLU7-VTdL1VbC2tejvcI2BlMkEpk1BzBZI0KQB0GaDWFLN-aEAw3vRw","e":"AQAB","kid":"other"}"#;
@@ -157,9 +123,7 @@ fn jwk_sets_that_do_not_fit() {
     fails(
         &folder,
         &[],
-        &format!(
-            "conf/gateway.yaml: sites.default.kid: kid `wrong` is not in {file}, which holds {kid}"
-        ),
+        &format!("conf/gateway.yaml: sites.default.kid: kid `wrong` is not in {file}, which holds {kid}"),
         &format!("stands there as `{kid}`"),
     );
 
@@ -179,12 +143,7 @@ fn jwk_sets_that_do_not_fit() {
     private["d"] = "c2VjcmV0".into();
     private["qi"] = "c2VjcmV0".into();
     set(&folder, &[&private]);
-    fails(
-        &folder,
-        &[],
-        &format!("{of_set} {file} holds private members: keys[0].d, keys[0].qi"),
-        "make a new key",
-    );
+    fails(&folder, &[], &format!("{of_set} {file} holds private members: keys[0].d, keys[0].qi"), "make a new key");
     assert!(!check(&folder, &[]).err.contains("c2VjcmV0"));
 
     let folder = Folder::good();
@@ -201,34 +160,14 @@ fn jwk_sets_that_do_not_fit() {
     passes(&folder, &[]);
 
     set(&folder, &[&own, &own]);
-    fails(
-        &folder,
-        &[],
-        &format!("{of_set} {file} holds more than one key of kid `{kid}`"),
-        "keep one",
-    );
+    fails(&folder, &[], &format!("{of_set} {file} holds more than one key of kid `{kid}`"), "keep one");
 
     folder.write(JWKS, "not json");
-    fails(
-        &folder,
-        &[],
-        &format!("{of_set} {file} is not JSON (line 1, column 2)"),
-        "keys jwks",
-    );
+    fails(&folder, &[], &format!("{of_set} {file} is not JSON (line 1, column 2)"), "keys jwks");
     folder.write(JWKS, &own.to_string());
-    fails(
-        &folder,
-        &[],
-        &format!("{of_set} {file} is a single JWK, not a JWK Set"),
-        "keys jwks",
-    );
+    fails(&folder, &[], &format!("{of_set} {file} is a single JWK, not a JWK Set"), "keys jwks");
     folder.write(JWKS, &" ".repeat(256 * 1024 + 1));
-    fails(
-        &folder,
-        &[],
-        &format!("{of_set} {file} is larger than 262144 bytes"),
-        "keys jwks",
-    );
+    fails(&folder, &[], &format!("{of_set} {file} is larger than 262144 bytes"), "keys jwks");
 }
 
 #[test]

@@ -42,9 +42,7 @@ pub enum Keys {
         force: bool,
     },
     /// Print the JWK Set of an existing key
-    #[command(
-        after_help = "Example:\n  openemr-gateway keys jwks --private-key keys/private_key.pem > keys/jwks.json"
-    )]
+    #[command(after_help = "Example:\n  openemr-gateway keys jwks --private-key keys/private_key.pem > keys/jwks.json")]
     Jwks {
         #[command(flatten)]
         key: ExistingKey,
@@ -53,17 +51,13 @@ pub enum Keys {
         kid: Option<String>,
     },
     /// Print the kid of an existing key
-    #[command(
-        after_help = "Example:\n  openemr-gateway keys kid --private-key keys/private_key.pem"
-    )]
+    #[command(after_help = "Example:\n  openemr-gateway keys kid --private-key keys/private_key.pem")]
     Kid {
         #[command(flatten)]
         key: ExistingKey,
     },
     /// Make a self-signed certificate for trying out HTTPS, valid for a year
-    #[command(
-        after_help = "Example:\n  openemr-gateway keys certificate --host localhost --out certs"
-    )]
+    #[command(after_help = "Example:\n  openemr-gateway keys certificate --host localhost --out certs")]
     Certificate {
         /// The host name or IP address that callers use
         #[arg(long, default_value = "localhost")]
@@ -120,13 +114,7 @@ impl Keys {
     /// Whatever keeps the files from being read or written.
     pub fn run(self) -> Outcome {
         match self {
-            Self::Generate {
-                out,
-                algorithm,
-                bits,
-                kid_method,
-                force,
-            } => {
+            Self::Generate { out, algorithm, bits, kid_method, force } => {
                 let kind = match (algorithm, bits) {
                     (AlgorithmName::Es384, _) => NewKey::P384,
                     (AlgorithmName::Rs384, Bits::B2048) => NewKey::Rsa2048,
@@ -151,28 +139,18 @@ impl Keys {
 
 impl ExistingKey {
     fn read(&self) -> Result<(SigningKey, String), Vec<Failure>> {
-        let key = crate::config::read_private_key(&self.private_key)
-            .map_err(|problem| vec![Failure::from(problem)])?;
+        let key = crate::config::read_private_key(&self.private_key).map_err(|problem| vec![Failure::from(problem)])?;
         let kid = kid(key.public_key(), self.kid_method);
         Ok((key, kid))
     }
 }
 
 /// Makes a key and its files; prints what it wrote and the kid.
-pub(super) fn generate_files(
-    out: &Path,
-    kind: NewKey,
-    kid_method: KidMethod,
-    force: bool,
-) -> Outcome {
+pub(super) fn generate_files(out: &Path, kind: NewKey, kid_method: KidMethod, force: bool) -> Outcome {
     let names = ["private_key.pem", "public_key.pem", "jwks.json"].map(|name| out.join(name));
     prepare(out, &names, force)?;
-    let new = generate(kind).map_err(|error| {
-        vec![Failure::new(
-            error,
-            "try again; if it fails again, the machine's random source may be broken",
-        )]
-    })?;
+    let new = generate(kind)
+        .map_err(|error| vec![Failure::new(error, "try again; if it fails again, the machine's random source may be broken")])?;
     let kid = kid(new.key.public_key(), kid_method);
     let set = JwkSet::of(&new.key, &kid).to_json_pretty();
     let [private, public, jwks] = names;
@@ -188,46 +166,24 @@ pub(super) fn generate_files(
 }
 
 fn certificate_files(host: &str, out: &Path, force: bool) -> Outcome {
-    let new = self_signed(host, SystemTime::now()).map_err(|error| {
-        vec![Failure::new(
-            error,
-            "name a host such as localhost, or an IP address",
-        )]
-    })?;
+    let new = self_signed(host, SystemTime::now())
+        .map_err(|error| vec![Failure::new(error, "name a host such as localhost, or an IP address")])?;
     let stem = host.replace('*', "_").replace(':', "-");
-    let names = [
-        out.join(format!("{stem}.pem")),
-        out.join(format!("{stem}-key.pem")),
-    ];
+    let names = [out.join(format!("{stem}.pem")), out.join(format!("{stem}-key.pem"))];
     prepare(out, &names, force)?;
     let [certificate, key] = names;
-    write_all(
-        &[
-            (&key, new.private_key_pem.as_bytes(), SECRET),
-            (&certificate, new.certificate_pem.as_bytes(), PUBLIC),
-        ],
-        force,
-    )
+    write_all(&[(&key, new.private_key_pem.as_bytes(), SECRET), (&certificate, new.certificate_pem.as_bytes(), PUBLIC)], force)
 }
 
 /// Refuses before anything is made or written.
 fn prepare(out: &Path, names: &[PathBuf], force: bool) -> Outcome {
     fs::create_dir_all(out).map_err(|error| {
-        vec![Failure::new(
-            format!("{} cannot be made: {error}", shown_path(out)),
-            "name another folder with --out",
-        )]
+        vec![Failure::new(format!("{} cannot be made: {error}", shown_path(out)), "name another folder with --out")]
     })?;
     // `symlink_metadata`: a dangling link is in the way as well.
-    let existing = names
-        .iter()
-        .filter(|name| !force && fs::symlink_metadata(name).is_ok());
+    let existing = names.iter().filter(|name| !force && fs::symlink_metadata(name).is_ok());
     let failures: Vec<Failure> = existing.map(|name| exists(name)).collect();
-    if failures.is_empty() {
-        Ok(())
-    } else {
-        Err(failures)
-    }
+    if failures.is_empty() { Ok(()) } else { Err(failures) }
 }
 
 fn exists(name: &Path) -> Failure {
@@ -243,29 +199,17 @@ fn write_all(files: &[(&PathBuf, &[u8], u32)], force: bool) -> Outcome {
     let result = files.iter().try_for_each(|(path, bytes, mode)| {
         let beside = beside(path);
         written.push(beside.clone());
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(*mode)
-            .open(&beside)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(*mode).open(&beside)?;
         file.write_all(bytes)?;
         file.sync_all()
     });
-    let result = result.and_then(|()| {
-        files
-            .iter()
-            .zip(&written)
-            .try_for_each(|((path, ..), beside)| place(beside, path, force))
-    });
+    let result = result.and_then(|()| files.iter().zip(&written).try_for_each(|((path, ..), beside)| place(beside, path, force)));
     for beside in &written {
         // Gone already where it was renamed.
         let _ = fs::remove_file(beside);
     }
     result.map_err(|error| {
-        let folder = files
-            .first()
-            .and_then(|(path, ..)| path.parent())
-            .unwrap_or(Path::new("."));
+        let folder = files.first().and_then(|(path, ..)| path.parent()).unwrap_or(Path::new("."));
         vec![Failure::new(
             format!("{} cannot be written to: {error}", shown_path(folder)),
             "name a folder that the current user may write to with --out",
@@ -284,10 +228,7 @@ fn place(beside: &Path, path: &Path, force: bool) -> std::io::Result<()> {
     }
     match fs::hard_link(beside, path) {
         // Some filesystems know no links.
-        Err(error)
-            if error.kind() != std::io::ErrorKind::AlreadyExists
-                && fs::symlink_metadata(path).is_err() =>
-        {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists && fs::symlink_metadata(path).is_err() => {
             fs::rename(beside, path)
         }
         linked => linked,

@@ -17,13 +17,7 @@ use crate::observe::log_writer;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
-#[command(
-    name = "openemr-gateway",
-    version,
-    about,
-    max_term_width = 100,
-    arg_required_else_help = true
-)]
+#[command(name = "openemr-gateway", version, about, max_term_width = 100, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -56,9 +50,7 @@ pub fn run() -> ExitCode {
         #[cfg(feature = "sandbox")]
         Command::Demo(command) => command.run(),
         #[cfg(feature = "sandbox")]
-        Command::Sandbox(command) => {
-            sandbox::run(*command).map_err(|error| vec![Failure(error.to_string())])
-        }
+        Command::Sandbox(command) => sandbox::run(*command).map_err(|error| vec![Failure(error.to_string())]),
         Command::Keys(command) => command.run(),
         Command::Config(command) => command.run(),
     };
@@ -95,10 +87,7 @@ impl From<Problem> for Failure {
 pub type Outcome = Result<(), Vec<Failure>>;
 
 /// Reads the configuration; warnings go to the terminal.
-fn load(
-    config: &std::path::Path,
-    env_file: Option<&std::path::Path>,
-) -> Result<crate::config::Config, Vec<Failure>> {
+fn load(config: &std::path::Path, env_file: Option<&std::path::Path>) -> Result<crate::config::Config, Vec<Failure>> {
     let (config, warnings) = crate::config::load(config, env_file).map_err(failures)?;
     for Warning(warning) in warnings {
         eprintln!("warning: {warning}");
@@ -115,10 +104,9 @@ fn print(text: &str) -> Outcome {
     use std::io::{ErrorKind, Write as _, stdout};
     let mut out = stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(vec![Failure::new(
-            format!("standard output cannot be written to: {error}"),
-            "see where it was redirected to",
-        )]),
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(vec![Failure::new(format!("standard output cannot be written to: {error}"), "see where it was redirected to")])
+        }
         _ => Ok(()),
     }
 }

@@ -89,9 +89,7 @@ pub enum SandboxCommandError {
         reason: String,
     },
     /// The certificate could not be written.
-    #[error(
-        "{path}: the certificate cannot be written: {source}\n  choose another folder with --tls-dir"
-    )]
+    #[error("{path}: the certificate cannot be written: {source}\n  choose another folder with --tls-dir")]
     Certificate {
         /// The file.
         path: PathBuf,
@@ -109,14 +107,11 @@ pub enum SandboxCommandError {
 /// Runs until Ctrl-C or SIGTERM, which end it at once.
 pub fn run(args: SandboxArgs) -> Result<(), SandboxCommandError> {
     let settings = settings(&args)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(async {
         let sandbox = Sandbox::bind(settings).await?;
         announce(&args, &sandbox)?;
-        let mut terminate =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         sandbox
             .run(async {
                 tokio::select! {
@@ -133,10 +128,7 @@ pub fn run(args: SandboxArgs) -> Result<(), SandboxCommandError> {
 
 fn settings(args: &SandboxArgs) -> Result<Settings, SandboxCommandError> {
     let tls = match (&args.tls_certificate, &args.tls_key) {
-        (Some(certificate), Some(key)) => Some(Tls::Files {
-            certificate: certificate.clone(),
-            key: key.clone(),
-        }),
+        (Some(certificate), Some(key)) => Some(Tls::Files { certificate: certificate.clone(), key: key.clone() }),
         _ => args.tls.then_some(Tls::SelfSigned),
     };
     let clients = match (&args.client_id, &args.jwks) {
@@ -145,12 +137,7 @@ fn settings(args: &SandboxArgs) -> Result<Settings, SandboxCommandError> {
                 Some(scope) => scope.split_whitespace().map(str::to_owned).collect(),
                 None => args.openemr.system_scopes(),
             };
-            vec![Client {
-                id: id.clone(),
-                keys: keys(jwks)?,
-                scopes,
-                enabled: true,
-            }]
+            vec![Client { id: id.clone(), keys: keys(jwks)?, scopes, enabled: true }]
         }
         _ => Vec::new(),
     };
@@ -175,13 +162,9 @@ fn keys(jwks: &str) -> Result<Keys, SandboxCommandError> {
     if jwks.starts_with("http://") {
         return Ok(Keys::Uri(jwks.to_owned()));
     }
-    let failed = |reason: String| SandboxCommandError::Jwks {
-        path: PathBuf::from(jwks),
-        reason,
-    };
+    let failed = |reason: String| SandboxCommandError::Jwks { path: PathBuf::from(jwks), reason };
     let text = std::fs::read_to_string(jwks).map_err(|error| failed(error.to_string()))?;
-    let set: serde_json::Value =
-        serde_json::from_str(&text).map_err(|error| failed(format!("not JSON: {error}")))?;
+    let set: serde_json::Value = serde_json::from_str(&text).map_err(|error| failed(format!("not JSON: {error}")))?;
     if set.get("keys").is_none_or(|keys| !keys.is_array()) {
         return Err(failed("not a JWK Set: it has no \"keys\" array".to_owned()));
     }
@@ -202,21 +185,13 @@ fn announce(args: &SandboxArgs, sandbox: &Sandbox) -> Result<(), SandboxCommandE
     writeln!(out, "token URL {base}/oauth2/{site}/token")?;
     writeln!(out, "admin http://{}", sandbox.admin_address())?;
     // Last, so that whoever waits for it has read the others.
-    writeln!(
-        out,
-        "OpenEMR stand-in {} listening on {scheme}://{}",
-        args.openemr,
-        sandbox.address()
-    )?;
+    writeln!(out, "OpenEMR stand-in {} listening on {scheme}://{}", args.openemr, sandbox.address())?;
     out.flush()?;
     Ok(())
 }
 
 fn write_certificate(path: &Path, pem: &str) -> Result<(), SandboxCommandError> {
-    let failed = |source| SandboxCommandError::Certificate {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source| SandboxCommandError::Certificate { path: path.to_owned(), source };
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }

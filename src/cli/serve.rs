@@ -40,10 +40,7 @@ impl Serve {
             return Err(super::failures(unusable));
         }
         if self.test {
-            return super::print(&format!(
-                "{}: the configuration is good\n",
-                self.config.display()
-            ));
+            return super::print(&format!("{}: the configuration is good\n", self.config.display()));
         }
         let format = match config.log.format {
             LogFormat::Text => Format::Text,

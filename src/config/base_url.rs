@@ -34,10 +34,7 @@ impl BaseUrl {
     /// # Errors
     /// A [`BaseUrlError`] that says what is wrong.
     pub fn parse(text: &str) -> Result<Self, BaseUrlError> {
-        let scheme = |name: &str| {
-            text.get(..name.len())
-                .filter(|start| start.eq_ignore_ascii_case(name))
-        };
+        let scheme = |name: &str| text.get(..name.len()).filter(|start| start.eq_ignore_ascii_case(name));
         let (https, rest) = if scheme("https://").is_some() {
             (true, text.get(8..))
         } else if scheme("http://").is_some() {
@@ -68,28 +65,15 @@ impl BaseUrl {
         if !path.is_empty() && !path.split('/').skip(1).all(is_segment) {
             return Err(BaseUrlError::Path);
         }
-        Ok(Self {
-            https,
-            host,
-            port,
-            path: path.to_owned(),
-        })
+        Ok(Self { https, host, port, path: path.to_owned() })
     }
 
     /// The `Host` field's value: the port only where it is not the scheme's own (RFC 9110 section 7.2).
     #[must_use]
     pub fn authority(&self) -> String {
-        let host = if self.host.contains(':') {
-            format!("[{}]", self.host)
-        } else {
-            self.host.clone()
-        };
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         let default_port = if self.https { 443 } else { 80 };
-        if self.port == default_port {
-            host
-        } else {
-            format!("{host}:{}", self.port)
-        }
+        if self.port == default_port { host } else { format!("{host}:{}", self.port) }
     }
 
     /// Whether it leads to this machine: 127.0.0.0/8, ::1 or `localhost`.
@@ -104,10 +88,7 @@ impl BaseUrl {
     /// The URL with more path behind it; `below` begins with `/`.
     #[must_use]
     pub fn join(&self, below: &str) -> Self {
-        Self {
-            path: format!("{}{below}", self.path),
-            ..self.clone()
-        }
+        Self { path: format!("{}{below}", self.path), ..self.clone() }
     }
 }
 
@@ -135,25 +116,14 @@ fn host_and_port(authority: &str) -> Result<(String, Option<&str>), BaseUrlError
     };
     let good = !host.is_empty()
         && host.len() <= 253
-        && host
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
-        && host
-            .split('.')
-            .all(|label| !label.is_empty() && label.len() <= 63);
-    if good {
-        Ok((host.to_owned(), port))
-    } else {
-        Err(BaseUrlError::Host)
-    }
+        && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+        && host.split('.').all(|label| !label.is_empty() && label.len() <= 63);
+    if good { Ok((host.to_owned(), port)) } else { Err(BaseUrlError::Host) }
 }
 
 /// RFC 3986 section 3.3, without percent-encoding and without dot segments.
 fn is_segment(text: &str) -> bool {
-    !matches!(text, "" | "." | "..")
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&b))
+    !matches!(text, "" | "." | "..") && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&b))
 }
 
 #[cfg(test)]
@@ -167,14 +137,8 @@ mod tests {
         for (text, written) in [
             ("https://emr.example.org", "https://emr.example.org"),
             ("https://emr.example.org/", "https://emr.example.org"),
-            (
-                "https://emr.example.org:443/openemr/",
-                "https://emr.example.org/openemr",
-            ),
-            (
-                "HTTPS://emr.example.org:9300",
-                "https://emr.example.org:9300",
-            ),
+            ("https://emr.example.org:443/openemr/", "https://emr.example.org/openemr"),
+            ("HTTPS://emr.example.org:9300", "https://emr.example.org:9300"),
             ("http://[::1]:8080/a/b", "http://[::1]:8080/a/b"),
             ("http://127.0.0.1", "http://127.0.0.1"),
             ("https://openemr_web:9300", "https://openemr_web:9300"),
@@ -227,20 +191,10 @@ mod tests {
 
     #[test]
     fn knows_loopback() {
-        for text in [
-            "http://127.0.0.1",
-            "http://127.9.9.9:1",
-            "http://[::1]",
-            "http://LOCALHOST:80",
-        ] {
+        for text in ["http://127.0.0.1", "http://127.9.9.9:1", "http://[::1]", "http://LOCALHOST:80"] {
             assert!(BaseUrl::parse(text).unwrap().is_loopback(), "{text}");
         }
-        for text in [
-            "http://128.0.0.1",
-            "http://localhost.example.org",
-            "http://[::2]",
-            "http://127.0.0.1.nip.io",
-        ] {
+        for text in ["http://128.0.0.1", "http://localhost.example.org", "http://[::2]", "http://127.0.0.1.nip.io"] {
             assert!(!BaseUrl::parse(text).unwrap().is_loopback(), "{text}");
         }
     }

@@ -38,6 +38,4 @@ pub const TIMEOUTS: Timeouts = Timeouts {
 };
 
 /// Below the 5 s after which Apache closes an idle connection.
-pub const CONNECTIONS: Connections = Connections {
-    idle_timeout: Duration::from_secs(4),
-};
+pub const CONNECTIONS: Connections = Connections { idle_timeout: Duration::from_secs(4) };

@@ -11,11 +11,7 @@ use std::collections::HashMap;
 /// The number of the first line that is none of these, counted from 1.
 pub(super) fn parse(text: &str) -> Result<HashMap<String, String>, usize> {
     let mut variables = HashMap::new();
-    let mut lines = text
-        .strip_prefix('\u{feff}')
-        .unwrap_or(text)
-        .lines()
-        .enumerate();
+    let mut lines = text.strip_prefix('\u{feff}').unwrap_or(text).lines().enumerate();
     while let Some((index, line)) = lines.next() {
         let number = index + 1;
         let line = line.trim();
@@ -48,15 +44,8 @@ pub(super) fn parse(text: &str) -> Result<HashMap<String, String>, usize> {
                 }
             }
             _ => {
-                let end = value
-                    .find(" #")
-                    .or_else(|| value.find("\t#"))
-                    .unwrap_or(value.len());
-                let value = if value.starts_with('#') {
-                    ""
-                } else {
-                    value.get(..end).unwrap_or_default()
-                };
+                let end = value.find(" #").or_else(|| value.find("\t#")).unwrap_or(value.len());
+                let value = if value.starts_with('#') { "" } else { value.get(..end).unwrap_or_default() };
                 value.trim_end().to_owned()
             }
         };
@@ -125,13 +114,7 @@ mod tests {
 
     #[test]
     fn names_the_line_it_cannot_read() {
-        for (text, line) in [
-            ("A=1\nnothing\n", 2),
-            ("1A=1", 1),
-            ("\nA='open\nmore\n", 2),
-            ("A='x'y\n", 1),
-            ("=x", 1),
-        ] {
+        for (text, line) in [("A=1\nnothing\n", 2), ("1A=1", 1), ("\nA='open\nmore\n", 2), ("A='x'y\n", 1), ("=x", 1)] {
             assert_eq!(parse(text), Err(line), "{text}");
         }
     }

@@ -10,26 +10,9 @@ use super::{Access, Config, Listener, LogFormat, Routes, Site, TokenExposure, se
 pub fn effective_yaml(config: &Config) -> String {
     let limits = &config.limits;
     let root = mapping([
-        (
-            "listen",
-            config
-                .listen
-                .iter()
-                .map(listener)
-                .collect::<Vec<_>>()
-                .into(),
-        ),
+        ("listen", config.listen.iter().map(listener).collect::<Vec<_>>().into()),
         ("routes", routes(&config.routes)),
-        (
-            "sites",
-            Value::Mapping(
-                config
-                    .sites
-                    .iter()
-                    .map(|one| (one.name.as_str().into(), site(one)))
-                    .collect(),
-            ),
-        ),
+        ("sites", Value::Mapping(config.sites.iter().map(|one| (one.name.as_str().into(), site(one))).collect())),
         ("access", access(&config.access)),
         (
             "token_exposure",
@@ -46,20 +29,14 @@ pub fn effective_yaml(config: &Config) -> String {
                 ("request_head", size_text(limits.request_head).into()),
                 ("read_timeout", duration_text(limits.read_timeout).into()),
                 ("write_timeout", duration_text(limits.write_timeout).into()),
-                (
-                    "keepalive_timeout",
-                    duration_text(limits.keepalive_timeout).into(),
-                ),
+                ("keepalive_timeout", duration_text(limits.keepalive_timeout).into()),
                 ("keepalive_requests", limits.keepalive_requests.into()),
             ]),
         ),
         (
             "log",
             mapping([
-                (
-                    "level",
-                    config.log.level.as_str().to_ascii_lowercase().into(),
-                ),
+                ("level", config.log.level.as_str().to_ascii_lowercase().into()),
                 (
                     "format",
                     match config.log.format {
@@ -70,22 +47,14 @@ pub fn effective_yaml(config: &Config) -> String {
                 ),
             ]),
         ),
-        (
-            "server",
-            Value::Mapping(server_conf::to_yaml(&config.server)),
-        ),
+        ("server", Value::Mapping(server_conf::to_yaml(&config.server))),
     ]);
     // A tree of strings, numbers and lists always serialises. What begins with ${ was escaped, and is again.
     serde_yaml::to_string(&escaped(root)).unwrap_or_default()
 }
 
 fn mapping<const N: usize>(entries: [(&str, Value); N]) -> Value {
-    Value::Mapping(
-        entries
-            .into_iter()
-            .map(|(key, value)| (key.into(), value))
-            .collect(),
-    )
+    Value::Mapping(entries.into_iter().map(|(key, value)| (key.into(), value)).collect())
 }
 
 fn listener(listener: &Listener) -> Value {
@@ -114,10 +83,7 @@ fn access(access: &Access) -> Value {
     match access {
         Access::Open => "open".into(),
         Access::AllowFrom(networks) => {
-            let networks: Vec<Value> = networks
-                .iter()
-                .map(|network| network.to_string().into())
-                .collect();
+            let networks: Vec<Value> = networks.iter().map(|network| network.to_string().into()).collect();
             mapping([("allow_from", networks.into())])
         }
     }
@@ -130,46 +96,22 @@ fn site(site: &Site) -> Value {
         ("token_url", site.token_url.to_string().into()),
         ("token_audience", site.token_audience.clone().into()),
         ("client_id", site.client_id.clone().into()),
-        (
-            "private_key",
-            site.private_key_file.display().to_string().into(),
-        ),
+        ("private_key", site.private_key_file.display().to_string().into()),
         ("jwks", site.jwks_file.display().to_string().into()),
         ("kid", site.kid.clone().into()),
-        (
-            "scopes",
-            site.scopes
-                .iter()
-                .map(|scope| scope.as_str().into())
-                .collect::<Vec<Value>>()
-                .into(),
-        ),
-        (
-            "ca_file",
-            site.ca_file
-                .as_ref()
-                .map_or(Value::Null, |file| file.display().to_string().into()),
-        ),
+        ("scopes", site.scopes.iter().map(|scope| scope.as_str().into()).collect::<Vec<Value>>().into()),
+        ("ca_file", site.ca_file.as_ref().map_or(Value::Null, |file| file.display().to_string().into())),
         (
             "timeouts",
             mapping([
                 ("connect", duration_text(timeouts.connect).into()),
-                (
-                    "total_connect",
-                    duration_text(timeouts.total_connect).into(),
-                ),
+                ("total_connect", duration_text(timeouts.total_connect).into()),
                 ("read", duration_text(timeouts.read).into()),
                 ("write", duration_text(timeouts.write).into()),
                 ("token", duration_text(timeouts.token).into()),
             ]),
         ),
-        (
-            "connections",
-            mapping([(
-                "idle_timeout",
-                duration_text(site.connections.idle_timeout).into(),
-            )]),
-        ),
+        ("connections", mapping([("idle_timeout", duration_text(site.connections.idle_timeout).into())])),
     ])
 }
 
@@ -177,12 +119,7 @@ fn escaped(value: Value) -> Value {
     match value {
         Value::String(text) => text.replace("${", "$${").into(),
         Value::Sequence(values) => values.into_iter().map(escaped).collect::<Vec<_>>().into(),
-        Value::Mapping(entries) => Value::Mapping(
-            entries
-                .into_iter()
-                .map(|(key, value)| (key, escaped(value)))
-                .collect(),
-        ),
+        Value::Mapping(entries) => Value::Mapping(entries.into_iter().map(|(key, value)| (key, escaped(value))).collect()),
         other => other,
     }
 }

@@ -13,14 +13,7 @@ use super::read;
 /// The largest environment file that is read, in bytes.
 const MAX_ENV_FILE: usize = 1024 * 1024;
 /// The Python proxy's variables that say enough to make up a site.
-const SITE_MAKERS: [&str; 6] = [
-    "OEMR_BASE",
-    "CLIENT_ID",
-    "PRIVATE_KEY_PATH",
-    "JWKS_PATH",
-    "TOKEN_URL",
-    "FHIR_BASE",
-];
+const SITE_MAKERS: [&str; 6] = ["OEMR_BASE", "CLIENT_ID", "PRIVATE_KEY_PATH", "JWKS_PATH", "TOKEN_URL", "FHIR_BASE"];
 /// The site that those variables are about.
 const DEFAULT_SITE: &str = "default";
 
@@ -33,29 +26,16 @@ pub(super) struct Environment {
 impl Environment {
     /// The process environment, with a file below it. Variables that are not UTF-8 are passed over.
     pub(super) fn of_process(file: Option<&Path>, findings: &mut Findings) -> Self {
-        let utf8 = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        };
-        Self {
-            process: std::env::vars_os().filter_map(utf8).collect(),
-            file: file.and_then(|path| read_file(path, findings)),
-        }
+        let utf8 =
+            |(name, value): (std::ffi::OsString, std::ffi::OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        Self { process: std::env::vars_os().filter_map(utf8).collect(), file: file.and_then(|path| read_file(path, findings)) }
     }
 
     /// A variable and where it came from.
     pub(super) fn get(&self, name: &str) -> Option<Written<String>> {
         let found = |variables: &HashMap<String, String>, source: Source| {
-            let value = variables
-                .get(name)
-                .filter(|value| !value.is_empty())?
-                .clone();
-            Some(Written {
-                value,
-                place: Place {
-                    source,
-                    key: name.to_owned(),
-                },
-            })
+            let value = variables.get(name).filter(|value| !value.is_empty())?.clone();
+            Some(Written { value, place: Place { source, key: name.to_owned() } })
         };
         found(&self.process, Source::Environment).or_else(|| {
             let (path, variables) = self.file.as_ref()?;
@@ -77,9 +57,7 @@ impl Environment {
                     let (message, remedy) = match problem {
                         Unset::Name(name) => (
                             format!("${{{name}}} is not set"),
-                            format!(
-                                "set {name} in the environment or in the file given with --env-file"
-                            ),
+                            format!("set {name} in the environment or in the file given with --env-file"),
                         ),
                         Unset::Form => (
                             format!("`{}` holds a ${{ that names no variable", shown(text)),
@@ -100,12 +78,7 @@ impl Environment {
                     self.substitute(node, &place.member(key), findings);
                 }
             }
-            Node::Null
-            | Node::Bool(_)
-            | Node::Number(_)
-            | Node::Text(_)
-            | Node::Substituted(_)
-            | Node::Broken => {}
+            Node::Null | Node::Bool(_) | Node::Number(_) | Node::Text(_) | Node::Substituted(_) | Node::Broken => {}
         }
     }
 
@@ -121,17 +94,9 @@ impl Environment {
                 rest = reference;
                 continue;
             }
-            let (name, after) = reference
-                .split_once('}')
-                .filter(|(name, _)| is_name(name))
-                .ok_or(Unset::Form)?;
+            let (name, after) = reference.split_once('}').filter(|(name, _)| is_name(name)).ok_or(Unset::Form)?;
             value.push_str(before);
-            value.push_str(
-                &self
-                    .get(name)
-                    .ok_or_else(|| Unset::Name(name.to_owned()))?
-                    .value,
-            );
+            value.push_str(&self.get(name).ok_or_else(|| Unset::Name(name.to_owned()))?.value);
             rest = after;
         }
         value.push_str(rest);
@@ -147,9 +112,7 @@ impl Environment {
             if !self.describes_a_site() {
                 for name in ["SITE", "SCOPE", "KID"] {
                     if let Some(variable) = self.get(name) {
-                        findings.warning(variable.place.problem(
-                            "is set, but there is no site `default` that it could override",
-                        ));
+                        findings.warning(variable.place.problem("is set, but there is no site `default` that it could override"));
                     }
                 }
                 return;
@@ -160,9 +123,7 @@ impl Environment {
         let Some(site) = file.sites.iter_mut().find(|site| site.name == DEFAULT_SITE) else {
             return;
         };
-        let over = |field: &mut Option<Written<String>>, name| {
-            *field = self.get(name).or_else(|| field.take())
-        };
+        let over = |field: &mut Option<Written<String>>, name| *field = self.get(name).or_else(|| field.take());
         over(&mut site.openemr, "OEMR_BASE");
         over(&mut site.openemr_site, "SITE");
         over(&mut site.client_id, "CLIENT_ID");
@@ -172,14 +133,8 @@ impl Environment {
         over(&mut site.token_url, "TOKEN_URL");
         over(&mut site.fhir_base, "FHIR_BASE");
         if let Some(Written { value, place }) = self.get("SCOPE") {
-            let scope = |text: &str| Written {
-                value: text.to_owned(),
-                place: place.clone(),
-            };
-            site.scopes = Some(Written {
-                value: value.split_whitespace().map(scope).collect(),
-                place: place.clone(),
-            });
+            let scope = |text: &str| Written { value: text.to_owned(), place: place.clone() };
+            site.scopes = Some(Written { value: value.split_whitespace().map(scope).collect(), place: place.clone() });
         }
     }
 }
@@ -206,13 +161,8 @@ fn read_file(path: &Path, findings: &mut Findings) -> Option<(Arc<Path>, HashMap
     match dotenv::parse(text) {
         Ok(variables) => Some((path.into(), variables)),
         Err(line) => {
-            let problem = whole.problem(format!(
-                "line {line} of {} is no KEY=VALUE",
-                shown_path(path)
-            ));
-            findings.problem(problem.remedy(
-                "write KEY=VALUE, in quotes if the value holds blanks, or begin the line with #",
-            ));
+            let problem = whole.problem(format!("line {line} of {} is no KEY=VALUE", shown_path(path)));
+            findings.problem(problem.remedy("write KEY=VALUE, in quotes if the value holds blanks, or begin the line with #"));
             None
         }
     }
@@ -223,13 +173,8 @@ mod tests {
     use super::*;
 
     fn environment(variables: &[(&str, &str)]) -> Environment {
-        let process = variables
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Environment {
-            process: process.collect(),
-            file: None,
-        }
+        let process = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Environment { process: process.collect(), file: None }
     }
 
     #[test]
@@ -247,20 +192,13 @@ mod tests {
             ("${}", None),
             ("${a b}", None),
         ] {
-            assert_eq!(
-                environment.substituted(text).ok().as_deref(),
-                value,
-                "{text}"
-            );
+            assert_eq!(environment.substituted(text).ok().as_deref(), value, "{text}");
         }
     }
 
     #[test]
     fn what_is_substituted_is_not_read_again() {
         let environment = environment(&[("A", "${B}"), ("B", "secret")]);
-        assert_eq!(
-            environment.substituted("${A}").ok().as_deref(),
-            Some("${B}")
-        );
+        assert_eq!(environment.substituted("${A}").ok().as_deref(), Some("${B}"));
     }
 }

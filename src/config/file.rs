@@ -6,16 +6,7 @@ use super::section::{Section, elements, entries, text};
 use super::{Connections, Limits, Timeouts, defaults};
 
 /// The keys of the file.
-const TOP: [&str; 8] = [
-    "listen",
-    "routes",
-    "sites",
-    "access",
-    "token_exposure",
-    "limits",
-    "log",
-    "server",
-];
+const TOP: [&str; 8] = ["listen", "routes", "sites", "access", "token_exposure", "limits", "log", "server"];
 const ROUTES: [&str; 4] = ["health", "jwks", "token", "fhir"];
 const SITE: [&str; 12] = [
     "openemr",
@@ -31,13 +22,7 @@ const SITE: [&str; 12] = [
     "timeouts",
     "connections",
 ];
-const LIMITS: [&str; 5] = [
-    "request_head",
-    "read_timeout",
-    "write_timeout",
-    "keepalive_timeout",
-    "keepalive_requests",
-];
+const LIMITS: [&str; 5] = ["request_head", "read_timeout", "write_timeout", "keepalive_timeout", "keepalive_requests"];
 const TIMEOUTS: [&str; 5] = ["connect", "total_connect", "read", "write", "token"];
 
 /// The file as a whole. `None` stands for absent, here and below.
@@ -151,11 +136,7 @@ impl File {
         };
         file.listen = top.node("listen").and_then(|(node, place)| {
             let listeners = elements(node, &place, findings)?;
-            Some(
-                listeners
-                    .filter_map(|(node, place)| listener(node, &place, findings))
-                    .collect(),
-            )
+            Some(listeners.filter_map(|(node, place)| listener(node, &place, findings)).collect())
         });
         if let Some(routes) = top.section("routes", &ROUTES, findings) {
             file.routes.health = route(&routes, "health", findings);
@@ -171,9 +152,7 @@ impl File {
                 }
             }
         }
-        file.access = top
-            .node("access")
-            .and_then(|(node, place)| access(node, &place, findings));
+        file.access = top.node("access").and_then(|(node, place)| access(node, &place, findings));
         file.token_exposure = top.text("token_exposure", findings);
         if let Some(limits) = top.section("limits", &LIMITS, findings) {
             let default = defaults::LIMITS;
@@ -181,22 +160,11 @@ impl File {
                 request_head: limits.size("request_head", default.request_head, findings),
                 read_timeout: limits.duration("read_timeout", default.read_timeout, findings),
                 write_timeout: limits.duration("write_timeout", default.write_timeout, findings),
-                keepalive_timeout: limits.duration(
-                    "keepalive_timeout",
-                    default.keepalive_timeout,
-                    findings,
-                ),
-                keepalive_requests: limits.count(
-                    "keepalive_requests",
-                    default.keepalive_requests,
-                    findings,
-                ),
+                keepalive_timeout: limits.duration("keepalive_timeout", default.keepalive_timeout, findings),
+                keepalive_requests: limits.count("keepalive_requests", default.keepalive_requests, findings),
             };
             if !(1024..=1024 * 1024).contains(&file.limits.request_head) {
-                let problem = limits
-                    .place
-                    .member("request_head")
-                    .problem("is outside 1KiB to 1MiB");
+                let problem = limits.place.member("request_head").problem("is outside 1KiB to 1MiB");
                 findings.problem(problem);
             }
         }
@@ -206,9 +174,7 @@ impl File {
         }
         if let Some((node, place)) = top.node("server") {
             let keys = entries(node, &place, findings).unwrap_or_default().iter();
-            file.server = keys
-                .map(|(key, node)| (key.clone(), node.clone(), place.member(key)))
-                .collect();
+            file.server = keys.map(|(key, node)| (key.clone(), node.clone(), place.member(key))).collect();
         }
         file
     }
@@ -222,11 +188,7 @@ fn listener(node: &Node, place: &Place, findings: &mut Findings) -> Option<FileL
     }
     let listener = Section::open(node, place, &["address", "tls"], findings)?;
     if !listener.has("address") {
-        findings.problem(
-            place
-                .problem("`address` is missing")
-                .remedy("write  address: 127.0.0.1:8000"),
-        );
+        findings.problem(place.problem("`address` is missing").remedy("write  address: 127.0.0.1:8000"));
     }
     let address = listener.text("address", findings);
     let tls = match listener.section("tls", &["certificate", "private_key"], findings) {
@@ -235,17 +197,15 @@ fn listener(node: &Node, place: &Place, findings: &mut Findings) -> Option<FileL
             for key in ["certificate", "private_key"] {
                 if !tls.has(key) {
                     let problem = tls.place.problem(format!("`{key}` is missing"));
-                    findings.problem(problem.remedy("for trying out:  openemr-gateway keys certificate --host localhost --out certs"));
+                    findings.problem(
+                        problem.remedy("for trying out:  openemr-gateway keys certificate --host localhost --out certs"),
+                    );
                 }
             }
-            tls.text("certificate", findings)
-                .zip(tls.text("private_key", findings))
+            tls.text("certificate", findings).zip(tls.text("private_key", findings))
         }
     };
-    Some(FileListener {
-        address: address?,
-        tls,
-    })
+    Some(FileListener { address: address?, tls })
 }
 
 fn route(routes: &Section<'_>, key: &str, findings: &mut Findings) -> FileRoute {
@@ -262,14 +222,7 @@ fn access(node: &Node, place: &Place, findings: &mut Findings) -> Option<FileAcc
         if word == "open" {
             return Some(FileAccess::Open);
         }
-        findings.problem(
-            place
-                .problem(format!(
-                    "`{}` is no access rule",
-                    super::problem::shown(word)
-                ))
-                .remedy(FORMS),
-        );
+        findings.problem(place.problem(format!("`{}` is no access rule", super::problem::shown(word))).remedy(FORMS));
         return None;
     }
     let access = Section::open(node, place, &["allow_from"], findings)?;
@@ -280,9 +233,7 @@ fn access(node: &Node, place: &Place, findings: &mut Findings) -> Option<FileAcc
         return None;
     };
     let networks = elements(node, &place, findings)?;
-    let networks = networks
-        .filter_map(|(node, place)| text(node, place, findings))
-        .collect();
+    let networks = networks.filter_map(|(node, place)| text(node, place, findings)).collect();
     Some(FileAccess::AllowFrom(networks, place))
 }
 
@@ -296,9 +247,7 @@ fn site(name: &str, node: &Node, place: &Place, findings: &mut Findings) -> Opti
     site.jwks = section.text("jwks", findings);
     site.scopes = section.node("scopes").and_then(|(node, place)| {
         let scopes = elements(node, &place, findings)?;
-        let value = scopes
-            .filter_map(|(node, place)| text(node, place, findings))
-            .collect();
+        let value = scopes.filter_map(|(node, place)| text(node, place, findings)).collect();
         Some(Written { value, place })
     });
     site.kid = section.text("kid", findings);
@@ -318,9 +267,7 @@ fn site(name: &str, node: &Node, place: &Place, findings: &mut Findings) -> Opti
     }
     if let Some(connections) = section.section("connections", &["idle_timeout"], findings) {
         let default = defaults::CONNECTIONS.idle_timeout;
-        site.connections = Connections {
-            idle_timeout: connections.duration("idle_timeout", default, findings),
-        };
+        site.connections = Connections { idle_timeout: connections.duration("idle_timeout", default, findings) };
     }
     Some(site)
 }

@@ -4,9 +4,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::{
-    CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
-};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
 use zeroize::Zeroizing;
 
 use super::file::FileListener;
@@ -18,20 +16,12 @@ use super::{Listener, ListenerTls, defaults};
 /// The largest certificate file that is read, in bytes.
 const MAX_CERTIFICATES: usize = 4 * 1024 * 1024;
 const MAX_PRIVATE_KEY: usize = 64 * 1024;
-const TRY_OUT: &str =
-    "for trying out:  openemr-gateway keys certificate --host localhost --out certs";
+const TRY_OUT: &str = "for trying out:  openemr-gateway keys certificate --host localhost --out certs";
 
 /// The listeners written, or the default one.
-pub(super) fn read(
-    written: Option<&[FileListener]>,
-    place: &Place,
-    findings: &mut Findings,
-) -> Vec<Listener> {
+pub(super) fn read(written: Option<&[FileListener]>, place: &Place, findings: &mut Findings) -> Vec<Listener> {
     let Some(written) = written else {
-        return defaults::LISTEN
-            .parse()
-            .map(|address| vec![Listener { address, tls: None }])
-            .unwrap_or_default();
+        return defaults::LISTEN.parse().map(|address| vec![Listener { address, tls: None }]).unwrap_or_default();
     };
     if written.is_empty() && findings.problems.is_empty() {
         let problem = place.member("listen").problem("names no address");
@@ -40,19 +30,11 @@ pub(super) fn read(
     let mut listeners: Vec<Listener> = Vec::new();
     for entry in written {
         let address = address(&entry.address, findings);
-        let tls = entry
-            .tls
-            .as_ref()
-            .and_then(|(certificate, key)| tls(certificate, key, findings));
+        let tls = entry.tls.as_ref().and_then(|(certificate, key)| tls(certificate, key, findings));
         let Some(address) = address else { continue };
         if listeners.iter().any(|earlier| earlier.address == address) {
-            findings.problem(
-                entry
-                    .address
-                    .place
-                    .problem(format!("`{address}` is listened on twice"))
-                    .remedy("keep one of the two"),
-            );
+            findings
+                .problem(entry.address.place.problem(format!("`{address}` is listened on twice")).remedy("keep one of the two"));
             continue;
         }
         listeners.push(Listener { address, tls });
@@ -64,109 +46,64 @@ fn address(written: &Written<String>, findings: &mut Findings) -> Option<SocketA
     match written.value.parse::<SocketAddr>() {
         Ok(address) if address.port() != 0 => Some(address),
         Ok(_) => {
-            let problem = written.place.problem(format!(
-                "`{}` has port 0, another one at each start",
-                shown(&written.value)
-            ));
+            let problem = written.place.problem(format!("`{}` has port 0, another one at each start", shown(&written.value)));
             findings.problem(problem.remedy("name a port, 8000 for instance"));
             None
         }
         Err(_) => {
-            let problem = written.place.problem(format!(
-                "`{}` is no IP address with a port",
-                shown(&written.value)
-            ));
-            findings.problem(problem.remedy(
-                "write  127.0.0.1:8000  or  \"[::1]:8000\"  or, for every interface,  0.0.0.0:8000",
-            ));
+            let problem = written.place.problem(format!("`{}` is no IP address with a port", shown(&written.value)));
+            findings.problem(problem.remedy("write  127.0.0.1:8000  or  \"[::1]:8000\"  or, for every interface,  0.0.0.0:8000"));
             None
         }
     }
 }
 
-fn tls(
-    certificate: &Written<String>,
-    key: &Written<String>,
-    findings: &mut Findings,
-) -> Option<ListenerTls> {
+fn tls(certificate: &Written<String>, key: &Written<String>, findings: &mut Findings) -> Option<ListenerTls> {
     let certificates = certificates(certificate, findings);
     let private_key = private_key(key, findings);
     let (certificates, private_key) = (certificates?, private_key?);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .and_then(|builder| {
-            builder
-                .with_no_client_auth()
-                .with_single_cert(certificates, private_key)
-        });
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(certificates, private_key));
     if let Err(error) = config {
-        let files = format!(
-            "{} and {}",
-            shown_path(Path::new(&certificate.value)),
-            shown_path(Path::new(&key.value))
-        );
+        let files = format!("{} and {}", shown_path(Path::new(&certificate.value)), shown_path(Path::new(&key.value)));
         findings.problem(match error {
             rustls::Error::InconsistentKeys(_) => certificate
                 .place
-                .problem(format!(
-                    "{files} do not fit together: the certificate is for another key"
-                ))
+                .problem(format!("{files} do not fit together: the certificate is for another key"))
                 .remedy("name the key that the certificate was made for"),
-            other => certificate
-                .place
-                .problem(format!(
-                    "{files} cannot be used: {}",
-                    shown(&other.to_string())
-                ))
-                .remedy(TRY_OUT),
+            other => certificate.place.problem(format!("{files} cannot be used: {}", shown(&other.to_string()))).remedy(TRY_OUT),
         });
         return None;
     }
-    Some(ListenerTls {
-        certificate: certificate.value.clone().into(),
-        private_key: key.value.clone().into(),
-    })
+    Some(ListenerTls { certificate: certificate.value.clone().into(), private_key: key.value.clone().into() })
 }
 
 /// The certificates of a PEM file, at least one.
-pub(super) fn certificates(
-    written: &Written<String>,
-    findings: &mut Findings,
-) -> Option<Vec<CertificateDer<'static>>> {
+pub(super) fn certificates(written: &Written<String>, findings: &mut Findings) -> Option<Vec<CertificateDer<'static>>> {
     let bytes = bytes(written, MAX_CERTIFICATES, findings)?;
     let blocks = ::pem::parse_many(&*bytes).unwrap_or_default();
     let certificates: Vec<_> = blocks
         .into_iter()
-        .filter(|block| {
-            matches!(
-                block.tag(),
-                "CERTIFICATE" | "TRUSTED CERTIFICATE" | "X509 CERTIFICATE"
-            )
-        })
+        .filter(|block| matches!(block.tag(), "CERTIFICATE" | "TRUSTED CERTIFICATE" | "X509 CERTIFICATE"))
         .map(|block| CertificateDer::from(block.into_contents()))
         .collect();
     if certificates.is_empty() {
         let path = Path::new(&written.value);
-        let problem = written
-            .place
-            .problem(format!("{} holds no PEM certificate", shown_path(path)));
+        let problem = written.place.problem(format!("{} holds no PEM certificate", shown_path(path)));
         findings.problem(problem.remedy("name a file with  -----BEGIN CERTIFICATE-----  in it"));
         return None;
     }
     Some(certificates)
 }
 
-fn private_key(
-    written: &Written<String>,
-    findings: &mut Findings,
-) -> Option<PrivateKeyDer<'static>> {
+fn private_key(written: &Written<String>, findings: &mut Findings) -> Option<PrivateKeyDer<'static>> {
     let bytes = bytes(written, MAX_PRIVATE_KEY, findings)?;
     warn_if_open(written, findings);
     let blocks = ::pem::parse_many(&*bytes).unwrap_or_default();
-    let encrypted = blocks.iter().any(|block| {
-        block.tag() == "ENCRYPTED PRIVATE KEY" || block.headers().get("Proc-Type").is_some()
-    });
+    let encrypted =
+        blocks.iter().any(|block| block.tag() == "ENCRYPTED PRIVATE KEY" || block.headers().get("Proc-Type").is_some());
     let key = blocks.into_iter().find_map(|block| match block.tag() {
         "PRIVATE KEY" => Some(PrivatePkcs8KeyDer::from(block.into_contents()).into()),
         "RSA PRIVATE KEY" => Some(PrivatePkcs1KeyDer::from(block.into_contents()).into()),
@@ -180,25 +117,16 @@ fn private_key(
             written
                 .place
                 .problem(format!("{file} is encrypted with a passphrase"))
-                .remedy(format!(
-                    "decrypt it:  openssl pkey -in {plain} -out {plain}.plain.pem"
-                ))
+                .remedy(format!("decrypt it:  openssl pkey -in {plain} -out {plain}.plain.pem"))
         } else {
-            written
-                .place
-                .problem(format!("{file} holds no PEM private key"))
-                .remedy(TRY_OUT)
+            written.place.problem(format!("{file} holds no PEM private key")).remedy(TRY_OUT)
         });
         return None;
     }
     key
 }
 
-fn bytes(
-    written: &Written<String>,
-    limit: usize,
-    findings: &mut Findings,
-) -> Option<Zeroizing<Vec<u8>>> {
+fn bytes(written: &Written<String>, limit: usize, findings: &mut Findings) -> Option<Zeroizing<Vec<u8>>> {
     if let Some(problem) = holds_pem(written) {
         findings.problem(problem);
         return None;
@@ -207,9 +135,7 @@ fn bytes(
     match read::file(path, limit) {
         Ok(bytes) => Some(Zeroizing::new(bytes)),
         Err(error) => {
-            let problem = written
-                .place
-                .problem(format!("{} {error}", shown_path(path)));
+            let problem = written.place.problem(format!("{} {error}", shown_path(path)));
             findings.problem(match error {
                 ReadError::Missing => problem.remedy(if written.place.key.contains(".tls.") {
                     TRY_OUT
@@ -217,9 +143,7 @@ fn bytes(
                     "name the file that exists, or leave the key out"
                 }),
                 ReadError::Forbidden => problem.remedy("let the gateway's user read it"),
-                ReadError::NotAFile | ReadError::TooLarge(_) | ReadError::Other(_) => {
-                    problem.remedy("name a PEM file")
-                }
+                ReadError::NotAFile | ReadError::TooLarge(_) | ReadError::Other(_) => problem.remedy("name a PEM file"),
             });
             None
         }
@@ -235,14 +159,15 @@ pub fn unusable(listeners: &[Listener], place: &Place, ports: bool) -> Vec<Probl
         let port = if ports { listener.address.port() } else { 0 };
         let place = place.member("listen").element(index).member("address");
         let error = TcpListener::bind((listener.address.ip(), port)).err()?;
-        let problem = place.problem(format!(
-            "`{}` cannot be listened on: {error}",
-            listener.address
-        ));
+        let problem = place.problem(format!("`{}` cannot be listened on: {error}", listener.address));
         Some(match error.kind() {
-            std::io::ErrorKind::AddrNotAvailable => problem.remedy("name an address of this machine (`ip addr` lists them), or 0.0.0.0 for all"),
+            std::io::ErrorKind::AddrNotAvailable => {
+                problem.remedy("name an address of this machine (`ip addr` lists them), or 0.0.0.0 for all")
+            }
             std::io::ErrorKind::AddrInUse => problem.remedy("stop the program that listens there, or name another port"),
-            std::io::ErrorKind::PermissionDenied => problem.remedy("name a port from 1024 up, or let the gateway bind low ones:  setcap cap_net_bind_service=+ep"),
+            std::io::ErrorKind::PermissionDenied => {
+                problem.remedy("name a port from 1024 up, or let the gateway bind low ones:  setcap cap_net_bind_service=+ep")
+            }
             _ => problem,
         })
     };

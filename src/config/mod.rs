@@ -47,10 +47,7 @@ const MAX_CONFIG_FILE: usize = 1024 * 1024;
 ///
 /// # Errors
 /// Every problem found, not only the first.
-pub fn load(
-    config_path: &Path,
-    env_file: Option<&Path>,
-) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
+pub fn load(config_path: &Path, env_file: Option<&Path>) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
     let mut findings = Findings::default();
     let environment = Environment::of_process(env_file, &mut findings);
     let place = Place::whole(Source::File(config_path.into()));
@@ -74,41 +71,26 @@ pub fn load(
 /// What keeps the file from being read, or why it holds no key that can sign.
 pub fn read_private_key(path: &Path) -> Result<SigningKey, Problem> {
     let key = "--private-key".to_owned();
-    site_keys::read_private_key(
-        path,
-        &Place {
-            source: Source::CommandLine,
-            key,
-        },
-    )
+    site_keys::read_private_key(path, &Place { source: Source::CommandLine, key })
 }
 
 /// The YAML tree, or an empty one when variables stand in for it.
-fn root(
-    path: &Path,
-    place: &Place,
-    environment: &Environment,
-    findings: &mut Findings,
-) -> Option<Node> {
+fn root(path: &Path, place: &Place, environment: &Environment, findings: &mut Findings) -> Option<Node> {
     let bytes = match read::file(path, MAX_CONFIG_FILE) {
         Ok(bytes) => bytes,
-        Err(ReadError::Missing)
-            if path == Path::new(defaults::CONFIG_FILE) && environment.describes_a_site() =>
-        {
+        Err(ReadError::Missing) if path == Path::new(defaults::CONFIG_FILE) && environment.describes_a_site() => {
             return Some(Node::Null);
         }
         Err(error) => {
-            let problem = Problem {
-                place: place.clone(),
-                message: format!("{} {error}", shown_path(path)),
-                remedy: None,
-            };
+            let problem = Problem { place: place.clone(), message: format!("{} {error}", shown_path(path)), remedy: None };
             findings.problem(match error {
                 ReadError::Missing => problem.remedy(
                     "name the file with --config, or set OEMR_BASE, CLIENT_ID, PRIVATE_KEY_PATH, JWKS_PATH and SCOPE instead",
                 ),
                 ReadError::Forbidden => problem.remedy("let the gateway's user read it"),
-                ReadError::NotAFile | ReadError::TooLarge(_) | ReadError::Other(_) => problem.remedy("name a YAML file with --config"),
+                ReadError::NotAFile | ReadError::TooLarge(_) | ReadError::Other(_) => {
+                    problem.remedy("name a YAML file with --config")
+                }
             });
             return None;
         }
@@ -121,14 +103,8 @@ fn root(
         Ok(node) => Some(node),
 
         Err(error) => {
-            let problem = place.problem(format!(
-                "{} is not valid YAML: {}",
-                shown_path(path),
-                shown(&error.to_string())
-            ));
-            findings.problem(problem.remedy(
-                "mend that line; indent with blanks, and put values with : or # in quotes",
-            ));
+            let problem = place.problem(format!("{} is not valid YAML: {}", shown_path(path), shown(&error.to_string())));
+            findings.problem(problem.remedy("mend that line; indent with blanks, and put values with : or # in quotes"));
             None
         }
     }
@@ -318,11 +294,8 @@ impl SiteName {
     /// OpenEMR's rule for site ids.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let good = !text.is_empty()
-            && text.len() <= 64
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-');
+        let good =
+            !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-');
         (good && !text.bytes().all(|b| b == b'.')).then(|| Self(text.to_owned()))
     }
 

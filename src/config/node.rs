@@ -67,9 +67,7 @@ impl Node {
             },
             Self::List(nodes) => nodes.iter().map(Self::to_yaml).collect::<Vec<_>>().into(),
             Self::Map(entries) => {
-                let pairs = entries
-                    .iter()
-                    .map(|(key, node)| (key.as_str().into(), node.to_yaml()));
+                let pairs = entries.iter().map(|(key, node)| (key.as_str().into(), node.to_yaml()));
                 serde_yaml::Value::Mapping(pairs.collect())
             }
         }
@@ -86,11 +84,7 @@ impl<'de> DeserializeSeed<'de> for Seed<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
         let left = self.budget.get().checked_sub(1);
-        self.budget.set(
-            left.ok_or_else(|| {
-                D::Error::custom(format_args!("holds more than {MAX_NODES} values"))
-            })?,
-        );
+        self.budget.set(left.ok_or_else(|| D::Error::custom(format_args!("holds more than {MAX_NODES} values")))?);
         deserializer.deserialize_any(self)
     }
 }
@@ -142,9 +136,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
         let mut entries = Vec::new();
         while let Some(key) = map.next_key_seed(self)? {
-            let key = key
-                .scalar()
-                .ok_or_else(|| A::Error::custom(format_args!("{} cannot be a key", key.kind())))?;
+            let key = key.scalar().ok_or_else(|| A::Error::custom(format_args!("{} cannot be a key", key.kind())))?;
             entries.push((key, map.next_value_seed(self)?));
         }
         Ok(Node::Map(entries))
@@ -159,9 +151,7 @@ mod tests {
 
     #[test]
     fn keeps_duplicate_keys() {
-        let Node::Map(entries) = Node::parse("a: 1\nb: x\na: true\n").unwrap() else {
-            unreachable!()
-        };
+        let Node::Map(entries) = Node::parse("a: 1\nb: x\na: true\n").unwrap() else { unreachable!() };
         let keys: Vec<&str> = entries.iter().map(|(key, _)| key.as_str()).collect();
         assert_eq!(keys, ["a", "b", "a"]);
     }

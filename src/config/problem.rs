@@ -40,48 +40,31 @@ impl Place {
     /// The source as a whole.
     #[must_use]
     pub fn whole(source: Source) -> Self {
-        Self {
-            source,
-            key: String::new(),
-        }
+        Self { source, key: String::new() }
     }
 
     /// The member `name` of this mapping.
     #[must_use]
     pub fn member(&self, name: &str) -> Self {
         let dot = if self.key.is_empty() { "" } else { "." };
-        Self {
-            source: self.source.clone(),
-            key: format!("{}{dot}{}", self.key, shown(name)),
-        }
+        Self { source: self.source.clone(), key: format!("{}{dot}{}", self.key, shown(name)) }
     }
 
     /// The element `index` of this list.
     #[must_use]
     pub fn element(&self, index: usize) -> Self {
-        Self {
-            source: self.source.clone(),
-            key: format!("{}[{index}]", self.key),
-        }
+        Self { source: self.source.clone(), key: format!("{}[{index}]", self.key) }
     }
 
     /// A problem here.
     pub fn problem(&self, message: impl Into<String>) -> Problem {
-        Problem {
-            place: self.clone(),
-            message: message.into(),
-            remedy: None,
-        }
+        Problem { place: self.clone(), message: message.into(), remedy: None }
     }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.key.is_empty() {
-            write!(f, "{}", self.source)
-        } else {
-            write!(f, "{}: {}", self.source, self.key)
-        }
+        if self.key.is_empty() { write!(f, "{}", self.source) } else { write!(f, "{}: {}", self.source, self.key) }
     }
 }
 
@@ -160,11 +143,7 @@ impl Findings {
 #[must_use]
 pub fn shown(value: &str) -> String {
     const MOST: usize = 120;
-    let mut text: String = value
-        .chars()
-        .take(MOST)
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect();
+    let mut text: String = value.chars().take(MOST).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     if value.chars().nth(MOST).is_some() {
         text.push('…');
     }

@@ -14,28 +14,18 @@ pub(super) struct Section<'n> {
 
 impl<'n> Section<'n> {
     /// Takes `node` as a mapping with these keys and no others; `None` when it is no mapping.
-    pub(super) fn open(
-        node: &'n Node,
-        place: &Place,
-        known: &[&str],
-        findings: &mut Findings,
-    ) -> Option<Self> {
+    pub(super) fn open(node: &'n Node, place: &Place, known: &[&str], findings: &mut Findings) -> Option<Self> {
         let entries = entries(node, place, findings)?;
         for (key, _) in entries {
             if !known.contains(&key.as_str()) {
-                let problem = place
-                    .member(key)
-                    .problem(format!("unknown key `{}`", shown(key)));
+                let problem = place.member(key).problem(format!("unknown key `{}`", shown(key)));
                 findings.problem(match did_you_mean(key, known.iter().copied()) {
                     Some(name) => problem.remedy(format!("did you mean `{name}`?")),
                     None => problem.remedy(format!("known here: {}", known.join(", "))),
                 });
             }
         }
-        Some(Self {
-            place: place.clone(),
-            entries,
-        })
+        Some(Self { place: place.clone(), entries })
     }
 
     /// Whether the key was written, with whatever value.
@@ -55,12 +45,7 @@ impl<'n> Section<'n> {
     }
 
     /// A section below this one.
-    pub(super) fn section(
-        &self,
-        key: &str,
-        known: &[&str],
-        findings: &mut Findings,
-    ) -> Option<Section<'n>> {
+    pub(super) fn section(&self, key: &str, known: &[&str], findings: &mut Findings) -> Option<Section<'n>> {
         let (node, place) = self.node(key)?;
         Section::open(node, &place, known, findings)
     }
@@ -70,19 +55,8 @@ impl<'n> Section<'n> {
         text(node, place, findings)
     }
 
-    pub(super) fn duration(
-        &self,
-        key: &str,
-        default: Duration,
-        findings: &mut Findings,
-    ) -> Duration {
-        self.small(
-            key,
-            default,
-            "a duration such as 5s",
-            findings,
-            value::duration,
-        )
+    pub(super) fn duration(&self, key: &str, default: Duration, findings: &mut Findings) -> Duration {
+        self.small(key, default, "a duration such as 5s", findings, value::duration)
     }
 
     pub(super) fn size(&self, key: &str, default: usize, findings: &mut Findings) -> usize {
@@ -91,10 +65,7 @@ impl<'n> Section<'n> {
 
     pub(super) fn count(&self, key: &str, default: u32, findings: &mut Findings) -> u32 {
         self.small(key, default, "a whole number", findings, |text| {
-            text.parse()
-                .ok()
-                .filter(|count| *count > 0)
-                .ok_or("is no whole number above 0")
+            text.parse().ok().filter(|count| *count > 0).ok_or("is no whole number above 0")
         })
     }
 
@@ -110,9 +81,7 @@ impl<'n> Section<'n> {
             return default;
         };
         let read = match node {
-            Node::Number(_) | Node::Text(_) | Node::Substituted(_) => {
-                read(&node.scalar().unwrap_or_default())
-            }
+            Node::Number(_) | Node::Text(_) | Node::Substituted(_) => read(&node.scalar().unwrap_or_default()),
             other => {
                 findings.problem(place.problem(format!("{} where {wanted} was due", other.kind())));
                 return default;
@@ -127,19 +96,11 @@ impl<'n> Section<'n> {
 }
 
 /// The entries of a mapping whose keys are names of the operator's choice; the first of duplicate keys counts.
-pub(super) fn entries<'n>(
-    node: &'n Node,
-    place: &Place,
-    findings: &mut Findings,
-) -> Option<&'n [(String, Node)]> {
+pub(super) fn entries<'n>(node: &'n Node, place: &Place, findings: &mut Findings) -> Option<&'n [(String, Node)]> {
     match node {
         Node::Map(entries) => {
             for (index, (key, _)) in entries.iter().enumerate() {
-                if entries
-                    .iter()
-                    .take(index)
-                    .any(|(earlier, _)| earlier == key)
-                {
+                if entries.iter().take(index).any(|(earlier, _)| earlier == key) {
                     let problem = place.member(key).problem("is written twice");
                     findings.problem(problem.remedy("keep one of the two"));
                 }
@@ -163,12 +124,7 @@ pub(super) fn elements<'n>(
     match node {
         Node::List(nodes) => {
             let list = place.clone();
-            Some(
-                nodes
-                    .iter()
-                    .enumerate()
-                    .map(move |(index, node)| (node, list.element(index))),
-            )
+            Some(nodes.iter().enumerate().map(move |(index, node)| (node, list.element(index))))
         }
         Node::Broken => None,
         other => {
@@ -181,10 +137,7 @@ pub(super) fn elements<'n>(
 /// A text value. Numbers and booleans are refused, since YAML has already changed how they were written.
 pub(super) fn text(node: &Node, place: Place, findings: &mut Findings) -> Option<Written<String>> {
     match node {
-        Node::Text(value) | Node::Substituted(value) => Some(Written {
-            value: value.clone(),
-            place,
-        }),
+        Node::Text(value) | Node::Substituted(value) => Some(Written { value: value.clone(), place }),
         Node::Broken => None,
         other => {
             let problem = place.problem(format!("{} where text was due", other.kind()));

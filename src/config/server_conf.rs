@@ -35,17 +35,9 @@ pub(super) fn to_yaml(conf: &ServerConf) -> Mapping {
 }
 
 /// The settings written, over the defaults.
-pub(super) fn read(
-    written: &[(String, Node, Place)],
-    place: &Place,
-    findings: &mut Findings,
-) -> ServerConf {
+pub(super) fn read(written: &[(String, Node, Place)], place: &Place, findings: &mut Findings) -> ServerConf {
     let mut settings = to_yaml(&defaults());
-    let known: Vec<String> = settings
-        .keys()
-        .filter_map(Value::as_str)
-        .map(str::to_owned)
-        .collect();
+    let known: Vec<String> = settings.keys().filter_map(Value::as_str).map(str::to_owned).collect();
     for (key, node, place) in written {
         if !known.contains(key) {
             let problem = place.problem(format!("unknown key `{}`", shown(key)));
@@ -68,10 +60,7 @@ pub(super) fn read(
     let conf = match read.map(ServerConf::validate) {
         Ok(Ok(conf)) => conf,
         Ok(Err(error)) => {
-            findings.problem(place.problem(format!(
-                "Pingora refuses these settings: {}",
-                shown(&error.to_string())
-            )));
+            findings.problem(place.problem(format!("Pingora refuses these settings: {}", shown(&error.to_string()))));
             defaults()
         }
         Err(error) => {
@@ -79,16 +68,9 @@ pub(super) fn read(
             defaults()
         }
     };
-    for (name, count) in [
-        ("threads", conf.threads),
-        ("listener_tasks_per_fd", conf.listener_tasks_per_fd),
-    ] {
+    for (name, count) in [("threads", conf.threads), ("listener_tasks_per_fd", conf.listener_tasks_per_fd)] {
         if !(1..=1024).contains(&count) {
-            findings.problem(
-                place
-                    .member(name)
-                    .problem(format!("`{count}` is outside 1 to 1024")),
-            );
+            findings.problem(place.member(name).problem(format!("`{count}` is outside 1 to 1024")));
         }
     }
     conf

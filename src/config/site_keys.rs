@@ -12,10 +12,7 @@ use crate::keys::pem::MAX_KEY_FILE;
 use crate::keys::{Algorithm, Jwk, JwkSet, KidMethod, SigningKey, kid};
 
 /// Reads the private key of a site. Warns when others than its owner may read it.
-pub(super) fn private_key(
-    written: &Written<String>,
-    findings: &mut Findings,
-) -> Option<Arc<SigningKey>> {
+pub(super) fn private_key(written: &Written<String>, findings: &mut Findings) -> Option<Arc<SigningKey>> {
     let path = Path::new(&written.value);
     if let Some(problem) = holds_pem(written) {
         findings.problem(problem);
@@ -27,9 +24,10 @@ pub(super) fn private_key(
             match key.algorithm() {
                 Algorithm::Rs384 => {}
                 Algorithm::Es384 => findings.warning(
-                    written.place.problem(format!("{} signs ES384, which no release of OpenEMR takes", shown_path(path))).remedy(
-                        "for OpenEMR make an RSA key:  openemr-gateway keys generate --out keys --algorithm RS384",
-                    ),
+                    written
+                        .place
+                        .problem(format!("{} signs ES384, which no release of OpenEMR takes", shown_path(path)))
+                        .remedy("for OpenEMR make an RSA key:  openemr-gateway keys generate --out keys --algorithm RS384"),
                 ),
             }
             Some(Arc::new(key))
@@ -45,84 +43,52 @@ pub(super) fn private_key(
 pub(super) fn read_private_key(path: &Path, place: &Place) -> Result<SigningKey, Problem> {
     let named = shown_path(path);
     let file = shown(&path.display().to_string());
-    let bytes = read::file(path, MAX_KEY_FILE)
-        .map(Zeroizing::new)
-        .map_err(|error| {
-            place
-                .problem(format!("{named} {error}"))
-                .remedy(match error {
-                    ReadError::Missing => {
-                        "create one:  openemr-gateway keys generate --out keys".to_owned()
-                    }
-                    ReadError::Forbidden => {
-                        format!("let the gateway's user read it:  chown \"$(id -un)\" {file}")
-                    }
-                    ReadError::NotAFile | ReadError::TooLarge(_) | ReadError::Other(_) => {
-                        "name the PEM file of the private key".to_owned()
-                    }
-                })
-        })?;
-    SigningKey::from_pem(&bytes).map_err(|error| {
-        place
-            .problem(format!("{named} {error}"))
-            .remedy(error.remedy().replace("{file}", &file))
-    })
+    let bytes = read::file(path, MAX_KEY_FILE).map(Zeroizing::new).map_err(|error| {
+        place.problem(format!("{named} {error}")).remedy(match error {
+            ReadError::Missing => "create one:  openemr-gateway keys generate --out keys".to_owned(),
+            ReadError::Forbidden => {
+                format!("let the gateway's user read it:  chown \"$(id -un)\" {file}")
+            }
+            ReadError::NotAFile | ReadError::TooLarge(_) | ReadError::Other(_) => {
+                "name the PEM file of the private key".to_owned()
+            }
+        })
+    })?;
+    SigningKey::from_pem(&bytes)
+        .map_err(|error| place.problem(format!("{named} {error}")).remedy(error.remedy().replace("{file}", &file)))
 }
 
 /// Warns about a private key that group or others may read.
 pub(super) fn warn_if_open(written: &Written<String>, findings: &mut Findings) {
     let path = Path::new(&written.value);
     if let Some(mode) = read::open_mode(path) {
-        let message = format!(
-            "{} is open to group or others (mode {mode})",
-            shown_path(path)
-        );
-        findings.warning(
-            written
-                .place
-                .problem(message)
-                .remedy(format!("close it:  chmod 600 {}", shown(&written.value))),
-        );
+        let message = format!("{} is open to group or others (mode {mode})", shown_path(path));
+        findings.warning(written.place.problem(message).remedy(format!("close it:  chmod 600 {}", shown(&written.value))));
     }
 }
 
 /// A key where its file's name was due must not end up in an error.
 pub(super) fn holds_pem(written: &Written<String>) -> Option<Problem> {
     written.value.contains("-----BEGIN").then(|| {
-        let problem = written
-            .place
-            .problem("holds a key or a certificate itself where the name of its file was due");
-        problem.remedy(
-            "save it to a file, readable by the gateway alone, and write that file's name here",
-        )
+        let problem = written.place.problem("holds a key or a certificate itself where the name of its file was due");
+        problem.remedy("save it to a file, readable by the gateway alone, and write that file's name here")
     })
 }
 
 /// Reads the JWK Set of a site.
-pub(super) fn jwk_set(
-    written: &Written<String>,
-    private_key: &str,
-    findings: &mut Findings,
-) -> Option<JwkSet> {
+pub(super) fn jwk_set(written: &Written<String>, private_key: &str, findings: &mut Findings) -> Option<JwkSet> {
     let path = Path::new(&written.value);
     if let Some(problem) = holds_pem(written) {
         findings.problem(problem);
         return None;
     }
     let make = make_set(written, private_key);
-    let problem = |text: String| {
-        written
-            .place
-            .problem(format!("{} {text}", shown_path(path)))
-    };
+    let problem = |text: String| written.place.problem(format!("{} {text}", shown_path(path)));
     let bytes = match read::file(path, MAX_JWK_SET) {
         Ok(bytes) => bytes,
         Err(error) => {
             let remedy = match error {
-                ReadError::Forbidden => format!(
-                    "let the gateway's user read it:  chmod a+r {}",
-                    shown(&written.value)
-                ),
+                ReadError::Forbidden => format!("let the gateway's user read it:  chmod a+r {}", shown(&written.value)),
                 _ => make,
             };
             findings.problem(problem(error.to_string()).remedy(remedy));
@@ -132,10 +98,7 @@ pub(super) fn jwk_set(
     match JwkSet::parse(&bytes) {
         Ok(set) => {
             if !set.private_members().is_empty() {
-                let text = format!(
-                    "holds private members: {}",
-                    shown(&set.private_members().join(", "))
-                );
+                let text = format!("holds private members: {}", shown(&set.private_members().join(", ")));
                 let advice = format!(
                     "{make}\n  and if that file was ever given away or published, make a new key: openemr-gateway keys generate --out keys --force"
                 );
@@ -151,11 +114,7 @@ pub(super) fn jwk_set(
 }
 
 fn make_set(jwks: &Written<String>, private_key: &str) -> String {
-    format!(
-        "write the key's own:  openemr-gateway keys jwks --private-key {} > {}",
-        shown(private_key),
-        shown(&jwks.value)
-    )
+    format!("write the key's own:  openemr-gateway keys jwks --private-key {} > {}", shown(private_key), shown(&jwks.value))
 }
 
 /// Finds the `kid` under which the key stands in the set, and checks that OpenEMR will verify with that very key.
@@ -184,37 +143,16 @@ pub(super) fn key_id(
     let place = written.map_or(&jwks.place, |written| &written.place);
     let Some(position) = set.keys().iter().position(|jwk| jwk.kid() == Some(&kid)) else {
         let kids: Vec<&str> = set.keys().iter().filter_map(Jwk::kid).collect();
-        let holds = if kids.is_empty() {
-            "no key with a kid".to_owned()
-        } else {
-            shown(&kids.join(", "))
-        };
-        let problem = place.problem(format!(
-            "kid `{}` is not in {file}, which holds {holds}",
-            shown(&kid)
-        ));
-        findings.problem(
-            problem.remedy(match set.keys().iter().find(own).and_then(Jwk::kid) {
-                Some(own) => format!(
-                    "the private key stands there as `{}`; write that as kid, or leave kid out",
-                    shown(own)
-                ),
-                None => make,
-            }),
-        );
+        let holds = if kids.is_empty() { "no key with a kid".to_owned() } else { shown(&kids.join(", ")) };
+        let problem = place.problem(format!("kid `{}` is not in {file}, which holds {holds}", shown(&kid)));
+        findings.problem(problem.remedy(match set.keys().iter().find(own).and_then(Jwk::kid) {
+            Some(own) => format!("the private key stands there as `{}`; write that as kid, or leave kid out", shown(own)),
+            None => make,
+        }));
         return None;
     };
-    if set
-        .keys()
-        .iter()
-        .filter(|jwk| jwk.kid() == Some(&kid))
-        .count()
-        > 1
-    {
-        let problem = jwks.place.problem(format!(
-            "{file} holds more than one key of kid `{}`",
-            shown(&kid)
-        ));
+    if set.keys().iter().filter(|jwk| jwk.kid() == Some(&kid)).count() > 1 {
+        let problem = jwks.place.problem(format!("{file} holds more than one key of kid `{}`", shown(&kid)));
         findings.problem(problem.remedy("keep one of them; a kid is the name of one key"));
         return None;
     }
@@ -225,22 +163,19 @@ pub(super) fn key_id(
             shown(&kid),
             shown_path(Path::new(private_key))
         ));
-        findings
-            .problem(problem.remedy(format!("{make}\n  and register that set at OpenEMR again")));
+        findings.problem(problem.remedy(format!("{make}\n  and register that set at OpenEMR again")));
         return None;
     }
     let first_rsa = set.keys().iter().position(Jwk::is_rsa);
     if jwk.is_rsa() && first_rsa != Some(position) {
-        let first = first_rsa
-            .and_then(|index| set.keys().get(index))
-            .and_then(Jwk::kid)
-            .unwrap_or("without a kid");
+        let first = first_rsa.and_then(|index| set.keys().get(index)).and_then(Jwk::kid).unwrap_or("without a kid");
         let problem = jwks.place.problem(format!(
             "in {file} another RSA key ({}) stands before the signing one (`{}`); OpenEMR verifies with the first, whatever the kid",
             shown(first),
             shown(&kid)
         ));
-        findings.problem(problem.remedy("move the signing key to the front of `keys`, here and in what is registered at OpenEMR"));
+        findings
+            .problem(problem.remedy("move the signing key to the front of `keys`, here and in what is registered at OpenEMR"));
         return None;
     }
     Some(kid)

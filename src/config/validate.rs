@@ -4,10 +4,7 @@ use ipnet::IpNet;
 
 use super::file::{File, FileAccess, FileRoute, FileSite};
 use super::problem::{Findings, Written, did_you_mean, shown};
-use super::{
-    Access, Config, Log, LogFormat, Routes, Site, TokenExposure, defaults, listening, server_conf,
-    site, value,
-};
+use super::{Access, Config, Log, LogFormat, Routes, Site, TokenExposure, defaults, listening, server_conf, site, value};
 
 /// The most sites that one gateway serves.
 const MAX_SITES: usize = 256;
@@ -19,41 +16,32 @@ pub(super) fn validate(file: &File, findings: &mut Findings) -> Option<Config> {
     let access = access(file, &listen, findings);
     let token_exposure = choice(
         file.token_exposure.as_ref(),
-        &[
-            ("loopback", TokenExposure::Loopback),
-            ("never", TokenExposure::Never),
-            ("always", TokenExposure::Always),
-        ],
+        &[("loopback", TokenExposure::Loopback), ("never", TokenExposure::Never), ("always", TokenExposure::Always)],
         TokenExposure::Loopback,
         findings,
     );
     let level = match &file.log_level {
         None => log::LevelFilter::Info,
         Some(written) => value::level(&written.value).unwrap_or_else(|| {
-            let problem = written
-                .place
-                .problem(format!("`{}` is no log level", shown(&written.value)));
+            let problem = written.place.problem(format!("`{}` is no log level", shown(&written.value)));
             findings.problem(problem.remedy("write off, error, warn, info, debug or trace"));
             log::LevelFilter::Info
         }),
     };
     let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
-    let format = choice(
-        file.log_format.as_ref(),
-        &formats,
-        LogFormat::Text,
-        findings,
-    );
+    let format = choice(file.log_format.as_ref(), &formats, LogFormat::Text, findings);
     let server = server_conf::read(&file.server, &file.place.member("server"), findings);
     if file.sites.is_empty() && findings.problems.is_empty() {
         let problem = file.place.member("sites").problem("names no OpenEMR site");
-        findings.problem(problem.remedy("write  sites: { default: { openemr: https://…, client_id: …, private_key: …, jwks: …, scopes: […] } }"));
+        findings.problem(
+            problem
+                .remedy("write  sites: { default: { openemr: https://…, client_id: …, private_key: …, jwks: …, scopes: […] } }"),
+        );
     }
     if file.sites.len() > MAX_SITES {
-        findings.problem(file.place.member("sites").problem(format!(
-            "names {} sites; at most {MAX_SITES} are served",
-            file.sites.len()
-        )));
+        findings.problem(
+            file.place.member("sites").problem(format!("names {} sites; at most {MAX_SITES} are served", file.sites.len())),
+        );
     }
     // The first site is served at the routes themselves; a stable sort keeps the others in the file's order.
     let mut ordered: Vec<&FileSite> = file.sites.iter().take(MAX_SITES).collect();
@@ -63,25 +51,12 @@ pub(super) fn validate(file: &File, findings: &mut Findings) -> Option<Config> {
         .enumerate()
         .filter_map(|(index, written)| site::read(written, index == 0, &routes, findings))
         .collect();
-    let config = Config {
-        listen,
-        routes,
-        sites,
-        access,
-        token_exposure,
-        limits: file.limits,
-        log: Log { level, format },
-        server,
-    };
+    let config =
+        Config { listen, routes, sites, access, token_exposure, limits: file.limits, log: Log { level, format }, server };
     findings.problems.is_empty().then_some(config)
 }
 
-fn choice<T: Copy>(
-    written: Option<&Written<String>>,
-    words: &[(&str, T)],
-    default: T,
-    findings: &mut Findings,
-) -> T {
+fn choice<T: Copy>(written: Option<&Written<String>>, words: &[(&str, T)], default: T, findings: &mut Findings) -> T {
     let Some(written) = written else {
         return default;
     };
@@ -89,11 +64,7 @@ fn choice<T: Copy>(
         return *value;
     }
     let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-    let problem = written.place.problem(format!(
-        "`{}` is not one of {}",
-        shown(&written.value),
-        names.join(", ")
-    ));
+    let problem = written.place.problem(format!("`{}` is not one of {}", shown(&written.value), names.join(", ")));
     findings.problem(match did_you_mean(&written.value, names.iter().copied()) {
         Some(near) => problem.remedy(format!("did you mean `{near}`?")),
         None => problem.remedy(format!("write {}", names.join(" or "))),
@@ -108,11 +79,10 @@ fn routes(file: &File, findings: &mut Findings) -> Routes {
         FileRoute::Off => None,
         FileRoute::At(written) => {
             if !is_route(&written.value) {
-                let problem = written.place.problem(format!(
-                    "`{}` is no path for a route",
-                    shown(&written.value)
+                let problem = written.place.problem(format!("`{}` is no path for a route", shown(&written.value)));
+                findings.problem(problem.remedy(
+                    "begin it with / and end it with none; letters, digits and . _ ~ - only; null switches the route off",
                 ));
-                findings.problem(problem.remedy("begin it with / and end it with none; letters, digits and . _ ~ - only; null switches the route off"));
             }
             Some(written.value.clone())
         }
@@ -123,21 +93,13 @@ fn routes(file: &File, findings: &mut Findings) -> Routes {
         token: one(&file.routes.token, defaults::TOKEN),
         fhir: one(&file.routes.fhir, defaults::FHIR),
     };
-    let named = [
-        ("fhir", &routes.fhir),
-        ("health", &routes.health),
-        ("jwks", &routes.jwks),
-        ("token", &routes.token),
-    ];
+    let named = [("fhir", &routes.fhir), ("health", &routes.health), ("jwks", &routes.jwks), ("token", &routes.token)];
     for (index, (name, path)) in named.iter().enumerate() {
         for (other_name, other) in named.iter().take(index) {
             let (Some(path), Some(other)) = (path, other) else {
                 continue;
             };
-            let below = *other_name == "fhir"
-                && path
-                    .strip_prefix(other.as_str())
-                    .is_some_and(|rest| rest.starts_with('/'));
+            let below = *other_name == "fhir" && path.strip_prefix(other.as_str()).is_some_and(|rest| rest.starts_with('/'));
             if path == other || below {
                 let problem = place.member(name).problem(format!(
                     "`{}` is already taken by {other_name} (`{}`)",
@@ -155,23 +117,13 @@ fn is_route(text: &str) -> bool {
     text.len() <= 256
         && text.strip_prefix('/').is_some_and(|rest| {
             rest.split('/').all(|segment| {
-                !matches!(segment, "" | "." | "..")
-                    && segment
-                        .bytes()
-                        .all(|b| b.is_ascii_alphanumeric() || b"._~-".contains(&b))
+                !matches!(segment, "" | "." | "..") && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"._~-".contains(&b))
             })
         })
 }
 
 fn access(file: &File, listen: &[super::Listener], findings: &mut Findings) -> Access {
-    let loopback = || {
-        Access::AllowFrom(
-            defaults::ALLOW_FROM
-                .iter()
-                .filter_map(|net| net.parse().ok())
-                .collect(),
-        )
-    };
+    let loopback = || Access::AllowFrom(defaults::ALLOW_FROM.iter().filter_map(|net| net.parse().ok()).collect());
     match &file.access {
         Some(FileAccess::Open) => Access::Open,
         Some(FileAccess::AllowFrom(written, place)) => {
@@ -179,22 +131,12 @@ fn access(file: &File, listen: &[super::Listener], findings: &mut Findings) -> A
                 let problem = place.problem("names no network, so that nobody could call");
                 findings.problem(problem.remedy("write  allow_from: [127.0.0.0/8, \"::1/128\"]"));
             }
-            Access::AllowFrom(
-                written
-                    .iter()
-                    .filter_map(|net| network(net, findings))
-                    .collect(),
-            )
+            Access::AllowFrom(written.iter().filter_map(|net| network(net, findings)).collect())
         }
         None => {
-            let open = listen
-                .iter()
-                .find(|listener| !listening::is_loopback(listener.address.ip()));
+            let open = listen.iter().find(|listener| !listening::is_loopback(listener.address.ip()));
             // With another problem in `access` that one is to be mended first.
-            let reported = findings
-                .problems
-                .iter()
-                .any(|problem| problem.place.key.starts_with("access"));
+            let reported = findings.problems.iter().any(|problem| problem.place.key.starts_with("access"));
             if let (Some(listener), false) = (open, reported) {
                 let problem = file.place.member("access").problem(format!(
                     "is missing, and {} can be reached from other machines: whoever calls reads patient data",
@@ -210,16 +152,10 @@ fn access(file: &File, listen: &[super::Listener], findings: &mut Findings) -> A
 }
 
 fn network(written: &Written<String>, findings: &mut Findings) -> Option<IpNet> {
-    let network = written.value.parse::<IpNet>().or_else(|_| {
-        written
-            .value
-            .parse()
-            .map(|address: std::net::IpAddr| address.into())
-    });
+    let network =
+        written.value.parse::<IpNet>().or_else(|_| written.value.parse().map(|address: std::net::IpAddr| address.into()));
     if network.is_err() {
-        let problem = written
-            .place
-            .problem(format!("`{}` is no network", shown(&written.value)));
+        let problem = written.place.problem(format!("`{}` is no network", shown(&written.value)));
         findings.problem(problem.remedy("write  10.0.0.0/8  or  \"fd00::/8\"  or one address"));
     }
     network.ok().map(|network| network.trunc())
@@ -236,16 +172,13 @@ mod tests {
     /// Any tree of the keys and values that the file knows, in places where they belong or not.
     fn tree() -> impl Strategy<Value = String> {
         let key = "listen|address|tls|routes|fhir|sites|default|openemr|scopes|access|allow_from|limits|timeouts|read|log|level|server|threads|x";
-        let value = "null|true|-1|1e9|5s|64KiB|open|'/fhir'|'https://a'|'127[.]0[.]0[.]1:8000'|'::1/128'|system/Patient[.]read|''";
+        let value =
+            "null|true|-1|1e9|5s|64KiB|open|'/fhir'|'https://a'|'127[.]0[.]0[.]1:8000'|'::1/128'|system/Patient[.]read|''";
         value.prop_recursive(4, 24, 4, move |inner| {
             prop_oneof![
-                prop::collection::vec(inner.clone(), 0..4)
-                    .prop_map(|list| format!("[{}]", list.join(", "))),
+                prop::collection::vec(inner.clone(), 0..4).prop_map(|list| format!("[{}]", list.join(", "))),
                 prop::collection::vec((key, inner), 0..5).prop_map(|entries| {
-                    let entries: Vec<String> = entries
-                        .iter()
-                        .map(|(key, value)| format!("{key}: {value}"))
-                        .collect();
+                    let entries: Vec<String> = entries.iter().map(|(key, value)| format!("{key}: {value}")).collect();
                     format!("{{{}}}", entries.join(", "))
                 }),
             ]

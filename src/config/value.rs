@@ -12,9 +12,7 @@ pub const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
 pub fn duration(text: &str) -> Result<Duration, &'static str> {
     const FORM: &str = "is no duration; write 500ms, 5s, 2m or 1h";
     let text = text.trim();
-    let digits = text
-        .trim_end_matches(|c: char| c.is_ascii_alphabetic())
-        .trim_end();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).trim_end();
     let unit = text.get(digits.len()..).unwrap_or_default().trim();
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
         return Err(FORM);
@@ -29,9 +27,7 @@ pub fn duration(text: &str) -> Result<Duration, &'static str> {
     };
     let duration = Duration::try_from_secs_f64(seconds).map_err(|_| FORM)?;
     // What a binary fraction of a second adds or lacks is noise below the millisecond.
-    let duration = Duration::from_millis(
-        u64::try_from((duration + Duration::from_micros(500)).as_millis()).map_err(|_| FORM)?,
-    );
+    let duration = Duration::from_millis(u64::try_from((duration + Duration::from_micros(500)).as_millis()).map_err(|_| FORM)?);
     if duration.is_zero() {
         return Err("is too short; at least 1ms is needed");
     }
@@ -61,9 +57,7 @@ pub fn duration_text(duration: Duration) -> String {
 pub fn size(text: &str) -> Result<usize, &'static str> {
     const FORM: &str = "is no size; write 64KiB, 1MiB or a number of bytes";
     let text = text.trim();
-    let digits = text
-        .trim_end_matches(|c: char| c.is_ascii_alphabetic())
-        .trim_end();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).trim_end();
     let factor = match text.get(digits.len()..).unwrap_or_default().trim() {
         "" | "B" => 1,
         "KiB" => 1024,
@@ -121,32 +115,17 @@ mod tests {
         ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for text in [
-            "", "s", "5 days", "-1s", "1e9", "0", "0ms", "25h", "5S", "1.2.3s", "inf", "nan", "٣s",
-        ] {
+        for text in ["", "s", "5 days", "-1s", "1e9", "0", "0ms", "25h", "5S", "1.2.3s", "inf", "nan", "٣s"] {
             assert!(duration(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn sizes() {
-        for (text, bytes) in [
-            ("64KiB", 65_536),
-            ("1MiB", 1_048_576),
-            ("100", 100),
-            ("7 B", 7),
-        ] {
+        for (text, bytes) in [("64KiB", 65_536), ("1MiB", 1_048_576), ("100", 100), ("7 B", 7)] {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
-        for text in [
-            "",
-            "KiB",
-            "64KB",
-            "-1",
-            "1.5KiB",
-            "99999999999999999999",
-            "18446744073709551615MiB",
-        ] {
+        for text in ["", "KiB", "64KB", "-1", "1.5KiB", "99999999999999999999", "18446744073709551615MiB"] {
             assert!(size(text).is_err(), "{text}");
         }
     }

@@ -2,9 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use rcgen::{
-    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, SanType,
-};
+use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, SanType};
 use zeroize::Zeroizing;
 
 /// A self-signed certificate and its key, both PEM.
@@ -39,14 +37,8 @@ pub fn self_signed(host: &str, now: std::time::SystemTime) -> Result<SelfSigned,
                 return Err(CertificateError::Host(host.to_owned()));
             }
             let name = SanType::DnsName(host.try_into()?);
-            let loopback = [
-                IpAddr::V4(Ipv4Addr::LOCALHOST),
-                IpAddr::V6(Ipv6Addr::LOCALHOST),
-            ];
-            let addresses = loopback
-                .into_iter()
-                .filter(|_| host == "localhost")
-                .map(SanType::IpAddress);
+            let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+            let addresses = loopback.into_iter().filter(|_| host == "localhost").map(SanType::IpAddress);
             std::iter::once(name).chain(addresses).collect()
         }
     };
@@ -59,10 +51,7 @@ pub fn self_signed(host: &str, now: std::time::SystemTime) -> Result<SelfSigned,
     params.not_after = (now + std::time::Duration::from_secs(365 * 24 * 60 * 60)).into();
     let key = KeyPair::generate()?;
     let certificate = params.self_signed(&key)?;
-    Ok(SelfSigned {
-        certificate_pem: certificate.pem(),
-        private_key_pem: Zeroizing::new(key.serialize_pem()),
-    })
+    Ok(SelfSigned { certificate_pem: certificate.pem(), private_key_pem: Zeroizing::new(key.serialize_pem()) })
 }
 
 /// RFC 1123 section 2.1, with a leading `*.` for wildcards.
@@ -73,8 +62,6 @@ fn is_host_name(text: &str) -> bool {
             (1..=63).contains(&label.len())
                 && !label.starts_with('-')
                 && !label.ends_with('-')
-                && label
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
         })
 }

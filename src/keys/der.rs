@@ -95,12 +95,7 @@ fn element(input: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
             return None;
         }
         let (bytes, rest) = rest.split_at_checked(count)?;
-        (
-            bytes
-                .iter()
-                .fold(0, |sum, byte| sum << 8 | usize::from(*byte)),
-            rest,
-        )
+        (bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)), rest)
     };
     rest.split_at_checked(length)
 }
@@ -130,10 +125,7 @@ mod tests {
         assert_eq!(element(&[SEQUENCE, 5, 1], SEQUENCE), None);
         assert_eq!(element(&[SEQUENCE, 0x80], SEQUENCE), None);
         assert_eq!(element(&[SEQUENCE, 0x85, 0, 0, 0, 0, 1, 1], SEQUENCE), None);
-        assert_eq!(
-            element(&[SEQUENCE, 0x81, 1, 7, 9], SEQUENCE),
-            Some((&[7][..], &[9][..]))
-        );
+        assert_eq!(element(&[SEQUENCE, 0x81, 1, 7, 9], SEQUENCE), Some((&[7][..], &[9][..])));
     }
 
     proptest! {

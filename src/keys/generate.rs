@@ -72,33 +72,20 @@ pub fn generate(kind: NewKey) -> Result<GeneratedKey, GenerateError> {
         NewKey::P384 => {
             let pair = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING)?;
             let public: PublicKeyX509Der<'_> = pair.public_key().as_der()?;
-            (
-                pem("PRIVATE KEY", pair.to_pkcs8v1()?.as_ref()),
-                pem("PUBLIC KEY", public.as_ref()),
-            )
+            (pem("PRIVATE KEY", pair.to_pkcs8v1()?.as_ref()), pem("PUBLIC KEY", public.as_ref()))
         }
     };
     let key = SigningKey::from_pem(private.as_bytes())?;
-    Ok(GeneratedKey {
-        key,
-        private_pem: PrivatePem(private),
-        public_pem: public.to_string(),
-    })
+    Ok(GeneratedKey { key, private_pem: PrivatePem(private), public_pem: public.to_string() })
 }
 
 fn rsa(size: KeySize) -> Result<(Zeroizing<String>, Zeroizing<String>), Unspecified> {
     let pair = rsa::KeyPair::generate(size)?;
     let public: PublicKeyX509Der<'_> = pair.public_key().as_der()?;
-    Ok((
-        pem("PRIVATE KEY", pair.as_der()?.as_ref()),
-        pem("PUBLIC KEY", public.as_ref()),
-    ))
+    Ok((pem("PRIVATE KEY", pair.as_der()?.as_ref()), pem("PUBLIC KEY", public.as_ref())))
 }
 
 fn pem(label: &str, der: &[u8]) -> Zeroizing<String> {
     let line_feeds = ::pem::EncodeConfig::new().set_line_ending(::pem::LineEnding::LF);
-    Zeroizing::new(::pem::encode_config(
-        &::pem::Pem::new(label, der),
-        line_feeds,
-    ))
+    Zeroizing::new(::pem::encode_config(&::pem::Pem::new(label, der), line_feeds))
 }

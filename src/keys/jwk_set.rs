@@ -12,10 +12,8 @@ pub const MAX_JWK_SET: usize = 256 * 1024;
 pub const MAX_KEYS: usize = 64;
 
 /// The members that may be published; whatever else a file holds stays in the file.
-const PUBLIC_MEMBERS: [&str; 15] = [
-    "kty", "use", "key_ops", "alg", "kid", "n", "e", "crv", "x", "y", "x5u", "x5c", "x5t",
-    "x5t#S256", "exp",
-];
+const PUBLIC_MEMBERS: [&str; 15] =
+    ["kty", "use", "key_ops", "alg", "kid", "n", "e", "crv", "x", "y", "x5u", "x5c", "x5t", "x5t#S256", "exp"];
 /// The members that only a private or a symmetric key has (RFC 7518 section 6).
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
@@ -97,33 +95,20 @@ impl JwkSet {
         if bytes.len() > MAX_JWK_SET {
             return Err(JwkSetError::TooLarge);
         }
-        let set: Value = serde_json::from_slice(bytes).map_err(|error| JwkSetError::NotJson {
-            line: error.line(),
-            column: error.column(),
-        })?;
+        let set: Value =
+            serde_json::from_slice(bytes).map_err(|error| JwkSetError::NotJson { line: error.line(), column: error.column() })?;
         let Some(keys) = set.get("keys") else {
-            return Err(if set.get("kty").is_some() {
-                JwkSetError::SingleKey
-            } else {
-                JwkSetError::NotASet
-            });
+            return Err(if set.get("kty").is_some() { JwkSetError::SingleKey } else { JwkSetError::NotASet });
         };
         let keys = keys.as_array().ok_or(JwkSetError::NotASet)?;
         if keys.len() > MAX_KEYS {
             return Err(JwkSetError::TooMany(keys.len()));
         }
-        let mut parsed = Self {
-            keys: Vec::with_capacity(keys.len()),
-            private_members: Vec::new(),
-        };
+        let mut parsed = Self { keys: Vec::with_capacity(keys.len()), private_members: Vec::new() };
         for (index, key) in keys.iter().enumerate() {
             let members = key.as_object().ok_or(JwkSetError::NotASet)?;
-            let private = PRIVATE_MEMBERS
-                .into_iter()
-                .filter(|name| members.contains_key(*name));
-            parsed
-                .private_members
-                .extend(private.map(|name| format!("keys[{index}].{name}")));
+            let private = PRIVATE_MEMBERS.into_iter().filter(|name| members.contains_key(*name));
+            parsed.private_members.extend(private.map(|name| format!("keys[{index}].{name}")));
             if members.get("kty").and_then(Value::as_str) != Some("oct") {
                 parsed.keys.push(Jwk::from_members(index, members)?);
             }
@@ -141,10 +126,7 @@ impl JwkSet {
             public_key: Some(key.public_key().clone()),
             members,
         };
-        Self {
-            keys: vec![jwk],
-            private_members: Vec::new(),
-        }
+        Self { keys: vec![jwk], private_members: Vec::new() }
     }
 
     /// The keys, in their order.
@@ -186,8 +168,7 @@ impl JwkSet {
 impl Jwk {
     fn from_members(index: usize, members: &Map<String, Value>) -> Result<Self, JwkSetError> {
         let error = |member| JwkSetError::Key { index, member };
-        let text =
-            |name: &'static str| members.get(name).and_then(Value::as_str).ok_or(error(name));
+        let text = |name: &'static str| members.get(name).and_then(Value::as_str).ok_or(error(name));
         let bytes = |name| URL_SAFE_NO_PAD.decode(text(name)?).map_err(|_| error(name));
         let integer = |name: &'static str| {
             let bytes = bytes(name)?;
@@ -208,26 +189,16 @@ impl Jwk {
         };
         let kty = text("kty")?;
         let public_key = match kty {
-            "RSA" => Some(PublicKey::Rsa {
-                n: integer("n")?,
-                e: integer("e")?,
-            }),
-            "EC" if text("crv")? == "P-384" => Some(PublicKey::P384 {
-                x: coordinate("x")?,
-                y: coordinate("y")?,
-            }),
+            "RSA" => Some(PublicKey::Rsa { n: integer("n")?, e: integer("e")? }),
+            "EC" if text("crv")? == "P-384" => Some(PublicKey::P384 { x: coordinate("x")?, y: coordinate("y")? }),
             _ => None,
         };
-        let members = members
-            .iter()
-            .filter(|(name, _)| PUBLIC_MEMBERS.contains(&name.as_str()));
+        let members = members.iter().filter(|(name, _)| PUBLIC_MEMBERS.contains(&name.as_str()));
         Ok(Self {
             kid,
             public_key,
             is_rsa: kty == "RSA",
-            members: members
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect(),
+            members: members.map(|(name, value)| (name.clone(), value.clone())).collect(),
         })
     }
 }
@@ -252,10 +223,7 @@ mod tests {
             set.to_json(),
             r#"{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB","kid":"a","alg":"RS384","use":"sig"},{"kty":"OKP","crv":"Ed25519","x":"AAAA","kid":"c"}]}"#
         );
-        assert_eq!(
-            set.private_members(),
-            ["keys[0].d", "keys[0].p", "keys[1].k"]
-        );
+        assert_eq!(set.private_members(), ["keys[0].d", "keys[0].p", "keys[1].k"]);
         assert!(set.find("b").is_none());
         assert_eq!(set.find("c").unwrap().public_key(), None);
     }
@@ -263,13 +231,7 @@ mod tests {
     #[test]
     fn a_leading_zero_byte_is_the_same_key() {
         let set = JwkSet::parse(br#"{"keys":[{"kty":"RSA","n":"AAEAAQ","e":"AAEAAQ"}]}"#).unwrap();
-        assert_eq!(
-            set.keys()[0].public_key(),
-            Some(&PublicKey::Rsa {
-                n: "AQAB".to_owned(),
-                e: "AQAB".to_owned()
-            })
-        );
+        assert_eq!(set.keys()[0].public_key(), Some(&PublicKey::Rsa { n: "AQAB".to_owned(), e: "AQAB".to_owned() }));
     }
 
     #[test]
@@ -280,64 +242,19 @@ mod tests {
             ("{}", JwkSetError::NotASet),
             (r#"{"keys":{}}"#, JwkSetError::NotASet),
             (r#"{"keys":[1]}"#, JwkSetError::NotASet),
-            (
-                r#"{"kty":"RSA","n":"AQAB","e":"AQAB"}"#,
-                JwkSetError::SingleKey,
-            ),
-            (
-                r#"{"keys":[{"kid":"a"}]}"#,
-                JwkSetError::Key {
-                    index: 0,
-                    member: "kty",
-                },
-            ),
-            (
-                r#"{"keys":[{"kty":"RSA","n":"AQAB"}]}"#,
-                JwkSetError::Key {
-                    index: 0,
-                    member: "e",
-                },
-            ),
-            (
-                r#"{"keys":[{"kty":"RSA","n":"A+/=","e":"AQAB"}]}"#,
-                JwkSetError::Key {
-                    index: 0,
-                    member: "n",
-                },
-            ),
-            (
-                r#"{"keys":[{"kty":"RSA","n":"","e":"AQAB"}]}"#,
-                JwkSetError::Key {
-                    index: 0,
-                    member: "n",
-                },
-            ),
-            (
-                r#"{"keys":[{"kty":"EC","crv":"P-384","x":"AA","y":"AA"}]}"#,
-                JwkSetError::Key {
-                    index: 0,
-                    member: "x",
-                },
-            ),
-            (
-                r#"{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB","kid":7}]}"#,
-                JwkSetError::Key {
-                    index: 0,
-                    member: "kid",
-                },
-            ),
+            (r#"{"kty":"RSA","n":"AQAB","e":"AQAB"}"#, JwkSetError::SingleKey),
+            (r#"{"keys":[{"kid":"a"}]}"#, JwkSetError::Key { index: 0, member: "kty" }),
+            (r#"{"keys":[{"kty":"RSA","n":"AQAB"}]}"#, JwkSetError::Key { index: 0, member: "e" }),
+            (r#"{"keys":[{"kty":"RSA","n":"A+/=","e":"AQAB"}]}"#, JwkSetError::Key { index: 0, member: "n" }),
+            (r#"{"keys":[{"kty":"RSA","n":"","e":"AQAB"}]}"#, JwkSetError::Key { index: 0, member: "n" }),
+            (r#"{"keys":[{"kty":"EC","crv":"P-384","x":"AA","y":"AA"}]}"#, JwkSetError::Key { index: 0, member: "x" }),
+            (r#"{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB","kid":7}]}"#, JwkSetError::Key { index: 0, member: "kid" }),
         ] {
             assert_eq!(JwkSet::parse(text.as_bytes()), Err(error), "{text}");
         }
-        assert_eq!(
-            JwkSet::parse(&vec![b' '; MAX_JWK_SET + 1]),
-            Err(JwkSetError::TooLarge)
-        );
+        assert_eq!(JwkSet::parse(&vec![b' '; MAX_JWK_SET + 1]), Err(JwkSetError::TooLarge));
         let many = format!(r#"{{"keys":[{}]}}"#, vec![r#"{"kty":"x"}"#; 65].join(","));
-        assert_eq!(
-            JwkSet::parse(many.as_bytes()),
-            Err(JwkSetError::TooMany(65))
-        );
+        assert_eq!(JwkSet::parse(many.as_bytes()), Err(JwkSetError::TooMany(65)));
     }
 
     proptest! {

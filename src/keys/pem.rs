@@ -97,12 +97,9 @@ impl KeyError {
                 "name the private key's file here; the public half is registered at OpenEMR through the JWK Set"
             }
             Self::Several => "keep one key per file",
-            Self::TooLarge
-            | Self::NotPem
-            | Self::Unsupported(_)
-            | Self::TooShort(_)
-            | Self::TooLong(_)
-            | Self::Damaged(_) => "create one:  openemr-gateway keys generate --out keys",
+            Self::TooLarge | Self::NotPem | Self::Unsupported(_) | Self::TooShort(_) | Self::TooLong(_) | Self::Damaged(_) => {
+                "create one:  openemr-gateway keys generate --out keys"
+            }
         }
     }
 }
@@ -157,10 +154,7 @@ impl SigningKey {
             return Err(KeyError::Der);
         }
         let blocks = ::pem::parse_many(pem).map_err(|_| KeyError::NotPem)?;
-        let first_label = blocks
-            .first()
-            .map(|block| block.tag().to_owned())
-            .ok_or(KeyError::NotPem)?;
+        let first_label = blocks.first().map(|block| block.tag().to_owned()).ok_or(KeyError::NotPem)?;
         let mut found = None;
         for block in blocks {
             let read: fn(&[u8]) -> Result<Self, KeyError> = match block.tag() {
@@ -171,11 +165,7 @@ impl SigningKey {
                 "OPENSSH PRIVATE KEY" => return Err(KeyError::OpenSsh),
                 _ => continue,
             };
-            if block
-                .headers()
-                .get("Proc-Type")
-                .is_some_and(|value| value.contains("ENCRYPTED"))
-            {
+            if block.headers().get("Proc-Type").is_some_and(|value| value.contains("ENCRYPTED")) {
                 return Err(KeyError::Encrypted);
             }
             if found.is_some() {
@@ -201,9 +191,7 @@ impl SigningKey {
 
     fn from_sec1(der: &[u8]) -> Result<Self, KeyError> {
         Self::from_p384(der, "EC PRIVATE KEY").map_err(|error| match error {
-            KeyError::Damaged(_) => KeyError::Unsupported(
-                "a damaged EC key or one on another curve than P-384, not a signing",
-            ),
+            KeyError::Damaged(_) => KeyError::Unsupported("a damaged EC key or one on another curve than P-384, not a signing"),
             other => other,
         })
     }
@@ -222,35 +210,18 @@ impl SigningKey {
             n: URL_SAFE_NO_PAD.encode(public.modulus().big_endian_without_leading_zero()),
             e: URL_SAFE_NO_PAD.encode(public.exponent().big_endian_without_leading_zero()),
         };
-        Ok(Self {
-            algorithm: Algorithm::Rs384,
-            public_key,
-            encoding_key: EncodingKey::from_rsa_der(der),
-        })
+        Ok(Self { algorithm: Algorithm::Rs384, public_key, encoding_key: EncodingKey::from_rsa_der(der) })
     }
 
     /// From PKCS#8 or SEC1; jsonwebtoken wants PKCS#8.
     fn from_p384(der: &[u8], label: &'static str) -> Result<Self, KeyError> {
         let damaged = KeyError::Damaged(label);
-        let pair = EcdsaKeyPair::from_private_key_der(&ECDSA_P384_SHA384_FIXED_SIGNING, der)
-            .map_err(|_| damaged.clone())?;
+        let pair = EcdsaKeyPair::from_private_key_der(&ECDSA_P384_SHA384_FIXED_SIGNING, der).map_err(|_| damaged.clone())?;
         let pkcs8 = pair.to_pkcs8v1().map_err(|_| damaged.clone())?;
         // SEC 1 section 2.3.3: 04, x, y.
-        let (x, y) = pair
-            .public_key()
-            .as_ref()
-            .strip_prefix(&[4])
-            .and_then(|point| point.split_at_checked(48))
-            .ok_or(damaged)?;
-        let public_key = PublicKey::P384 {
-            x: URL_SAFE_NO_PAD.encode(x),
-            y: URL_SAFE_NO_PAD.encode(y),
-        };
-        Ok(Self {
-            algorithm: Algorithm::Es384,
-            public_key,
-            encoding_key: EncodingKey::from_ec_der(pkcs8.as_ref()),
-        })
+        let (x, y) = pair.public_key().as_ref().strip_prefix(&[4]).and_then(|point| point.split_at_checked(48)).ok_or(damaged)?;
+        let public_key = PublicKey::P384 { x: URL_SAFE_NO_PAD.encode(x), y: URL_SAFE_NO_PAD.encode(y) };
+        Ok(Self { algorithm: Algorithm::Es384, public_key, encoding_key: EncodingKey::from_ec_der(pkcs8.as_ref()) })
     }
 
     /// What it signs with.
@@ -305,17 +276,11 @@ mod tests {
             Algorithm::Es384 => jsonwebtoken::Algorithm::ES384,
         };
         let claims = json!({"sub": "a", "exp": 4_000_000_000_u64});
-        let jwt = jsonwebtoken::encode(
-            &jsonwebtoken::Header::new(algorithm),
-            &claims,
-            key.encoding_key(),
-        )
-        .unwrap();
+        let jwt = jsonwebtoken::encode(&jsonwebtoken::Header::new(algorithm), &claims, key.encoding_key()).unwrap();
         let jwk: jsonwebtoken::jwk::Jwk = serde_json::from_value(key.jwk("a")).unwrap();
         let verifier = jsonwebtoken::DecodingKey::from_jwk(&jwk).unwrap();
         let validation = jsonwebtoken::Validation::new(algorithm);
-        let decoded =
-            jsonwebtoken::decode::<serde_json::Value>(&jwt, &verifier, &validation).unwrap();
+        let decoded = jsonwebtoken::decode::<serde_json::Value>(&jwt, &verifier, &validation).unwrap();
         assert_eq!(decoded.claims, claims);
     }
 
@@ -331,12 +296,7 @@ mod tests {
 
     #[test]
     fn the_forms_of_one_key_are_one_key() {
-        let key = |pem: &str| {
-            SigningKey::from_pem(pem.as_bytes())
-                .unwrap()
-                .public_key()
-                .clone()
-        };
+        let key = |pem: &str| SigningKey::from_pem(pem.as_bytes()).unwrap().public_key().clone();
         assert_eq!(key(PKCS8_RSA), key(PKCS1_RSA));
         assert_eq!(key(PKCS8_EC), key(SEC1_EC));
         let set = JwkSet::of(&SigningKey::from_pem(PKCS8_EC.as_bytes()).unwrap(), "k");
@@ -359,47 +319,19 @@ mod tests {
         for (pem, error) in [
             ("", KeyError::NotPem),
             ("hello", KeyError::NotPem),
-            (
-                include_str!("../../tests/keys/encrypted-pkcs8.pem"),
-                KeyError::Encrypted,
-            ),
-            (
-                include_str!("../../tests/keys/encrypted-pkcs1.pem"),
-                KeyError::Encrypted,
-            ),
-            (
-                include_str!("../../tests/keys/rsa1024.pem"),
-                KeyError::TooShort(1024),
-            ),
-            (
-                include_str!("../../tests/keys/p256.pem"),
-                KeyError::Unsupported("an EC P-256"),
-            ),
-            (
-                include_str!("../../tests/keys/ed25519.pem"),
-                KeyError::Unsupported("an Ed25519"),
-            ),
-            (
-                include_str!("../../tests/keys/public.pem"),
-                KeyError::NotPrivate("PUBLIC KEY".to_owned()),
-            ),
+            (include_str!("../../tests/keys/encrypted-pkcs8.pem"), KeyError::Encrypted),
+            (include_str!("../../tests/keys/encrypted-pkcs1.pem"), KeyError::Encrypted),
+            (include_str!("../../tests/keys/rsa1024.pem"), KeyError::TooShort(1024)),
+            (include_str!("../../tests/keys/p256.pem"), KeyError::Unsupported("an EC P-256")),
+            (include_str!("../../tests/keys/ed25519.pem"), KeyError::Unsupported("an Ed25519")),
+            (include_str!("../../tests/keys/public.pem"), KeyError::NotPrivate("PUBLIC KEY".to_owned())),
             (&format!("{PKCS8_RSA}{PKCS1_RSA}"), KeyError::Several),
             (&cut, KeyError::Damaged("PRIVATE KEY")),
             (&" ".repeat(MAX_KEY_FILE + 1), KeyError::TooLarge),
         ] {
-            assert_eq!(
-                SigningKey::from_pem(pem.as_bytes()).unwrap_err(),
-                error,
-                "{pem}"
-            );
+            assert_eq!(SigningKey::from_pem(pem.as_bytes()).unwrap_err(), error, "{pem}");
         }
-        assert!(matches!(
-            SigningKey::from_pem(relabelled.as_bytes()),
-            Err(KeyError::Unsupported(_))
-        ));
-        assert_eq!(
-            SigningKey::from_pem(&[0x30, 0x82, 1, 2, 0xff]).unwrap_err(),
-            KeyError::Der
-        );
+        assert!(matches!(SigningKey::from_pem(relabelled.as_bytes()), Err(KeyError::Unsupported(_))));
+        assert_eq!(SigningKey::from_pem(&[0x30, 0x82, 1, 2, 0xff]).unwrap_err(), KeyError::Der);
     }
 }

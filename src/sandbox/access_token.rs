@@ -8,9 +8,7 @@ use std::{
 use aws_lc_rs::{
     rand::SystemRandom,
     rsa::KeySize,
-    signature::{
-        KeyPair, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair, UnparsedPublicKey,
-    },
+    signature::{KeyPair, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair, UnparsedPublicKey},
 };
 use base64::{
     Engine as _,
@@ -29,8 +27,7 @@ use super::{
 };
 
 /// PHP's `base64_decode` does not mind bits left over in the last letter.
-const LENIENT: GeneralPurpose =
-    GeneralPurpose::new(&URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
+const LENIENT: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
 /// OpenEMR's user for system clients; `sub` of every token.
 const SYSTEM_USER: &str = "a34c6e42-8108-40f9-9d54-6a9ed617dd54";
 
@@ -110,10 +107,7 @@ impl AccessTokens {
     /// Makes a 2048-bit RSA key.
     pub fn new() -> Result<AccessTokens, SigningKeyError> {
         let key = RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| SigningKeyError)?;
-        Ok(AccessTokens {
-            key,
-            tables: Mutex::default(),
-        })
+        Ok(AccessTokens { key, tables: Mutex::default() })
     }
 
     /// `GET /oauth2/{site}/jwk`: the key without kid and alg.
@@ -121,10 +115,7 @@ impl AccessTokens {
         let public = self.key.public_key();
         let n = URL_SAFE_NO_PAD.encode(public.modulus().big_endian_without_leading_zero());
         let e = URL_SAFE_NO_PAD.encode(public.exponent().big_endian_without_leading_zero());
-        php_json::encode(
-            &json!({"keys": [{"kty": "RSA", "n": n, "e": e, "use": "sig"}]}),
-            Escapes::Plain,
-        )
+        php_json::encode(&json!({"keys": [{"kty": "RSA", "n": n, "e": e, "use": "sig"}]}), Escapes::Plain)
     }
 
     /// Issues a token that lives for `lifetime` seconds and is padded by `padding` bytes.
@@ -138,10 +129,7 @@ impl AccessTokens {
         padding: usize,
     ) -> Result<String, SigningKeyError> {
         let now = calendar::now();
-        let jti: String = random_bytes(40)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let jti: String = random_bytes(40).iter().map(|byte| format!("{byte:02x}")).collect();
         let mut scopes = grant.scopes.clone();
         if personality == Personality::V7_0_3 {
             scopes.push(format!("site:{site}"));
@@ -157,37 +145,18 @@ impl AccessTokens {
             }
             if padding > 0 {
                 // Base64 makes four bytes of three.
-                members.insert(
-                    "padding".to_owned(),
-                    Value::String("x".repeat(padding / 4 * 3)),
-                );
+                members.insert("padding".to_owned(), Value::String("x".repeat(padding / 4 * 3)));
             }
         }
         let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let message = format!(
-            "{}.{}",
-            encode(&json!({"typ": "JWT", "alg": "RS256"})),
-            encode(&claims)
-        );
+        let message = format!("{}.{}", encode(&json!({"typ": "JWT", "alg": "RS256"})), encode(&claims));
         let mut signature = vec![0; self.key.public_modulus_len()];
         self.key
-            .sign(
-                &RSA_PKCS1_SHA256,
-                &SystemRandom::new(),
-                message.as_bytes(),
-                &mut signature,
-            )
+            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message.as_bytes(), &mut signature)
             .map_err(|_| SigningKeyError)?;
         let mut tables = lock(&self.tables);
         tables.tokens.retain(|_, record| record.expires > now);
-        tables.tokens.insert(
-            jti,
-            Record {
-                site: site.to_owned(),
-                expires,
-                revoked: false,
-            },
-        );
+        tables.tokens.insert(jti, Record { site: site.to_owned(), expires, revoked: false });
         tables.trusted_clients.insert(grant.client.clone());
         Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
@@ -196,10 +165,7 @@ impl AccessTokens {
     /// other value is taken for a JWT as it stands.
     pub fn check(&self, site: &str, authorization: Option<&str>) -> Result<Grant, Refused> {
         let value = authorization.unwrap_or_default().trim();
-        let token = value
-            .strip_prefix("Bearer")
-            .filter(|rest| rest.starts_with(char::is_whitespace))
-            .map_or(value, str::trim);
+        let token = value.strip_prefix("Bearer").filter(|rest| rest.starts_with(char::is_whitespace)).map_or(value, str::trim);
         let (message, claims, signature) = split(token)?;
         let public_key = self.key.public_key();
         let verified = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, public_key.as_ref())
@@ -224,10 +190,7 @@ impl AccessTokens {
         match record {
             None => Err(Refused::NotInDatabase),
             Some(record) if record.site != site => Err(Refused::OtherSite),
-            Some(_) => Ok(Grant {
-                client: claims.aud,
-                scopes: claims.scopes,
-            }),
+            Some(_) => Ok(Grant { client: claims.aud, scopes: claims.scopes }),
         }
     }
 
@@ -235,10 +198,7 @@ impl AccessTokens {
     pub fn revoke_all(&self, how: Revocation) {
         let mut tables = lock(&self.tables);
         match how {
-            Revocation::ByAdmin => tables
-                .tokens
-                .values_mut()
-                .for_each(|record| record.revoked = true),
+            Revocation::ByAdmin => tables.tokens.values_mut().for_each(|record| record.revoked = true),
             Revocation::TrustedUser => tables.trusted_clients.clear(),
             Revocation::Unknown => tables.tokens.clear(),
         }
@@ -248,11 +208,7 @@ impl AccessTokens {
 /// Message, claims and signature of a JWT, with lcobucci's words for what is wrong with it.
 fn split(token: &str) -> Result<(&str, Vec<u8>, Vec<u8>), Refused> {
     let dots = Refused::Unparsable("The JWT string must have two dots");
-    let alphabet = || {
-        Refused::Unparsable(
-            "Error while decoding from Base64Url, invalid base64 characters detected",
-        )
-    };
+    let alphabet = || Refused::Unparsable("Error while decoding from Base64Url, invalid base64 characters detected");
     if token.matches('.').count() != 2 {
         return Err(dots);
     }
@@ -274,32 +230,14 @@ mod tests {
     use super::*;
 
     fn grant() -> Grant {
-        Grant {
-            client: "client".to_owned(),
-            scopes: vec!["system/Patient.read".to_owned()],
-        }
+        Grant { client: "client".to_owned(), scopes: vec!["system/Patient.read".to_owned()] }
     }
 
     #[test]
     fn a_token_counts_until_it_is_taken_back() {
         let tokens = AccessTokens::new().unwrap();
-        let issue = |lifetime| {
-            tokens
-                .issue(
-                    Personality::V8_0,
-                    "default",
-                    "https://o",
-                    &grant(),
-                    lifetime,
-                    0,
-                )
-                .unwrap()
-        };
-        let check = |token: &str, site| {
-            tokens
-                .check(site, Some(&format!("Bearer {token}")))
-                .map(|grant| grant.client)
-        };
+        let issue = |lifetime| tokens.issue(Personality::V8_0, "default", "https://o", &grant(), lifetime, 0).unwrap();
+        let check = |token: &str, site| tokens.check(site, Some(&format!("Bearer {token}"))).map(|grant| grant.client);
         let token = issue(300.0);
         assert_eq!(check(&token, "default"), Ok("client".to_owned()));
         assert_eq!(check(&token, "other"), Err(Refused::OtherSite));
@@ -318,54 +256,24 @@ mod tests {
     #[test]
     fn what_is_no_token_is_refused_in_lcobuccis_words() {
         let tokens = AccessTokens::new().unwrap();
-        let token = tokens
-            .issue(
-                Personality::V8_0,
-                "default",
-                "https://o",
-                &grant(),
-                300.0,
-                0,
-            )
-            .unwrap();
+        let token = tokens.issue(Personality::V8_0, "default", "https://o", &grant(), 300.0, 0).unwrap();
         let dots = Refused::Unparsable("The JWT string must have two dots");
         assert_eq!(tokens.check("default", None).unwrap_err(), dots);
-        assert_eq!(
-            tokens.check("default", Some("Bearer junk")).unwrap_err(),
-            dots
-        );
+        assert_eq!(tokens.check("default", Some("Bearer junk")).unwrap_err(), dots);
         assert!(matches!(
             tokens.check("default", Some(&format!("bearer {token}"))),
             Err(Refused::Unparsable(words)) if words.contains("invalid base64")
         ));
         let (message, signature) = token.rsplit_once('.').unwrap();
         let flipped: String = signature.chars().rev().collect();
-        assert_eq!(
-            tokens
-                .check("default", Some(&format!("Bearer {message}.{flipped}")))
-                .unwrap_err(),
-            Refused::NotVerified
-        );
+        assert_eq!(tokens.check("default", Some(&format!("Bearer {message}.{flipped}"))).unwrap_err(), Refused::NotVerified);
     }
 
     #[test]
     fn padding_makes_a_token_that_long_and_keeps_it_good() {
         let tokens = AccessTokens::new().unwrap();
-        let token = tokens
-            .issue(
-                Personality::V8_0,
-                "default",
-                "https://o",
-                &grant(),
-                300.0,
-                30_000,
-            )
-            .unwrap();
+        let token = tokens.issue(Personality::V8_0, "default", "https://o", &grant(), 300.0, 30_000).unwrap();
         assert!((30_000..32_000).contains(&token.len()), "{}", token.len());
-        assert!(
-            tokens
-                .check("default", Some(&format!("Bearer {token}")))
-                .is_ok()
-        );
+        assert!(tokens.check("default", Some(&format!("Bearer {token}"))).is_ok());
     }
 }

@@ -148,10 +148,7 @@ async fn answer(world: &World, head: &RequestHead, body: &ReceivedBody) -> Respo
             settle(world, true).await;
             (200, state(world))
         }
-        _ => (
-            404,
-            json!({"error": "no such route: see /__sandbox/state, /__sandbox/faults, /__sandbox/reset"}),
-        ),
+        _ => (404, json!({"error": "no such route: see /__sandbox/state, /__sandbox/faults, /__sandbox/reset"})),
     };
     Response {
         status,

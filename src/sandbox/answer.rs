@@ -67,11 +67,7 @@ pub struct Answer {
 impl Answer {
     /// `application/json` with that text.
     pub fn json(status: u16, text: impl Into<String>) -> Answer {
-        Answer::new(
-            status,
-            "application/json",
-            Body::Whole(Bytes::from(text.into())),
-        )
+        Answer::new(status, "application/json", Body::Whole(Bytes::from(text.into())))
     }
 
     /// `application/json` in the given escapes.
@@ -86,11 +82,7 @@ impl Answer {
 
     /// 8.0's error object; nothing of it needs an escape but slashes.
     pub fn error(status: u16, message: &str, code: u32) -> Answer {
-        Answer::value(
-            status,
-            &json!({"error": "An error occurred", "message": message, "code": code}),
-            Escapes::Hex,
-        )
+        Answer::value(status, &json!({"error": "An error occurred", "message": message, "code": code}), Escapes::Hex)
     }
 
     /// One of Apache's own pages.
@@ -98,23 +90,12 @@ impl Answer {
         let page = format!(
             "<!DOCTYPE HTML PUBLIC \"-//IETF//DTD HTML 2.0//EN\">\n<html><head>\n<title>{status} {title}</title>\n</head><body>\n<h1>{title}</h1>\n<p>{text}</p>\n</body></html>\n"
         );
-        Answer::new(
-            status,
-            "text/html; charset=iso-8859-1",
-            Body::Whole(Bytes::from(page)),
-        )
-        .dressed(Dress::Apache)
+        Answer::new(status, "text/html; charset=iso-8859-1", Body::Whole(Bytes::from(page))).dressed(Dress::Apache)
     }
 
     /// Any content.
     pub fn new(status: u16, content_type: &str, body: Body) -> Answer {
-        Answer {
-            status,
-            content_type: content_type.to_owned(),
-            body,
-            dress: Dress::Usual,
-            extra: Vec::new(),
-        }
+        Answer { status, content_type: content_type.to_owned(), body, dress: Dress::Usual, extra: Vec::new() }
     }
 
     /// The same answer in another dress.
@@ -131,26 +112,15 @@ impl Answer {
 
     /// The answer with all its field lines, framed as php-fpm behind Apache frames it: errors that PHP calls bad
     /// requests or its own fault close the connection.
-    pub fn into_response(
-        self,
-        personality: Personality,
-        area: Area,
-        origin: Option<&str>,
-    ) -> Response {
-        let mut fields = vec![
-            ("Date", calendar::http_date(calendar::now() as i64)),
-            ("Server", "Apache".to_owned()),
-        ];
+    pub fn into_response(self, personality: Personality, area: Area, origin: Option<&str>) -> Response {
+        let mut fields = vec![("Date", calendar::http_date(calendar::now() as i64)), ("Server", "Apache".to_owned())];
         match personality {
             Personality::V8_0 => dress_8(&self, area, origin, &mut fields),
             Personality::V7_0_3 => dress_7(&self, area, origin, &mut fields),
         }
         let apache = self.dress == Dress::Apache;
         if !apache {
-            fields.push((
-                "Strict-Transport-Security",
-                "max-age=31536000; includeSubDomains; preload".to_owned(),
-            ));
+            fields.push(("Strict-Transport-Security", "max-age=31536000; includeSubDomains; preload".to_owned()));
             fields.push(("X-XSS-Protection", "1; mode=block".to_owned()));
         }
         fields.push(("Content-Type", self.content_type));
@@ -159,11 +129,7 @@ impl Answer {
             fields,
             body: self.body,
             closes: matches!(self.status, 400 | 414 | 500..=599),
-            framing: if apache {
-                Framing::ContentLength
-            } else {
-                Framing::Chunked
-            },
+            framing: if apache { Framing::ContentLength } else { Framing::Chunked },
             cut_after: None,
         }
     }
@@ -180,42 +146,23 @@ fn dress_8(answer: &Answer, area: Area, origin: Option<&str>, fields: &mut Field
             return;
         }
         Dress::TokenIssued => {
-            push(
-                "Cache-Control",
-                "max-age=0, private, must-revalidate, no-store, private",
-            );
+            push("Cache-Control", "max-age=0, private, must-revalidate, no-store, private");
             push("pragma", "no-cache");
         }
         Dress::Registered => {
-            push(
-                "Cache-Control",
-                "max-age=0, private, must-revalidate, no-store, private",
-            );
+            push("Cache-Control", "max-age=0, private, must-revalidate, no-store, private");
             push("Pragma", "no-cache");
         }
         Dress::Download { file_name } => {
             // The stray quotes are Symfony's, which reads PHP's header line as directives.
-            push(
-                "Cache-Control",
-                "max-age=0, private, must-revalidate, must-revalidate; post-check=\"0; pre-check=0\", private",
-            );
+            push("Cache-Control", "max-age=0, private, must-revalidate, must-revalidate; post-check=\"0; pre-check=0\", private");
             push("Content-Description", "File Transfer");
-            push(
-                "Content-Disposition",
-                &format!("attachment; filename={file_name}"),
-            );
+            push("Content-Disposition", &format!("attachment; filename={file_name}"));
             push("Expires", "0");
             push("Pragma", "public");
         }
-        Dress::Usual
-        | Dress::Bare
-        | Dress::CutShort
-        | Dress::CutShortBeforeCors
-        | Dress::BeforeCors => {
-            push(
-                "Cache-Control",
-                "max-age=0, private, must-revalidate, no-cache, private",
-            );
+        Dress::Usual | Dress::Bare | Dress::CutShort | Dress::CutShortBeforeCors | Dress::BeforeCors => {
+            push("Cache-Control", "max-age=0, private, must-revalidate, no-cache, private");
         }
     }
     if let Some(origin) = origin {
@@ -232,14 +179,7 @@ fn dress_7(answer: &Answer, area: Area, origin: Option<&str>, fields: &mut Field
     }
     let download = matches!(answer.dress, Dress::Download { .. });
     let issued = answer.dress == Dress::TokenIssued;
-    push(
-        "Expires",
-        if download {
-            "Thu, 19 Nov 1981 08:52:00 GMT, 0"
-        } else {
-            "Thu, 19 Nov 1981 08:52:00 GMT"
-        },
-    );
+    push("Expires", if download { "Thu, 19 Nov 1981 08:52:00 GMT, 0" } else { "Thu, 19 Nov 1981 08:52:00 GMT" });
     push(
         "Cache-Control",
         if download {
@@ -265,16 +205,11 @@ fn dress_7(answer: &Answer, area: Area, origin: Option<&str>, fields: &mut Field
         push(
             "Access-Control-Allow-Headers",
             match area {
-                Area::Apis => {
-                    "origin, authorization, accept, content-type, content-encoding, x-requested-with"
-                }
+                Area::Apis => "origin, authorization, accept, content-type, content-encoding, x-requested-with",
                 Area::OAuth2 => "origin, authorization, accept, content-type, x-requested-with",
             },
         );
-        push(
-            "Access-Control-Allow-Methods",
-            "GET, HEAD, POST, PUT, DELETE, TRACE, OPTIONS",
-        );
+        push("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, DELETE, TRACE, OPTIONS");
         match (area, origin) {
             (Area::OAuth2, _) => push("Access-Control-Allow-Origin", "*"),
             (Area::Apis, Some(origin)) => push("Access-Control-Allow-Origin", origin),
@@ -283,18 +218,13 @@ fn dress_7(answer: &Answer, area: Area, origin: Option<&str>, fields: &mut Field
     }
     if let Dress::Download { file_name } = &answer.dress {
         push("Content-Description", "File Transfer");
-        push(
-            "Content-Disposition",
-            &format!("attachment; filename={file_name}"),
-        );
+        push("Content-Disposition", &format!("attachment; filename={file_name}"));
     }
     fields.extend(answer.extra.iter().cloned());
     fields.push(("Set-Cookie", session_cookie(area)));
     if !matches!(answer.dress, Dress::CutShort | Dress::CutShortBeforeCors) {
         let (name, attributes) = cookie_parts(area);
-        let deleted = format!(
-            "{name}=deleted; expires=Thu, 01 Jan 1970 00:00:01 GMT; Max-Age=0; {attributes}"
-        );
+        let deleted = format!("{name}=deleted; expires=Thu, 01 Jan 1970 00:00:01 GMT; Max-Age=0; {attributes}");
         fields.push(("Set-Cookie", deleted));
     }
 }
@@ -302,14 +232,8 @@ fn dress_7(answer: &Answer, area: Area, origin: Option<&str>, fields: &mut Field
 /// Name and attributes of the session cookie.
 pub fn cookie_parts(area: Area) -> (&'static str, &'static str) {
     match area {
-        Area::Apis => (
-            "apiOpenEMR",
-            "path=/apis/; secure; HttpOnly; SameSite=Strict",
-        ),
-        Area::OAuth2 => (
-            "authserverOpenEMR",
-            "path=/oauth2/; secure; HttpOnly; SameSite=None",
-        ),
+        Area::Apis => ("apiOpenEMR", "path=/apis/; secure; HttpOnly; SameSite=Strict"),
+        Area::OAuth2 => ("authserverOpenEMR", "path=/oauth2/; secure; HttpOnly; SameSite=None"),
     }
 }
 

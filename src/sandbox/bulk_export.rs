@@ -57,30 +57,16 @@ fn outcome(status: u16, text: &str) -> Answer {
 }
 
 fn random_uuid() -> String {
-    uuid_of(
-        random_bytes(16)
-            .iter()
-            .fold(0u128, |bits, &byte| bits << 8 | u128::from(byte)),
-    )
+    uuid_of(random_bytes(16).iter().fold(0u128, |bits, &byte| bits << 8 | u128::from(byte)))
 }
 
 fn has(grant: &Grant, scopes: &[&str]) -> bool {
-    grant
-        .scopes
-        .iter()
-        .any(|scope| scopes.contains(&scope.as_str()))
+    grant.scopes.iter().any(|scope| scopes.contains(&scope.as_str()))
 }
 
 /// `GET …/$export`: 202 with the job's address, once every granted type is written.
 pub fn kick_off(world: &World, request: &FhirRequest<'_>, grant: &Grant) -> Answer {
-    if !has(
-        grant,
-        &[
-            "system/*.$export",
-            "system/Patient.$export",
-            "system/Group.$export",
-        ],
-    ) {
+    if !has(grant, &["system/*.$export", "system/Patient.$export", "system/Group.$export"]) {
         return fhir_api::scope_missing(world.personality);
     }
     if request.head.field("accept") != Some("application/fhir+json") {
@@ -95,12 +81,7 @@ pub fn kick_off(world: &World, request: &FhirRequest<'_>, grant: &Grant) -> Answ
         let population = world.population();
         let mut exports = lock(&world.exports);
         for resource_type in population.types() {
-            if !scopes::allows(
-                world.personality,
-                &grant.scopes,
-                resource_type,
-                Interaction::Read,
-            ) {
+            if !scopes::allows(world.personality, &grant.scopes, resource_type, Interaction::Read) {
                 continue;
             }
             let mut content = String::new();
@@ -111,36 +92,16 @@ pub fn kick_off(world: &World, request: &FhirRequest<'_>, grant: &Grant) -> Answ
             exports.made += 1;
             let id = (100_000 + exports.made).to_string();
             let name = format!("{resource_type}-{job}.ndjson");
-            exports.files.insert(
-                id.clone(),
-                File::Export {
-                    name,
-                    content: Bytes::from(content),
-                },
-            );
-            let url = format!(
-                "{}/apis/{}/fhir/Binary/{id}",
-                world.site_address, request.site
-            );
+            exports.files.insert(id.clone(), File::Export { name, content: Bytes::from(content) });
+            let url = format!("{}/apis/{}/fhir/Binary/{id}", world.site_address, request.site);
             output.push(json!({"url": url, "type": resource_type}));
         }
     }
     let seconds = calendar::now() as i64;
-    let fhir_path = request
-        .head
-        .path()
-        .split_once("/fhir/")
-        .map_or("", |(_, path)| path);
+    let fhir_path = request.head.path().split_once("/fhir/").map_or("", |(_, path)| path);
     let asked = match world.personality {
         Personality::V8_0 => {
-            format!(
-                "/apis/dispatch.php{}",
-                request
-                    .head
-                    .target
-                    .strip_prefix("/apis")
-                    .unwrap_or_default()
-            )
+            format!("/apis/dispatch.php{}", request.head.target.strip_prefix("/apis").unwrap_or_default())
         }
         Personality::V7_0_3 => format!("/fhir/{fhir_path}"),
     };
@@ -155,17 +116,8 @@ pub fn kick_off(world: &World, request: &FhirRequest<'_>, grant: &Grant) -> Answ
         "error": [],
     });
     let manifest = php_json::encode(&manifest, Escapes::Plain);
-    lock(&world.exports).jobs.insert(
-        job.clone(),
-        Job {
-            client: grant.client.clone(),
-            manifest,
-        },
-    );
-    let status_url = format!(
-        "{}/apis/{}/fhir/$bulkdata-status?job={job}",
-        world.site_address, request.site
-    );
+    lock(&world.exports).jobs.insert(job.clone(), Job { client: grant.client.clone(), manifest });
+    let status_url = format!("{}/apis/{}/fhir/$bulkdata-status?job={job}", world.site_address, request.site);
     Answer::new(202, "application/json", Body::Empty).with("Content-Location", status_url)
 }
 
@@ -201,43 +153,24 @@ pub fn delete(world: &World, request: &FhirRequest<'_>, grant: &Grant) -> Answer
     }
     let id = job_of(request);
     let mut exports = lock(&world.exports);
-    if exports
-        .jobs
-        .get(&id)
-        .is_none_or(|job| job.client != grant.client)
-    {
+    if exports.jobs.get(&id).is_none_or(|job| job.client != grant.client) {
         return unknown_job(world.personality);
     }
     exports.jobs.remove(&id);
     let of_this_job = format!("-{id}.ndjson");
-    exports.files.retain(
-        |_, file| !matches!(file, File::Export { name, .. } if name.ends_with(&of_this_job)),
-    );
+    exports.files.retain(|_, file| !matches!(file, File::Export { name, .. } if name.ends_with(&of_this_job)));
     Answer::empty(202)
 }
 
 /// `GET …/Binary/{id}`.
 pub fn binary(world: &World, grant: &Grant, id: &str) -> Answer {
-    if !scopes::allows(
-        world.personality,
-        &grant.scopes,
-        "Binary",
-        Interaction::Read,
-    ) {
+    if !scopes::allows(world.personality, &grant.scopes, "Binary", Interaction::Read) {
         return fhir_api::scope_missing(world.personality);
     }
     let (content_type, body, file_name) = match lock(&world.exports).files.get(id) {
         None => return Answer::json(404, "[]"),
-        Some(File::Export { name, content }) => (
-            "application/fhir+ndjson",
-            Body::Whole(content.clone()),
-            name.clone(),
-        ),
-        Some(File::Pattern(length)) => (
-            "application/octet-stream",
-            Body::Pattern(*length),
-            format!("{id}.bin"),
-        ),
+        Some(File::Export { name, content }) => ("application/fhir+ndjson", Body::Whole(content.clone()), name.clone()),
+        Some(File::Pattern(length)) => ("application/octet-stream", Body::Pattern(*length), format!("{id}.bin")),
     };
     Answer::new(200, content_type, body).dressed(Dress::Download { file_name })
 }

@@ -4,9 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Now, in seconds since 1970 with microseconds: what PHP's `microtime(true)` gives.
 pub fn now() -> f64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     since.as_micros() as f64 / 1e6
 }
 
@@ -16,16 +14,11 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day)
 }
@@ -39,12 +32,7 @@ pub fn date(seconds: i64) -> String {
 /// `02:28:24`.
 pub fn time(seconds: i64) -> String {
     let of_day = seconds.rem_euclid(86_400);
-    format!(
-        "{:02}:{:02}:{:02}",
-        of_day / 3600,
-        of_day / 60 % 60,
-        of_day % 60
-    )
+    format!("{:02}:{:02}:{:02}", of_day / 3600, of_day / 60 % 60, of_day % 60)
 }
 
 /// `2026-11-24T02:28:24`, the zone-less form of a Bundle's `lastUpdated`.
@@ -55,23 +43,15 @@ pub fn date_time(seconds: i64) -> String {
 /// `Tue, 24 Nov 2026 02:28:24 GMT`, the `Date` field (RFC 9110 section 5.6.7).
 pub fn http_date(seconds: i64) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let days = seconds.div_euclid(86_400);
     let (year, month, day) = civil(days);
     let name = |names: &[&'static str], index: i64| {
-        usize::try_from(index)
-            .ok()
-            .and_then(|index| names.get(index).copied())
-            .unwrap_or_default()
+        usize::try_from(index).ok().and_then(|index| names.get(index).copied()).unwrap_or_default()
     };
     let weekday = name(&DAYS, days.rem_euclid(7));
     let month = name(&MONTHS, month - 1);
-    format!(
-        "{weekday}, {day:02} {month} {year:04} {} GMT",
-        time(seconds)
-    )
+    format!("{weekday}, {day:02} {month} {year:04} {} GMT", time(seconds))
 }
 
 #[cfg(test)]

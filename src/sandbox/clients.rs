@@ -52,12 +52,7 @@ pub struct VerifyingKey {
 impl VerifyingKey {
     /// Whether `signature` is this key's RS384 signature over `message`.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        RsaPublicKeyComponents {
-            n: &self.n,
-            e: &self.e,
-        }
-        .verify(&RSA_PKCS1_2048_8192_SHA384, message, signature)
-        .is_ok()
+        RsaPublicKeyComponents { n: &self.n, e: &self.e }.verify(&RSA_PKCS1_2048_8192_SHA384, message, signature).is_ok()
     }
 }
 
@@ -68,10 +63,8 @@ impl Client {
             Keys::Inline(set) => first_rsa_key(set),
             Keys::Uri(uri) => {
                 let fetched = tokio::time::timeout(Duration::from_secs(5), fetch(uri)).await;
-                let bytes =
-                    fetched.map_err(|_| KeyError::Fetch("no answer within 5 s".to_owned()))??;
-                let set = serde_json::from_slice(&bytes)
-                    .map_err(|error| KeyError::Fetch(error.to_string()))?;
+                let bytes = fetched.map_err(|_| KeyError::Fetch("no answer within 5 s".to_owned()))??;
+                let set = serde_json::from_slice(&bytes).map_err(|error| KeyError::Fetch(error.to_string()))?;
                 first_rsa_key(&set)
             }
         }
@@ -79,27 +72,13 @@ impl Client {
 }
 
 fn first_rsa_key(set: &Value) -> Result<VerifyingKey, KeyError> {
-    let keys = set
-        .get("keys")
-        .and_then(Value::as_array)
-        .ok_or(KeyError::NoKey)?;
-    let key = keys
-        .iter()
-        .find(|key| key.get("kty").and_then(Value::as_str) == Some("RSA"))
-        .ok_or(KeyError::NoKey)?;
+    let keys = set.get("keys").and_then(Value::as_array).ok_or(KeyError::NoKey)?;
+    let key = keys.iter().find(|key| key.get("kty").and_then(Value::as_str) == Some("RSA")).ok_or(KeyError::NoKey)?;
     let member = |name: &str| {
-        let text = key
-            .get(name)
-            .and_then(Value::as_str)
-            .ok_or(KeyError::NoKey)?;
-        URL_SAFE_NO_PAD
-            .decode(text.trim_end_matches('='))
-            .map_err(|_| KeyError::NoKey)
+        let text = key.get(name).and_then(Value::as_str).ok_or(KeyError::NoKey)?;
+        URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| KeyError::NoKey)
     };
-    Ok(VerifyingKey {
-        n: member("n")?,
-        e: member("e")?,
-    })
+    Ok(VerifyingKey { n: member("n")?, e: member("e")? })
 }
 
 /// A plain HTTP GET, 64 KiB at most.
@@ -113,24 +92,13 @@ async fn fetch(uri: &str) -> Result<Vec<u8>, KeyError> {
     let port = parsed.port_u16().unwrap_or(80);
     let path = parsed.path_and_query().map_or("/", |path| path.as_str());
     let io = |error: std::io::Error| failed(&error.to_string());
-    let mut stream = tokio::net::TcpStream::connect((host.trim_matches(['[', ']']), port))
-        .await
-        .map_err(io)?;
+    let mut stream = tokio::net::TcpStream::connect((host.trim_matches(['[', ']']), port)).await.map_err(io)?;
     // HTTP/1.0, so that the body simply ends with the connection.
-    let request = format!(
-        "GET {path} HTTP/1.0\r\nHost: {host}:{port}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
-    );
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {host}:{port}\r\nAccept: */*\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.map_err(io)?;
     let mut bytes = Vec::new();
-    stream
-        .take(64 * 1024)
-        .read_to_end(&mut bytes)
-        .await
-        .map_err(io)?;
-    let end = bytes
-        .windows(4)
-        .position(|window| window == b"\r\n\r\n")
-        .ok_or_else(|| failed("no HTTP answer"))?;
+    stream.take(64 * 1024).read_to_end(&mut bytes).await.map_err(io)?;
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").ok_or_else(|| failed("no HTTP answer"))?;
     let head = String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).to_ascii_lowercase();
     if head.split(' ').nth(1) != Some("200") {
         return Err(failed("not answered with 200"));

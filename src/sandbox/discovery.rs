@@ -18,14 +18,12 @@ impl Discovery {
     /// Fills in `site_address` (scheme and authority) and the site's name.
     pub fn new(personality: Personality, site_address: &str, site: &str) -> Discovery {
         let (smart, capability) = match personality {
-            Personality::V8_0 => (
-                include_str!("answers/8.0-smart-configuration.json"),
-                include_str!("answers/8.0-capability-statement.json"),
-            ),
-            Personality::V7_0_3 => (
-                include_str!("answers/7.0.3-smart-configuration.json"),
-                include_str!("answers/7.0.3-capability-statement.json"),
-            ),
+            Personality::V8_0 => {
+                (include_str!("answers/8.0-smart-configuration.json"), include_str!("answers/8.0-capability-statement.json"))
+            }
+            Personality::V7_0_3 => {
+                (include_str!("answers/7.0.3-smart-configuration.json"), include_str!("answers/7.0.3-capability-statement.json"))
+            }
         };
         let fill = |template: &str| {
             template
@@ -52,35 +50,18 @@ pub fn openid_configuration_template(personality: Personality) -> &'static str {
 }
 
 /// The search parameters the CapabilityStatement lists for each resource type, and the types that have a route.
-pub fn search_parameters(
-    personality: Personality,
-) -> std::collections::HashMap<String, Vec<String>> {
+pub fn search_parameters(personality: Personality) -> std::collections::HashMap<String, Vec<String>> {
     let document = Discovery::new(personality, "", "").capability_statement;
     let document: serde_json::Value = serde_json::from_str(&document).unwrap_or_default();
-    let resources = document
-        .pointer("/rest/0/resource")
-        .and_then(|list| list.as_array())
-        .cloned();
-    let name_of = |value: &serde_json::Value, member: &str| {
-        value
-            .get(member)
-            .and_then(|name| name.as_str())
-            .unwrap_or_default()
-            .to_owned()
-    };
+    let resources = document.pointer("/rest/0/resource").and_then(|list| list.as_array()).cloned();
+    let name_of =
+        |value: &serde_json::Value, member: &str| value.get(member).and_then(|name| name.as_str()).unwrap_or_default().to_owned();
     resources
         .unwrap_or_default()
         .iter()
         .map(|resource| {
-            let parameters = resource
-                .get("searchParam")
-                .and_then(|list| list.as_array())
-                .cloned();
-            let names = parameters
-                .unwrap_or_default()
-                .iter()
-                .map(|parameter| name_of(parameter, "name"))
-                .collect();
+            let parameters = resource.get("searchParam").and_then(|list| list.as_array()).cloned();
+            let names = parameters.unwrap_or_default().iter().map(|parameter| name_of(parameter, "name")).collect();
             (name_of(resource, "type"), names)
         })
         .collect()

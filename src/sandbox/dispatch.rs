@@ -41,19 +41,11 @@ pub struct Outcome {
 
 impl Outcome {
     fn answered(response: Response) -> Outcome {
-        Outcome {
-            response: Some(response),
-            ending: Ending::CloseNotify,
-            closes_silently: false,
-        }
+        Outcome { response: Some(response), ending: Ending::CloseNotify, closes_silently: false }
     }
 
     fn nothing() -> Outcome {
-        Outcome {
-            response: None,
-            ending: Ending::CloseNotify,
-            closes_silently: false,
-        }
+        Outcome { response: None, ending: Ending::CloseNotify, closes_silently: false }
     }
 }
 
@@ -68,28 +60,16 @@ pub fn face(world: &World, head: &RequestHead, reused: bool) -> Faced {
         world.counters.fhir_requests.fetch_add(1, Ordering::Relaxed);
         Faced::Fhir(faults)
     } else if path.starts_with("/oauth2/") && path.ends_with("/token") {
-        world
-            .counters
-            .token_requests
-            .fetch_add(1, Ordering::Relaxed);
+        world.counters.token_requests.fetch_add(1, Ordering::Relaxed);
         let faults = world.faults.for_token_request();
-        if faults.down {
-            Faced::HangUp
-        } else {
-            Faced::Token(faults)
-        }
+        if faults.down { Faced::HangUp } else { Faced::Token(faults) }
     } else {
         Faced::Other
     }
 }
 
 /// Answers, or does what the faults want instead.
-pub async fn outcome(
-    world: &World,
-    head: &RequestHead,
-    body: &ReceivedBody,
-    faced: Faced,
-) -> Outcome {
+pub async fn outcome(world: &World, head: &RequestHead, body: &ReceivedBody, faced: Faced) -> Outcome {
     let origin = head.field("origin");
     let path = head.path();
     let parts = |rest: &'_ str| {
@@ -98,37 +78,14 @@ pub async fn outcome(
     };
     let mut outcome = if let Some(rest) = path.strip_prefix("/apis/") {
         let (site, rest) = parts(rest);
-        let faults = if let Faced::Fhir(faults) = faced {
-            faults
-        } else {
-            FhirFaults::default()
-        };
-        fhir(
-            world,
-            &FhirRequest {
-                site: &site,
-                head,
-                body,
-            },
-            &rest,
-            &faults,
-            origin,
-        )
-        .await
+        let faults = if let Faced::Fhir(faults) = faced { faults } else { FhirFaults::default() };
+        fhir(world, &FhirRequest { site: &site, head, body }, &rest, &faults, origin).await
     } else if let Some(rest) = path.strip_prefix("/oauth2/") {
         let (site, rest) = parts(rest);
-        let faults = if let Faced::Token(faults) = faced {
-            faults
-        } else {
-            TokenFaults::default()
-        };
+        let faults = if let Faced::Token(faults) = faced { faults } else { TokenFaults::default() };
         oauth2(world, &site, &rest, head, body, &faults, origin).await
     } else {
-        let answer = Answer::apache(
-            404,
-            "Not Found",
-            "The requested URL was not found on this server.",
-        );
+        let answer = Answer::apache(404, "Not Found", "The requested URL was not found on this server.");
         Outcome::answered(answer.into_response(world.personality, Area::Apis, None))
     };
     if let (true, Some(response)) = (head.method == "HEAD", outcome.response.as_mut()) {
@@ -137,13 +94,7 @@ pub async fn outcome(
     outcome
 }
 
-async fn fhir(
-    world: &World,
-    request: &FhirRequest<'_>,
-    rest: &str,
-    faults: &FhirFaults,
-    origin: Option<&str>,
-) -> Outcome {
+async fn fhir(world: &World, request: &FhirRequest<'_>, rest: &str, faults: &FhirFaults, origin: Option<&str>) -> Outcome {
     *lock(&world.counters.last_fhir_request) = json!({
         "method": request.head.method, "target": request.head.target, "fields": request.head.fields,
         "body_length": request.body.length, "body_sha256": request.body.sha256,
@@ -186,9 +137,7 @@ async fn oauth2(
     let answer = match (head.method.as_str(), rest, discovery) {
         (_, "token", _) => return token(world, site, head, body, faults, origin).await,
         (_, _, None) => fhir_api::no_such_site(world.personality, true),
-        ("GET", ".well-known/openid-configuration", Some(discovery)) => {
-            Answer::json(200, discovery.openid_configuration.clone())
-        }
+        ("GET", ".well-known/openid-configuration", Some(discovery)) => Answer::json(200, discovery.openid_configuration.clone()),
         ("GET", "jwk", _) => Answer::json(200, world.tokens.jwk_set()),
         ("POST", "registration", _) => registration::register(world, site, &body.kept),
         _ => fhir_api::route_not_found(world),
@@ -225,25 +174,16 @@ async fn token(
         fhir_api::route_not_found(world)
     } else {
         let result = match faults.refuse {
-            Some(refusal) => Err(TokenRefusal::on_demand(
-                refusal,
-                form.get("scope").unwrap_or_default(),
-            )),
+            Some(refusal) => Err(TokenRefusal::on_demand(refusal, form.get("scope").unwrap_or_default())),
             None => token_endpoint::exchange(world, site, &form, faults).await,
         };
         result.unwrap_or_else(|refusal| {
-            world
-                .counters
-                .assertions_refused
-                .fetch_add(1, Ordering::Relaxed);
+            world.counters.assertions_refused.fetch_add(1, Ordering::Relaxed);
             refused(&refusal, head)
         })
     };
     if faults.lose_answer {
-        world
-            .counters
-            .requests_dropped
-            .fetch_add(1, Ordering::Relaxed);
+        world.counters.requests_dropped.fetch_add(1, Ordering::Relaxed);
         return Outcome::nothing();
     }
     let mut response = answer.into_response(world.personality, Area::OAuth2, origin);
@@ -258,26 +198,16 @@ async fn token(
             response.cut_after = Some(bytes.len() as u64 / 2);
         }
     }
-    Outcome {
-        closes_silently: faults.truncate,
-        ..Outcome::answered(response)
-    }
+    Outcome { closes_silently: faults.truncate, ..Outcome::answered(response) }
 }
 
 /// A refusal; league adds WWW-Authenticate to invalid_client when the request had an Authorization field.
 fn refused(refusal: &TokenRefusal, head: &RequestHead) -> Answer {
     let answer = refusal.answer();
-    let is_client = matches!(
-        refusal,
-        TokenRefusal::WhoYouAre | TokenRefusal::TheAssertion
-    );
+    let is_client = matches!(refusal, TokenRefusal::WhoYouAre | TokenRefusal::TheAssertion);
     match head.field("authorization") {
         Some(value) if is_client => {
-            let scheme = if value.starts_with("Bearer") {
-                "Bearer"
-            } else {
-                "Basic"
-            };
+            let scheme = if value.starts_with("Bearer") { "Bearer" } else { "Basic" };
             answer.with("WWW-Authenticate", format!("{scheme} realm=\"OAuth\""))
         }
         _ => answer,
@@ -285,21 +215,13 @@ fn refused(refusal: &TokenRefusal, head: &RequestHead) -> Answer {
 }
 
 fn fixed_answer(fixed: &FixedAnswer) -> Answer {
-    let body = if fixed.body.is_empty() {
-        Body::Empty
-    } else {
-        Body::Whole(Bytes::from(fixed.body.clone()))
-    };
+    let body = if fixed.body.is_empty() { Body::Empty } else { Body::Whole(Bytes::from(fixed.body.clone())) };
     Answer::new(fixed.status, &fixed.content_type, body)
 }
 
 fn html_page() -> Answer {
     let page = "<!DOCTYPE html>\n<html><head><title>OpenEMR Login</title></head><body>Please log in.</body></html>\n";
-    Answer::new(
-        200,
-        "text/html; charset=UTF-8",
-        Body::Whole(Bytes::from_static(page.as_bytes())),
-    )
+    Answer::new(200, "text/html; charset=UTF-8", Body::Whole(Bytes::from_static(page.as_bytes())))
 }
 
 fn server_error(personality: Personality, error: ServerError) -> Answer {

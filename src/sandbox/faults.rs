@@ -165,10 +165,7 @@ impl Faults {
         let Some(faults) = slot.as_mut() else {
             return FhirFaults::default();
         };
-        let elsewhere = faults
-            .target
-            .as_ref()
-            .is_some_and(|part| !target.contains(part.as_str()));
+        let elsewhere = faults.target.as_ref().is_some_and(|part| !target.contains(part.as_str()));
         if elsewhere || (faults.close_reused && !reused) {
             return FhirFaults::default();
         }
@@ -205,11 +202,7 @@ mod tests {
     #[test]
     fn times_counts_down_and_clears() {
         let faults = Faults::default();
-        faults.set_token(Some(TokenFaults {
-            down: true,
-            times: Some(2),
-            ..TokenFaults::default()
-        }));
+        faults.set_token(Some(TokenFaults { down: true, times: Some(2), ..TokenFaults::default() }));
         let met: Vec<bool> = (0..3).map(|_| faults.for_token_request().down).collect();
         assert_eq!(met, [true, true, false]);
     }
@@ -217,11 +210,7 @@ mod tests {
     #[test]
     fn a_fault_for_reused_connections_waits_for_one() {
         let faults = Faults::default();
-        faults.set_fhir(Some(FhirFaults {
-            close_reused: true,
-            times: Some(1),
-            ..FhirFaults::default()
-        }));
+        faults.set_fhir(Some(FhirFaults { close_reused: true, times: Some(1), ..FhirFaults::default() }));
         assert!(!faults.for_fhir_request("/a", false).close_reused);
         assert!(faults.for_fhir_request("/a", true).close_reused);
         assert!(!faults.for_fhir_request("/a", true).close_reused);

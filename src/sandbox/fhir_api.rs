@@ -37,19 +37,12 @@ pub fn answer(world: &World, request: &FhirRequest<'_>, rest: &str) -> Answer {
             Personality::V7_0_3 => Answer::empty(200),
         };
     }
-    let fhir_path = rest
-        .strip_prefix("fhir")
-        .filter(|path| path.is_empty() || path.starts_with('/'));
+    let fhir_path = rest.strip_prefix("fhir").filter(|path| path.is_empty() || path.starts_with('/'));
     let segments: Vec<&str> = fhir_path.unwrap_or_default().split('/').skip(1).collect();
-    if let (Some(_), "GET", Some(answer)) =
-        (fhir_path, method, open_route(world, request, &segments))
-    {
+    if let (Some(_), "GET", Some(answer)) = (fhir_path, method, open_route(world, request, &segments)) {
         return answer;
     }
-    let grant = match world
-        .tokens
-        .check(request.site, request.head.field("authorization"))
-    {
+    let grant = match world.tokens.check(request.site, request.head.field("authorization")) {
         Ok(grant) => grant,
         Err(refused) => return refusal(world.personality, &refused),
     };
@@ -72,9 +65,7 @@ fn open_route(world: &World, request: &FhirRequest<'_>, segments: &[&str]) -> Op
     let discovery = world.sites.get(request.site)?;
     match segments {
         ["metadata"] => Some(Answer::json(200, discovery.capability_statement.clone())),
-        [".well-known", "smart-configuration"] => {
-            Some(Answer::json(200, discovery.smart_configuration.clone()))
-        }
+        [".well-known", "smart-configuration"] => Some(Answer::json(200, discovery.smart_configuration.clone())),
         // Not recorded: the stand-in has no definitions to list.
         ["OperationDefinition"] => Some(bundle(world, request, &[])),
         _ => None,
@@ -85,66 +76,38 @@ fn routed(world: &World, request: &FhirRequest<'_>, grant: &Grant, segments: &[&
     let method = request.head.method.as_str();
     let has_route = |resource_type: &str| world.search_parameters.contains_key(resource_type);
     match (method, segments) {
-        ("GET", ["$export"] | ["Patient", "$export"] | ["Group", _, "$export"]) => {
-            bulk_export::kick_off(world, request, grant)
-        }
+        ("GET", ["$export"] | ["Patient", "$export"] | ["Group", _, "$export"]) => bulk_export::kick_off(world, request, grant),
         ("GET", ["$bulkdata-status"]) => bulk_export::status(world, request, grant),
         ("DELETE", ["$bulkdata-status"]) => bulk_export::delete(world, request, grant),
         ("GET", ["Binary", id]) => bulk_export::binary(world, grant, id),
         ("GET", [resource_type]) if has_route(resource_type) && *resource_type != "Binary" => {
-            let parameters = form_urlencoded::parse(request.head.query().as_bytes())
-                .into_owned()
-                .collect();
+            let parameters = form_urlencoded::parse(request.head.query().as_bytes()).into_owned().collect();
             search_answer(world, request, grant, resource_type, parameters)
         }
-        ("POST", [resource_type, "_search"])
-            if has_route(resource_type) && *resource_type != "Binary" =>
-        {
+        ("POST", [resource_type, "_search"]) if has_route(resource_type) && *resource_type != "Binary" => {
             let query = form_urlencoded::parse(request.head.query().as_bytes()).into_owned();
             let form = form_urlencoded::parse(&request.body.kept).into_owned();
-            search_answer(
-                world,
-                request,
-                grant,
-                resource_type,
-                query.chain(form).collect(),
-            )
+            search_answer(world, request, grant, resource_type, query.chain(form).collect())
         }
-        ("GET", [resource_type, id]) if has_route(resource_type) && is_id(id) => {
-            read(world, grant, resource_type, id)
-        }
+        ("GET", [resource_type, id]) if has_route(resource_type) && is_id(id) => read(world, grant, resource_type, id),
         ("POST", [resource_type @ ("Patient" | "Practitioner" | "Organization")]) => {
             write::create(world, request, grant, resource_type)
         }
-        (
-            "PUT",
-            [
-                resource_type @ ("Patient" | "Practitioner" | "Organization"),
-                id,
-            ],
-        ) if is_id(id) => write::update(world, request, grant, resource_type, id),
-        (_, []) if world.personality == Personality::V7_0_3 => {
-            Answer::empty(501).dressed(Dress::BeforeCors)
+        ("PUT", [resource_type @ ("Patient" | "Practitioner" | "Organization"), id]) if is_id(id) => {
+            write::update(world, request, grant, resource_type, id)
         }
+        (_, []) if world.personality == Personality::V7_0_3 => Answer::empty(501).dressed(Dress::BeforeCors),
         _ => route_not_found(world),
     }
 }
 
 /// What the router takes for an id.
 fn is_id(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .chars()
-            .all(|character| character.is_ascii_alphanumeric() || "-_$:".contains(character))
+    !text.is_empty() && text.chars().all(|character| character.is_ascii_alphanumeric() || "-_$:".contains(character))
 }
 
 fn read(world: &World, grant: &Grant, resource_type: &str, id: &str) -> Answer {
-    if !scopes::allows(
-        world.personality,
-        &grant.scopes,
-        resource_type,
-        Interaction::Read,
-    ) {
+    if !scopes::allows(world.personality, &grant.scopes, resource_type, Interaction::Read) {
         return scope_missing(world.personality);
     }
     if let Some(answer) = malformed_id(id) {
@@ -159,17 +122,11 @@ fn read(world: &World, grant: &Grant, resource_type: &str, id: &str) -> Answer {
 
 /// The 400 for an id that is no UUID.
 pub fn malformed_id(id: &str) -> Option<Answer> {
-    if uuid::Uuid::try_parse(id)
-        .is_ok_and(|uuid| uuid.hyphenated().to_string() == id.to_ascii_lowercase())
-    {
+    if uuid::Uuid::try_parse(id).is_ok_and(|uuid| uuid.hyphenated().to_string() == id.to_ascii_lowercase()) {
         return None;
     }
     let words = "The search field argument was invalid, improperly formatted, or could not be parsed.  Inner message: UUID columns must be a valid UUID string";
-    Some(Answer::value(
-        400,
-        &json!({"validationErrors": {"_id": words}}),
-        Escapes::Plain,
-    ))
+    Some(Answer::value(400, &json!({"validationErrors": {"_id": words}}), Escapes::Plain))
 }
 
 fn search_answer(
@@ -179,39 +136,22 @@ fn search_answer(
     resource_type: &str,
     parameters: Vec<(String, String)>,
 ) -> Answer {
-    if !scopes::allows(
-        world.personality,
-        &grant.scopes,
-        resource_type,
-        Interaction::Search,
-    ) {
+    if !scopes::allows(world.personality, &grant.scopes, resource_type, Interaction::Search) {
         return scope_missing(world.personality);
     }
-    let allowed = world
-        .search_parameters
-        .get(resource_type)
-        .map_or(&[][..], Vec::as_slice);
+    let allowed = world.search_parameters.get(resource_type).map_or(&[][..], Vec::as_slice);
     let population = world.population();
     let escapes = world.personality.fhir_escapes();
-    let (resources, with_provenance, count) = match search::search(
-        world.personality,
-        &population,
-        resource_type,
-        allowed,
-        &parameters,
-    ) {
-        Found::Resources {
-            resources,
-            with_provenance,
-            count,
-        } => (resources, with_provenance, count),
-        Found::Broken(message) => {
-            return match world.personality {
-                Personality::V8_0 => Answer::error(500, message, 0),
-                Personality::V7_0_3 => Answer::empty(500),
-            };
-        }
-    };
+    let (resources, with_provenance, count) =
+        match search::search(world.personality, &population, resource_type, allowed, &parameters) {
+            Found::Resources { resources, with_provenance, count } => (resources, with_provenance, count),
+            Found::Broken(message) => {
+                return match world.personality {
+                    Personality::V8_0 => Answer::error(500, message, 0),
+                    Personality::V7_0_3 => Answer::empty(500),
+                };
+            }
+        };
     let mut entries: Vec<(String, Bytes)> = Vec::with_capacity(resources.len());
     for resource in &resources {
         entries.push((resource.id.clone(), resource.wire.clone()));
@@ -288,16 +228,12 @@ fn refusal(personality: Personality, refused: &Refused) -> Answer {
     const LOGGED_OUT: &str = "Refresh Token revoked or logged out";
     match personality {
         Personality::V8_0 => match refused {
-            Refused::Unparsable(_) | Refused::NotVerified | Refused::OtherSite => {
-                Answer::error(401, DENIED, 0)
-            }
+            Refused::Unparsable(_) | Refused::NotVerified | Refused::OtherSite => Answer::error(401, DENIED, 0),
             Refused::Revoked => Answer::error(401, DENIED, 9),
             Refused::NoTrustedUser => Answer::error(400, LOGGED_OUT, 0),
-            Refused::NotInDatabase => Answer::error(
-                401,
-                "OpenEMR Error: API call failed due to invalid token or expired token.",
-                0,
-            ),
+            Refused::NotInDatabase => {
+                Answer::error(401, "OpenEMR Error: API call failed due to invalid token or expired token.", 0)
+            }
         },
         Personality::V7_0_3 => {
             let denied = |hint: &str| {
@@ -306,12 +242,8 @@ fn refusal(personality: Personality, refused: &Refused) -> Answer {
             };
             match refused {
                 Refused::Unparsable(hint) => denied(hint).dressed(Dress::Bare),
-                Refused::NotVerified => {
-                    denied("Access token could not be verified").dressed(Dress::Bare)
-                }
-                Refused::Revoked => {
-                    denied("Access token has been revoked").dressed(Dress::CutShortBeforeCors)
-                }
+                Refused::NotVerified => denied("Access token could not be verified").dressed(Dress::Bare),
+                Refused::Revoked => denied("Access token has been revoked").dressed(Dress::CutShortBeforeCors),
                 Refused::NoTrustedUser => {
                     let body = json!({
                         "error": "invalid _request", "error_description": LOGGED_OUT, "message": LOGGED_OUT,

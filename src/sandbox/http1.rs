@@ -98,10 +98,7 @@ pub struct Connection<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// A connection on which nothing was read yet.
     pub fn new(io: S) -> Connection<S> {
-        Connection {
-            io,
-            read: BytesMut::with_capacity(8 * 1024),
-        }
+        Connection { io, read: BytesMut::with_capacity(8 * 1024) }
     }
 
     /// The stream below.
@@ -133,21 +130,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Reads the body that `head` announces to its end, in constant memory, keeping at most `keep` bytes.
     pub async fn read_body(&mut self, head: &RequestHead, keep: usize) -> io::Result<ReceivedBody> {
-        let chunked = head
-            .field("transfer-encoding")
-            .is_some_and(|value| value.eq_ignore_ascii_case("chunked"));
+        let chunked = head.field("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked"));
         let length = match head.field("content-length") {
-            Some(value) => value
-                .trim()
-                .parse::<u64>()
-                .map_err(|_| io::ErrorKind::InvalidData)?,
+            Some(value) => value.trim().parse::<u64>().map_err(|_| io::ErrorKind::InvalidData)?,
             None => 0,
         };
-        if (chunked || length > 0)
-            && head
-                .field("expect")
-                .is_some_and(|value| value.eq_ignore_ascii_case("100-continue"))
-        {
+        if (chunked || length > 0) && head.field("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue")) {
             self.io.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
             self.io.flush().await?;
         }
@@ -184,9 +172,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.read.reserve(64 * 1024);
                 self.fill().await?;
             }
-            let take = usize::try_from(left)
-                .unwrap_or(usize::MAX)
-                .min(self.read.len());
+            let take = usize::try_from(left).unwrap_or(usize::MAX).min(self.read.len());
             body.push(&self.read.split_to(take));
             left -= take as u64;
         }
@@ -263,15 +249,9 @@ fn is_chunked(response: &Response) -> bool {
 
 fn head_text(response: &Response, length: u64) -> String {
     let http10 = response.framing == Framing::Http10;
-    let reason = http::StatusCode::from_u16(response.status)
-        .ok()
-        .and_then(|status| status.canonical_reason())
-        .unwrap_or("Unknown");
-    let mut head = format!(
-        "HTTP/1.{} {} {reason}\r\n",
-        u8::from(!http10),
-        response.status
-    );
+    let reason =
+        http::StatusCode::from_u16(response.status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Unknown");
+    let mut head = format!("HTTP/1.{} {} {reason}\r\n", u8::from(!http10), response.status);
     let (content_type, others) = match response.fields.split_last() {
         Some((last, others)) if last.0 == "Content-Type" => (Some(last), others),
         _ => (None, response.fields.as_slice()),
@@ -319,35 +299,19 @@ struct Digesting {
 
 impl Digesting {
     fn new(keep: usize) -> Digesting {
-        Digesting {
-            context: digest::Context::new(&digest::SHA256),
-            length: 0,
-            kept: Vec::new(),
-            keep,
-        }
+        Digesting { context: digest::Context::new(&digest::SHA256), length: 0, kept: Vec::new(), keep }
     }
 
     fn push(&mut self, piece: &[u8]) {
         self.context.update(piece);
         self.length += piece.len() as u64;
         let room = self.keep.saturating_sub(self.kept.len()).min(piece.len());
-        self.kept
-            .extend_from_slice(piece.get(..room).unwrap_or_default());
+        self.kept.extend_from_slice(piece.get(..room).unwrap_or_default());
     }
 
     fn finish(self) -> ReceivedBody {
-        let sha256 = self
-            .context
-            .finish()
-            .as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        ReceivedBody {
-            length: self.length,
-            sha256,
-            kept: self.kept,
-        }
+        let sha256 = self.context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        ReceivedBody { length: self.length, sha256, kept: self.kept }
     }
 }
 
@@ -362,11 +326,7 @@ mod tests {
         let bytes = bytes.to_vec();
         tokio::spawn(async move { ours.write_all(&bytes).await });
         let mut connection = Connection::new(theirs);
-        let head = connection
-            .read_head(Duration::from_secs(5))
-            .await
-            .unwrap()
-            .unwrap();
+        let head = connection.read_head(Duration::from_secs(5)).await.unwrap().unwrap();
         let body = connection.read_body(&head, 8).await.unwrap();
         (head, body)
     }
@@ -379,14 +339,8 @@ mod tests {
         for bytes in [by_length, chunked] {
             let (head, body) = received(bytes).await;
             assert_eq!((head.path(), head.query()), ("/a", "b=c"));
-            assert_eq!(
-                (body.length, body.kept.as_slice()),
-                (11, b"hello wo".as_slice())
-            );
-            assert_eq!(
-                body.sha256,
-                "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9"
-            );
+            assert_eq!((body.length, body.kept.as_slice()), (11, b"hello wo".as_slice()));
+            assert_eq!(body.sha256, "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9");
             assert!(!body.is_whole());
         }
     }
@@ -395,10 +349,7 @@ mod tests {
     fn heads_are_framed_as_recorded() {
         let response = |body, closes, framing| Response {
             status: 400,
-            fields: vec![
-                ("Server", "Apache".to_owned()),
-                ("Content-Type", "application/json".to_owned()),
-            ],
+            fields: vec![("Server", "Apache".to_owned()), ("Content-Type", "application/json".to_owned())],
             body,
             closes,
             framing,
@@ -434,17 +385,8 @@ mod tests {
         tokio::spawn(async move { Connection::new(theirs).write(&response).await });
         let mut bytes = Vec::new();
         ours.read_to_end(&mut bytes).await.unwrap();
-        let start = bytes
-            .windows(4)
-            .position(|window| window == b"\r\n\r\n")
-            .unwrap()
-            + 4;
+        let start = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
         assert_eq!(bytes.len() - start, 200_000);
-        assert!(
-            bytes[start..]
-                .iter()
-                .enumerate()
-                .all(|(index, &byte)| byte == (index % 251) as u8)
-        );
+        assert!(bytes[start..].iter().enumerate().all(|(index, &byte)| byte == (index % 251) as u8));
     }
 }

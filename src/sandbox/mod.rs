@@ -113,9 +113,7 @@ impl Default for Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
     /// An address could not be had.
-    #[error(
-        "{address}: cannot listen: {source}\n  choose another with --listen or --admin (port 0 takes a free one)"
-    )]
+    #[error("{address}: cannot listen: {source}\n  choose another with --listen or --admin (port 0 takes a free one)")]
     Listen {
         /// The address asked for.
         address: SocketAddr,
@@ -158,14 +156,7 @@ impl Sandbox {
             None => format!("{scheme}://{address}"),
         };
         let world = Arc::new(World::new(&settings, site_address)?);
-        Ok(Sandbox {
-            world,
-            listener,
-            admin,
-            address,
-            admin_address,
-            tls,
-        })
+        Ok(Sandbox { world, listener, admin, address, admin_address, tls })
     }
 
     /// Where OpenEMR listens.

@@ -8,8 +8,8 @@ use super::{
 };
 
 const GIVEN: [&str; 16] = [
-    "José", "Łukasz", "Nguyễn", "Søren", "Mary", "Aoife", "Zoë", "Ahmed", "Ingrid", "Marta",
-    "Yuki", "Olena", "Pierre", "Chloé", "Tomás", "Ada",
+    "José", "Łukasz", "Nguyễn", "Søren", "Mary", "Aoife", "Zoë", "Ahmed", "Ingrid", "Marta", "Yuki", "Olena", "Pierre", "Chloé",
+    "Tomás", "Ada",
 ];
 const FAMILY: [&str; 16] = [
     "García",
@@ -33,30 +33,15 @@ const FAMILY: [&str; 16] = [
 impl Population {
     /// A patient; `number` is what the identifier, telephone and address are made of.
     pub(super) fn patient_resource(&self, id: &str, number: usize, random: &mut Random) -> Value {
-        let (code, gender) = if random.below(2) == 0 {
-            ("F", "female")
-        } else {
-            ("M", "male")
-        };
+        let (code, gender) = if random.below(2) == 0 { ("F", "female") } else { ("M", "male") };
         let family = random.pick(&FAMILY);
         let given = random.pick(&GIVEN);
         let initial = char::from(b'A' + u8::try_from(number % 26).unwrap_or_default()).to_string();
-        let birth_date = format!(
-            "{}-{:02}-{:02}",
-            1930 + random.below(90),
-            1 + random.below(12),
-            1 + random.below(28)
-        );
+        let birth_date = format!("{}-{:02}-{:02}", 1930 + random.below(90), 1 + random.below(12), 1 + random.below(28));
         let mut patient = person_head(self, id, &format!("{given} {family}"), code, true);
-        patient.insert(
-            "identifier".to_owned(),
-            patient_identifier(&format!("LAB-{number:06}")),
-        );
+        patient.insert("identifier".to_owned(), patient_identifier(&format!("LAB-{number:06}")));
         patient.insert("active".to_owned(), json!(true));
-        patient.insert(
-            "name".to_owned(),
-            json!([{"use": "official", "family": family, "given": [given, initial]}]),
-        );
+        patient.insert("name".to_owned(), json!([{"use": "official", "family": family, "given": [given, initial]}]));
         patient.insert(
             "telecom".to_owned(),
             json!([
@@ -85,13 +70,7 @@ impl Population {
     }
 
     /// A finished visit.
-    pub(super) fn encounter_resource(
-        &self,
-        id: &str,
-        patient: &str,
-        location: &str,
-        start: &str,
-    ) -> Value {
+    pub(super) fn encounter_resource(&self, id: &str, patient: &str, location: &str, start: &str) -> Value {
         json!({
             "id": id, "meta": self.meta(&[]), "resourceType": "Encounter",
             "identifier": [{"system": format!("urn:uuid:{id}"), "value": id}],
@@ -112,42 +91,12 @@ impl Population {
     }
 
     /// A panel and its four members.
-    pub(super) fn vital_signs(
-        &self,
-        patient: &str,
-        encounter: &str,
-        taken: &str,
-        random: &mut Random,
-    ) -> Vec<Value> {
+    pub(super) fn vital_signs(&self, patient: &str, encounter: &str, taken: &str, random: &mut Random) -> Vec<Value> {
         let signs = [
-            (
-                "9279-1",
-                "Respiratory Rate",
-                "respiratory-rate",
-                12 + random.below(8),
-                "/min",
-            ),
-            (
-                "8867-4",
-                "Heart rate",
-                "heart-rate",
-                55 + random.below(40),
-                "/min",
-            ),
-            (
-                "2708-6",
-                "Oxygen saturation in Arterial blood",
-                "pulse-oximetry",
-                93 + random.below(7),
-                "%",
-            ),
-            (
-                "29463-7",
-                "Body weight",
-                "body-weight",
-                45 + random.below(60),
-                "kg",
-            ),
+            ("9279-1", "Respiratory Rate", "respiratory-rate", 12 + random.below(8), "/min"),
+            ("8867-4", "Heart rate", "heart-rate", 55 + random.below(40), "/min"),
+            ("2708-6", "Oxygen saturation in Arterial blood", "pulse-oximetry", 93 + random.below(7), "%"),
+            ("29463-7", "Body weight", "body-weight", 45 + random.below(60), "kg"),
         ];
         let panel = random.uuid();
         let ids: Vec<String> = signs.iter().map(|_| random.uuid()).collect();
@@ -166,15 +115,10 @@ impl Population {
                 }]}]),
             );
             members.insert("code".to_owned(), json!({"coding": codings}));
-            members.insert(
-                "subject".to_owned(),
-                json!({"reference": format!("Patient/{patient}"), "type": "Patient"}),
-            );
+            members.insert("subject".to_owned(), json!({"reference": format!("Patient/{patient}"), "type": "Patient"}));
             if self.personality == Personality::V8_0 {
-                members.insert(
-                    "encounter".to_owned(),
-                    json!({"reference": format!("Encounter/{encounter}"), "type": "Encounter"}),
-                );
+                members
+                    .insert("encounter".to_owned(), json!({"reference": format!("Encounter/{encounter}"), "type": "Encounter"}));
             }
             members.insert("effectiveDateTime".to_owned(), json!(taken));
             members.insert(last.0.to_owned(), last.1);
@@ -188,36 +132,24 @@ impl Population {
                 json!({"reference": format!("Observation/{id}"), "type": "Observation", "display": display})
             })
             .collect();
-        let panel_name =
-            "Vital signs, weight, height, head circumference, oxygen saturation and BMI panel";
-        let mut observations = vec![observation(
-            &panel,
-            "vital-signs",
-            json!([loinc("85353-1", panel_name)]),
-            ("hasMember", json!(members)),
-        )];
+        let panel_name = "Vital signs, weight, height, head circumference, oxygen saturation and BMI panel";
+        let mut observations =
+            vec![observation(&panel, "vital-signs", json!([loinc("85353-1", panel_name)]), ("hasMember", json!(members)))];
         for (id, (code, display, profile, value, unit)) in ids.iter().zip(signs) {
             let mut codings = vec![loinc(code, display)];
             if code == "2708-6" {
-                codings.push(loinc(
-                    "59408-5",
-                    "Oxygen saturation in Arterial blood by Pulse oximetry",
-                ));
+                codings.push(loinc("59408-5", "Oxygen saturation in Arterial blood by Pulse oximetry"));
             }
             let quantity = json!({"value": value, "unit": unit, "system": "http://unitsofmeasure.org", "code": unit});
-            observations.push(observation(
-                id,
-                profile,
-                json!(codings),
-                ("valueQuantity", quantity),
-            ));
+            observations.push(observation(id, profile, json!(codings), ("valueQuantity", quantity)));
         }
         observations
     }
 
     /// A problem list item.
     pub(super) fn condition_resource(&self, id: &str, patient: &str) -> Value {
-        let coded = |system: &str, code: &str, display: &str| json!({"coding": [{"system": system, "code": code, "display": display}]});
+        let coded =
+            |system: &str, code: &str, display: &str| json!({"coding": [{"system": system, "code": code, "display": display}]});
         let profile = "http://hl7.org/fhir/us/core/StructureDefinition/us-core-condition-problems-health-concerns";
         json!({
             "id": id, "meta": self.meta(&[profile]), "resourceType": "Condition",
@@ -255,12 +187,7 @@ impl Population {
     }
 
     /// Somebody who works there.
-    pub(super) fn practitioner_resource(
-        &self,
-        id: &str,
-        number: usize,
-        random: &mut Random,
-    ) -> Value {
+    pub(super) fn practitioner_resource(&self, id: &str, number: usize, random: &mut Random) -> Value {
         json!({
             "id": id,
             "meta": self.meta(&["http://hl7.org/fhir/us/core/StructureDefinition/us-core-practitioner"]),
@@ -273,21 +200,11 @@ impl Population {
 }
 
 /// A Patient up to its extensions.
-pub fn person_head(
-    population: &Population,
-    id: &str,
-    full_name: &str,
-    sex: &str,
-    known: bool,
-) -> Map<String, Value> {
+pub fn person_head(population: &Population, id: &str, full_name: &str, sex: &str, known: bool) -> Map<String, Value> {
     const US_CORE: &str = "http://hl7.org/fhir/us/core/StructureDefinition/us-core-";
     const ABSENT: &str = "http://terminology.hl7.org/CodeSystem/data-absent-reason";
     let profile = format!("{US_CORE}patient");
-    let meta = population.meta(&[
-        &profile,
-        &format!("{profile}|3.1.1"),
-        &format!("{profile}|8.0.0"),
-    ]);
+    let meta = population.meta(&[&profile, &format!("{profile}|3.1.1"), &format!("{profile}|8.0.0")]);
     let category = |kind: &str, system: &str, code: &str, display: &str| {
         json!({
             "extension": [
@@ -301,19 +218,9 @@ pub fn person_head(
     let mut extension = vec![json!({"valueCode": sex, "url": format!("{US_CORE}birthsex")})];
     if known {
         extension.push(category("race", cdc, "2106-3", "White"));
-        extension.push(category(
-            "ethnicity",
-            cdc,
-            "2186-5",
-            "Not Hispanic or Latino",
-        ));
+        extension.push(category("ethnicity", cdc, "2186-5", "Not Hispanic or Latino"));
     } else {
-        extension.push(category(
-            "race",
-            "http://terminology.hl7.org/CodeSystem/v3-NullFlavor",
-            "UNK",
-            "Unknown",
-        ));
+        extension.push(category("race", "http://terminology.hl7.org/CodeSystem/v3-NullFlavor", "UNK", "Unknown"));
     }
     if population.personality == Personality::V8_0 {
         let unknown = |kind: &str, system: &str| {
@@ -331,10 +238,7 @@ pub fn person_head(
     person.insert("resourceType".to_owned(), json!("Patient"));
     // OpenEMR escapes nothing here; a name with markup in it would be markup.
     let div = format!("<div xmlns=\"http://www.w3.org/1999/xhtml\"> <p>{full_name}</p></div>");
-    person.insert(
-        "text".to_owned(),
-        json!({"status": "generated", "div": div}),
-    );
+    person.insert("text".to_owned(), json!({"status": "generated", "div": div}));
     person.insert("extension".to_owned(), Value::Array(extension));
     person
 }

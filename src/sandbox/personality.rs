@@ -30,11 +30,9 @@ impl Personality {
             .listed()
             .filter(|scope| {
                 scope.strip_prefix("system/").is_some_and(|rest| {
-                    let listed_for_fhir =
-                        rest.starts_with(|first: char| first.is_ascii_uppercase() || first == '*');
+                    let listed_for_fhir = rest.starts_with(|first: char| first.is_ascii_uppercase() || first == '*');
                     // The v2 forms say the same again, and the restricted ones less.
-                    listed_for_fhir
-                        && (rest.ends_with(".read") || rest.contains(".$") || is_only_v2(rest))
+                    listed_for_fhir && (rest.ends_with(".read") || rest.contains(".$") || is_only_v2(rest))
                 })
             })
             .map(str::to_owned)
@@ -48,17 +46,9 @@ impl Personality {
 
 /// The types that 8.0 lists in the v2 syntax alone.
 fn is_only_v2(rest: &str) -> bool {
-    [
-        "Media",
-        "MedicationDispense",
-        "Questionnaire",
-        "QuestionnaireResponse",
-        "RelatedPerson",
-        "ServiceRequest",
-        "Specimen",
-    ]
-    .iter()
-    .any(|only| rest.strip_suffix(".rs") == Some(only))
+    ["Media", "MedicationDispense", "Questionnaire", "QuestionnaireResponse", "RelatedPerson", "ServiceRequest", "Specimen"]
+        .iter()
+        .any(|only| rest.strip_suffix(".rs") == Some(only))
 }
 
 impl fmt::Display for Personality {

@@ -120,10 +120,7 @@ mod tests {
     fn what_is_written_reads_back() {
         let value = json!({"a\n\u{1}\\": ["\u{7f}\u{8}\t", "/"], "e": {}});
         for escapes in [Escapes::Plain, Escapes::BareSlashes, Escapes::Hex] {
-            assert_eq!(
-                serde_json::from_str::<Value>(&encode(&value, escapes)).ok(),
-                Some(value.clone())
-            );
+            assert_eq!(serde_json::from_str::<Value>(&encode(&value, escapes)).ok(), Some(value.clone()));
         }
     }
 }

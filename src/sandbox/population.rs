@@ -42,17 +42,9 @@ impl Population {
         let updated = format!("{}+00:00", super::calendar::date_time(made_at));
         let mut random = Random(seed);
         let organization = random.uuid();
-        let mut population = Population {
-            personality,
-            shelves: HashMap::new(),
-            updated,
-            organization: organization.clone(),
-        };
+        let mut population = Population { personality, shelves: HashMap::new(), updated, organization: organization.clone() };
         let location = random.uuid();
-        population.add(
-            "Organization",
-            population.organization_resource(&organization),
-        );
+        population.add("Organization", population.organization_resource(&organization));
         population.add("Location", population.location_resource(&location));
         for number in 1..=3 {
             let resource = population.practitioner_resource(&random.uuid(), number, &mut random);
@@ -60,19 +52,13 @@ impl Population {
         }
         for number in 1..=patients {
             let patient = random.uuid();
-            population.add(
-                "Patient",
-                population.patient_resource(&patient, number, &mut random),
-            );
+            population.add("Patient", population.patient_resource(&patient, number, &mut random));
             let day = 1 + number % 28;
             let mut encounter = String::new();
             for hour in [7, 20] {
                 let id = random.uuid();
                 let start = format!("2024-01-{day:02}T{hour:02}:00:00+00:00");
-                population.add(
-                    "Encounter",
-                    population.encounter_resource(&id, &patient, &location, &start),
-                );
+                population.add("Encounter", population.encounter_resource(&id, &patient, &location, &start));
                 encounter = id;
             }
             let taken = format!("2024-01-{day:02}T07:00:00+00:00");
@@ -80,10 +66,7 @@ impl Population {
                 population.add("Observation", resource);
             }
             if number % 2 == 0 {
-                population.add(
-                    "Condition",
-                    population.condition_resource(&random.uuid(), &patient),
-                );
+                population.add("Condition", population.condition_resource(&random.uuid(), &patient));
             }
         }
         population
@@ -91,9 +74,7 @@ impl Population {
 
     /// The resources of a type.
     pub fn all(&self, resource_type: &str) -> &[Arc<Resource>] {
-        self.shelves
-            .get(resource_type)
-            .map_or(&[], |shelf| &shelf.resources)
+        self.shelves.get(resource_type).map_or(&[], |shelf| &shelf.resources)
     }
 
     /// One resource.
@@ -104,23 +85,11 @@ impl Population {
 
     /// Adds a resource, or puts it in the place of the one with its id.
     pub fn add(&mut self, resource_type: &str, value: Value) {
-        let id = value
-            .get("id")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned();
+        let id = value.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
         let wire = Bytes::from(php_json::encode(&value, self.personality.fhir_escapes()));
-        let resource = Arc::new(Resource {
-            id: id.clone(),
-            value,
-            wire,
-        });
+        let resource = Arc::new(Resource { id: id.clone(), value, wire });
         let shelf = self.shelves.entry(resource_type.to_owned()).or_default();
-        match shelf
-            .places
-            .get(&id)
-            .and_then(|&place| shelf.resources.get_mut(place))
-        {
+        match shelf.places.get(&id).and_then(|&place| shelf.resources.get_mut(place)) {
             Some(existing) => *existing = resource,
             None => {
                 shelf.places.insert(id, shelf.resources.len());
@@ -194,10 +163,7 @@ impl Random {
     /// One of the list.
     pub(super) fn pick<'a>(&mut self, list: &[&'a str]) -> &'a str {
         let index = self.below(list.len() as u64);
-        usize::try_from(index)
-            .ok()
-            .and_then(|index| list.get(index).copied())
-            .unwrap_or_default()
+        usize::try_from(index).ok().and_then(|index| list.get(index).copied()).unwrap_or_default()
     }
 
     /// A version 4 UUID.
@@ -208,9 +174,7 @@ impl Random {
 
 /// A version 4 UUID made of these bits.
 pub fn uuid_of(bits: u128) -> String {
-    uuid::Builder::from_random_bytes(bits.to_be_bytes())
-        .into_uuid()
-        .to_string()
+    uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid().to_string()
 }
 
 #[cfg(test)]
@@ -223,11 +187,7 @@ mod tests {
     fn the_same_seed_gives_the_same_people() {
         let people = |seed| {
             let population = Population::new(Personality::V8_0, 3, seed, 0);
-            population
-                .all("Patient")
-                .iter()
-                .map(|patient| patient.wire.clone())
-                .collect::<Vec<_>>()
+            population.all("Patient").iter().map(|patient| patient.wire.clone()).collect::<Vec<_>>()
         };
         assert_eq!(people(1), people(1));
         assert_ne!(people(1), people(2));
@@ -236,21 +196,12 @@ mod tests {
     #[test]
     fn everyone_has_what_was_promised() {
         let population = Population::new(Personality::V7_0_3, 10, 1, 0);
-        let counts: Vec<usize> = [
-            "Patient",
-            "Observation",
-            "Encounter",
-            "Condition",
-            "Organization",
-        ]
-        .iter()
-        .map(|resource_type| population.all(resource_type).len())
-        .collect();
+        let counts: Vec<usize> = ["Patient", "Observation", "Encounter", "Condition", "Organization"]
+            .iter()
+            .map(|resource_type| population.all(resource_type).len())
+            .collect();
         assert_eq!(counts, [10, 50, 20, 5, 1]);
         let patient = &population.all("Patient")[0];
-        assert_eq!(
-            population.get("Patient", &patient.id).unwrap().wire,
-            patient.wire
-        );
+        assert_eq!(population.get("Patient", &patient.id).unwrap().wire, patient.wire);
     }
 }

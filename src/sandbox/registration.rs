@@ -25,50 +25,31 @@ pub fn register(world: &World, site: &str, body: &[u8]) -> Answer {
         return refused("invalid_client_metadata", "Invalid JSON");
     };
     let text = |name: &str| sent.get(name).and_then(Value::as_str).unwrap_or_default();
-    let is_list = |name: &str| {
-        sent.get(name)
-            .and_then(Value::as_array)
-            .is_some_and(|list| !list.is_empty())
-    };
+    let is_list = |name: &str| sent.get(name).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
     if !is_list("redirect_uris") {
         return refused("invalid_redirect_uri", "redirect_uris is invalid");
     }
     let method = text("token_endpoint_auth_method");
     let methods: &[&str] = match world.personality {
-        Personality::V8_0 => &[
-            "client_secret_basic",
-            "client_secret_post",
-            "private_key_jwt",
-        ],
+        Personality::V8_0 => &["client_secret_basic", "client_secret_post", "private_key_jwt"],
         Personality::V7_0_3 => &["client_secret_basic", "client_secret_post"],
     };
     if !method.is_empty() && !methods.contains(&method) {
-        return refused(
-            "invalid_client_metadata",
-            &format!("Unsupported token_endpoint_auth_method value : {method}"),
-        );
+        return refused("invalid_client_metadata", &format!("Unsupported token_endpoint_auth_method value : {method}"));
     }
-    let scopes: Vec<String> = text("scope")
-        .split_whitespace()
-        .map(str::to_owned)
-        .collect();
+    let scopes: Vec<String> = text("scope").split_whitespace().map(str::to_owned).collect();
     if let Some(unknown) = scopes.iter().find(|scope| !world.known_scopes.knows(scope)) {
         return TokenRefusal::InvalidScope(unknown.clone()).answer();
     }
     let wants_system = scopes.iter().any(|scope| scope.starts_with("system/"));
     let keys = match (text("jwks_uri"), sent.get("jwks")) {
-        ("", Some(jwks)) if jwks.get("keys").is_some_and(Value::is_array) => {
-            Keys::Inline(jwks.clone())
-        }
+        ("", Some(jwks)) if jwks.get("keys").is_some_and(Value::is_array) => Keys::Inline(jwks.clone()),
         ("", _) if wants_system => return refused("invalid_client_metadata", "jwks is invalid"),
         ("", _) => Keys::Inline(json!({"keys": []})),
         (uri, _) => Keys::Uri(uri.to_owned()),
     };
     if wants_system && text("application_type") != "private" {
-        return refused(
-            "invalid_scope",
-            "system and user scopes are only allowed for confidential clients",
-        );
+        return refused("invalid_scope", "system and user scopes are only allowed for confidential clients");
     }
 
     let id = random_text(32);
@@ -79,11 +60,7 @@ pub fn register(world: &World, site: &str, body: &[u8]) -> Answer {
     insert("client_id", json!(id));
     insert("client_secret", json!(random_text(64)));
     insert("registration_access_token", json!(random_text(32)));
-    let client_url = format!(
-        "{}/oauth2/{site}/client/{}",
-        world.site_address,
-        random_text(16)
-    );
+    let client_url = format!("{}/oauth2/{site}/client/{}", world.site_address, random_text(16));
     insert("registration_client_uri", json!(client_url));
     insert("client_id_issued_at", json!(calendar::now() as i64));
     insert("client_secret_expires_at", json!(0));
@@ -104,15 +81,9 @@ pub fn register(world: &World, site: &str, body: &[u8]) -> Answer {
         }
     }
     insert("dsi_type", json!("none"));
-    let client = Client {
-        id: id.clone(),
-        keys,
-        scopes,
-        enabled: !wants_system,
-    };
+    let client = Client { id: id.clone(), keys, scopes, enabled: !wants_system };
     lock(&world.clients).insert(id, client);
-    let mut answer =
-        Answer::value(200, &Value::Object(echo), Escapes::Plain).dressed(Dress::Registered);
+    let mut answer = Answer::value(200, &Value::Object(echo), Escapes::Plain).dressed(Dress::Registered);
     if world.personality == Personality::V7_0_3 {
         // The header is lost; the body is JSON all the same.
         answer.content_type = "text/html; charset=utf-8".to_owned();

@@ -27,17 +27,12 @@ pub struct RequestHead {
 impl RequestHead {
     /// The value of the first field of that name.
     pub fn field(&self, name: &str) -> Option<&str> {
-        self.fields
-            .iter()
-            .find(|(field, _)| field.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.fields.iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     /// The target up to the query.
     pub fn path(&self) -> &str {
-        self.target
-            .split_once('?')
-            .map_or(self.target.as_str(), |(path, _)| path)
+        self.target.split_once('?').map_or(self.target.as_str(), |(path, _)| path)
     }
 
     /// The query without its question mark; empty if there is none.
@@ -51,17 +46,9 @@ impl RequestHead {
             self.fields
                 .iter()
                 .filter(|(name, _)| name.eq_ignore_ascii_case("connection"))
-                .any(|(_, value)| {
-                    value
-                        .split(',')
-                        .any(|option| option.trim().eq_ignore_ascii_case(token))
-                })
+                .any(|(_, value)| value.split(',').any(|option| option.trim().eq_ignore_ascii_case(token)))
         };
-        if self.minor_version == 0 {
-            says("keep-alive")
-        } else {
-            !says("close")
-        }
+        if self.minor_version == 0 { says("keep-alive") } else { !says("close") }
     }
 }
 
@@ -72,9 +59,7 @@ pub enum HeadError {
     #[error("the request line is longer than {REQUEST_LINE_LIMIT} bytes")]
     LineTooLong,
     /// Apache answers 400.
-    #[error(
-        "a field is longer than {FIELD_LIMIT} bytes, or there are more than {FIELD_COUNT_LIMIT}"
-    )]
+    #[error("a field is longer than {FIELD_LIMIT} bytes, or there are more than {FIELD_COUNT_LIMIT}")]
     FieldsTooLarge,
     /// Apache answers 400.
     #[error("not HTTP/1.x")]
@@ -88,46 +73,24 @@ pub enum HeadError {
 pub fn parse(read: &[u8]) -> Result<Option<(usize, RequestHead)>, HeadError> {
     let mut fields = [httparse::EMPTY_HEADER; FIELD_COUNT_LIMIT];
     let mut request = httparse::Request::new(&mut fields);
-    let line_too_long = || {
-        !read
-            .iter()
-            .take(REQUEST_LINE_LIMIT + 2)
-            .any(|&byte| byte == b'\n')
-    };
+    let line_too_long = || !read.iter().take(REQUEST_LINE_LIMIT + 2).any(|&byte| byte == b'\n');
     match request.parse(read) {
         Ok(httparse::Status::Complete(length)) => {
             if line_too_long() {
                 return Err(HeadError::LineTooLong);
             }
-            let field = |field: &httparse::Header<'_>| {
-                (
-                    field.name.to_owned(),
-                    String::from_utf8_lossy(field.value).into_owned(),
-                )
-            };
+            let field = |field: &httparse::Header<'_>| (field.name.to_owned(), String::from_utf8_lossy(field.value).into_owned());
             let fields: Vec<_> = request.headers.iter().map(field).collect();
-            if fields
-                .iter()
-                .any(|(name, value)| name.len() + value.len() + 2 > FIELD_LIMIT)
-            {
+            if fields.iter().any(|(name, value)| name.len() + value.len() + 2 > FIELD_LIMIT) {
                 return Err(HeadError::FieldsTooLarge);
             }
-            let (Some(method), Some(target), Some(minor_version)) =
-                (request.method, request.path, request.version)
-            else {
+            let (Some(method), Some(target), Some(minor_version)) = (request.method, request.path, request.version) else {
                 return Err(HeadError::Malformed);
             };
-            let head = RequestHead {
-                method: method.to_owned(),
-                target: target.to_owned(),
-                minor_version,
-                fields,
-            };
+            let head = RequestHead { method: method.to_owned(), target: target.to_owned(), minor_version, fields };
             Ok(Some((length, head)))
         }
-        Ok(httparse::Status::Partial) if read.len() > REQUEST_LINE_LIMIT && line_too_long() => {
-            Err(HeadError::LineTooLong)
-        }
+        Ok(httparse::Status::Partial) if read.len() > REQUEST_LINE_LIMIT && line_too_long() => Err(HeadError::LineTooLong),
         Ok(httparse::Status::Partial) if read.len() > HEAD_LIMIT => Err(HeadError::FieldsTooLarge),
         Ok(httparse::Status::Partial) => Ok(None),
         Err(httparse::Error::TooManyHeaders) => Err(HeadError::FieldsTooLarge),
@@ -144,24 +107,12 @@ mod tests {
     #[test]
     fn apaches_limits_hold() {
         let long_line = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(REQUEST_LINE_LIMIT));
-        assert!(matches!(
-            parse(long_line.as_bytes()),
-            Err(HeadError::LineTooLong)
-        ));
+        assert!(matches!(parse(long_line.as_bytes()), Err(HeadError::LineTooLong)));
         let field = |length: usize| format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "x".repeat(length));
-        assert!(matches!(
-            parse(field(FIELD_LIMIT).as_bytes()),
-            Err(HeadError::FieldsTooLarge)
-        ));
+        assert!(matches!(parse(field(FIELD_LIMIT).as_bytes()), Err(HeadError::FieldsTooLarge)));
         assert!(parse(field(FIELD_LIMIT - 3).as_bytes()).unwrap().is_some());
-        let many = format!(
-            "GET / HTTP/1.1\r\n{}\r\n",
-            "A: b\r\n".repeat(FIELD_COUNT_LIMIT + 1)
-        );
-        assert!(matches!(
-            parse(many.as_bytes()),
-            Err(HeadError::FieldsTooLarge)
-        ));
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(FIELD_COUNT_LIMIT + 1));
+        assert!(matches!(parse(many.as_bytes()), Err(HeadError::FieldsTooLarge)));
         assert!(matches!(parse(b"\x16\x03\x01"), Err(HeadError::Malformed)));
     }
 }

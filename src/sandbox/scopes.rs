@@ -23,12 +23,7 @@ impl KnownScopes {
         let template = super::discovery::openid_configuration_template(personality);
         let listed: Vec<String> = serde_json::from_str::<Value>(template)
             .ok()
-            .and_then(|document| {
-                document
-                    .get("scopes_supported")
-                    .and_then(Value::as_array)
-                    .cloned()
-            })
+            .and_then(|document| document.get("scopes_supported").and_then(Value::as_array).cloned())
             .unwrap_or_default()
             .iter()
             .filter_map(|scope| scope.as_str().map(str::to_owned))
@@ -39,12 +34,7 @@ impl KnownScopes {
             .filter(|scope| !scope.permission.starts_with('$'))
             .map(|scope| scope.subject.to_owned())
             .collect();
-        KnownScopes {
-            personality,
-            set: listed.iter().cloned().collect(),
-            listed,
-            subjects,
-        }
+        KnownScopes { personality, set: listed.iter().cloned().collect(), listed, subjects }
     }
 
     /// In the order of discovery.
@@ -63,8 +53,7 @@ impl KnownScopes {
                 parsed.restriction.is_none()
                     && self.subjects.contains(parsed.subject)
                     && parsed.letters().is_some_and(|letters| {
-                        let has =
-                            |wanted: &str| wanted.chars().all(|letter| letters.contains(letter));
+                        let has = |wanted: &str| wanted.chars().all(|letter| letters.contains(letter));
                         has("rs") || has("cud") || letters == "r" || letters == "s"
                     })
             }),
@@ -86,15 +75,11 @@ impl KnownScopes {
                     return false;
                 };
                 letters.chars().all(|letter| {
-                    registered
-                        .iter()
-                        .filter_map(|scope| Scope::parse(scope))
-                        .any(|held| {
-                            held.subject == wanted.subject
-                                && (held.restriction.is_none()
-                                    || held.restriction == wanted.restriction)
-                                && held.letters().is_some_and(|held| held.contains(letter))
-                        })
+                    registered.iter().filter_map(|scope| Scope::parse(scope)).any(|held| {
+                        held.subject == wanted.subject
+                            && (held.restriction.is_none() || held.restriction == wanted.restriction)
+                            && held.letters().is_some_and(|held| held.contains(letter))
+                    })
                 })
             }
         }
@@ -115,11 +100,7 @@ impl<'a> Scope<'a> {
             None => (scope, None),
         };
         let (subject, permission) = unrestricted.split_once('.')?;
-        subject.contains('/').then_some(Scope {
-            subject,
-            permission,
-            restriction,
-        })
+        subject.contains('/').then_some(Scope { subject, permission, restriction })
     }
 
     /// The permission in v2's letters: `read` is `rs`, `write` is `cud`. None for operations and for letters out of
@@ -154,33 +135,23 @@ pub enum Interaction {
 }
 
 /// Whether a token with these scopes may do it: on 8.0 by letter, on 7.0.3 `read` for GET and `write` for the rest.
-pub fn allows(
-    personality: Personality,
-    granted: &[String],
-    resource_type: &str,
-    interaction: Interaction,
-) -> bool {
+pub fn allows(personality: Personality, granted: &[String], resource_type: &str, interaction: Interaction) -> bool {
     let letter = match interaction {
         Interaction::Search => 's',
         Interaction::Read => 'r',
         Interaction::Create => 'c',
         Interaction::Update => 'u',
     };
-    granted
-        .iter()
-        .filter_map(|scope| Scope::parse(scope))
-        .any(|scope| {
-            scope.subject.strip_prefix("system/") == Some(resource_type)
-                && match personality {
-                    Personality::V8_0 => scope
-                        .letters()
-                        .is_some_and(|letters| letters.contains(letter)),
-                    Personality::V7_0_3 => match interaction {
-                        Interaction::Search | Interaction::Read => scope.permission == "read",
-                        Interaction::Create | Interaction::Update => scope.permission == "write",
-                    },
-                }
-        })
+    granted.iter().filter_map(|scope| Scope::parse(scope)).any(|scope| {
+        scope.subject.strip_prefix("system/") == Some(resource_type)
+            && match personality {
+                Personality::V8_0 => scope.letters().is_some_and(|letters| letters.contains(letter)),
+                Personality::V7_0_3 => match interaction {
+                    Interaction::Search | Interaction::Read => scope.permission == "read",
+                    Interaction::Create | Interaction::Update => scope.permission == "write",
+                },
+            }
+    })
 }
 
 #[cfg(test)]
@@ -219,10 +190,7 @@ mod tests {
 
     #[test]
     fn a_registered_scope_covers_its_parts_on_8_0_only() {
-        let registered = vec![
-            "system/Patient.read".to_owned(),
-            "system/Patient.write".to_owned(),
-        ];
+        let registered = vec!["system/Patient.read".to_owned(), "system/Patient.write".to_owned()];
         let eight = KnownScopes::of(Personality::V8_0);
         let seven = KnownScopes::of(Personality::V7_0_3);
         for (asked, in_eight) in [
@@ -249,21 +217,12 @@ mod tests {
 
     #[test]
     fn letters_decide_on_8_0_words_on_7_0_3() {
-        let granted = vec![
-            "system/Patient.s".to_owned(),
-            "system/Encounter.read".to_owned(),
-        ];
-        let allowed = |personality, resource_type, interaction| {
-            allows(personality, &granted, resource_type, interaction)
-        };
+        let granted = vec!["system/Patient.s".to_owned(), "system/Encounter.read".to_owned()];
+        let allowed = |personality, resource_type, interaction| allows(personality, &granted, resource_type, interaction);
         assert!(allowed(Personality::V8_0, "Patient", Interaction::Search));
         assert!(!allowed(Personality::V8_0, "Patient", Interaction::Read));
         assert!(!allowed(Personality::V8_0, "Patient", Interaction::Create));
         assert!(allowed(Personality::V7_0_3, "Encounter", Interaction::Read));
-        assert!(!allowed(
-            Personality::V7_0_3,
-            "Patient",
-            Interaction::Search
-        ));
+        assert!(!allowed(Personality::V7_0_3, "Patient", Interaction::Search));
     }
 }

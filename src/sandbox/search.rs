@@ -54,30 +54,20 @@ pub fn search(
             }
             // Zero and what is no number mean no limit.
             ("_count", Personality::V8_0) => {
-                count = value
-                    .parse()
-                    .ok()
-                    .filter(|&count| count > 0)
-                    .map(|count: usize| count.min(COUNT_LIMIT));
+                count = value.parse().ok().filter(|&count| count > 0).map(|count: usize| count.min(COUNT_LIMIT));
             }
             ("_offset", Personality::V8_0) => offset = value.parse().unwrap_or(0),
             ("_sort", Personality::V8_0) if value == "-_id" => {
                 return Found::Broken("Unknown column '-_id' in 'order clause'");
             }
             ("_sort", Personality::V8_0) => sort = Some(value.as_str()),
-            (name, _) if allowed.iter().any(|allowed| allowed == name) => {
-                criteria.push((name, value))
-            }
+            (name, _) if allowed.iter().any(|allowed| allowed == name) => criteria.push((name, value)),
             _ => return nothing(),
         }
     }
     let mut resources: Vec<Arc<Resource>> = Vec::new();
     for resource in population.all(resource_type) {
-        match criteria
-            .iter()
-            .map(|(name, value)| matches(resource, name, value))
-            .collect::<Option<Vec<bool>>>()
-        {
+        match criteria.iter().map(|(name, value)| matches(resource, name, value)).collect::<Option<Vec<bool>>>() {
             None => return nothing(),
             Some(verdicts) => {
                 if verdicts.into_iter().all(|verdict| verdict) {
@@ -97,25 +87,15 @@ pub fn search(
     if let Some(count) = count {
         resources.truncate(count);
     }
-    Found::Resources {
-        resources,
-        with_provenance,
-        count,
-    }
+    Found::Resources { resources, with_provenance, count }
 }
 
 fn nothing() -> Found {
-    Found::Resources {
-        resources: Vec::new(),
-        with_provenance: false,
-        count: None,
-    }
+    Found::Resources { resources: Vec::new(), with_provenance: false, count: None }
 }
 
 fn sort_patients(resources: &mut [Arc<Resource>], sort: &str) {
-    let (name, descending) = sort
-        .strip_prefix('-')
-        .map_or((sort, false), |name| (name, true));
+    let (name, descending) = sort.strip_prefix('-').map_or((sort, false), |name| (name, true));
     let pointer = match name {
         "birthdate" => "/birthDate",
         "family" => "/name/0/family",
@@ -123,13 +103,7 @@ fn sort_patients(resources: &mut [Arc<Resource>], sort: &str) {
         "gender" => "/gender",
         _ => return,
     };
-    let key = |resource: &Resource| {
-        resource
-            .value
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .map(str::to_lowercase)
-    };
+    let key = |resource: &Resource| resource.value.pointer(pointer).and_then(Value::as_str).map(str::to_lowercase);
     resources.sort_by(|left, right| {
         let order = key(left).cmp(&key(right));
         if descending { order.reverse() } else { order }
@@ -140,37 +114,22 @@ fn sort_patients(resources: &mut [Arc<Resource>], sort: &str) {
 /// means or.
 fn matches(resource: &Resource, name: &str, value: &str) -> Option<bool> {
     let body = &resource.value;
-    let texts = |pointers: &[&str]| -> Vec<String> {
-        pointers
-            .iter()
-            .flat_map(|pointer| strings_at(body, pointer))
-            .collect()
-    };
+    let texts = |pointers: &[&str]| -> Vec<String> { pointers.iter().flat_map(|pointer| strings_at(body, pointer)).collect() };
     let any = |check: &dyn Fn(&str) -> bool| Some(value.split(',').any(check));
     let prefix_of = |haystack: Vec<String>| {
-        any(&|wanted| {
-            haystack
-                .iter()
-                .any(|text| text.to_lowercase().starts_with(&wanted.to_lowercase()))
-        })
+        any(&|wanted| haystack.iter().any(|text| text.to_lowercase().starts_with(&wanted.to_lowercase())))
     };
     match name {
         "_id" => any(&|wanted| resource.id == wanted),
         "patient" => any(&|wanted| {
             let wanted = wanted.strip_prefix("Patient/").unwrap_or(wanted);
-            body.pointer("/subject/reference")
-                .and_then(Value::as_str)
-                .and_then(|text| text.strip_prefix("Patient/"))
+            body.pointer("/subject/reference").and_then(Value::as_str).and_then(|text| text.strip_prefix("Patient/"))
                 == Some(wanted)
         }),
         "name" => prefix_of(texts(&["/name/*/family", "/name/*/given/*", "/name"])),
         "family" => prefix_of(texts(&["/name/*/family"])),
         "given" => prefix_of(texts(&["/name/*/given/*"])),
-        "address" => prefix_of(texts(&[
-            "/address/*/line/*",
-            "/address/*/city",
-            "/address/*/state",
-        ])),
+        "address" => prefix_of(texts(&["/address/*/line/*", "/address/*/city", "/address/*/state"])),
         "address-city" => prefix_of(texts(&["/address/*/city"])),
         "address-state" => prefix_of(texts(&["/address/*/state"])),
         "address-postalcode" => prefix_of(texts(&["/address/*/postalCode"])),
@@ -179,19 +138,13 @@ fn matches(resource: &Resource, name: &str, value: &str) -> Option<bool> {
             any(&|wanted| held.iter().any(|text| text == wanted))
         }
         "gender" => any(&|wanted| body.get("gender").and_then(Value::as_str) == Some(wanted)),
-        "active" => {
-            any(&|wanted| body.get("active").map(Value::to_string).as_deref() == Some(wanted))
-        }
+        "active" => any(&|wanted| body.get("active").map(Value::to_string).as_deref() == Some(wanted)),
         "identifier" => any(&|wanted| token_matches(body, "/identifier", "value", wanted)),
         "code" => any(&|wanted| token_matches(body, "/code/coding", "code", wanted)),
         "category" => any(&|wanted| {
             body.get("category")
                 .and_then(Value::as_array)
-                .is_some_and(|categories| {
-                    categories
-                        .iter()
-                        .any(|category| token_matches(category, "/coding", "code", wanted))
-                })
+                .is_some_and(|categories| categories.iter().any(|category| token_matches(category, "/coding", "code", wanted)))
         }),
         "birthdate" => date_matches(&texts(&["/birthDate"]), value),
         "date" => date_matches(&texts(&["/effectiveDateTime", "/period/start"]), value),
@@ -208,38 +161,22 @@ fn strings_at(value: &Value, pointer: &str) -> Vec<String> {
     };
     let (step, onward) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
     match (step, value) {
-        ("*", Value::Array(items)) => items
-            .iter()
-            .flat_map(|item| strings_at(item, onward))
-            .collect(),
-        (step, Value::Object(members)) => members
-            .get(step)
-            .map(|member| strings_at(member, onward))
-            .unwrap_or_default(),
+        ("*", Value::Array(items)) => items.iter().flat_map(|item| strings_at(item, onward)).collect(),
+        (step, Value::Object(members)) => members.get(step).map(|member| strings_at(member, onward)).unwrap_or_default(),
         _ => Vec::new(),
     }
 }
 
 /// `code` or `system|code`.
 fn token_matches(value: &Value, pointer: &str, member: &str, wanted: &str) -> bool {
-    let (system, wanted) = wanted
-        .split_once('|')
-        .map_or((None, wanted), |(system, code)| (Some(system), code));
-    let text = |coding: &Value, member: &str| {
-        coding
-            .get(member)
-            .and_then(Value::as_str)
-            .map(str::to_owned)
-    };
-    value
-        .pointer(pointer)
-        .and_then(Value::as_array)
-        .is_some_and(|codings| {
-            codings.iter().any(|coding| {
-                text(coding, member).as_deref() == Some(wanted)
-                    && system.is_none_or(|system| text(coding, "system").as_deref() == Some(system))
-            })
+    let (system, wanted) = wanted.split_once('|').map_or((None, wanted), |(system, code)| (Some(system), code));
+    let text = |coding: &Value, member: &str| coding.get(member).and_then(Value::as_str).map(str::to_owned);
+    value.pointer(pointer).and_then(Value::as_array).is_some_and(|codings| {
+        codings.iter().any(|coding| {
+            text(coding, member).as_deref() == Some(wanted)
+                && system.is_none_or(|system| text(coding, "system").as_deref() == Some(system))
         })
+    })
 }
 
 /// FHIR's date search: a prefix, and a date as precise as it is written.
@@ -248,10 +185,8 @@ fn date_matches(held: &[String], value: &str) -> Option<bool> {
     for wanted in value.split(',') {
         let split = wanted.find(|character: char| character.is_ascii_digit())?;
         let (prefix, date) = wanted.split_at(split);
-        let looks_like_a_date = date.len() >= 4
-            && date
-                .chars()
-                .all(|character| character.is_ascii_digit() || "-:TZ.+".contains(character));
+        let looks_like_a_date =
+            date.len() >= 4 && date.chars().all(|character| character.is_ascii_digit() || "-:TZ.+".contains(character));
         if !looks_like_a_date {
             return None;
         }
@@ -280,37 +215,16 @@ mod tests {
     use super::*;
 
     fn allowed() -> Vec<String> {
-        [
-            "_id",
-            "name",
-            "family",
-            "birthdate",
-            "gender",
-            "identifier",
-            "_lastUpdated",
-            "patient",
-            "code",
-            "category",
-        ]
-        .map(str::to_owned)
-        .to_vec()
+        ["_id", "name", "family", "birthdate", "gender", "identifier", "_lastUpdated", "patient", "code", "category"]
+            .map(str::to_owned)
+            .to_vec()
     }
 
     fn ids(personality: Personality, resource_type: &str, query: &str) -> Vec<String> {
         let population = Population::new(personality, 20, 1, 1_795_487_302);
-        let parameters: Vec<_> = form_urlencoded::parse(query.as_bytes())
-            .into_owned()
-            .collect();
-        match search(
-            personality,
-            &population,
-            resource_type,
-            &allowed(),
-            &parameters,
-        ) {
-            Found::Resources { resources, .. } => {
-                resources.iter().map(|found| found.id.clone()).collect()
-            }
+        let parameters: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        match search(personality, &population, resource_type, &allowed(), &parameters) {
+            Found::Resources { resources, .. } => resources.iter().map(|found| found.id.clone()).collect(),
             Found::Broken(message) => panic!("{message}"),
         }
     }
@@ -328,43 +242,24 @@ mod tests {
         assert_eq!(count("Patient", "_count=50&_offset=15"), 5);
         assert_eq!(count("Observation", "_count=5&_offset=5"), 5);
         let first = ids(Personality::V8_0, "Observation", "_count=5");
-        assert_eq!(
-            ids(Personality::V8_0, "Observation", "_count=5&_offset=5"),
-            first
-        );
+        assert_eq!(ids(Personality::V8_0, "Observation", "_count=5&_offset=5"), first);
         assert_eq!(ids(Personality::V7_0_3, "Patient", "").len(), 20);
         for parameter in ["_count=5", "_offset=5", "_sort=family"] {
-            assert!(
-                ids(Personality::V7_0_3, "Patient", parameter).is_empty(),
-                "{parameter}"
-            );
+            assert!(ids(Personality::V7_0_3, "Patient", parameter).is_empty(), "{parameter}");
         }
     }
 
     #[test]
     fn what_is_not_supported_empties_the_bundle() {
-        for query in [
-            "bogus=1",
-            "_format=json",
-            "_summary=count",
-            "_id=a&_total=none",
-            "birthdate=notadate",
-        ] {
+        for query in ["bogus=1", "_format=json", "_summary=count", "_id=a&_total=none", "birthdate=notadate"] {
             assert_eq!(count("Patient", query), 0, "{query}");
         }
     }
 
     #[test]
     fn paging_gives_each_patient_once_and_sorting_sorts() {
-        let pages: Vec<String> = (0..4)
-            .flat_map(|page| {
-                ids(
-                    Personality::V8_0,
-                    "Patient",
-                    &format!("_count=5&_offset={}", page * 5),
-                )
-            })
-            .collect();
+        let pages: Vec<String> =
+            (0..4).flat_map(|page| ids(Personality::V8_0, "Patient", &format!("_count=5&_offset={}", page * 5))).collect();
         assert_eq!(pages, ids(Personality::V8_0, "Patient", ""));
         let mut forward = ids(Personality::V8_0, "Patient", "_sort=birthdate");
         assert_ne!(forward, pages);
@@ -380,22 +275,13 @@ mod tests {
         assert_eq!(count("Patient", &format!("_id={first}")), 1);
         assert_eq!(count("Patient", &format!("_id={first},{second}")), 2);
         assert_eq!(count("Patient", &format!("_id=Patient/{first}")), 0);
-        assert_eq!(
-            count("Patient", "gender=female") + count("Patient", "gender=male"),
-            20
-        );
+        assert_eq!(count("Patient", "gender=female") + count("Patient", "gender=male"), 20);
         assert_eq!(count("Patient", "identifier=LAB-000001"), 1);
         assert_eq!(count("Patient", "birthdate=ge1900"), 20);
         assert_eq!(count("Patient", "birthdate=lt1900-01-01"), 0);
         assert_eq!(count("Patient", "name="), 20);
         assert_eq!(count("Observation", &format!("patient={first}")), 5);
-        assert_eq!(
-            count(
-                "Observation",
-                &format!("patient=Patient/{first}&code=8867-4")
-            ),
-            1
-        );
+        assert_eq!(count("Observation", &format!("patient=Patient/{first}&code=8867-4")), 1);
         assert_eq!(count("Observation", "code=http://loinc.org|8867-4"), 20);
         assert_eq!(count("Observation", "category=vital-signs"), 100);
         assert_eq!(count("Observation", "category=laboratory"), 0);

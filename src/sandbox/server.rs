@@ -31,12 +31,7 @@ const KEPT: usize = 4 * 1024 * 1024;
 const FIRST_REQUEST: Duration = Duration::from_secs(20);
 
 /// Accepts connections for ever, with the pauses in which the listener is to be down.
-pub async fn serve(
-    world: Arc<World>,
-    listener: TcpListener,
-    address: SocketAddr,
-    tls: Option<TlsAcceptor>,
-) {
+pub async fn serve(world: Arc<World>, listener: TcpListener, address: SocketAddr, tls: Option<TlsAcceptor>) {
     let mut wanted_up = world.wanted_up.subscribe();
     let mut connections = JoinSet::new();
     let mut listener = Some(listener);
@@ -85,24 +80,15 @@ struct Open(Arc<World>);
 
 impl Open {
     fn new(world: &Arc<World>) -> Open {
-        world
-            .counters
-            .connections_accepted
-            .fetch_add(1, Ordering::Relaxed);
-        world
-            .counters
-            .connections_open
-            .fetch_add(1, Ordering::Relaxed);
+        world.counters.connections_accepted.fetch_add(1, Ordering::Relaxed);
+        world.counters.connections_open.fetch_add(1, Ordering::Relaxed);
         Open(Arc::clone(world))
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0
-            .counters
-            .connections_open
-            .fetch_sub(1, Ordering::Relaxed);
+        self.0.counters.connections_open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -111,16 +97,14 @@ async fn connection(world: Arc<World>, stream: TcpStream, tls: Option<TlsAccepto
     let _ = stream.set_nodelay(true);
     let stream = match tls {
         None => Stream::Plain(stream),
-        Some(acceptor) => {
-            match tokio::time::timeout(FIRST_REQUEST, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => {
-                    let name = stream.get_ref().1.server_name().map(str::to_owned);
-                    *lock(&world.counters.last_server_name) = name;
-                    Stream::Tls(Box::new(stream))
-                }
-                _ => return,
+        Some(acceptor) => match tokio::time::timeout(FIRST_REQUEST, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                let name = stream.get_ref().1.server_name().map(str::to_owned);
+                *lock(&world.counters.last_server_name) = name;
+                Stream::Tls(Box::new(stream))
             }
-        }
+            _ => return,
+        },
     };
     let mut connection = Connection::new(stream);
     let ending = match converse(&world, &mut connection).await {
@@ -135,18 +119,13 @@ async fn connection(world: Arc<World>, stream: TcpStream, tls: Option<TlsAccepto
 async fn converse(world: &World, connection: &mut Connection<Stream>) -> io::Result<Ending> {
     let mut served = 0;
     loop {
-        let idle = if served == 0 {
-            FIRST_REQUEST
-        } else {
-            world.keep_alive
-        };
+        let idle = if served == 0 { FIRST_REQUEST } else { world.keep_alive };
         let head = match connection.read_head(idle).await {
             Ok(Some(head)) => head,
             Ok(None) => return Ok(Ending::CloseNotify),
             Err(HeadError::Io(error)) => return Err(error),
             Err(error) => {
-                let mut response =
-                    unreadable(&error).into_response(world.personality, Area::Apis, None);
+                let mut response = unreadable(&error).into_response(world.personality, Area::Apis, None);
                 response.closes = true;
                 connection.write(&response).await?;
                 return Ok(Ending::CloseNotify);
@@ -154,32 +133,16 @@ async fn converse(world: &World, connection: &mut Connection<Stream>) -> io::Res
         };
         let faced = dispatch::face(world, &head, served > 0);
         if matches!(faced, Faced::HangUp) {
-            world
-                .counters
-                .requests_dropped
-                .fetch_add(1, Ordering::Relaxed);
+            world.counters.requests_dropped.fetch_add(1, Ordering::Relaxed);
             return Ok(Ending::CloseNotify);
         }
         served += 1;
         let last = served >= world.requests_per_connection || !head.keeps_alive();
-        let Outcome {
-            response,
-            ending,
-            closes_silently,
-        } = {
+        let Outcome { response, ending, closes_silently } = {
             // Held until the last byte is written: the worker is busy until then.
-            let _worker = world
-                .workers
-                .acquire()
-                .await
-                .map_err(|_| io::ErrorKind::Other)?;
-            let busy = world
-                .worker_count
-                .saturating_sub(world.workers.available_permits());
-            world
-                .counters
-                .most_workers_busy
-                .fetch_max(busy as u64, Ordering::Relaxed);
+            let _worker = world.workers.acquire().await.map_err(|_| io::ErrorKind::Other)?;
+            let busy = world.worker_count.saturating_sub(world.workers.available_permits());
+            world.counters.most_workers_busy.fetch_max(busy as u64, Ordering::Relaxed);
             let body = connection.read_body(&head, KEPT).await?;
             let _session = match session_id(&head) {
                 Some(id) => Some(world.session(&id).await),
@@ -193,9 +156,7 @@ async fn converse(world: &World, connection: &mut Connection<Stream>) -> io::Res
             outcome
         };
         match response {
-            Some(response)
-                if response.closes || closes_silently || response.framing == Framing::Http10 =>
-            {
+            Some(response) if response.closes || closes_silently || response.framing == Framing::Http10 => {
                 return Ok(ending);
             }
             Some(_) => {}
@@ -207,36 +168,25 @@ async fn converse(world: &World, connection: &mut Connection<Stream>) -> io::Res
 /// Apache's page for a request it cannot read.
 fn unreadable(error: &HeadError) -> Answer {
     match error {
-        HeadError::LineTooLong => Answer::apache(
-            414,
-            "Request-URI Too Long",
-            "The requested URL's length exceeds the capacity\nlimit for this server.",
-        ),
+        HeadError::LineTooLong => {
+            Answer::apache(414, "Request-URI Too Long", "The requested URL's length exceeds the capacity\nlimit for this server.")
+        }
         HeadError::FieldsTooLarge => Answer::apache(
             400,
             "Bad Request",
             "Your browser sent a request that this server could not understand.<br />\nSize of a request header field exceeds server limit.",
         ),
-        HeadError::Malformed | HeadError::Io(_) => Answer::apache(
-            400,
-            "Bad Request",
-            "Your browser sent a request that this server could not understand.<br />",
-        ),
+        HeadError::Malformed | HeadError::Io(_) => {
+            Answer::apache(400, "Bad Request", "Your browser sent a request that this server could not understand.<br />")
+        }
     }
 }
 
 /// The session named by the cookie of the area the request goes to.
 fn session_id(head: &RequestHead) -> Option<String> {
-    let area = if head.path().starts_with("/oauth2/") {
-        Area::OAuth2
-    } else {
-        Area::Apis
-    };
+    let area = if head.path().starts_with("/oauth2/") { Area::OAuth2 } else { Area::Apis };
     let (name, _) = cookie_parts(area);
-    let cookies = head
-        .fields
-        .iter()
-        .filter(|(field, _)| field.eq_ignore_ascii_case("cookie"));
+    let cookies = head.fields.iter().filter(|(field, _)| field.eq_ignore_ascii_case("cookie"));
     cookies
         .flat_map(|(_, value)| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
@@ -251,8 +201,7 @@ async fn close(stream: &mut Stream, ending: Ending) {
             // What the caller still sends is read for a moment, or the system would send a reset that can overtake
             // the answer.
             let mut rest = [0; 4096];
-            let drain =
-                async { while matches!(stream.read(&mut rest).await, Ok(count) if count > 0) {} };
+            let drain = async { while matches!(stream.read(&mut rest).await, Ok(count) if count > 0) {} };
             let _ = tokio::time::timeout(Duration::from_millis(500), drain).await;
         }
         Ending::NoCloseNotify => {}
@@ -280,11 +229,7 @@ impl Stream {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
             Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
@@ -293,11 +238,7 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),

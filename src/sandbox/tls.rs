@@ -27,9 +27,7 @@ pub enum Tls {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file could not be read, or holds no PEM of that kind.
-    #[error(
-        "{path}: {reason}\n  give a certificate chain and a private key in PEM, or leave both away for a self-signed one"
-    )]
+    #[error("{path}: {reason}\n  give a certificate chain and a private key in PEM, or leave both away for a self-signed one")]
     File {
         /// The file.
         path: PathBuf,
@@ -64,24 +62,15 @@ impl Prepared {
                 let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
                 let made = rcgen::generate_simple_self_signed(names)?;
                 let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-                (
-                    made.cert.pem(),
-                    vec![made.cert.der().clone()],
-                    PrivateKeyDer::Pkcs8(key),
-                )
+                (made.cert.pem(), vec![made.cert.der().clone()], PrivateKeyDer::Pkcs8(key))
             }
             Tls::Files { certificate, key } => {
-                let failed = |path: &PathBuf, reason: String| TlsError::File {
-                    path: path.clone(),
-                    reason,
-                };
-                let pem = std::fs::read_to_string(certificate)
-                    .map_err(|error| failed(certificate, error.to_string()))?;
+                let failed = |path: &PathBuf, reason: String| TlsError::File { path: path.clone(), reason };
+                let pem = std::fs::read_to_string(certificate).map_err(|error| failed(certificate, error.to_string()))?;
                 let chain = CertificateDer::pem_slice_iter(pem.as_bytes())
                     .collect::<Result<Vec<_>, _>>()
                     .map_err(|error| failed(certificate, error.to_string()))?;
-                let key = PrivateKeyDer::from_pem_file(key)
-                    .map_err(|error| failed(key, error.to_string()))?;
+                let key = PrivateKeyDer::from_pem_file(key).map_err(|error| failed(key, error.to_string()))?;
                 (pem, chain, key)
             }
         };
@@ -90,10 +79,7 @@ impl Prepared {
             .with_no_client_auth()
             .with_single_cert(chain, key)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Prepared {
-            acceptor: TlsAcceptor::from(Arc::new(config)),
-            certificate_pem,
-        })
+        Ok(Prepared { acceptor: TlsAcceptor::from(Arc::new(config)), certificate_pem })
     }
 
     /// What a client has to trust.

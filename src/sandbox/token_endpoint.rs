@@ -57,12 +57,8 @@ impl TokenRefusal {
             Answer::value(status, &Value::Object(members), Escapes::Plain)
         };
         match self {
-            TokenRefusal::WhoYouAre => {
-                league(401, "invalid_client", "Client authentication failed", None)
-            }
-            TokenRefusal::TheAssertion => {
-                league(400, "invalid_client", "Client authentication failed", None)
-            }
+            TokenRefusal::WhoYouAre => league(401, "invalid_client", "Client authentication failed", None),
+            TokenRefusal::TheAssertion => league(400, "invalid_client", "Client authentication failed", None),
             TokenRefusal::InvalidRequest(hint) => league(
                 400,
                 "invalid_request",
@@ -90,11 +86,7 @@ impl TokenRefusal {
             TokenRefusal::Fatal => Answer::empty(500).dressed(Dress::CutShort),
             TokenRefusal::Exception => {
                 let text = "SQLSTATE[HY000] [2002] Connection refused";
-                Answer::new(
-                    500,
-                    "text/html; charset=UTF-8",
-                    super::http1::Body::Whole(text.into()),
-                )
+                Answer::new(500, "text/html; charset=UTF-8", super::http1::Body::Whole(text.into()))
             }
         }
     }
@@ -104,13 +96,9 @@ impl TokenRefusal {
         match refusal {
             Refusal::UnknownClient => TokenRefusal::WhoYouAre,
             Refusal::BadAssertion => TokenRefusal::TheAssertion,
-            Refusal::IssuedTooLongAgo => {
-                TokenRefusal::InvalidRequest("Token issued too far in the past")
-            }
+            Refusal::IssuedTooLongAgo => TokenRefusal::InvalidRequest("Token issued too far in the past"),
             Refusal::MissingJti => TokenRefusal::InvalidRequest("Missing jti claim"),
-            Refusal::InvalidScope => {
-                TokenRefusal::InvalidScope(scope.split(' ').next().unwrap_or_default().to_owned())
-            }
+            Refusal::InvalidScope => TokenRefusal::InvalidScope(scope.split(' ').next().unwrap_or_default().to_owned()),
             Refusal::UnsupportedGrantType => TokenRefusal::UnsupportedGrantType,
             Refusal::NotSetUp => TokenRefusal::NotSetUp,
             Refusal::Exception => TokenRefusal::Exception,
@@ -129,11 +117,7 @@ impl TokenForm {
 
     /// A field's value.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .rev()
-            .find(|(field, _)| field == name)
-            .map(|(_, value)| value.as_str())
+        self.0.iter().rev().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
     }
 
     /// The names in order, for the admin's record.
@@ -187,34 +171,21 @@ impl<'a> Assertion<'a> {
 }
 
 /// Judges the request and, if it is good, issues a token.
-pub async fn exchange(
-    world: &World,
-    site: &str,
-    form: &TokenForm,
-    faults: &TokenFaults,
-) -> Result<Answer, TokenRefusal> {
+pub async fn exchange(world: &World, site: &str, form: &TokenForm, faults: &TokenFaults) -> Result<Answer, TokenRefusal> {
     let personality = world.personality;
     if form.get("grant_type") != Some("client_credentials") {
         return Err(TokenRefusal::UnsupportedGrantType);
     }
-    let jwt = match (
-        form.get("client_assertion_type"),
-        form.get("client_assertion"),
-    ) {
+    let jwt = match (form.get("client_assertion_type"), form.get("client_assertion")) {
         (Some(ASSERTION_TYPE), Some(jwt)) if !jwt.is_empty() => jwt,
         _ if personality == Personality::V7_0_3 => return Err(TokenRefusal::Fatal),
         _ => {
-            return Err(TokenRefusal::InvalidRequest(
-                "assertion type is not supported",
-            ));
+            return Err(TokenRefusal::InvalidRequest("assertion type is not supported"));
         }
     };
     let assertion = Assertion::parse(jwt).ok_or(TokenRefusal::WhoYouAre)?;
     let client_id = assertion.text("sub").unwrap_or_default();
-    let client = lock(&world.clients)
-        .get(client_id)
-        .cloned()
-        .ok_or(TokenRefusal::WhoYouAre)?;
+    let client = lock(&world.clients).get(client_id).cloned().ok_or(TokenRefusal::WhoYouAre)?;
     if !client.enabled || assertion.header.contains_key("enc") {
         return Err(TokenRefusal::WhoYouAre);
     }
@@ -228,19 +199,13 @@ pub async fn exchange(
         check_shape(&assertion, client_id, now)?;
     }
     let audience = world.token_url(site);
-    let before = |claim: &str| {
-        assertion
-            .seconds(claim)
-            .is_none_or(|time| time <= now + LEEWAY)
-    };
+    let before = |claim: &str| assertion.seconds(claim).is_none_or(|time| time <= now + LEEWAY);
     let jti = assertion.text("jti").unwrap_or_default();
     let good = assertion.header.get("alg").and_then(Value::as_str) == Some("RS384")
         && key.verifies(assertion.message.as_bytes(), &assertion.signature)
         && assertion.text("iss") == Some(client_id)
         && assertion.is_for(&audience)
-        && assertion
-            .seconds("exp")
-            .is_none_or(|exp| exp + LEEWAY > now)
+        && assertion.seconds("exp").is_none_or(|exp| exp + LEEWAY > now)
         && before("iat")
         && before("nbf")
         && !jti.is_empty();
@@ -248,16 +213,11 @@ pub async fn exchange(
         return Err(TokenRefusal::TheAssertion);
     }
 
-    let asked: Vec<&str> = form
-        .get("scope")
-        .unwrap_or_default()
-        .split(' ')
-        .filter(|scope| !scope.is_empty())
-        .collect();
+    let asked: Vec<&str> = form.get("scope").unwrap_or_default().split(' ').filter(|scope| !scope.is_empty()).collect();
     let system_scopes_off = !world.system_scopes_on();
-    if let Some(unknown) = asked.iter().find(|scope| {
-        !world.known_scopes.knows(scope) || (system_scopes_off && scope.starts_with("system/"))
-    }) {
+    if let Some(unknown) =
+        asked.iter().find(|scope| !world.known_scopes.knows(scope) || (system_scopes_off && scope.starts_with("system/")))
+    {
         return Err(TokenRefusal::InvalidScope((*unknown).to_owned()));
     }
     let granted: Vec<String> = asked
@@ -276,26 +236,13 @@ pub async fn exchange(
     }
 
     let lifetime = world.token_lifetime().as_secs_f64();
-    let grant = Grant {
-        client: client.id.clone(),
-        scopes: granted,
-    };
+    let grant = Grant { client: client.id.clone(), scopes: granted };
     let issuer = format!("{}/oauth2/{site}", world.site_address);
     let token = world
         .tokens
-        .issue(
-            personality,
-            site,
-            &issuer,
-            &grant,
-            lifetime,
-            faults.pad_token_bytes,
-        )
+        .issue(personality, site, &issuer, &grant, lifetime, faults.pad_token_bytes)
         .map_err(|_| TokenRefusal::NotSetUp)?;
-    world
-        .counters
-        .tokens_issued
-        .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    world.counters.tokens_issued.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let expires_in = faults.expires_in.unwrap_or(lifetime as i64);
     let body = json!({
         "scope": grant.scopes.join(" "), "token_type": "Bearer", "expires_in": expires_in, "access_token": token,
@@ -310,21 +257,11 @@ fn check_shape(assertion: &Assertion<'_>, client_id: &str, now: f64) -> Result<(
     if assertion.text("iss") != Some(client_id) {
         return Err(TokenRefusal::InvalidRequest("Invalid issuer claim"));
     }
-    if assertion
-        .seconds("exp")
-        .is_some_and(|exp| exp > now + FARTHEST_EXP)
-    {
-        return Err(TokenRefusal::InvalidRequest(
-            "Token expiration exceeds maximum allowed time",
-        ));
+    if assertion.seconds("exp").is_some_and(|exp| exp > now + FARTHEST_EXP) {
+        return Err(TokenRefusal::InvalidRequest("Token expiration exceeds maximum allowed time"));
     }
-    if assertion
-        .seconds("iat")
-        .is_some_and(|iat| iat < now - OLDEST_IAT)
-    {
-        return Err(TokenRefusal::InvalidRequest(
-            "Token issued too far in the past",
-        ));
+    if assertion.seconds("iat").is_some_and(|iat| iat < now - OLDEST_IAT) {
+        return Err(TokenRefusal::InvalidRequest("Token issued too far in the past"));
     }
     if assertion.text("jti").is_none_or(str::is_empty) {
         return Err(TokenRefusal::InvalidRequest("Missing jti claim"));

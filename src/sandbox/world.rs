@@ -99,17 +99,8 @@ impl World {
     /// A fresh install with the settings' clients.
     pub fn new(settings: &Settings, site_address: String) -> Result<World, SigningKeyError> {
         let personality = settings.personality;
-        let site = |name: &String| {
-            (
-                name.clone(),
-                Discovery::new(personality, &site_address, name),
-            )
-        };
-        let clients: Clients = settings
-            .clients
-            .iter()
-            .map(|client| (client.id.clone(), client.clone()))
-            .collect();
+        let site = |name: &String| (name.clone(), Discovery::new(personality, &site_address, name));
+        let clients: Clients = settings.clients.iter().map(|client| (client.id.clone(), client.clone())).collect();
         let made_at = calendar::now() as i64;
         let workers = settings.workers.max(1);
         Ok(World {
@@ -131,12 +122,7 @@ impl World {
             keep_alive: settings.keep_alive,
             requests_per_connection: settings.requests_per_connection.max(1),
             token_lifetime: settings.token_lifetime,
-            population: RwLock::new(Population::new(
-                personality,
-                settings.patients,
-                settings.seed,
-                made_at,
-            )),
+            population: RwLock::new(Population::new(personality, settings.patients, settings.seed, made_at)),
             system_scopes: AtomicBool::new(true),
             first_clients: clients,
             sessions: Mutex::default(),
@@ -165,16 +151,12 @@ impl World {
 
     /// The resources, to read.
     pub fn population(&self) -> RwLockReadGuard<'_, Population> {
-        self.population
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.population.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The resources, to change.
     pub fn population_to_change(&self) -> RwLockWriteGuard<'_, Population> {
-        self.population
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.population.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for a PHP session: PHP locks its file, so requests with the same cookie run one after the other.

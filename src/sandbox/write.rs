@@ -17,18 +17,8 @@ use super::{
 };
 
 /// `POST /{type}`: 201 with `pid` and `uuid`, no Location.
-pub fn create(
-    world: &World,
-    request: &FhirRequest<'_>,
-    grant: &Grant,
-    resource_type: &str,
-) -> Answer {
-    if !scopes::allows(
-        world.personality,
-        &grant.scopes,
-        resource_type,
-        Interaction::Create,
-    ) {
+pub fn create(world: &World, request: &FhirRequest<'_>, grant: &Grant, resource_type: &str) -> Answer {
+    if !scopes::allows(world.personality, &grant.scopes, resource_type, Interaction::Create) {
         return fhir_api::scope_missing(world.personality);
     }
     if resource_type != "Patient" {
@@ -38,9 +28,7 @@ pub fn create(
         Ok(person) => person,
         Err(answer) => return answer,
     };
-    let bits = random_bytes(16)
-        .iter()
-        .fold(0u128, |bits, &byte| bits << 8 | u128::from(byte));
+    let bits = random_bytes(16).iter().fold(0u128, |bits, &byte| bits << 8 | u128::from(byte));
     let uuid = uuid_of(bits);
     let mut population = world.population_to_change();
     let pid = population.all("Patient").len() + 1;
@@ -50,19 +38,8 @@ pub fn create(
 }
 
 /// `PUT /{type}/{id}`: 200 with the resource.
-pub fn update(
-    world: &World,
-    request: &FhirRequest<'_>,
-    grant: &Grant,
-    resource_type: &str,
-    id: &str,
-) -> Answer {
-    if !scopes::allows(
-        world.personality,
-        &grant.scopes,
-        resource_type,
-        Interaction::Update,
-    ) {
+pub fn update(world: &World, request: &FhirRequest<'_>, grant: &Grant, resource_type: &str, id: &str) -> Answer {
+    if !scopes::allows(world.personality, &grant.scopes, resource_type, Interaction::Update) {
         return fhir_api::scope_missing(world.personality);
     }
     if resource_type != "Patient" {
@@ -79,11 +56,7 @@ pub fn update(
     let Some(existing) = population.get("Patient", id) else {
         return Answer::json(404, "[]");
     };
-    let identifier = existing
-        .value
-        .pointer("/identifier/0/value")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let identifier = existing.value.pointer("/identifier/0/value").and_then(Value::as_str).unwrap_or_default();
     let resource = person.resource(&population, id, identifier);
     population.add("Patient", resource);
     match population.get("Patient", id) {
@@ -105,10 +78,7 @@ struct Person {
 impl Person {
     /// Reads the body, or says what is wrong with it. A body that was too long to be kept is as good as broken.
     fn parse(body: &ReceivedBody) -> Result<Person, Answer> {
-        let sent: Option<Map<String, Value>> = body
-            .is_whole()
-            .then(|| serde_json::from_slice(&body.kept).ok())
-            .flatten();
+        let sent: Option<Map<String, Value>> = body.is_whole().then(|| serde_json::from_slice(&body.kept).ok()).flatten();
         let Some(sent) = sent.filter(|sent| sent.contains_key("resourceType")) else {
             let outcome = json!({
                 "resourceType": "OperationOutcome",
@@ -117,21 +87,11 @@ impl Person {
             return Err(Answer::value(400, &outcome, Escapes::Plain));
         };
         let sent = Value::Object(sent);
-        let text = |pointer: &str| {
-            sent.pointer(pointer)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
+        let text = |pointer: &str| sent.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let given: Vec<String> = sent
             .pointer("/name/0/given")
             .and_then(Value::as_array)
-            .map(|names| {
-                names
-                    .iter()
-                    .filter_map(|name| name.as_str().map(str::to_owned))
-                    .collect()
-            })
+            .map(|names| names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect())
             .unwrap_or_default();
         let person = Person {
             family: text("/name/0/family"),
@@ -147,42 +107,18 @@ impl Person {
         };
         let absent = "Required::NON_EXISTENT_KEY";
         if person.given.is_empty() {
-            missing(
-                "fname",
-                absent,
-                "fname must be provided, but does not exist".to_owned(),
-            );
+            missing("fname", absent, "fname must be provided, but does not exist".to_owned());
         }
         if person.family.is_empty() {
-            missing(
-                "lname",
-                absent,
-                "lname must be provided, but does not exist".to_owned(),
-            );
+            missing("lname", absent, "lname must be provided, but does not exist".to_owned());
         }
         if person.gender.is_empty() {
-            missing(
-                "sex",
-                "NotEmpty::EMPTY_VALUE",
-                "Gender must not be empty".to_owned(),
-            );
+            missing("sex", "NotEmpty::EMPTY_VALUE", "Gender must not be empty".to_owned());
         }
         if person.birth_date.is_empty() {
-            missing(
-                "DOB",
-                "NotEmpty::EMPTY_VALUE",
-                "Date of Birth must not be empty".to_owned(),
-            );
+            missing("DOB", "NotEmpty::EMPTY_VALUE", "Date of Birth must not be empty".to_owned());
         }
-        if errors.is_empty() {
-            Ok(person)
-        } else {
-            Err(Answer::value(
-                400,
-                &json!({"validationErrors": errors}),
-                Escapes::Plain,
-            ))
-        }
+        if errors.is_empty() { Ok(person) } else { Err(Answer::value(400, &json!({"validationErrors": errors}), Escapes::Plain)) }
     }
 
     /// The resource as OpenEMR will serve it.
@@ -193,22 +129,13 @@ impl Person {
             _ => "UNK",
         };
         let first = self.given.first().map_or("", String::as_str);
-        let mut resource = person_head(
-            population,
-            id,
-            &format!("{first} {}", self.family),
-            sex,
-            false,
-        );
+        let mut resource = person_head(population, id, &format!("{first} {}", self.family), sex, false);
         let mut insert = |name: &str, value: Value| {
             resource.insert(name.to_owned(), value);
         };
         insert("identifier", patient_identifier(identifier));
         insert("active", json!(true));
-        insert(
-            "name",
-            json!([{"use": "official", "family": self.family, "given": self.given}]),
-        );
+        insert("name", json!([{"use": "official", "family": self.family, "given": self.given}]));
         if let Some(telecom) = &self.telecom {
             insert("telecom", telecom.clone());
         }

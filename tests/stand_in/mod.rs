@@ -1,11 +1,6 @@
 //! A stand-in started in this process, and the little a test needs to talk to it without any HTTP library in between.
 
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic
-)]
+#![allow(dead_code, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::{
     net::SocketAddr,
@@ -57,12 +52,7 @@ impl StandIn {
         let key = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
         let scopes = scopes.unwrap_or_else(|| settings.personality.system_scopes());
         let keys = Keys::Inline(jwk_set(&[&key]));
-        settings.clients.push(Client {
-            id: CLIENT.to_owned(),
-            keys,
-            scopes,
-            enabled: true,
-        });
+        settings.clients.push(Client { id: CLIENT.to_owned(), keys, scopes, enabled: true });
         let sandbox = Sandbox::bind(settings).await.unwrap();
         StandIn {
             address: sandbox.address(),
@@ -77,10 +67,7 @@ impl StandIn {
 
     /// Good claims of a client assertion.
     pub fn claims(&self) -> Map<String, Value> {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap()
-            .as_secs();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let jti = format!("jti-{}", self.jtis.fetch_add(1, Ordering::Relaxed));
         let claims = json!({
             "iss": CLIENT, "sub": CLIENT, "aud": self.token_url, "iat": now, "exp": now + 240, "jti": jti,
@@ -107,14 +94,7 @@ impl StandIn {
     pub async fn try_token(&self, scope: &str, assertion: &str) -> std::io::Result<Answer> {
         let fields = [("Content-Type", "application/x-www-form-urlencoded")];
         let stream = TcpStream::connect(self.address).await?;
-        exchange(
-            stream,
-            "POST",
-            "/oauth2/default/token",
-            &fields,
-            form(scope, assertion).as_bytes(),
-        )
-        .await
+        exchange(stream, "POST", "/oauth2/default/token", &fields, form(scope, assertion).as_bytes()).await
     }
 
     /// An access token.
@@ -128,39 +108,20 @@ impl StandIn {
     /// `GET` with a token, on a connection of its own.
     pub async fn get(&self, target: &str, token: &str) -> std::io::Result<Answer> {
         let authorization = format!("Bearer {token}");
-        let fields = [
-            ("Authorization", authorization.as_str()),
-            ("Accept", "application/fhir+json"),
-        ];
-        exchange(
-            TcpStream::connect(self.address).await?,
-            "GET",
-            target,
-            &fields,
-            b"",
-        )
-        .await
+        let fields = [("Authorization", authorization.as_str()), ("Accept", "application/fhir+json")];
+        exchange(TcpStream::connect(self.address).await?, "GET", target, &fields, b"").await
     }
 
     /// `POST /__sandbox/faults`.
     pub async fn order(&self, orders: &Value) -> Value {
-        let answer = send(
-            self.admin,
-            "POST",
-            "/__sandbox/faults",
-            &[],
-            &orders.to_string(),
-        )
-        .await;
+        let answer = send(self.admin, "POST", "/__sandbox/faults", &[], &orders.to_string()).await;
         assert_eq!(answer.status, 200, "{orders}: {}", answer.text());
         answer.json()
     }
 
     /// `GET /__sandbox/state`.
     pub async fn state(&self) -> Value {
-        send(self.admin, "GET", "/__sandbox/state", &[], "")
-            .await
-            .json()
+        send(self.admin, "GET", "/__sandbox/state", &[], "").await.json()
     }
 }
 
@@ -175,15 +136,11 @@ pub struct Answer {
 
 impl Answer {
     pub fn field(&self, name: &str) -> Option<&str> {
-        self.fields
-            .iter()
-            .find(|(field, _)| field.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.fields.iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body)
-            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     pub fn text(&self) -> String {
@@ -196,32 +153,19 @@ pub fn form(scope: &str, assertion: &str) -> String {
     form_urlencoded::Serializer::new(String::new())
         .append_pair("grant_type", "client_credentials")
         .append_pair("scope", scope)
-        .append_pair(
-            "client_assertion_type",
-            "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-        )
+        .append_pair("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
         .append_pair("client_assertion", assertion)
         .finish()
 }
 
 /// A JWT; only RS256 and RS384 are signed as they say.
 pub fn sign(key: &RsaKeyPair, alg: &str, claims: Map<String, Value>) -> String {
-    let padding = if alg == "RS256" {
-        &RSA_PKCS1_SHA256
-    } else {
-        &RSA_PKCS1_SHA384
-    };
+    let padding = if alg == "RS256" { &RSA_PKCS1_SHA256 } else { &RSA_PKCS1_SHA384 };
     let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let header = json!({"alg": alg, "typ": "JWT", "kid": "ignored"});
     let message = format!("{}.{}", encode(&header), encode(&Value::Object(claims)));
     let mut signature = vec![0; key.public_modulus_len()];
-    key.sign(
-        padding,
-        &SystemRandom::new(),
-        message.as_bytes(),
-        &mut signature,
-    )
-    .unwrap();
+    key.sign(padding, &SystemRandom::new(), message.as_bytes(), &mut signature).unwrap();
     format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
@@ -237,17 +181,9 @@ pub fn jwk_set(keys: &[&RsaKeyPair]) -> Value {
 }
 
 /// One request on a connection of its own.
-pub async fn send(
-    address: SocketAddr,
-    method: &str,
-    target: &str,
-    fields: &[(&str, &str)],
-    body: &str,
-) -> Answer {
+pub async fn send(address: SocketAddr, method: &str, target: &str, fields: &[(&str, &str)], body: &str) -> Answer {
     let stream = TcpStream::connect(address).await.unwrap();
-    exchange(stream, method, target, fields, body.as_bytes())
-        .await
-        .unwrap()
+    exchange(stream, method, target, fields, body.as_bytes()).await.unwrap()
 }
 
 /// One request on that stream, which is dropped afterwards.
@@ -283,9 +219,7 @@ pub async fn write_request(
 
 /// Reads one answer as it comes off the wire; an error if it is cut short.
 pub async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Answer> {
-    tokio::time::timeout(DEADLINE, read_answer_at_leisure(stream))
-        .await
-        .expect("an answer in time")
+    tokio::time::timeout(DEADLINE, read_answer_at_leisure(stream)).await.expect("an answer in time")
 }
 
 async fn read_answer_at_leisure(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Answer> {
@@ -301,16 +235,9 @@ async fn read_answer_at_leisure(stream: &mut (impl AsyncRead + Unpin)) -> std::i
     let mut first = lines.next().unwrap().split(' ');
     let version = first.next().unwrap().to_owned();
     let status = first.next().unwrap().parse().unwrap();
-    let fields: Vec<(String, String)> = lines
-        .map(|line| line.split_once(": ").unwrap())
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
-    let mut answer = Answer {
-        version,
-        status,
-        fields,
-        body: Vec::new(),
-    };
+    let fields: Vec<(String, String)> =
+        lines.map(|line| line.split_once(": ").unwrap()).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let mut answer = Answer { version, status, fields, body: Vec::new() };
     let mut rest = bytes.split_off(head_end + 4);
     if answer.field("Transfer-Encoding") == Some("chunked") {
         loop {
@@ -320,14 +247,11 @@ async fn read_answer_at_leisure(stream: &mut (impl AsyncRead + Unpin)) -> std::i
                     None => more(stream, &mut rest).await?,
                 }
             };
-            let size =
-                usize::from_str_radix(std::str::from_utf8(&rest[..end]).unwrap(), 16).unwrap();
+            let size = usize::from_str_radix(std::str::from_utf8(&rest[..end]).unwrap(), 16).unwrap();
             while rest.len() < end + size + 4 {
                 more(stream, &mut rest).await?;
             }
-            answer
-                .body
-                .extend_from_slice(&rest[end + 2..end + 2 + size]);
+            answer.body.extend_from_slice(&rest[end + 2..end + 2 + size]);
             rest.drain(..end + size + 4);
             if size == 0 {
                 return Ok(answer);
@@ -337,9 +261,7 @@ async fn read_answer_at_leisure(stream: &mut (impl AsyncRead + Unpin)) -> std::i
     if answer.version == "HTTP/1.0" {
         stream.read_to_end(&mut rest).await?;
     } else {
-        let length = answer
-            .field("Content-Length")
-            .map_or(0, |length| length.parse().unwrap());
+        let length = answer.field("Content-Length").map_or(0, |length| length.parse().unwrap());
         while rest.len() < length {
             more(stream, &mut rest).await?;
         }
@@ -360,9 +282,7 @@ pub async fn tls_stream(stand_in: &StandIn) -> tokio_rustls::client::TlsStream<T
     use rustls::pki_types::{CertificateDer, pem::PemObject};
     let mut roots = rustls::RootCertStore::empty();
     let pem = stand_in.certificate_pem.as_ref().unwrap();
-    roots
-        .add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap())
-        .unwrap();
+    roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -371,8 +291,5 @@ pub async fn tls_stream(stand_in: &StandIn) -> tokio_rustls::client::TlsStream<T
         .with_no_client_auth();
     let tcp = TcpStream::connect(stand_in.address).await.unwrap();
     let name = "localhost".try_into().unwrap();
-    tokio_rustls::TlsConnector::from(Arc::new(config))
-        .connect(name, tcp)
-        .await
-        .unwrap()
+    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()
 }

@@ -35,10 +35,7 @@ impl Folder {
     pub fn good() -> Self {
         let folder = Self::empty();
         folder.write("conf/gateway.yaml", GOOD);
-        folder.secret(
-            "keys/private_key.pem",
-            include_str!("../keys/rsa2048-pkcs8.pem"),
-        );
+        folder.secret("keys/private_key.pem", include_str!("../keys/rsa2048-pkcs8.pem"));
         folder.make_jwks();
         folder
     }
@@ -91,19 +88,10 @@ impl Folder {
 
     /// Runs the binary with these variables and no others.
     pub fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
-        self.run_program(
-            Path::new(env!("CARGO_BIN_EXE_openemr-gateway")),
-            arguments,
-            variables,
-        )
+        self.run_program(Path::new(env!("CARGO_BIN_EXE_openemr-gateway")), arguments, variables)
     }
 
-    pub fn run_program(
-        &self,
-        program: &Path,
-        arguments: &[&str],
-        variables: &[(&str, &str)],
-    ) -> Ended {
+    pub fn run_program(&self, program: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
         let output = Command::new(program)
             .args(arguments)
             .current_dir(self.0.path())
@@ -136,22 +124,9 @@ pub fn fails(folder: &Folder, variables: &[(&str, &str)], message: &str, remedy:
     let ended = check(folder, variables);
     let message = message.replace("{abs}", &folder.path("").display().to_string());
     assert_eq!(ended.code, 1, "{}", ended.err);
-    assert_eq!(
-        ended.err.matches("error: ").count(),
-        1,
-        "not one error:\n{}",
-        ended.err
-    );
-    assert!(
-        ended.err.contains(&format!("error: {message}\n  ")),
-        "not\n{message}\nbut\n{}",
-        ended.err
-    );
-    assert!(
-        ended.err.contains(remedy),
-        "no remedy `{remedy}` in\n{}",
-        ended.err
-    );
+    assert_eq!(ended.err.matches("error: ").count(), 1, "not one error:\n{}", ended.err);
+    assert!(ended.err.contains(&format!("error: {message}\n  ")), "not\n{message}\nbut\n{}", ended.err);
+    assert!(ended.err.contains(remedy), "no remedy `{remedy}` in\n{}", ended.err);
 }
 
 pub fn passes(folder: &Folder, variables: &[(&str, &str)]) -> String {
