@@ -15,6 +15,8 @@ pub enum Failure {
     NotAllowed,
     /// The head is larger than `limits.request_head`.
     HeadTooLarge,
+    /// HTTP/1.1 without Host (RFC 9112 section 3.2).
+    NoHost,
     /// The path could leave the FHIR base.
     UnsafePath(UnsafePath),
     /// The request asks for another protocol.
@@ -55,6 +57,7 @@ impl Failure {
         match self {
             Self::NotAllowed => Verdict::new(403, IssueCode::Forbidden, "This address may not use the gateway."),
             Self::HeadTooLarge => Verdict::new(431, IssueCode::TooCostly, "The request's head is larger than the gateway takes."),
+            Self::NoHost => Verdict::new(400, IssueCode::Invalid, "The request has no Host field."),
             Self::UnsafePath(reason) => Verdict::new(400, IssueCode::Invalid, &format!("The request was refused: {reason}.")),
             Self::Upgrade => Verdict::new(400, IssueCode::NotSupported, "The gateway does not switch protocols."),
             Self::NoToken(wait) => Verdict {

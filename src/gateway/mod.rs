@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::UPGRADE;
+use http::Version;
+use http::header::{HOST, UPGRADE};
 use log::warn;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -159,11 +160,11 @@ impl ProxyHttp for Gateway {
     /// What comes back to the caller.
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         head: &mut ResponseHeader,
         context: &mut RequestContext,
     ) -> pingora::Result<()> {
-        response_head::rewrite(head, context.id)
+        response_head::rewrite(head, session.req_header().version, context.id)
     }
 
     /// No connection: is there another address?
@@ -248,6 +249,9 @@ impl Gateway {
         let head_size = session.as_http1().map_or(0, |http1| http1.get_headers_raw_bytes().len());
         if head_size > self.limits.request_head {
             return Err(Failure::HeadTooLarge);
+        }
+        if session.req_header().version == Version::HTTP_11 && session.get_header(HOST).is_none() {
+            return Err(Failure::NoHost);
         }
         let Route::Fhir { prefix, .. } = context.route else { return Ok(()) };
         if asks_for_another_protocol(session.req_header()) {

@@ -10,11 +10,15 @@ use crate::observe::request_id::RequestId;
 
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Rewrites the head of OpenEMR's answer.
+/// Rewrites the head of OpenEMR's answer to a caller who speaks `version`.
 ///
 /// # Errors
 /// None in practice: the fields that are set are valid.
-pub fn rewrite(head: &mut ResponseHeader, id: RequestId) -> pingora::Result<()> {
+pub fn rewrite(head: &mut ResponseHeader, version: Version, id: RequestId) -> pingora::Result<()> {
+    // An HTTP/1.0 caller knows no chunks (RFC 9112 section 6.1): his body ends with the connection.
+    if version == Version::HTTP_10 {
+        head.remove_header(&TRANSFER_ENCODING);
+    }
     let dropped: Vec<HeaderName> = head.headers.keys().filter(|name| is_dropped(name.as_str())).cloned().collect();
     for name in &dropped {
         head.remove_header(name);
@@ -80,10 +84,19 @@ mod tests {
             ("Access-Control-Allow-Origin", "*"), ("Keep-Alive", "timeout=5"), ("Content-Type", "application/json"),
         ]);
         let id = RequestId::next();
-        rewrite(&mut head, id).unwrap();
+        rewrite(&mut head, Version::HTTP_11, id).unwrap();
         let names: Vec<&str> = head.headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(names.len(), 2, "{names:?}");
         assert_eq!(head.headers.get("x-request-id").unwrap().to_str().unwrap(), id.to_string());
+    }
+
+    #[test]
+    fn an_old_caller_gets_no_chunks() {
+        for (version, chunked) in [(Version::HTTP_10, false), (Version::HTTP_11, true)] {
+            let mut head = head(200, &[("Transfer-Encoding", "chunked")]);
+            rewrite(&mut head, version, RequestId::next()).unwrap();
+            assert_eq!(head.headers.contains_key("transfer-encoding"), chunked);
+        }
     }
 
     #[test]
