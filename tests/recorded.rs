@@ -7,25 +7,16 @@
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    net::SocketAddr,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+mod stand_in;
 
-use aws_lc_rs::{
-    rand::SystemRandom,
-    rsa::KeySize,
-    signature::{KeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RsaKeyPair},
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use aws_lc_rs::{rsa::KeySize, signature::RsaKeyPair};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use openemr_gateway::sandbox::{Client, Keys, Personality, Sandbox, Settings};
+use openemr_gateway::sandbox::{Personality, Settings};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use serde_json::{Value, json};
+use stand_in::{Answer, StandIn, send};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -109,23 +100,12 @@ fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
     Option::deserialize(deserializer).map(Some)
 }
 
-const CLIENT: &str = "recorded";
-
 struct Run {
     table: Table,
-    address: SocketAddr,
-    admin: SocketAddr,
-    key: RsaKeyPair,
+    stand_in: StandIn,
     other_key: RsaKeyPair,
     last_assertion: String,
-    jtis: u32,
     kept: BTreeMap<String, String>,
-}
-
-struct Answer {
-    status: u16,
-    fields: Vec<(String, String)>,
-    body: Vec<u8>,
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,38 +123,25 @@ async fn check(personality: Personality, table: &str, exchanges: usize) {
     assert!(table.openemr.starts_with(&personality.to_string()));
     assert_eq!(table.exchanges.len(), exchanges);
     assert!(table.not_mirrored.len() < 5);
-    let key = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
     let scopes = personality
         .system_scopes()
         .into_iter()
         // Known to the server, but not registered: what the silent drop was recorded with.
         .filter(|scope| !scope.starts_with("system/Media.") && !scope.starts_with("system/Person."))
         .collect();
-    let sandbox = Sandbox::bind(Settings {
+    let settings = Settings {
         personality,
-        clients: vec![Client {
-            id: CLIENT.to_owned(),
-            keys: Keys::Inline(jwk_set(&key)),
-            scopes,
-            enabled: true,
-        }],
         site_address: Some(table.site_address.clone()),
         patients: table.patients,
         ..Settings::default()
-    })
-    .await
-    .unwrap();
+    };
     let mut run = Run {
-        address: sandbox.address(),
-        admin: sandbox.admin_address(),
-        key,
+        stand_in: StandIn::start(settings, Some(scopes)).await,
         other_key: RsaKeyPair::generate(KeySize::Rsa2048).unwrap(),
         last_assertion: String::new(),
-        jtis: 0,
         kept: BTreeMap::new(),
         table,
     };
-    let serving = tokio::spawn(sandbox.run(std::future::pending()));
     run.find_patient().await;
     run.check_access_token().await;
 
@@ -194,7 +161,6 @@ async fn check(personality: Personality, table: &str, exchanges: usize) {
             wrong.push(format!("{name}\n  {}", found.join("\n  ")));
         }
     }
-    serving.abort();
     assert!(
         wrong.is_empty(),
         "{} of {exchanges} differ:\n{}",
@@ -207,18 +173,17 @@ impl Run {
     /// Sends one exchange's request; what differs from the recorded answer.
     async fn play(&mut self, index: usize) -> Vec<String> {
         let token = match &self.table.exchanges[index].scopes {
-            Some(scopes) => self.token(&self.table.scope_sets[scopes].join(" ")).await,
+            Some(scopes) => {
+                self.stand_in
+                    .token(&self.table.scope_sets[scopes].join(" "))
+                    .await
+            }
             None => String::new(),
         };
-        let spec = self.table.exchanges[index].assertion.is_some();
-        let assertion = if spec {
-            self.assertion(index)
-        } else {
-            String::new()
-        };
+        let assertion = self.assertion(index);
         let exchange = &self.table.exchanges[index];
         if let Some(orders) = &exchange.before {
-            self.order(orders).await;
+            self.stand_in.order(orders).await;
         }
         let tampered = token
             .char_indices()
@@ -244,16 +209,22 @@ impl Run {
             .iter()
             .map(|(name, value)| (name.clone(), fill(value)))
             .collect();
+        let fields: Vec<(&str, &str)> = fields
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let target = fill(&exchange.target);
+        let body = fill(&exchange.body);
         let answer = send(
-            self.address,
+            self.stand_in.address,
             &exchange.method,
-            &fill(&exchange.target),
+            &target,
             &fields,
-            &fill(&exchange.body),
+            &body,
         )
         .await;
         if let Some(orders) = &exchange.after {
-            self.order(orders).await;
+            self.stand_in.order(orders).await;
         }
         let mut wrong = self.compare(exchange, &answer, &fill);
         if let Some(keep) = exchange.keep.clone() {
@@ -335,134 +306,59 @@ impl Run {
         wrong
     }
 
-    async fn order(&self, orders: &Value) {
-        let answer = send(
-            self.admin,
-            "POST",
-            "/__sandbox/faults",
-            &[],
-            &orders.to_string(),
-        )
-        .await;
-        assert_eq!(
-            answer.status,
-            200,
-            "{orders}: {}",
-            String::from_utf8_lossy(&answer.body)
-        );
-    }
-
+    /// The exchange's client assertion; empty if it has none.
     fn assertion(&mut self, index: usize) -> String {
-        let none = AssertionSpec::default();
-        let spec = self
-            .table
-            .exchanges
-            .get(index)
-            .and_then(|exchange| exchange.assertion.as_ref())
-            .unwrap_or(&none);
+        let Some(spec) = &self.table.exchanges[index].assertion else {
+            return String::new();
+        };
         if spec.replay {
             return self.last_assertion.clone();
         }
-        self.jtis += 1;
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap()
-            .as_secs() as i64;
-        let client = match spec.client.as_deref() {
-            None => CLIENT.to_owned(),
-            Some("{registered}") => self.kept["registered"].clone(),
-            Some(client) => client.to_owned(),
+        let mut claims = self.stand_in.claims();
+        let now = claims["iat"].as_i64().unwrap();
+        if let Some(client) = &spec.client {
+            let client = if client == "{registered}" {
+                &self.kept["registered"]
+            } else {
+                client
+            };
+            claims.insert("sub".to_owned(), json!(client));
+            claims.insert("iss".to_owned(), json!(client));
+        }
+        for (claim, value) in [("iss", &spec.iss), ("aud", &spec.aud)] {
+            if let Some(value) = value {
+                claims.insert(claim.to_owned(), json!(value));
+            }
+        }
+        let mut set = |claim: &str, value: Option<Value>| match value {
+            Some(value) => drop(claims.insert(claim.to_owned(), value)),
+            None => drop(claims.remove(claim)),
         };
-        let mut claims = Map::new();
-        claims.insert(
-            "iss".to_owned(),
-            json!(spec.iss.as_ref().unwrap_or(&client)),
-        );
-        claims.insert("sub".to_owned(), json!(client));
-        let token_url = format!("{}/oauth2/default/token", self.table.site_address);
-        claims.insert(
-            "aud".to_owned(),
-            json!(spec.aud.as_ref().unwrap_or(&token_url)),
-        );
-        if let Some(iat) = spec.iat.unwrap_or(Some(0)) {
-            claims.insert("iat".to_owned(), json!(now + iat));
+        for (claim, seconds) in [("iat", spec.iat), ("exp", spec.exp)] {
+            if let Some(seconds) = seconds {
+                set(claim, seconds.map(|seconds| json!(now + seconds)));
+            }
         }
-        if let Some(exp) = spec.exp.unwrap_or(Some(240)) {
-            claims.insert("exp".to_owned(), json!(now + exp));
+        if let Some(jti) = &spec.jti {
+            set("jti", jti.as_ref().map(|jti| json!(jti)));
         }
-        if let Some(jti) = spec
-            .jti
-            .clone()
-            .unwrap_or_else(|| Some(format!("jti-{}", self.jtis)))
-        {
-            claims.insert("jti".to_owned(), json!(jti));
-        }
-        let alg = spec.alg.as_deref().unwrap_or("RS384");
-        let padding = if alg == "RS256" {
-            &RSA_PKCS1_SHA256
-        } else {
-            &RSA_PKCS1_SHA384
-        };
-        let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let header = json!({"alg": alg, "typ": "JWT", "kid": "ignored"});
-        let message = format!("{}.{}", encode(&header), encode(&Value::Object(claims)));
         let key = if spec.other_key {
             &self.other_key
         } else {
-            &self.key
+            &self.stand_in.key
         };
-        let mut signature = vec![0; key.public_modulus_len()];
-        key.sign(
-            padding,
-            &SystemRandom::new(),
-            message.as_bytes(),
-            &mut signature,
-        )
-        .unwrap();
-        self.last_assertion = format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature));
+        self.last_assertion = stand_in::sign(key, spec.alg.as_deref().unwrap_or("RS384"), claims);
         self.last_assertion.clone()
     }
 
-    async fn token(&mut self, scope: &str) -> String {
-        let assertion = self.assertion(usize::MAX);
-        let form: String = form_urlencoded::Serializer::new(String::new())
-            .append_pair("grant_type", "client_credentials")
-            .append_pair("scope", scope)
-            .append_pair(
-                "client_assertion_type",
-                "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-            )
-            .append_pair("client_assertion", &assertion)
-            .finish();
-        let fields = [(
-            "Content-Type".to_owned(),
-            "application/x-www-form-urlencoded".to_owned(),
-        )];
-        let answer = send(
-            self.address,
-            "POST",
-            "/oauth2/default/token",
-            &fields,
-            &form,
-        )
-        .await;
-        let body: Value = serde_json::from_slice(&answer.body).unwrap();
-        assert_eq!(body["scope"], scope, "{body}");
-        body["access_token"].as_str().unwrap().to_owned()
-    }
-
     async fn find_patient(&mut self) {
-        let token = self.token("system/Patient.read").await;
-        let fields = [("Authorization".to_owned(), format!("Bearer {token}"))];
-        let answer = send(
-            self.address,
-            "GET",
-            "/apis/default/fhir/Patient",
-            &fields,
-            "",
-        )
-        .await;
-        let bundle: Value = serde_json::from_slice(&answer.body).unwrap();
+        let token = self.stand_in.token("system/Patient.read").await;
+        let bundle = self
+            .stand_in
+            .get("/apis/default/fhir/Patient", &token)
+            .await
+            .unwrap()
+            .json();
         let id = bundle["entry"][self.table.patient_number - 1]["resource"]["id"]
             .as_str()
             .unwrap();
@@ -471,6 +367,7 @@ impl Run {
 
     async fn check_access_token(&mut self) {
         let token = self
+            .stand_in
             .token("system/Patient.read system/Observation.read")
             .await;
         let part = |index: usize| -> Value {
@@ -577,103 +474,4 @@ fn is_like(text: &str, pattern: &str) -> bool {
                 b'd' => byte.is_ascii_digit(),
                 wanted => byte == wanted,
             })
-}
-
-fn jwk_set(key: &RsaKeyPair) -> Value {
-    let public = key.public_key();
-    let n = URL_SAFE_NO_PAD.encode(public.modulus().big_endian_without_leading_zero());
-    let e = URL_SAFE_NO_PAD.encode(public.exponent().big_endian_without_leading_zero());
-    json!({"keys": [{"kty": "RSA", "alg": "RS384", "use": "sig", "kid": "k", "n": n, "e": e}]})
-}
-
-/// One request on a connection of its own, read as it comes off the wire.
-async fn send(
-    address: SocketAddr,
-    method: &str,
-    target: &str,
-    fields: &[(String, String)],
-    body: &str,
-) -> Answer {
-    let exchange = async {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        let mut request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n");
-        for (name, value) in fields {
-            request.push_str(&format!("{name}: {value}\r\n"));
-        }
-        request.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut bytes = Vec::new();
-        let head_end = loop {
-            if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
-                break at;
-            }
-            assert!(
-                stream.read_buf(&mut bytes).await.unwrap() > 0,
-                "closed within the head"
-            );
-        };
-        let head = String::from_utf8(bytes[..head_end].to_vec()).unwrap();
-        let mut lines = head.split("\r\n");
-        let status = lines
-            .next()
-            .unwrap()
-            .split(' ')
-            .nth(1)
-            .unwrap()
-            .parse()
-            .unwrap();
-        let fields: Vec<(String, String)> = lines
-            .map(|line| line.split_once(": ").unwrap())
-            .map(|(n, v)| (n.to_owned(), v.to_owned()))
-            .collect();
-        let field = |name: &str| {
-            fields
-                .iter()
-                .find(|(field, _)| field == name)
-                .map(|(_, value)| value.as_str())
-        };
-        let mut rest = bytes.split_off(head_end + 4);
-        let body = if field("Transfer-Encoding") == Some("chunked") {
-            while !rest.ends_with(b"0\r\n\r\n") {
-                assert!(
-                    stream.read_buf(&mut rest).await.unwrap() > 0,
-                    "closed within the chunks"
-                );
-            }
-            unchunked(&rest)
-        } else {
-            let length = field("Content-Length").map_or(0, |length| length.parse().unwrap());
-            while rest.len() < length {
-                assert!(
-                    stream.read_buf(&mut rest).await.unwrap() > 0,
-                    "closed within the body"
-                );
-            }
-            rest
-        };
-        Answer {
-            status,
-            fields,
-            body,
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), exchange)
-        .await
-        .expect("an answer within 30 s")
-}
-
-fn unchunked(mut bytes: &[u8]) -> Vec<u8> {
-    let mut body = Vec::new();
-    loop {
-        let end = bytes
-            .windows(2)
-            .position(|window| window == b"\r\n")
-            .unwrap();
-        let size = usize::from_str_radix(std::str::from_utf8(&bytes[..end]).unwrap(), 16).unwrap();
-        if size == 0 {
-            return body;
-        }
-        body.extend_from_slice(&bytes[end + 2..end + 2 + size]);
-        bytes = &bytes[end + 4 + size..];
-    }
 }

@@ -57,9 +57,10 @@ pub async fn serve(
         };
         tokio::select! {
             accepted = open.accept() => {
-                // An error here is a connection that died in the queue, or no file descriptors: both pass.
-                if let Ok((stream, _)) = accepted {
-                    connections.spawn(connection(Arc::clone(&world), stream, tls.clone()));
+                match accepted {
+                    Ok((stream, _)) => drop(connections.spawn(connection(Arc::clone(&world), stream, tls.clone()))),
+                    // A connection that died in the queue, or no file descriptors: both pass.
+                    Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
                 }
             }
             _ = connections.join_next(), if !connections.is_empty() => {}
@@ -250,6 +251,8 @@ async fn close(stream: &mut Stream, ending: Ending) {
         }
         Ending::NoCloseNotify => {}
         Ending::Reset => {
+            // A reset throws away what was not sent yet, and at the other end what was not read yet.
+            tokio::time::sleep(Duration::from_millis(50)).await;
             let _ = stream.tcp().set_zero_linger();
         }
     }

@@ -1,0 +1,678 @@
+//! What the stand-in promises beyond the recordings: keys, clocks, faults, connections, sessions, streaming.
+
+#![cfg(feature = "sandbox")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod stand_in;
+
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::{rsa::KeySize, signature::RsaKeyPair};
+use openemr_gateway::sandbox::{Client, Keys, Personality, Settings, Tls};
+use serde_json::{Value, json};
+use stand_in::{
+    CLIENT, StandIn, exchange, jwk_set, read_answer, send, sign, tls_stream, write_request,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+const PATIENTS: &str = "/apis/default/fhir/Patient?_count=5";
+const PATIENT_READ: &str = "system/Patient.read";
+
+async fn started() -> StandIn {
+    StandIn::start(
+        Settings {
+            patients: 20,
+            ..Settings::default()
+        },
+        None,
+    )
+    .await
+}
+
+fn refused(answer: &stand_in::Answer, status: u16, error: &str) {
+    assert_eq!(
+        (answer.status, answer.json()["error"].as_str()),
+        (status, Some(error)),
+        "{}",
+        answer.text()
+    );
+}
+
+#[tokio::test]
+async fn the_first_rsa_key_of_the_set_verifies_and_kid_is_ignored() {
+    let (first, second) = (
+        RsaKeyPair::generate(KeySize::Rsa2048).unwrap(),
+        RsaKeyPair::generate(KeySize::Rsa2048).unwrap(),
+    );
+    let two = |keys: Keys| Settings {
+        clients: vec![Client {
+            id: "two".to_owned(),
+            keys,
+            scopes: vec![PATIENT_READ.to_owned()],
+            enabled: true,
+        }],
+        patients: 1,
+        ..Settings::default()
+    };
+    let set = jwk_set(&[&first, &second]);
+    let other = StandIn::start(two(Keys::Inline(set)), None).await;
+    for (key, status) in [(&first, 200), (&second, 400)] {
+        let mut claims = other.claims();
+        claims.insert("iss".to_owned(), json!("two"));
+        claims.insert("sub".to_owned(), json!("two"));
+        assert_eq!(
+            other
+                .ask_token_with(PATIENT_READ, &sign(key, "RS384", claims))
+                .await
+                .status,
+            status
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_jwks_uri_is_fetched_at_every_exchange() {
+    let key = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri = format!("http://{}/jwks.json", listener.local_addr().unwrap());
+    let body = jwk_set(&[&key]).to_string();
+    let serving = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            let _ = stream.read(&mut request).await;
+            let answer = format!("HTTP/1.0 200 OK\r\n\r\n{body}");
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    let client = Client {
+        id: "by-uri".to_owned(),
+        keys: Keys::Uri(uri),
+        scopes: vec![PATIENT_READ.to_owned()],
+        enabled: true,
+    };
+    let stand_in = StandIn::start(
+        Settings {
+            clients: vec![client],
+            patients: 1,
+            ..Settings::default()
+        },
+        None,
+    )
+    .await;
+    let assertion = || {
+        let mut claims = stand_in.claims();
+        claims.insert("iss".to_owned(), json!("by-uri"));
+        claims.insert("sub".to_owned(), json!("by-uri"));
+        sign(&key, "RS384", claims)
+    };
+    assert_eq!(
+        stand_in
+            .ask_token_with(PATIENT_READ, &assertion())
+            .await
+            .status,
+        200
+    );
+    serving.abort();
+    let _ = serving.await;
+    refused(
+        &stand_in.ask_token_with(PATIENT_READ, &assertion()).await,
+        401,
+        "invalid_client",
+    );
+}
+
+#[tokio::test]
+async fn clocks_are_forgiven_sixty_seconds() {
+    let stand_in = started().await;
+    for (claim, seconds, status) in [
+        ("exp", -30, 200),
+        ("exp", -65, 400),
+        ("nbf", 30, 200),
+        ("nbf", 120, 400),
+        ("iat", 30, 200),
+        ("iat", 120, 400),
+    ] {
+        let mut claims = stand_in.claims();
+        let now = claims["iat"].as_i64().unwrap();
+        claims.insert(claim.to_owned(), json!(now + seconds));
+        let answer = stand_in
+            .ask_token_with(PATIENT_READ, &stand_in.sign(claims))
+            .await;
+        assert_eq!(
+            answer.status,
+            status,
+            "{claim} {seconds}: {}",
+            answer.text()
+        );
+    }
+}
+
+#[tokio::test]
+async fn tokens_end_when_they_say() {
+    let settings = Settings {
+        token_lifetime: Duration::from_secs(1),
+        patients: 1,
+        ..Settings::default()
+    };
+    let stand_in = StandIn::start(settings, None).await;
+    let token = stand_in.token(PATIENT_READ).await;
+    assert_eq!(stand_in.get(PATIENTS, &token).await.unwrap().status, 200);
+    let since = Instant::now();
+    while stand_in.get(PATIENTS, &token).await.unwrap().status == 200 {
+        assert!(
+            since.elapsed() < Duration::from_secs(5),
+            "still good after 5 s"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(since.elapsed() > Duration::from_millis(700));
+}
+
+#[tokio::test]
+async fn the_token_endpoint_goes_wrong_on_demand() {
+    let stand_in = started().await;
+    let fault = |fault: Value| {
+        let mut fault = fault;
+        fault["times"] = json!(1);
+        json!({"token": fault})
+    };
+    let ask = || stand_in.ask_token(PATIENT_READ);
+    let assertion = || stand_in.sign(stand_in.claims());
+
+    stand_in.order(&fault(json!({"down": true}))).await;
+    assert!(
+        stand_in
+            .try_token(PATIENT_READ, &assertion())
+            .await
+            .is_err()
+    );
+    assert_eq!(ask().await.status, 200);
+
+    stand_in.order(&fault(json!({"lose_answer": true}))).await;
+    let lost = assertion();
+    assert!(stand_in.try_token(PATIENT_READ, &lost).await.is_err());
+    refused(
+        &stand_in.ask_token_with(PATIENT_READ, &lost).await,
+        400,
+        "invalid_client",
+    );
+
+    for (refusal, status, error) in [
+        ("unknown_client", 401, "invalid_client"),
+        ("bad_assertion", 400, "invalid_client"),
+        ("issued_too_long_ago", 400, "invalid_request"),
+        ("missing_jti", 400, "invalid_request"),
+        ("invalid_scope", 400, "invalid_scope"),
+        ("unsupported_grant_type", 400, "unsupported_grant_type"),
+        ("not_set_up", 500, "server_error"),
+    ] {
+        stand_in.order(&fault(json!({"refuse": refusal}))).await;
+        refused(&ask().await, status, error);
+    }
+
+    stand_in
+        .order(&fault(
+            json!({"answer": {"status": 503, "body": "later", "content_type": "text/plain"}}),
+        ))
+        .await;
+    let answer = ask().await;
+    assert_eq!((answer.status, answer.text().as_str()), (503, "later"));
+    stand_in.order(&fault(json!({"html": true}))).await;
+    assert!(
+        ask()
+            .await
+            .field("Content-Type")
+            .unwrap()
+            .starts_with("text/html")
+    );
+    stand_in.order(&fault(json!({"truncate": true}))).await;
+    assert!(
+        stand_in
+            .try_token(PATIENT_READ, &assertion())
+            .await
+            .is_err()
+    );
+    stand_in
+        .order(&fault(json!({"oversize_bytes": 100_000})))
+        .await;
+    assert!(ask().await.body.len() > 100_000);
+    stand_in
+        .order(&fault(
+            json!({"expires_in": 7, "drop_scopes": [PATIENT_READ]}),
+        ))
+        .await;
+    let answer = ask().await.json();
+    assert_eq!(
+        (&answer["expires_in"], &answer["scope"]),
+        (&json!(7), &json!(""))
+    );
+    stand_in
+        .order(&fault(json!({"pad_token_bytes": 30_000})))
+        .await;
+    let padded = stand_in.token(PATIENT_READ).await;
+    assert!(padded.len() > 30_000);
+    assert_eq!(stand_in.get(PATIENTS, &padded).await.unwrap().status, 200);
+    stand_in.order(&fault(json!({"delay_ms": 200}))).await;
+    let since = Instant::now();
+    assert_eq!(ask().await.status, 200);
+    assert!(since.elapsed() >= Duration::from_millis(200));
+
+    let state = stand_in.state().await;
+    assert_eq!(
+        state["last_token_request"]["assertion_claims"]["sub"],
+        CLIENT
+    );
+    assert!(state["assertions_refused"].as_u64().unwrap() >= 8);
+}
+
+#[tokio::test]
+async fn the_fhir_side_goes_wrong_on_demand() {
+    let stand_in = started().await;
+    let token = stand_in.token(PATIENT_READ).await;
+    let get = || stand_in.get(PATIENTS, &token);
+    let fault = |fault: Value| {
+        let mut fault = fault;
+        fault["times"] = json!(1);
+        json!({"fhir": fault})
+    };
+    for (error, status, words) in [
+        ("system", 500, "System error occurred"),
+        ("database", 500, "Check that you can ping"),
+        ("php_fpm_down", 503, "Service Unavailable"),
+        ("php_fpm_timeout", 504, "Gateway Timeout"),
+    ] {
+        stand_in.order(&fault(json!({"error": error}))).await;
+        let answer = get().await.unwrap();
+        assert_eq!(answer.status, status);
+        assert!(answer.text().contains(words), "{}", answer.text());
+    }
+    stand_in.order(&fault(json!({"html": true}))).await;
+    let answer = get().await.unwrap();
+    assert_eq!(
+        (answer.status, answer.field("Content-Type")),
+        (200, Some("text/html; charset=UTF-8"))
+    );
+    for framing in ["chunked", "content_length"] {
+        for ending in ["close_notify", "reset"] {
+            stand_in
+                .order(&fault(
+                    json!({"framing": framing, "truncate_after": 100, "ending": ending}),
+                ))
+                .await;
+            assert!(get().await.is_err(), "{framing} {ending}");
+        }
+    }
+    stand_in.order(&fault(json!({"framing": "http10"}))).await;
+    let answer = get().await.unwrap();
+    assert_eq!(
+        (answer.version.as_str(), answer.field("Connection")),
+        ("HTTP/1.0", Some("close"))
+    );
+    assert_eq!(answer.field("Content-Length"), None);
+    assert_eq!(answer.json()["total"], 5);
+    stand_in
+        .order(&fault(
+            json!({"framing": "http10", "truncate_after": 100, "ending": "reset"}),
+        ))
+        .await;
+    assert!(get().await.is_err());
+    stand_in.order(&fault(json!({"hang_up": true}))).await;
+    assert!(get().await.is_err());
+    stand_in
+        .order(&fault(json!({"html": true, "target": "/Observation"})))
+        .await;
+    assert_eq!(get().await.unwrap().json()["total"], 5);
+}
+
+#[tokio::test]
+async fn over_tls_the_end_is_told_or_not() {
+    let settings = Settings {
+        tls: Some(Tls::SelfSigned),
+        patients: 20,
+        ..Settings::default()
+    };
+    let stand_in = StandIn::start(settings, None).await;
+    assert!(stand_in.token_url.starts_with("https://"));
+    let assertion = stand_in.sign(stand_in.claims());
+    let fields = [("Content-Type", "application/x-www-form-urlencoded")];
+    let form = stand_in::form(PATIENT_READ, &assertion);
+    let stream = tls_stream(&stand_in).await;
+    let answer = exchange(
+        stream,
+        "POST",
+        "/oauth2/default/token",
+        &fields,
+        form.as_bytes(),
+    )
+    .await
+    .unwrap();
+    let authorization = format!("Bearer {}", answer.json()["access_token"].as_str().unwrap());
+    let fields = [("Authorization", authorization.as_str())];
+    for (ending, whole) in [("close_notify", true), ("no_close_notify", false)] {
+        stand_in
+            .order(&json!({"fhir": {"framing": "http10", "ending": ending}}))
+            .await;
+        let stream = tls_stream(&stand_in).await;
+        let answer = exchange(stream, "GET", PATIENTS, &fields, b"").await;
+        assert_eq!(answer.is_ok(), whole, "{ending}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn connections_end_as_apache_ends_them() {
+    let settings = Settings {
+        keep_alive: Duration::from_millis(300),
+        requests_per_connection: 3,
+        patients: 1,
+        ..Settings::default()
+    };
+    let stand_in = StandIn::start(settings, None).await;
+    let metadata = "/apis/default/fhir/metadata";
+    let mut stream = TcpStream::connect(stand_in.address).await.unwrap();
+    for last in [false, false, true] {
+        write_request(&mut stream, "GET", metadata, &[], b"")
+            .await
+            .unwrap();
+        let answer = read_answer(&mut stream).await.unwrap();
+        assert_eq!(answer.field("Connection"), last.then_some("close"));
+    }
+    let closed = |mut stream: TcpStream| async move {
+        let read = tokio::time::timeout(stand_in::DEADLINE, stream.read(&mut [0; 1]))
+            .await
+            .unwrap();
+        matches!(read, Ok(0) | Err(_))
+    };
+    assert!(closed(stream).await);
+
+    let mut idle = TcpStream::connect(stand_in.address).await.unwrap();
+    write_request(&mut idle, "GET", metadata, &[], b"")
+        .await
+        .unwrap();
+    read_answer(&mut idle).await.unwrap();
+    assert!(closed(idle).await);
+
+    stand_in
+        .order(&json!({"fhir": {"close_reused": true, "times": 1}}))
+        .await;
+    let mut reused = TcpStream::connect(stand_in.address).await.unwrap();
+    write_request(&mut reused, "GET", metadata, &[], b"")
+        .await
+        .unwrap();
+    assert_eq!(read_answer(&mut reused).await.unwrap().status, 200);
+    write_request(&mut reused, "GET", metadata, &[], b"")
+        .await
+        .unwrap();
+    assert!(read_answer(&mut reused).await.is_err());
+
+    stand_in
+        .order(&json!({"fhir": {"close_idle": true, "times": 1}}))
+        .await;
+    let mut silent = TcpStream::connect(stand_in.address).await.unwrap();
+    write_request(&mut silent, "GET", metadata, &[], b"")
+        .await
+        .unwrap();
+    assert_eq!(
+        read_answer(&mut silent).await.unwrap().field("Connection"),
+        None
+    );
+    assert!(closed(silent).await);
+}
+
+#[tokio::test]
+async fn the_listener_goes_down_and_comes_back() {
+    let stand_in = started().await;
+    let token = stand_in.token(PATIENT_READ).await;
+    let mut open = TcpStream::connect(stand_in.address).await.unwrap();
+    stand_in.order(&json!({"listener": "down"})).await;
+    assert!(TcpStream::connect(stand_in.address).await.is_err());
+    assert!(matches!(open.read(&mut [0; 1]).await, Ok(0) | Err(_)));
+    let state = stand_in.state().await;
+    assert_eq!(
+        (&state["listener"], &state["connections_open"]),
+        (&json!("down"), &json!(0))
+    );
+    stand_in.order(&json!({"listener": "up"})).await;
+    assert_eq!(stand_in.get(PATIENTS, &token).await.unwrap().status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_share_a_session_run_one_after_the_other() {
+    let stand_in = started().await;
+    stand_in.order(&json!({"fhir": {"delay_ms": 300}})).await;
+    let metadata = "/apis/default/fhir/metadata";
+    let both = async |first: &str, second: &str| {
+        let since = Instant::now();
+        let first = [("Cookie", first)];
+        let second = [("Cookie", second)];
+        tokio::join!(
+            send(stand_in.address, "GET", metadata, &first, ""),
+            send(stand_in.address, "GET", metadata, &second, ""),
+        );
+        since.elapsed()
+    };
+    assert!(both("x=y; apiOpenEMR=one", "apiOpenEMR=one").await >= Duration::from_millis(600));
+    assert!(both("apiOpenEMR=one", "apiOpenEMR=two").await < Duration::from_millis(600));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_requests_are_worked_on_than_there_are_workers() {
+    let settings = Settings {
+        workers: 2,
+        patients: 1,
+        ..Settings::default()
+    };
+    let stand_in = StandIn::start(settings, None).await;
+    stand_in.order(&json!({"fhir": {"delay_ms": 100}})).await;
+    let since = Instant::now();
+    let asked: Vec<_> = (0..6)
+        .map(|_| {
+            let address = stand_in.address;
+            tokio::spawn(async move {
+                send(address, "GET", "/apis/default/fhir/metadata", &[], "")
+                    .await
+                    .status
+            })
+        })
+        .collect();
+    for task in asked {
+        assert_eq!(task.await.unwrap(), 200);
+    }
+    assert!(since.elapsed() >= Duration::from_millis(300));
+    assert_eq!(stand_in.state().await["most_workers_busy"], 2);
+}
+
+#[tokio::test]
+async fn bodies_stream_in_both_directions() {
+    let stand_in = started().await;
+    stand_in
+        .order(&json!({"binary": {"id": "5000", "bytes": 3_000_000}}))
+        .await;
+    let token = stand_in
+        .token("system/Binary.read system/Patient.write")
+        .await;
+    let answer = stand_in
+        .get("/apis/default/fhir/Binary/5000", &token)
+        .await
+        .unwrap();
+    assert_eq!(answer.body.len(), 3_000_000);
+    assert!(
+        answer
+            .body
+            .iter()
+            .enumerate()
+            .all(|(index, &byte)| byte == (index % 251) as u8)
+    );
+
+    let body = vec![b'x'; 6_000_000];
+    let authorization = format!("Bearer {token}");
+    let fields = [("Authorization", authorization.as_str())];
+    let stream = TcpStream::connect(stand_in.address).await.unwrap();
+    let answer = exchange(stream, "POST", "/apis/default/fhir/Patient", &fields, &body)
+        .await
+        .unwrap();
+    assert_eq!(answer.status, 400);
+    assert!(answer.text().contains("resourceType Not Found"));
+    let seen = &stand_in.state().await["last_fhir_request"];
+    assert_eq!(seen["body_length"], 6_000_000);
+    let sha256: String = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &body)
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    assert_eq!(seen["body_sha256"], sha256);
+}
+
+#[tokio::test]
+async fn what_is_created_is_found_and_links_follow_the_site_address() {
+    let settings = Settings {
+        site_address: Some("https://emr.example.org".to_owned()),
+        patients: 3,
+        ..Settings::default()
+    };
+    let stand_in = StandIn::start(settings, None).await;
+    let token = stand_in
+        .token("system/Patient.read system/Patient.write")
+        .await;
+    let authorization = format!("Bearer {token}");
+    let fields = [
+        ("Authorization", authorization.as_str()),
+        ("X-Forwarded-Host", "evil.example"),
+    ];
+    let sent = json!({
+        "resourceType": "Patient", "name": [{"family": "Made", "given": ["Up"]}], "gender": "male",
+        "birthDate": "2001-02-03",
+    });
+    let create = "/apis/default/fhir/Patient";
+    let answer = send(stand_in.address, "POST", create, &fields, &sent.to_string()).await;
+    assert_eq!((answer.status, answer.field("Location")), (201, None));
+    assert_eq!(answer.json()["pid"], 4);
+    let id = answer.json()["uuid"].as_str().unwrap().to_owned();
+    let found = stand_in
+        .get("/apis/default/fhir/Patient?family=made", &token)
+        .await
+        .unwrap()
+        .json();
+    assert_eq!(
+        found["entry"][0]["fullUrl"],
+        format!("https://emr.example.org{create}/{id}")
+    );
+    assert_eq!(found["entry"][0]["resource"]["birthDate"], "2001-02-03");
+}
+
+#[tokio::test]
+async fn a_registered_client_works_once_it_is_enabled() {
+    for personality in [Personality::V8_0, Personality::V7_0_3] {
+        let stand_in = StandIn::start(
+            Settings {
+                personality,
+                patients: 1,
+                ..Settings::default()
+            },
+            None,
+        )
+        .await;
+        let key = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+        let request = json!({
+            "application_type": "private", "client_name": "x", "redirect_uris": ["https://x.example"],
+            "token_endpoint_auth_method": "client_secret_post", "jwks": jwk_set(&[&key]), "scope": PATIENT_READ,
+        });
+        let path = "/oauth2/default/registration";
+        let answer = send(stand_in.address, "POST", path, &[], &request.to_string())
+            .await
+            .json();
+        let id = answer["client_id"].as_str().unwrap();
+        assert_eq!(id.len(), 43);
+        let assertion = || {
+            let mut claims = stand_in.claims();
+            claims.insert("iss".to_owned(), json!(id));
+            claims.insert("sub".to_owned(), json!(id));
+            sign(&key, "RS384", claims)
+        };
+        refused(
+            &stand_in.ask_token_with(PATIENT_READ, &assertion()).await,
+            401,
+            "invalid_client",
+        );
+        stand_in
+            .order(&json!({"clients": {id: {"enabled": true}}}))
+            .await;
+        assert_eq!(
+            stand_in
+                .ask_token_with(PATIENT_READ, &assertion())
+                .await
+                .status,
+            200
+        );
+        stand_in.order(&json!({"system_scopes": "off"})).await;
+        refused(
+            &stand_in.ask_token_with(PATIENT_READ, &assertion()).await,
+            400,
+            "invalid_scope",
+        );
+    }
+}
+
+#[tokio::test]
+async fn heads_over_apaches_limits_are_refused() {
+    let stand_in = started().await;
+    let long = "x".repeat(33_000);
+    let answer = send(
+        stand_in.address,
+        "GET",
+        PATIENTS,
+        &[("Authorization", long.as_str())],
+        "",
+    )
+    .await;
+    assert_eq!(
+        (answer.status, answer.field("Connection")),
+        (400, Some("close"))
+    );
+    let answer = send(
+        stand_in.address,
+        "GET",
+        &format!("/{}", "x".repeat(9000)),
+        &[],
+        "",
+    )
+    .await;
+    assert_eq!(answer.status, 414);
+}
+
+#[tokio::test]
+async fn the_admin_refuses_what_it_does_not_know_and_resets() {
+    let stand_in = started().await;
+    for orders in [
+        json!({"tokne": {}}),
+        json!({"fhir": {"erorr": "system"}}),
+        json!({"clients": {"nobody": {"enabled": true}}}),
+    ] {
+        let answer = send(
+            stand_in.admin,
+            "POST",
+            "/__sandbox/faults",
+            &[],
+            &orders.to_string(),
+        )
+        .await;
+        assert_eq!(answer.status, 400, "{orders}");
+    }
+    stand_in
+        .order(&json!({"token": {"down": true}, "fhir": {"html": true}, "listener": "down"}))
+        .await;
+    assert_eq!(
+        send(stand_in.admin, "POST", "/__sandbox/reset", &[], "")
+            .await
+            .status,
+        200
+    );
+    let token = stand_in.token(PATIENT_READ).await;
+    assert_eq!(
+        stand_in.get(PATIENTS, &token).await.unwrap().json()["total"],
+        5
+    );
+}
