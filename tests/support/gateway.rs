@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::http::Caller;
+use super::http::{Answer, Caller};
 use super::openemr::{CLIENT, OpenEmr};
 use super::{Process, eventually, keys};
 
@@ -53,7 +53,7 @@ impl Gateway {
         Self::with(config(openemr))
     }
 
-    /// With that configuration; `listen` is filled in.
+    /// With that configuration; an address is filled in unless it names one.
     pub fn with(config: Value) -> Self {
         // Between our asking for a free port and the gateway's taking it, somebody else may take it.
         for _ in 0..5 {
@@ -65,13 +65,17 @@ impl Gateway {
     }
 
     fn try_start(mut config: Value) -> Option<Self> {
-        let address = free_address();
+        let address = match config["listen"][0]["address"].as_str() {
+            Some(given) => given.parse().unwrap(),
+            None => {
+                let free = free_address();
+                let listener = config["listen"].get_mut(0).map_or(json!({}), Value::take);
+                config["listen"] = json!([listener]);
+                config["listen"][0]["address"] = json!(free.to_string());
+                free
+            }
+        };
         let folder = tempfile::tempdir().unwrap();
-        if config["listen"].is_null() {
-            config["listen"] = json!([{"address": address.to_string()}]);
-        } else {
-            config["listen"][0]["address"] = json!(address.to_string());
-        }
         let file = folder.path().join("gateway.yaml");
         std::fs::write(&file, config.to_string()).unwrap();
         let mut process = Process::start(&["serve", "--config", path(&file)]);
@@ -97,6 +101,11 @@ impl Gateway {
         Caller::new(self.address)
     }
 
+    /// `POST /oauth/token` with that query.
+    pub fn token(&self, query: &str) -> Answer {
+        self.caller().post(&format!("/oauth/token{query}"), &[], b"")
+    }
+
     /// Its log so far.
     pub fn log(&self) -> String {
         self.process.log()
@@ -107,6 +116,17 @@ impl Gateway {
         eventually(&format!("a log line with {words:?}"), || {
             let log = self.log();
             log.lines()
+                .find(|line| words.iter().all(|word| line.contains(word)))
+                .map(str::to_owned)
+        })
+    }
+
+    /// Waits for a line with all these words, behind the first `from` bytes of the log.
+    pub fn logs_after(&self, from: usize, words: &[&str]) -> String {
+        eventually(&format!("a log line with {words:?}"), || {
+            let log = self.log();
+            log[from..]
+                .lines()
                 .find(|line| words.iter().all(|word| line.contains(word)))
                 .map(str::to_owned)
         })
