@@ -37,8 +37,12 @@ impl OpenEmr {
 
     /// With the client's JWK Set from the keys of `algorithm`.
     pub fn for_keys(algorithm: &str, options: &[&str]) -> Self {
+        Self::with_jwks(keys(algorithm).join("jwks.json").to_str().unwrap(), options)
+    }
+
+    /// With the client's JWK Set from a file or a URL.
+    pub fn with_jwks(jwks: &str, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let jwks = keys(algorithm).join("jwks.json");
         let tls_folder = folder.path().to_str().unwrap().to_owned();
         let mut arguments = vec![
             "sandbox",
@@ -48,8 +52,9 @@ impl OpenEmr {
             "20",
             "--client-id",
             CLIENT,
+            "--jwks",
+            jwks,
         ];
-        arguments.extend(["--jwks", jwks.to_str().unwrap()]);
         if options.contains(&"--tls") && !options.contains(&"--tls-certificate") {
             arguments.extend(["--tls-dir", &tls_folder]);
         }
