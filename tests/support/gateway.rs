@@ -1,0 +1,148 @@
+//! The gateway: `openemr-gateway serve` with a configuration that a test can change.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::http::{Answer, Caller};
+use super::openemr::{CLIENT, OpenEmr};
+use super::{Process, eventually, keys};
+
+/// A running gateway.
+pub struct Gateway {
+    pub process: Process,
+    pub address: SocketAddr,
+    _folder: TempDir,
+}
+
+/// A configuration in front of `openemr`, as JSON, which is YAML too.
+pub fn config(openemr: &OpenEmr) -> Value {
+    let mut config = config_for(&openemr.base);
+    if openemr.base.starts_with("https:") {
+        // The certificate is for localhost as well as for the address; names are the harder way.
+        config["sites"]["default"]["ca_file"] = json!(openemr.certificate);
+    }
+    config
+}
+
+/// A configuration in front of whatever is at `base`.
+pub fn config_for(base: &str) -> Value {
+    json!({
+        "sites": {"default": site(base, "RS384")},
+        "log": {"level": "info", "format": "text"},
+    })
+}
+
+/// A site of that OpenEMR, with keys of `algorithm`.
+pub fn site(base: &str, algorithm: &str) -> Value {
+    let keys = keys(algorithm);
+    json!({
+        "openemr": base,
+        "client_id": CLIENT,
+        "private_key": keys.join("private_key.pem"),
+        "jwks": keys.join("jwks.json"),
+        "scopes": ["system/Patient.read", "system/Observation.read", "system/Binary.read"],
+    })
+}
+
+impl Gateway {
+    /// In front of `openemr`, with defaults; returns once it listens.
+    pub fn start(openemr: &OpenEmr) -> Self {
+        Self::with(config(openemr))
+    }
+
+    /// With that configuration; an address is filled in unless it names one.
+    pub fn with(config: Value) -> Self {
+        // Between our asking for a free port and the gateway's taking it, somebody else may take it.
+        for _ in 0..5 {
+            if let Some(gateway) = Self::try_start(config.clone()) {
+                return gateway;
+            }
+        }
+        panic!("no port is free for long enough");
+    }
+
+    fn try_start(mut config: Value) -> Option<Self> {
+        let address = match config["listen"][0]["address"].as_str() {
+            Some(given) => given.parse().unwrap(),
+            None => {
+                let free = free_address();
+                let listener = config["listen"].get_mut(0).map_or(json!({}), Value::take);
+                config["listen"] = json!([listener]);
+                config["listen"][0]["address"] = json!(free.to_string());
+                free
+            }
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("gateway.yaml");
+        std::fs::write(&file, config.to_string()).unwrap();
+        let mut process = Process::start(&["serve", "--config", path(&file)]);
+        let listens = eventually("the gateway listens", || {
+            if process.log().contains("listening on ") {
+                return Some(true);
+            }
+            process.ended().map(|_| false)
+        });
+        if !listens {
+            let log = process.log();
+            assert!(log.contains("in use"), "the gateway ended: {log}");
+            return None;
+        }
+        Some(Self {
+            process,
+            address,
+            _folder: folder,
+        })
+    }
+
+    pub fn caller(&self) -> Caller {
+        Caller::new(self.address)
+    }
+
+    /// `POST /oauth/token` with that query.
+    pub fn token(&self, query: &str) -> Answer {
+        self.caller().post(&format!("/oauth/token{query}"), &[], b"")
+    }
+
+    /// Its log so far.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Waits for a line of the log with all these words.
+    pub fn logs(&self, words: &[&str]) -> String {
+        eventually(&format!("a log line with {words:?}"), || {
+            let log = self.log();
+            log.lines()
+                .find(|line| words.iter().all(|word| line.contains(word)))
+                .map(str::to_owned)
+        })
+    }
+
+    /// Waits for a line with all these words, behind the first `from` bytes of the log.
+    pub fn logs_after(&self, from: usize, words: &[&str]) -> String {
+        eventually(&format!("a log line with {words:?}"), || {
+            let log = self.log();
+            log[from..]
+                .lines()
+                .find(|line| words.iter().all(|word| line.contains(word)))
+                .map(str::to_owned)
+        })
+    }
+
+    /// The access line of the request with this `X-Request-Id`.
+    pub fn access_line(&self, request_id: &str) -> String {
+        self.logs(&["access", request_id])
+    }
+}
+
+/// An address on which nobody listens at the moment.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}

@@ -1,0 +1,124 @@
+//! What every end-to-end test stands on: the built binary as OpenEMR and as the gateway, and a caller who reads what
+//! comes off the wire strictly.
+
+#![allow(dead_code)]
+
+pub mod gateway;
+pub mod http;
+pub mod openemr;
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long anything may take that is bound to happen.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Asks until there is an answer; panics with `what` and the last state when there is none in time.
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < end, "not within {DEADLINE:?}: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The built binary, running; killed when dropped.
+pub struct Process {
+    child: Child,
+    out: Arc<Mutex<String>>,
+    err: Arc<Mutex<String>>,
+}
+
+impl Process {
+    /// Starts it, with an environment that holds nothing.
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_openemr-gateway"))
+            .args(arguments)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let out = collect(child.stdout.take().unwrap());
+        let err = collect(child.stderr.take().unwrap());
+        Self { child, out, err }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it wrote to standard output so far.
+    pub fn output(&self) -> String {
+        self.out.lock().unwrap().clone()
+    }
+
+    /// What it wrote to standard error so far.
+    pub fn log(&self) -> String {
+        self.err.lock().unwrap().clone()
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// Sends `TERM`, `INT`, … The shell's own `kill` is everywhere.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("sh")
+            .args(["-c", &format!("kill -{name} {}", self.id())])
+            .status()
+            .unwrap();
+        assert!(status.success(), "kill -{name}: {status}");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            println!("--- log of process {} ---\n{}", self.id(), self.log());
+        }
+    }
+}
+
+fn collect(pipe: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+    let text = Arc::new(Mutex::new(String::new()));
+    let kept = Arc::clone(&text);
+    thread::spawn(move || {
+        let mut lines = BufReader::new(pipe);
+        let mut line = Vec::new();
+        while matches!(lines.read_until(b'\n', &mut line), Ok(count) if count > 0) {
+            kept.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
+            line.clear();
+        }
+    });
+    text
+}
+
+/// A folder with a key pair and its JWK Set, made once by `keys generate` and kept for all test runs of this build.
+pub fn keys(algorithm: &str) -> PathBuf {
+    let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let folder = root.join(format!("keys-{algorithm}"));
+    if !folder.join("jwks.json").exists() {
+        let fresh = tempfile::tempdir_in(&root).unwrap();
+        let made = Command::new(env!("CARGO_BIN_EXE_openemr-gateway"))
+            .args(["keys", "generate", "--algorithm", algorithm, "--bits", "2048", "--out"])
+            .arg(fresh.path())
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        // Another test may have been faster; then there is a folder already, and a rename onto it fails.
+        let _ = std::fs::rename(fresh.path(), &folder);
+    }
+    folder
+}
