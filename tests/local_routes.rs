@@ -1,13 +1,7 @@
 //! What the gateway answers itself: health, JWK Set, token.
 
 #![cfg(feature = "sandbox")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    missing_docs
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
 mod support;
 
@@ -30,10 +24,7 @@ fn health_tells_each_site_and_its_token() {
     assert_eq!(answer.field("content-type"), Some("application/json"));
     assert_eq!(answer.field("cache-control"), Some("no-store"));
     let health = answer.json();
-    assert_eq!(
-        (&health["status"], &health["version"]),
-        (&json!("ok"), &json!(env!("CARGO_PKG_VERSION")))
-    );
+    assert_eq!((&health["status"], &health["version"]), (&json!("ok"), &json!(env!("CARGO_PKG_VERSION"))));
     let sites = health["sites"].as_array().unwrap();
     assert_eq!(sites.len(), 2);
     for (site, name) in sites.iter().zip(["default", "clinic-b"]) {
@@ -54,10 +45,7 @@ fn health_never_waits() {
         let asked = Instant::now();
         let health = gateway.caller().get("/health").json();
         assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
-        assert_eq!(
-            (&health["status"], &health["sites"][0]["token"]),
-            (&json!("down"), &json!("refreshing"))
-        );
+        assert_eq!((&health["status"], &health["sites"][0]["token"]), (&json!("down"), &json!("refreshing")));
         assert_eq!(health["sites"][0]["expires_in"], 0);
     }
 }
@@ -78,13 +66,8 @@ fn health_tells_a_missing_token_and_one_that_is_being_renewed() {
     openemr.order(&json!({"token": {"delay_ms": 1500}}));
     std::thread::scope(|scope| {
         let forced = scope.spawn(|| gateway.token("?force=true"));
-        let renewed = eventually("a renewal", || {
-            Some(site_health(0)).filter(|site| site["token"] == "refreshing")
-        });
-        assert!(
-            renewed["expires_in"].as_u64().unwrap() > 200,
-            "the token in hand still counts: {renewed}"
-        );
+        let renewed = eventually("a renewal", || Some(site_health(0)).filter(|site| site["token"] == "refreshing"));
+        assert!(renewed["expires_in"].as_u64().unwrap() > 200, "the token in hand still counts: {renewed}");
         assert_eq!(forced.join().unwrap().status, 200);
     });
     eventually("it is valid again", || (site_health(0)["token"] == "valid").then_some(()));
@@ -102,16 +85,10 @@ fn the_jwk_set_is_public_and_cacheable() {
     let on_disk: Value = serde_json::from_slice(&std::fs::read(keys("RS384").join("jwks.json")).unwrap()).unwrap();
     let (served, on_disk) = (&served["keys"][0], &on_disk["keys"][0]);
     for member in ["kty", "kid", "n", "e"] {
-        assert!(
-            served[member].is_string() && served[member] == on_disk[member],
-            "{member}: {served}"
-        );
+        assert!(served[member].is_string() && served[member] == on_disk[member], "{member}: {served}");
     }
     for member in served.as_object().unwrap().keys() {
-        assert!(
-            ["kty", "kid", "n", "e", "alg", "use", "key_ops"].contains(&member.as_str()),
-            "{member}: {served}"
-        );
+        assert!(["kty", "kid", "n", "e", "alg", "use", "key_ops"].contains(&member.as_str()), "{member}: {served}");
     }
 }
 
@@ -124,9 +101,7 @@ fn openemr_can_fetch_the_jwk_set_from_the_gateway() {
     config["listen"] = json!([{"address": address.to_string()}]);
     let gateway = Gateway::with(config);
     // The first exchange came before the gateway listened; the next one finds the keys.
-    eventually("a token", || {
-        (gateway.caller().get("/fhir/Patient?_count=1").status == 200).then_some(())
-    });
+    eventually("a token", || (gateway.caller().get("/fhir/Patient?_count=1").status == 200).then_some(()));
 }
 
 #[test]
@@ -138,11 +113,7 @@ fn head_works_wherever_get_does() {
         let mut connection = gateway.caller().connect();
         connection.write(&request("HEAD", target, &[], b""));
         let head = connection.read("HEAD");
-        assert_eq!(
-            (head.status, head.field("content-type")),
-            (get.status, get.field("content-type")),
-            "{target}"
-        );
+        assert_eq!((head.status, head.field("content-type")), (get.status, get.field("content-type")), "{target}");
         assert!(head.field("content-length").unwrap().parse::<usize>().unwrap() > 0);
         // No body came: the connection goes on.
         connection.write(&request("GET", "/health", &[], b""));
@@ -163,11 +134,7 @@ fn a_wrong_method_is_405_and_says_which_are_right() {
         ("OPTIONS", "/oauth/token", "POST"),
     ] {
         let answer = gateway.caller().send(method, target, &[], b"");
-        assert_eq!(
-            (answer.status, answer.field("allow")),
-            (405, Some(allow)),
-            "{method} {target}"
-        );
+        assert_eq!((answer.status, answer.field("allow")), (405, Some(allow)), "{method} {target}");
     }
     assert_eq!(openemr.count("token_requests"), 1);
 }
@@ -190,11 +157,7 @@ fn anything_else_is_404() {
         "/%66hir/Patient",
     ] {
         let answer = gateway.caller().get(target);
-        assert_eq!(
-            (answer.status, answer.json()["error"].clone()),
-            (404, json!("not_found")),
-            "{target}"
-        );
+        assert_eq!((answer.status, answer.json()["error"].clone()), (404, json!("not_found")), "{target}");
         assert_eq!(answer.field("content-type"), Some("application/json"));
     }
     assert_eq!(openemr.count("fhir_requests"), 0);
@@ -221,25 +184,14 @@ fn the_token_route_reads_its_query() {
     assert_eq!(access_token(""), first);
     // A body is not looked at, whatever it says.
     assert_eq!(
-        gateway
-            .caller()
-            .post(
-                "/oauth/token",
-                &[("Content-Type", "application/x-www-form-urlencoded")],
-                b"force=true"
-            )
-            .status,
+        gateway.caller().post("/oauth/token", &[("Content-Type", "application/x-www-form-urlencoded")], b"force=true").status,
         200
     );
     assert_eq!(openemr.count("token_requests"), 3);
 
     for (query, status, error) in [("?site=clinic-c", 404, "unknown_site"), ("?force=maybe", 400, "bad_request")] {
         let answer = gateway.token(query);
-        assert_eq!(
-            (answer.status, answer.json()["error"].clone()),
-            (status, json!(error)),
-            "{query}"
-        );
+        assert_eq!((answer.status, answer.json()["error"].clone()), (status, json!(error)), "{query}");
     }
 }
 
@@ -253,10 +205,7 @@ fn routes_can_be_moved_and_switched_off() {
     assert_eq!(gateway.caller().get("/keys").status, 200);
     assert_eq!(gateway.caller().post("/token", &[], b"").status, 200);
     assert_eq!(gateway.caller().get("/r4/api/Patient?_count=1").status, 200);
-    assert_eq!(
-        openemr.state()["last_fhir_request"]["target"],
-        "/apis/default/fhir/Patient?_count=1"
-    );
+    assert_eq!(openemr.state()["last_fhir_request"]["target"], "/apis/default/fhir/Patient?_count=1");
     gateway.caller().get("/r4/api/../x").outcome(400);
     for target in ["/health", "/.well-known/jwks.json", "/oauth/token", "/fhir/Patient"] {
         assert_eq!(gateway.caller().get(target).status, 404, "{target}");

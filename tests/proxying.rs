@@ -2,13 +2,7 @@
 //! comes back is what OpenEMR said, without what is only its own.
 
 #![cfg(feature = "sandbox")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    missing_docs
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
 mod support;
 
@@ -31,18 +25,9 @@ fn path_and_query_pass_byte_for_byte() {
     let gateway = Gateway::start(&openemr);
     for (asked, received) in [
         ("/fhir/Patient?_count=5", "/Patient?_count=5"),
-        (
-            "/fhir/Patient?name=M%C3%BCller&given=a+b%20c&&=&x",
-            "/Patient?name=M%C3%BCller&given=a+b%20c&&=&x",
-        ),
-        (
-            "/fhir/Patient?a=%2F..%2F//..\\%00&b=?c?d",
-            "/Patient?a=%2F..%2F//..\\%00&b=?c?d",
-        ),
-        (
-            "/fhir/Patient?code=http://loinc.org|8480-6,a\\,b",
-            "/Patient?code=http://loinc.org|8480-6,a\\,b",
-        ),
+        ("/fhir/Patient?name=M%C3%BCller&given=a+b%20c&&=&x", "/Patient?name=M%C3%BCller&given=a+b%20c&&=&x"),
+        ("/fhir/Patient?a=%2F..%2F//..\\%00&b=?c?d", "/Patient?a=%2F..%2F//..\\%00&b=?c?d"),
+        ("/fhir/Patient?code=http://loinc.org|8480-6,a\\,b", "/Patient?code=http://loinc.org|8480-6,a\\,b"),
         ("/fhir/Patient?", "/Patient?"),
         ("/fhir/Patient/", "/Patient/"),
         ("/fhir/%50atient/a%20b%7e", "/%50atient/a%20b%7e"),
@@ -77,11 +62,7 @@ fn absolute_form_is_taken_for_its_path() {
 fn a_search_brings_a_bundle_with_and_without_a_junk_authorization() {
     let openemr = OpenEmr::start();
     let gateway = Gateway::start(&openemr);
-    for fields in [
-        &[][..],
-        &[("Authorization", "Bearer junk")],
-        &[("authorization", "Basic bWU6bWU="), ("Authorization", "x")],
-    ] {
+    for fields in [&[][..], &[("Authorization", "Bearer junk")], &[("authorization", "Basic bWU6bWU="), ("Authorization", "x")]] {
         let answer = gateway.caller().send("GET", "/fhir/Patient?_count=5", fields, b"");
         assert_eq!(answer.status, 200, "{}", answer.text());
         assert_eq!(answer.end, End::Whole);
@@ -138,11 +119,7 @@ fn what_a_caller_must_not_say_is_dropped_and_the_rest_arrives() {
         assert!(received.is_empty() || name == "Connection", "{name}: {received:?}");
     }
     for name in ["Accept", "Prefer", "If-None-Match", "User-Agent", "X-Own", "Accept-Language"] {
-        let sent: Vec<_> = passed
-            .iter()
-            .filter(|(sent, _)| *sent == name)
-            .map(|(_, value)| *value)
-            .collect();
+        let sent: Vec<_> = passed.iter().filter(|(sent, _)| *sent == name).map(|(_, value)| *value).collect();
         assert_eq!(openemr.received(name), sent, "{name}");
     }
     assert_eq!(openemr.received("host"), [openemr.address.to_string()]);
@@ -168,19 +145,11 @@ fn what_is_only_openemrs_own_does_not_come_back() {
     for options in [&["--openemr", "8.0"], &["--openemr", "7.0.3"]] {
         let openemr = OpenEmr::with(options);
         let gateway = Gateway::start(&openemr);
-        let answer = gateway.caller().send(
-            "GET",
-            "/fhir/Patient?_count=1",
-            &[("Origin", "https://elsewhere.example")],
-            b"",
-        );
+        let answer = gateway.caller().send("GET", "/fhir/Patient?_count=1", &[("Origin", "https://elsewhere.example")], b"");
         assert_eq!(answer.status, 200, "{}", answer.text());
         let names: Vec<String> = answer.fields.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
         for name in &names {
-            let is_openemrs = matches!(
-                name.as_str(),
-                "set-cookie" | "server" | "x-powered-by" | "strict-transport-security"
-            );
+            let is_openemrs = matches!(name.as_str(), "set-cookie" | "server" | "x-powered-by" | "strict-transport-security");
             assert!(!is_openemrs && !name.starts_with("access-control-"), "{options:?}: {names:?}");
         }
         assert_eq!(answer.field("content-type"), Some("application/json"));
@@ -193,19 +162,11 @@ fn every_answer_names_its_request() {
     let openemr = OpenEmr::start();
     let gateway = Gateway::start(&openemr);
     let mut seen = Vec::new();
-    for target in [
-        "/fhir/Patient?_count=1",
-        "/fhir/Patient/nonsense",
-        "/fhir/../x",
-        "/health",
-        "/nowhere",
-        "/.well-known/jwks.json",
-    ] {
+    for target in
+        ["/fhir/Patient?_count=1", "/fhir/Patient/nonsense", "/fhir/../x", "/health", "/nowhere", "/.well-known/jwks.json"]
+    {
         let answer = gateway.caller().get(target);
-        let id = answer
-            .field("x-request-id")
-            .unwrap_or_else(|| panic!("{target}: {answer:?}"))
-            .to_owned();
+        let id = answer.field("x-request-id").unwrap_or_else(|| panic!("{target}: {answer:?}")).to_owned();
         assert!(id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
         assert!(!seen.contains(&id), "{id} twice");
         seen.push(id);
@@ -285,11 +246,7 @@ fn an_upgrade_is_refused() {
     assert!(words.contains("protocol"), "{words}");
     assert_eq!(openemr.count("fhir_requests"), before);
     // Java's client offers h2c on every request; that is no reason to refuse it.
-    let offer = [
-        ("Connection", "Upgrade, HTTP2-Settings"),
-        ("Upgrade", "h2c"),
-        ("HTTP2-Settings", "AAMAAABkAAQAAP__"),
-    ];
+    let offer = [("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c"), ("HTTP2-Settings", "AAMAAABkAAQAAP__")];
     let answer = gateway.caller().send("GET", "/fhir/Patient?_count=1", &offer, b"");
     assert_eq!(answer.status, 200, "{}", answer.text());
     for name in ["upgrade", "http2-settings"] {
@@ -308,11 +265,7 @@ fn every_method_passes_and_openemr_judges_it() {
     let gateway = Gateway::with(config);
     let at_openemr = |method: &str| assert_eq!(openemr.state()["last_fhir_request"]["method"], method);
 
-    let created = gateway.caller().post(
-        "/fhir/Patient",
-        &[("Content-Type", "application/fhir+json")],
-        NEW_PATIENT.as_bytes(),
-    );
+    let created = gateway.caller().post("/fhir/Patient", &[("Content-Type", "application/fhir+json")], NEW_PATIENT.as_bytes());
     assert_eq!(created.status, 201, "{}", created.text());
     at_openemr("POST");
     assert_eq!(openemr.received("content-type"), ["application/fhir+json"]);
@@ -320,18 +273,10 @@ fn every_method_passes_and_openemr_judges_it() {
 
     let target = format!("/fhir/Patient/{uuid}");
     let read = gateway.caller().get(&target);
-    assert_eq!(
-        (read.status, read.json()["name"][0]["family"].clone()),
-        (200, json!("Testing"))
-    );
+    assert_eq!((read.status, read.json()["name"][0]["family"].clone()), (200, json!("Testing")));
 
     let changed = NEW_PATIENT.replace("Testing", "Changed");
-    let updated = gateway.caller().send(
-        "PUT",
-        &target,
-        &[("Content-Type", "application/fhir+json")],
-        changed.as_bytes(),
-    );
+    let updated = gateway.caller().send("PUT", &target, &[("Content-Type", "application/fhir+json")], changed.as_bytes());
     assert_eq!(updated.status, 200, "{}", updated.text());
     at_openemr("PUT");
     assert_eq!(gateway.caller().get(&target).json()["name"][0]["family"], "Changed");
@@ -355,11 +300,8 @@ fn every_method_passes_and_openemr_judges_it() {
 fn a_search_by_form_passes_with_its_body() {
     let openemr = OpenEmr::start();
     let gateway = Gateway::start(&openemr);
-    let answer = gateway.caller().post(
-        "/fhir/Patient/_search",
-        &[("Content-Type", "application/x-www-form-urlencoded")],
-        b"_count=3",
-    );
+    let answer =
+        gateway.caller().post("/fhir/Patient/_search", &[("Content-Type", "application/x-www-form-urlencoded")], b"_count=3");
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(answer.json()["entry"].as_array().unwrap().len(), 3);
 }
@@ -452,19 +394,12 @@ fn a_second_site_has_its_own_path_and_token() {
     assert_ne!(first["access_token"], second["access_token"]);
     for (asked, received, token) in [
         ("/fhir/Patient?_count=1", "/apis/default/fhir/Patient?_count=1", &first),
-        (
-            "/clinic-b/fhir/Patient?_count=1",
-            "/apis/clinic-b/fhir/Patient?_count=1",
-            &second,
-        ),
+        ("/clinic-b/fhir/Patient?_count=1", "/apis/clinic-b/fhir/Patient?_count=1", &second),
         ("/clinic-b/fhir", "/apis/clinic-b/fhir", &second),
     ] {
         gateway.caller().get(asked);
         assert_eq!(target_at(&openemr), received);
-        assert_eq!(
-            openemr.received("authorization"),
-            [format!("Bearer {}", token["access_token"].as_str().unwrap())]
-        );
+        assert_eq!(openemr.received("authorization"), [format!("Bearer {}", token["access_token"].as_str().unwrap())]);
     }
     assert_eq!(gateway.caller().get("/clinic-b/fhir/Patient?_count=1").status, 200);
     assert_eq!(gateway.caller().get("/default/fhir/Patient").status, 404);
@@ -524,10 +459,7 @@ fn openemr_refuses_an_es384_key_and_the_log_says_so() {
     config["sites"]["default"] = site(&openemr.base, "ES384");
     let gateway = Gateway::with(config);
     let line = gateway.logs(&["no token", "invalid_client"]);
-    assert!(
-        line.contains("Client authentication failed") && line.contains("Likely cause"),
-        "{line}"
-    );
+    assert!(line.contains("Client authentication failed") && line.contains("Likely cause"), "{line}");
     assert_eq!(openemr.state()["last_token_request"]["assertion_header"]["alg"], "ES384");
     gateway.caller().get("/fhir/Patient").outcome(503);
 }

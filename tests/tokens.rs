@@ -1,13 +1,7 @@
 //! The gateway's token: asked for once, renewed ahead of its end, missed by nobody, and every failure explained.
 
 #![cfg(feature = "sandbox")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    missing_docs
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
 mod support;
 
@@ -60,51 +54,24 @@ fn the_token_request_is_what_smart_asks_for_and_nothing_else() {
     let openemr = OpenEmr::start();
     let _gateway = Gateway::start(&openemr);
     let asked = openemr.state()["last_token_request"].clone();
-    assert_eq!(
-        (&asked["method"], &asked["target"]),
-        (&json!("POST"), &json!("/oauth2/default/token"))
-    );
-    assert_eq!(
-        asked["form_fields"],
-        json!(["grant_type", "scope", "client_assertion_type", "client_assertion"])
-    );
+    assert_eq!((&asked["method"], &asked["target"]), (&json!("POST"), &json!("/oauth2/default/token")));
+    assert_eq!(asked["form_fields"], json!(["grant_type", "scope", "client_assertion_type", "client_assertion"]));
     let scopes = asked["scope"].as_str().unwrap().split(' ').collect::<HashSet<_>>();
-    assert_eq!(
-        scopes,
-        HashSet::from(["system/Patient.read", "system/Observation.read", "system/Binary.read"])
-    );
+    assert_eq!(scopes, HashSet::from(["system/Patient.read", "system/Observation.read", "system/Binary.read"]));
 
-    let names: Vec<String> = asked["fields"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|field| field[0].as_str().unwrap().to_lowercase())
-        .collect();
+    let names: Vec<String> =
+        asked["fields"].as_array().unwrap().iter().map(|field| field[0].as_str().unwrap().to_lowercase()).collect();
     let names: HashSet<&str> = names.iter().map(String::as_str).collect();
     assert!(
-        names.is_subset(&HashSet::from([
-            "host",
-            "accept",
-            "content-type",
-            "content-length",
-            "user-agent",
-            "connection"
-        ])),
+        names.is_subset(&HashSet::from(["host", "accept", "content-type", "content-length", "user-agent", "connection"])),
         "{names:?}"
     );
-    let host = asked["fields"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|field| field[0].as_str().unwrap().eq_ignore_ascii_case("host"))
-        .unwrap();
+    let host =
+        asked["fields"].as_array().unwrap().iter().find(|field| field[0].as_str().unwrap().eq_ignore_ascii_case("host")).unwrap();
     assert_eq!(host[1], openemr.address.to_string());
 
     let set: Value = serde_json::from_slice(&std::fs::read(keys("RS384").join("jwks.json")).unwrap()).unwrap();
-    assert_eq!(
-        asked["assertion_header"],
-        json!({"typ": "JWT", "alg": "RS384", "kid": set["keys"][0]["kid"]})
-    );
+    assert_eq!(asked["assertion_header"], json!({"typ": "JWT", "alg": "RS384", "kid": set["keys"][0]["kid"]}));
     let claims = claims(&openemr);
     assert_eq!((&claims["iss"], &claims["sub"]), (&json!(CLIENT), &json!(CLIENT)));
     assert_eq!(claims["aud"], format!("{}/oauth2/default/token", openemr.base));
@@ -131,10 +98,7 @@ fn a_forced_refresh_changes_the_token_and_signs_anew() {
     assert_ne!(forced["access_token"], first);
     assert_ne!(claims(&openemr)["jti"], first_jti);
     gateway.caller().get(PATIENTS);
-    assert_eq!(
-        openemr.received("authorization"),
-        [format!("Bearer {}", forced["access_token"].as_str().unwrap())]
-    );
+    assert_eq!(openemr.received("authorization"), [format!("Bearer {}", forced["access_token"].as_str().unwrap())]);
     assert_eq!(openemr.count("token_requests"), 2);
 }
 
@@ -148,9 +112,7 @@ fn forced_refreshes_that_meet_cause_one_exchange() {
     let tokens: HashSet<String> = thread::scope(|scope| {
         let asking: Vec<_> = (0..20).map(|_| scope.spawn(|| gateway.token("?force=true"))).collect();
         let answers = asking.into_iter().map(|thread| thread.join().unwrap());
-        answers
-            .map(|answer| answer.json()["access_token"].as_str().unwrap().to_owned())
-            .collect()
+        answers.map(|answer| answer.json()["access_token"].as_str().unwrap().to_owned()).collect()
     });
     assert_eq!(tokens.len(), 1);
     assert!(!tokens.contains(&before));
@@ -203,11 +165,7 @@ fn a_request_waits_for_the_first_token() {
     let asked = Instant::now();
     let answer = gateway.caller().get(PATIENTS);
     assert_eq!(answer.status, 200, "{}", answer.text());
-    assert!(
-        asked.elapsed() > Duration::from_millis(100),
-        "it did not have to wait: {:?}",
-        asked.elapsed()
-    );
+    assert!(asked.elapsed() > Duration::from_millis(100), "it did not have to wait: {:?}", asked.elapsed());
     assert_eq!(openemr.count("token_requests"), 1);
 }
 
@@ -235,11 +193,7 @@ fn without_a_token_endpoint_requests_get_503_until_it_is_back() {
     let asked = Instant::now();
     let answer = gateway.caller().get(PATIENTS);
     let words = answer.outcome(503);
-    assert!(
-        asked.elapsed() < Duration::from_secs(8),
-        "patience is 5 s, this took {:?}",
-        asked.elapsed()
-    );
+    assert!(asked.elapsed() < Duration::from_secs(8), "patience is 5 s, this took {:?}", asked.elapsed());
     assert!(!words.contains("127.0.0.1"), "{words}");
     let retry_after: u64 = answer.field("retry-after").unwrap().parse().unwrap();
     assert!((1..=30).contains(&retry_after), "{retry_after}");
@@ -247,9 +201,7 @@ fn without_a_token_endpoint_requests_get_503_until_it_is_back() {
     gateway.logs(&["no token", "token endpoint"]);
     // Nobody has to restart anything.
     openemr.order(&json!({"token": null}));
-    eventually("a token at last", || {
-        (gateway.caller().get(PATIENTS).status == 200).then_some(())
-    });
+    eventually("a token at last", || (gateway.caller().get(PATIENTS).status == 200).then_some(()));
     gateway.logs(&["a token at last"]);
 }
 
@@ -261,9 +213,7 @@ fn a_gateway_that_starts_before_openemr_heals_when_it_comes() {
     gateway.logs(&["no token", "cannot be reached"]);
     gateway.caller().get(PATIENTS).outcome(503);
     openemr.order(&json!({"listener": "up"}));
-    eventually("OpenEMR is served", || {
-        (gateway.caller().get(PATIENTS).status == 200).then_some(())
-    });
+    eventually("OpenEMR is served", || (gateway.caller().get(PATIENTS).status == 200).then_some(()));
 }
 
 #[test]
@@ -286,10 +236,7 @@ fn a_failed_renewal_leaves_the_token_in_hand_in_use() {
     let token = token_of(&gateway);
     openemr.order(&json!({"token": {"refuse": "unknown_client"}}));
     let refused = gateway.token("?force=true");
-    assert_eq!(
-        (refused.status, refused.json()["error"].clone()),
-        (502, json!("token_exchange_failed"))
-    );
+    assert_eq!((refused.status, refused.json()["error"].clone()), (502, json!("token_exchange_failed")));
     gateway.logs(&["no new token", "the one in hand is good for", "invalid_client"]);
     assert_eq!(gateway.caller().get(PATIENTS).status, 200);
     assert_eq!(token_of(&gateway), token);
@@ -303,51 +250,22 @@ fn every_refusal_is_logged_with_openemrs_words_and_the_likely_cause() {
         let from = gateway.log().len();
         openemr.order(&json!({"token": fault}));
         let refused = gateway.token("?force=true");
-        assert_eq!(
-            (refused.status, refused.json()["error"].clone()),
-            (502, json!("token_exchange_failed")),
-            "{fault}"
-        );
+        assert_eq!((refused.status, refused.json()["error"].clone()), (502, json!("token_exchange_failed")), "{fault}");
         let said = refused.text();
-        assert!(
-            !said.contains("127.0.0.1") && !said.contains("eyJ") && !said.contains(CLIENT),
-            "{said}"
-        );
+        assert!(!said.contains("127.0.0.1") && !said.contains("eyJ") && !said.contains(CLIENT), "{said}");
         gateway.logs_after(from, words);
         // Settled again, so that the next refusal is an answer to the next question.
         openemr.order(&json!({"token": null}));
         assert_eq!(gateway.token("?force=true").status, 200, "{fault}");
     };
     let refuse = |kind: &str, words: &[&str]| with_fault(json!({"refuse": kind}), words);
-    refuse(
-        "unknown_client",
-        &["401 invalid_client", "Client authentication failed", "not enabled"],
-    );
-    refuse(
-        "bad_assertion",
-        &["400 invalid_client", "Client authentication failed", "first RSA key"],
-    );
-    refuse(
-        "issued_too_long_ago",
-        &["400 invalid_request", "Token issued too far in the past", "clock"],
-    );
+    refuse("unknown_client", &["401 invalid_client", "Client authentication failed", "not enabled"]);
+    refuse("bad_assertion", &["400 invalid_client", "Client authentication failed", "first RSA key"]);
+    refuse("issued_too_long_ago", &["400 invalid_request", "Token issued too far in the past", "clock"]);
     refuse("missing_jti", &["400 invalid_request", "Missing jti claim"]);
-    refuse(
-        "invalid_scope",
-        &["400 invalid_scope", "Check the `system/", "system scopes are off"],
-    );
-    refuse(
-        "unsupported_grant_type",
-        &["400 unsupported_grant_type", "not OpenEMR's token endpoint"],
-    );
-    refuse(
-        "not_set_up",
-        &[
-            "500 server_error",
-            "Server was not properly setup",
-            "the next attempt succeeds",
-        ],
-    );
+    refuse("invalid_scope", &["400 invalid_scope", "Check the `system/", "system scopes are off"]);
+    refuse("unsupported_grant_type", &["400 unsupported_grant_type", "not OpenEMR's token endpoint"]);
+    refuse("not_set_up", &["500 server_error", "Server was not properly setup", "the next attempt succeeds"]);
     refuse("exception", &["answered 500", "HTML page"]);
     let answer = |status: u16, body: &str| json!({"answer": {"status": status, "body": body}});
     with_fault(
@@ -355,26 +273,14 @@ fn every_refusal_is_logged_with_openemrs_words_and_the_likely_cause() {
         &["unauthorized_client", "not registered for client_credentials"],
     );
     with_fault(answer(200, "{}"), &["answered 200", "token_type"]);
-    with_fault(
-        answer(
-            200,
-            r#"{"token_type":"Bearer","access_token":"a b","expires_in":300,"scope":"s"}"#,
-        ),
-        &["access_token"],
-    );
+    with_fault(answer(200, r#"{"token_type":"Bearer","access_token":"a b","expires_in":300,"scope":"s"}"#), &["access_token"]);
     with_fault(answer(204, ""), &["answered 204"]);
     with_fault(answer(302, ""), &["answered 302"]);
     with_fault(
-        answer(
-            400,
-            &format!(r#"{{"error":"e","error_description":"first\nsecond {}"}}"#, "x".repeat(5000)),
-        ),
+        answer(400, &format!(r#"{{"error":"e","error_description":"first\nsecond {}"}}"#, "x".repeat(5000))),
         &["400 e", "first second"],
     );
-    with_fault(
-        json!({"answer": {"status": 503, "body": "<html>", "content_type": "text/html"}}),
-        &["answered 503", "HTML page"],
-    );
+    with_fault(json!({"answer": {"status": 503, "body": "<html>", "content_type": "text/html"}}), &["answered 503", "HTML page"]);
     with_fault(json!({"html": true}), &["answered 200", "HTML page"]);
     with_fault(json!({"oversize_bytes": 100_000}), &["larger than 65536 bytes"]);
     with_fault(json!({"truncate": true}), &["broke off"]);
@@ -407,9 +313,7 @@ fn a_disabled_client_and_system_scopes_switched_off_are_named() {
     assert_eq!(gateway.token("?force=true").status, 502);
     gateway.logs(&["401 invalid_client", "not enabled"]);
     openemr.order(&json!({"clients": {CLIENT: {"enabled": true}}, "system_scopes": "off"}));
-    eventually("the scopes are refused", || {
-        gateway.token("?force=true").text().contains("log says why").then_some(())
-    });
+    eventually("the scopes are refused", || gateway.token("?force=true").text().contains("log says why").then_some(()));
     gateway.logs(&["400 invalid_scope", "system scopes are off"]);
 }
 
@@ -443,10 +347,7 @@ fn scopes_that_openemr_drops_are_named() {
     let openemr = OpenEmr::with(&["--scope", "system/Patient.read"]);
     let gateway = Gateway::start(&openemr);
     let line = gateway.logs(&["did not grant"]);
-    assert!(
-        line.contains("system/Observation.read") && line.contains("system/Binary.read"),
-        "{line}"
-    );
+    assert!(line.contains("system/Observation.read") && line.contains("system/Binary.read"), "{line}");
     assert!(!line.contains("system/Patient.read"), "{line}");
     assert_eq!(gateway.token("").json()["scope"], "system/Patient.read");
     assert_eq!(gateway.caller().get(PATIENTS).status, 200);
@@ -484,18 +385,13 @@ fn a_token_is_shown_to_whom_the_configuration_says() {
         let answer = gateway.token("");
         let answered = answer.json();
         gateway.caller().get(PATIENTS);
-        let used = openemr.received("authorization")[0]
-            .strip_prefix("Bearer ")
-            .unwrap()
-            .to_owned();
+        let used = openemr.received("authorization")[0].strip_prefix("Bearer ").unwrap().to_owned();
         if shown {
             assert_eq!(answered["access_token"], used, "{exposure}");
         } else {
             assert!(!answer.text().contains(&used[..20]), "{exposure}");
-            let prefix: String = digest(&SHA256, used.as_bytes()).as_ref()[..8]
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
+            let prefix: String =
+                digest(&SHA256, used.as_bytes()).as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
             assert_eq!(answered["access_token_sha256_prefix"], prefix);
         }
     }
@@ -522,14 +418,8 @@ fn a_caller_from_elsewhere_does_not_see_the_token() {
         config["access"] = json!("open");
         config["token_exposure"] = json!(exposure);
         let gateway = Gateway::with(config);
-        let from_elsewhere = Caller::new((own, gateway.address.port()).into())
-            .post("/oauth/token", &[], b"")
-            .json();
-        assert_eq!(
-            from_elsewhere["access_token"].is_string(),
-            shown,
-            "{exposure}: {from_elsewhere}"
-        );
+        let from_elsewhere = Caller::new((own, gateway.address.port()).into()).post("/oauth/token", &[], b"").json();
+        assert_eq!(from_elsewhere["access_token"].is_string(), shown, "{exposure}: {from_elsewhere}");
         assert_eq!(from_elsewhere["access_token_sha256_prefix"].is_string(), !shown, "{exposure}");
     }
 }

@@ -90,11 +90,7 @@ impl Gateway {
             assert!(log.contains("in use"), "the gateway ended: {log}");
             return None;
         }
-        Some(Self {
-            process,
-            address,
-            _folder: folder,
-        })
+        Some(Self { process, address, _folder: folder })
     }
 
     pub fn caller(&self) -> Caller {
@@ -115,9 +111,7 @@ impl Gateway {
     pub fn logs(&self, words: &[&str]) -> String {
         eventually(&format!("a log line with {words:?}"), || {
             let log = self.log();
-            log.lines()
-                .find(|line| words.iter().all(|word| line.contains(word)))
-                .map(str::to_owned)
+            log.lines().find(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned)
         })
     }
 
@@ -125,10 +119,7 @@ impl Gateway {
     pub fn logs_after(&self, from: usize, words: &[&str]) -> String {
         eventually(&format!("a log line with {words:?}"), || {
             let log = self.log();
-            log[from..]
-                .lines()
-                .find(|line| words.iter().all(|word| line.contains(word)))
-                .map(str::to_owned)
+            log[from..].lines().find(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned)
         })
     }
 

@@ -36,11 +36,8 @@ pub struct Answer {
 impl Answer {
     /// The value of a field that stands there once at most.
     pub fn field(&self, name: &str) -> Option<&str> {
-        let mut values = self
-            .fields
-            .iter()
-            .filter(|(field, _)| field.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str());
+        let mut values =
+            self.fields.iter().filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str());
         let value = values.next();
         assert_eq!(values.next(), None, "{name} stands twice in {:?}", self.fields);
         value
@@ -58,12 +55,7 @@ impl Answer {
     pub fn outcome(&self, status: u16) -> String {
         assert_eq!(self.status, status, "{}", self.text());
         assert_eq!(self.end, End::Whole);
-        assert!(
-            self.field("content-type")
-                .is_some_and(|kind| kind.starts_with("application/fhir+json")),
-            "{:?}",
-            self.fields
-        );
+        assert!(self.field("content-type").is_some_and(|kind| kind.starts_with("application/fhir+json")), "{:?}", self.fields);
         assert!(self.field("x-request-id").is_some(), "{:?}", self.fields);
         let outcome = self.json();
         assert_eq!(outcome["resourceType"], "OperationOutcome", "{outcome}");
@@ -129,10 +121,7 @@ impl Caller {
             .with_no_client_auth();
         let name = ServerName::try_from("localhost").unwrap();
         let session = ClientConnection::new(Arc::new(config), name).unwrap();
-        Connection::new(Stream::Tls(Box::new(StreamOwned::new(
-            session,
-            bounded(TcpStream::connect(self.address).unwrap()),
-        ))))
+        Connection::new(Stream::Tls(Box::new(StreamOwned::new(session, bounded(TcpStream::connect(self.address).unwrap())))))
     }
 }
 
@@ -174,10 +163,7 @@ pub struct Connection {
 
 impl Connection {
     fn new(stream: Stream) -> Self {
-        Self {
-            stream,
-            ahead: Vec::new(),
-        }
+        Self { stream, ahead: Vec::new() }
     }
 
     fn plain(stream: TcpStream) -> Self {
@@ -218,27 +204,15 @@ impl Connection {
                 break at;
             }
             let count = self.more().unwrap_or_else(|error| panic!("no answer: {error}"));
-            assert!(
-                count > 0,
-                "closed without an answer: {:?}",
-                String::from_utf8_lossy(&self.ahead)
-            );
+            assert!(count > 0, "closed without an answer: {:?}", String::from_utf8_lossy(&self.ahead));
         };
         let head = String::from_utf8(self.ahead.drain(..end + 4).collect()).unwrap();
         let mut lines = head.trim_end().split("\r\n");
         let mut first = lines.next().unwrap().splitn(3, ' ');
         let (version, status) = (first.next().unwrap().to_owned(), first.next().unwrap().parse().unwrap());
         let fields = lines.map(|line| line.split_once(':').unwrap_or_else(|| panic!("no field: {line:?}")));
-        let fields = fields
-            .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
-            .collect();
-        Answer {
-            version,
-            status,
-            fields,
-            body: Vec::new(),
-            end: End::Cut,
-        }
+        let fields = fields.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect();
+        Answer { version, status, fields, body: Vec::new(), end: End::Cut }
     }
 
     /// The body that belongs to `head`, piece by piece, and how it ended.

@@ -73,10 +73,7 @@ impl Process {
 
     /// Sends `TERM`, `INT`, … The shell's own `kill` is everywhere.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("sh")
-            .args(["-c", &format!("kill -{name} {}", self.id())])
-            .status()
-            .unwrap();
+        let status = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.id())]).status().unwrap();
         assert!(status.success(), "kill -{name}: {status}");
     }
 }

@@ -44,17 +44,7 @@ impl OpenEmr {
     pub fn with_jwks(jwks: &str, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let tls_folder = folder.path().to_str().unwrap().to_owned();
-        let mut arguments = vec![
-            "sandbox",
-            "--listen",
-            "127.0.0.1:0",
-            "--patients",
-            "20",
-            "--client-id",
-            CLIENT,
-            "--jwks",
-            jwks,
-        ];
+        let mut arguments = vec!["sandbox", "--listen", "127.0.0.1:0", "--patients", "20", "--client-id", CLIENT, "--jwks", jwks];
         if options.contains(&"--tls") && !options.contains(&"--tls-certificate") {
             arguments.extend(["--tls-dir", &tls_folder]);
         }
@@ -65,10 +55,7 @@ impl OpenEmr {
             Some(process.output()).filter(|output| output.contains("listening on "))
         });
         let after = |mark: &str| {
-            let line = output
-                .lines()
-                .find_map(|line| line.split_once(mark))
-                .unwrap_or_else(|| panic!("{mark}: {output}"));
+            let line = output.lines().find_map(|line| line.split_once(mark)).unwrap_or_else(|| panic!("{mark}: {output}"));
             line.1.trim().to_owned()
         };
         let base = after("listening on ");
@@ -107,9 +94,7 @@ impl OpenEmr {
     pub fn received(&self, name: &str) -> Vec<String> {
         let state = self.state();
         let fields = state["last_fhir_request"]["fields"].as_array().unwrap().clone();
-        let matching = fields
-            .iter()
-            .filter(|field| field[0].as_str().unwrap().eq_ignore_ascii_case(name));
+        let matching = fields.iter().filter(|field| field[0].as_str().unwrap().eq_ignore_ascii_case(name));
         matching.map(|field| field[1].as_str().unwrap().to_owned()).collect()
     }
 }
