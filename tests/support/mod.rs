@@ -8,7 +8,7 @@ pub mod http;
 pub mod openemr;
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -39,9 +39,15 @@ pub struct Process {
 impl Process {
     /// Starts it, with an environment that holds nothing.
     pub fn start(arguments: &[&str]) -> Self {
+        Self::start_in(&std::env::temp_dir(), arguments)
+    }
+
+    /// The same, with its temporary files in that folder.
+    pub fn start_in(temporary: &Path, arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_openemr-gateway"))
             .args(arguments)
             .env_clear()
+            .env("TMPDIR", temporary)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
