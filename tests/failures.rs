@@ -53,8 +53,7 @@ fn an_openemr_that_is_silent_is_504() {
 }
 
 #[test]
-fn an_address_that_takes_no_connection_is_504() {
-    // A full backlog: the kernel drops what comes on top of it.
+fn a_server_that_accepts_and_says_nothing_is_504() {
     let hole = TcpListener::bind("127.0.0.1:0").unwrap();
     let openemr = OpenEmr::start();
     let mut config = config(&openemr);
@@ -80,16 +79,22 @@ fn a_certificate_that_is_not_trusted_is_refused_and_one_that_is_is_not() {
     // Trusted for its name.
     let trusting = Gateway::start(&openemr);
     assert_eq!(trusting.caller().get(PATIENTS).status, 200);
+}
 
-    // Trusted, but for another name.
-    let mut elsewhere = config(&openemr);
-    elsewhere["sites"]["default"]["openemr"] = json!(format!("https://127.0.0.2:{}", openemr.address.port()));
-    let address = format!("127.0.0.2:{}", openemr.address.port());
-    if TcpListener::bind(&address).is_ok() {
-        let mistaken = Gateway::with(elsewhere);
-        mistaken.logs(&["ERROR", "cannot be reached"]);
-        assert_eq!(mistaken.caller().get("/health").json()["status"], "down");
-    }
+#[test]
+fn a_certificate_for_another_name_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    let mut making = support::Process::start(&["keys", "certificate", "--host", "emr.example", "--out", out]);
+    assert!(eventually("the certificate is made", || making.ended()).success());
+    let certificate = folder.path().join("emr.example.pem");
+    let (certificate, key) = (certificate.to_str().unwrap(), format!("{out}/emr.example-key.pem"));
+    let openemr = OpenEmr::with(&["--tls", "--tls-certificate", certificate, "--tls-key", &key]);
+    let mut config = config(&openemr);
+    config["sites"]["default"]["ca_file"] = json!(certificate);
+    let gateway = Gateway::with(config);
+    gateway.logs(&["ERROR", "not valid for name"]);
+    assert_eq!((openemr.count("token_requests"), openemr.count("fhir_requests")), (0, 0));
 }
 
 #[test]

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::Version;
 use http::header::{HOST, UPGRADE};
+use http::{Method, Version};
 use log::warn;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -324,7 +324,7 @@ impl Gateway {
         access_log::Line {
             request_id: context.id,
             caller: caller(session),
-            method: session.req_header().method.as_str(),
+            method: known_method(&session.req_header().method),
             site: self.site_of(context).map(Site::name),
             resource_type: context.interaction.and_then(|interaction| interaction.resource_type),
             status: session.response_written().map(|head| head.status.as_u16()),
@@ -340,6 +340,21 @@ impl Gateway {
 fn fail(context: &mut RequestContext, failure: Failure) -> Box<Error> {
     context.failure = Some(failure);
     Error::new_in(ErrorType::new("Refused"))
+}
+
+/// The method's name, unless the caller made it up: what he writes himself is not logged.
+fn known_method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        Method::TRACE => "TRACE",
+        _ => "other",
+    }
 }
 
 fn caller(session: &Session) -> Option<IpAddr> {

@@ -20,8 +20,8 @@ pub struct Line<'a> {
     pub request_id: RequestId,
     /// Who called.
     pub caller: Option<IpAddr>,
-    /// The method.
-    pub method: &'a str,
+    /// The method, one of HTTP's own or `other`.
+    pub method: &'static str,
     /// The OpenEMR site; none on local routes.
     pub site: Option<&'a str>,
     /// A resource type of FHIR R4.
