@@ -15,6 +15,8 @@
 //! | [`observe`] | what the operator sees: the log and its access lines |
 //! | `sandbox` | the stand-in for OpenEMR (Cargo feature `sandbox`) |
 
+#![forbid(unsafe_code)]
+
 pub mod cli;
 pub mod config;
 pub mod fhir;

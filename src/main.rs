@@ -1,5 +1,7 @@
 //! The `openemr-gateway` binary: runs the command line and turns its result into an exit code.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 #[global_allocator]
