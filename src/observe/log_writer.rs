@@ -1,44 +1,63 @@
 //! Where log lines go: a thread of its own writes them, many at once, so that a request never waits for a
-//! system call. When the reader of the log is slower than the gateway, requests wait rather than lines be lost.
+//! system call, nor wakes anybody for each line. When the reader of the log is slower than the gateway,
+//! requests wait rather than lines be lost.
 
 use std::io::{self, Write};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use once_cell::sync::OnceCell;
+use parking_lot::{Condvar, Mutex};
 
-/// Lines that may wait for the thread.
-const WAITING_LINES: usize = 8192;
-/// How many bytes are written at once, about.
-const BATCH: usize = 64 * 1024;
+/// How long lines gather before they are written.
+const GATHER: Duration = Duration::from_millis(5);
+/// So many bytes may wait; who has more to say waits as well.
+const MOST_WAITING: usize = 4 * 1024 * 1024;
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 
-enum Message {
-    Line(Vec<u8>),
-    Flush(Sender<()>),
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    /// There is something to write, or somebody wants it written now.
+    filled: Condvar,
+    /// Everything that waited has been written.
+    drained: Condvar,
 }
 
-static STDERR: OnceCell<SyncSender<Message>> = OnceCell::new();
+#[derive(Default)]
+struct Waiting {
+    bytes: Vec<u8>,
+    is_writing: bool,
+    is_urgent: bool,
+}
 
-/// A `Write` that hands each line for standard error to the thread.
+/// `None` when the system has no thread to give.
+static QUEUE: OnceLock<Option<Arc<Queue>>> = OnceLock::new();
+
+/// A `Write` that puts each line for standard error into the queue.
 ///
 /// The thread is started by the first line: Pingora's daemon forks before it logs, and threads do not survive that.
 pub struct LogWriter;
 
-fn stderr() -> &'static SyncSender<Message> {
-    STDERR.get_or_init(|| {
-        let (sender, lines) = sync_channel(WAITING_LINES);
-        // Without a thread the channel has no other end, and `write` falls back to writing itself.
-        let _ = thread::Builder::new().name("log".to_owned()).spawn(move || write_all(&lines));
-        sender
-    })
+fn start() -> Option<Arc<Queue>> {
+    let queue = Arc::new(Queue::default());
+    let written = Arc::clone(&queue);
+    let thread = thread::Builder::new().name("log".to_owned()).spawn(move || written.write_for_ever());
+    thread.is_ok().then_some(queue)
 }
 
 impl Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if stderr().send(Message::Line(line.to_vec())).is_err() {
-            io::stderr().write_all(line)?;
+        let Some(queue) = QUEUE.get_or_init(start) else { return io::stderr().write(line) };
+        let mut waiting = queue.waiting.lock();
+        while waiting.bytes.len() > MOST_WAITING {
+            queue.drained.wait(&mut waiting);
+        }
+        let was_empty = waiting.bytes.is_empty();
+        waiting.bytes.extend_from_slice(line);
+        drop(waiting);
+        if was_empty {
+            queue.filled.notify_one();
         }
         Ok(line.len())
     }
@@ -50,31 +69,30 @@ impl Write for LogWriter {
 
 /// Waits until everything that was logged has been written. To be called before the process ends.
 pub fn flush() {
-    if let Some(sender) = STDERR.get() {
-        let (done, wait) = channel();
-        if sender.send(Message::Flush(done)).is_ok() {
-            let _ = wait.recv_timeout(FLUSH_WITHIN);
-        }
-    }
+    let Some(Some(queue)) = QUEUE.get() else { return };
+    let mut waiting = queue.waiting.lock();
+    waiting.is_urgent = true;
+    queue.filled.notify_one();
+    queue.drained.wait_while_for(&mut waiting, |waiting| waiting.is_writing || !waiting.bytes.is_empty(), FLUSH_WITHIN);
 }
 
-fn write_all(lines: &Receiver<Message>) {
-    let mut batch = Vec::with_capacity(BATCH);
-    while let Ok(first) = lines.recv() {
-        let mut flushed = Vec::new();
-        let mut next = Some(first);
-        while let Some(message) = next {
-            match message {
-                Message::Line(line) => batch.extend_from_slice(&line),
-                Message::Flush(done) => flushed.push(done),
-            }
-            next = if batch.len() < BATCH { lines.try_recv().ok() } else { None };
-        }
-        // A closed standard error is no reason to stop serving.
-        let _ = io::stderr().write_all(&batch);
-        batch.clear();
-        for done in flushed {
-            let _ = done.send(());
+impl Queue {
+    fn write_for_ever(&self) {
+        let mut batch = Vec::new();
+        let mut waiting = self.waiting.lock();
+        loop {
+            self.filled.wait_while(&mut waiting, |waiting| waiting.bytes.is_empty());
+            // One wake-up for all the lines of these milliseconds; whoever ends the process ends the waiting, too.
+            self.filled.wait_while_for(&mut waiting, |waiting| !waiting.is_urgent, GATHER);
+            std::mem::swap(&mut batch, &mut waiting.bytes);
+            waiting.is_writing = true;
+            parking_lot::MutexGuard::unlocked(&mut waiting, || {
+                // A closed standard error is no reason to stop serving.
+                let _ = io::stderr().write_all(&batch);
+                batch.clear();
+            });
+            waiting.is_writing = false;
+            self.drained.notify_all();
         }
     }
 }
