@@ -23,6 +23,12 @@ pub enum Failure {
     Upgrade,
     /// There is no token, and it is worth trying again after this long.
     NoToken(Duration),
+    /// No node of OpenEMR's can be reached, and it is worth trying again after this long.
+    AllOut(Duration),
+    /// As many requests wait for OpenEMR as may.
+    QueueFull(Duration),
+    /// The request's turn did not come within `in_flight.queue_timeout`.
+    QueueTimeout(Duration),
     /// OpenEMR's name has never been resolved.
     NoAddress,
     /// OpenEMR answered 200 with a page.
@@ -48,6 +54,12 @@ impl Verdict {
     fn new(status: u16, code: IssueCode, text: &str) -> Self {
         Self { status, code, text: text.to_owned(), retry_after: None }
     }
+
+    /// 503 with Retry-After, of a second at least.
+    fn later(wait: Duration, text: &str) -> Self {
+        let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;
+        Self { retry_after: Some(seconds), ..Self::new(503, IssueCode::Transient, text) }
+    }
 }
 
 impl Failure {
@@ -60,10 +72,10 @@ impl Failure {
             Self::NoHost => Verdict::new(400, IssueCode::Invalid, "The request has no Host field."),
             Self::UnsafePath(reason) => Verdict::new(400, IssueCode::Invalid, &format!("The request was refused: {reason}.")),
             Self::Upgrade => Verdict::new(400, IssueCode::NotSupported, "The gateway does not switch protocols."),
-            Self::NoToken(wait) => Verdict {
-                retry_after: Some(wait.as_secs_f64().ceil().max(1.0) as u64),
-                ..Verdict::new(503, IssueCode::Transient, "The gateway has no access token for OpenEMR at the moment.")
-            },
+            Self::NoToken(wait) => Verdict::later(wait, "The gateway has no access token for OpenEMR at the moment."),
+            Self::AllOut(wait) => Verdict::later(wait, "OpenEMR cannot be reached at the moment."),
+            Self::QueueFull(wait) => Verdict::later(wait, "OpenEMR is busy, and too many requests wait for it already."),
+            Self::QueueTimeout(wait) => Verdict::later(wait, "OpenEMR is busy: the request waited for its turn too long."),
             Self::NoAddress => Verdict::new(502, IssueCode::Transient, "OpenEMR cannot be found."),
             Self::Page => Verdict::new(502, IssueCode::Exception, "OpenEMR answered with a web page where FHIR was due."),
             Self::CutShort => Verdict::new(502, IssueCode::Exception, "OpenEMR's answer ended too soon."),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use log::{info, warn};
+use log::info;
 use parking_lot::Mutex;
 use pingora::apps::HttpServerOptions;
 use pingora::connectors::ConnectorOptions;
@@ -14,7 +14,6 @@ use pingora::connectors::http::Connector;
 use pingora::proxy::{HttpProxy, http_proxy_service_with_name};
 use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{RunArgs, Server, ShutdownWatch};
-use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
 
@@ -22,7 +21,7 @@ use crate::config::{Config, Listener};
 use crate::gateway::Gateway;
 use crate::gateway::certificates::{ListenerCertificate, tls_settings};
 use crate::gateway::runtime::{Runtime, Settings};
-use crate::origin::RESOLVE_EVERY;
+use crate::nodes::health::Watch;
 use crate::smart::refresher::Refresher;
 
 /// Why the gateway cannot start although its configuration is good.
@@ -57,9 +56,10 @@ pub fn run(config: Config, on_ready: impl FnOnce() + Send + Sync + 'static) -> R
     }
     let mut pingora = Server::new_with_opt_and_conf(None::<Opt>, server);
     let connector = Arc::new(Connector::new(Some(ConnectorOptions::from_server_conf(&pingora.configuration))));
-    let (refresher, tasks) = Refresher::new(connector);
+    let (refresher, tasks) = Refresher::new(Arc::clone(&connector));
+    let (watch, watching) = Watch::new(connector);
     let settings = Settings { routes, access, token_exposure, limits, ready };
-    let runtime = Arc::new(ArcSwap::from_pointee(Runtime::build(sites, settings, &tasks, None)?));
+    let runtime = Arc::new(ArcSwap::from_pointee(Runtime::build(sites, settings, &tasks, &watching, None)?));
     let gateway = Gateway { runtime: Arc::clone(&runtime), lifecycle: Arc::default() };
 
     let mut proxy = http_proxy_service_with_name(&pingora.configuration, gateway, "gateway");
@@ -72,9 +72,9 @@ pub fn run(config: Config, on_ready: impl FnOnce() + Send + Sync + 'static) -> R
 
     // No request is taken before there is a token, or before five seconds have shown that there is none to be had.
     let tokens = pingora.add_service(background_service("tokens", refresher));
-    let names = pingora.add_service(background_service("names", Names(runtime)));
+    let nodes = pingora.add_service(background_service("nodes", watch));
     let proxy = pingora.add_service(proxy);
-    proxy.add_dependencies([&tokens, &names]);
+    proxy.add_dependencies([&tokens, &nodes]);
     let announcement = pingora.add_service(background_service("start", Announcement::new(listen, on_ready)));
     announcement.add_dependency(&tokens);
     pingora.bootstrap();
@@ -102,33 +102,6 @@ fn add_listeners(proxy: &mut Proxy, listen: &[Listener], server: &ServerConf) ->
         }
     }
     Ok(certificates)
-}
-
-/// Looks up OpenEMR's names, at start and from time to time.
-struct Names(Arc<ArcSwap<Runtime>>);
-
-#[async_trait]
-impl BackgroundService for Names {
-    async fn start_with_ready_notifier(&self, mut shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
-        self.resolve_all().await;
-        ready.notify_ready();
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(RESOLVE_EVERY) => self.resolve_all().await,
-                _ = shutdown.changed() => return,
-            }
-        }
-    }
-}
-
-impl Names {
-    async fn resolve_all(&self) {
-        for site in &self.0.load_full().sites {
-            if let Err(error) = site.origin.resolve().await {
-                warn!("{error}");
-            }
-        }
-    }
 }
 
 /// Says that the gateway listens, once it does.

@@ -21,12 +21,7 @@ pub fn in_turn(turn: usize, count: usize, may: impl Fn(usize) -> bool) -> Option
 /// The cheaper of two that are drawn by lot ("the power of two choices"): nearly as good as the cheapest of all, and
 /// requests that choose at the same moment do not all choose the same.
 #[must_use]
-pub fn cheaper_of_two(
-    turn: usize,
-    count: usize,
-    may: impl Fn(usize) -> bool,
-    cost: impl Fn(usize) -> u64,
-) -> Option<usize> {
+pub fn cheaper_of_two(turn: usize, count: usize, may: impl Fn(usize) -> bool, cost: impl Fn(usize) -> u64) -> Option<usize> {
     let able = (0..count).filter(|node| may(*node)).count();
     let lot = mixed(turn as u64) as usize;
     let first = lot.checked_rem(able)?;
