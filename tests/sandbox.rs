@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod stand_in;
+mod support;
 
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,8 @@ use aws_lc_rs::{rsa::KeySize, signature::RsaKeyPair};
 use openemr_gateway::sandbox::{Client, Keys, Personality, Settings, Tls};
 use serde_json::{Value, json};
 use stand_in::{CLIENT, StandIn, exchange, jwk_set, read_answer, send, sign, tls_stream, write_request};
+use support::gateway::{Gateway, config};
+use support::openemr::OpenEmr;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -404,6 +407,56 @@ async fn the_admin_refuses_what_it_does_not_know_and_resets() {
     assert_eq!(send(stand_in.admin, "POST", "/__sandbox/reset", &[], "").await.status, 200);
     let token = stand_in.token(PATIENT_READ).await;
     assert_eq!(stand_in.get(PATIENTS, &token).await.unwrap().json()["total"], 5);
+}
+
+#[tokio::test]
+async fn nodes_with_one_database_are_one_openemr() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = || {
+        let site_address = Some("https://emr.example.org".to_owned());
+        StandIn::start(Settings { database: Some(folder.path().into()), site_address, patients: 1, ..Settings::default() }, None)
+    };
+    let (one, other) = (node().await, node().await);
+    assert_ne!(one.address, other.address);
+    assert_eq!(one.token_url, "https://emr.example.org/oauth2/default/token");
+    let both = |token: String| {
+        let (one, other) = (&one, &other);
+        async move { [one.get(PATIENTS, &token).await.unwrap().status, other.get(PATIENTS, &token).await.unwrap().status] }
+    };
+    let token = one.token(PATIENT_READ).await;
+    assert_eq!(both(token.clone()).await, [200, 200]);
+    // Each node has a key of its own for the client here; what it signs is spent at both.
+    let mut claims = one.claims();
+    claims.insert("jti".to_owned(), json!("used at one node"));
+    assert_eq!(one.ask_token_with(PATIENT_READ, &one.sign(claims.clone())).await.status, 200);
+    refused(&other.ask_token_with(PATIENT_READ, &other.sign(claims)).await, 400, "invalid_client");
+    for (how, status) in [("by_admin", 401), ("trusted_user", 400), ("unknown", 401)] {
+        let token = other.token(PATIENT_READ).await;
+        one.order(&json!({"revoke_tokens": how})).await;
+        assert_eq!(both(token).await, [status, status], "{how}");
+    }
+    let token = one.token(PATIENT_READ).await;
+    drop((one, other));
+    assert_eq!(node().await.get(PATIENTS, &token).await.unwrap().status, 200, "a token did not outlive the restart");
+}
+
+#[test]
+fn a_node_that_is_killed_comes_back_with_its_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().to_str().unwrap();
+    let public = "https://emr.example.org";
+    let node = |listen: &str| OpenEmr::with(&["--database", database, "--site-address", public, "--listen", listen]);
+    let mut first = node("127.0.0.1:0");
+    let mut config = config(&first);
+    config["sites"]["default"]["token_audience"] = json!(format!("{public}/oauth2/default/token"));
+    let gateway = Gateway::with(config);
+    assert_eq!(gateway.caller().get("/fhir/Patient").status, 200);
+    first.process.signal("KILL");
+    support::eventually("the node is dead", || first.process.ended());
+    assert!(gateway.caller().get("/fhir/Patient").status >= 500);
+    let again = node(&first.address.to_string());
+    assert_eq!(gateway.caller().get("/fhir/Patient").status, 200);
+    assert_eq!((again.count("token_requests"), again.count("fhir_requests")), (0, 1));
 }
 
 #[tokio::test]

@@ -60,6 +60,9 @@ pub struct SandboxArgs {
     /// The address that links and the expected audience are made of [default: where it listens]
     #[arg(long, value_name = "URL")]
     pub site_address: Option<String>,
+    /// A folder with the database that several of these share as nodes of one OpenEMR: a token of one is good at all
+    #[arg(long, value_name = "DIR")]
+    pub database: Option<PathBuf>,
     /// The sites there are
     #[arg(long = "site", value_name = "NAME", default_value = "default")]
     pub sites: Vec<String>,
@@ -150,6 +153,7 @@ fn settings(args: &SandboxArgs) -> Result<Settings, SandboxCommandError> {
         token_lifetime: Duration::from_secs(args.token_lifetime),
         clients,
         site_address: args.site_address.clone(),
+        database: args.database.clone(),
         workers: args.workers,
         patients: args.patients,
         keep_alive: Duration::from_millis(args.keep_alive),

@@ -43,7 +43,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use super::{
-    access_token::Revocation,
+    database::Revocation,
     faults::{FhirFaults, TokenFaults, lock},
     http1::{Body, Connection, Framing, ReceivedBody, Response},
     request_head::RequestHead,
@@ -179,7 +179,7 @@ async fn obey(world: &World, orders: Orders) -> Result<(), String> {
         world.faults.set_fhir(faults);
     }
     if let Some(how) = orders.revoke_tokens {
-        world.tokens.revoke_all(how);
+        world.database.revoke_all(how).map_err(|error| format!("revoke_tokens: {error}"))?;
     }
     if let Some(switch) = orders.system_scopes {
         world.set_system_scopes(switch == Switch::On);

@@ -9,6 +9,8 @@
 //! | `answer` | OpenEMR's header sets |
 //! | `token_endpoint`, `access_token`, `clients`, `scopes`, `registration`, `discovery` | the authorization server |
 //! | `fhir_api`, `search`, `write`, `bulk_export`, `population`, `people` | the FHIR side |
+//! | `database` | what the nodes of one OpenEMR share |
+//! | `refusals` | how OpenEMR says no |
 //! | `faults`, `admin` | what it can be made to do wrong, and how |
 //! | `personality`, `php_json`, `calendar` | which OpenEMR; JSON and dates as PHP writes them |
 //!
@@ -28,6 +30,7 @@ mod answer;
 mod bulk_export;
 mod calendar;
 mod clients;
+mod database;
 mod discovery;
 mod dispatch;
 mod faults;
@@ -37,6 +40,7 @@ mod people;
 mod personality;
 mod php_json;
 mod population;
+mod refusals;
 mod registration;
 mod request_head;
 mod scopes;
@@ -47,7 +51,7 @@ mod token_endpoint;
 mod world;
 mod write;
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::net::TcpListener;
 
@@ -76,6 +80,8 @@ pub struct Settings {
     /// OpenEMR's `site_addr_oath`: scheme and authority that links and the expected `aud` are made of. Without it,
     /// the address listened on.
     pub site_address: Option<String>,
+    /// The folder with the database that several nodes share; without it, this node has its own in memory.
+    pub database: Option<PathBuf>,
     /// Requests worked on at once; more wait.
     pub workers: usize,
     /// How many patients to make up.
@@ -100,6 +106,7 @@ impl Default for Settings {
             token_lifetime: Duration::from_secs(300),
             clients: Vec::new(),
             site_address: None,
+            database: None,
             workers: 50,
             patients: 300,
             seed: 1,
@@ -126,9 +133,14 @@ pub enum SandboxError {
     /// Certificate or key.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// No key for the access tokens.
-    #[error(transparent)]
-    SigningKey(#[from] access_token::SigningKeyError),
+    /// The database, or the key for the access tokens in it.
+    #[error("{}: cannot be used as the database: {source}\n  name a folder of your own with --database", folder.display())]
+    Database {
+        /// The folder; empty for one in memory.
+        folder: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
 }
 
 /// A stand-in that is bound and ready to run.
@@ -155,7 +167,11 @@ impl Sandbox {
             Some(address) => address.trim_end_matches('/').to_owned(),
             None => format!("{scheme}://{address}"),
         };
-        let world = Arc::new(World::new(&settings, site_address)?);
+        let world = World::new(&settings, site_address).map_err(|source| {
+            let folder = settings.database.clone().unwrap_or_default();
+            SandboxError::Database { folder, source }
+        })?;
+        let world = Arc::new(world);
         Ok(Sandbox { world, listener, admin, address, admin_address, tls })
     }
 

@@ -5,7 +5,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
 
 use super::{
-    access_token::Grant,
+    access_token::{Grant, Issue},
     answer::{Answer, Dress},
     calendar,
     faults::{Refusal, TokenFaults, lock},
@@ -209,7 +209,11 @@ pub async fn exchange(world: &World, site: &str, form: &TokenForm, faults: &Toke
         && before("iat")
         && before("nbf")
         && !jti.is_empty();
-    if !good || lock(&world.used_jtis).contains(jti) {
+    let down = |error| {
+        log::warn!("stand-in: database: {error}");
+        TokenRefusal::Exception
+    };
+    if !good || world.database.is_used(jti).map_err(down)? {
         return Err(TokenRefusal::TheAssertion);
     }
 
@@ -231,17 +235,16 @@ pub async fn exchange(world: &World, site: &str, form: &TokenForm, faults: &Toke
     if personality == Personality::V8_0 && jti.len() > 100 {
         return Err(TokenRefusal::NotSetUp);
     }
-    if !lock(&world.used_jtis).insert(jti.to_owned()) {
+    if !world.database.use_up(jti).map_err(down)? {
         return Err(TokenRefusal::TheAssertion);
     }
 
     let lifetime = world.token_lifetime().as_secs_f64();
     let grant = Grant { client: client.id.clone(), scopes: granted };
     let issuer = format!("{}/oauth2/{site}", world.site_address);
-    let token = world
-        .tokens
-        .issue(personality, site, &issuer, &grant, lifetime, faults.pad_token_bytes)
-        .map_err(|_| TokenRefusal::NotSetUp)?;
+    let padding = faults.pad_token_bytes;
+    let issue = Issue { personality, site, issuer: &issuer, grant: &grant, lifetime, padding, now: calendar::now() };
+    let token = world.tokens.issue(&issue).map_err(down)?;
     world.counters.tokens_issued.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let expires_in = faults.expires_in.unwrap_or(lifetime as i64);
     let body = json!({

@@ -1,7 +1,8 @@
 //! What all requests share: OpenEMR's tables, what is counted, and what is out of order.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
+    io,
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -14,10 +15,11 @@ use tokio::sync::{OwnedMutexGuard, Semaphore, watch};
 
 use super::{
     Settings,
-    access_token::{AccessTokens, SigningKeyError},
+    access_token::AccessTokens,
     bulk_export::Exports,
     calendar,
     clients::Clients,
+    database::Database,
     discovery::{self, Discovery},
     faults::{Faults, lock},
     personality::Personality,
@@ -68,8 +70,8 @@ pub struct World {
     pub clients: Mutex<Clients>,
     /// The access tokens.
     pub tokens: AccessTokens,
-    /// Every jti that was ever used, by whichever client. Never emptied, as in OpenEMR.
-    pub used_jtis: Mutex<HashSet<String>>,
+    /// What the nodes of this OpenEMR share.
+    pub database: Arc<Database>,
     /// Export jobs and files.
     pub exports: Mutex<Exports>,
     /// What is to go wrong.
@@ -96,13 +98,14 @@ pub struct World {
 }
 
 impl World {
-    /// A fresh install with the settings' clients.
-    pub fn new(settings: &Settings, site_address: String) -> Result<World, SigningKeyError> {
+    /// An install with the settings' clients on its database. Errors when that cannot be read or written.
+    pub fn new(settings: &Settings, site_address: String) -> io::Result<World> {
         let personality = settings.personality;
         let site = |name: &String| (name.clone(), Discovery::new(personality, &site_address, name));
         let clients: Clients = settings.clients.iter().map(|client| (client.id.clone(), client.clone())).collect();
         let made_at = calendar::now() as i64;
         let workers = settings.workers.max(1);
+        let database = Arc::new(Database::open(settings.database.as_deref())?);
         Ok(World {
             personality,
             sites: settings.sites.iter().map(site).collect(),
@@ -110,8 +113,8 @@ impl World {
             known_scopes: KnownScopes::of(personality),
             search_parameters: discovery::search_parameters(personality),
             clients: Mutex::new(clients.clone()),
-            tokens: AccessTokens::new()?,
-            used_jtis: Mutex::default(),
+            tokens: AccessTokens::new(Arc::clone(&database))?,
+            database,
             exports: Mutex::default(),
             faults: Faults::default(),
             counters: Counters::default(),

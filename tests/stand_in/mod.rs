@@ -68,7 +68,7 @@ impl StandIn {
     /// Good claims of a client assertion.
     pub fn claims(&self) -> Map<String, Value> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let jti = format!("jti-{}", self.jtis.fetch_add(1, Ordering::Relaxed));
+        let jti = format!("jti-{}-{}", self.address, self.jtis.fetch_add(1, Ordering::Relaxed));
         let claims = json!({
             "iss": CLIENT, "sub": CLIENT, "aud": self.token_url, "iat": now, "exp": now + 240, "jti": jti,
         });
