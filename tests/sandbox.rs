@@ -6,7 +6,7 @@
 mod stand_in;
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::{rsa::KeySize, signature::RsaKeyPair};
 use openemr_gateway::sandbox::{Client, Keys, Personality, Settings, Tls};
@@ -88,6 +88,32 @@ async fn clocks_are_forgiven_sixty_seconds() {
         claims.insert(claim.to_owned(), json!(now + seconds));
         let answer = stand_in.ask_token_with(PATIENT_READ, &stand_in.sign(claims)).await;
         assert_eq!(answer.status, status, "{claim} {seconds}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn everything_goes_by_the_clock_of_its_machine() {
+    let stand_in = StandIn::start(Settings { clock_offset: -600, patients: 1, ..Settings::default() }, None).await;
+    for offset in [-600, 600] {
+        stand_in.order(&json!({"clock_offset_seconds": offset})).await;
+        // Good by the caller's clock, and not by this one.
+        let status = stand_in.ask_token(PATIENT_READ).await.status;
+        assert_eq!(status, 400, "{offset}");
+        let mut claims = stand_in.claims();
+        for claim in ["iat", "exp"] {
+            claims[claim] = json!(claims[claim].as_i64().unwrap() + offset);
+        }
+        let answer = stand_in.ask_token_with(PATIENT_READ, &stand_in.sign(claims)).await;
+        assert_eq!(answer.status, 200, "{offset}: {}", answer.text());
+        let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
+        let date = seconds(httpdate::parse_http_date(answer.field("Date").unwrap()).unwrap());
+        assert!((date - offset - seconds(SystemTime::now())).abs() < 60, "{offset}: {date}");
+        let body = answer.json();
+        let token = body["access_token"].as_str().unwrap();
+        assert_eq!(stand_in.get(PATIENTS, token).await.unwrap().status, 200);
+        // Tokens end by this clock, too.
+        stand_in.order(&json!({"clock_offset_seconds": offset + 301})).await;
+        assert_eq!(stand_in.get(PATIENTS, token).await.unwrap().status, 401);
     }
 }
 

@@ -48,6 +48,9 @@ pub struct SandboxArgs {
     /// How long access tokens live, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub token_lifetime: u64,
+    /// How many seconds its clock is ahead (or behind, when negative)
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, allow_negative_numbers = true)]
+    pub clock_offset: i64,
     /// A client that is registered and enabled from the start
     #[arg(long, value_name = "ID", requires = "jwks")]
     pub client_id: Option<String>,
@@ -151,6 +154,7 @@ fn settings(args: &SandboxArgs) -> Result<Settings, SandboxCommandError> {
         personality: args.openemr,
         sites: args.sites.clone(),
         token_lifetime: Duration::from_secs(args.token_lifetime),
+        clock_offset: args.clock_offset,
         clients,
         site_address: args.site_address.clone(),
         database: args.database.clone(),

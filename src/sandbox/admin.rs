@@ -21,6 +21,7 @@
 //!   "revoke_tokens": "by_admin",
 //!   "clients": {"the-client-id": {"enabled": false}},
 //!   "system_scopes": "off",
+//!   "clock_offset_seconds": -600,
 //!   "listener": "down",
 //!   "binary": {"id": "5000", "bytes": 1073741824}
 //! }
@@ -63,6 +64,7 @@ struct Orders {
     #[serde(default)]
     clients: HashMap<String, ClientOrder>,
     system_scopes: Option<Switch>,
+    clock_offset_seconds: Option<i64>,
     listener: Option<Wanted>,
     binary: Option<BinaryOrder>,
 }
@@ -184,6 +186,9 @@ async fn obey(world: &World, orders: Orders) -> Result<(), String> {
     if let Some(switch) = orders.system_scopes {
         world.set_system_scopes(switch == Switch::On);
     }
+    if let Some(seconds) = orders.clock_offset_seconds {
+        world.clock.set(seconds);
+    }
     if let Some(binary) = orders.binary {
         lock(&world.exports).publish(binary.id, binary.bytes);
     }
@@ -207,6 +212,7 @@ fn state(world: &World) -> Value {
     json!({
         "openemr": world.personality.to_string(),
         "listener": if *world.is_up.borrow() { "up" } else { "down" },
+        "clock_offset_seconds": world.clock.offset(),
         "token_requests": of(&counters.token_requests),
         "tokens_issued": of(&counters.tokens_issued),
         "assertions_refused": of(&counters.assertions_refused),

@@ -98,7 +98,7 @@ pub fn kick_off(world: &World, request: &FhirRequest<'_>, grant: &Grant) -> Answ
             output.push(json!({"url": url, "type": resource_type}));
         }
     }
-    let seconds = calendar::now() as i64;
+    let seconds = world.clock.now() as i64;
     let fhir_path = request.head.path().split_once("/fhir/").map_or("", |(_, path)| path);
     let asked = match world.personality {
         Personality::V8_0 => {

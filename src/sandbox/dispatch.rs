@@ -85,7 +85,7 @@ pub async fn outcome(world: &World, head: &RequestHead, body: &ReceivedBody, fac
         oauth2(world, &site, &rest, head, body, &faults, origin).await
     } else {
         let answer = Answer::apache(404, "Not Found", "The requested URL was not found on this server.");
-        Outcome::answered(answer.into_response(world.personality, Area::Apis, None))
+        Outcome::answered(answer.into_response(world, Area::Apis, None))
     };
     if let (true, Some(response)) = (head.method == "HEAD", outcome.response.as_mut()) {
         response.body = Body::Omitted;
@@ -110,7 +110,7 @@ async fn fhir(world: &World, request: &FhirRequest<'_>, rest: &str, faults: &Fhi
     } else {
         refusals::no_such_site(world.personality, false)
     };
-    let mut response = answer.into_response(world.personality, Area::Apis, origin);
+    let mut response = answer.into_response(world, Area::Apis, origin);
     if let Some(framing) = faults.framing {
         response.framing = framing;
     }
@@ -131,7 +131,7 @@ async fn oauth2(
     faults: &TokenFaults,
     origin: Option<&str>,
 ) -> Outcome {
-    let dress = |answer: Answer| answer.into_response(world.personality, Area::OAuth2, origin);
+    let dress = |answer: Answer| answer.into_response(world, Area::OAuth2, origin);
     let discovery = world.sites.get(site);
     let answer = match (head.method.as_str(), rest, discovery) {
         (_, "token", _) => return token(world, site, head, body, faults, origin).await,
@@ -185,7 +185,7 @@ async fn token(
         world.counters.requests_dropped.fetch_add(1, Ordering::Relaxed);
         return Outcome::nothing();
     }
-    let mut response = answer.into_response(world.personality, Area::OAuth2, origin);
+    let mut response = answer.into_response(world, Area::OAuth2, origin);
     if let Body::Whole(bytes) = &mut response.body {
         if faults.oversize_bytes > 0 {
             let mut padded = BytesMut::zeroed(0);

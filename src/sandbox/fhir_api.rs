@@ -43,7 +43,7 @@ pub fn answer(world: &World, request: &FhirRequest<'_>, rest: &str) -> Answer {
     if let (Some(_), "GET", Some(answer)) = (fhir_path, method, open_route(world, request, &segments)) {
         return answer;
     }
-    let grant = match world.tokens.check(request.site, request.head.field("authorization"), calendar::now()) {
+    let grant = match world.tokens.check(request.site, request.head.field("authorization"), world.clock.now()) {
         Ok(grant) => grant,
         Err(refused) => return refusals::token_refused(world.personality, &refused),
     };
@@ -175,7 +175,7 @@ fn bundle(world: &World, request: &FhirRequest<'_>, entries: &[(String, Bytes)])
     let quoted = |text: &str| php_json::encode_string(text, escapes);
     let mut bundle = format!(
         r#"{{"meta":{{"lastUpdated":"{}"}},"resourceType":"Bundle","type":"collection","total":{},"link":[{{"relation":"self","url":{}}}]"#,
-        calendar::date_time(calendar::now() as i64),
+        calendar::date_time(world.clock.now() as i64),
         entries.len(),
         quoted(&address),
     )

@@ -75,6 +75,8 @@ pub struct Settings {
     pub sites: Vec<String>,
     /// How long access tokens live; OpenEMR has 300 s.
     pub token_lifetime: Duration,
+    /// Seconds by which its clock is ahead; negative when it is behind.
+    pub clock_offset: i64,
     /// The clients there are at start.
     pub clients: Vec<Client>,
     /// OpenEMR's `site_addr_oath`: scheme and authority that links and the expected `aud` are made of. Without it,
@@ -104,6 +106,7 @@ impl Default for Settings {
             personality: Personality::default(),
             sites: vec!["default".to_owned()],
             token_lifetime: Duration::from_secs(300),
+            clock_offset: 0,
             clients: Vec::new(),
             site_address: None,
             database: None,

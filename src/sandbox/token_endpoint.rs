@@ -7,7 +7,6 @@ use serde_json::{Map, Value, json};
 use super::{
     access_token::{Grant, Issue},
     answer::{Answer, Dress},
-    calendar,
     faults::{Refusal, TokenFaults, lock},
     personality::Personality,
     php_json::Escapes,
@@ -194,7 +193,7 @@ pub async fn exchange(world: &World, site: &str, form: &TokenForm, faults: &Toke
         TokenRefusal::WhoYouAre
     })?;
 
-    let now = calendar::now();
+    let now = world.clock.now();
     if personality == Personality::V8_0 {
         check_shape(&assertion, client_id, now)?;
     }
@@ -243,7 +242,7 @@ pub async fn exchange(world: &World, site: &str, form: &TokenForm, faults: &Toke
     let grant = Grant { client: client.id.clone(), scopes: granted };
     let issuer = format!("{}/oauth2/{site}", world.site_address);
     let padding = faults.pad_token_bytes;
-    let issue = Issue { personality, site, issuer: &issuer, grant: &grant, lifetime, padding, now: calendar::now() };
+    let issue = Issue { personality, site, issuer: &issuer, grant: &grant, lifetime, padding, now: world.clock.now() };
     let token = world.tokens.issue(&issue).map_err(down)?;
     world.counters.tokens_issued.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let expires_in = faults.expires_in.unwrap_or(lifetime as i64);

@@ -17,7 +17,7 @@ use super::{
     Settings,
     access_token::AccessTokens,
     bulk_export::Exports,
-    calendar,
+    calendar::Clock,
     clients::Clients,
     database::Database,
     discovery::{self, Discovery},
@@ -58,6 +58,8 @@ pub struct Counters {
 pub struct World {
     /// Which OpenEMR.
     pub personality: Personality,
+    /// The machine's clock.
+    pub clock: Clock,
     /// Scheme and authority of links and `aud`.
     pub site_address: String,
     /// The sites, each with what it says about itself.
@@ -94,6 +96,7 @@ pub struct World {
     population: RwLock<Population>,
     system_scopes: AtomicBool,
     first_clients: Clients,
+    first_clock_offset: i64,
     sessions: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
@@ -101,13 +104,15 @@ impl World {
     /// An install with the settings' clients on its database. Errors when that cannot be read or written.
     pub fn new(settings: &Settings, site_address: String) -> io::Result<World> {
         let personality = settings.personality;
-        let site = |name: &String| (name.clone(), Discovery::new(personality, &site_address, name));
+        let clock = Clock::new(settings.clock_offset);
+        let made_at = clock.now() as i64;
+        let site = |name: &String| (name.clone(), Discovery::new(personality, &site_address, name, made_at));
         let clients: Clients = settings.clients.iter().map(|client| (client.id.clone(), client.clone())).collect();
-        let made_at = calendar::now() as i64;
         let workers = settings.workers.max(1);
         let database = Arc::new(Database::open(settings.database.as_deref())?);
         Ok(World {
             personality,
+            clock,
             sites: settings.sites.iter().map(site).collect(),
             site_address,
             known_scopes: KnownScopes::of(personality),
@@ -127,6 +132,7 @@ impl World {
             token_lifetime: settings.token_lifetime,
             population: RwLock::new(Population::new(personality, settings.patients, settings.seed, made_at)),
             system_scopes: AtomicBool::new(true),
+            first_clock_offset: settings.clock_offset,
             first_clients: clients,
             sessions: Mutex::default(),
         })
@@ -174,12 +180,13 @@ impl World {
         session.lock_owned().await
     }
 
-    /// Everything back in order: no faults, counters at nought, the first clients as they were. Tokens, used jtis and
+    /// Everything back in order: no faults, counters at nought, clock and clients as they were at first. Tokens, used jtis and
     /// created patients stay.
     pub fn reset(&self) {
         self.faults.set_token(None);
         self.faults.set_fhir(None);
         self.set_system_scopes(true);
+        self.clock.set(self.first_clock_offset);
         self.wanted_up.send_replace(true);
         lock(&self.clients).extend(self.first_clients.clone());
         let counters = &self.counters;
