@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::{rsa::KeySize, signature::RsaKeyPair};
 use openemr_gateway::sandbox::{Client, Keys, Personality, Settings, Tls};
 use serde_json::{Value, json};
-use stand_in::{CLIENT, StandIn, exchange, jwk_set, read_answer, send, sign, tls_stream, write_request};
+use stand_in::{CLIENT, StandIn, exchange, jwk_set, read_answer, send, sign, sign_as, tls_stream, write_request};
 use support::gateway::{Gateway, config};
 use support::openemr::OpenEmr;
 use tokio::{
@@ -51,18 +51,7 @@ async fn the_first_rsa_key_of_the_set_verifies_and_kid_is_ignored() {
 #[tokio::test]
 async fn a_jwks_uri_is_fetched_at_every_exchange() {
     let key = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let uri = format!("http://{}/jwks.json", listener.local_addr().unwrap());
-    let body = jwk_set(&[&key]).to_string();
-    let serving = tokio::spawn(async move {
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = [0; 1024];
-            let _ = stream.read(&mut request).await;
-            let answer = format!("HTTP/1.0 200 OK\r\n\r\n{body}");
-            let _ = stream.write_all(answer.as_bytes()).await;
-        }
-    });
+    let (uri, serving) = serve_jwks(jwk_set(&[&key])).await;
     let client = Client { id: "by-uri".to_owned(), keys: Keys::Uri(uri), scopes: vec![PATIENT_READ.to_owned()], enabled: true };
     let stand_in = StandIn::start(Settings { clients: vec![client], patients: 1, ..Settings::default() }, None).await;
     let assertion = || {
@@ -72,9 +61,59 @@ async fn a_jwks_uri_is_fetched_at_every_exchange() {
         sign(&key, "RS384", claims)
     };
     assert_eq!(stand_in.ask_token_with(PATIENT_READ, &assertion()).await.status, 200);
+    assert_eq!(stand_in.ask_token_with(PATIENT_READ, &assertion()).await.status, 200);
+    assert_eq!(stand_in.state().await["jwks_fetches"], 2);
     serving.abort();
     let _ = serving.await;
     refused(&stand_in.ask_token_with(PATIENT_READ, &assertion()).await, 401, "invalid_client");
+}
+
+/// A server of that JWK Set.
+async fn serve_jwks(set: Value) -> (String, tokio::task::JoinHandle<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri = format!("http://{}/jwks.json", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            let _ = stream.read(&mut request).await;
+            let _ = stream.write_all(format!("HTTP/1.0 200 OK\r\n\r\n{set}").as_bytes()).await;
+        }
+    });
+    (uri, serving)
+}
+
+#[tokio::test]
+async fn a_newer_server_goes_by_kid_and_keeps_what_it_fetched() {
+    let stand_in = started().await;
+    let second = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+    let mut set = jwk_set(&[&stand_in.key, &second]);
+    (set["keys"][0]["kid"], set["keys"][1]["kid"]) = (json!("first"), json!("second"));
+    stand_in.order(&json!({"clients": {CLIENT: {"jwks": set.clone()}}})).await;
+    let signed = |key: &RsaKeyPair, kid: Option<&str>| sign_as(key, "RS384", kid, stand_in.claims());
+    let status = |assertion: String| async { stand_in.ask_token_with(PATIENT_READ, &{ assertion }).await.status };
+    assert_eq!(status(signed(&stand_in.key, Some("second"))).await, 200);
+    stand_in.order(&json!({"strict_kid": true})).await;
+    for (key, kid, expected) in [
+        (&stand_in.key, Some("first"), 200),
+        (&second, Some("second"), 200),
+        (&stand_in.key, Some("second"), 400),
+        (&second, Some("third"), 400),
+        (&second, None, 400),
+    ] {
+        assert_eq!(status(signed(key, kid)).await, expected, "{kid:?}");
+    }
+
+    let (uri, serving) = serve_jwks(set).await;
+    stand_in.order(&json!({"clients": {CLIENT: {"jwks_uri": uri}}, "jwks_cache_seconds": 3600})).await;
+    for _ in 0..3 {
+        assert_eq!(status(signed(&second, Some("second"))).await, 200);
+    }
+    serving.abort();
+    assert_eq!(status(signed(&second, Some("second"))).await, 200);
+    assert_eq!(stand_in.state().await["jwks_fetches"], 1);
+    stand_in.order(&json!({"jwks_cache_seconds": 0})).await;
+    assert_eq!(status(signed(&second, Some("second"))).await, 401);
 }
 
 #[tokio::test]

@@ -57,6 +57,12 @@ pub struct SandboxArgs {
     /// Its keys: a JWK Set file, or an http:// URL to fetch one from
     #[arg(long, value_name = "FILE|URL", requires = "client_id")]
     pub jwks: Option<String>,
+    /// Choose the key by the assertion's kid and refuse an unknown one, as newer servers do
+    #[arg(long)]
+    pub strict_kid: bool,
+    /// Use a JWK Set fetched from a URL again for so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub jwks_cache: u64,
     /// Its scopes, separated by spaces [default: every system scope this OpenEMR knows]
     #[arg(long, value_name = "SCOPES")]
     pub scope: Option<String>,
@@ -154,6 +160,8 @@ fn settings(args: &SandboxArgs) -> Result<Settings, SandboxCommandError> {
         personality: args.openemr,
         sites: args.sites.clone(),
         token_lifetime: Duration::from_secs(args.token_lifetime),
+        strict_kid: args.strict_kid,
+        jwks_cache: Duration::from_secs(args.jwks_cache),
         clock_offset: args.clock_offset,
         clients,
         site_address: args.site_address.clone(),

@@ -19,7 +19,9 @@
 //!            "hang_up": true, "framing": "http10", "truncate_after": 100, "ending": "reset", "close_idle": true,
 //!            "close_reused": true, "times": 1},
 //!   "revoke_tokens": "by_admin",
-//!   "clients": {"the-client-id": {"enabled": false}},
+//!   "clients": {"the-client-id": {"enabled": false, "jwks": {"keys": []}, "jwks_uri": "http://gateway/jwks.json"}},
+//!   "strict_kid": true,
+//!   "jwks_cache_seconds": 60,
 //!   "system_scopes": "off",
 //!   "clock_offset_seconds": -600,
 //!   "listener": "down",
@@ -27,7 +29,7 @@
 //! }
 //! ```
 //!
-//! `"token": null` and `"fhir": null` clear a side. `refuse` is one of `unknown_client`, `bad_assertion`,
+//! `jwks` and `jwks_uri` replace the client's keys. `"token": null` and `"fhir": null` clear a side. `refuse` is one of `unknown_client`, `bad_assertion`,
 //! `issued_too_long_ago`, `missing_jti`, `invalid_scope`, `unsupported_grant_type`, `not_set_up`, `exception`; `error`
 //! of `system`, `database`, `php_fpm_down`, `php_fpm_timeout`; `framing` of `chunked`, `content_length`, `http10`;
 //! `ending` of `close_notify`, `no_close_notify`, `reset`; `revoke_tokens` of `by_admin`, `trusted_user`, `unknown`.
@@ -44,6 +46,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use super::{
+    clients::Keys,
     database::Revocation,
     faults::{FhirFaults, TokenFaults, lock},
     http1::{Body, Connection, Framing, ReceivedBody, Response},
@@ -65,6 +68,8 @@ struct Orders {
     clients: HashMap<String, ClientOrder>,
     system_scopes: Option<Switch>,
     clock_offset_seconds: Option<i64>,
+    strict_kid: Option<bool>,
+    jwks_cache_seconds: Option<u64>,
     listener: Option<Wanted>,
     binary: Option<BinaryOrder>,
 }
@@ -80,7 +85,9 @@ where
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ClientOrder {
-    enabled: bool,
+    enabled: Option<bool>,
+    jwks: Option<Value>,
+    jwks_uri: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -170,7 +177,12 @@ async fn obey(world: &World, orders: Orders) -> Result<(), String> {
         }
         for (id, order) in &orders.clients {
             if let Some(client) = clients.get_mut(id) {
-                client.enabled = order.enabled;
+                client.enabled = order.enabled.unwrap_or(client.enabled);
+                match (&order.jwks_uri, &order.jwks) {
+                    (Some(uri), _) => client.keys = Keys::Uri(uri.clone()),
+                    (None, Some(set)) => client.keys = Keys::Inline(set.clone()),
+                    (None, None) => {}
+                }
             }
         }
     }
@@ -188,6 +200,12 @@ async fn obey(world: &World, orders: Orders) -> Result<(), String> {
     }
     if let Some(seconds) = orders.clock_offset_seconds {
         world.clock.set(seconds);
+    }
+    if let Some(strict) = orders.strict_kid {
+        world.client_keys.set_strict_kid(strict);
+    }
+    if let Some(seconds) = orders.jwks_cache_seconds {
+        world.client_keys.keep_for(Duration::from_secs(seconds));
     }
     if let Some(binary) = orders.binary {
         lock(&world.exports).publish(binary.id, binary.bytes);
@@ -216,6 +234,7 @@ fn state(world: &World) -> Value {
         "token_requests": of(&counters.token_requests),
         "tokens_issued": of(&counters.tokens_issued),
         "assertions_refused": of(&counters.assertions_refused),
+        "jwks_fetches": of(world.client_keys.fetches()),
         "fhir_requests": of(&counters.fhir_requests),
         "connections_accepted": of(&counters.connections_accepted),
         "connections_open": of(&counters.connections_open),

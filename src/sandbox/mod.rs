@@ -7,7 +7,7 @@
 //! | `http1`, `request_head` | HTTP/1.1 by hand, so that it can be broken on purpose |
 //! | `dispatch` | from a request to what happens on the connection, faults included |
 //! | `answer` | OpenEMR's header sets |
-//! | `token_endpoint`, `access_token`, `clients`, `scopes`, `registration`, `discovery` | the authorization server |
+//! | `token_endpoint`, `access_token`, `clients`, `client_keys`, `scopes`, `registration`, `discovery` | the authorization server |
 //! | `fhir_api`, `search`, `write`, `bulk_export`, `population`, `people` | the FHIR side |
 //! | `database` | what the nodes of one OpenEMR share |
 //! | `refusals` | how OpenEMR says no |
@@ -29,6 +29,7 @@ mod admin;
 mod answer;
 mod bulk_export;
 mod calendar;
+mod client_keys;
 mod clients;
 mod database;
 mod discovery;
@@ -79,6 +80,10 @@ pub struct Settings {
     pub clock_offset: i64,
     /// The clients there are at start.
     pub clients: Vec<Client>,
+    /// Choose a client's key by `kid` and refuse an unknown one, as newer servers do.
+    pub strict_kid: bool,
+    /// How long a fetched JWK Set is used again; OpenEMR fetches it at every exchange.
+    pub jwks_cache: Duration,
     /// OpenEMR's `site_addr_oath`: scheme and authority that links and the expected `aud` are made of. Without it,
     /// the address listened on.
     pub site_address: Option<String>,
@@ -108,6 +113,8 @@ impl Default for Settings {
             token_lifetime: Duration::from_secs(300),
             clock_offset: 0,
             clients: Vec::new(),
+            strict_kid: false,
+            jwks_cache: Duration::ZERO,
             site_address: None,
             database: None,
             workers: 50,

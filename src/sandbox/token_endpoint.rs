@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{
     access_token::{Grant, Issue},
     answer::{Answer, Dress},
+    client_keys::KeyError,
     faults::{Refusal, TokenFaults, lock},
     personality::Personality,
     php_json::Escapes,
@@ -188,9 +189,13 @@ pub async fn exchange(world: &World, site: &str, form: &TokenForm, faults: &Toke
     if !client.enabled || assertion.header.contains_key("enc") {
         return Err(TokenRefusal::WhoYouAre);
     }
-    let key = client.verifying_key().await.map_err(|error| {
+    let kid = assertion.header.get("kid").and_then(Value::as_str);
+    let key = world.client_keys.verifying_key(&client, kid).await.map_err(|error| {
         log::info!("stand-in: client {client_id}: {error}");
-        TokenRefusal::WhoYouAre
+        match error {
+            KeyError::UnknownKid => TokenRefusal::TheAssertion,
+            KeyError::Fetch(_) | KeyError::NoKey => TokenRefusal::WhoYouAre,
+        }
     })?;
 
     let now = world.clock.now();

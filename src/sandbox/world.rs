@@ -18,6 +18,7 @@ use super::{
     access_token::AccessTokens,
     bulk_export::Exports,
     calendar::Clock,
+    client_keys::ClientKeys,
     clients::Clients,
     database::Database,
     discovery::{self, Discovery},
@@ -70,6 +71,8 @@ pub struct World {
     pub search_parameters: HashMap<String, Vec<String>>,
     /// The clients.
     pub clients: Mutex<Clients>,
+    /// How their keys are found.
+    pub client_keys: ClientKeys,
     /// The access tokens.
     pub tokens: AccessTokens,
     /// What the nodes of this OpenEMR share.
@@ -97,6 +100,8 @@ pub struct World {
     system_scopes: AtomicBool,
     first_clients: Clients,
     first_clock_offset: i64,
+    first_strict_kid: bool,
+    first_jwks_cache: Duration,
     sessions: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
@@ -108,6 +113,9 @@ impl World {
         let made_at = clock.now() as i64;
         let site = |name: &String| (name.clone(), Discovery::new(personality, &site_address, name, made_at));
         let clients: Clients = settings.clients.iter().map(|client| (client.id.clone(), client.clone())).collect();
+        let client_keys = ClientKeys::default();
+        client_keys.set_strict_kid(settings.strict_kid);
+        client_keys.keep_for(settings.jwks_cache);
         let workers = settings.workers.max(1);
         let database = Arc::new(Database::open(settings.database.as_deref())?);
         Ok(World {
@@ -118,6 +126,7 @@ impl World {
             known_scopes: KnownScopes::of(personality),
             search_parameters: discovery::search_parameters(personality),
             clients: Mutex::new(clients.clone()),
+            client_keys,
             tokens: AccessTokens::new(Arc::clone(&database))?,
             database,
             exports: Mutex::default(),
@@ -133,6 +142,8 @@ impl World {
             population: RwLock::new(Population::new(personality, settings.patients, settings.seed, made_at)),
             system_scopes: AtomicBool::new(true),
             first_clock_offset: settings.clock_offset,
+            first_strict_kid: settings.strict_kid,
+            first_jwks_cache: settings.jwks_cache,
             first_clients: clients,
             sessions: Mutex::default(),
         })
@@ -187,12 +198,15 @@ impl World {
         self.faults.set_fhir(None);
         self.set_system_scopes(true);
         self.clock.set(self.first_clock_offset);
+        self.client_keys.set_strict_kid(self.first_strict_kid);
+        self.client_keys.keep_for(self.first_jwks_cache);
         self.wanted_up.send_replace(true);
         lock(&self.clients).extend(self.first_clients.clone());
         let counters = &self.counters;
         for counter in [
             &counters.token_requests,
             &counters.tokens_issued,
+            self.client_keys.fetches(),
             &counters.assertions_refused,
             &counters.fhir_requests,
             &counters.connections_accepted,
