@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{self, Access, Limits, ReadyRule, Routes, TokenExposure};
+use crate::config::{self, Access, Config, Limits, ReadyRule, Routes, TokenExposure};
 use crate::gateway::server::StartError;
 use crate::gateway::site::Site;
 use crate::nodes::health::Watching;
@@ -46,6 +46,24 @@ pub struct Settings {
     pub ready: ReadyRule,
 }
 
+impl Settings {
+    /// Takes a configuration apart: its sites, and what else a runtime is built from.
+    #[must_use]
+    pub fn of(config: Config) -> (Vec<config::Site>, Self) {
+        let Config { sites, routes, access, token_exposure, limits, ready, .. } = config;
+        (sites, Self { routes, access, token_exposure, limits, ready })
+    }
+}
+
+/// Starts what goes on in the background for the sites.
+#[derive(Clone)]
+pub struct Tasks {
+    /// Keeps their tokens.
+    pub tokens: TokenTasks,
+    /// Looks after their nodes.
+    pub nodes: Watching,
+}
+
 impl Runtime {
     /// Makes the sites ready. What `previous` has and this configuration does not change is carried over: tokens, the
     /// knowledge of OpenEMR's addresses, pooled connections.
@@ -55,8 +73,7 @@ impl Runtime {
     pub fn build(
         sites: Vec<config::Site>,
         settings: Settings,
-        tasks: &TokenTasks,
-        watching: &Watching,
+        tasks: &Tasks,
         previous: Option<&Self>,
     ) -> Result<Self, StartError> {
         let Settings { routes, access, token_exposure, limits, ready } = settings;
@@ -69,15 +86,22 @@ impl Runtime {
             let same_nodes = earlier().find(|site| *site.nodes.terms() == terms).map(|site| Arc::clone(&site.nodes));
             let nodes = match same_nodes {
                 Some(nodes) => nodes,
-                None => look_after(watching, Nodes::new(&config).map_err(|_| StartError::Host(name))?),
+                None => look_after(&tasks.nodes, Nodes::new(&config).map_err(|_| StartError::Host(name))?),
             };
             let identity = TokenIdentity::of(&config);
             let same_token = earlier().find(|site| site.identity == identity);
-            let token = same_token.map_or_else(|| start(tasks, &config, &nodes), |site| Arc::clone(&site.token));
+            let token = same_token.map_or_else(|| start(&tasks.tokens, &config, &nodes), |site| Arc::clone(&site.token));
             let is_first = made.is_empty();
             made.push(Arc::new(Site::new(config, identity, nodes, token, &routes, is_first)));
         }
         Ok(Self { sites: made, routes, access, token_exposure, limits, ready })
+    }
+
+    /// Looks up names that nobody has looked up yet, so that a runtime that is swapped in can be used at once.
+    pub async fn look_up_new_names(&self) {
+        for site in &self.sites {
+            site.nodes.resolve_new().await;
+        }
     }
 }
 

@@ -80,11 +80,12 @@ impl BackgroundService for Watch {
         for watched in first {
             watched.spawn(&self.connector, &mut tasks);
         }
+        let mut may_grow = true;
         loop {
             tokio::select! {
-                watched = start.recv() => match watched {
+                watched = start.recv(), if may_grow => match watched {
                     Some(watched) => watched.spawn(&self.connector, &mut tasks),
-                    None => return,
+                    None => may_grow = false,
                 },
                 Some(_) = tasks.join_next() => {}
                 _ = shutdown.changed() => return,

@@ -201,8 +201,17 @@ impl Nodes {
 
     /// Looks up all names, those of different nodes at the same time; what is known stays where that fails.
     pub async fn resolve(self: &Arc<Self>) {
+        self.resolve_those(|_| true).await;
+    }
+
+    /// Looks up the names that have no address yet.
+    pub async fn resolve_new(self: &Arc<Self>) {
+        self.resolve_those(|node| node.fhir.address_count() == 0 || node.tokens.address_count() == 0).await;
+    }
+
+    async fn resolve_those(self: &Arc<Self>, are_meant: impl Fn(&Node) -> bool) {
         let mut lookups = JoinSet::new();
-        for index in 0..self.nodes.len() {
+        for index in (0..self.nodes.len()).filter(|index| are_meant(self.node(*index))) {
             let nodes = Arc::clone(self);
             lookups.spawn(async move { nodes.node(index).resolve().await });
         }
