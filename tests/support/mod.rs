@@ -47,7 +47,14 @@ impl Process {
 
     /// The same, with its temporary files in that folder.
     pub fn start_in(temporary: &Path, arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_openemr-gateway"))
+        Self::start_within(&[], temporary, arguments)
+    }
+
+    /// The same, by way of a program that becomes it.
+    pub fn start_within(program: &[&str], temporary: &Path, arguments: &[&str]) -> Self {
+        let mut words = program.iter().copied().chain([env!("CARGO_BIN_EXE_openemr-gateway")]);
+        let mut child = Command::new(words.next().unwrap())
+            .args(words)
             .args(arguments)
             .env_clear()
             .env("TMPDIR", temporary)
