@@ -210,3 +210,57 @@ fn systemd_is_told_when_it_is_ready_and_which_process_it_is() {
     process.signal("INT");
     ends_well(&mut process);
 }
+
+#[test]
+fn the_systemd_units_reload_is_an_upgrade() {
+    let unit = include_str!("../deploy/openemr-gateway.service");
+    let openemr = OpenEmr::start();
+    let mut gateway = Gateway::start(&openemr);
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("notify.sock");
+    let heard = UnixDatagram::bind(&socket).unwrap();
+    heard.set_read_timeout(Some(support::DEADLINE)).unwrap();
+
+    let old_pid = gateway.process.id().to_string();
+    let reload = |config_file: &str| {
+        let lines = unit.lines().filter_map(|line| line.strip_prefix("ExecReload="));
+        // As systemd does it: one after the other, until one fails.
+        lines.clone().count() == 2
+            && lines.clone().all(|line| {
+                let line = line
+                    .replace("/usr/local/bin/openemr-gateway", env!("CARGO_BIN_EXE_openemr-gateway"))
+                    .replace("gateway.yaml", config_file);
+                let status = std::process::Command::new("/bin/sh")
+                    .args(["-c", &line])
+                    .env_clear()
+                    .env("MAINPID", &old_pid)
+                    .env("NOTIFY_SOCKET", &socket)
+                    .stdout(std::process::Stdio::null())
+                    .stderr(std::process::Stdio::null())
+                    .status();
+                status.unwrap().success()
+            })
+    };
+    let bad = folder.path().join("bad.yaml");
+    std::fs::write(&bad, "sites: {}").unwrap();
+    assert!(!reload(bad.to_str().unwrap()), "a bad configuration does not stop the reload");
+    assert_eq!(gateway.caller().get(PATIENTS).status, 200);
+
+    let mut main_pid = String::new();
+    let (caller, config_file) = (gateway.caller(), gateway.config_file());
+    let sent = under_load(&caller, || {
+        assert!(reload(config_file.to_str().unwrap()));
+        let mut message = [0; 512];
+        let count = heard.recv(&mut message).unwrap();
+        let message = String::from_utf8_lossy(&message[..count]).into_owned();
+        assert!(message.contains("READY=1"), "{message}");
+        main_pid = message.lines().find_map(|line| line.strip_prefix("MAINPID=")).unwrap().to_owned();
+        assert_ne!(main_pid, old_pid);
+        ends_well(&mut gateway.process);
+    });
+    println!("fault: systemctl reload; sent {sent}; failed 0");
+    assert_eq!(gateway.caller().get(PATIENTS).status, 200);
+    let kill = std::process::Command::new("sh").args(["-c", &format!("kill -INT {main_pid}")]).status().unwrap();
+    assert!(kill.success());
+    eventually("nobody listens", || std::net::TcpStream::connect(gateway.address).is_err().then_some(()));
+}
