@@ -75,7 +75,7 @@ impl Need {
         match letters {
             "read" | "write" => letters == v1,
             "*" => true,
-            letters => letters.contains(letter),
+            letters => letters.contains(letter) && !letters.starts_with('$'),
         }
     }
 }
