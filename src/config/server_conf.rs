@@ -15,7 +15,7 @@ pub fn defaults() -> ServerConf {
     ServerConf {
         threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         work_stealing: false,
-        max_retries: 3,
+        max_retries: 8,
         grace_period_seconds: Some(10),
         graceful_shutdown_timeout_seconds: Some(5),
         upstream_keepalive_pool_size: 512,
