@@ -12,6 +12,8 @@ use crate::gateway::recovery::Recovery;
 use crate::gateway::route::Route;
 use crate::gateway::runtime::Runtime;
 use crate::gateway::site::Site;
+use crate::nodes::in_flight::Permit;
+use crate::nodes::{OnNode, Tried};
 use crate::observe::request_id::RequestId;
 use crate::smart::token::AccessToken;
 
@@ -32,11 +34,17 @@ pub struct RequestContext {
     pub interaction: Option<Interaction>,
     /// The token that it was given, on a FHIR route.
     pub token: Option<Arc<AccessToken>>,
+    /// The right to be in flight at OpenEMR, until its answer has ended.
+    pub permit: Option<Permit>,
+    /// The node that the request goes to, until its answer has ended.
+    pub node: Option<OnNode>,
+    /// The nodes that it has given up.
+    pub tried: Tried,
     /// When the latest try went upstream.
     pub sent_upstream: Option<Instant>,
     /// From there to the head of OpenEMR's answer.
     pub upstream_time: Option<Duration>,
-    /// Connections that were refused or timed out before one stood.
+    /// Addresses of the node that took no connection.
     pub failed_connects: usize,
     /// How often the request was sent again.
     pub repeats: u32,
@@ -62,6 +70,9 @@ impl RequestContext {
             route: Route::NotFound,
             interaction: None,
             token: None,
+            permit: None,
+            node: None,
+            tried: Tried::default(),
             sent_upstream: None,
             upstream_time: None,
             failed_connects: 0,
@@ -71,6 +82,12 @@ impl RequestContext {
             failure: None,
             json_end: None,
         }
+    }
+
+    /// OpenEMR has no more to do with this request: the next one may have its place.
+    pub fn leave_openemr(&mut self) {
+        self.permit = None;
+        self.node = None;
     }
 
     /// The site, on a FHIR route.

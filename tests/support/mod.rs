@@ -5,6 +5,9 @@
 
 pub mod gateway;
 pub mod http;
+pub mod load;
+mod load_connection;
+pub mod load_report;
 pub mod openemr;
 
 use std::io::{BufRead, BufReader, Read};
