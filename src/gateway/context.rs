@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use crate::fhir::interaction::Interaction;
 use crate::fhir::json_end::JsonEnd;
 use crate::gateway::failure::Failure;
+use crate::gateway::held_answer::HeldAnswer;
 use crate::gateway::lifecycle::InFlight;
+use crate::gateway::recovery::Recovery;
 use crate::gateway::route::Route;
 use crate::gateway::runtime::Runtime;
 use crate::gateway::site::Site;
@@ -46,6 +48,10 @@ pub struct RequestContext {
     pub failed_connects: usize,
     /// How often the request was sent again.
     pub repeats: u32,
+    /// What it met when OpenEMR refused its token.
+    pub recovery: Recovery,
+    /// An answer that is not sent before its body is known.
+    pub held: Option<HeldAnswer>,
     /// Why this request fails, when the gateway itself says so.
     pub failure: Option<Failure>,
     /// Follows a body whose end only its own brackets tell.
@@ -71,6 +77,8 @@ impl RequestContext {
             upstream_time: None,
             failed_connects: 0,
             repeats: 0,
+            recovery: Recovery::default(),
+            held: None,
             failure: None,
             json_end: None,
         }
@@ -87,7 +95,7 @@ impl RequestContext {
     pub fn site(&self) -> Option<&Arc<Site>> {
         match self.route {
             Route::Fhir { site, .. } => self.runtime.sites.get(site),
-            Route::Health | Route::Jwks(_) | Route::Token | Route::NotFound => None,
+            Route::Health | Route::Ready | Route::Jwks(_) | Route::Token | Route::NotFound => None,
         }
     }
 }

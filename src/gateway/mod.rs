@@ -9,9 +9,11 @@ pub mod context;
 mod drain;
 pub mod failure;
 mod fixed;
+pub mod held_answer;
 pub mod lifecycle;
 pub mod local;
 pub mod queue;
+pub mod recovery;
 pub mod reload;
 pub mod request_head;
 pub mod response_head;
@@ -33,7 +35,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{HOST, UPGRADE};
-use http::{Method, Version};
+use http::{Method, StatusCode, Version};
 use log::warn;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -47,6 +49,7 @@ use crate::fhir::json_end::JsonEnd;
 use crate::gateway::answer::Answer;
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Failure;
+use crate::gateway::held_answer::HeldAnswer;
 use crate::gateway::lifecycle::Lifecycle;
 use crate::gateway::route::Route;
 use crate::gateway::runtime::Runtime;
@@ -97,7 +100,7 @@ impl ProxyHttp for Gateway {
         };
         let answer = match admitted {
             Err(failure) => Some(Answer::of_verdict(&failure.verdict(), context.route)),
-            Ok(()) => answer_here(session, context).await,
+            Ok(()) => answer_here(session, context, self.lifecycle.is_draining()).await,
         };
         match answer {
             Some(answer) => answer.send(session, context).await.map(|()| true),
@@ -105,8 +108,11 @@ impl ProxyHttp for Gateway {
         }
     }
 
-    /// A connection to one of OpenEMR's nodes.
+    /// A connection to one of OpenEMR's nodes; in place of a token that OpenEMR has refused, another one first.
     async fn upstream_peer(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<Box<HttpPeer>> {
+        if let Err(failure) = recovery::renew(context).await {
+            return Err(fail(context, failure));
+        }
         match queue::take_turn(session, context).await?.and_then(|()| upstream::peer(context)) {
             Ok(peer) => Ok(Box::new(peer)),
             Err(failure) => Err(fail(context, failure)),
@@ -145,16 +151,26 @@ impl ProxyHttp for Gateway {
         if response_head::is_page(head, context.interaction) {
             return Err(fail(context, Failure::Page));
         }
-        if head.status.is_success() && response_head::ends_by_itself(head) {
-            context.json_end = Some(JsonEnd::default());
+        if head.status == StatusCode::UNAUTHORIZED {
+            return recovery::after_unauthorized(session, context);
+        }
+        if held_answer::could_be_revocation(head, &session.req_header().method) {
+            context.json_end = response_head::ends_by_itself(head).then(JsonEnd::default);
+            context.held = Some(HeldAnswer::hold(session, head)?);
+            return Ok(());
+        }
+        if head.status.is_success() {
+            recovery::note_success(session, context);
+            context.json_end = response_head::ends_by_itself(head).then(JsonEnd::default);
         }
         Ok(())
     }
 
-    /// A body whose end HTTP does not tell must not be taken for whole when it was cut.
+    /// A body whose end HTTP does not tell must not be taken for whole when it was cut. A refusal is read before it is
+    /// sent.
     fn upstream_response_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
         context: &mut RequestContext,
@@ -168,6 +184,15 @@ impl ProxyHttp for Gateway {
                 return Err(fail(context, Failure::CutShort));
             }
         }
+        if let Some(held) = &mut context.held {
+            if !held.keep(body) {
+                return Err(fail(context, Failure::TooLong));
+            }
+            if end_of_stream && held.says_revoked() {
+                context.held = None;
+                recovery::after_revocation(session, context)?;
+            }
+        }
         Ok(None)
     }
 
@@ -179,6 +204,9 @@ impl ProxyHttp for Gateway {
         context: &mut RequestContext,
     ) -> pingora::Result<()> {
         self.let_go_when_draining(session);
+        if context.held.is_some() {
+            return Ok(());
+        }
         response_head::rewrite(head, session.req_header().version, context.id)
     }
 
@@ -194,7 +222,7 @@ impl ProxyHttp for Gateway {
         error
     }
 
-    /// A broken connection: may the request be sent again?
+    /// A broken connection, or an answer that is not wanted: may the request be sent again?
     fn error_while_proxy(
         &self,
         _peer: &HttpPeer,
@@ -203,6 +231,10 @@ impl ProxyHttp for Gateway {
         context: &mut RequestContext,
         client_reused: bool,
     ) -> Box<Error> {
+        if context.recovery.is_due() {
+            error.set_retry(true);
+            return error;
+        }
         let broken = upstream::Broken {
             method: &session.req_header().method,
             was_pooled: client_reused,
@@ -227,8 +259,12 @@ impl ProxyHttp for Gateway {
         FailToProxy { error_code, can_reuse_downstream: false }
     }
 
-    /// One line.
+    /// One line. An answer that was held back to its end goes out first: this is the first phase after it.
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut RequestContext) {
+        if let Some(held) = context.held.take().filter(|_| error.is_none()) {
+            // The caller may be gone by now; there is nobody to tell.
+            let _ = held.send(session, context.id).await;
+        }
         if access_log::is_on() {
             access_log::write(&access_line(session, error.is_some(), context));
         }
@@ -313,12 +349,13 @@ async fn take_token(context: &mut RequestContext) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn answer_here(session: &Session, context: &RequestContext) -> Option<Answer> {
+async fn answer_here(session: &Session, context: &RequestContext, draining: bool) -> Option<Answer> {
     let head = session.req_header();
     let runtime = &context.runtime;
     match context.route {
         Route::Fhir { .. } => None,
         Route::Health => Some(local::health(&head.method, &runtime.sites)),
+        Route::Ready => Some(local::ready(&head.method, &runtime.sites, runtime.ready, draining)),
         Route::Jwks(site) => runtime.sites.get(site).map(|site| local::jwks(&head.method, site)),
         Route::Token => Some(match local::token_question(&head.method, Target::parse(head.raw_path()), &runtime.sites) {
             Ok(question) => local::token(question, &runtime.sites, caller(session), runtime.token_exposure).await,
@@ -349,7 +386,7 @@ fn access_line<'a>(session: &'a Session, failed: bool, context: &'a RequestConte
         bytes: session.body_bytes_sent(),
         duration: context.started.elapsed(),
         upstream: context.upstream_time,
-        retries: context.repeats,
+        retries: context.repeats + context.recovery.renewals,
     }
 }
 

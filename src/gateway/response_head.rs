@@ -51,9 +51,13 @@ pub fn is_page(head: &ResponseHeader, interaction: Option<Interaction>) -> bool 
 pub fn ends_by_itself(head: &ResponseHeader) -> bool {
     let is_delimited = head.headers.contains_key(CONTENT_LENGTH)
         || (head.version != Version::HTTP_10 && head.headers.contains_key(TRANSFER_ENCODING));
-    !is_delimited
-        && !head.headers.contains_key(http::header::CONTENT_ENCODING)
-        && (media_type_is(head, b"application/json") || media_type_is(head, b"application/fhir+json"))
+    !is_delimited && !head.headers.contains_key(http::header::CONTENT_ENCODING) && is_json(head)
+}
+
+/// Whether the body is JSON, OpenEMR's or FHIR's own.
+#[must_use]
+pub fn is_json(head: &ResponseHeader) -> bool {
+    media_type_is(head, b"application/json") || media_type_is(head, b"application/fhir+json")
 }
 
 /// Whether no body comes after this head (RFC 9112 section 6.3).

@@ -27,6 +27,7 @@ use crate::gateway::lifecycle::Lifecycle;
 use crate::gateway::reload::{self, ConfigSource, Reloader};
 use crate::gateway::runtime::{Runtime, Settings, Tasks};
 use crate::gateway::signals::{Endings, Signals};
+use crate::gateway::takeover::Takeover;
 use crate::nodes::health::Watch;
 use crate::smart::refresher::Refresher;
 
@@ -110,6 +111,10 @@ pub fn run(mut config: Config, options: RunOptions, on_ready: impl FnOnce() + Se
     let announcement = pingora.add_service(background_service("start", Announcement::new(listen, on_ready)));
     announcement.add_dependency(&takeover);
     pingora.add_service(background_service("ending", Ending(Arc::clone(&lifecycle))));
+    if options.upgrade {
+        let takeover = Takeover::new(pingora.watch_execution_phase());
+        pingora.add_service(background_service("takeover", takeover));
+    }
     if let Some((source, fixed, watch, files)) = fixed_part {
         let reloader = Reloader::new(source, fixed, watch, files, runtime, tasks, certificates);
         pingora.add_service(background_service("reload", reloader));

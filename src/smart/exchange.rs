@@ -1,11 +1,12 @@
 //! One attempt at the token endpoint, through Pingora's HTTP connector, so that one TLS stack serves all.
 //!
-//! Every attempt has a connection, a `jti` and a signature of its own.
+//! Every request has a connection, a `jti` and a signature of its own.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use log::{info, warn};
 use pingora::connectors::http::Connector;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::client::HttpSession;
@@ -17,6 +18,7 @@ use crate::config::Site;
 use crate::nodes::Nodes;
 use crate::nodes::origin::{Origin, describe};
 use crate::smart::assertion::{self, Claimant};
+use crate::smart::skew::{self, Change, Skew};
 use crate::smart::token_request;
 use crate::smart::token_response::{self, Answer, Grant, LARGEST_ANSWER, TokenError};
 
@@ -25,6 +27,15 @@ pub struct TokenEndpoint {
     site: Arc<Site>,
     nodes: Arc<Nodes>,
     connector: Arc<Connector>,
+    skew: Skew,
+}
+
+/// A token that came, and when its life began at the earliest.
+pub struct Exchanged {
+    /// What was granted.
+    pub grant: Grant,
+    /// When the request that brought it was sent, on the monotonic clock: OpenEMR cannot have issued it before.
+    pub requested_at: Instant,
 }
 
 /// An answer, read whole.
@@ -39,7 +50,7 @@ impl TokenEndpoint {
     /// The endpoint at any of these nodes, asked for the client of `site`.
     #[must_use]
     pub fn new(site: Arc<Site>, nodes: Arc<Nodes>, connector: Arc<Connector>) -> Self {
-        Self { site, nodes, connector }
+        Self { site, nodes, connector, skew: Skew::default() }
     }
 
     /// The site whose tokens come from here.
@@ -52,38 +63,77 @@ impl TokenEndpoint {
     ///
     /// # Errors
     /// Whatever kept a usable token from coming back.
-    pub async fn exchange(&self) -> Result<Grant, TokenError> {
+    pub async fn exchange(&mut self) -> Result<Exchanged, TokenError> {
         let limit = self.site.timeouts.token;
-        let answer = tokio::time::timeout(limit, self.ask()).await.map_err(|_| TokenError::TimedOut(limit))??;
-        token_response::parse(Answer {
-            status: answer.status,
-            content_type: answer.content_type.as_deref(),
-            skew: answer.skew,
-            body: &answer.body,
-        })
+        tokio::time::timeout(limit, self.attempt()).await.map_err(|_| TokenError::TimedOut(limit))?
     }
 
-    async fn ask(&self) -> Result<WholeAnswer, TokenError> {
+    async fn attempt(&mut self) -> Result<Exchanged, TokenError> {
+        let assumed = self.skew.correction();
+        let result = self.ask().await;
+        match &result {
+            Err(TokenError::Refused(refusal)) if refusal.is_about_the_assertion() && self.skew.correction() != assumed => {
+                info!("site {}: the assertion is signed once more, by OpenEMR's clock", self.site.name.as_str());
+                self.ask().await
+            }
+            Ok(_) | Err(_) => result,
+        }
+    }
+
+    /// One request and its answer.
+    async fn ask(&mut self) -> Result<Exchanged, TokenError> {
         let (mut session, origin) = self.connect().await?;
         // Signed after the connection stands: the assertion's life should not be spent on a slow handshake.
-        let assertion = assertion::sign(
-            Claimant {
-                client_id: &self.site.client_id,
-                audience: &self.site.token_audience,
-                kid: &self.site.kid,
-                key: &self.site.key,
-            },
-            SystemTime::now(),
-            Uuid::new_v4(),
-        )
-        .map_err(|error| TokenError::Signing(error.to_string()))?;
-        let form = token_request::form(&self.site.scopes, &assertion);
+        let form = token_request::form(&self.site.scopes, &self.sign()?);
         let head = token_request::head(origin.url(), form.len()).map_err(|error| broken_off(&error))?;
+        let (requested_at, by_the_clock) = (Instant::now(), SystemTime::now());
         session.write_request_header(Box::new(head)).await.map_err(|error| broken_off(&error))?;
         let body = Bytes::copy_from_slice(form.as_bytes());
         session.write_request_body(body, true).await.map_err(|error| broken_off(&error))?;
         session.finish_request_body().await.map_err(|error| broken_off(&error))?;
-        read_answer(&mut session).await
+        let answer = read_answer(&mut session, |date| skew::measure(date, by_the_clock, requested_at.elapsed())).await?;
+        if let Some(ahead) = answer.skew {
+            self.note_skew(ahead);
+        }
+        let grant = token_response::parse(Answer {
+            status: answer.status,
+            content_type: answer.content_type.as_deref(),
+            skew: answer.skew,
+            body: &answer.body,
+        })?;
+        Ok(Exchanged { grant, requested_at })
+    }
+
+    /// A client assertion of this moment, by OpenEMR's clock.
+    fn sign(&self) -> Result<Zeroizing<String>, TokenError> {
+        let claimant = Claimant {
+            client_id: &self.site.client_id,
+            audience: &self.site.token_audience,
+            kid: &self.site.kid,
+            key: &self.site.key,
+        };
+        assertion::sign(claimant, self.skew.apply(SystemTime::now()), Uuid::new_v4())
+            .map_err(|error| TokenError::Signing(error.to_string()))
+    }
+
+    fn note_skew(&mut self, ahead: i64) {
+        let name = self.site.name.as_str();
+        match self.skew.observe(ahead) {
+            Change::None => {}
+            Change::Apart(ahead) => {
+                let direction = if ahead > 0 { "behind" } else { "ahead of" };
+                warn!(
+                    "site {name}: this machine's clock is {} s {direction} OpenEMR's: assertions are shifted by it; set the clocks",
+                    ahead.abs()
+                );
+            }
+            Change::Together => info!("site {name}: this machine's clock and OpenEMR's agree again"),
+            Change::Absurd(_) => {
+                warn!(
+                    "site {name}: OpenEMR's Date is more than a day off this machine's clock and is not believed; set the clocks"
+                );
+            }
+        }
     }
 
     /// A connection to the first node that takes one; those that are in come first.
@@ -123,7 +173,7 @@ fn bound(peer: &mut HttpPeer, limit: Duration) {
     peer.options.write_timeout = Some(limit);
 }
 
-async fn read_answer(session: &mut HttpSession) -> Result<WholeAnswer, TokenError> {
+async fn read_answer(session: &mut HttpSession, skew: impl Fn(&str) -> Option<i64>) -> Result<WholeAnswer, TokenError> {
     session.read_response_header().await.map_err(|error| broken_off(&error))?;
     while session.response_header().is_some_and(|head| head.status.is_informational()) {
         session.read_response_header().await.map_err(|error| broken_off(&error))?;
@@ -151,13 +201,6 @@ async fn read_answer(session: &mut HttpSession) -> Result<WholeAnswer, TokenErro
 
 fn field<'a>(head: &'a ResponseHeader, name: &str) -> Option<&'a str> {
     head.headers.get(name)?.to_str().ok()
-}
-
-/// The server's clock minus ours, in seconds, from its Date field (RFC 9110 section 6.6.1).
-fn skew(date: &str) -> Option<i64> {
-    let theirs = httpdate::parse_http_date(date).ok()?.duration_since(UNIX_EPOCH).ok()?;
-    let ours = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-    i64::try_from(theirs.as_secs()).ok()?.checked_sub_unsigned(ours.as_secs())
 }
 
 fn broken_off(error: &pingora::Error) -> TokenError {

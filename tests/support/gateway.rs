@@ -90,7 +90,7 @@ impl Gateway {
         }
         let file = folder.path().join("gateway.yaml");
         std::fs::write(&file, config.to_string()).unwrap();
-        let mut process = Process::start_within(program, &std::env::temp_dir(), &["serve", "--config", path(&file)]);
+        let mut process = Process::start_within(program, &["serve", "--config", path(&file)]);
         let listens = eventually("the gateway listens", || {
             // Below level info the log does not say so.
             let is_quiet = matches!(config["log"]["level"].as_str(), Some("warn" | "error"));
