@@ -218,7 +218,9 @@ fn what_openemr_answers_never_opens_the_circuit() {
 #[test]
 fn a_token_is_asked_for_where_somebody_answers() {
     let mut cluster = Cluster::start(2);
-    let gateway = Gateway::with(cluster.config());
+    let mut config = cluster.config();
+    config["sites"]["default"]["forced_refreshes"] = json!({"every": "100ms", "burst": 20});
+    let gateway = Gateway::with(config);
     let (mut sent, mut failed, mut longest_stall) = (0, 0, Duration::ZERO);
     for index in [0, 1] {
         cluster.kill(index);
@@ -320,4 +322,28 @@ fn any_request_moves_on_from_a_node_that_takes_no_connection() {
         assert_eq!(answer.status, expected, "{method}: {}", answer.text());
     }
     assert_eq!(cluster.node(0).came("POST /apis/default/fhir/Patient"), 2);
+}
+
+#[test]
+fn a_reload_of_the_ceiling_keeps_the_token_and_ends_the_old_checks() {
+    let mut cluster = Cluster::start(2);
+    let mut config = cluster.config();
+    let gateway = Gateway::with(config.clone());
+    assert_eq!(gateway.caller().get(PATIENTS).status, 200);
+    let issued = |cluster: &Cluster| cluster.living().map(|node| node.count("tokens_issued")).sum::<u64>();
+    let before = issued(&cluster);
+    config["listen"] = gateway.config["listen"].clone();
+    config["server"] = gateway.config["server"].clone();
+    config["sites"]["default"]["in_flight"] = json!({"most": 5});
+    let log = gateway.reload(&config);
+    assert!(log.contains("is in force"), "{log}");
+    assert_eq!(gateway.caller().get(PATIENTS).status, 200);
+    assert_eq!(issued(&cluster), before);
+    cluster.kill(0);
+    gateway.logs(&["WARN", "is left out"]);
+    // Tokens follow to the new nodes, too.
+    assert_eq!(gateway.token("?force=true").status, 200);
+    cluster.revive(0);
+    gateway.logs(&["INFO", "is back"]);
+    assert_eq!(said(&gateway, &["is left out"]), 1, "nobody looks after the old nodes any more");
 }
