@@ -299,7 +299,10 @@ fn forced_refreshes_are_limited() {
             200 => new += 1,
             429 => {
                 limited += 1;
-                assert_eq!((answer.field("retry-after"), answer.json()["error"].clone()), (Some("1"), json!("too_many_refreshes")));
+                assert_eq!(
+                    (answer.field("retry-after"), answer.json()["error"].clone()),
+                    (Some("1"), json!("too_many_refreshes"))
+                );
                 assert_eq!(answer.field("content-type"), Some("application/json"));
             }
             status => panic!("{status}: {}", answer.text()),

@@ -32,6 +32,12 @@ pub enum Failure {
     NewTokensRefused,
     /// OpenEMR does not let the gateway do this.
     MissingScope(Need),
+    /// No node of OpenEMR's can be reached, and it is worth trying again after this long.
+    AllOut(Duration),
+    /// As many requests wait for OpenEMR as may.
+    QueueFull(Duration),
+    /// The request's turn did not come within `in_flight.queue_timeout`.
+    QueueTimeout(Duration),
     /// OpenEMR's name has never been resolved.
     NoAddress,
     /// OpenEMR answered 200 with a page.
@@ -91,6 +97,9 @@ impl Failure {
                 IssueCode::Forbidden,
                 &format!("OpenEMR does not let the gateway do this: it needs the scope {need}."),
             ),
+            Self::AllOut(wait) => Verdict::later(wait, "OpenEMR cannot be reached at the moment."),
+            Self::QueueFull(wait) => Verdict::later(wait, "OpenEMR is busy, and too many requests wait for it already."),
+            Self::QueueTimeout(wait) => Verdict::later(wait, "OpenEMR is busy: the request waited for its turn too long."),
             Self::NoAddress => Verdict::new(502, IssueCode::Transient, "OpenEMR cannot be found."),
             Self::Page => Verdict::new(502, IssueCode::Exception, "OpenEMR answered with a web page where FHIR was due."),
             Self::CutShort => Verdict::new(502, IssueCode::Exception, "OpenEMR's answer ended too soon."),

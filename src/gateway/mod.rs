@@ -6,19 +6,26 @@
 pub mod answer;
 mod certificates;
 pub mod context;
+mod drain;
 pub mod failure;
+mod fixed;
 pub mod held_answer;
 pub mod lifecycle;
 pub mod local;
+pub mod queue;
 pub mod recovery;
+pub mod reload;
 pub mod request_head;
 pub mod response_head;
 pub mod route;
 pub mod runtime;
 pub mod server;
+mod signals;
 pub mod site;
+mod takeover;
 pub mod target;
 pub mod upstream;
+mod watched;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -47,8 +54,8 @@ use crate::gateway::lifecycle::Lifecycle;
 use crate::gateway::route::Route;
 use crate::gateway::runtime::Runtime;
 use crate::gateway::target::Target;
+use crate::nodes::origin::describe;
 use crate::observe::access_log;
-use crate::origin::describe;
 
 /// How long a request waits for a token that is on its way.
 const TOKEN_PATIENCE: Duration = Duration::from_secs(5);
@@ -67,7 +74,7 @@ impl ProxyHttp for Gateway {
     type CTX = RequestContext;
 
     fn new_ctx(&self) -> RequestContext {
-        RequestContext::new(self.runtime.load_full())
+        RequestContext { in_flight: Some(self.lifecycle.request()), ..RequestContext::new(self.runtime.load_full()) }
     }
 
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
@@ -75,15 +82,20 @@ impl ProxyHttp for Gateway {
     /// Deadlines for this connection, and where the request goes.
     async fn early_request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<()> {
         set_deadlines(session, &context.runtime.limits);
+        self.let_go_when_draining(session);
         let target = Target::parse(session.req_header().raw_path());
         context.route = Route::of(target.path, &context.runtime.routes, &context.runtime.sites);
         Ok(())
     }
 
-    /// May it pass? Local routes are answered here; a FHIR request takes its site's token.
+    /// May it pass? Local routes are answered here; a FHIR request takes its site's token, and waits for its turn.
     async fn request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<bool> {
         let admitted = match admit(session, context) {
             Ok(()) => take_token(context).await,
+            Err(failure) => Err(failure),
+        };
+        let admitted = match admitted {
+            Ok(()) => queue::take_turn(session, context).await?,
             Err(failure) => Err(failure),
         };
         let answer = match admitted {
@@ -96,14 +108,14 @@ impl ProxyHttp for Gateway {
         }
     }
 
-    /// A connection to OpenEMR; in place of a token that it has refused, another one first.
-    async fn upstream_peer(&self, _session: &mut Session, context: &mut RequestContext) -> pingora::Result<Box<HttpPeer>> {
+    /// A connection to one of OpenEMR's nodes; in place of a token that OpenEMR has refused, another one first.
+    async fn upstream_peer(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<Box<HttpPeer>> {
         if let Err(failure) = recovery::renew(context).await {
             return Err(fail(context, failure));
         }
-        match context.site().and_then(|site| upstream::peer(&site.origin, context)) {
-            Some(peer) => Ok(Box::new(peer)),
-            None => Err(fail(context, Failure::NoAddress)),
+        match queue::take_turn(session, context).await?.and_then(|()| upstream::peer(context)) {
+            Ok(peer) => Ok(Box::new(peer)),
+            Err(failure) => Err(fail(context, failure)),
         }
     }
 
@@ -115,13 +127,13 @@ impl ProxyHttp for Gateway {
         context: &mut RequestContext,
     ) -> pingora::Result<()> {
         context.sent_upstream = Some(Instant::now());
-        let (Route::Fhir { prefix, .. }, Some(site), Some(token)) = (context.route, context.site(), &context.token) else {
+        let (Route::Fhir { prefix, .. }, Some(on), Some(token)) = (context.route, &context.node, &context.token) else {
             return Err(Error::new_in(ErrorType::InternalError));
         };
         let Target { path, query } = Target::parse(session.req_header().raw_path());
         let rest = path.get(prefix..).unwrap_or_default();
-        let target = target::onto(&site.config.fhir_base().path, rest, query);
-        request_head::rewrite(head, &target, &site.host, token)
+        let target = target::onto(&on.node().fhir.url().path, rest, query);
+        request_head::rewrite(head, &target, &on.node().host, token)
     }
 
     /// What OpenEMR's answer is, before anything of it goes on.
@@ -135,6 +147,7 @@ impl ProxyHttp for Gateway {
             return Ok(());
         }
         context.upstream_time = context.sent_upstream.map(|sent| sent.elapsed());
+        upstream::after_head(&session.req_header().method, head, context);
         if response_head::is_page(head, context.interaction) {
             return Err(fail(context, Failure::Page));
         }
@@ -162,6 +175,9 @@ impl ProxyHttp for Gateway {
         end_of_stream: bool,
         context: &mut RequestContext,
     ) -> pingora::Result<Option<Duration>> {
+        if end_of_stream {
+            context.leave_openemr();
+        }
         if let Some(json_end) = &mut context.json_end {
             json_end.feed(body.as_deref().unwrap_or_default());
             if end_of_stream && !json_end.is_complete() {
@@ -187,13 +203,14 @@ impl ProxyHttp for Gateway {
         head: &mut ResponseHeader,
         context: &mut RequestContext,
     ) -> pingora::Result<()> {
+        self.let_go_when_draining(session);
         if context.held.is_some() {
             return Ok(());
         }
         response_head::rewrite(head, session.req_header().version, context.id)
     }
 
-    /// No connection: is there another address?
+    /// No connection: is there another address, or another node?
     fn fail_to_connect(
         &self,
         _session: &mut Session,
@@ -201,9 +218,7 @@ impl ProxyHttp for Gateway {
         context: &mut RequestContext,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        if let Some(site) = context.site().cloned() {
-            upstream::after_failed_connect(&site.origin, peer, context, &mut error);
-        }
+        upstream::after_failed_connect(peer, context, &mut error);
         error
     }
 
@@ -220,8 +235,13 @@ impl ProxyHttp for Gateway {
             error.set_retry(true);
             return error;
         }
-        let answer_begun = context.upstream_time.is_some() || session.response_written().is_some();
-        upstream::after_broken_connection(&session.req_header().method, client_reused, answer_begun, context, &mut error);
+        let broken = upstream::Broken {
+            method: &session.req_header().method,
+            was_pooled: client_reused,
+            answer_begun: context.upstream_time.is_some() || session.response_written().is_some(),
+            body_is_whole: !session.as_ref().retry_buffer_truncated(),
+        };
+        upstream::after_broken_connection(broken, context, &mut error);
         error
     }
 
@@ -271,6 +291,15 @@ impl ProxyHttp for Gateway {
     }
 }
 
+impl Gateway {
+    /// On the way out every answer is the last of its connection: the next one is another process's.
+    fn let_go_when_draining(&self, session: &mut Session) {
+        if self.lifecycle.is_draining() {
+            session.set_keepalive(None);
+        }
+    }
+}
+
 fn set_deadlines(session: &mut Session, limits: &Limits) {
     session.set_read_timeout(Some(limits.read_timeout));
     session.set_write_timeout(Some(limits.write_timeout));
@@ -300,7 +329,7 @@ fn admit(session: &Session, context: &mut RequestContext) -> Result<(), Failure>
     let rest = path.get(prefix..).unwrap_or_default();
     target::check(rest).map_err(Failure::UnsafePath)?;
     context.interaction = Some(Interaction::of(&session.req_header().method, rest));
-    Ok(())
+    queue::refuse_when_all_are_out(context)
 }
 
 fn allows(access: &Access, caller: Option<IpAddr>) -> bool {

@@ -153,7 +153,10 @@ fn follow(decision: Decision, need: Option<Need>, context: &mut RequestContext) 
 /// # Errors
 /// No new token within [`PATIENCE`].
 pub async fn renew(context: &mut RequestContext) -> Result<(), Failure> {
-    let (Some(refused), Some(site)) = (context.recovery.refused.take(), context.site()) else { return Ok(()) };
+    let Some(refused) = context.recovery.refused.take() else { return Ok(()) };
+    // Whoever waits for a token keeps nobody else from OpenEMR.
+    context.leave_openemr();
+    let Some(site) = context.site() else { return Ok(()) };
     let token = site.token.replacement(refused, PATIENCE).await;
     context.token = Some(token.map_err(|unavailable| Failure::TokenRefused(unavailable.retry_after))?);
     context.recovery.renewals += 1;

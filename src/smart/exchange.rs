@@ -15,7 +15,8 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::config::Site;
-use crate::origin::{Origin, describe};
+use crate::nodes::Nodes;
+use crate::nodes::origin::{Origin, describe};
 use crate::smart::assertion::{self, Claimant};
 use crate::smart::skew::{self, Change, Skew};
 use crate::smart::token_request;
@@ -24,7 +25,7 @@ use crate::smart::token_response::{self, Answer, Grant, LARGEST_ANSWER, TokenErr
 /// A site's token endpoint and the client that asks it.
 pub struct TokenEndpoint {
     site: Arc<Site>,
-    origin: Origin,
+    nodes: Arc<Nodes>,
     connector: Arc<Connector>,
     skew: Skew,
 }
@@ -46,10 +47,10 @@ struct WholeAnswer {
 }
 
 impl TokenEndpoint {
-    /// The endpoint at `origin`, asked for the client of `site`.
+    /// The endpoint at any of these nodes, asked for the client of `site`.
     #[must_use]
-    pub fn new(site: Arc<Site>, origin: Origin, connector: Arc<Connector>) -> Self {
-        Self { site, origin, connector, skew: Skew::default() }
+    pub fn new(site: Arc<Site>, nodes: Arc<Nodes>, connector: Arc<Connector>) -> Self {
+        Self { site, nodes, connector, skew: Skew::default() }
     }
 
     /// The site whose tokens come from here.
@@ -81,11 +82,10 @@ impl TokenEndpoint {
 
     /// One request and its answer.
     async fn ask(&mut self) -> Result<Exchanged, TokenError> {
-        self.origin.resolve().await.map_err(|error| TokenError::Unreachable(error.to_string()))?;
-        let mut session = self.connect().await?;
+        let (mut session, origin) = self.connect().await?;
         // Signed after the connection stands: the assertion's life should not be spent on a slow handshake.
         let form = token_request::form(&self.site.scopes, &self.sign()?);
-        let head = token_request::head(self.origin.url(), form.len()).map_err(|error| broken_off(&error))?;
+        let head = token_request::head(origin.url(), form.len()).map_err(|error| broken_off(&error))?;
         let (requested_at, by_the_clock) = (Instant::now(), SystemTime::now());
         session.write_request_header(Box::new(head)).await.map_err(|error| broken_off(&error))?;
         let body = Bytes::copy_from_slice(form.as_bytes());
@@ -136,20 +136,35 @@ impl TokenEndpoint {
         }
     }
 
-    async fn connect(&self) -> Result<HttpSession, TokenError> {
+    /// A connection to the first node that takes one; those that are in come first.
+    async fn connect(&self) -> Result<(HttpSession, &Origin), TokenError> {
         let mut failure = None;
-        for _ in 0..self.origin.address_count() {
-            let Some(mut peer) = self.origin.peer() else { break };
+        for origin in self.nodes.by_standing().map(|node| &node.tokens) {
+            match self.connect_to(origin).await {
+                Ok(session) => return Ok((session, origin)),
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(TokenError::Unreachable(failure.unwrap_or_else(|| "there is no node".to_owned())))
+    }
+
+    async fn connect_to(&self, origin: &Origin) -> Result<HttpSession, String> {
+        if origin.address_count() == 0 {
+            origin.resolve().await.map_err(|error| error.to_string())?;
+        }
+        let mut failure = None;
+        for _ in 0..origin.address_count() {
+            let Some(mut peer) = origin.peer() else { break };
             bound(&mut peer, self.site.timeouts.token);
             match self.connector.get_http_session(&peer).await {
                 Ok((session, _)) => return Ok(session),
                 Err(error) => {
-                    self.origin.avoid(&peer);
-                    failure = Some(format!("{} at {}: {}", self.origin.url(), peer._address, describe(&error)));
+                    origin.avoid(&peer);
+                    failure = Some(format!("{} at {}: {}", origin.url(), peer._address, describe(&error)));
                 }
             }
         }
-        Err(TokenError::Unreachable(failure.unwrap_or_else(|| "it has no address".to_owned())))
+        Err(failure.unwrap_or_else(|| "it has no address".to_owned()))
     }
 }
 

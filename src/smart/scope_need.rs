@@ -38,6 +38,7 @@ impl Need {
             Kind::Read => Permission::Read,
             Kind::Create => Permission::Create,
             Kind::Update => Permission::Update,
+            Kind::Export => Permission::Operation("$export"),
             Kind::Operation => Permission::Operation(operation(path)?),
             Kind::Capabilities | Kind::Other => return None,
         };
