@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::fhir::interaction::Interaction;
 use crate::fhir::json_end::JsonEnd;
 use crate::gateway::failure::Failure;
+use crate::gateway::lifecycle::InFlight;
 use crate::gateway::route::Route;
 use crate::gateway::runtime::Runtime;
 use crate::gateway::site::Site;
@@ -15,6 +16,8 @@ use crate::smart::token::AccessToken;
 /// One request's own knowledge; Pingora hands it from phase to phase.
 #[derive(Debug)]
 pub struct RequestContext {
+    /// Counts it, for the process that is on its way out.
+    pub in_flight: Option<InFlight>,
     /// What it runs on, to its end.
     pub runtime: Arc<Runtime>,
     /// Its name in the log.
@@ -46,6 +49,7 @@ impl RequestContext {
     #[must_use]
     pub fn new(runtime: Arc<Runtime>) -> Self {
         Self {
+            in_flight: None,
             runtime,
             id: RequestId::next(),
             started: Instant::now(),

@@ -6,17 +6,23 @@
 pub mod answer;
 mod certificates;
 pub mod context;
+mod drain;
 pub mod failure;
+mod fixed;
 pub mod lifecycle;
 pub mod local;
+pub mod reload;
 pub mod request_head;
 pub mod response_head;
 pub mod route;
 pub mod runtime;
 pub mod server;
+mod signals;
 pub mod site;
+mod takeover;
 pub mod target;
 pub mod upstream;
+mod watched;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -64,7 +70,7 @@ impl ProxyHttp for Gateway {
     type CTX = RequestContext;
 
     fn new_ctx(&self) -> RequestContext {
-        RequestContext::new(self.runtime.load_full())
+        RequestContext { in_flight: Some(self.lifecycle.request()), ..RequestContext::new(self.runtime.load_full()) }
     }
 
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
@@ -72,6 +78,7 @@ impl ProxyHttp for Gateway {
     /// Deadlines for this connection, and where the request goes.
     async fn early_request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<()> {
         set_deadlines(session, &context.runtime.limits);
+        self.let_go_when_draining(session);
         let target = Target::parse(session.req_header().raw_path());
         context.route = Route::of(target.path, &context.runtime.routes, &context.runtime.sites);
         Ok(())
@@ -162,6 +169,7 @@ impl ProxyHttp for Gateway {
         head: &mut ResponseHeader,
         context: &mut RequestContext,
     ) -> pingora::Result<()> {
+        self.let_go_when_draining(session);
         response_head::rewrite(head, session.req_header().version, context.id)
     }
 
@@ -232,6 +240,15 @@ impl ProxyHttp for Gateway {
         _log_context: ProxyWarnLogContext,
     ) -> bool {
         true
+    }
+}
+
+impl Gateway {
+    /// On the way out every answer is the last of its connection: the next one is another process's.
+    fn let_go_when_draining(&self, session: &mut Session) {
+        if self.lifecycle.is_draining() {
+            session.set_keepalive(None);
+        }
     }
 }
 

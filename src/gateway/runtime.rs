@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{self, Access, Limits, ReadyRule, Routes, TokenExposure};
+use crate::config::{self, Access, Config, Limits, ReadyRule, Routes, TokenExposure};
 use crate::gateway::server::StartError;
 use crate::gateway::site::Site;
 use crate::origin::Origin;
@@ -43,6 +43,15 @@ pub struct Settings {
     pub limits: Limits,
     /// When the gateway is ready.
     pub ready: ReadyRule,
+}
+
+impl Settings {
+    /// Takes a configuration apart: its sites, and what else a runtime is built from.
+    #[must_use]
+    pub fn of(config: Config) -> (Vec<config::Site>, Self) {
+        let Config { sites, routes, access, token_exposure, limits, ready, .. } = config;
+        (sites, Self { routes, access, token_exposure, limits, ready })
+    }
 }
 
 impl Runtime {

@@ -1,7 +1,7 @@
 //! The gateway: `openemr-gateway serve` with a configuration that a test can change.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -14,7 +14,9 @@ use super::{Process, eventually, keys};
 pub struct Gateway {
     pub process: Process,
     pub address: SocketAddr,
-    _folder: TempDir,
+    /// What it was started with.
+    pub config: Value,
+    folder: TempDir,
 }
 
 /// A configuration in front of `openemr`, as JSON, which is YAML too.
@@ -76,6 +78,11 @@ impl Gateway {
             }
         };
         let folder = tempfile::tempdir().unwrap();
+        // Two gateways that run at once must not meet on one socket.
+        let sock = folder.path().join("upgrade.sock");
+        if config["server"]["upgrade_sock"].is_null() {
+            config["server"]["upgrade_sock"] = json!(sock);
+        }
         let file = folder.path().join("gateway.yaml");
         std::fs::write(&file, config.to_string()).unwrap();
         let mut process = Process::start(&["serve", "--config", path(&file)]);
@@ -92,7 +99,35 @@ impl Gateway {
             assert!(log.contains("in use"), "the gateway ended: {log}");
             return None;
         }
-        Some(Self { process, address, _folder: folder })
+        Some(Self { process, address, config, folder })
+    }
+
+    /// The file that it was started with.
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.path().join("gateway.yaml")
+    }
+
+    /// Writes another configuration where the gateway will find it.
+    pub fn rewrite(&self, config: &Value) {
+        let beside = self.folder.path().join("gateway.yaml.new");
+        std::fs::write(&beside, config.to_string()).unwrap();
+        std::fs::rename(beside, self.config_file()).unwrap();
+    }
+
+    /// Writes another configuration, sends SIGHUP, and waits until the log says what came of it.
+    pub fn reload(&self, config: &Value) -> String {
+        self.rewrite(config);
+        let before = self.log().len();
+        self.process.signal("HUP");
+        eventually("the reload ends", || {
+            let log = self.log()[before..].to_owned();
+            (log.contains("is in force") || log.contains("stays as it is")).then_some(log)
+        })
+    }
+
+    /// Another process that takes over from this one, once this one gets SIGQUIT.
+    pub fn successor(&self) -> Process {
+        Process::start(&["serve", "--upgrade", "--config", path(&self.config_file())])
     }
 
     pub fn caller(&self) -> Caller {

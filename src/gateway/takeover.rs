@@ -1,0 +1,77 @@
+//! Is there a process that waits for our listeners? Asked without connecting: the first connection to its socket is
+//! taken for the hand-over itself.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// `SO_ACCEPTCON` in the flags of `/proc/net/unix`: somebody listens.
+const LISTENS: u32 = 0x1_0000;
+
+/// Why nobody takes over.
+#[derive(Debug, thiserror::Error)]
+pub enum NoSuccessor {
+    /// No process listens on the socket.
+    #[error("no process waits at {} to take over", .0.display())]
+    Nobody(PathBuf),
+    /// Whoever can make that socket would get the listeners.
+    #[error("{} belongs to another user", .0.display())]
+    Stranger(PathBuf),
+}
+
+/// Waits until a process of this user (or of root) listens at `path`.
+///
+/// # Errors
+/// Nobody does in time, or a stranger does.
+pub async fn successor(path: &Path, within: Duration) -> Result<(), NoSuccessor> {
+    let deadline = Instant::now() + within;
+    loop {
+        if let Ok(found) = fs::symlink_metadata(path)
+            && found.file_type().is_socket()
+            && somebody_listens(path)
+        {
+            let me = fs::metadata("/proc/self").map_or(0, |own| own.uid());
+            let is_trusted = found.uid() == me || found.uid() == 0;
+            return if is_trusted { Ok(()) } else { Err(NoSuccessor::Stranger(path.to_owned())) };
+        }
+        if Instant::now() > deadline {
+            return Err(NoSuccessor::Nobody(path.to_owned()));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+fn somebody_listens(path: &Path) -> bool {
+    fs::read_to_string("/proc/net/unix").is_ok_and(|table| lists_listener(&table, path))
+}
+
+/// Whether the table of Unix sockets (proc(5)) has a listener at `path`.
+fn lists_listener(table: &str, path: &Path) -> bool {
+    table.lines().skip(1).any(|line| {
+        let mut columns = line.split_ascii_whitespace();
+        let flags = columns.nth(3).and_then(|flags| u32::from_str_radix(flags, 16).ok());
+        let bound = columns.nth(3);
+        flags.is_some_and(|flags| flags & LISTENS != 0) && bound.is_some_and(|bound| Path::new(bound) == path)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = "Num       RefCount Protocol Flags    Type St Inode Path
+0000000000000000: 00000002 00000000 00010000 0001 01 23881 /run/a.sock
+0000000000000000: 00000003 00000000 00000000 0001 03 23882 /run/b.sock
+0000000000000000: 00000003 00000000 00000000 0001 03 23883
+";
+
+    #[test]
+    fn only_a_listener_counts() {
+        assert!(lists_listener(TABLE, Path::new("/run/a.sock")));
+        assert!(!lists_listener(TABLE, Path::new("/run/b.sock")), "connected, not listening");
+        assert!(!lists_listener(TABLE, Path::new("/run/c.sock")));
+        assert!(!lists_listener("", Path::new("/run/a.sock")));
+    }
+}
