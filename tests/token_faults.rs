@@ -74,7 +74,10 @@ fn outage(name: &str, openemr: &OpenEmr, mut config: Value, begin: impl Fn(), me
 fn whatever_the_token_endpoint_says_the_token_in_hand_serves_to_its_end() {
     let answer = |status: u16, body: &str| json!({"answer": {"status": status, "body": body}});
     let token = |kind: &str, life: &str| {
-        answer(200, &format!(r#"{{"scope":"system/Patient.read","token_type":"{kind}","expires_in":{life},"access_token":"abc"}}"#))
+        answer(
+            200,
+            &format!(r#"{{"scope":"system/Patient.read","token_type":"{kind}","expires_in":{life},"access_token":"abc"}}"#),
+        )
     };
     let faults = [
         ("hangs up", json!({"down": true}), "broke off"),
@@ -184,7 +187,8 @@ fn pass(here: TcpStream, to: SocketAddr) {
 #[test]
 fn a_token_endpoint_that_refuses_connections_or_is_a_black_hole_is_survived() {
     thread::scope(|scope| {
-        for (name, deaf, words) in [("refused", false, "cannot be reached"), ("black hole", true, "did not answer within 500ms")] {
+        for (name, deaf, words) in [("refused", false, "cannot be reached"), ("black hole", true, "did not answer within 500ms")]
+        {
             scope.spawn(move || {
                 let openemr = OpenEmr::with(&["--token-lifetime", "10"]);
                 let relay = Relay::new(openemr.address);
