@@ -147,12 +147,16 @@ impl ProxyHttp for Gateway {
             return Ok(());
         }
         context.upstream_time = context.sent_upstream.map(|sent| sent.elapsed());
-        upstream::after_head(&session.req_header().method, head, context);
+        upstream::after_head(head, context);
         if response_head::is_page(head, context.interaction) {
             return Err(fail(context, Failure::Page));
         }
         if head.status == StatusCode::UNAUTHORIZED {
-            return recovery::after_unauthorized(session, context);
+            recovery::after_unauthorized(session, context)?;
+        }
+        // A request that goes there again keeps its place.
+        if response_head::has_no_body(&session.req_header().method, head) {
+            context.leave_openemr();
         }
         if held_answer::could_be_revocation(head, &session.req_header().method) {
             context.json_end = response_head::ends_by_itself(head).then(JsonEnd::default);
@@ -175,9 +179,6 @@ impl ProxyHttp for Gateway {
         end_of_stream: bool,
         context: &mut RequestContext,
     ) -> pingora::Result<Option<Duration>> {
-        if end_of_stream {
-            context.leave_openemr();
-        }
         if let Some(json_end) = &mut context.json_end {
             json_end.feed(body.as_deref().unwrap_or_default());
             if end_of_stream && !json_end.is_complete() {
@@ -192,6 +193,9 @@ impl ProxyHttp for Gateway {
                 context.held = None;
                 recovery::after_revocation(session, context)?;
             }
+        }
+        if end_of_stream {
+            context.leave_openemr();
         }
         Ok(None)
     }

@@ -11,7 +11,6 @@ use pingora::{Error, ErrorSource, ErrorType};
 use crate::fhir::interaction::{Interaction, Kind, is_repeatable};
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Failure;
-use crate::gateway::response_head;
 use crate::nodes::NoNode;
 use crate::nodes::breaker::Standing;
 use crate::nodes::origin::is_no_connection;
@@ -71,13 +70,10 @@ fn give_up_node(context: &mut RequestContext, is_its_fault: bool) {
     context.node = on.and_then(|on| on.unreachable(is_its_fault, &mut context.tried, Instant::now()));
 }
 
-/// The head of OpenEMR's answer is there: the node is alive, and has done its work where no body follows.
-pub fn after_head(method: &Method, head: &ResponseHeader, context: &mut RequestContext) {
+/// The head of OpenEMR's answer is there: the node is alive.
+pub fn after_head(head: &ResponseHeader, context: &mut RequestContext) {
     if let Some(on) = &mut context.node {
         on.answered(context.upstream_time, head.status.is_server_error());
-    }
-    if response_head::has_no_body(method, head) {
-        context.leave_openemr();
     }
 }
 

@@ -94,7 +94,11 @@ impl fmt::Display for Need {
 }
 
 fn operation(path: &[u8]) -> Option<&'static str> {
-    path.split(|byte| *byte == b'/').find_map(|segment| OPERATIONS.into_iter().find(|name| name.as_bytes() == segment))
+    path.split(|byte| *byte == b'/').find_map(|segment| {
+        // Some callers write the `$` encoded.
+        let name = segment.strip_prefix(b"$").or_else(|| segment.strip_prefix(b"%24"))?;
+        OPERATIONS.into_iter().find(|known| known.as_bytes().strip_prefix(b"$") == Some(name))
+    })
 }
 
 #[cfg(test)]
@@ -120,6 +124,8 @@ mod tests {
             (Method::GET, "/Patient/$export", Some("system/Patient.$export")),
             (Method::GET, "/Group/1/$export", Some("system/Group.$export")),
             (Method::GET, "/$export", Some("system/*.$export")),
+            (Method::GET, "/%24export", Some("system/*.$export")),
+            (Method::GET, "/%24bulkdata-status", Some("system/*.$bulkdata-status")),
             (Method::GET, "/$bulkdata-status", Some("system/*.$bulkdata-status")),
             (Method::DELETE, "/$bulkdata-status", Some("system/*.$bulkdata-status")),
             (Method::POST, "/DocumentReference/$docref", Some("system/DocumentReference.$docref")),
