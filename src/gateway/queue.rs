@@ -33,7 +33,9 @@ pub async fn take_turn(session: &mut Session, context: &mut RequestContext) -> p
     let Some(site) = context.site().filter(|_| context.permit.is_none()) else { return Ok(Ok(())) };
     let in_flight = site.nodes.in_flight();
     let wait = in_flight.limit().queue_timeout;
-    let place = match in_flight.enter(Instant::now()) {
+    let has_been_in = context.recovery.renewals > 0;
+    let entry = if has_been_in { in_flight.return_to(Instant::now()) } else { in_flight.enter(Instant::now()) };
+    let place = match entry {
         Entry::Go(permit) => {
             context.permit = Some(permit);
             return Ok(Ok(()));

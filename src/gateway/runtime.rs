@@ -90,7 +90,11 @@ impl Runtime {
             };
             let identity = TokenIdentity::of(&config);
             let same_token = earlier().find(|site| site.identity == identity);
-            let token = same_token.map_or_else(|| start(&tasks.tokens, &config, &nodes), |site| Arc::clone(&site.token));
+            let token = match same_token {
+                Some(site) => Arc::clone(&site.token),
+                None => start(&tasks.tokens, &config, &nodes),
+            };
+            token.ask_at(Arc::clone(&nodes));
             let is_first = made.is_empty();
             made.push(Arc::new(Site::new(config, identity, nodes, token, &routes, is_first)));
         }

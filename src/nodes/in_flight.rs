@@ -82,13 +82,23 @@ impl InFlight {
 
     /// Goes in, or stands in line until `now` + `queue_timeout`.
     pub fn enter(self: &Arc<Self>, now: Instant) -> Entry {
+        self.enter_line(now, self.limit.queue)
+    }
+
+    /// The same for a request that was in flight before: it finds no line full. There are never more of these than may
+    /// be in flight.
+    pub fn return_to(self: &Arc<Self>, now: Instant) -> Entry {
+        self.enter_line(now, u32::MAX)
+    }
+
+    fn enter_line(self: &Arc<Self>, now: Instant, longest: u32) -> Entry {
         if self.try_enter() {
             return Entry::Go(Permit(Arc::clone(self)));
         }
         let mut line = self.line.lock();
         loop {
             let counts = self.counts.load(Ordering::Acquire);
-            let next = match arrival(counts, self.limit) {
+            let next = match arrival(counts, self.limit.most, longest) {
                 Arrival::Full => return Entry::Full,
                 Arrival::Room => counts + FLYING,
                 Arrival::Line => counts + WAITING,
@@ -109,7 +119,7 @@ impl InFlight {
 
     fn try_enter(&self) -> bool {
         let mut counts = self.counts.load(Ordering::Relaxed);
-        while arrival(counts, self.limit) == Arrival::Room {
+        while arrival(counts, self.limit.most, 0) == Arrival::Room {
             match self.counts.compare_exchange_weak(counts, counts + FLYING, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return true,
                 Err(seen) => counts = seen,
@@ -142,11 +152,11 @@ impl InFlight {
 }
 
 /// What one finds who comes when these are the counts.
-fn arrival(counts: u64, limit: InFlightLimit) -> Arrival {
+fn arrival(counts: u64, most: u32, longest: u32) -> Arrival {
     let (flying, waiting) = (counts & (WAITING - 1), counts / WAITING);
     match waiting {
-        0 if flying < u64::from(limit.most) => Arrival::Room,
-        _ if waiting < u64::from(limit.queue) => Arrival::Line,
+        0 if flying < u64::from(most) => Arrival::Room,
+        _ if waiting < u64::from(longest) => Arrival::Line,
         _ => Arrival::Full,
     }
 }
@@ -274,6 +284,21 @@ mod tests {
         assert_eq!(in_flight.counts(), (1, 0));
         drop(second_permit);
         assert_eq!(in_flight.counts(), (0, 0));
+    }
+
+    #[test]
+    fn who_comes_back_is_not_turned_away() {
+        let now = Instant::now();
+        let in_flight = in_flight(1, 1);
+        let first = go(in_flight.enter(now));
+        let mut waiting = wait(in_flight.enter(now));
+        finish(first, now);
+        let second = waiting.turn.try_recv().unwrap();
+        let _other = wait(in_flight.enter(now));
+        assert!(matches!(in_flight.enter(now), Entry::Full));
+        let mut back = wait(in_flight.return_to(now));
+        finish(second, now);
+        assert!(back.turn.try_recv().is_err(), "but he stands behind those who wait");
     }
 
     #[test]

@@ -229,19 +229,30 @@ impl Nodes {
         self.update(|breaker| breaker.checked(index, finding, Instant::now()));
     }
 
+    /// One that is in and below its share of the ceiling, or else any that is in, or else one that is sick. The share
+    /// keeps a node that hangs from holding every request that may be in flight, before its checks find it out.
     fn able(&self, tried: Tried, now: Instant) -> Option<usize> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        [Standing::In, Standing::Sick].into_iter().find_map(|standing| {
-            let may = |index: usize| !tried.has(index) && self.nodes.get(index).is_some_and(|node| node.standing() == standing);
-            match self.terms.balance {
-                Balance::RoundRobin => balance::in_turn(turn, self.nodes.len(), may),
-                Balance::LeastLatency => {
-                    let age = now.saturating_duration_since(self.born);
-                    let cost = |index: usize| self.nodes.get(index).map_or(u64::MAX, |node| node.cost(age));
-                    balance::cheaper_of_two(turn, self.nodes.len(), may, cost)
-                }
+        let stands = |index: usize, standing: Standing| {
+            !tried.has(index) && self.nodes.get(index).is_some_and(|node| node.standing() == standing)
+        };
+        let in_count = self.nodes.iter().filter(|node| node.standing() == Standing::In).count().max(1);
+        let share = (self.terms.in_flight.most as usize).div_ceil(in_count);
+        let has_room = |index: usize| self.nodes.get(index).is_some_and(|node| node.load.load(Ordering::Relaxed) < share);
+        self.pick(turn, now, |index| stands(index, Standing::In) && has_room(index))
+            .or_else(|| self.pick(turn, now, |index| stands(index, Standing::In)))
+            .or_else(|| self.pick(turn, now, |index| stands(index, Standing::Sick)))
+    }
+
+    fn pick(&self, turn: usize, now: Instant, may: impl Fn(usize) -> bool) -> Option<usize> {
+        match self.terms.balance {
+            Balance::RoundRobin => balance::in_turn(turn, self.nodes.len(), may),
+            Balance::LeastLatency => {
+                let age = now.saturating_duration_since(self.born);
+                let cost = |index: usize| self.nodes.get(index).map_or(u64::MAX, |node| node.cost(age));
+                balance::cheaper_of_two(turn, self.nodes.len(), may, cost)
             }
-        })
+        }
     }
 
     fn on(self: &Arc<Self>, index: usize, trial: Option<Trial>) -> OnNode {
@@ -533,6 +544,18 @@ mod tests {
         assert_eq!(chosen(&nodes, Tried::default()), 0, "twenty in flight there outweigh it");
         drop(busy);
         assert_eq!(chosen(&nodes, Tried::default()), 1);
+    }
+
+    #[test]
+    fn a_node_that_hangs_holds_its_share_of_the_ceiling_and_no_more() {
+        let nodes = nodes(2, Balance::RoundRobin);
+        let stuck: Vec<OnNode> = (0..16).map(|_| nodes.on(0, None)).collect();
+        assert!((0..6).all(|_| chosen(&nodes, Tried::default()) == 1));
+        for _ in 0..3 {
+            nodes.update(|breaker| breaker.failed(1, Instant::now()));
+        }
+        assert_eq!(chosen(&nodes, Tried::default()), 0, "the share of the only node is all of it");
+        drop(stuck);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use log::{info, warn};
 use pingora::connectors::http::Connector;
@@ -25,7 +26,8 @@ use crate::smart::token_response::{self, Answer, Grant, LARGEST_ANSWER, TokenErr
 /// A site's token endpoint and the client that asks it.
 pub struct TokenEndpoint {
     site: Arc<Site>,
-    nodes: Arc<Nodes>,
+    /// A reload that changes nothing about the token can change what else is known of the nodes.
+    nodes: Arc<ArcSwap<Nodes>>,
     connector: Arc<Connector>,
     skew: Skew,
 }
@@ -50,7 +52,13 @@ impl TokenEndpoint {
     /// The endpoint at any of these nodes, asked for the client of `site`.
     #[must_use]
     pub fn new(site: Arc<Site>, nodes: Arc<Nodes>, connector: Arc<Connector>) -> Self {
-        Self { site, nodes, connector, skew: Skew::default() }
+        Self { site, nodes: Arc::new(ArcSwap::new(nodes)), connector, skew: Skew::default() }
+    }
+
+    /// The nodes that are asked, to be replaced by a reload.
+    #[must_use]
+    pub(super) fn nodes(&self) -> Arc<ArcSwap<Nodes>> {
+        Arc::clone(&self.nodes)
     }
 
     /// The site whose tokens come from here.
@@ -82,7 +90,8 @@ impl TokenEndpoint {
 
     /// One request and its answer.
     async fn ask(&mut self) -> Result<Exchanged, TokenError> {
-        let (mut session, origin) = self.connect().await?;
+        let nodes = self.nodes.load_full();
+        let (mut session, origin) = self.connect(&nodes).await?;
         // Signed after the connection stands: the assertion's life should not be spent on a slow handshake.
         let form = token_request::form(&self.site.scopes, &self.sign()?);
         let head = token_request::head(origin.url(), form.len()).map_err(|error| broken_off(&error))?;
@@ -137,9 +146,9 @@ impl TokenEndpoint {
     }
 
     /// A connection to the first node that takes one; those that are in come first.
-    async fn connect(&self) -> Result<(HttpSession, &Origin), TokenError> {
+    async fn connect<'n>(&self, nodes: &'n Nodes) -> Result<(HttpSession, &'n Origin), TokenError> {
         let mut failure = None;
-        for origin in self.nodes.by_standing().map(|node| &node.tokens) {
+        for origin in nodes.by_standing().map(|node| &node.tokens) {
             match self.connect_to(origin).await {
                 Ok(session) => return Ok((session, origin)),
                 Err(error) => failure = Some(error),

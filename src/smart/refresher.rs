@@ -109,7 +109,7 @@ impl SiteTask {
     fn new(endpoint: TokenEndpoint) -> (Self, TokenHandle) {
         let (cell, wishes) = TokenCell::new();
         let cell = Arc::new(cell);
-        let (handle, dropped) = TokenHandle::new(Arc::clone(&cell));
+        let (handle, dropped) = TokenHandle::new(Arc::clone(&cell), endpoint.nodes());
         let schedule = Schedule::new(endpoint.site().forced_refreshes, Instant::now());
         (Self { endpoint, cell, wishes, dropped, schedule, last_error: None, generation: 0 }, handle)
     }

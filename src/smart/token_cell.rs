@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::nodes::Nodes;
 use crate::smart::schedule::Reason;
 use crate::smart::scope_record::ScopeRecord;
 use crate::smart::token::AccessToken;
@@ -60,15 +61,22 @@ pub type Outcome = Result<Arc<AccessToken>, NoNewToken>;
 #[derive(Debug)]
 pub struct TokenHandle {
     cell: Arc<TokenCell>,
+    nodes: Arc<ArcSwap<Nodes>>,
     /// Dropped with the handle, which the task notices.
     _alive: oneshot::Sender<Infallible>,
 }
 
 impl TokenHandle {
     /// The handle of a cell, and what tells its task that nobody holds it any more.
-    pub(super) fn new(cell: Arc<TokenCell>) -> (Self, oneshot::Receiver<Infallible>) {
+    pub(super) fn new(cell: Arc<TokenCell>, nodes: Arc<ArcSwap<Nodes>>) -> (Self, oneshot::Receiver<Infallible>) {
         let (alive, dropped) = oneshot::channel();
-        (Self { cell, _alive: alive }, dropped)
+        (Self { cell, nodes, _alive: alive }, dropped)
+    }
+
+    /// From now on tokens are asked for at these nodes. Their token URLs are the same; what else is known of them, and
+    /// the tasks that find it out, are these nodes' own.
+    pub fn ask_at(&self, nodes: Arc<Nodes>) {
+        self.nodes.store(nodes);
     }
 }
 

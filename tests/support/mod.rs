@@ -32,6 +32,12 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// The binary that is tested: the one built along with the tests, or the one that `OPENEMR_GATEWAY` names, which
+/// `bench/faults.sh` uses to run the same tests against what is installed.
+pub fn binary() -> PathBuf {
+    std::env::var_os("OPENEMR_GATEWAY").map_or_else(|| env!("CARGO_BIN_EXE_openemr-gateway").into(), PathBuf::from)
+}
+
 /// The built binary, running; killed when dropped.
 pub struct Process {
     child: Child,
@@ -50,9 +56,21 @@ impl Process {
         Self::start_with(arguments, &[("TMPDIR", temporary.to_str().unwrap())])
     }
 
+    /// The same, by way of a program that becomes it.
+    pub fn start_within(program: &[&str], arguments: &[&str]) -> Self {
+        let temporary = std::env::temp_dir();
+        Self::spawn(program, arguments, &[("TMPDIR", temporary.to_str().unwrap())])
+    }
+
     /// The same, with these variables and no others.
     pub fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_openemr-gateway"))
+        Self::spawn(&[], arguments, variables)
+    }
+
+    fn spawn(program: &[&str], arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut words = program.iter().map(PathBuf::from).chain([binary()]);
+        let mut child = Command::new(words.next().unwrap())
+            .args(words)
             .args(arguments)
             .env_clear()
             .envs(variables.iter().copied())
@@ -122,7 +140,7 @@ pub fn keys(algorithm: &str) -> PathBuf {
     let folder = root.join(format!("keys-{algorithm}"));
     if !folder.join("jwks.json").exists() {
         let fresh = tempfile::tempdir_in(&root).unwrap();
-        let made = Command::new(env!("CARGO_BIN_EXE_openemr-gateway"))
+        let made = Command::new(binary())
             .args(["keys", "generate", "--algorithm", algorithm, "--bits", "2048", "--out"])
             .arg(fresh.path())
             .output()
