@@ -61,7 +61,10 @@ fn a_large_download_arrives_whole_in_every_framing() {
 #[test]
 fn a_large_upload_arrives_whole_in_either_framing() {
     let openemr = OpenEmr::start();
-    let gateway = Gateway::start(&openemr);
+    // Without the scope it would be refused, and its connection closed.
+    let mut config = config(&openemr);
+    config["sites"]["default"]["scopes"] = json!(["system/Patient.read", "system/Patient.write"]);
+    let gateway = Gateway::with(config);
     let body = pattern(LARGE);
     let sha256 = hex(digest(&SHA256, &body).as_ref());
 

@@ -76,9 +76,14 @@ impl BackgroundService for Ending {
             left => warn!("{left} requests are cut off: their time is up"),
         }
         tokio::time::sleep(LAST_BYTES).await;
-        log_writer::flush();
-        std::process::exit(0);
+        end();
     }
+}
+
+/// Ends the process well, and now.
+pub fn end() -> ! {
+    log_writer::flush();
+    std::process::exit(0)
 }
 
 impl Ending {

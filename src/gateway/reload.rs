@@ -18,10 +18,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::{self, Config, Listener, Problem, Warning};
 use crate::gateway::certificates::ListenerCertificate;
 use crate::gateway::fixed::Fixed;
-use crate::gateway::runtime::{Runtime, Settings};
+use crate::gateway::runtime::{Runtime, Settings, Tasks};
 use crate::gateway::server::StartError;
 use crate::gateway::watched::Watched;
-use crate::smart::refresher::TokenTasks;
 
 /// How long a changed site may take to get its first token before the old configuration is kept.
 const FIRST_TOKEN_WITHIN: Duration = Duration::from_secs(10);
@@ -53,7 +52,7 @@ enum Kept {
 pub struct Reloader {
     source: ConfigSource,
     runtime: Arc<ArcSwap<Runtime>>,
-    tasks: TokenTasks,
+    tasks: Tasks,
     certificates: Vec<(SocketAddr, Arc<ListenerCertificate>)>,
     state: Mutex<State>,
 }
@@ -76,7 +75,7 @@ impl Reloader {
         watch: bool,
         files: Vec<PathBuf>,
         runtime: Arc<ArcSwap<Runtime>>,
-        tasks: TokenTasks,
+        tasks: Tasks,
         certificates: Vec<(SocketAddr, Arc<ListenerCertificate>)>,
     ) -> Self {
         Self { source, runtime, tasks, certificates, state: Mutex::new(State { fixed, watch, files }) }
@@ -112,6 +111,7 @@ impl Reloader {
         let running = self.runtime.load_full();
         let (sites, settings) = Settings::of(config);
         let next = Runtime::build(sites, settings, &self.tasks, Some(&running))?;
+        next.look_up_new_names().await;
         await_tokens(&running, &next).await?;
         self.runtime.store(Arc::new(next));
         self.replace_certificates(&listen);

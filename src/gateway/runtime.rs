@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::config::{self, Access, Config, Limits, ReadyRule, Routes, TokenExposure};
 use crate::gateway::server::StartError;
 use crate::gateway::site::Site;
-use crate::origin::Origin;
+use crate::nodes::health::Watching;
+use crate::nodes::{Nodes, Terms};
 use crate::smart::exchange::TokenEndpoint;
 use crate::smart::identity::TokenIdentity;
 use crate::smart::refresher::TokenTasks;
@@ -54,6 +55,15 @@ impl Settings {
     }
 }
 
+/// Starts what goes on in the background for the sites.
+#[derive(Clone)]
+pub struct Tasks {
+    /// Keeps their tokens.
+    pub tokens: TokenTasks,
+    /// Looks after their nodes.
+    pub nodes: Watching,
+}
+
 impl Runtime {
     /// Makes the sites ready. What `previous` has and this configuration does not change is carried over: tokens, the
     /// knowledge of OpenEMR's addresses, pooled connections.
@@ -63,7 +73,7 @@ impl Runtime {
     pub fn build(
         sites: Vec<config::Site>,
         settings: Settings,
-        tasks: &TokenTasks,
+        tasks: &Tasks,
         previous: Option<&Self>,
     ) -> Result<Self, StartError> {
         let Settings { routes, access, token_exposure, limits, ready } = settings;
@@ -72,27 +82,39 @@ impl Runtime {
             let config = Arc::new(config);
             let name = config.name.as_str().to_owned();
             let earlier = || made.iter().chain(previous.iter().flat_map(|runtime| &runtime.sites));
+            let terms = Terms::of(&config);
+            let same_nodes = earlier().find(|site| *site.nodes.terms() == terms).map(|site| Arc::clone(&site.nodes));
+            let nodes = match same_nodes {
+                Some(nodes) => nodes,
+                None => look_after(&tasks.nodes, Nodes::new(&config).map_err(|_| StartError::Host(name))?),
+            };
             let identity = TokenIdentity::of(&config);
             let same_token = earlier().find(|site| site.identity == identity);
-            let token = same_token.map_or_else(|| start(tasks, &config), |site| Arc::clone(&site.token));
-            let same_origin = earlier().find(|site| is_same_origin(&site.config, &config));
-            let origin =
-                same_origin.map_or_else(|| Arc::new(Origin::new(config.fhir_base(), &config)), |site| Arc::clone(&site.origin));
+            let token = match same_token {
+                Some(site) => Arc::clone(&site.token),
+                None => start(&tasks.tokens, &config, &nodes),
+            };
+            token.ask_at(Arc::clone(&nodes));
             let is_first = made.is_empty();
-            let site = Site::new(config, identity, origin, token, &routes, is_first).map_err(|_| StartError::Host(name))?;
-            made.push(Arc::new(site));
+            made.push(Arc::new(Site::new(config, identity, nodes, token, &routes, is_first)));
         }
         Ok(Self { sites: made, routes, access, token_exposure, limits, ready })
     }
+
+    /// Looks up names that nobody has looked up yet, so that a runtime that is swapped in can be used at once.
+    pub async fn look_up_new_names(&self) {
+        for site in &self.sites {
+            site.nodes.resolve_new().await;
+        }
+    }
 }
 
-fn start(tasks: &TokenTasks, config: &Arc<config::Site>) -> Arc<TokenHandle> {
-    tasks.start(TokenEndpoint::new(Arc::clone(config), Origin::new(config.token_url(), config), tasks.connector()))
+fn start(tasks: &TokenTasks, config: &Arc<config::Site>, nodes: &Arc<Nodes>) -> Arc<TokenHandle> {
+    tasks.start(TokenEndpoint::new(Arc::clone(config), Arc::clone(nodes), tasks.connector()))
 }
 
-fn is_same_origin(one: &config::Site, other: &config::Site) -> bool {
-    one.nodes == other.nodes
-        && one.ca_file == other.ca_file
-        && one.timeouts == other.timeouts
-        && one.connections == other.connections
+fn look_after(watching: &Watching, nodes: Nodes) -> Arc<Nodes> {
+    let nodes = Arc::new(nodes);
+    watching.start(&nodes);
+    nodes
 }

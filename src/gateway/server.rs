@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use log::{info, warn};
+use log::info;
 use parking_lot::Mutex;
 use pingora::apps::HttpServerOptions;
 use pingora::connectors::ConnectorOptions;
@@ -14,7 +14,6 @@ use pingora::connectors::http::Connector;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{RunArgs, Server, ShutdownWatch};
-use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
 use sd_notify::NotifyState;
@@ -26,9 +25,10 @@ use crate::gateway::drain::{Draining, Ending};
 use crate::gateway::fixed::Fixed;
 use crate::gateway::lifecycle::Lifecycle;
 use crate::gateway::reload::{self, ConfigSource, Reloader};
-use crate::gateway::runtime::{Runtime, Settings};
+use crate::gateway::runtime::{Runtime, Settings, Tasks};
 use crate::gateway::signals::{Endings, Signals};
-use crate::origin::RESOLVE_EVERY;
+use crate::gateway::takeover::Takeover;
+use crate::nodes::health::Watch;
 use crate::smart::refresher::Refresher;
 
 /// Pingora's own grace period, in seconds, where `server.grace_period_seconds` is null.
@@ -83,7 +83,9 @@ pub fn run(mut config: Config, options: RunOptions, on_ready: impl FnOnce() + Se
     let opt = Opt { upgrade: options.upgrade, ..Opt::default() };
     let mut pingora = Server::new_with_opt_and_conf(Some(opt), server);
     let connector = Arc::new(Connector::new(Some(ConnectorOptions::from_server_conf(&pingora.configuration))));
-    let (refresher, tasks) = Refresher::new(connector);
+    let (refresher, tokens) = Refresher::new(Arc::clone(&connector));
+    let (watch_nodes, nodes) = Watch::new(connector);
+    let tasks = Tasks { tokens, nodes };
     let listen = config.listen.clone();
     let keepalive_requests = config.limits.keepalive_requests;
     let (sites, settings) = Settings::of(config);
@@ -100,15 +102,19 @@ pub fn run(mut config: Config, options: RunOptions, on_ready: impl FnOnce() + Se
 
     // No request is taken before there is a token, or before five seconds have shown that there is none to be had.
     let tokens = pingora.add_service(background_service("tokens", refresher));
-    let names = pingora.add_service(background_service("names", Names(Arc::clone(&runtime))));
+    let nodes = pingora.add_service(background_service("nodes", watch_nodes));
     // Nor are the listeners taken over before that.
     let takeover = pingora.bootstrap_as_a_service();
-    takeover.add_dependencies([&tokens, &names]);
+    takeover.add_dependencies([&tokens, &nodes]);
     let proxy = pingora.add_service(proxy);
     proxy.add_dependency(&takeover);
     let announcement = pingora.add_service(background_service("start", Announcement::new(listen, on_ready)));
     announcement.add_dependency(&takeover);
     pingora.add_service(background_service("ending", Ending(Arc::clone(&lifecycle))));
+    if options.upgrade {
+        let takeover = Takeover::new(pingora.watch_execution_phase());
+        pingora.add_service(background_service("takeover", takeover));
+    }
     if let Some((source, fixed, watch, files)) = fixed_part {
         let reloader = Reloader::new(source, fixed, watch, files, runtime, tasks, certificates);
         pingora.add_service(background_service("reload", reloader));
@@ -149,33 +155,6 @@ fn add_listeners(proxy: &mut Proxy, listen: &[Listener], server: &ServerConf) ->
         }
     }
     Ok(certificates)
-}
-
-/// Looks up OpenEMR's names, at start and from time to time.
-struct Names(Arc<ArcSwap<Runtime>>);
-
-#[async_trait]
-impl BackgroundService for Names {
-    async fn start_with_ready_notifier(&self, mut shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
-        self.resolve_all().await;
-        ready.notify_ready();
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(RESOLVE_EVERY) => self.resolve_all().await,
-                _ = shutdown.changed() => return,
-            }
-        }
-    }
-}
-
-impl Names {
-    async fn resolve_all(&self) {
-        for site in &self.0.load_full().sites {
-            if let Err(error) = site.origin.resolve().await {
-                warn!("{error}");
-            }
-        }
-    }
 }
 
 /// Says that the gateway listens, once it does.

@@ -1,4 +1,4 @@
-//! What ends the process: SIGINT at once, SIGTERM after its requests, SIGQUIT once another process has taken over.
+//! What ends the process: SIGINT (Ctrl-C) at once, SIGTERM after its requests, SIGQUIT once another process has taken over.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,6 +10,7 @@ use log::{error, info};
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::gateway::drain;
 use crate::gateway::lifecycle::Lifecycle;
 use crate::gateway::takeover;
 
@@ -50,7 +51,7 @@ impl Signals {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         tokio::select! {
             () = tokio::time::sleep(delay) => ShutdownSignal::GracefulTerminate,
-            _ = interrupt.recv() => ShutdownSignal::FastShutdown,
+            _ = interrupt.recv() => drain::end(),
         }
     }
 
@@ -87,7 +88,8 @@ impl ShutdownSignalWatch for Signals {
         };
         loop {
             tokio::select! {
-                _ = interrupt.recv() => return ShutdownSignal::FastShutdown,
+                // Not by Pingora's way: its accept loops can outlive their reactors, and then never end.
+                _ = interrupt.recv() => drain::end(),
                 _ = terminate.recv() => return self.terminate(&mut interrupt).await,
                 _ = quit.recv() => {
                     // Whoever waits for a successor can still be stopped.
@@ -95,7 +97,7 @@ impl ShutdownSignalWatch for Signals {
                         ending = self.hand_over() => if let Some(ending) = ending {
                             return ending;
                         },
-                        _ = interrupt.recv() => return ShutdownSignal::FastShutdown,
+                        _ = interrupt.recv() => drain::end(),
                         _ = terminate.recv() => return self.terminate(&mut interrupt).await,
                     }
                 }

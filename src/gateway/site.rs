@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::HeaderValue;
 
 use crate::config::{self, Routes};
-use crate::origin::Origin;
+use crate::nodes::Nodes;
 use crate::smart::identity::TokenIdentity;
 use crate::smart::token_cell::TokenHandle;
 
@@ -16,13 +15,11 @@ pub struct Site {
     /// What the operator configured.
     pub config: Arc<config::Site>,
     /// Where its FHIR requests go.
-    pub origin: Arc<Origin>,
+    pub nodes: Arc<Nodes>,
     /// What its token is kept under.
     pub identity: TokenIdentity,
     /// Its token.
     pub token: Arc<TokenHandle>,
-    /// The `Host` of its FHIR requests.
-    pub host: HeaderValue,
     /// Its JWK Set, ready to be sent: public members only.
     pub jwk_set: Bytes,
     /// Where callers find its FHIR API; `None` when `routes.fhir` is switched off.
@@ -33,29 +30,26 @@ pub struct Site {
 
 impl Site {
     /// Makes a site ready. The first site is served at the routes themselves, each further one below `/{site}`.
-    ///
-    /// # Errors
-    /// A host name that no Host field can hold.
+    #[must_use]
     pub fn new(
         config: Arc<config::Site>,
         identity: TokenIdentity,
-        origin: Arc<Origin>,
+        nodes: Arc<Nodes>,
         token: Arc<TokenHandle>,
         routes: &Routes,
         is_first: bool,
-    ) -> Result<Self, http::header::InvalidHeaderValue> {
+    ) -> Self {
         let prefix = if is_first { String::new() } else { format!("/{}", config.name.as_str()) };
         let below = |route: &Option<String>| route.as_ref().map(|path| format!("{prefix}{path}"));
-        Ok(Self {
-            host: HeaderValue::from_str(&config.fhir_base().authority())?,
+        Self {
             jwk_set: Bytes::from(config.jwks.to_json()),
             fhir_path: below(&routes.fhir),
             jwks_path: below(&routes.jwks),
             config,
             identity,
-            origin,
+            nodes,
             token,
-        })
+        }
     }
 
     /// The site's name in OpenEMR.

@@ -1,11 +1,24 @@
-//! Is there a process that waits for our listeners? Asked without connecting: the first connection to its socket is
-//! taken for the hand-over itself.
+//! The two sides of an upgrade, as far as Pingora leaves them to us.
+//!
+//! The old process asks whether there is a new one that waits for its listeners, without connecting: the first
+//! connection to its socket is taken for the hand-over itself. The new process says so when nobody hands over.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
+use log::{error, info};
+use parking_lot::Mutex;
+use pingora::server::{ExecutionPhase, ShutdownWatch};
+use pingora::services::background::BackgroundService;
+use tokio::sync::broadcast;
+
+use crate::observe::log_writer;
+
+/// A little less than Pingora waits for the listeners before it ends the process.
+const PINGORA_WAITS: Duration = Duration::from_millis(5_500);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// `SO_ACCEPTCON` in the flags of `/proc/net/unix`: somebody listens.
 const LISTENS: u32 = 0x1_0000;
@@ -55,6 +68,36 @@ fn lists_listener(table: &str, path: &Path) -> bool {
         let bound = columns.nth(3);
         flags.is_some_and(|flags| flags & LISTENS != 0) && bound.is_some_and(|bound| Path::new(bound) == path)
     })
+}
+
+/// Says why the process is about to end, when nobody hands over: Pingora ends it before its own words are written.
+pub struct Takeover(Mutex<Option<broadcast::Receiver<ExecutionPhase>>>);
+
+impl Takeover {
+    /// Listens to these phases.
+    #[must_use]
+    pub fn new(phases: broadcast::Receiver<ExecutionPhase>) -> Self {
+        Self(Mutex::new(Some(phases)))
+    }
+}
+
+#[async_trait]
+impl BackgroundService for Takeover {
+    async fn start(&self, _shutdown: ShutdownWatch) {
+        let Some(mut phases) = self.0.lock().take() else { return };
+        while let Ok(phase) = phases.recv().await {
+            match phase {
+                ExecutionPhase::Bootstrap => break,
+                ExecutionPhase::BootstrapComplete => return,
+                _ => {}
+            }
+        }
+        info!("waiting for the running gateway to hand over its listeners: send it SIGQUIT");
+        if tokio::time::timeout(PINGORA_WAITS, phases.recv()).await.is_err() {
+            error!("no running gateway handed over its listeners. It does so on SIGQUIT, if its server.upgrade_sock is the same");
+            log_writer::flush();
+        }
+    }
 }
 
 #[cfg(test)]

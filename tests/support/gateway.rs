@@ -57,16 +57,21 @@ impl Gateway {
 
     /// With that configuration; an address is filled in unless it names one.
     pub fn with(config: Value) -> Self {
+        Self::within(&[], config)
+    }
+
+    /// The same, by way of a program that becomes the gateway.
+    pub fn within(program: &[&str], config: Value) -> Self {
         // Between our asking for a free port and the gateway's taking it, somebody else may take it.
         for _ in 0..5 {
-            if let Some(gateway) = Self::try_start(config.clone()) {
+            if let Some(gateway) = Self::try_start(program, config.clone()) {
                 return gateway;
             }
         }
         panic!("no port is free for long enough");
     }
 
-    fn try_start(mut config: Value) -> Option<Self> {
+    fn try_start(program: &[&str], mut config: Value) -> Option<Self> {
         let address = match config["listen"][0]["address"].as_str() {
             Some(given) => given.parse().unwrap(),
             None => {
@@ -85,7 +90,7 @@ impl Gateway {
         }
         let file = folder.path().join("gateway.yaml");
         std::fs::write(&file, config.to_string()).unwrap();
-        let mut process = Process::start(&["serve", "--config", path(&file)]);
+        let mut process = Process::start_within(program, &["serve", "--config", path(&file)]);
         let listens = eventually("the gateway listens", || {
             // Below level info the log does not say so.
             let is_quiet = matches!(config["log"]["level"].as_str(), Some("warn" | "error"));

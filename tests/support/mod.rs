@@ -53,10 +53,27 @@ impl Process {
 
     /// The same, with its temporary files in that folder.
     pub fn start_in(temporary: &Path, arguments: &[&str]) -> Self {
-        let mut child = Command::new(binary())
+        Self::start_with(arguments, &[("TMPDIR", temporary.to_str().unwrap())])
+    }
+
+    /// The same, by way of a program that becomes it.
+    pub fn start_within(program: &[&str], arguments: &[&str]) -> Self {
+        let temporary = std::env::temp_dir();
+        Self::spawn(program, arguments, &[("TMPDIR", temporary.to_str().unwrap())])
+    }
+
+    /// The same, with these variables and no others.
+    pub fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::spawn(&[], arguments, variables)
+    }
+
+    fn spawn(program: &[&str], arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut words = program.iter().map(PathBuf::from).chain([binary()]);
+        let mut child = Command::new(words.next().unwrap())
+            .args(words)
             .args(arguments)
             .env_clear()
-            .env("TMPDIR", temporary)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
