@@ -316,11 +316,9 @@ fn openemrs_refusals_pass_as_they_are() {
     };
     let token = gateway.caller().post("/oauth/token", &[], b"").json();
     let token = format!("Bearer {}", token["access_token"].as_str().unwrap());
-    for (target, status) in [
-        ("/Patient/11111111-2222-3333-4444-555555555555", 404),
-        ("/Patient/no-uuid", 400),
-        ("/Nonsense", 404),
-    ] {
+    for (target, status) in
+        [("/Patient/11111111-2222-3333-4444-555555555555", 404), ("/Patient/no-uuid", 400), ("/Nonsense", 404)]
+    {
         let (ours, theirs) = (gateway.caller().get(&format!("/fhir{target}")), direct(target, &token));
         assert_eq!((ours.status, ours.text()), (status, theirs.text()), "{target}");
         assert_eq!(ours.field("content-type"), theirs.field("content-type"), "{target}");
