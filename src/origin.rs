@@ -4,10 +4,9 @@
 //! start and then every [`RESOLVE_EVERY`], because Pingora's own constructor blocks and panics.
 
 use std::fmt;
-use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -17,13 +16,15 @@ use pingora::utils::tls::{WrappedX509, parse_x509};
 use pingora::{Error, ErrorSource, ErrorType};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 
 use crate::config::{BaseUrl, Site};
 
 /// How often names are looked up again.
 pub const RESOLVE_EVERY: Duration = Duration::from_secs(30);
 const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
+
+/// The group of the next origin; `gateway::upstream` numbers single connections from 2^32 up.
+static NEXT_GROUP: AtomicU64 = AtomicU64::new(1);
 
 /// Why a name has no address.
 #[derive(Debug, thiserror::Error)]
@@ -53,16 +54,14 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Prepares an origin with the site's timeouts, pool and trust. Origins with different `group` never share
-    /// connections: Pingora's pool does not tell peers apart by the authorities that they trust.
-    ///
-    /// # Errors
-    /// A `ca_file` that cannot be read any more.
-    pub fn new(url: &BaseUrl, site: &Site, group: u64) -> std::io::Result<Self> {
+    /// Prepares an origin with the site's timeouts, pool and trust. Origins never share connections: Pingora's pool
+    /// does not tell peers apart by the authorities that they trust, so that each has a group of its own.
+    #[must_use]
+    pub fn new(url: &BaseUrl, site: &Site) -> Self {
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         // The SNI is never empty: without one, Pingora's rustls side would verify nothing at all.
         let mut template = HttpPeer::new(nowhere, url.https, url.host.clone());
-        template.group_key = group;
+        template.group_key = NEXT_GROUP.fetch_add(1, Ordering::Relaxed);
         let options = &mut template.options;
         options.connection_timeout = Some(site.timeouts.connect);
         options.total_connection_timeout = Some(site.timeouts.total_connect);
@@ -74,13 +73,13 @@ impl Origin {
         options.verify_hostname = true;
         options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
         if let Some(file) = &site.ca_file {
-            options.ca = Some(system_and(&fs::read(file)?));
+            options.ca = Some(system_and(&file.certificates));
         }
         let origin = Self { url: url.clone(), template, peers: ArcSwap::default(), preferred: AtomicUsize::new(0) };
         if let Ok(address) = url.host.parse::<IpAddr>() {
             origin.set_addresses([SocketAddr::new(address, url.port)]);
         }
-        Ok(origin)
+        origin
     }
 
     /// The URL that it was made from.
@@ -178,14 +177,13 @@ pub fn describe(error: &Error) -> String {
     }
 }
 
-/// The system's authorities and those of a PEM file: Pingora takes a peer's list in place of the system's.
-fn system_and(pem: &[u8]) -> Arc<CaType> {
+/// The system's authorities and private ones: Pingora takes a peer's list in place of the system's.
+fn system_and(private: &[CertificateDer<'static>]) -> Arc<CaType> {
     let system = pingora::tls::load_native_certs().unwrap_or_default();
-    let private = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok);
     let usable = |certificate: &CertificateDer<'_>| RootCertStore::empty().add(certificate.clone().into_owned()).is_ok();
     system
         .into_iter()
-        .chain(private)
+        .chain(private.iter().cloned())
         .filter(usable)
         .map(|certificate| WrappedX509::new(certificate.to_vec(), parse_x509))
         .collect()

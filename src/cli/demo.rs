@@ -10,7 +10,7 @@ use std::thread;
 
 use super::{Failure, Outcome};
 use crate::config::{
-    Access, BaseUrl, Config, Listener, Log, LogFormat, Routes, Site, SiteName, TokenExposure, defaults, server_conf,
+    Access, BaseUrl, Config, Listener, Log, LogFormat, Node, Routes, Site, SiteName, TokenExposure, defaults, server_conf,
 };
 use crate::gateway::server;
 use crate::keys::generate::NewKey;
@@ -106,9 +106,8 @@ fn site(openemr: SocketAddr, key: SigningKey, kid: String, jwks: JwkSet, folder:
     Ok(Site {
         openemr_site: name.clone(),
         name,
-        fhir_base: url("/apis/default/fhir"),
         token_audience: token_url.to_string(),
-        token_url,
+        nodes: vec![Node { fhir_base: url("/apis/default/fhir"), token_url }],
         client_id: CLIENT_ID.to_owned(),
         private_key_file: folder.join("private_key.pem"),
         key: Arc::new(key),
@@ -119,6 +118,10 @@ fn site(openemr: SocketAddr, key: SigningKey, kid: String, jwks: JwkSet, folder:
         ca_file: None,
         timeouts: defaults::TIMEOUTS,
         connections: defaults::CONNECTIONS,
+        balance: defaults::BALANCE,
+        health_check: defaults::HEALTH_CHECK,
+        in_flight: defaults::IN_FLIGHT,
+        forced_refreshes: defaults::FORCED_REFRESHES,
     })
 }
 
@@ -128,6 +131,7 @@ fn config(listen: SocketAddr, site: Site) -> Config {
         listen: vec![Listener { address: listen, tls: None }],
         routes: Routes {
             health: route(defaults::HEALTH),
+            ready: route(defaults::READY),
             jwks: route(defaults::JWKS),
             token: route(defaults::TOKEN),
             fhir: route(defaults::FHIR),
@@ -140,6 +144,9 @@ fn config(listen: SocketAddr, site: Site) -> Config {
             Access::Open
         },
         token_exposure: TokenExposure::Loopback,
+        ready: defaults::READY_RULE,
+        watch: false,
+        drain_delay: defaults::DRAIN_DELAY,
         limits: defaults::LIMITS,
         log: Log { level: log::LevelFilter::Info, format: LogFormat::Text },
         server: server_conf::defaults(),

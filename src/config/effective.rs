@@ -3,7 +3,7 @@
 use serde_yaml::{Mapping, Value};
 
 use super::value::{duration_text, size_text};
-use super::{Access, Config, Listener, LogFormat, Routes, Site, TokenExposure, server_conf};
+use super::{Access, Balance, BaseUrl, Config, Listener, LogFormat, Node, ReadyRule, Routes, Site, TokenExposure, server_conf};
 
 /// Writes a configuration as YAML. Private keys appear as the names of their files, nothing more.
 #[must_use]
@@ -23,6 +23,16 @@ pub fn effective_yaml(config: &Config) -> String {
             }
             .into(),
         ),
+        (
+            "ready",
+            match config.ready {
+                ReadyRule::All => "all",
+                ReadyRule::Any => "any",
+            }
+            .into(),
+        ),
+        ("watch", config.watch.into()),
+        ("drain_delay", duration_text(config.drain_delay).into()),
         (
             "limits",
             mapping([
@@ -73,6 +83,7 @@ fn routes(routes: &Routes) -> Value {
     let path = |path: &Option<String>| path.as_deref().map_or(Value::Null, Value::from);
     mapping([
         ("health", path(&routes.health)),
+        ("ready", path(&routes.ready)),
         ("jwks", path(&routes.jwks)),
         ("token", path(&routes.token)),
         ("fhir", path(&routes.fhir)),
@@ -92,27 +103,72 @@ fn access(access: &Access) -> Value {
 fn site(site: &Site) -> Value {
     let timeouts = &site.timeouts;
     mapping([
-        ("fhir_base", site.fhir_base.to_string().into()),
-        ("token_url", site.token_url.to_string().into()),
+        ("fhir_base", urls(&site.nodes, |node| &node.fhir_base)),
+        ("token_url", urls(&site.nodes, |node| &node.token_url)),
         ("token_audience", site.token_audience.clone().into()),
         ("client_id", site.client_id.clone().into()),
         ("private_key", site.private_key_file.display().to_string().into()),
         ("jwks", site.jwks_file.display().to_string().into()),
         ("kid", site.kid.clone().into()),
         ("scopes", site.scopes.iter().map(|scope| scope.as_str().into()).collect::<Vec<Value>>().into()),
-        ("ca_file", site.ca_file.as_ref().map_or(Value::Null, |file| file.display().to_string().into())),
+        ("ca_file", site.ca_file.as_ref().map_or(Value::Null, |file| file.path.display().to_string().into())),
         (
             "timeouts",
             mapping([
                 ("connect", duration_text(timeouts.connect).into()),
                 ("total_connect", duration_text(timeouts.total_connect).into()),
                 ("read", duration_text(timeouts.read).into()),
+                ("export", duration_text(timeouts.export).into()),
                 ("write", duration_text(timeouts.write).into()),
                 ("token", duration_text(timeouts.token).into()),
             ]),
         ),
-        ("connections", mapping([("idle_timeout", duration_text(site.connections.idle_timeout).into())])),
+        (
+            "connections",
+            mapping([
+                ("idle_timeout", duration_text(site.connections.idle_timeout).into()),
+                ("resolve_every", duration_text(site.connections.resolve_every).into()),
+            ]),
+        ),
+        (
+            "balance",
+            match site.balance {
+                Balance::RoundRobin => "round_robin",
+                Balance::LeastLatency => "least_latency",
+            }
+            .into(),
+        ),
+        (
+            "health_check",
+            mapping([
+                ("interval", duration_text(site.health_check.interval).into()),
+                ("timeout", duration_text(site.health_check.timeout).into()),
+            ]),
+        ),
+        (
+            "in_flight",
+            mapping([
+                ("most", site.in_flight.most.into()),
+                ("queue", site.in_flight.queue.into()),
+                ("queue_timeout", duration_text(site.in_flight.queue_timeout).into()),
+            ]),
+        ),
+        (
+            "forced_refreshes",
+            mapping([
+                ("every", duration_text(site.forced_refreshes.every).into()),
+                ("burst", site.forced_refreshes.burst.into()),
+            ]),
+        ),
     ])
+}
+
+/// One URL, or a list where there are several nodes.
+fn urls(nodes: &[Node], of: impl Fn(&Node) -> &BaseUrl) -> Value {
+    match nodes {
+        [one] => of(one).to_string().into(),
+        several => several.iter().map(|node| of(node).to_string().into()).collect::<Vec<Value>>().into(),
+    }
 }
 
 fn escaped(value: Value) -> Value {

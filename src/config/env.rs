@@ -124,14 +124,17 @@ impl Environment {
             return;
         };
         let over = |field: &mut Option<Written<String>>, name| *field = self.get(name).or_else(|| field.take());
-        over(&mut site.openemr, "OEMR_BASE");
+        let over_all = |field: &mut Option<Vec<Written<String>>>, name| {
+            *field = self.get(name).map(|one| vec![one]).or_else(|| field.take());
+        };
+        over_all(&mut site.openemr, "OEMR_BASE");
         over(&mut site.openemr_site, "SITE");
         over(&mut site.client_id, "CLIENT_ID");
         over(&mut site.private_key, "PRIVATE_KEY_PATH");
         over(&mut site.jwks, "JWKS_PATH");
         over(&mut site.kid, "KID");
-        over(&mut site.token_url, "TOKEN_URL");
-        over(&mut site.fhir_base, "FHIR_BASE");
+        over_all(&mut site.token_url, "TOKEN_URL");
+        over_all(&mut site.fhir_base, "FHIR_BASE");
         if let Some(Written { value, place }) = self.get("SCOPE") {
             let scope = |text: &str| Written { value: text.to_owned(), place: place.clone() };
             site.scopes = Some(Written { value: value.split_whitespace().map(scope).collect(), place: place.clone() });

@@ -1,14 +1,17 @@
 //! The YAML file as written: every key that exists, with the shape of its value checked and nothing more.
 
+use std::time::Duration;
+
 use super::node::Node;
 use super::problem::{Findings, Place, Written};
 use super::section::{Section, elements, entries, text};
-use super::{Connections, Limits, Timeouts, defaults};
+use super::{Connections, HealthCheck, InFlightLimit, Limits, RefreshLimit, Timeouts, defaults};
 
 /// The keys of the file.
-const TOP: [&str; 8] = ["listen", "routes", "sites", "access", "token_exposure", "limits", "log", "server"];
-const ROUTES: [&str; 4] = ["health", "jwks", "token", "fhir"];
-const SITE: [&str; 12] = [
+const TOP: [&str; 11] =
+    ["listen", "routes", "sites", "access", "token_exposure", "ready", "watch", "drain_delay", "limits", "log", "server"];
+const ROUTES: [&str; 5] = ["health", "ready", "jwks", "token", "fhir"];
+const SITE: [&str; 16] = [
     "openemr",
     "client_id",
     "private_key",
@@ -21,9 +24,13 @@ const SITE: [&str; 12] = [
     "ca_file",
     "timeouts",
     "connections",
+    "balance",
+    "health_check",
+    "in_flight",
+    "forced_refreshes",
 ];
 const LIMITS: [&str; 5] = ["request_head", "read_timeout", "write_timeout", "keepalive_timeout", "keepalive_requests"];
-const TIMEOUTS: [&str; 5] = ["connect", "total_connect", "read", "write", "token"];
+const TIMEOUTS: [&str; 6] = ["connect", "total_connect", "read", "export", "write", "token"];
 
 /// The file as a whole. `None` stands for absent, here and below.
 pub(super) struct File {
@@ -33,6 +40,9 @@ pub(super) struct File {
     pub(super) sites: Vec<FileSite>,
     pub(super) access: Option<FileAccess>,
     pub(super) token_exposure: Option<Written<String>>,
+    pub(super) ready: Option<Written<String>>,
+    pub(super) watch: bool,
+    pub(super) drain_delay: Duration,
     pub(super) limits: Limits,
     pub(super) log_level: Option<Written<String>>,
     pub(super) log_format: Option<Written<String>>,
@@ -53,6 +63,7 @@ pub(super) enum FileRoute {
 
 pub(super) struct FileRoutes {
     pub(super) health: FileRoute,
+    pub(super) ready: FileRoute,
     pub(super) jwks: FileRoute,
     pub(super) token: FileRoute,
     pub(super) fhir: FileRoute,
@@ -71,18 +82,23 @@ pub(super) struct FileSite {
     pub(super) place: Place,
     /// The keys that were written, also those whose value is broken: not to be reported as missing.
     pub(super) written: Vec<&'static str>,
-    pub(super) openemr: Option<Written<String>>,
+    /// One address a node, here and in the two below.
+    pub(super) openemr: Option<Vec<Written<String>>>,
     pub(super) client_id: Option<Written<String>>,
     pub(super) private_key: Option<Written<String>>,
     pub(super) jwks: Option<Written<String>>,
     pub(super) scopes: Option<Written<Vec<Written<String>>>>,
     pub(super) kid: Option<Written<String>>,
-    pub(super) token_url: Option<Written<String>>,
+    pub(super) token_url: Option<Vec<Written<String>>>,
     pub(super) token_audience: Option<Written<String>>,
-    pub(super) fhir_base: Option<Written<String>>,
+    pub(super) fhir_base: Option<Vec<Written<String>>>,
     pub(super) ca_file: Option<Written<String>>,
     pub(super) timeouts: Timeouts,
     pub(super) connections: Connections,
+    pub(super) balance: Option<Written<String>>,
+    pub(super) health_check: HealthCheck,
+    pub(super) in_flight: InFlightLimit,
+    pub(super) forced_refreshes: RefreshLimit,
 }
 
 impl FileSite {
@@ -105,6 +121,10 @@ impl FileSite {
             ca_file: None,
             timeouts: defaults::TIMEOUTS,
             connections: defaults::CONNECTIONS,
+            balance: None,
+            health_check: defaults::HEALTH_CHECK,
+            in_flight: defaults::IN_FLIGHT,
+            forced_refreshes: defaults::FORCED_REFRESHES,
         }
     }
 }
@@ -118,6 +138,7 @@ impl File {
             listen: None,
             routes: FileRoutes {
                 health: FileRoute::Absent,
+                ready: FileRoute::Absent,
                 jwks: FileRoute::Absent,
                 token: FileRoute::Absent,
                 fhir: FileRoute::Absent,
@@ -125,6 +146,9 @@ impl File {
             sites: Vec::new(),
             access: None,
             token_exposure: None,
+            ready: None,
+            watch: false,
+            drain_delay: defaults::DRAIN_DELAY,
             limits: defaults::LIMITS,
             log_level: None,
             log_format: None,
@@ -140,6 +164,7 @@ impl File {
         });
         if let Some(routes) = top.section("routes", &ROUTES, findings) {
             file.routes.health = route(&routes, "health", findings);
+            file.routes.ready = route(&routes, "ready", findings);
             file.routes.jwks = route(&routes, "jwks", findings);
             file.routes.token = route(&routes, "token", findings);
             file.routes.fhir = route(&routes, "fhir", findings);
@@ -154,6 +179,9 @@ impl File {
         }
         file.access = top.node("access").and_then(|(node, place)| access(node, &place, findings));
         file.token_exposure = top.text("token_exposure", findings);
+        file.ready = top.text("ready", findings);
+        file.watch = top.flag("watch", false, findings);
+        file.drain_delay = top.duration("drain_delay", defaults::DRAIN_DELAY, findings);
         if let Some(limits) = top.section("limits", &LIMITS, findings) {
             let default = defaults::LIMITS;
             file.limits = Limits {
@@ -241,7 +269,7 @@ fn site(name: &str, node: &Node, place: &Place, findings: &mut Findings) -> Opti
     let section = Section::open(node, place, &SITE, findings)?;
     let mut site = FileSite::empty(name, place.clone());
     site.written = SITE.into_iter().filter(|key| section.has(key)).collect();
-    site.openemr = section.text("openemr", findings);
+    site.openemr = section.texts("openemr", findings);
     site.client_id = section.text("client_id", findings);
     site.private_key = section.text("private_key", findings);
     site.jwks = section.text("jwks", findings);
@@ -251,9 +279,9 @@ fn site(name: &str, node: &Node, place: &Place, findings: &mut Findings) -> Opti
         Some(Written { value, place })
     });
     site.kid = section.text("kid", findings);
-    site.token_url = section.text("token_url", findings);
+    site.token_url = section.texts("token_url", findings);
     site.token_audience = section.text("token_audience", findings);
-    site.fhir_base = section.text("fhir_base", findings);
+    site.fhir_base = section.texts("fhir_base", findings);
     site.ca_file = section.text("ca_file", findings);
     if let Some(timeouts) = section.section("timeouts", &TIMEOUTS, findings) {
         let default = defaults::TIMEOUTS;
@@ -261,13 +289,40 @@ fn site(name: &str, node: &Node, place: &Place, findings: &mut Findings) -> Opti
             connect: timeouts.duration("connect", default.connect, findings),
             total_connect: timeouts.duration("total_connect", default.total_connect, findings),
             read: timeouts.duration("read", default.read, findings),
+            export: timeouts.duration("export", default.export, findings),
             write: timeouts.duration("write", default.write, findings),
             token: timeouts.duration("token", default.token, findings),
         };
     }
-    if let Some(connections) = section.section("connections", &["idle_timeout"], findings) {
-        let default = defaults::CONNECTIONS.idle_timeout;
-        site.connections = Connections { idle_timeout: connections.duration("idle_timeout", default, findings) };
+    if let Some(connections) = section.section("connections", &["idle_timeout", "resolve_every"], findings) {
+        let default = defaults::CONNECTIONS;
+        site.connections = Connections {
+            idle_timeout: connections.duration("idle_timeout", default.idle_timeout, findings),
+            resolve_every: connections.duration("resolve_every", default.resolve_every, findings),
+        };
+    }
+    site.balance = section.text("balance", findings);
+    if let Some(check) = section.section("health_check", &["interval", "timeout"], findings) {
+        let default = defaults::HEALTH_CHECK;
+        site.health_check = HealthCheck {
+            interval: check.duration("interval", default.interval, findings),
+            timeout: check.duration("timeout", default.timeout, findings),
+        };
+    }
+    if let Some(limit) = section.section("in_flight", &["most", "queue", "queue_timeout"], findings) {
+        let default = defaults::IN_FLIGHT;
+        site.in_flight = InFlightLimit {
+            most: limit.count("most", default.most, findings),
+            queue: limit.count("queue", default.queue, findings),
+            queue_timeout: limit.duration("queue_timeout", default.queue_timeout, findings),
+        };
+    }
+    if let Some(limit) = section.section("forced_refreshes", &["every", "burst"], findings) {
+        let default = defaults::FORCED_REFRESHES;
+        site.forced_refreshes = RefreshLimit {
+            every: limit.duration("every", default.every, findings),
+            burst: limit.count("burst", default.burst, findings),
+        };
     }
     Some(site)
 }

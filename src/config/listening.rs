@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
+use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
 use super::file::FileListener;
@@ -62,22 +63,24 @@ fn tls(certificate: &Written<String>, key: &Written<String>, findings: &mut Find
     let certificates = certificates(certificate, findings);
     let private_key = private_key(key, findings);
     let (certificates, private_key) = (certificates?, private_key?);
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(certificates, private_key));
-    if let Err(error) = config {
-        let files = format!("{} and {}", shown_path(Path::new(&certificate.value)), shown_path(Path::new(&key.value)));
-        findings.problem(match error {
-            rustls::Error::InconsistentKeys(_) => certificate
-                .place
-                .problem(format!("{files} do not fit together: the certificate is for another key"))
-                .remedy("name the key that the certificate was made for"),
-            other => certificate.place.problem(format!("{files} cannot be used: {}", shown(&other.to_string()))).remedy(TRY_OUT),
-        });
-        return None;
-    }
-    Some(ListenerTls { certificate: certificate.value.clone().into(), private_key: key.value.clone().into() })
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let certified_key = match CertifiedKey::from_der(certificates, private_key, &provider) {
+        Ok(certified_key) => Arc::new(certified_key),
+        Err(error) => {
+            let files = format!("{} and {}", shown_path(Path::new(&certificate.value)), shown_path(Path::new(&key.value)));
+            findings.problem(match error {
+                rustls::Error::InconsistentKeys(_) => certificate
+                    .place
+                    .problem(format!("{files} do not fit together: the certificate is for another key"))
+                    .remedy("name the key that the certificate was made for"),
+                other => {
+                    certificate.place.problem(format!("{files} cannot be used: {}", shown(&other.to_string()))).remedy(TRY_OUT)
+                }
+            });
+            return None;
+        }
+    };
+    Some(ListenerTls { certificate: certificate.value.clone().into(), private_key: key.value.clone().into(), certified_key })
 }
 
 /// The certificates of a PEM file, at least one.

@@ -23,10 +23,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use rustls::pki_types::CertificateDer;
+use rustls::sign::CertifiedKey;
 
 use env::Environment;
 use file::File;
-use node::Node;
 use problem::{Findings, Place, Source, shown, shown_path};
 use read::ReadError;
 
@@ -75,11 +76,11 @@ pub fn read_private_key(path: &Path) -> Result<SigningKey, Problem> {
 }
 
 /// The YAML tree, or an empty one when variables stand in for it.
-fn root(path: &Path, place: &Place, environment: &Environment, findings: &mut Findings) -> Option<Node> {
+fn root(path: &Path, place: &Place, environment: &Environment, findings: &mut Findings) -> Option<node::Node> {
     let bytes = match read::file(path, MAX_CONFIG_FILE) {
         Ok(bytes) => bytes,
         Err(ReadError::Missing) if path == Path::new(defaults::CONFIG_FILE) && environment.describes_a_site() => {
-            return Some(Node::Null);
+            return Some(node::Node::Null);
         }
         Err(error) => {
             let problem = Problem { place: place.clone(), message: format!("{} {error}", shown_path(path)), remedy: None };
@@ -99,9 +100,8 @@ fn root(path: &Path, place: &Place, environment: &Environment, findings: &mut Fi
         findings.problem(place.problem(format!("{} is not UTF-8 text", shown_path(path))));
         return None;
     };
-    match Node::parse(text) {
+    match node::Node::parse(text) {
         Ok(node) => Some(node),
-
         Err(error) => {
             let problem = place.problem(format!("{} is not valid YAML: {}", shown_path(path), shown(&error.to_string())));
             findings.problem(problem.remedy("mend that line; indent with blanks, and put values with : or # in quotes"));
@@ -124,6 +124,12 @@ pub struct Config {
     pub access: Access,
     /// To whom `POST /oauth/token` shows the access token itself.
     pub token_exposure: TokenExposure,
+    /// When `GET /ready` says yes.
+    pub ready: ReadyRule,
+    /// Whether a changed file is read again without being told.
+    pub watch: bool,
+    /// How long `GET /ready` says no before connections are refused, on the way out.
+    pub drain_delay: Duration,
     /// What a caller's connection may take.
     pub limits: Limits,
     /// The log.
@@ -133,7 +139,7 @@ pub struct Config {
 }
 
 /// One listening socket.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Listener {
     /// Address and port.
     pub address: SocketAddr,
@@ -141,13 +147,15 @@ pub struct Listener {
     pub tls: Option<ListenerTls>,
 }
 
-/// The certificate of a listener. Both files have been read and fit together.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The certificate of a listener.
+#[derive(Debug, Clone)]
 pub struct ListenerTls {
     /// PEM, the server's certificate first, then its issuers.
     pub certificate: PathBuf,
     /// PEM.
     pub private_key: PathBuf,
+    /// What the two files held; they fit together.
+    pub certified_key: Arc<CertifiedKey>,
 }
 
 /// The paths that the gateway answers; `None` is switched off. Each starts with `/` and has no trailing one.
@@ -155,6 +163,8 @@ pub struct ListenerTls {
 pub struct Routes {
     /// `GET /health`.
     pub health: Option<String>,
+    /// `GET /ready`.
+    pub ready: Option<String>,
     /// `GET /.well-known/jwks.json`.
     pub jwks: Option<String>,
     /// `POST /oauth/token`.
@@ -170,10 +180,8 @@ pub struct Site {
     pub name: SiteName,
     /// OpenEMR's site id: the Python proxy's `SITE` makes the site `default` stand for another one.
     pub openemr_site: SiteName,
-    /// Where FHIR requests go.
-    pub fhir_base: BaseUrl,
-    /// Where tokens come from.
-    pub token_url: BaseUrl,
+    /// Where FHIR requests go and tokens come from; never none.
+    pub nodes: Vec<Node>,
     /// The `aud` of the client assertion: OpenEMR's own idea of its token URL.
     pub token_audience: String,
     /// The registered client.
@@ -190,12 +198,107 @@ pub struct Site {
     pub jwks: JwkSet,
     /// What is asked for.
     pub scopes: Scopes,
-    /// PEM file with a private CA that is trusted besides the system's. Has been read and holds certificates.
-    pub ca_file: Option<PathBuf>,
+    /// A private CA that is trusted besides the system's.
+    pub ca_file: Option<CaFile>,
     /// How long each step upstream may take.
     pub timeouts: Timeouts,
     /// The pool of connections to OpenEMR.
     pub connections: Connections,
+    /// How requests are spread over the nodes.
+    pub balance: Balance,
+    /// How nodes are looked after.
+    pub health_check: HealthCheck,
+    /// How many requests OpenEMR works on at once.
+    pub in_flight: InFlightLimit,
+    /// How often callers can cause a token exchange.
+    pub forced_refreshes: RefreshLimit,
+}
+
+impl Site {
+    /// The first node's FHIR base.
+    #[must_use]
+    pub fn fhir_base(&self) -> &BaseUrl {
+        let [first, ..] = self.nodes.as_slice() else { unreachable!("validation refuses a site without nodes") };
+        &first.fhir_base
+    }
+
+    /// The first node's token URL.
+    #[must_use]
+    pub fn token_url(&self) -> &BaseUrl {
+        let [first, ..] = self.nodes.as_slice() else { unreachable!("validation refuses a site without nodes") };
+        &first.token_url
+    }
+}
+
+/// One of the servers that together are an OpenEMR site: they share its database, so that a token is good at all.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Node {
+    /// Where FHIR requests go.
+    pub fhir_base: BaseUrl,
+    /// Where tokens come from.
+    pub token_url: BaseUrl,
+}
+
+/// A file of CA certificates, read and checked.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct CaFile {
+    /// The file, as written.
+    pub path: PathBuf,
+    /// What it held: at least one certificate, each of which can be trusted.
+    pub certificates: Vec<CertificateDer<'static>>,
+}
+
+impl std::fmt::Debug for CaFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("CaFile").field(&self.path).finish()
+    }
+}
+
+/// How requests are spread over the nodes of a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balance {
+    /// One after the other.
+    RoundRobin,
+    /// Where answers come fastest.
+    LeastLatency,
+}
+
+/// How nodes are looked after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// Between two checks of a node.
+    pub interval: Duration,
+    /// A check that takes longer has failed.
+    pub timeout: Duration,
+}
+
+/// How many requests OpenEMR works on at once: PHP-FPM has 50 workers or fewer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InFlightLimit {
+    /// Requests under way, over all nodes of a site.
+    pub most: u32,
+    /// More than these are not let wait.
+    pub queue: u32,
+    /// Who waits longer gets 503.
+    pub queue_timeout: Duration,
+}
+
+/// How often callers can cause a token exchange, by force or by provoking a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefreshLimit {
+    /// One more each.
+    pub every: Duration,
+    /// So many at once, after a rest.
+    pub burst: u32,
+}
+
+/// When the gateway is ready for a load balancer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadyRule {
+    /// When every site has a token.
+    All,
+    /// When one has.
+    Any,
 }
 
 /// OpenEMR's site id: `[A-Za-z0-9.-]+`, and not a name that would collide with a local route.
@@ -203,7 +306,7 @@ pub struct Site {
 pub struct SiteName(String);
 
 /// An absolute http or https URL with neither userinfo, query nor fragment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BaseUrl {
     /// https, or http to loopback.
     pub https: bool,
@@ -222,8 +325,10 @@ pub struct Timeouts {
     pub connect: Duration,
     /// TCP connect and TLS handshake together.
     pub total_connect: Duration,
-    /// Between two reads of an answer; longer than OpenEMR's synchronous `$export` (two minutes).
+    /// Between two reads of an answer; longer than Apache waits for PHP (60 s).
     pub read: Duration,
+    /// The same on `$export`, at which OpenEMR works for up to two minutes before it answers.
+    pub export: Duration,
     /// Between two writes of a request.
     pub write: Duration,
     /// A whole token exchange.
@@ -235,6 +340,8 @@ pub struct Timeouts {
 pub struct Connections {
     /// How long an idle connection is kept; below Apache's `KeepAliveTimeout` of 5 s.
     pub idle_timeout: Duration,
+    /// How often OpenEMR's name is looked up again.
+    pub resolve_every: Duration,
 }
 
 /// Who may call, by address.

@@ -55,6 +55,33 @@ impl<'n> Section<'n> {
         text(node, place, findings)
     }
 
+    /// One text, or a list of them.
+    pub(super) fn texts(&self, key: &str, findings: &mut Findings) -> Option<Vec<Written<String>>> {
+        let (node, place) = self.node(key)?;
+        match node {
+            Node::List(_) => {
+                let texts = elements(node, &place, findings)?;
+                Some(texts.filter_map(|(node, place)| text(node, place, findings)).collect())
+            }
+            one => Some(vec![text(one, place, findings)?]),
+        }
+    }
+
+    pub(super) fn flag(&self, key: &str, default: bool, findings: &mut Findings) -> bool {
+        let Some((node, place)) = self.node(key) else {
+            return default;
+        };
+        match (node, node.scalar().as_deref()) {
+            (Node::Bool(value), _) => *value,
+            (Node::Substituted(_), Some("true")) => true,
+            (Node::Substituted(_), Some("false")) => false,
+            (other, _) => {
+                findings.problem(place.problem(format!("{} where true or false was due", other.kind())));
+                default
+            }
+        }
+    }
+
     pub(super) fn duration(&self, key: &str, default: Duration, findings: &mut Findings) -> Duration {
         self.small(key, default, "a duration such as 5s", findings, value::duration)
     }

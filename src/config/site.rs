@@ -1,18 +1,22 @@
 //! One OpenEMR site: URLs, client, keys and scopes, each checked.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::base_url::BaseUrlError;
 use super::file::FileSite;
 use super::problem::{Findings, Place, Written, shown, shown_path};
-use super::{BaseUrl, Routes, Site, SiteName, listening, site_keys, value};
+use super::{Balance, BaseUrl, CaFile, Node, Routes, Site, SiteName, defaults, listening, site_keys, validate, value};
 use crate::smart::scope::{Scope, ScopeError, Scopes};
+
+/// The most nodes of one site.
+const MAX_NODES: usize = 64;
 
 /// Reads one site. The first one is served at the routes themselves, so that its name collides with none of them.
 pub(super) fn read(written: &FileSite, is_first: bool, routes: &Routes, findings: &mut Findings) -> Option<Site> {
     let name = site_name(&written.name, &written.place, findings);
     let collides = |route: &&String| first_segment(route).eq_ignore_ascii_case(&written.name);
-    if let Some(route) = [&routes.health, &routes.jwks, &routes.token, &routes.fhir].into_iter().flatten().find(collides)
+    if let Some(route) =
+        [&routes.health, &routes.ready, &routes.jwks, &routes.token, &routes.fhir].into_iter().flatten().find(collides)
         && !is_first
     {
         let problem = written.place.problem(format!(
@@ -26,11 +30,22 @@ pub(super) fn read(written: &FileSite, is_first: bool, routes: &Routes, findings
         Some(site) => site_name(&site.value, &site.place, findings),
         None => name.clone(),
     };
-    let (fhir_base, token_url) = urls(written, openemr_site.as_ref(), findings);
-    let token_audience = match (&written.token_audience, &token_url) {
+    let nodes = nodes(written, openemr_site.as_ref(), findings);
+    let token_audience = match (&written.token_audience, nodes.as_deref()) {
         (Some(written), _) => audience(written, findings),
-        (None, url) => url.as_ref().map(ToString::to_string),
+        (None, Some([node])) => Some(node.token_url.to_string()),
+        (None, Some(_)) => {
+            missing_audience(written, findings);
+            None
+        }
+        (None, None) => None,
     };
+    let balance = validate::choice(
+        written.balance.as_ref(),
+        &[("round_robin", Balance::RoundRobin), ("least_latency", Balance::LeastLatency)],
+        defaults::BALANCE,
+        findings,
+    );
     let client_id =
         required(written, "client_id", &written.client_id, "CLIENT_ID", "the id that OpenEMR gave at registration", findings);
     let client_id = client_id.and_then(|written| client_id_text(written, findings));
@@ -57,8 +72,7 @@ pub(super) fn read(written: &FileSite, is_first: bool, routes: &Routes, findings
     Some(Site {
         name: name?,
         openemr_site: openemr_site?,
-        fhir_base: fhir_base?,
-        token_url: token_url?,
+        nodes: nodes?,
         token_audience: token_audience?,
         client_id: client_id?,
         private_key_file: key_file?.value.clone().into(),
@@ -73,6 +87,10 @@ pub(super) fn read(written: &FileSite, is_first: bool, routes: &Routes, findings
         },
         timeouts: written.timeouts,
         connections: written.connections,
+        balance,
+        health_check: written.health_check,
+        in_flight: written.in_flight,
+        forced_refreshes: written.forced_refreshes,
     })
 }
 
@@ -110,21 +128,59 @@ fn missing(site: &FileSite, key: &str, variable: &str, example: &str, findings: 
     findings.problem(problem.remedy(format!("write  {key}: <{example}>{or_variable}")));
 }
 
-fn urls(site: &FileSite, id: Option<&SiteName>, findings: &mut Findings) -> (Option<BaseUrl>, Option<BaseUrl>) {
+/// The site's nodes: one a URL of the longest list, where a single URL counts for all nodes.
+fn nodes(site: &FileSite, id: Option<&SiteName>, findings: &mut Findings) -> Option<Vec<Node>> {
     if site.openemr.is_none() && (site.fhir_base.is_none() || site.token_url.is_none()) && !site.written.contains(&"openemr") {
         missing(site, "openemr", "OEMR_BASE", "https://emr.example.org", findings);
     }
-    let openemr = site.openemr.as_ref().and_then(|written| url(written, findings));
-    let derived = |below: &str, after: &str| Some(openemr.as_ref()?.join(&format!("{below}{}{after}", id?.as_str())));
-    let fhir_base = match &site.fhir_base {
-        Some(written) => url(written, findings),
+    let openemr = site.openemr.as_ref().map(|written| urls(site, "openemr", written, findings));
+    let derived = |below: &str, after: &str| {
+        let derive = |url: &BaseUrl| Some(url.join(&format!("{below}{}{after}", id?.as_str())));
+        openemr.as_ref()?.as_ref()?.iter().map(derive).collect::<Option<Vec<_>>>()
+    };
+    let fhir_bases = match &site.fhir_base {
+        Some(written) => urls(site, "fhir_base", written, findings),
         None => derived("/apis/", "/fhir"),
     };
-    let token_url = match &site.token_url {
-        Some(written) => url(written, findings),
+    let token_urls = match &site.token_url {
+        Some(written) => urls(site, "token_url", written, findings),
         None => derived("/oauth2/", "/token"),
     };
-    (fhir_base, token_url)
+    let (fhir_bases, token_urls) = (fhir_bases?, token_urls?);
+    let count = fhir_bases.len().max(token_urls.len());
+    if [&fhir_bases, &token_urls].iter().any(|urls| urls.len() != 1 && urls.len() != count) {
+        let problem =
+            site.place.problem(format!("{} FHIR bases and {} token URLs are no nodes", fhir_bases.len(), token_urls.len()));
+        findings.problem(problem.remedy("name as many of the one as of the other, in the same order, or a single one for all"));
+        return None;
+    }
+    let pairs = fhir_bases.into_iter().cycle().zip(token_urls.into_iter().cycle()).take(count);
+    Some(pairs.map(|(fhir_base, token_url)| Node { fhir_base, token_url }).collect())
+}
+
+fn urls(site: &FileSite, key: &str, written: &[Written<String>], findings: &mut Findings) -> Option<Vec<BaseUrl>> {
+    let place = site.place.member(key);
+    if written.is_empty() || written.len() > MAX_NODES {
+        let problem = place.problem(format!("names {} addresses; 1 to {MAX_NODES} nodes make a site", written.len()));
+        findings.problem(problem.remedy("write it like  [https://emr1.example.org, https://emr2.example.org]"));
+        return None;
+    }
+    let urls: Vec<Option<BaseUrl>> = written.iter().map(|one| url(one, findings)).collect();
+    let urls = urls.into_iter().collect::<Option<Vec<_>>>()?;
+    for (index, url) in urls.iter().enumerate() {
+        if urls.iter().take(index).any(|earlier| earlier == url) {
+            findings.problem(place.element(index).problem(format!("`{url}` is named twice")).remedy("keep one of the two"));
+            return None;
+        }
+    }
+    Some(urls)
+}
+
+fn missing_audience(site: &FileSite, findings: &mut Findings) {
+    let problem = site.place.member("token_audience").problem("is missing, and with several nodes it cannot be derived");
+    findings.problem(problem.remedy(
+        "write OpenEMR's public token URL: its Site Address, then /oauth2/<site>/token, like  https://emr.example.org/oauth2/default/token",
+    ));
 }
 
 fn url(written: &Written<String>, findings: &mut Findings) -> Option<BaseUrl> {
@@ -209,11 +265,11 @@ fn scope(written: &Written<String>, findings: &mut Findings) -> Option<Scope> {
     }
 }
 
-fn ca_file(written: &Written<String>, findings: &mut Findings) -> Option<PathBuf> {
+fn ca_file(written: &Written<String>, findings: &mut Findings) -> Option<CaFile> {
     let certificates = listening::certificates(written, findings)?;
     let mut roots = rustls::RootCertStore::empty();
-    for (index, certificate) in certificates.into_iter().enumerate() {
-        if let Err(error) = roots.add(certificate) {
+    for (index, certificate) in certificates.iter().enumerate() {
+        if let Err(error) = roots.add(certificate.clone()) {
             let file = shown_path(Path::new(&written.value));
             let problem = written.place.problem(format!(
                 "certificate {} of {file} cannot be used: {}",
@@ -224,5 +280,5 @@ fn ca_file(written: &Written<String>, findings: &mut Findings) -> Option<PathBuf
             return None;
         }
     }
-    Some(written.value.clone().into())
+    Some(CaFile { path: written.value.clone().into(), certificates })
 }

@@ -4,7 +4,9 @@ use ipnet::IpNet;
 
 use super::file::{File, FileAccess, FileRoute, FileSite};
 use super::problem::{Findings, Written, did_you_mean, shown};
-use super::{Access, Config, Log, LogFormat, Routes, Site, TokenExposure, defaults, listening, server_conf, site, value};
+use super::{
+    Access, Config, Log, LogFormat, ReadyRule, Routes, Site, TokenExposure, defaults, listening, server_conf, site, value,
+};
 
 /// The most sites that one gateway serves.
 const MAX_SITES: usize = 256;
@@ -20,6 +22,7 @@ pub(super) fn validate(file: &File, findings: &mut Findings) -> Option<Config> {
         TokenExposure::Loopback,
         findings,
     );
+    let ready = choice(file.ready.as_ref(), &[("all", ReadyRule::All), ("any", ReadyRule::Any)], defaults::READY_RULE, findings);
     let level = match &file.log_level {
         None => log::LevelFilter::Info,
         Some(written) => value::level(&written.value).unwrap_or_else(|| {
@@ -51,12 +54,23 @@ pub(super) fn validate(file: &File, findings: &mut Findings) -> Option<Config> {
         .enumerate()
         .filter_map(|(index, written)| site::read(written, index == 0, &routes, findings))
         .collect();
-    let config =
-        Config { listen, routes, sites, access, token_exposure, limits: file.limits, log: Log { level, format }, server };
+    let config = Config {
+        listen,
+        routes,
+        sites,
+        access,
+        token_exposure,
+        ready,
+        watch: file.watch,
+        drain_delay: file.drain_delay,
+        limits: file.limits,
+        log: Log { level, format },
+        server,
+    };
     findings.problems.is_empty().then_some(config)
 }
 
-fn choice<T: Copy>(written: Option<&Written<String>>, words: &[(&str, T)], default: T, findings: &mut Findings) -> T {
+pub(super) fn choice<T: Copy>(written: Option<&Written<String>>, words: &[(&str, T)], default: T, findings: &mut Findings) -> T {
     let Some(written) = written else {
         return default;
     };
@@ -89,11 +103,18 @@ fn routes(file: &File, findings: &mut Findings) -> Routes {
     };
     let routes = Routes {
         health: one(&file.routes.health, defaults::HEALTH),
+        ready: one(&file.routes.ready, defaults::READY),
         jwks: one(&file.routes.jwks, defaults::JWKS),
         token: one(&file.routes.token, defaults::TOKEN),
         fhir: one(&file.routes.fhir, defaults::FHIR),
     };
-    let named = [("fhir", &routes.fhir), ("health", &routes.health), ("jwks", &routes.jwks), ("token", &routes.token)];
+    let named = [
+        ("fhir", &routes.fhir),
+        ("health", &routes.health),
+        ("ready", &routes.ready),
+        ("jwks", &routes.jwks),
+        ("token", &routes.token),
+    ];
     for (index, (name, path)) in named.iter().enumerate() {
         for (other_name, other) in named.iter().take(index) {
             let (Some(path), Some(other)) = (path, other) else {

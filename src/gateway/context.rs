@@ -7,12 +7,16 @@ use crate::fhir::interaction::Interaction;
 use crate::fhir::json_end::JsonEnd;
 use crate::gateway::failure::Failure;
 use crate::gateway::route::Route;
+use crate::gateway::runtime::Runtime;
+use crate::gateway::site::Site;
 use crate::observe::request_id::RequestId;
 use crate::smart::token::AccessToken;
 
 /// One request's own knowledge; Pingora hands it from phase to phase.
 #[derive(Debug)]
 pub struct RequestContext {
+    /// What it runs on, to its end.
+    pub runtime: Arc<Runtime>,
     /// Its name in the log.
     pub id: RequestId,
     /// When its head had been read.
@@ -40,8 +44,9 @@ pub struct RequestContext {
 impl RequestContext {
     /// A context for a request whose head has just been read.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(runtime: Arc<Runtime>) -> Self {
         Self {
+            runtime,
             id: RequestId::next(),
             started: Instant::now(),
             route: Route::NotFound,
@@ -55,10 +60,30 @@ impl RequestContext {
             json_end: None,
         }
     }
+
+    /// The site, on a FHIR route.
+    #[must_use]
+    pub fn site(&self) -> Option<&Arc<Site>> {
+        match self.route {
+            Route::Fhir { site, .. } => self.runtime.sites.get(site),
+            Route::Health | Route::Jwks(_) | Route::Token | Route::NotFound => None,
+        }
+    }
 }
 
-impl Default for RequestContext {
-    fn default() -> Self {
-        Self::new()
+#[cfg(test)]
+impl RequestContext {
+    /// A context on a runtime without sites.
+    pub(super) fn alone() -> Self {
+        use crate::config::{Access, ReadyRule, Routes, TokenExposure, defaults};
+        let routes = Routes { health: None, ready: None, jwks: None, token: None, fhir: None };
+        Self::new(Arc::new(Runtime {
+            sites: Vec::new(),
+            routes,
+            access: Access::Open,
+            token_exposure: TokenExposure::Never,
+            limits: defaults::LIMITS,
+            ready: ReadyRule::All,
+        }))
     }
 }

@@ -1,6 +1,7 @@
 //! The routes that the gateway answers itself: health, JWK Set, token.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use http::header::CACHE_CONTROL;
@@ -47,7 +48,7 @@ struct SiteHealth<'a> {
 
 /// `GET /health`: what is known this moment. Waits for nothing.
 #[must_use]
-pub fn health(method: &Method, sites: &[Site]) -> Answer {
+pub fn health(method: &Method, sites: &[Arc<Site>]) -> Answer {
     if !is_get(method) {
         return Answer::method_not_allowed("GET, HEAD");
     }
@@ -71,7 +72,7 @@ fn site_health(site: &Site, now: Instant) -> SiteHealth<'_> {
     };
     SiteHealth {
         name: site.name(),
-        fhir_base: site.config.fhir_base.to_string(),
+        fhir_base: site.config.fhir_base().to_string(),
         token: state,
         expires_in: token.map_or(0, |token| token.left(now).as_secs()),
     }
@@ -98,7 +99,7 @@ pub struct TokenQuestion {
 ///
 /// # Errors
 /// The answer that says what is wrong with the question.
-pub fn token_question(method: &Method, target: Target<'_>, sites: &[Site]) -> Result<TokenQuestion, Answer> {
+pub fn token_question(method: &Method, target: Target<'_>, sites: &[Arc<Site>]) -> Result<TokenQuestion, Answer> {
     if *method != Method::POST {
         return Err(Answer::method_not_allowed("POST"));
     }
@@ -132,7 +133,7 @@ struct TokenAnswer<'a> {
 }
 
 /// Answers it, with a new token if that was asked for.
-pub async fn token(question: TokenQuestion, sites: &[Site], caller: Option<IpAddr>, exposure: TokenExposure) -> Answer {
+pub async fn token(question: TokenQuestion, sites: &[Arc<Site>], caller: Option<IpAddr>, exposure: TokenExposure) -> Answer {
     let Some(site) = sites.get(question.site) else {
         return Answer::error(404, "unknown_site", "No site of this name is configured.");
     };

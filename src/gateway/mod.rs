@@ -4,20 +4,25 @@
 //! functions. Nothing else in the crate touches Pingora's `Session`.
 
 pub mod answer;
+mod certificates;
 pub mod context;
 pub mod failure;
+pub mod lifecycle;
 pub mod local;
 pub mod request_head;
 pub mod response_head;
 pub mod route;
+pub mod runtime;
 pub mod server;
 pub mod site;
 pub mod target;
 pub mod upstream;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{HOST, UPGRADE};
@@ -29,14 +34,15 @@ use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
-use crate::config::{Access, Limits, Routes, TokenExposure};
+use crate::config::{Access, Limits};
 use crate::fhir::interaction::Interaction;
 use crate::fhir::json_end::JsonEnd;
 use crate::gateway::answer::Answer;
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Failure;
+use crate::gateway::lifecycle::Lifecycle;
 use crate::gateway::route::Route;
-use crate::gateway::site::Site;
+use crate::gateway::runtime::Runtime;
 use crate::gateway::target::Target;
 use crate::observe::access_log;
 use crate::origin::describe;
@@ -44,19 +50,13 @@ use crate::origin::describe;
 /// How long a request waits for a token that is on its way.
 const TOKEN_PATIENCE: Duration = Duration::from_secs(5);
 
-/// The proxy. Built once at start; requests only read it.
+/// The proxy.
 #[derive(Debug)]
 pub struct Gateway {
-    /// The sites; requests know theirs by index.
-    pub sites: Vec<Site>,
-    /// The paths of the local routes.
-    pub routes: Routes,
-    /// Who may call.
-    pub access: Access,
-    /// To whom the access token is shown.
-    pub token_exposure: TokenExposure,
-    /// What a caller's connection may take.
-    pub limits: Limits,
+    /// What requests run on; a reload swaps it.
+    pub runtime: Arc<ArcSwap<Runtime>>,
+    /// Whether the process is on its way out.
+    pub lifecycle: Arc<Lifecycle>,
 }
 
 #[async_trait]
@@ -64,28 +64,28 @@ impl ProxyHttp for Gateway {
     type CTX = RequestContext;
 
     fn new_ctx(&self) -> RequestContext {
-        RequestContext::new()
+        RequestContext::new(self.runtime.load_full())
     }
 
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     /// Deadlines for this connection, and where the request goes.
     async fn early_request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<()> {
-        self.set_deadlines(session);
+        set_deadlines(session, &context.runtime.limits);
         let target = Target::parse(session.req_header().raw_path());
-        context.route = Route::of(target.path, &self.routes, &self.sites);
+        context.route = Route::of(target.path, &context.runtime.routes, &context.runtime.sites);
         Ok(())
     }
 
     /// May it pass? Local routes are answered here; a FHIR request takes its site's token.
     async fn request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<bool> {
-        let admitted = match self.admit(session, context) {
-            Ok(()) => self.take_token(context).await,
+        let admitted = match admit(session, context) {
+            Ok(()) => take_token(context).await,
             Err(failure) => Err(failure),
         };
         let answer = match admitted {
             Err(failure) => Some(Answer::of_verdict(&failure.verdict(), context.route)),
-            Ok(()) => self.answer_here(session, context.route).await,
+            Ok(()) => answer_here(session, context).await,
         };
         match answer {
             Some(answer) => answer.send(session, context).await.map(|()| true),
@@ -95,7 +95,7 @@ impl ProxyHttp for Gateway {
 
     /// A connection to OpenEMR.
     async fn upstream_peer(&self, _session: &mut Session, context: &mut RequestContext) -> pingora::Result<Box<HttpPeer>> {
-        match self.site_of(context).and_then(|site| upstream::peer(&site.origin, context)) {
+        match context.site().and_then(|site| upstream::peer(&site.origin, context)) {
             Some(peer) => Ok(Box::new(peer)),
             None => Err(fail(context, Failure::NoAddress)),
         }
@@ -109,15 +109,12 @@ impl ProxyHttp for Gateway {
         context: &mut RequestContext,
     ) -> pingora::Result<()> {
         context.sent_upstream = Some(Instant::now());
-        let (Route::Fhir { site, prefix }, Some(token)) = (context.route, &context.token) else {
-            return Err(Error::new_in(ErrorType::InternalError));
-        };
-        let Some(site) = self.sites.get(site) else {
+        let (Route::Fhir { prefix, .. }, Some(site), Some(token)) = (context.route, context.site(), &context.token) else {
             return Err(Error::new_in(ErrorType::InternalError));
         };
         let Target { path, query } = Target::parse(session.req_header().raw_path());
         let rest = path.get(prefix..).unwrap_or_default();
-        let target = target::onto(&site.config.fhir_base.path, rest, query);
+        let target = target::onto(&site.config.fhir_base().path, rest, query);
         request_head::rewrite(head, &target, &site.host, token)
     }
 
@@ -176,7 +173,7 @@ impl ProxyHttp for Gateway {
         context: &mut RequestContext,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        if let Some(site) = self.site_of(context) {
+        if let Some(site) = context.site().cloned() {
             upstream::after_failed_connect(&site.origin, peer, context, &mut error);
         }
         error
@@ -199,7 +196,7 @@ impl ProxyHttp for Gateway {
     /// Nothing more can be done: the caller gets an OperationOutcome, unless he is gone or has a part of an answer.
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut RequestContext) -> FailToProxy {
         let verdict = context.failure.map(Failure::verdict).or_else(|| failure::verdict(error));
-        self.report(error, context, verdict.is_some());
+        report(error, context, verdict.is_some());
         session.set_keepalive(None);
         let can_answer = session.response_written().is_none_or(|head| head.status.is_informational());
         let error_code = verdict.as_ref().map_or(0, |verdict| verdict.status);
@@ -213,7 +210,7 @@ impl ProxyHttp for Gateway {
     /// One line.
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut RequestContext) {
         if access_log::is_on() {
-            access_log::write(&self.access_line(session, error.is_some(), context));
+            access_log::write(&access_line(session, error.is_some(), context));
         }
     }
 
@@ -238,102 +235,92 @@ impl ProxyHttp for Gateway {
     }
 }
 
-impl Gateway {
-    fn set_deadlines(&self, session: &mut Session) {
-        session.set_read_timeout(Some(self.limits.read_timeout));
-        session.set_write_timeout(Some(self.limits.write_timeout));
-        if session.get_keepalive().is_some() {
-            session.set_keepalive(Some(self.limits.keepalive_timeout.as_secs().max(1)));
-        }
-        session.set_pipelining_enabled(true);
+fn set_deadlines(session: &mut Session, limits: &Limits) {
+    session.set_read_timeout(Some(limits.read_timeout));
+    session.set_write_timeout(Some(limits.write_timeout));
+    if session.get_keepalive().is_some() {
+        session.set_keepalive(Some(limits.keepalive_timeout.as_secs().max(1)));
     }
+    session.set_pipelining_enabled(true);
+}
 
-    /// Everything that can be refused from the head alone.
-    fn admit(&self, session: &Session, context: &mut RequestContext) -> Result<(), Failure> {
-        if !self.allows(caller(session)) {
-            return Err(Failure::NotAllowed);
-        }
-        let head_size = session.as_http1().map_or(0, |http1| http1.get_headers_raw_bytes().len());
-        if head_size > self.limits.request_head {
-            return Err(Failure::HeadTooLarge);
-        }
-        if session.req_header().version == Version::HTTP_11 && session.get_header(HOST).is_none() {
-            return Err(Failure::NoHost);
-        }
-        let Route::Fhir { prefix, .. } = context.route else { return Ok(()) };
-        if asks_for_another_protocol(session.req_header()) {
-            return Err(Failure::Upgrade);
-        }
-        let Target { path, .. } = Target::parse(session.req_header().raw_path());
-        let rest = path.get(prefix..).unwrap_or_default();
-        target::check(rest).map_err(Failure::UnsafePath)?;
-        context.interaction = Some(Interaction::of(&session.req_header().method, rest));
-        Ok(())
+/// Everything that can be refused from the head alone.
+fn admit(session: &Session, context: &mut RequestContext) -> Result<(), Failure> {
+    if !allows(&context.runtime.access, caller(session)) {
+        return Err(Failure::NotAllowed);
     }
-
-    fn allows(&self, caller: Option<IpAddr>) -> bool {
-        match &self.access {
-            Access::Open => true,
-            Access::AllowFrom(networks) => {
-                caller.is_some_and(|address| networks.iter().any(|network| network.contains(&address)))
-            }
-        }
+    let head_size = session.as_http1().map_or(0, |http1| http1.get_headers_raw_bytes().len());
+    if head_size > context.runtime.limits.request_head {
+        return Err(Failure::HeadTooLarge);
     }
-
-    async fn take_token(&self, context: &mut RequestContext) -> Result<(), Failure> {
-        let Some(site) = self.site_of(context) else { return Ok(()) };
-        let token = match site.token.usable(context.started) {
-            Some(token) => token,
-            None => site.token.wait(TOKEN_PATIENCE).await.map_err(|unavailable| Failure::NoToken(unavailable.retry_after))?,
-        };
-        context.token = Some(token);
-        Ok(())
+    if session.req_header().version == Version::HTTP_11 && session.get_header(HOST).is_none() {
+        return Err(Failure::NoHost);
     }
-
-    async fn answer_here(&self, session: &Session, route: Route) -> Option<Answer> {
-        let head = session.req_header();
-        match route {
-            Route::Fhir { .. } => None,
-            Route::Health => Some(local::health(&head.method, &self.sites)),
-            Route::Jwks(site) => self.sites.get(site).map(|site| local::jwks(&head.method, site)),
-            Route::Token => Some(match local::token_question(&head.method, Target::parse(head.raw_path()), &self.sites) {
-                Ok(question) => local::token(question, &self.sites, caller(session), self.token_exposure).await,
-                Err(answer) => answer,
-            }),
-            Route::NotFound => Some(local::not_found()),
-        }
+    let Route::Fhir { prefix, .. } = context.route else { return Ok(()) };
+    if asks_for_another_protocol(session.req_header()) {
+        return Err(Failure::Upgrade);
     }
+    let Target { path, .. } = Target::parse(session.req_header().raw_path());
+    let rest = path.get(prefix..).unwrap_or_default();
+    target::check(rest).map_err(Failure::UnsafePath)?;
+    context.interaction = Some(Interaction::of(&session.req_header().method, rest));
+    Ok(())
+}
 
-    fn site_of(&self, context: &RequestContext) -> Option<&Site> {
-        match context.route {
-            Route::Fhir { site, .. } => self.sites.get(site),
-            Route::Health | Route::Jwks(_) | Route::Token | Route::NotFound => None,
-        }
+fn allows(access: &Access, caller: Option<IpAddr>) -> bool {
+    match access {
+        Access::Open => true,
+        Access::AllowFrom(networks) => caller.is_some_and(|address| networks.iter().any(|network| network.contains(&address))),
     }
+}
 
-    fn report(&self, error: &Error, context: &RequestContext, caller_is_there: bool) {
-        let site = self.site_of(context).map_or("-", Site::name);
-        match context.failure {
-            Some(failure) => warn!("request {}: site {site}: {}", context.id, failure.verdict().text),
-            None if caller_is_there => warn!("request {}: site {site}: {}", context.id, describe(error)),
-            None => log::info!("request {}: site {site}: the caller left: {}", context.id, describe(error)),
-        }
+async fn take_token(context: &mut RequestContext) -> Result<(), Failure> {
+    let Some(site) = context.site() else { return Ok(()) };
+    let token = match site.token.usable(context.started) {
+        Some(token) => token,
+        None => site.token.wait(TOKEN_PATIENCE).await.map_err(|unavailable| Failure::NoToken(unavailable.retry_after))?,
+    };
+    context.token = Some(token);
+    Ok(())
+}
+
+async fn answer_here(session: &Session, context: &RequestContext) -> Option<Answer> {
+    let head = session.req_header();
+    let runtime = &context.runtime;
+    match context.route {
+        Route::Fhir { .. } => None,
+        Route::Health => Some(local::health(&head.method, &runtime.sites)),
+        Route::Jwks(site) => runtime.sites.get(site).map(|site| local::jwks(&head.method, site)),
+        Route::Token => Some(match local::token_question(&head.method, Target::parse(head.raw_path()), &runtime.sites) {
+            Ok(question) => local::token(question, &runtime.sites, caller(session), runtime.token_exposure).await,
+            Err(answer) => answer,
+        }),
+        Route::NotFound => Some(local::not_found()),
     }
+}
 
-    fn access_line<'a>(&'a self, session: &'a Session, failed: bool, context: &'a RequestContext) -> access_log::Line<'a> {
-        access_log::Line {
-            request_id: context.id,
-            caller: caller(session),
-            method: known_method(&session.req_header().method),
-            site: self.site_of(context).map(Site::name),
-            resource_type: context.interaction.and_then(|interaction| interaction.resource_type),
-            status: session.response_written().map(|head| head.status.as_u16()),
-            whole: !failed,
-            bytes: session.body_bytes_sent(),
-            duration: context.started.elapsed(),
-            upstream: context.upstream_time,
-            retries: context.repeats,
-        }
+fn report(error: &Error, context: &RequestContext, caller_is_there: bool) {
+    let site = context.site().map_or("-", |site| site.name());
+    match context.failure {
+        Some(failure) => warn!("request {}: site {site}: {}", context.id, failure.verdict().text),
+        None if caller_is_there => warn!("request {}: site {site}: {}", context.id, describe(error)),
+        None => log::info!("request {}: site {site}: the caller left: {}", context.id, describe(error)),
+    }
+}
+
+fn access_line<'a>(session: &'a Session, failed: bool, context: &'a RequestContext) -> access_log::Line<'a> {
+    access_log::Line {
+        request_id: context.id,
+        caller: caller(session),
+        method: known_method(&session.req_header().method),
+        site: context.site().map(|site| site.name()),
+        resource_type: context.interaction.and_then(|interaction| interaction.resource_type),
+        status: session.response_written().map(|head| head.status.as_u16()),
+        whole: !failed,
+        bytes: session.body_bytes_sent(),
+        duration: context.started.elapsed(),
+        upstream: context.upstream_time,
+        retries: context.repeats,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Where a request goes: decided once, from the path alone.
 
+use std::sync::Arc;
+
 use crate::config::Routes;
 use crate::gateway::site::Site;
 
@@ -26,7 +28,7 @@ pub enum Route {
 impl Route {
     /// The route of a path.
     #[must_use]
-    pub fn of(path: &[u8], routes: &Routes, sites: &[Site]) -> Self {
+    pub fn of(path: &[u8], routes: &Routes, sites: &[Arc<Site>]) -> Self {
         for (index, site) in sites.iter().enumerate() {
             if let Some(fhir) = site.fhir_path.as_ref().filter(|fhir| is_at_or_below(path, fhir)) {
                 return Self::Fhir { site: index, prefix: fhir.len() };

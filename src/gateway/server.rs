@@ -4,13 +4,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use log::{info, warn};
 use parking_lot::Mutex;
 use pingora::apps::HttpServerOptions;
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
-use pingora::listeners::tls::TlsSettings;
 use pingora::proxy::{HttpProxy, http_proxy_service_with_name};
 use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{RunArgs, Server, ShutdownWatch};
@@ -18,11 +18,11 @@ use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
 
-use crate::config::{self, Config, Listener, Routes};
+use crate::config::{Config, Listener};
 use crate::gateway::Gateway;
-use crate::gateway::site::Site;
-use crate::origin::{Origin, RESOLVE_EVERY};
-use crate::smart::exchange::TokenEndpoint;
+use crate::gateway::certificates::{ListenerCertificate, tls_settings};
+use crate::gateway::runtime::{Runtime, Settings};
+use crate::origin::RESOLVE_EVERY;
 use crate::smart::refresher::Refresher;
 
 /// Why the gateway cannot start although its configuration is good.
@@ -36,17 +36,9 @@ pub enum StartError {
         /// The system's word.
         source: std::io::Error,
     },
-    /// A certificate that was good a moment ago is not any more.
+    /// A listener's certificate that Pingora refuses.
     #[error("listen: the certificate of {0} cannot be used")]
     Certificate(SocketAddr),
-    /// A file that was good a moment ago is not any more.
-    #[error("sites.{site}.ca_file cannot be read: {source}")]
-    CaFile {
-        /// The site.
-        site: String,
-        /// The system's word.
-        source: std::io::Error,
-    },
     /// A host name that no Host field can hold.
     #[error("sites.{0}.openemr: the host name cannot be used")]
     Host(String),
@@ -57,28 +49,30 @@ pub enum StartError {
 /// # Errors
 /// What keeps it from starting; nothing has been served then.
 pub fn run(config: Config, on_ready: impl FnOnce() + Send + Sync + 'static) -> Result<(), StartError> {
-    let Config { listen, routes, sites, access, token_exposure, limits, log: _, server } = config;
+    let Config { listen, routes, sites, access, token_exposure, ready, watch: _, drain_delay: _, limits, log: _, server } =
+        config;
     for listener in &listen {
         // Pingora panics where this can say what is wrong.
         TcpListener::bind(listener.address).map_err(|source| StartError::Listen { address: listener.address, source })?;
     }
     let mut pingora = Server::new_with_opt_and_conf(None::<Opt>, server);
-    let (sites, refresher) = make_sites(sites, &routes, &pingora.configuration)?;
-    let origins = sites.iter().map(|site| Arc::clone(&site.origin)).collect();
-    let keepalive_requests = limits.keepalive_requests;
-    let gateway = Gateway { sites, routes, access, token_exposure, limits };
+    let connector = Arc::new(Connector::new(Some(ConnectorOptions::from_server_conf(&pingora.configuration))));
+    let (refresher, tasks) = Refresher::new(connector);
+    let settings = Settings { routes, access, token_exposure, limits, ready };
+    let runtime = Arc::new(ArcSwap::from_pointee(Runtime::build(sites, settings, &tasks, None)?));
+    let gateway = Gateway { runtime: Arc::clone(&runtime), lifecycle: Arc::default() };
 
     let mut proxy = http_proxy_service_with_name(&pingora.configuration, gateway, "gateway");
     if let Some(http) = proxy.app_logic_mut() {
         let mut options = HttpServerOptions::default();
-        options.keepalive_request_limit = Some(keepalive_requests);
+        options.keepalive_request_limit = Some(limits.keepalive_requests);
         http.server_options = Some(options);
     }
-    add_listeners(&mut proxy, &listen, &pingora.configuration)?;
+    let _certificates = add_listeners(&mut proxy, &listen, &pingora.configuration)?;
 
     // No request is taken before there is a token, or before five seconds have shown that there is none to be had.
     let tokens = pingora.add_service(background_service("tokens", refresher));
-    let names = pingora.add_service(background_service("names", Names(origins)));
+    let names = pingora.add_service(background_service("names", Names(runtime)));
     let proxy = pingora.add_service(proxy);
     proxy.add_dependencies([&tokens, &names]);
     let announcement = pingora.add_service(background_service("start", Announcement::new(listen, on_ready)));
@@ -89,50 +83,29 @@ pub fn run(config: Config, on_ready: impl FnOnce() + Send + Sync + 'static) -> R
 }
 
 type Proxy = Service<HttpProxy<Gateway>>;
+type Certificates = Vec<(SocketAddr, Arc<ListenerCertificate>)>;
 
-fn make_sites(sites: Vec<config::Site>, routes: &Routes, server: &ServerConf) -> Result<(Vec<Site>, Refresher), StartError> {
-    let connector = Arc::new(Connector::new(Some(ConnectorOptions::from_server_conf(server))));
-    let sites: Vec<Arc<config::Site>> = sites.into_iter().map(Arc::new).collect();
-    // Even groups are FHIR bases, odd ones token endpoints: no site shares a connection with another.
-    let groups = (0_u64..).step_by(2);
-    let origin_of = |site: &config::Site, url: &config::BaseUrl, group| {
-        Origin::new(url, site, group).map_err(|source| StartError::CaFile { site: site.name.as_str().to_owned(), source })
-    };
-    let mut endpoints = Vec::new();
-    for (site, group) in sites.iter().zip(groups.clone()) {
-        let origin = origin_of(site, &site.token_url, group + 1)?;
-        endpoints.push(TokenEndpoint::new(Arc::clone(site), origin, Arc::clone(&connector)));
-    }
-    let (refresher, cells) = Refresher::new(endpoints);
-    let mut made = Vec::new();
-    for ((site, group), cell) in sites.into_iter().zip(groups).zip(cells) {
-        let origin = Arc::new(origin_of(&site, &site.fhir_base, group)?);
-        let name = site.name.as_str().to_owned();
-        let is_first = made.is_empty();
-        made.push(Site::new(site, origin, cell, routes, is_first).map_err(|_| StartError::Host(name))?);
-    }
-    Ok((made, refresher))
-}
-
-fn add_listeners(proxy: &mut Proxy, listen: &[Listener], server: &ServerConf) -> Result<(), StartError> {
+/// Adds the listeners; gives the certificates of those that have one, by address, for a reload to replace.
+fn add_listeners(proxy: &mut Proxy, listen: &[Listener], server: &ServerConf) -> Result<Certificates, StartError> {
+    let mut certificates = Certificates::new();
     for listener in listen {
         let address = listener.address.to_string();
         match &listener.tls {
             None => proxy.add_tcp(&address),
             Some(tls) => {
-                let (certificate, key) = (tls.certificate.to_string_lossy(), tls.private_key.to_string_lossy());
-                let mut settings =
-                    TlsSettings::intermediate(&certificate, &key).map_err(|_| StartError::Certificate(listener.address))?;
-                settings.set_offload_threadpool_from_server_conf(server);
+                let certificate = Arc::new(ListenerCertificate::new(Arc::clone(&tls.certified_key)));
+                let settings =
+                    tls_settings(Arc::clone(&certificate), server).map_err(|_| StartError::Certificate(listener.address))?;
                 proxy.add_tls_with_settings(&address, None, settings);
+                certificates.push((listener.address, certificate));
             }
         }
     }
-    Ok(())
+    Ok(certificates)
 }
 
 /// Looks up OpenEMR's names, at start and from time to time.
-struct Names(Vec<Arc<Origin>>);
+struct Names(Arc<ArcSwap<Runtime>>);
 
 #[async_trait]
 impl BackgroundService for Names {
@@ -150,8 +123,8 @@ impl BackgroundService for Names {
 
 impl Names {
     async fn resolve_all(&self) {
-        for origin in &self.0 {
-            if let Err(error) = origin.resolve().await {
+        for site in &self.0.load_full().sites {
+            if let Err(error) = site.origin.resolve().await {
                 warn!("{error}");
             }
         }

@@ -7,7 +7,8 @@ use http::HeaderValue;
 
 use crate::config::{self, Routes};
 use crate::origin::Origin;
-use crate::smart::token_cell::TokenCell;
+use crate::smart::identity::TokenIdentity;
+use crate::smart::token_cell::TokenHandle;
 
 /// One OpenEMR site behind the gateway.
 #[derive(Debug)]
@@ -16,8 +17,10 @@ pub struct Site {
     pub config: Arc<config::Site>,
     /// Where its FHIR requests go.
     pub origin: Arc<Origin>,
+    /// What its token is kept under.
+    pub identity: TokenIdentity,
     /// Its token.
-    pub token: Arc<TokenCell>,
+    pub token: Arc<TokenHandle>,
     /// The `Host` of its FHIR requests.
     pub host: HeaderValue,
     /// Its JWK Set, ready to be sent: public members only.
@@ -35,19 +38,21 @@ impl Site {
     /// A host name that no Host field can hold.
     pub fn new(
         config: Arc<config::Site>,
+        identity: TokenIdentity,
         origin: Arc<Origin>,
-        token: Arc<TokenCell>,
+        token: Arc<TokenHandle>,
         routes: &Routes,
         is_first: bool,
     ) -> Result<Self, http::header::InvalidHeaderValue> {
         let prefix = if is_first { String::new() } else { format!("/{}", config.name.as_str()) };
         let below = |route: &Option<String>| route.as_ref().map(|path| format!("{prefix}{path}"));
         Ok(Self {
-            host: HeaderValue::from_str(&config.fhir_base.authority())?,
+            host: HeaderValue::from_str(&config.fhir_base().authority())?,
             jwk_set: Bytes::from(config.jwks.to_json()),
             fhir_path: below(&routes.fhir),
             jwks_path: below(&routes.jwks),
             config,
+            identity,
             origin,
             token,
         })

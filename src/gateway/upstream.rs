@@ -57,7 +57,7 @@ mod tests {
     use pingora::ErrorType;
 
     fn repeats(method: Method, was_pooled: bool, answer_begun: bool, source: ErrorSource) -> bool {
-        let mut context = RequestContext::new();
+        let mut context = RequestContext::alone();
         let mut error = Error::new(ErrorType::ReadError);
         error.esource = source;
         after_broken_connection(&method, was_pooled, answer_begun, &mut context, &mut error);
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn nothing_is_sent_three_times() {
-        let mut context = RequestContext::new();
+        let mut context = RequestContext::alone();
         for expected in [true, false] {
             let mut error = Error::new_up(ErrorType::ReadError);
             after_broken_connection(&Method::GET, true, false, &mut context, &mut error);

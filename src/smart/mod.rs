@@ -8,12 +8,14 @@
 //! | [`token`] | an access token, ready to be stamped on requests |
 //! | [`schedule`] | when to try next: arithmetic without a clock |
 //! | [`token_cell`] | what requests read, and how they wait for the first token |
+//! | [`identity`] | what makes a token: site, client, scopes |
 //! | [`exchange`] | one attempt at the token endpoint, over Pingora's connector |
 //! | [`refresher`] | the background service: one task a site, single flight |
 //! | [`scope`] | SMART scopes |
 
 pub mod assertion;
 pub mod exchange;
+pub mod identity;
 pub mod refresher;
 pub mod schedule;
 pub mod scope;

@@ -4,56 +4,84 @@
 //! task. A wish for a generation that is already past is answered at once with the current token, so refreshes
 //! that arrive together cause one exchange.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use log::{error, info, warn};
 use parking_lot::Mutex;
+use pingora::connectors::http::Connector;
 use pingora::server::ShutdownWatch;
 use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::BackgroundService;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::smart::exchange::TokenEndpoint;
 use crate::smart::schedule::{self, Failures, Held};
 use crate::smart::token::AccessToken;
-use crate::smart::token_cell::{Outcome, Phase, TokenCell, Wish};
+use crate::smart::token_cell::{Outcome, Phase, TokenCell, TokenHandle, Wish};
 use crate::smart::token_response::{Grant, TokenError};
 
 /// How long the start of the gateway waits for first tokens. Without one it starts all the same.
 const FIRST_TOKENS_WITHIN: Duration = Duration::from_secs(5);
 
-/// One task a site; Pingora runs it as a background service.
+/// One task a token; Pingora runs it as a background service.
 pub struct Refresher {
-    tasks: Mutex<Vec<SiteTask>>,
+    tasks: Mutex<Option<mpsc::UnboundedReceiver<SiteTask>>>,
+}
+
+/// Starts token tasks, before the service runs and while it does.
+#[derive(Clone)]
+pub struct TokenTasks {
+    tasks: mpsc::UnboundedSender<SiteTask>,
+    connector: Arc<Connector>,
+}
+
+impl TokenTasks {
+    /// Starts a task for this endpoint. It ends when the handle is dropped.
+    #[must_use]
+    pub fn start(&self, endpoint: TokenEndpoint) -> Arc<TokenHandle> {
+        let (task, handle) = SiteTask::new(endpoint);
+        // Without a service there are no tokens; that is so at its end alone.
+        let _ = self.tasks.send(task);
+        Arc::new(handle)
+    }
+
+    /// The connector that all exchanges share.
+    #[must_use]
+    pub fn connector(&self) -> Arc<Connector> {
+        Arc::clone(&self.connector)
+    }
 }
 
 struct SiteTask {
     endpoint: TokenEndpoint,
     cell: Arc<TokenCell>,
     wishes: mpsc::Receiver<Wish>,
+    dropped: oneshot::Receiver<Infallible>,
     failures: Option<Failures>,
     generation: u64,
 }
 
 impl Refresher {
-    /// A refresher for these endpoints, and the cells that requests read, in the same order.
+    /// A refresher without tasks, and what starts them.
     #[must_use]
-    pub fn new(endpoints: Vec<TokenEndpoint>) -> (Self, Vec<Arc<TokenCell>>) {
-        let (tasks, cells) = endpoints.into_iter().map(SiteTask::new).unzip();
-        (Self { tasks: Mutex::new(tasks) }, cells)
+    pub fn new(connector: Arc<Connector>) -> (Self, TokenTasks) {
+        let (sender, tasks) = mpsc::unbounded_channel();
+        (Self { tasks: Mutex::new(Some(tasks)) }, TokenTasks { tasks: sender, connector })
     }
 }
 
 #[async_trait]
 impl BackgroundService for Refresher {
     async fn start_with_ready_notifier(&self, shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
-        let tasks = std::mem::take(&mut *self.tasks.lock());
-        let cells: Vec<Arc<TokenCell>> = tasks.iter().map(|task| Arc::clone(&task.cell)).collect();
+        let Some(mut tasks) = self.tasks.lock().take() else { return };
         let mut running = JoinSet::new();
-        for task in tasks {
+        let mut cells = Vec::new();
+        while let Ok(task) = tasks.try_recv() {
+            cells.push(Arc::clone(&task.cell));
             running.spawn(task.run(shutdown.clone()));
         }
         for cell in cells {
@@ -61,16 +89,27 @@ impl BackgroundService for Refresher {
             let _ = cell.wait(FIRST_TOKENS_WITHIN).await;
         }
         ready.notify_ready();
+        let mut ending = shutdown.clone();
+        loop {
+            tokio::select! {
+                task = tasks.recv() => match task {
+                    Some(task) => drop(running.spawn(task.run(shutdown.clone()))),
+                    None => break,
+                },
+                Some(_) = running.join_next() => {}
+                _ = ending.changed() => break,
+            }
+        }
         while running.join_next().await.is_some() {}
     }
 }
 
 impl SiteTask {
-    fn new(endpoint: TokenEndpoint) -> (Self, Arc<TokenCell>) {
+    fn new(endpoint: TokenEndpoint) -> (Self, TokenHandle) {
         let (cell, wishes) = TokenCell::new();
         let cell = Arc::new(cell);
-        let task = Self { endpoint, cell: Arc::clone(&cell), wishes, failures: None, generation: 0 };
-        (task, cell)
+        let (handle, dropped) = TokenHandle::new(Arc::clone(&cell));
+        (Self { endpoint, cell, wishes, dropped, failures: None, generation: 0 }, handle)
     }
 
     async fn run(mut self, mut shutdown: ShutdownWatch) {
@@ -85,12 +124,14 @@ impl SiteTask {
                     },
                     None => return,
                 },
+                _ = &mut self.dropped => return,
                 _ = shutdown.changed() => return,
             }
             self.cell.set_phase(Phase::Exchanging);
             let requested_at = Instant::now();
             let result = tokio::select! {
                 result = self.endpoint.exchange() => result,
+                _ = &mut self.dropped => return,
                 _ = shutdown.changed() => return,
             };
             let outcome = self.settle(result, requested_at);

@@ -1,5 +1,7 @@
 //! Where a site's token stands: what requests read, and how they wait for the first one.
 
+use std::convert::Infallible;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,6 +38,30 @@ pub(super) struct Wish {
 
 /// How an exchange ended, for everybody who waited for it.
 pub type Outcome = Result<Arc<AccessToken>, Arc<TokenError>>;
+
+/// A token's owner: its task runs for as long as somebody holds this.
+#[derive(Debug)]
+pub struct TokenHandle {
+    cell: Arc<TokenCell>,
+    /// Dropped with the handle, which the task notices.
+    _alive: oneshot::Sender<Infallible>,
+}
+
+impl TokenHandle {
+    /// The handle of a cell, and what tells its task that nobody holds it any more.
+    pub(super) fn new(cell: Arc<TokenCell>) -> (Self, oneshot::Receiver<Infallible>) {
+        let (alive, dropped) = oneshot::channel();
+        (Self { cell, _alive: alive }, dropped)
+    }
+}
+
+impl Deref for TokenHandle {
+    type Target = TokenCell;
+
+    fn deref(&self) -> &TokenCell {
+        &self.cell
+    }
+}
 
 /// A site's token. Requests read it with one atomic load; one task writes it.
 #[derive(Debug)]

@@ -1,0 +1,36 @@
+//! What makes a token: tokens are kept per site, client and scope set.
+
+use crate::config::{BaseUrl, CaFile, RefreshLimit, Site, Timeouts};
+
+/// Two sites with the same identity share one token, and a site keeps its token over a reload that leaves it alone.
+///
+/// The signing key is not part of it: another key gets the same tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenIdentity {
+    token_urls: Vec<BaseUrl>,
+    audience: String,
+    client_id: String,
+    /// Sorted: OpenEMR does not care for their order.
+    scopes: Vec<String>,
+    ca_file: Option<CaFile>,
+    timeouts: Timeouts,
+    forced_refreshes: RefreshLimit,
+}
+
+impl TokenIdentity {
+    /// The identity of a site's token.
+    #[must_use]
+    pub fn of(site: &Site) -> Self {
+        let mut scopes: Vec<String> = site.scopes.iter().map(|scope| scope.as_str().to_owned()).collect();
+        scopes.sort_unstable();
+        Self {
+            token_urls: site.nodes.iter().map(|node| node.token_url.clone()).collect(),
+            audience: site.token_audience.clone(),
+            client_id: site.client_id.clone(),
+            scopes,
+            ca_file: site.ca_file.clone(),
+            timeouts: site.timeouts,
+            forced_refreshes: site.forced_refreshes,
+        }
+    }
+}
