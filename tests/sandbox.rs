@@ -4,13 +4,16 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod stand_in;
+mod support;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::{rsa::KeySize, signature::RsaKeyPair};
 use openemr_gateway::sandbox::{Client, Keys, Personality, Settings, Tls};
 use serde_json::{Value, json};
-use stand_in::{CLIENT, StandIn, exchange, jwk_set, read_answer, send, sign, tls_stream, write_request};
+use stand_in::{CLIENT, StandIn, exchange, jwk_set, read_answer, send, sign, sign_as, tls_stream, write_request};
+use support::gateway::{Gateway, config};
+use support::openemr::OpenEmr;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -48,18 +51,7 @@ async fn the_first_rsa_key_of_the_set_verifies_and_kid_is_ignored() {
 #[tokio::test]
 async fn a_jwks_uri_is_fetched_at_every_exchange() {
     let key = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let uri = format!("http://{}/jwks.json", listener.local_addr().unwrap());
-    let body = jwk_set(&[&key]).to_string();
-    let serving = tokio::spawn(async move {
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = [0; 1024];
-            let _ = stream.read(&mut request).await;
-            let answer = format!("HTTP/1.0 200 OK\r\n\r\n{body}");
-            let _ = stream.write_all(answer.as_bytes()).await;
-        }
-    });
+    let (uri, serving) = serve_jwks(jwk_set(&[&key])).await;
     let client = Client { id: "by-uri".to_owned(), keys: Keys::Uri(uri), scopes: vec![PATIENT_READ.to_owned()], enabled: true };
     let stand_in = StandIn::start(Settings { clients: vec![client], patients: 1, ..Settings::default() }, None).await;
     let assertion = || {
@@ -69,9 +61,59 @@ async fn a_jwks_uri_is_fetched_at_every_exchange() {
         sign(&key, "RS384", claims)
     };
     assert_eq!(stand_in.ask_token_with(PATIENT_READ, &assertion()).await.status, 200);
+    assert_eq!(stand_in.ask_token_with(PATIENT_READ, &assertion()).await.status, 200);
+    assert_eq!(stand_in.state().await["jwks_fetches"], 2);
     serving.abort();
     let _ = serving.await;
     refused(&stand_in.ask_token_with(PATIENT_READ, &assertion()).await, 401, "invalid_client");
+}
+
+/// A server of that JWK Set.
+async fn serve_jwks(set: Value) -> (String, tokio::task::JoinHandle<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri = format!("http://{}/jwks.json", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            let _ = stream.read(&mut request).await;
+            let _ = stream.write_all(format!("HTTP/1.0 200 OK\r\n\r\n{set}").as_bytes()).await;
+        }
+    });
+    (uri, serving)
+}
+
+#[tokio::test]
+async fn a_newer_server_goes_by_kid_and_keeps_what_it_fetched() {
+    let stand_in = started().await;
+    let second = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+    let mut set = jwk_set(&[&stand_in.key, &second]);
+    (set["keys"][0]["kid"], set["keys"][1]["kid"]) = (json!("first"), json!("second"));
+    stand_in.order(&json!({"clients": {CLIENT: {"jwks": set.clone()}}})).await;
+    let signed = |key: &RsaKeyPair, kid: Option<&str>| sign_as(key, "RS384", kid, stand_in.claims());
+    let status = |assertion: String| async { stand_in.ask_token_with(PATIENT_READ, &{ assertion }).await.status };
+    assert_eq!(status(signed(&stand_in.key, Some("second"))).await, 200);
+    stand_in.order(&json!({"strict_kid": true})).await;
+    for (key, kid, expected) in [
+        (&stand_in.key, Some("first"), 200),
+        (&second, Some("second"), 200),
+        (&stand_in.key, Some("second"), 400),
+        (&second, Some("third"), 400),
+        (&second, None, 400),
+    ] {
+        assert_eq!(status(signed(key, kid)).await, expected, "{kid:?}");
+    }
+
+    let (uri, serving) = serve_jwks(set).await;
+    stand_in.order(&json!({"clients": {CLIENT: {"jwks_uri": uri}}, "jwks_cache_seconds": 3600})).await;
+    for _ in 0..3 {
+        assert_eq!(status(signed(&second, Some("second"))).await, 200);
+    }
+    serving.abort();
+    assert_eq!(status(signed(&second, Some("second"))).await, 200);
+    assert_eq!(stand_in.state().await["jwks_fetches"], 1);
+    stand_in.order(&json!({"jwks_cache_seconds": 0})).await;
+    assert_eq!(status(signed(&second, Some("second"))).await, 401);
 }
 
 #[tokio::test]
@@ -85,6 +127,32 @@ async fn clocks_are_forgiven_sixty_seconds() {
         claims.insert(claim.to_owned(), json!(now + seconds));
         let answer = stand_in.ask_token_with(PATIENT_READ, &stand_in.sign(claims)).await;
         assert_eq!(answer.status, status, "{claim} {seconds}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn everything_goes_by_the_clock_of_its_machine() {
+    let stand_in = StandIn::start(Settings { clock_offset: -600, patients: 1, ..Settings::default() }, None).await;
+    for offset in [-600, 600] {
+        stand_in.order(&json!({"clock_offset_seconds": offset})).await;
+        // Good by the caller's clock, and not by this one.
+        let status = stand_in.ask_token(PATIENT_READ).await.status;
+        assert_eq!(status, 400, "{offset}");
+        let mut claims = stand_in.claims();
+        for claim in ["iat", "exp"] {
+            claims[claim] = json!(claims[claim].as_i64().unwrap() + offset);
+        }
+        let answer = stand_in.ask_token_with(PATIENT_READ, &stand_in.sign(claims)).await;
+        assert_eq!(answer.status, 200, "{offset}: {}", answer.text());
+        let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
+        let date = seconds(httpdate::parse_http_date(answer.field("Date").unwrap()).unwrap());
+        assert!((date - offset - seconds(SystemTime::now())).abs() < 60, "{offset}: {date}");
+        let body = answer.json();
+        let token = body["access_token"].as_str().unwrap();
+        assert_eq!(stand_in.get(PATIENTS, token).await.unwrap().status, 200);
+        // Tokens end by this clock, too.
+        stand_in.order(&json!({"clock_offset_seconds": offset + 301})).await;
+        assert_eq!(stand_in.get(PATIENTS, token).await.unwrap().status, 401);
     }
 }
 
@@ -404,6 +472,56 @@ async fn the_admin_refuses_what_it_does_not_know_and_resets() {
     assert_eq!(send(stand_in.admin, "POST", "/__sandbox/reset", &[], "").await.status, 200);
     let token = stand_in.token(PATIENT_READ).await;
     assert_eq!(stand_in.get(PATIENTS, &token).await.unwrap().json()["total"], 5);
+}
+
+#[tokio::test]
+async fn nodes_with_one_database_are_one_openemr() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = || {
+        let site_address = Some("https://emr.example.org".to_owned());
+        StandIn::start(Settings { database: Some(folder.path().into()), site_address, patients: 1, ..Settings::default() }, None)
+    };
+    let (one, other) = (node().await, node().await);
+    assert_ne!(one.address, other.address);
+    assert_eq!(one.token_url, "https://emr.example.org/oauth2/default/token");
+    let both = |token: String| {
+        let (one, other) = (&one, &other);
+        async move { [one.get(PATIENTS, &token).await.unwrap().status, other.get(PATIENTS, &token).await.unwrap().status] }
+    };
+    let token = one.token(PATIENT_READ).await;
+    assert_eq!(both(token.clone()).await, [200, 200]);
+    // Each node has a key of its own for the client here; what it signs is spent at both.
+    let mut claims = one.claims();
+    claims.insert("jti".to_owned(), json!("used at one node"));
+    assert_eq!(one.ask_token_with(PATIENT_READ, &one.sign(claims.clone())).await.status, 200);
+    refused(&other.ask_token_with(PATIENT_READ, &other.sign(claims)).await, 400, "invalid_client");
+    for (how, status) in [("by_admin", 401), ("trusted_user", 400), ("unknown", 401)] {
+        let token = other.token(PATIENT_READ).await;
+        one.order(&json!({"revoke_tokens": how})).await;
+        assert_eq!(both(token).await, [status, status], "{how}");
+    }
+    let token = one.token(PATIENT_READ).await;
+    drop((one, other));
+    assert_eq!(node().await.get(PATIENTS, &token).await.unwrap().status, 200, "a token did not outlive the restart");
+}
+
+#[test]
+fn a_node_that_is_killed_comes_back_with_its_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().to_str().unwrap();
+    let public = "https://emr.example.org";
+    let node = |listen: &str| OpenEmr::with(&["--database", database, "--site-address", public, "--listen", listen]);
+    let mut first = node("127.0.0.1:0");
+    let mut config = config(&first);
+    config["sites"]["default"]["token_audience"] = json!(format!("{public}/oauth2/default/token"));
+    let gateway = Gateway::with(config);
+    assert_eq!(gateway.caller().get("/fhir/Patient").status, 200);
+    first.process.signal("KILL");
+    support::eventually("the node is dead", || first.process.ended());
+    assert!(gateway.caller().get("/fhir/Patient").status >= 500);
+    let again = node(&first.address.to_string());
+    assert_eq!(gateway.caller().get("/fhir/Patient").status, 200);
+    assert_eq!((again.count("token_requests"), again.count("fhir_requests")), (0, 1));
 }
 
 #[tokio::test]

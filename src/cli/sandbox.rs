@@ -48,18 +48,30 @@ pub struct SandboxArgs {
     /// How long access tokens live, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub token_lifetime: u64,
+    /// How many seconds its clock is ahead (or behind, when negative)
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, allow_negative_numbers = true)]
+    pub clock_offset: i64,
     /// A client that is registered and enabled from the start
     #[arg(long, value_name = "ID", requires = "jwks")]
     pub client_id: Option<String>,
     /// Its keys: a JWK Set file, or an http:// URL to fetch one from
     #[arg(long, value_name = "FILE|URL", requires = "client_id")]
     pub jwks: Option<String>,
+    /// Choose the key by the assertion's kid and refuse an unknown one, as newer servers do
+    #[arg(long)]
+    pub strict_kid: bool,
+    /// Use a JWK Set fetched from a URL again for so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub jwks_cache: u64,
     /// Its scopes, separated by spaces [default: every system scope this OpenEMR knows]
     #[arg(long, value_name = "SCOPES")]
     pub scope: Option<String>,
     /// The address that links and the expected audience are made of [default: where it listens]
     #[arg(long, value_name = "URL")]
     pub site_address: Option<String>,
+    /// A folder with the database that several of these share as nodes of one OpenEMR: a token of one is good at all
+    #[arg(long, value_name = "DIR")]
+    pub database: Option<PathBuf>,
     /// The sites there are
     #[arg(long = "site", value_name = "NAME", default_value = "default")]
     pub sites: Vec<String>,
@@ -148,8 +160,12 @@ fn settings(args: &SandboxArgs) -> Result<Settings, SandboxCommandError> {
         personality: args.openemr,
         sites: args.sites.clone(),
         token_lifetime: Duration::from_secs(args.token_lifetime),
+        strict_kid: args.strict_kid,
+        jwks_cache: Duration::from_secs(args.jwks_cache),
+        clock_offset: args.clock_offset,
         clients,
         site_address: args.site_address.clone(),
+        database: args.database.clone(),
         workers: args.workers,
         patients: args.patients,
         keep_alive: Duration::from_millis(args.keep_alive),

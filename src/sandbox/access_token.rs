@@ -1,13 +1,9 @@
 //! Access tokens: RS256 JWTs signed with a key made at start, and the table that says which of them still count.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Mutex,
-};
+use std::{io, sync::Arc};
 
 use aws_lc_rs::{
     rand::SystemRandom,
-    rsa::KeySize,
     signature::{KeyPair, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair, UnparsedPublicKey},
 };
 use base64::{
@@ -20,8 +16,7 @@ use serde_json::{Value, json};
 
 use super::{
     answer::random_bytes,
-    calendar,
-    faults::lock,
+    database::{Database, TokenRow},
     personality::Personality,
     php_json::{self, Escapes},
 };
@@ -31,11 +26,6 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, NO_PAD.with_decod
 /// OpenEMR's user for system clients; `sub` of every token.
 const SYSTEM_USER: &str = "a34c6e42-8108-40f9-9d54-6a9ed617dd54";
 
-/// The signing key could not be made.
-#[derive(Debug, thiserror::Error)]
-#[error("no RSA key could be made for the access tokens")]
-pub struct SigningKeyError;
-
 /// What a good token says.
 #[derive(Clone, Debug)]
 pub struct Grant {
@@ -43,6 +33,25 @@ pub struct Grant {
     pub client: String,
     /// The scopes.
     pub scopes: Vec<String>,
+}
+
+/// What a token is made of.
+#[derive(Clone, Copy)]
+pub struct Issue<'a> {
+    /// Which OpenEMR.
+    pub personality: Personality,
+    /// The site it is good for.
+    pub site: &'a str,
+    /// `iss`.
+    pub issuer: &'a str,
+    /// Client and scopes.
+    pub grant: &'a Grant,
+    /// In seconds.
+    pub lifetime: f64,
+    /// Bytes by which it is made longer.
+    pub padding: usize,
+    /// In seconds since 1970.
+    pub now: f64,
 }
 
 /// Why a token is refused, in the order in which OpenEMR looks.
@@ -60,37 +69,14 @@ pub enum Refused {
     NotInDatabase,
     /// Issued for another site.
     OtherSite,
+    /// Nobody can tell: the database is out of reach.
+    DatabaseDown,
 }
 
-/// The ways in which tokens are taken back.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub enum Revocation {
-    /// Marked as revoked.
-    ByAdmin,
-    /// The trusted-user rows are deleted.
-    TrustedUser,
-    /// The tokens are deleted from the table.
-    Unknown,
-}
-
-struct Record {
-    site: String,
-    expires: f64,
-    revoked: bool,
-}
-
-#[derive(Default)]
-struct Tables {
-    /// By jti.
-    tokens: HashMap<String, Record>,
-    trusted_clients: HashSet<String>,
-}
-
-/// The key and the tables.
+/// The key, and the database that says which tokens still count.
 pub struct AccessTokens {
     key: RsaKeyPair,
-    tables: Mutex<Tables>,
+    database: Arc<Database>,
 }
 
 #[derive(Deserialize)]
@@ -104,10 +90,9 @@ struct Claims {
 }
 
 impl AccessTokens {
-    /// Makes a 2048-bit RSA key.
-    pub fn new() -> Result<AccessTokens, SigningKeyError> {
-        let key = RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| SigningKeyError)?;
-        Ok(AccessTokens { key, tables: Mutex::default() })
+    /// Signs with the database's key.
+    pub fn new(database: Arc<Database>) -> io::Result<AccessTokens> {
+        Ok(AccessTokens { key: database.signing_key()?, database })
     }
 
     /// `GET /oauth2/{site}/jwk`: the key without kid and alg.
@@ -118,17 +103,9 @@ impl AccessTokens {
         php_json::encode(&json!({"keys": [{"kty": "RSA", "n": n, "e": e, "use": "sig"}]}), Escapes::Plain)
     }
 
-    /// Issues a token that lives for `lifetime` seconds and is padded by `padding` bytes.
-    pub fn issue(
-        &self,
-        personality: Personality,
-        site: &str,
-        issuer: &str,
-        grant: &Grant,
-        lifetime: f64,
-        padding: usize,
-    ) -> Result<String, SigningKeyError> {
-        let now = calendar::now();
+    /// Issues a token.
+    pub fn issue(&self, issue: &Issue<'_>) -> io::Result<String> {
+        let Issue { personality, site, issuer, grant, lifetime, padding, now } = *issue;
         let jti: String = random_bytes(40).iter().map(|byte| format!("{byte:02x}")).collect();
         let mut scopes = grant.scopes.clone();
         if personality == Personality::V7_0_3 {
@@ -153,17 +130,14 @@ impl AccessTokens {
         let mut signature = vec![0; self.key.public_modulus_len()];
         self.key
             .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message.as_bytes(), &mut signature)
-            .map_err(|_| SigningKeyError)?;
-        let mut tables = lock(&self.tables);
-        tables.tokens.retain(|_, record| record.expires > now);
-        tables.tokens.insert(jti, Record { site: site.to_owned(), expires, revoked: false });
-        tables.trusted_clients.insert(grant.client.clone());
+            .map_err(|_| io::Error::other("no access token could be signed"))?;
+        self.database.enter(&jti, TokenRow { site: site.to_owned(), expires, revoked: false }, &grant.client, now)?;
         Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 
-    /// Judges what stands in an Authorization field, or its absence. The scheme is `Bearer` with a capital B; any
-    /// other value is taken for a JWT as it stands.
-    pub fn check(&self, site: &str, authorization: Option<&str>) -> Result<Grant, Refused> {
+    /// Judges what stands in an Authorization field, or its absence, at the second `now`. The scheme is `Bearer` with a
+    /// capital B; any other value is taken for a JWT as it stands.
+    pub fn check(&self, site: &str, authorization: Option<&str>, now: f64) -> Result<Grant, Refused> {
         let value = authorization.unwrap_or_default().trim();
         let token = value.strip_prefix("Bearer").filter(|rest| rest.starts_with(char::is_whitespace)).map_or(value, str::trim);
         let (message, claims, signature) = split(token)?;
@@ -175,32 +149,21 @@ impl AccessTokens {
             Ok(claims) if verified => claims,
             _ => return Err(Refused::NotVerified),
         };
-        let now = calendar::now();
         if claims.iat > now || claims.nbf > now || claims.exp <= now {
             return Err(Refused::NotVerified);
         }
-        let tables = lock(&self.tables);
-        let record = tables.tokens.get(&claims.jti);
-        if record.is_some_and(|record| record.revoked) {
+        let down = |_| Refused::DatabaseDown;
+        let row = self.database.token(&claims.jti).map_err(down)?;
+        if row.as_ref().is_some_and(|row| row.revoked) {
             return Err(Refused::Revoked);
         }
-        if !tables.trusted_clients.contains(&claims.aud) {
+        if !self.database.is_trusted(&claims.aud).map_err(down)? {
             return Err(Refused::NoTrustedUser);
         }
-        match record {
+        match row {
             None => Err(Refused::NotInDatabase),
-            Some(record) if record.site != site => Err(Refused::OtherSite),
+            Some(row) if row.site != site => Err(Refused::OtherSite),
             Some(_) => Ok(Grant { client: claims.aud, scopes: claims.scopes }),
-        }
-    }
-
-    /// Takes back every token issued so far.
-    pub fn revoke_all(&self, how: Revocation) {
-        let mut tables = lock(&self.tables);
-        match how {
-            Revocation::ByAdmin => tables.tokens.values_mut().for_each(|record| record.revoked = true),
-            Revocation::TrustedUser => tables.trusted_clients.clear(),
-            Revocation::Unknown => tables.tokens.clear(),
         }
     }
 }
@@ -227,53 +190,82 @@ fn split(token: &str) -> Result<(&str, Vec<u8>, Vec<u8>), Refused> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
-    use super::*;
+    use super::{super::database::Revocation, *};
 
-    fn grant() -> Grant {
-        Grant { client: "client".to_owned(), scopes: vec!["system/Patient.read".to_owned()] }
+    const NOW: f64 = 1.8e9;
+
+    fn tokens() -> (AccessTokens, Arc<Database>) {
+        let database = Arc::new(Database::open(None).unwrap());
+        (AccessTokens::new(Arc::clone(&database)).unwrap(), database)
+    }
+
+    fn issue(tokens: &AccessTokens, lifetime: f64, padding: usize) -> String {
+        let grant = Grant { client: "client".to_owned(), scopes: vec!["system/Patient.read".to_owned()] };
+        let issue = Issue {
+            personality: Personality::V8_0,
+            site: "default",
+            issuer: "https://o",
+            grant: &grant,
+            lifetime,
+            padding,
+            now: NOW,
+        };
+        tokens.issue(&issue).unwrap()
+    }
+
+    fn check(tokens: &AccessTokens, token: &str, site: &str, now: f64) -> Result<String, Refused> {
+        tokens.check(site, Some(&format!("Bearer {token}")), now).map(|grant| grant.client)
     }
 
     #[test]
     fn a_token_counts_until_it_is_taken_back() {
-        let tokens = AccessTokens::new().unwrap();
-        let issue = |lifetime| tokens.issue(Personality::V8_0, "default", "https://o", &grant(), lifetime, 0).unwrap();
-        let check = |token: &str, site| tokens.check(site, Some(&format!("Bearer {token}"))).map(|grant| grant.client);
-        let token = issue(300.0);
-        assert_eq!(check(&token, "default"), Ok("client".to_owned()));
-        assert_eq!(check(&token, "other"), Err(Refused::OtherSite));
-        tokens.revoke_all(Revocation::TrustedUser);
-        assert_eq!(check(&token, "default"), Err(Refused::NoTrustedUser));
-        issue(300.0);
-        assert_eq!(check(&token, "default"), Ok("client".to_owned()));
-        tokens.revoke_all(Revocation::ByAdmin);
-        assert_eq!(check(&token, "default"), Err(Refused::Revoked));
-        let token = issue(300.0);
-        tokens.revoke_all(Revocation::Unknown);
-        assert_eq!(check(&token, "default"), Err(Refused::NotInDatabase));
-        assert_eq!(check(&issue(0.0), "default"), Err(Refused::NotVerified));
+        let (tokens, database) = tokens();
+        let token = issue(&tokens, 300.0, 0);
+        assert_eq!(check(&tokens, &token, "default", NOW), Ok("client".to_owned()));
+        assert_eq!(check(&tokens, &token, "other", NOW), Err(Refused::OtherSite));
+        database.revoke_all(Revocation::TrustedUser).unwrap();
+        assert_eq!(check(&tokens, &token, "default", NOW), Err(Refused::NoTrustedUser));
+        issue(&tokens, 300.0, 0);
+        assert_eq!(check(&tokens, &token, "default", NOW), Ok("client".to_owned()));
+        database.revoke_all(Revocation::ByAdmin).unwrap();
+        assert_eq!(check(&tokens, &token, "default", NOW), Err(Refused::Revoked));
+        let token = issue(&tokens, 300.0, 0);
+        database.revoke_all(Revocation::Unknown).unwrap();
+        assert_eq!(check(&tokens, &token, "default", NOW), Err(Refused::NotInDatabase));
+    }
+
+    #[test]
+    fn a_token_counts_for_its_life_and_not_a_moment_longer() {
+        let (tokens, _) = tokens();
+        let token = issue(&tokens, 300.0, 0);
+        let at = |now| check(&tokens, &token, "default", now).map(drop);
+        assert_eq!(at(NOW - 0.1), Err(Refused::NotVerified));
+        assert_eq!((at(NOW), at(NOW + 299.9)), (Ok(()), Ok(())));
+        assert_eq!(at(NOW + 300.0), Err(Refused::NotVerified));
     }
 
     #[test]
     fn what_is_no_token_is_refused_in_lcobuccis_words() {
-        let tokens = AccessTokens::new().unwrap();
-        let token = tokens.issue(Personality::V8_0, "default", "https://o", &grant(), 300.0, 0).unwrap();
+        let (tokens, _) = tokens();
+        let token = issue(&tokens, 300.0, 0);
+        let refused = |authorization: Option<&str>| tokens.check("default", authorization, NOW).unwrap_err();
         let dots = Refused::Unparsable("The JWT string must have two dots");
-        assert_eq!(tokens.check("default", None).unwrap_err(), dots);
-        assert_eq!(tokens.check("default", Some("Bearer junk")).unwrap_err(), dots);
+        assert_eq!(refused(None), dots);
+        assert_eq!(refused(Some("Bearer junk")), dots);
         assert!(matches!(
-            tokens.check("default", Some(&format!("bearer {token}"))),
-            Err(Refused::Unparsable(words)) if words.contains("invalid base64")
+            refused(Some(&format!("bearer {token}"))),
+            Refused::Unparsable(words) if words.contains("invalid base64")
         ));
         let (message, signature) = token.rsplit_once('.').unwrap();
         let flipped: String = signature.chars().rev().collect();
-        assert_eq!(tokens.check("default", Some(&format!("Bearer {message}.{flipped}"))).unwrap_err(), Refused::NotVerified);
+        assert_eq!(refused(Some(&format!("Bearer {message}.{flipped}"))), Refused::NotVerified);
     }
 
     #[test]
     fn padding_makes_a_token_that_long_and_keeps_it_good() {
-        let tokens = AccessTokens::new().unwrap();
-        let token = tokens.issue(Personality::V8_0, "default", "https://o", &grant(), 300.0, 30_000).unwrap();
+        let (tokens, _) = tokens();
+        let token = issue(&tokens, 300.0, 30_000);
         assert!((30_000..32_000).contains(&token.len()), "{}", token.len());
-        assert!(tokens.check("default", Some(&format!("Bearer {token}"))).is_ok());
+        assert!(check(&tokens, &token, "default", NOW).is_ok());
     }
 }

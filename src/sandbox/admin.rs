@@ -19,14 +19,17 @@
 //!            "hang_up": true, "framing": "http10", "truncate_after": 100, "ending": "reset", "close_idle": true,
 //!            "close_reused": true, "times": 1},
 //!   "revoke_tokens": "by_admin",
-//!   "clients": {"the-client-id": {"enabled": false}},
+//!   "clients": {"the-client-id": {"enabled": false, "jwks": {"keys": []}, "jwks_uri": "http://gateway/jwks.json"}},
+//!   "strict_kid": true,
+//!   "jwks_cache_seconds": 60,
 //!   "system_scopes": "off",
+//!   "clock_offset_seconds": -600,
 //!   "listener": "down",
 //!   "binary": {"id": "5000", "bytes": 1073741824}
 //! }
 //! ```
 //!
-//! `"token": null` and `"fhir": null` clear a side. `refuse` is one of `unknown_client`, `bad_assertion`,
+//! `jwks` and `jwks_uri` replace the client's keys. `"token": null` and `"fhir": null` clear a side. `refuse` is one of `unknown_client`, `bad_assertion`,
 //! `issued_too_long_ago`, `missing_jti`, `invalid_scope`, `unsupported_grant_type`, `not_set_up`, `exception`; `error`
 //! of `system`, `database`, `php_fpm_down`, `php_fpm_timeout`; `framing` of `chunked`, `content_length`, `http10`;
 //! `ending` of `close_notify`, `no_close_notify`, `reset`; `revoke_tokens` of `by_admin`, `trusted_user`, `unknown`.
@@ -43,7 +46,8 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use super::{
-    access_token::Revocation,
+    clients::Keys,
+    database::Revocation,
     faults::{FhirFaults, TokenFaults, lock},
     http1::{Body, Connection, Framing, ReceivedBody, Response},
     request_head::RequestHead,
@@ -63,6 +67,9 @@ struct Orders {
     #[serde(default)]
     clients: HashMap<String, ClientOrder>,
     system_scopes: Option<Switch>,
+    clock_offset_seconds: Option<i64>,
+    strict_kid: Option<bool>,
+    jwks_cache_seconds: Option<u64>,
     listener: Option<Wanted>,
     binary: Option<BinaryOrder>,
 }
@@ -78,7 +85,9 @@ where
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ClientOrder {
-    enabled: bool,
+    enabled: Option<bool>,
+    jwks: Option<Value>,
+    jwks_uri: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -168,7 +177,12 @@ async fn obey(world: &World, orders: Orders) -> Result<(), String> {
         }
         for (id, order) in &orders.clients {
             if let Some(client) = clients.get_mut(id) {
-                client.enabled = order.enabled;
+                client.enabled = order.enabled.unwrap_or(client.enabled);
+                match (&order.jwks_uri, &order.jwks) {
+                    (Some(uri), _) => client.keys = Keys::Uri(uri.clone()),
+                    (None, Some(set)) => client.keys = Keys::Inline(set.clone()),
+                    (None, None) => {}
+                }
             }
         }
     }
@@ -179,10 +193,19 @@ async fn obey(world: &World, orders: Orders) -> Result<(), String> {
         world.faults.set_fhir(faults);
     }
     if let Some(how) = orders.revoke_tokens {
-        world.tokens.revoke_all(how);
+        world.database.revoke_all(how).map_err(|error| format!("revoke_tokens: {error}"))?;
     }
     if let Some(switch) = orders.system_scopes {
         world.set_system_scopes(switch == Switch::On);
+    }
+    if let Some(seconds) = orders.clock_offset_seconds {
+        world.clock.set(seconds);
+    }
+    if let Some(strict) = orders.strict_kid {
+        world.client_keys.set_strict_kid(strict);
+    }
+    if let Some(seconds) = orders.jwks_cache_seconds {
+        world.client_keys.keep_for(Duration::from_secs(seconds));
     }
     if let Some(binary) = orders.binary {
         lock(&world.exports).publish(binary.id, binary.bytes);
@@ -207,9 +230,11 @@ fn state(world: &World) -> Value {
     json!({
         "openemr": world.personality.to_string(),
         "listener": if *world.is_up.borrow() { "up" } else { "down" },
+        "clock_offset_seconds": world.clock.offset(),
         "token_requests": of(&counters.token_requests),
         "tokens_issued": of(&counters.tokens_issued),
         "assertions_refused": of(&counters.assertions_refused),
+        "jwks_fetches": of(world.client_keys.fetches()),
         "fhir_requests": of(&counters.fhir_requests),
         "connections_accepted": of(&counters.connections_accepted),
         "connections_open": of(&counters.connections_open),

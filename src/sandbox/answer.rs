@@ -10,6 +10,7 @@ use super::{
     http1::{Body, Framing, Response},
     personality::Personality,
     php_json::{self, Escapes},
+    world::World,
 };
 
 /// Which of OpenEMR's two entry points answers; it decides cookie and CORS fields.
@@ -112,9 +113,9 @@ impl Answer {
 
     /// The answer with all its field lines, framed as php-fpm behind Apache frames it: errors that PHP calls bad
     /// requests or its own fault close the connection.
-    pub fn into_response(self, personality: Personality, area: Area, origin: Option<&str>) -> Response {
-        let mut fields = vec![("Date", calendar::http_date(calendar::now() as i64)), ("Server", "Apache".to_owned())];
-        match personality {
+    pub fn into_response(self, world: &World, area: Area, origin: Option<&str>) -> Response {
+        let mut fields = vec![("Date", calendar::http_date(world.clock.now() as i64)), ("Server", "Apache".to_owned())];
+        match world.personality {
             Personality::V8_0 => dress_8(&self, area, origin, &mut fields),
             Personality::V7_0_3 => dress_7(&self, area, origin, &mut fields),
         }

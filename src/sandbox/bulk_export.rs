@@ -10,11 +10,12 @@ use super::{
     answer::{Answer, Dress, random_bytes},
     calendar,
     faults::lock,
-    fhir_api::{self, FhirRequest},
+    fhir_api::FhirRequest,
     http1::Body,
     personality::Personality,
     php_json::{self, Escapes},
     population::uuid_of,
+    refusals,
     scopes::{self, Interaction},
     world::World,
 };
@@ -67,7 +68,7 @@ fn has(grant: &Grant, scopes: &[&str]) -> bool {
 /// `GET …/$export`: 202 with the job's address, once every granted type is written.
 pub fn kick_off(world: &World, request: &FhirRequest<'_>, grant: &Grant) -> Answer {
     if !has(grant, &["system/*.$export", "system/Patient.$export", "system/Group.$export"]) {
-        return fhir_api::scope_missing(world.personality);
+        return refusals::scope_missing(world.personality);
     }
     if request.head.field("accept") != Some("application/fhir+json") {
         return outcome(400, "'Accept' header invalid");
@@ -97,7 +98,7 @@ pub fn kick_off(world: &World, request: &FhirRequest<'_>, grant: &Grant) -> Answ
             output.push(json!({"url": url, "type": resource_type}));
         }
     }
-    let seconds = calendar::now() as i64;
+    let seconds = world.clock.now() as i64;
     let fhir_path = request.head.path().split_once("/fhir/").map_or("", |(_, path)| path);
     let asked = match world.personality {
         Personality::V8_0 => {
@@ -138,7 +139,7 @@ fn unknown_job(personality: Personality) -> Answer {
 /// `GET …/$bulkdata-status?job=`: the manifest. A job belongs to its client.
 pub fn status(world: &World, request: &FhirRequest<'_>, grant: &Grant) -> Answer {
     if !has(grant, &["system/*.$bulkdata-status"]) {
-        return fhir_api::scope_missing(world.personality);
+        return refusals::scope_missing(world.personality);
     }
     match lock(&world.exports).jobs.get(&job_of(request)) {
         Some(job) if job.client == grant.client => Answer::json(200, job.manifest.clone()),
@@ -149,7 +150,7 @@ pub fn status(world: &World, request: &FhirRequest<'_>, grant: &Grant) -> Answer
 /// `DELETE …/$bulkdata-status?job=`: 202.
 pub fn delete(world: &World, request: &FhirRequest<'_>, grant: &Grant) -> Answer {
     if !has(grant, &["system/*.$bulkdata-status"]) {
-        return fhir_api::scope_missing(world.personality);
+        return refusals::scope_missing(world.personality);
     }
     let id = job_of(request);
     let mut exports = lock(&world.exports);
@@ -165,7 +166,7 @@ pub fn delete(world: &World, request: &FhirRequest<'_>, grant: &Grant) -> Answer
 /// `GET …/Binary/{id}`.
 pub fn binary(world: &World, grant: &Grant, id: &str) -> Answer {
     if !scopes::allows(world.personality, &grant.scopes, "Binary", Interaction::Read) {
-        return fhir_api::scope_missing(world.personality);
+        return refusals::scope_missing(world.personality);
     }
     let (content_type, body, file_name) = match lock(&world.exports).files.get(id) {
         None => return Answer::json(404, "[]"),

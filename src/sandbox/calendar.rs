@@ -1,11 +1,38 @@
 //! Dates as OpenEMR writes them, all in UTC.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-/// Now, in seconds since 1970 with microseconds: what PHP's `microtime(true)` gives.
-pub fn now() -> f64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    since.as_micros() as f64 / 1e6
+/// The clock of OpenEMR's machine, which may be off.
+#[derive(Debug)]
+pub struct Clock {
+    /// Seconds by which it is ahead.
+    offset: AtomicI64,
+}
+
+impl Clock {
+    /// Ahead by so many seconds, or behind.
+    pub fn new(offset: i64) -> Clock {
+        Clock { offset: AtomicI64::new(offset) }
+    }
+
+    /// Sets it: ahead by so many seconds, or behind.
+    pub fn set(&self, offset: i64) {
+        self.offset.store(offset, Ordering::Relaxed);
+    }
+
+    /// How many seconds it is ahead.
+    pub fn offset(&self) -> i64 {
+        self.offset.load(Ordering::Relaxed)
+    }
+
+    /// What it shows, in seconds since 1970 with microseconds: what PHP's `microtime(true)` gives.
+    pub fn now(&self) -> f64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        since.as_micros() as f64 / 1e6 + self.offset() as f64
+    }
 }
 
 /// Year, month and day of a day counted from 1970-01-01 (the civil calendar, days before 1970 included).

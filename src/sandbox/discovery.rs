@@ -15,8 +15,8 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// Fills in `site_address` (scheme and authority) and the site's name.
-    pub fn new(personality: Personality, site_address: &str, site: &str) -> Discovery {
+    /// Fills in `site_address` (scheme and authority), the site's name, and the day of `now` (seconds since 1970).
+    pub fn new(personality: Personality, site_address: &str, site: &str, now: i64) -> Discovery {
         let (smart, capability) = match personality {
             Personality::V8_0 => {
                 (include_str!("answers/8.0-smart-configuration.json"), include_str!("answers/8.0-capability-statement.json"))
@@ -31,7 +31,7 @@ impl Discovery {
                 .replace("@SITE_ADDRESS_ESCAPED@", &site_address.replace('/', "\\/"))
                 .replace("@SITE_ADDRESS@", site_address)
                 .replace("@SITE@", site)
-                .replace("@TODAY@", &calendar::date(calendar::now() as i64))
+                .replace("@TODAY@", &calendar::date(now))
         };
         Discovery {
             openid_configuration: fill(openid_configuration_template(personality)) + "\n",
@@ -51,7 +51,7 @@ pub fn openid_configuration_template(personality: Personality) -> &'static str {
 
 /// The search parameters the CapabilityStatement lists for each resource type, and the types that have a route.
 pub fn search_parameters(personality: Personality) -> std::collections::HashMap<String, Vec<String>> {
-    let document = Discovery::new(personality, "", "").capability_statement;
+    let document = Discovery::new(personality, "", "", 0).capability_statement;
     let document: serde_json::Value = serde_json::from_str(&document).unwrap_or_default();
     let resources = document.pointer("/rest/0/resource").and_then(|list| list.as_array()).cloned();
     let name_of =

@@ -7,11 +7,10 @@ use serde_json::json;
 
 use super::{
     answer::{Answer, Area},
-    faults::{FhirFaults, FixedAnswer, ServerError, TokenFaults, lock},
+    faults::{FhirFaults, FixedAnswer, TokenFaults, lock},
     fhir_api::{self, FhirRequest},
     http1::{Body, Ending, ReceivedBody, Response},
-    personality::Personality,
-    registration,
+    refusals, registration,
     request_head::RequestHead,
     token_endpoint::{self, Assertion, TokenForm, TokenRefusal},
     world::World,
@@ -86,7 +85,7 @@ pub async fn outcome(world: &World, head: &RequestHead, body: &ReceivedBody, fac
         oauth2(world, &site, &rest, head, body, &faults, origin).await
     } else {
         let answer = Answer::apache(404, "Not Found", "The requested URL was not found on this server.");
-        Outcome::answered(answer.into_response(world.personality, Area::Apis, None))
+        Outcome::answered(answer.into_response(world, Area::Apis, None))
     };
     if let (true, Some(response)) = (head.method == "HEAD", outcome.response.as_mut()) {
         response.body = Body::Omitted;
@@ -101,7 +100,7 @@ async fn fhir(world: &World, request: &FhirRequest<'_>, rest: &str, faults: &Fhi
     });
     tokio::time::sleep(Duration::from_millis(faults.delay_ms)).await;
     let answer = if let Some(error) = faults.error {
-        server_error(world.personality, error)
+        refusals::server_error(world.personality, error)
     } else if let Some(fixed) = &faults.answer {
         fixed_answer(fixed)
     } else if faults.html {
@@ -109,9 +108,9 @@ async fn fhir(world: &World, request: &FhirRequest<'_>, rest: &str, faults: &Fhi
     } else if world.sites.contains_key(request.site) {
         fhir_api::answer(world, request, rest)
     } else {
-        fhir_api::no_such_site(world.personality, false)
+        refusals::no_such_site(world.personality, false)
     };
-    let mut response = answer.into_response(world.personality, Area::Apis, origin);
+    let mut response = answer.into_response(world, Area::Apis, origin);
     if let Some(framing) = faults.framing {
         response.framing = framing;
     }
@@ -132,15 +131,15 @@ async fn oauth2(
     faults: &TokenFaults,
     origin: Option<&str>,
 ) -> Outcome {
-    let dress = |answer: Answer| answer.into_response(world.personality, Area::OAuth2, origin);
+    let dress = |answer: Answer| answer.into_response(world, Area::OAuth2, origin);
     let discovery = world.sites.get(site);
     let answer = match (head.method.as_str(), rest, discovery) {
         (_, "token", _) => return token(world, site, head, body, faults, origin).await,
-        (_, _, None) => fhir_api::no_such_site(world.personality, true),
+        (_, _, None) => refusals::no_such_site(world.personality, true),
         ("GET", ".well-known/openid-configuration", Some(discovery)) => Answer::json(200, discovery.openid_configuration.clone()),
         ("GET", "jwk", _) => Answer::json(200, world.tokens.jwk_set()),
         ("POST", "registration", _) => registration::register(world, site, &body.kept),
-        _ => fhir_api::route_not_found(world),
+        _ => refusals::route_not_found(world.personality),
     };
     Outcome::answered(dress(answer))
 }
@@ -167,11 +166,11 @@ async fn token(
     } else if faults.html {
         html_page()
     } else if !world.sites.contains_key(site) {
-        fhir_api::no_such_site(world.personality, true)
+        refusals::no_such_site(world.personality, true)
     } else if head.method == "OPTIONS" {
         Answer::empty(200)
     } else if head.method != "POST" {
-        fhir_api::route_not_found(world)
+        refusals::route_not_found(world.personality)
     } else {
         let result = match faults.refuse {
             Some(refusal) => Err(TokenRefusal::on_demand(refusal, form.get("scope").unwrap_or_default())),
@@ -186,7 +185,7 @@ async fn token(
         world.counters.requests_dropped.fetch_add(1, Ordering::Relaxed);
         return Outcome::nothing();
     }
-    let mut response = answer.into_response(world.personality, Area::OAuth2, origin);
+    let mut response = answer.into_response(world, Area::OAuth2, origin);
     if let Body::Whole(bytes) = &mut response.body {
         if faults.oversize_bytes > 0 {
             let mut padded = BytesMut::zeroed(0);
@@ -222,25 +221,4 @@ fn fixed_answer(fixed: &FixedAnswer) -> Answer {
 fn html_page() -> Answer {
     let page = "<!DOCTYPE html>\n<html><head><title>OpenEMR Login</title></head><body>Please log in.</body></html>\n";
     Answer::new(200, "text/html; charset=UTF-8", Body::Whole(Bytes::from_static(page.as_bytes())))
-}
-
-fn server_error(personality: Personality, error: ServerError) -> Answer {
-    match (error, personality) {
-        (ServerError::System, Personality::V8_0) => Answer::error(500, "System error occurred", 0),
-        (ServerError::Database, Personality::V8_0) => Answer::json(
-            500,
-            "Check that you can ping the server 127.0.0.1.<p>{\"error\":\"An error occurred\",\"message\":\"Call to a member function prepare() on bool\",\"code\":0}",
-        ),
-        (ServerError::System | ServerError::Database, Personality::V7_0_3) => Answer::empty(500),
-        (ServerError::PhpFpmDown, _) => Answer::apache(
-            503,
-            "Service Unavailable",
-            "The server is temporarily unable to service your\nrequest due to maintenance downtime or capacity\nproblems. Please try again later.",
-        ),
-        (ServerError::PhpFpmTimeout, _) => Answer::apache(
-            504,
-            "Gateway Timeout",
-            "The gateway did not receive a timely response\nfrom the upstream server or application.",
-        ),
-    }
 }

@@ -4,12 +4,13 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::{
-    access_token::{Grant, Refused},
+    access_token::Grant,
     answer::{Answer, Dress},
     bulk_export, calendar,
     http1::{Body, ReceivedBody},
     personality::Personality,
     php_json::{self, Escapes},
+    refusals,
     request_head::RequestHead,
     scopes::{self, Interaction},
     search::{self, Found},
@@ -33,7 +34,7 @@ pub fn answer(world: &World, request: &FhirRequest<'_>, rest: &str) -> Answer {
     if method == "OPTIONS" {
         return match world.personality {
             // The router comes before the handler that would have answered.
-            Personality::V8_0 => route_not_found(world),
+            Personality::V8_0 => refusals::route_not_found(world.personality),
             Personality::V7_0_3 => Answer::empty(200),
         };
     }
@@ -42,9 +43,9 @@ pub fn answer(world: &World, request: &FhirRequest<'_>, rest: &str) -> Answer {
     if let (Some(_), "GET", Some(answer)) = (fhir_path, method, open_route(world, request, &segments)) {
         return answer;
     }
-    let grant = match world.tokens.check(request.site, request.head.field("authorization")) {
+    let grant = match world.tokens.check(request.site, request.head.field("authorization"), world.clock.now()) {
         Ok(grant) => grant,
-        Err(refused) => return refusal(world.personality, &refused),
+        Err(refused) => return refusals::token_refused(world.personality, &refused),
     };
     match fhir_path {
         Some(_) => routed(world, request, &grant, &segments),
@@ -56,7 +57,7 @@ pub fn answer(world: &World, request: &FhirRequest<'_>, rest: &str) -> Answer {
             ),
             Personality::V7_0_3 => Answer::empty(401).dressed(Dress::BeforeCors),
         },
-        None => route_not_found(world),
+        None => refusals::route_not_found(world.personality),
     }
 }
 
@@ -97,7 +98,7 @@ fn routed(world: &World, request: &FhirRequest<'_>, grant: &Grant, segments: &[&
             write::update(world, request, grant, resource_type, id)
         }
         (_, []) if world.personality == Personality::V7_0_3 => Answer::empty(501).dressed(Dress::BeforeCors),
-        _ => route_not_found(world),
+        _ => refusals::route_not_found(world.personality),
     }
 }
 
@@ -108,7 +109,7 @@ fn is_id(text: &str) -> bool {
 
 fn read(world: &World, grant: &Grant, resource_type: &str, id: &str) -> Answer {
     if !scopes::allows(world.personality, &grant.scopes, resource_type, Interaction::Read) {
-        return scope_missing(world.personality);
+        return refusals::scope_missing(world.personality);
     }
     if let Some(answer) = malformed_id(id) {
         return answer;
@@ -137,7 +138,7 @@ fn search_answer(
     parameters: Vec<(String, String)>,
 ) -> Answer {
     if !scopes::allows(world.personality, &grant.scopes, resource_type, Interaction::Search) {
-        return scope_missing(world.personality);
+        return refusals::scope_missing(world.personality);
     }
     let allowed = world.search_parameters.get(resource_type).map_or(&[][..], Vec::as_slice);
     let population = world.population();
@@ -174,7 +175,7 @@ fn bundle(world: &World, request: &FhirRequest<'_>, entries: &[(String, Bytes)])
     let quoted = |text: &str| php_json::encode_string(text, escapes);
     let mut bundle = format!(
         r#"{{"meta":{{"lastUpdated":"{}"}},"resourceType":"Bundle","type":"collection","total":{},"link":[{{"relation":"self","url":{}}}]"#,
-        calendar::date_time(calendar::now() as i64),
+        calendar::date_time(world.clock.now() as i64),
         entries.len(),
         quoted(&address),
     )
@@ -189,70 +190,4 @@ fn bundle(world: &World, request: &FhirRequest<'_>, entries: &[(String, Bytes)])
     }
     bundle.extend_from_slice(if entries.is_empty() { b"}" } else { b"]}" });
     Answer::new(200, "application/json", Body::Whole(Bytes::from(bundle)))
-}
-
-/// 404 as the router says it.
-pub fn route_not_found(world: &World) -> Answer {
-    match world.personality {
-        Personality::V8_0 => Answer::error(404, "Route not found", 0),
-        Personality::V7_0_3 => Answer::empty(404),
-    }
-}
-
-/// 401, not 403, when the token's scopes do not reach.
-pub fn scope_missing(personality: Personality) -> Answer {
-    match personality {
-        Personality::V8_0 => Answer::error(401, "Unauthorized", 0),
-        Personality::V7_0_3 => Answer::empty(401).dressed(Dress::CutShort),
-    }
-}
-
-/// The answer for a site that does not exist.
-pub fn no_such_site(personality: Personality, oauth2: bool) -> Answer {
-    match personality {
-        Personality::V8_0 => Answer::error(
-            400,
-            "OpenEMR Error: api site error, so forced exit.  Please ensure that the site is set up correctly in the OpenEMR configuration.",
-            0,
-        )
-        .dressed(Dress::NoSession),
-        Personality::V7_0_3 => {
-            let (status, dress) = if oauth2 { (500, Dress::CutShortBeforeCors) } else { (400, Dress::NoSession) };
-            Answer::new(status, "text/html; charset=UTF-8", Body::Empty).dressed(dress)
-        }
-    }
-}
-
-fn refusal(personality: Personality, refused: &Refused) -> Answer {
-    const DENIED: &str = "The resource owner or authorization server denied the request.";
-    const LOGGED_OUT: &str = "Refresh Token revoked or logged out";
-    match personality {
-        Personality::V8_0 => match refused {
-            Refused::Unparsable(_) | Refused::NotVerified | Refused::OtherSite => Answer::error(401, DENIED, 0),
-            Refused::Revoked => Answer::error(401, DENIED, 9),
-            Refused::NoTrustedUser => Answer::error(400, LOGGED_OUT, 0),
-            Refused::NotInDatabase => {
-                Answer::error(401, "OpenEMR Error: API call failed due to invalid token or expired token.", 0)
-            }
-        },
-        Personality::V7_0_3 => {
-            let denied = |hint: &str| {
-                let body = json!({"error": "access_denied", "error_description": DENIED, "hint": hint, "message": DENIED});
-                Answer::value(401, &body, Escapes::Plain)
-            };
-            match refused {
-                Refused::Unparsable(hint) => denied(hint).dressed(Dress::Bare),
-                Refused::NotVerified => denied("Access token could not be verified").dressed(Dress::Bare),
-                Refused::Revoked => denied("Access token has been revoked").dressed(Dress::CutShortBeforeCors),
-                Refused::NoTrustedUser => {
-                    let body = json!({
-                        "error": "invalid _request", "error_description": LOGGED_OUT, "message": LOGGED_OUT,
-                    });
-                    Answer::value(400, &body, Escapes::Plain).dressed(Dress::BeforeCors)
-                }
-                Refused::NotInDatabase => Answer::empty(401).dressed(Dress::BeforeCors),
-                Refused::OtherSite => Answer::empty(400).dressed(Dress::BeforeCors),
-            }
-        }
-    }
 }

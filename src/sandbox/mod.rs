@@ -7,8 +7,10 @@
 //! | `http1`, `request_head` | HTTP/1.1 by hand, so that it can be broken on purpose |
 //! | `dispatch` | from a request to what happens on the connection, faults included |
 //! | `answer` | OpenEMR's header sets |
-//! | `token_endpoint`, `access_token`, `clients`, `scopes`, `registration`, `discovery` | the authorization server |
+//! | `token_endpoint`, `access_token`, `clients`, `client_keys`, `scopes`, `registration`, `discovery` | the authorization server |
 //! | `fhir_api`, `search`, `write`, `bulk_export`, `population`, `people` | the FHIR side |
+//! | `database` | what the nodes of one OpenEMR share |
+//! | `refusals` | how OpenEMR says no |
 //! | `faults`, `admin` | what it can be made to do wrong, and how |
 //! | `personality`, `php_json`, `calendar` | which OpenEMR; JSON and dates as PHP writes them |
 //!
@@ -27,7 +29,9 @@ mod admin;
 mod answer;
 mod bulk_export;
 mod calendar;
+mod client_keys;
 mod clients;
+mod database;
 mod discovery;
 mod dispatch;
 mod faults;
@@ -37,6 +41,7 @@ mod people;
 mod personality;
 mod php_json;
 mod population;
+mod refusals;
 mod registration;
 mod request_head;
 mod scopes;
@@ -47,7 +52,7 @@ mod token_endpoint;
 mod world;
 mod write;
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::net::TcpListener;
 
@@ -71,11 +76,19 @@ pub struct Settings {
     pub sites: Vec<String>,
     /// How long access tokens live; OpenEMR has 300 s.
     pub token_lifetime: Duration,
+    /// Seconds by which its clock is ahead; negative when it is behind.
+    pub clock_offset: i64,
     /// The clients there are at start.
     pub clients: Vec<Client>,
+    /// Choose a client's key by `kid` and refuse an unknown one, as newer servers do.
+    pub strict_kid: bool,
+    /// How long a fetched JWK Set is used again; OpenEMR fetches it at every exchange.
+    pub jwks_cache: Duration,
     /// OpenEMR's `site_addr_oath`: scheme and authority that links and the expected `aud` are made of. Without it,
     /// the address listened on.
     pub site_address: Option<String>,
+    /// The folder with the database that several nodes share; without it, this node has its own in memory.
+    pub database: Option<PathBuf>,
     /// Requests worked on at once; more wait.
     pub workers: usize,
     /// How many patients to make up.
@@ -98,8 +111,12 @@ impl Default for Settings {
             personality: Personality::default(),
             sites: vec!["default".to_owned()],
             token_lifetime: Duration::from_secs(300),
+            clock_offset: 0,
             clients: Vec::new(),
+            strict_kid: false,
+            jwks_cache: Duration::ZERO,
             site_address: None,
+            database: None,
             workers: 50,
             patients: 300,
             seed: 1,
@@ -126,9 +143,14 @@ pub enum SandboxError {
     /// Certificate or key.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// No key for the access tokens.
-    #[error(transparent)]
-    SigningKey(#[from] access_token::SigningKeyError),
+    /// The database, or the key for the access tokens in it.
+    #[error("{}: cannot be used as the database: {source}\n  name a folder of your own with --database", folder.display())]
+    Database {
+        /// The folder; empty for one in memory.
+        folder: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
 }
 
 /// A stand-in that is bound and ready to run.
@@ -155,7 +177,11 @@ impl Sandbox {
             Some(address) => address.trim_end_matches('/').to_owned(),
             None => format!("{scheme}://{address}"),
         };
-        let world = Arc::new(World::new(&settings, site_address)?);
+        let world = World::new(&settings, site_address).map_err(|source| {
+            let folder = settings.database.clone().unwrap_or_default();
+            SandboxError::Database { folder, source }
+        })?;
+        let world = Arc::new(world);
         Ok(Sandbox { world, listener, admin, address, admin_address, tls })
     }
 

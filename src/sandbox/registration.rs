@@ -5,7 +5,6 @@ use serde_json::{Map, Value, json};
 
 use super::{
     answer::{Answer, Dress, random_text},
-    calendar,
     clients::{Client, Keys},
     faults::lock,
     personality::Personality,
@@ -62,7 +61,7 @@ pub fn register(world: &World, site: &str, body: &[u8]) -> Answer {
     insert("registration_access_token", json!(random_text(32)));
     let client_url = format!("{}/oauth2/{site}/client/{}", world.site_address, random_text(16));
     insert("registration_client_uri", json!(client_url));
-    insert("client_id_issued_at", json!(calendar::now() as i64));
+    insert("client_id_issued_at", json!(world.clock.now() as i64));
     insert("client_secret_expires_at", json!(0));
     insert("client_role", json!("user"));
     let echoed = [

@@ -125,7 +125,7 @@ async fn converse(world: &World, connection: &mut Connection<Stream>) -> io::Res
             Ok(None) => return Ok(Ending::CloseNotify),
             Err(HeadError::Io(error)) => return Err(error),
             Err(error) => {
-                let mut response = unreadable(&error).into_response(world.personality, Area::Apis, None);
+                let mut response = unreadable(&error).into_response(world, Area::Apis, None);
                 response.closes = true;
                 connection.write(&response).await?;
                 return Ok(Ending::CloseNotify);

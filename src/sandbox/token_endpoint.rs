@@ -5,9 +5,9 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
 
 use super::{
-    access_token::Grant,
+    access_token::{Grant, Issue},
     answer::{Answer, Dress},
-    calendar,
+    client_keys::KeyError,
     faults::{Refusal, TokenFaults, lock},
     personality::Personality,
     php_json::Escapes,
@@ -189,12 +189,16 @@ pub async fn exchange(world: &World, site: &str, form: &TokenForm, faults: &Toke
     if !client.enabled || assertion.header.contains_key("enc") {
         return Err(TokenRefusal::WhoYouAre);
     }
-    let key = client.verifying_key().await.map_err(|error| {
+    let kid = assertion.header.get("kid").and_then(Value::as_str);
+    let key = world.client_keys.verifying_key(&client, kid).await.map_err(|error| {
         log::info!("stand-in: client {client_id}: {error}");
-        TokenRefusal::WhoYouAre
+        match error {
+            KeyError::UnknownKid => TokenRefusal::TheAssertion,
+            KeyError::Fetch(_) | KeyError::NoKey => TokenRefusal::WhoYouAre,
+        }
     })?;
 
-    let now = calendar::now();
+    let now = world.clock.now();
     if personality == Personality::V8_0 {
         check_shape(&assertion, client_id, now)?;
     }
@@ -209,7 +213,11 @@ pub async fn exchange(world: &World, site: &str, form: &TokenForm, faults: &Toke
         && before("iat")
         && before("nbf")
         && !jti.is_empty();
-    if !good || lock(&world.used_jtis).contains(jti) {
+    let down = |error| {
+        log::warn!("stand-in: database: {error}");
+        TokenRefusal::Exception
+    };
+    if !good || world.database.is_used(jti).map_err(down)? {
         return Err(TokenRefusal::TheAssertion);
     }
 
@@ -231,17 +239,16 @@ pub async fn exchange(world: &World, site: &str, form: &TokenForm, faults: &Toke
     if personality == Personality::V8_0 && jti.len() > 100 {
         return Err(TokenRefusal::NotSetUp);
     }
-    if !lock(&world.used_jtis).insert(jti.to_owned()) {
+    if !world.database.use_up(jti).map_err(down)? {
         return Err(TokenRefusal::TheAssertion);
     }
 
     let lifetime = world.token_lifetime().as_secs_f64();
     let grant = Grant { client: client.id.clone(), scopes: granted };
     let issuer = format!("{}/oauth2/{site}", world.site_address);
-    let token = world
-        .tokens
-        .issue(personality, site, &issuer, &grant, lifetime, faults.pad_token_bytes)
-        .map_err(|_| TokenRefusal::NotSetUp)?;
+    let padding = faults.pad_token_bytes;
+    let issue = Issue { personality, site, issuer: &issuer, grant: &grant, lifetime, padding, now: world.clock.now() };
+    let token = world.tokens.issue(&issue).map_err(down)?;
     world.counters.tokens_issued.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let expires_in = faults.expires_in.unwrap_or(lifetime as i64);
     let body = json!({

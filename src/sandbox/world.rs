@@ -1,7 +1,8 @@
 //! What all requests share: OpenEMR's tables, what is counted, and what is out of order.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
+    io,
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -14,10 +15,12 @@ use tokio::sync::{OwnedMutexGuard, Semaphore, watch};
 
 use super::{
     Settings,
-    access_token::{AccessTokens, SigningKeyError},
+    access_token::AccessTokens,
     bulk_export::Exports,
-    calendar,
+    calendar::Clock,
+    client_keys::ClientKeys,
     clients::Clients,
+    database::Database,
     discovery::{self, Discovery},
     faults::{Faults, lock},
     personality::Personality,
@@ -56,6 +59,8 @@ pub struct Counters {
 pub struct World {
     /// Which OpenEMR.
     pub personality: Personality,
+    /// The machine's clock.
+    pub clock: Clock,
     /// Scheme and authority of links and `aud`.
     pub site_address: String,
     /// The sites, each with what it says about itself.
@@ -66,10 +71,12 @@ pub struct World {
     pub search_parameters: HashMap<String, Vec<String>>,
     /// The clients.
     pub clients: Mutex<Clients>,
+    /// How their keys are found.
+    pub client_keys: ClientKeys,
     /// The access tokens.
     pub tokens: AccessTokens,
-    /// Every jti that was ever used, by whichever client. Never emptied, as in OpenEMR.
-    pub used_jtis: Mutex<HashSet<String>>,
+    /// What the nodes of this OpenEMR share.
+    pub database: Arc<Database>,
     /// Export jobs and files.
     pub exports: Mutex<Exports>,
     /// What is to go wrong.
@@ -92,26 +99,36 @@ pub struct World {
     population: RwLock<Population>,
     system_scopes: AtomicBool,
     first_clients: Clients,
+    first_clock_offset: i64,
+    first_strict_kid: bool,
+    first_jwks_cache: Duration,
     sessions: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl World {
-    /// A fresh install with the settings' clients.
-    pub fn new(settings: &Settings, site_address: String) -> Result<World, SigningKeyError> {
+    /// An install with the settings' clients on its database. Errors when that cannot be read or written.
+    pub fn new(settings: &Settings, site_address: String) -> io::Result<World> {
         let personality = settings.personality;
-        let site = |name: &String| (name.clone(), Discovery::new(personality, &site_address, name));
+        let clock = Clock::new(settings.clock_offset);
+        let made_at = clock.now() as i64;
+        let site = |name: &String| (name.clone(), Discovery::new(personality, &site_address, name, made_at));
         let clients: Clients = settings.clients.iter().map(|client| (client.id.clone(), client.clone())).collect();
-        let made_at = calendar::now() as i64;
+        let client_keys = ClientKeys::default();
+        client_keys.set_strict_kid(settings.strict_kid);
+        client_keys.keep_for(settings.jwks_cache);
         let workers = settings.workers.max(1);
+        let database = Arc::new(Database::open(settings.database.as_deref())?);
         Ok(World {
             personality,
+            clock,
             sites: settings.sites.iter().map(site).collect(),
             site_address,
             known_scopes: KnownScopes::of(personality),
             search_parameters: discovery::search_parameters(personality),
             clients: Mutex::new(clients.clone()),
-            tokens: AccessTokens::new()?,
-            used_jtis: Mutex::default(),
+            client_keys,
+            tokens: AccessTokens::new(Arc::clone(&database))?,
+            database,
             exports: Mutex::default(),
             faults: Faults::default(),
             counters: Counters::default(),
@@ -124,6 +141,9 @@ impl World {
             token_lifetime: settings.token_lifetime,
             population: RwLock::new(Population::new(personality, settings.patients, settings.seed, made_at)),
             system_scopes: AtomicBool::new(true),
+            first_clock_offset: settings.clock_offset,
+            first_strict_kid: settings.strict_kid,
+            first_jwks_cache: settings.jwks_cache,
             first_clients: clients,
             sessions: Mutex::default(),
         })
@@ -171,18 +191,22 @@ impl World {
         session.lock_owned().await
     }
 
-    /// Everything back in order: no faults, counters at nought, the first clients as they were. Tokens, used jtis and
+    /// Everything back in order: no faults, counters at nought, clock and clients as they were at first. Tokens, used jtis and
     /// created patients stay.
     pub fn reset(&self) {
         self.faults.set_token(None);
         self.faults.set_fhir(None);
         self.set_system_scopes(true);
+        self.clock.set(self.first_clock_offset);
+        self.client_keys.set_strict_kid(self.first_strict_kid);
+        self.client_keys.keep_for(self.first_jwks_cache);
         self.wanted_up.send_replace(true);
         lock(&self.clients).extend(self.first_clients.clone());
         let counters = &self.counters;
         for counter in [
             &counters.token_requests,
             &counters.tokens_issued,
+            self.client_keys.fetches(),
             &counters.assertions_refused,
             &counters.fhir_requests,
             &counters.connections_accepted,

@@ -12,6 +12,7 @@ use super::{
     people::{patient_identifier, person_head},
     php_json::Escapes,
     population::{Population, uuid_of},
+    refusals,
     scopes::{self, Interaction},
     world::World,
 };
@@ -19,10 +20,10 @@ use super::{
 /// `POST /{type}`: 201 with `pid` and `uuid`, no Location.
 pub fn create(world: &World, request: &FhirRequest<'_>, grant: &Grant, resource_type: &str) -> Answer {
     if !scopes::allows(world.personality, &grant.scopes, resource_type, Interaction::Create) {
-        return fhir_api::scope_missing(world.personality);
+        return refusals::scope_missing(world.personality);
     }
     if resource_type != "Patient" {
-        return fhir_api::route_not_found(world);
+        return refusals::route_not_found(world.personality);
     }
     let person = match Person::parse(request.body) {
         Ok(person) => person,
@@ -40,10 +41,10 @@ pub fn create(world: &World, request: &FhirRequest<'_>, grant: &Grant, resource_
 /// `PUT /{type}/{id}`: 200 with the resource.
 pub fn update(world: &World, request: &FhirRequest<'_>, grant: &Grant, resource_type: &str, id: &str) -> Answer {
     if !scopes::allows(world.personality, &grant.scopes, resource_type, Interaction::Update) {
-        return fhir_api::scope_missing(world.personality);
+        return refusals::scope_missing(world.personality);
     }
     if resource_type != "Patient" {
-        return fhir_api::route_not_found(world);
+        return refusals::route_not_found(world.personality);
     }
     if let Some(answer) = fhir_api::malformed_id(id) {
         return answer;

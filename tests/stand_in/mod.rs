@@ -68,7 +68,7 @@ impl StandIn {
     /// Good claims of a client assertion.
     pub fn claims(&self) -> Map<String, Value> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let jti = format!("jti-{}", self.jtis.fetch_add(1, Ordering::Relaxed));
+        let jti = format!("jti-{}-{}", self.address, self.jtis.fetch_add(1, Ordering::Relaxed));
         let claims = json!({
             "iss": CLIENT, "sub": CLIENT, "aud": self.token_url, "iat": now, "exp": now + 240, "jti": jti,
         });
@@ -160,9 +160,17 @@ pub fn form(scope: &str, assertion: &str) -> String {
 
 /// A JWT; only RS256 and RS384 are signed as they say.
 pub fn sign(key: &RsaKeyPair, alg: &str, claims: Map<String, Value>) -> String {
+    sign_as(key, alg, Some("ignored"), claims)
+}
+
+/// The same with that `kid`, or none.
+pub fn sign_as(key: &RsaKeyPair, alg: &str, kid: Option<&str>, claims: Map<String, Value>) -> String {
     let padding = if alg == "RS256" { &RSA_PKCS1_SHA256 } else { &RSA_PKCS1_SHA384 };
     let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let header = json!({"alg": alg, "typ": "JWT", "kid": "ignored"});
+    let mut header = json!({"alg": alg, "typ": "JWT"});
+    if let Some(kid) = kid {
+        header["kid"] = json!(kid);
+    }
     let message = format!("{}.{}", encode(&header), encode(&Value::Object(claims)));
     let mut signature = vec![0; key.public_modulus_len()];
     key.sign(padding, &SystemRandom::new(), message.as_bytes(), &mut signature).unwrap();

@@ -44,7 +44,12 @@ impl OpenEmr {
     pub fn with_jwks(jwks: &str, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let tls_folder = folder.path().to_str().unwrap().to_owned();
-        let mut arguments = vec!["sandbox", "--listen", "127.0.0.1:0", "--patients", "20", "--client-id", CLIENT, "--jwks", jwks];
+        let mut arguments = vec!["sandbox", "--client-id", CLIENT, "--jwks", jwks];
+        for default in [["--listen", "127.0.0.1:0"], ["--patients", "20"]] {
+            if !options.contains(&default[0]) {
+                arguments.extend(default);
+            }
+        }
         if options.contains(&"--tls") && !options.contains(&"--tls-certificate") {
             arguments.extend(["--tls-dir", &tls_folder]);
         }
