@@ -4,12 +4,15 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use crate::config::{self, Access, Limits, ReadyRule, Routes, TokenExposure};
 use crate::gateway::server::StartError;
 use crate::gateway::site::Site;
 use crate::origin::Origin;
 use crate::smart::exchange::TokenEndpoint;
 use crate::smart::identity::TokenIdentity;
+use crate::smart::key_ring::{KeyRings, SharedSigner, Signer};
 use crate::smart::refresher::TokenTasks;
 use crate::smart::token_cell::TokenHandle;
 
@@ -55,6 +58,7 @@ impl Runtime {
         sites: Vec<config::Site>,
         settings: Settings,
         tasks: &TokenTasks,
+        rings: &KeyRings,
         previous: Option<&Self>,
     ) -> Result<Self, StartError> {
         let Settings { routes, access, token_exposure, limits, ready } = settings;
@@ -65,20 +69,37 @@ impl Runtime {
             let earlier = || made.iter().chain(previous.iter().flat_map(|runtime| &runtime.sites));
             let identity = TokenIdentity::of(&config);
             let same_token = earlier().find(|site| site.identity == identity);
-            let token = same_token.map_or_else(|| start(tasks, &config), |site| Arc::clone(&site.token));
+            let (keys, signer) = keys(rings, &config, same_token);
+            let token = same_token.map_or_else(|| start(tasks, &config, &signer), |site| Arc::clone(&site.token));
             let same_origin = earlier().find(|site| is_same_origin(&site.config, &config));
             let origin =
                 same_origin.map_or_else(|| Arc::new(Origin::new(config.fhir_base(), &config)), |site| Arc::clone(&site.origin));
             let is_first = made.is_empty();
-            let site = Site::new(config, identity, origin, token, &routes, is_first).map_err(|_| StartError::Host(name))?;
+            let site = Site::new(config, identity, origin, token, (keys, signer), &routes, is_first).map_err(|_| StartError::Host(name))?;
             made.push(Arc::new(site));
         }
         Ok(Self { sites: made, routes, access, token_exposure, limits, ready })
     }
 }
 
-fn start(tasks: &TokenTasks, config: &Arc<config::Site>) -> Arc<TokenHandle> {
-    tasks.start(TokenEndpoint::new(Arc::clone(config), Origin::new(config.token_url(), config), tasks.connector()))
+/// The site's keys, and what signs for its token: with this configuration's key, also where the token is older.
+fn keys(rings: &KeyRings, config: &Arc<config::Site>, same_token: Option<&Arc<Site>>) -> (Arc<Signer>, SharedSigner) {
+    let Some(site) = same_token else {
+        let keys = rings.signer(config);
+        return (Arc::clone(&keys), Arc::new(ArcSwap::new(keys)));
+    };
+    let signer = Arc::clone(&site.signer);
+    if site.name() != config.name.as_str() && site.keys.is_of(&config.private_key_file, &config.jwks_file) {
+        return (Arc::clone(&site.keys), signer);
+    }
+    let keys = rings.signer(config);
+    signer.store(Arc::clone(&keys));
+    (keys, signer)
+}
+
+fn start(tasks: &TokenTasks, config: &Arc<config::Site>, signer: &SharedSigner) -> Arc<TokenHandle> {
+    let signer = Arc::clone(signer);
+    tasks.start(TokenEndpoint::new(Arc::clone(config), signer, Origin::new(config.token_url(), config), tasks.connector()))
 }
 
 fn is_same_origin(one: &config::Site, other: &config::Site) -> bool {

@@ -23,6 +23,8 @@ use crate::gateway::Gateway;
 use crate::gateway::certificates::{ListenerCertificate, tls_settings};
 use crate::gateway::runtime::{Runtime, Settings};
 use crate::origin::RESOLVE_EVERY;
+use crate::smart::key_keeper::KeyKeeper;
+use crate::smart::key_ring::KeyRings;
 use crate::smart::refresher::Refresher;
 
 /// Why the gateway cannot start although its configuration is good.
@@ -58,8 +60,9 @@ pub fn run(config: Config, on_ready: impl FnOnce() + Send + Sync + 'static) -> R
     let mut pingora = Server::new_with_opt_and_conf(None::<Opt>, server);
     let connector = Arc::new(Connector::new(Some(ConnectorOptions::from_server_conf(&pingora.configuration))));
     let (refresher, tasks) = Refresher::new(connector);
+    let rings = KeyRings::default();
     let settings = Settings { routes, access, token_exposure, limits, ready };
-    let runtime = Arc::new(ArcSwap::from_pointee(Runtime::build(sites, settings, &tasks, None)?));
+    let runtime = Arc::new(ArcSwap::from_pointee(Runtime::build(sites, settings, &tasks, &rings, None)?));
     let gateway = Gateway { runtime: Arc::clone(&runtime), lifecycle: Arc::default() };
 
     let mut proxy = http_proxy_service_with_name(&pingora.configuration, gateway, "gateway");
@@ -72,6 +75,8 @@ pub fn run(config: Config, on_ready: impl FnOnce() + Send + Sync + 'static) -> R
 
     // No request is taken before there is a token, or before five seconds have shown that there is none to be had.
     let tokens = pingora.add_service(background_service("tokens", refresher));
+    let keys = pingora.add_service(background_service("keys", KeyKeeper::new(rings)));
+    tokens.add_dependency(&keys);
     let names = pingora.add_service(background_service("names", Names(runtime)));
     let proxy = pingora.add_service(proxy);
     proxy.add_dependencies([&tokens, &names]);

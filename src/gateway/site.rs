@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::HeaderValue;
 
 use crate::config::{self, Routes};
 use crate::origin::Origin;
 use crate::smart::identity::TokenIdentity;
+use crate::smart::key_ring::{SharedSigner, Signer};
 use crate::smart::token_cell::TokenHandle;
 
 /// One OpenEMR site behind the gateway.
@@ -23,8 +23,10 @@ pub struct Site {
     pub token: Arc<TokenHandle>,
     /// The `Host` of its FHIR requests.
     pub host: HeaderValue,
-    /// Its JWK Set, ready to be sent: public members only.
-    pub jwk_set: Bytes,
+    /// Its keys, of which the JWK Set's route publishes the public halves.
+    pub keys: Arc<Signer>,
+    /// What signs for its token; of another site where that shares the token.
+    pub signer: SharedSigner,
     /// Where callers find its FHIR API; `None` when `routes.fhir` is switched off.
     pub fhir_path: Option<String>,
     /// Where OpenEMR finds its JWK Set.
@@ -41,6 +43,7 @@ impl Site {
         identity: TokenIdentity,
         origin: Arc<Origin>,
         token: Arc<TokenHandle>,
+        (keys, signer): (Arc<Signer>, SharedSigner),
         routes: &Routes,
         is_first: bool,
     ) -> Result<Self, http::header::InvalidHeaderValue> {
@@ -48,7 +51,8 @@ impl Site {
         let below = |route: &Option<String>| route.as_ref().map(|path| format!("{prefix}{path}"));
         Ok(Self {
             host: HeaderValue::from_str(&config.fhir_base().authority())?,
-            jwk_set: Bytes::from(config.jwks.to_json()),
+            keys,
+            signer,
             fhir_path: below(&routes.fhir),
             jwks_path: below(&routes.jwks),
             config,

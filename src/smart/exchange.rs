@@ -16,12 +16,14 @@ use zeroize::Zeroizing;
 use crate::config::Site;
 use crate::origin::{Origin, describe};
 use crate::smart::assertion::{self, Claimant};
+use crate::smart::key_ring::{Keys, SharedSigner};
 use crate::smart::token_request;
 use crate::smart::token_response::{self, Answer, Grant, LARGEST_ANSWER, TokenError};
 
 /// A site's token endpoint and the client that asks it.
 pub struct TokenEndpoint {
     site: Arc<Site>,
+    signer: SharedSigner,
     origin: Origin,
     connector: Arc<Connector>,
 }
@@ -35,10 +37,10 @@ struct WholeAnswer {
 }
 
 impl TokenEndpoint {
-    /// The endpoint at `origin`, asked for the client of `site`.
+    /// The endpoint at `origin`, asked for the client of `site` with assertions that `signer` signs.
     #[must_use]
-    pub fn new(site: Arc<Site>, origin: Origin, connector: Arc<Connector>) -> Self {
-        Self { site, origin, connector }
+    pub fn new(site: Arc<Site>, signer: SharedSigner, origin: Origin, connector: Arc<Connector>) -> Self {
+        Self { site, signer, origin, connector }
     }
 
     /// The site whose tokens come from here.
@@ -47,13 +49,17 @@ impl TokenEndpoint {
         &self.site
     }
 
-    /// One exchange, within the site's `timeouts.token`.
+    /// One exchange, within the site's `timeouts.token`. While the key is rotated there may be a second one, with the other key.
     ///
     /// # Errors
     /// Whatever kept a usable token from coming back.
     pub async fn exchange(&self) -> Result<Grant, TokenError> {
+        self.signer.load_full().attempt(|keys| self.exchange_signed_by(keys)).await
+    }
+
+    async fn exchange_signed_by(&self, keys: Arc<Keys>) -> Result<Grant, TokenError> {
         let limit = self.site.timeouts.token;
-        let answer = tokio::time::timeout(limit, self.ask()).await.map_err(|_| TokenError::TimedOut(limit))??;
+        let answer = tokio::time::timeout(limit, self.ask(&keys)).await.map_err(|_| TokenError::TimedOut(limit))??;
         token_response::parse(Answer {
             status: answer.status,
             content_type: answer.content_type.as_deref(),
@@ -62,7 +68,7 @@ impl TokenEndpoint {
         })
     }
 
-    async fn ask(&self) -> Result<WholeAnswer, TokenError> {
+    async fn ask(&self, keys: &Keys) -> Result<WholeAnswer, TokenError> {
         self.origin.resolve().await.map_err(|error| TokenError::Unreachable(error.to_string()))?;
         let mut session = self.connect().await?;
         // Signed after the connection stands: the assertion's life should not be spent on a slow handshake.
@@ -70,8 +76,8 @@ impl TokenEndpoint {
             Claimant {
                 client_id: &self.site.client_id,
                 audience: &self.site.token_audience,
-                kid: &self.site.kid,
-                key: &self.site.key,
+                kid: keys.kid(),
+                key: keys.key(),
             },
             SystemTime::now(),
             Uuid::new_v4(),

@@ -10,12 +10,18 @@
 //! | [`token_cell`] | what requests read, and how they wait for the first token |
 //! | [`identity`] | what makes a token: site, client, scopes |
 //! | [`exchange`] | one attempt at the token endpoint, over Pingora's connector |
+//! | [`key_files`] | the files of a key rotation on the disk |
+//! | [`key_ring`] | which key signs a site's assertions, and the set that is published with it |
+//! | [`key_keeper`] | the background service that follows a rotation |
 //! | [`refresher`] | the background service: one task a site, single flight |
 //! | [`scope`] | SMART scopes |
 
 pub mod assertion;
 pub mod exchange;
 pub mod identity;
+pub mod key_files;
+pub mod key_keeper;
+pub mod key_ring;
 pub mod refresher;
 pub mod schedule;
 pub mod scope;

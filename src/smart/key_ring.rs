@@ -1,0 +1,408 @@
+//! Which key signs a site's assertions, and the JWK Set that is published with it.
+//!
+//! OpenEMR verifies with the first RSA key of the set that it fetches while the exchange is under way. So the signing key and the
+//! order of the set are one value, changed by one store, and never during an exchange: exchanges hold the ring's gate
+//! shared, whoever changes the keys holds it alone.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use jiff::Timestamp;
+use log::{info, warn};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, RwLock};
+
+use crate::config::{self, SiteKeys};
+use crate::keys::SigningKey;
+use crate::keys::rotation::{Event, Rotation, Stage, Which};
+use crate::keys::rotation_files::KeyFile;
+use crate::smart::key_files::{KeyFiles, Looks};
+use crate::smart::token_response::{Grant, TokenError};
+
+/// How often it is said that OpenEMR still refuses the new key.
+const REMIND_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// The keys of a site at one moment.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    signing: Named,
+    /// The set, ready to be sent.
+    published: Bytes,
+    /// In a rotation: the other key, and what is published while it signs.
+    other: Option<(Named, Bytes)>,
+    rotation: Option<InRotation>,
+}
+
+#[derive(Debug, Clone)]
+struct Named {
+    key: Arc<SigningKey>,
+    kid: String,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct InRotation {
+    stage: Stage,
+    signs: Which,
+    /// Whether OpenEMR has accepted the new key.
+    accepted: bool,
+}
+
+impl Keys {
+    fn of(read: SiteKeys, site: &str) -> Self {
+        let set = |jwks: crate::keys::JwkSet| Bytes::from(jwks.to_json());
+        let (rotation, other) = read.rotating.map_or((None, None), |rotating| {
+            let accepted = rotating.rotation.sites.get(site).is_some_and(|standing| standing.accepted_at.is_some());
+            let other = rotating.other.map(|(key, kid, jwks)| (Named { key, kid }, set(jwks)));
+            (Some(InRotation { stage: rotating.rotation.stage, signs: rotating.signs, accepted }), other)
+        });
+        Self { signing: Named { key: read.key, kid: read.kid }, published: set(read.jwks), other, rotation }
+    }
+
+    /// What signs.
+    #[must_use]
+    pub fn key(&self) -> &SigningKey {
+        &self.signing.key
+    }
+
+    /// Its `kid`.
+    #[must_use]
+    pub fn kid(&self) -> &str {
+        &self.signing.kid
+    }
+
+    /// The same with the other key in front, signing.
+    fn swapped(&self) -> Option<Self> {
+        let (other, published) = self.other.clone()?;
+        let rotation = self.rotation.map(|rotation| InRotation { signs: rotation.signs.other(), ..rotation });
+        Some(Self { signing: other, published, other: Some((self.signing.clone(), self.published.clone())), rotation })
+    }
+
+    fn signs_new(&self) -> bool {
+        self.rotation.is_some_and(|rotation| rotation.signs == Which::New)
+    }
+}
+
+/// What the JWK Set's route answers with.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// The set.
+    pub jwk_set: Bytes,
+    /// Whether its order may change at any moment, so that nobody should keep a copy.
+    pub may_change: bool,
+}
+
+/// The keys of one private key file and JWK Set, which several sites may share.
+#[derive(Debug)]
+pub struct KeyRing {
+    pub(super) files: KeyFiles,
+    signers: Mutex<Vec<Weak<Signer>>>,
+    /// Held shared by exchanges, alone by whoever changes the keys.
+    pub(super) gate: RwLock<()>,
+    exchanges: AtomicUsize,
+    /// OpenEMR has fetched the set, since the process began.
+    pub(super) fetched: AtomicBool,
+    /// A signer was added or changed.
+    pub(super) is_stale: AtomicBool,
+    pub(super) events: Mutex<Vec<Event>>,
+    pub(super) seen: Mutex<Seen>,
+    pub(super) wake: Arc<Notify>,
+}
+
+/// What the keeper saw last.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) looks: Option<Looks>,
+    pub(super) rotation: Option<Rotation>,
+    pub(super) complaint: Option<String>,
+}
+
+impl KeyRing {
+    fn new(files: KeyFiles, wake: Arc<Notify>) -> Self {
+        Self {
+            files,
+            signers: Mutex::default(),
+            gate: RwLock::new(()),
+            exchanges: AtomicUsize::new(0),
+            fetched: AtomicBool::new(false),
+            is_stale: AtomicBool::new(true),
+            events: Mutex::default(),
+            seen: Mutex::default(),
+            wake,
+        }
+    }
+
+    /// Everybody who signs with these keys.
+    pub(super) fn signers(&self) -> Vec<Arc<Signer>> {
+        let mut signers = self.signers.lock();
+        signers.retain(|signer| signer.strong_count() > 0);
+        signers.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn note(&self, event: Event) {
+        self.events.lock().push(event);
+        self.wake.notify_one();
+    }
+}
+
+/// All rings, by their files.
+#[derive(Debug, Clone, Default)]
+pub struct KeyRings {
+    rings: Arc<Mutex<Vec<Arc<KeyRing>>>>,
+    wake: Arc<Notify>,
+}
+
+impl KeyRings {
+    /// What signs for a site. Sites that name the same files share a ring. A site that has a signer already keeps it, and its
+    /// files are read again.
+    #[must_use]
+    pub fn signer(&self, site: &Arc<config::Site>) -> Arc<Signer> {
+        let files = KeyFiles::new(&site.private_key_file, &site.jwks_file);
+        let mut rings = self.rings.lock();
+        let ring = match rings.iter().find(|ring| ring.files == files) {
+            Some(ring) => Arc::clone(ring),
+            None => {
+                let ring = Arc::new(KeyRing::new(files, Arc::clone(&self.wake)));
+                rings.push(Arc::clone(&ring));
+                ring
+            }
+        };
+        let known = ring.signers().into_iter().find(|signer| signer.name() == site.name.as_str());
+        let signer = known.unwrap_or_else(|| {
+            let signer = Arc::new(Signer::new(Arc::clone(&ring), site));
+            ring.signers.lock().push(Arc::downgrade(&signer));
+            signer
+        });
+        signer.config.store(Arc::clone(site));
+        ring.is_stale.store(true, Ordering::Release);
+        self.wake.notify_one();
+        signer
+    }
+
+    /// The rings that somebody signs with.
+    pub(super) fn all(&self) -> Vec<Arc<KeyRing>> {
+        let mut rings = self.rings.lock();
+        rings.retain(|ring| !ring.signers().is_empty());
+        rings.clone()
+    }
+
+    pub(super) fn wake(&self) -> &Notify {
+        &self.wake
+    }
+}
+
+/// What signs the assertions of one site.
+#[derive(Debug)]
+pub struct Signer {
+    ring: Arc<KeyRing>,
+    name: String,
+    pub(super) config: ArcSwap<config::Site>,
+    keys: ArcSwap<Keys>,
+    patience: Mutex<Patience>,
+}
+
+/// How long OpenEMR is left alone with a key that it refuses.
+#[derive(Debug, Default)]
+struct Patience {
+    try_new_after: Option<Instant>,
+    remind_after: Option<Instant>,
+}
+
+/// A signer that a reload can replace, shared by a token's task and the sites whose token it is.
+pub type SharedSigner = Arc<ArcSwap<Signer>>;
+
+impl Signer {
+    fn new(ring: Arc<KeyRing>, site: &Arc<config::Site>) -> Self {
+        let name = site.name.as_str().to_owned();
+        let keys = ArcSwap::from_pointee(Keys::of(site.keys.clone(), &name));
+        Self { ring, name, config: ArcSwap::new(Arc::clone(site)), keys, patience: Mutex::default() }
+    }
+
+    /// The site.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether these two files are the site's.
+    #[must_use]
+    pub fn is_of(&self, private_key: &Path, jwks: &Path) -> bool {
+        self.ring.files == KeyFiles::new(private_key, jwks)
+    }
+
+    /// The set for whoever asks. Asked for while an exchange is under way, it is OpenEMR who asks: a caller of its own accord would
+    /// have to meet those few milliseconds.
+    #[must_use]
+    pub fn publish(&self) -> Published {
+        if self.ring.exchanges.load(Ordering::Acquire) > 0 && !self.ring.fetched.swap(true, Ordering::AcqRel) {
+            self.ring.wake.notify_one();
+        }
+        let keys = self.keys.load();
+        Published { jwk_set: keys.published.clone(), may_change: keys.rotation.is_some() }
+    }
+
+    /// Puts in what was read. The caller holds the gate.
+    pub(super) fn install(&self, read: SiteKeys) {
+        self.keys.store(Arc::new(Keys::of(read, &self.name)));
+    }
+
+    /// One attempt at a token: one exchange, and in a rotation another one with the other key, where OpenEMR refused the first
+    /// assertion. The published order changes with the signing key, in one step, and stays so when OpenEMR accepts it.
+    ///
+    /// # Errors
+    /// What the first exchange ended with.
+    pub async fn attempt<F>(&self, exchange: impl Fn(Arc<Keys>) -> F) -> Result<Grant, TokenError>
+    where
+        F: Future<Output = Result<Grant, TokenError>>,
+    {
+        let _unchanging = self.ring.gate.read().await;
+        let _under_way = UnderWay::new(&self.ring.exchanges);
+        let settled = self.keys.load_full();
+        if self.should_try_new(&settled, Instant::now())
+            && let Some(new) = settled.swapped()
+        {
+            let trial = Trial::begin(self, new, &settled);
+            match exchange(Arc::clone(&trial.keys)).await {
+                Ok(grant) => return Ok(self.accepted(trial, grant)),
+                Err(refusal) if refuses_the_assertion(&refusal) => drop(trial),
+                Err(failure) => return Err(failure),
+            }
+            let grant = exchange(Arc::clone(&settled)).await?;
+            self.still_old(&settled, &grant);
+            return Ok(grant);
+        }
+        let refusal = match exchange(Arc::clone(&settled)).await {
+            Ok(grant) => {
+                if settled.rotation.is_some_and(|rotation| rotation.signs == Which::New && !rotation.accepted) {
+                    self.note_accepted(&settled);
+                }
+                return Ok(grant);
+            }
+            Err(refusal) if refuses_the_assertion(&refusal) => refusal,
+            Err(failure) => return Err(failure),
+        };
+        let Some(other) = settled.swapped() else { return Err(refusal) };
+        let trial = Trial::begin(self, other, &settled);
+        match exchange(Arc::clone(&trial.keys)).await {
+            Ok(grant) => Ok(self.accepted(trial, grant)),
+            Err(_) => {
+                info!("site {}: OpenEMR takes neither key of the rotation; the cause is another", self.name);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// After the switch, where OpenEMR refused the new key, it gets another chance once a token life.
+    fn should_try_new(&self, keys: &Keys, now: Instant) -> bool {
+        let prefers_old = keys
+            .rotation
+            .is_some_and(|rotation| matches!(rotation.stage, Stage::Switched { .. }) && rotation.signs == Which::Old);
+        prefers_old && self.patience.lock().try_new_after.is_none_or(|after| now >= after)
+    }
+
+    /// The key that was tried was accepted: it signs from now on.
+    fn accepted(&self, trial: Trial<'_>, grant: Grant) -> Grant {
+        let keys = trial.keep();
+        if keys.signs_new() {
+            self.note_accepted(&keys);
+        } else {
+            self.ring.note(Event::OldPreferred(self.name.clone()));
+            self.still_old(&keys, &grant);
+        }
+        grant
+    }
+
+    fn note_accepted(&self, keys: &Keys) {
+        info!("site {}: OpenEMR accepts the new key, {}", self.name, keys.kid());
+        self.ring.note(Event::NewAccepted(self.name.clone()));
+        *self.patience.lock() = Patience::default();
+        // Known at once, so that the next exchange does not say it again before the keeper has.
+        let mut known = keys.clone();
+        known.rotation = known.rotation.map(|rotation| InRotation { accepted: true, ..rotation });
+        self.keys.store(Arc::new(known));
+    }
+
+    fn still_old(&self, keys: &Keys, grant: &Grant) {
+        let now = Instant::now();
+        let mut patience = self.patience.lock();
+        // The next scheduled exchange comes after three quarters of the token's life or later.
+        patience.try_new_after = Some(now + grant.expires_in.min(Duration::from_secs(24 * 60 * 60)).mul_f64(0.7));
+        if patience.remind_after.is_some_and(|after| now < after) {
+            return;
+        }
+        patience.remind_after = Some(now + REMIND_EVERY);
+        let new = keys.other.as_ref().map_or("", |(new, _)| new.kid.as_str());
+        let cause = if self.ring.fetched.load(Ordering::Acquire) {
+            "OpenEMR fetches the JWK Set from here, and seems to use a copy of it: nothing is to be done unless it stays so".to_owned()
+        } else {
+            format!(
+                "OpenEMR has not fetched the JWK Set from here: the client is registered with an inline one. Give OpenEMR the new set, {} (Admin > System > API Clients, or register anew)",
+                self.ring.files.path(&KeyFile::NextSet).display()
+            )
+        };
+        warn!(
+            "site {}: OpenEMR refuses the new key, {new}, and accepts the old one, {}, which signs until the new one is accepted. {cause}",
+            self.name,
+            keys.kid()
+        );
+    }
+}
+
+/// Counts an exchange while it lasts.
+struct UnderWay<'a>(&'a AtomicUsize);
+
+impl<'a> UnderWay<'a> {
+    fn new(exchanges: &'a AtomicUsize) -> Self {
+        exchanges.fetch_add(1, Ordering::AcqRel);
+        Self(exchanges)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The other key in front for the length of one exchange. Dropped, everything is as before: also when the exchange is given up.
+struct Trial<'a> {
+    signer: &'a Signer,
+    keys: Arc<Keys>,
+    back: Option<Arc<Keys>>,
+}
+
+impl<'a> Trial<'a> {
+    fn begin(signer: &'a Signer, keys: Keys, settled: &Arc<Keys>) -> Self {
+        let keys = Arc::new(keys);
+        signer.keys.store(Arc::clone(&keys));
+        Self { signer, keys, back: Some(Arc::clone(settled)) }
+    }
+
+    fn keep(mut self) -> Arc<Keys> {
+        self.back = None;
+        Arc::clone(&self.keys)
+    }
+}
+
+impl Drop for Trial<'_> {
+    fn drop(&mut self) {
+        if let Some(back) = self.back.take() {
+            self.signer.keys.store(back);
+        }
+    }
+}
+
+/// Released OpenEMRs say 400 to an assertion that they cannot verify; other servers, and newer ones, 401 (RFC 6749 section 5.2).
+fn refuses_the_assertion(error: &TokenError) -> bool {
+    matches!(error, TokenError::Refused(refusal) if refusal.error == "invalid_client" && matches!(refusal.status, 400 | 401))
+}
+
+/// The time, as the state file writes it.
+pub(super) fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+}
