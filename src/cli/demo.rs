@@ -10,7 +10,8 @@ use std::thread;
 
 use super::{Failure, Outcome};
 use crate::config::{
-    Access, BaseUrl, Config, Listener, Log, LogFormat, Node, Routes, Site, SiteKeys, SiteName, TokenExposure, defaults, server_conf,
+    Access, BaseUrl, Config, Listener, Log, LogFormat, Node, Routes, Site, SiteKeys, SiteName, TokenExposure, defaults,
+    server_conf,
 };
 use crate::gateway::server;
 use crate::keys::generate::NewKey;

@@ -5,7 +5,9 @@ use std::path::Path;
 use super::base_url::BaseUrlError;
 use super::file::FileSite;
 use super::problem::{Findings, Place, Written, shown, shown_path};
-use super::{Balance, BaseUrl, CaFile, Node, Routes, Site, SiteName, defaults, listening, site_keys, site_rotation, validate, value};
+use super::{
+    Balance, BaseUrl, CaFile, Node, Routes, Site, SiteName, defaults, listening, site_keys, site_rotation, validate, value,
+};
 use crate::smart::key_files::KeyFiles;
 use crate::smart::scope::{Scope, ScopeError, Scopes};
 

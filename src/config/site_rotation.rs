@@ -96,7 +96,8 @@ impl Pair {
                 shown(&jwks_file.value)
             )
         };
-        let new = site_keys::read_private_key(&new_file, &jwks_file.place).map_err(|problem| Box::new(problem.remedy(give_up())))?;
+        let new =
+            site_keys::read_private_key(&new_file, &jwks_file.place).map_err(|problem| Box::new(problem.remedy(give_up())))?;
         if !is(&new, Which::New) {
             let message = format!("{} does not hold the key of its name", shown_path(&new_file));
             return Err(Box::new(jwks_file.place.problem(message).remedy(give_up())));

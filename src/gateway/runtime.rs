@@ -68,31 +68,36 @@ impl Runtime {
             let name = config.name.as_str().to_owned();
             let earlier = || made.iter().chain(previous.iter().flat_map(|runtime| &runtime.sites));
             let identity = TokenIdentity::of(&config);
-            let same_token = earlier().find(|site| site.identity == identity);
-            let (keys, signer) = keys(rings, &config, same_token);
+            let has_this_token = |site: &&Arc<Site>| site.identity == identity;
+            let same_token = earlier().find(has_this_token);
+            let (keys, signer) = keys(rings, &config, made.iter().find(has_this_token), same_token);
             let token = same_token.map_or_else(|| start(tasks, &config, &signer), |site| Arc::clone(&site.token));
             let same_origin = earlier().find(|site| is_same_origin(&site.config, &config));
             let origin =
                 same_origin.map_or_else(|| Arc::new(Origin::new(config.fhir_base(), &config)), |site| Arc::clone(&site.origin));
             let is_first = made.is_empty();
-            let site = Site::new(config, identity, origin, token, (keys, signer), &routes, is_first).map_err(|_| StartError::Host(name))?;
+            let site = Site::new(config, identity, origin, token, (keys, signer), &routes, is_first)
+                .map_err(|_| StartError::Host(name))?;
             made.push(Arc::new(site));
         }
         Ok(Self { sites: made, routes, access, token_exposure, limits, ready })
     }
 }
 
-/// The site's keys, and what signs for its token: with this configuration's key, also where the token is older.
-fn keys(rings: &KeyRings, config: &Arc<config::Site>, same_token: Option<&Arc<Site>>) -> (Arc<Signer>, SharedSigner) {
-    let Some(site) = same_token else {
-        let keys = rings.signer(config);
-        return (Arc::clone(&keys), Arc::new(ArcSwap::new(keys)));
-    };
-    let signer = Arc::clone(&site.signer);
-    if site.name() != config.name.as_str() && site.keys.is_of(&config.private_key_file, &config.jwks_file) {
-        return (Arc::clone(&site.keys), signer);
+/// The site's keys, and what signs for its token: one of this configuration's keys, also where the token is older.
+fn keys(
+    rings: &KeyRings,
+    config: &Arc<config::Site>,
+    made: Option<&Arc<Site>>,
+    previous: Option<&Arc<Site>>,
+) -> (Arc<Signer>, SharedSigner) {
+    if let Some(site) = made {
+        let is_shared = site.keys.is_of(&config.private_key_file, &config.jwks_file);
+        let keys = if is_shared { Arc::clone(&site.keys) } else { rings.signer(config) };
+        return (keys, Arc::clone(&site.signer));
     }
     let keys = rings.signer(config);
+    let signer = previous.map_or_else(|| Arc::new(ArcSwap::new(Arc::clone(&keys))), |site| Arc::clone(&site.signer));
     signer.store(Arc::clone(&keys));
     (keys, signer)
 }

@@ -117,10 +117,7 @@ impl State {
         let written = Written {
             version: 1,
             rotation: self.rotation.as_ref().map(written_rotation),
-            last: self
-                .last
-                .as_ref()
-                .map(|last| WrittenFinished { kid: last.kid.clone(), retired_at: text(last.retired_at) }),
+            last: self.last.as_ref().map(|last| WrittenFinished { kid: last.kid.clone(), retired_at: text(last.retired_at) }),
         };
         // A tree of strings and numbers always serialises.
         serde_json::to_string_pretty(&written).unwrap_or_default() + "\n"
@@ -213,4 +210,95 @@ fn written_rotation(rotation: &Rotation) -> WrittenRotation {
 /// RFC 3339, in UTC.
 fn text(time: Timestamp) -> String {
     time.to_string()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::keys::rotation::Event;
+
+    fn jwk(kid: &str, n: &str) -> Jwk {
+        Jwk::from_value(&serde_json::json!({"kty": "RSA", "n": n, "e": "AQAB", "kid": kid})).unwrap()
+    }
+
+    fn time(second: i64) -> Timestamp {
+        Timestamp::from_second(1_790_000_000 + second).unwrap()
+    }
+
+    /// Some state that a gateway could have written.
+    fn state() -> impl Strategy<Value = State> {
+        let event = prop_oneof![
+            Just(Event::Noticed),
+            Just(Event::Fetched),
+            "[a-z]{1,8}".prop_map(Event::NewAccepted),
+            "[a-z]{1,8}".prop_map(Event::OldPreferred),
+            prop::collection::vec("[a-z]{1,8}", 0..3).prop_map(Event::Clock),
+        ];
+        (0..5_i64, prop::collection::vec((event, 0..9_i64), 0..12)).prop_map(|(published, events)| {
+            let keys = (jwk("any text at all…", "AQAB"), jwk("new_kid-2", "AQAC"));
+            let wait = Duration::from_millis(4500);
+            let begun = State::default().begin(keys, time(published), wait, wait).unwrap();
+            events
+                .into_iter()
+                .fold(begun, |state, (event, second)| state.after(time(published + second), &event))
+                .finished(time(99))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(state in state()) {
+            prop_assert_eq!(State::parse(state.to_json().as_bytes()), Ok(state));
+        }
+
+        #[test]
+        fn a_byte_changed_is_refused_or_harmless(state in state(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+            let mut bytes = state.to_json().into_bytes();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            if let Ok(State { rotation: Some(rotation), .. }) = State::parse(&bytes) {
+                prop_assert!(rotation.new.kid().is_some_and(names_a_file));
+                prop_assert!(rotation.new.public_key() != rotation.old.public_key());
+            }
+        }
+
+        #[test]
+        fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = State::parse(&bytes);
+        }
+    }
+
+    #[test]
+    fn damage_is_named() {
+        let good =
+            State::default().begin((jwk("a", "AQAB"), jwk("b", "AQAC")), time(0), Duration::from_secs(1), Duration::from_secs(1));
+        let good = good.unwrap().to_json();
+        for (from, to, words) in [
+            ("{", "", "not the JSON"),
+            ("\"version\": 1", "\"version\": 2", "another version"),
+            ("\"published\"", "\"unheard-of\"", "not the JSON"),
+            ("\"kid\": \"b\"", "\"kid\": \"../../etc/passwd\"", "`new`"),
+            ("\"kid\": \"b\"", "\"kid\": \"a\"", "`new`"),
+            ("\"n\": \"AQAC\"", "\"n\": \"AQAB\"", "`new`"),
+            ("\"kty\": \"RSA\"", "\"kty\": \"oct\"", "`old`"),
+            ("\"switch_at\": \"2026", "\"switch_at\": \"at noon, 2026", "`switch_at`"),
+            ("\"phase\": \"published\"", "\"phase\": \"switched\"", "`switched_at`"),
+            ("\"retire_after_ms\"", "\"retire\"", "not the JSON"),
+        ] {
+            assert!(good.contains(from), "{from} is not in {good}");
+            let error = State::parse(good.replacen(from, to, 1).as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(words), "{to}: {error}");
+        }
+    }
+
+    #[test]
+    fn nothing_secret_is_written() {
+        let with_private = serde_json::json!({"kty": "RSA", "n": "AQAC", "e": "AQAB", "kid": "b", "d": "c2VjcmV0"});
+        let keys = (jwk("a", "AQAB"), Jwk::from_value(&with_private).unwrap());
+        let text = State::default().begin(keys, time(0), Duration::ZERO, Duration::ZERO).unwrap().to_json();
+        assert!(!text.contains("c2VjcmV0"), "{text}");
+    }
 }

@@ -73,12 +73,7 @@ impl TokenEndpoint {
         let mut session = self.connect().await?;
         // Signed after the connection stands: the assertion's life should not be spent on a slow handshake.
         let assertion = assertion::sign(
-            Claimant {
-                client_id: &self.site.client_id,
-                audience: &self.site.token_audience,
-                kid: keys.kid(),
-                key: keys.key(),
-            },
+            Claimant { client_id: &self.site.client_id, audience: &self.site.token_audience, kid: keys.kid(), key: keys.key() },
             SystemTime::now(),
             Uuid::new_v4(),
         )

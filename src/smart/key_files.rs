@@ -280,6 +280,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         fs::write(path("private_key.pem"), "old").unwrap();
+        fs::set_permissions(path("private_key.pem"), fs::Permissions::from_mode(0o600)).unwrap();
         let mut files = KeyFiles::new(&path("private_key.pem"), &path("jwks.json"));
         let before = files.looks();
         files.write(&KeyFile::State, b"{}").unwrap();

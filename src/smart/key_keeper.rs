@@ -95,7 +95,7 @@ fn has_work(ring: &KeyRing) -> bool {
     seen.looks != Some(looks)
         || news
         || due
-        || (fetched && ring.fetched.load(Ordering::Acquire))
+        || (fetched && ring.fetched_lately.load(Ordering::Acquire))
         || ring.is_stale.load(Ordering::Acquire)
 }
 
@@ -118,7 +118,7 @@ fn names(ring: &KeyRing) -> Vec<String> {
 /// Reads the state, moves it on, makes the files agree, and puts in what they now say. The error is a line for the log.
 fn bring_up_to_date(ring: &KeyRing) -> Result<(), String> {
     ring.is_stale.store(false, Ordering::Release);
-    // What appears after this look is seen at the next one.
+    // What changes after this look, here or elsewhere, is seen at the next one.
     ring.seen.lock().looks = Some(ring.files.looks());
     let events = ring.events.lock().clone();
     let mut files = ring.files.clone();
@@ -136,9 +136,7 @@ fn bring_up_to_date(ring: &KeyRing) -> Result<(), String> {
         }
     }
     report(before.rotation.as_ref(), &after, &files);
-    let mut seen = ring.seen.lock();
-    seen.looks = Some(files.looks());
-    seen.rotation = after.rotation;
+    ring.seen.lock().rotation = after.rotation;
     problems.dedup();
     if problems.is_empty() { Ok(()) } else { Err(problems.join("; ").replace('\n', " ")) }
 }
@@ -151,7 +149,9 @@ fn move_on(ring: &KeyRing, files: &mut KeyFiles, events: &[Event]) -> Result<(St
     }
     let _alone = files.lock()?;
     let (before, now) = (files.state()?, now());
-    let fetched = ring.fetched.load(Ordering::Acquire).then_some(Event::Fetched);
+    let is_news = before.rotation.as_ref().is_some_and(|rotation| rotation.noticed_at.is_none());
+    // What was fetched before the new key was in it does not count.
+    let fetched = (ring.fetched_lately.swap(false, Ordering::AcqRel) && !is_news).then_some(Event::Fetched);
     let clock = Event::Clock(names(ring));
     let all = [Event::Noticed].into_iter().chain(fetched).chain(events.iter().cloned()).chain([clock]);
     let after = all.fold(before.clone(), |state, event| state.after(now, &event));
@@ -185,10 +185,9 @@ fn report(before: Option<&Rotation>, after: &State, files: &KeyFiles) {
         (before, Some(rotation)) if before.map(stage) != Some(stage(rotation)) => {
             let (old, new) = (rotation.kid(Which::Old), rotation.kid(Which::New));
             match rotation.stage {
-                Stage::Published => info!(
-                    "rotation of {key}: {new} is published second; it comes first and signs at {}",
-                    rotation.switch_at
-                ),
+                Stage::Published => {
+                    info!("rotation of {key}: {new} is published second; it comes first and signs at {}", rotation.switch_at)
+                }
                 Stage::Switched { .. } => info!("rotation of {key}: {new} is published first and signs, {old} is second"),
                 Stage::Retiring => {}
             }
