@@ -91,11 +91,11 @@ fn has_work(ring: &KeyRing) -> bool {
     let (looks, news) = (ring.files.looks(), !ring.events.lock().is_empty());
     let due = due_at(ring).is_some_and(|at| at <= now());
     let seen = ring.seen.lock();
-    let fetched = seen.rotation.as_ref().is_some_and(|rotation| rotation.fetched_at.is_none());
+    let unknown = seen.rotation.as_ref().is_some_and(|rotation| rotation.fetched_at.is_none());
     seen.looks != Some(looks)
         || news
         || due
-        || (fetched && ring.fetched_lately.load(Ordering::Acquire))
+        || (unknown && ring.fetched.load(Ordering::Acquire))
         || ring.is_stale.load(Ordering::Acquire)
 }
 
@@ -149,9 +149,11 @@ fn move_on(ring: &KeyRing, files: &mut KeyFiles, events: &[Event]) -> Result<(St
     }
     let _alone = files.lock()?;
     let (before, now) = (files.state()?, now());
-    let is_news = before.rotation.as_ref().is_some_and(|rotation| rotation.noticed_at.is_none());
-    // What was fetched before the new key was in it does not count.
-    let fetched = (ring.fetched_lately.swap(false, Ordering::AcqRel) && !is_news).then_some(Event::Fetched);
+    if before.rotation.as_ref().is_some_and(|rotation| rotation.noticed_at.is_none()) {
+        // What was fetched before the new key was in it does not count.
+        ring.fetched.store(false, Ordering::Release);
+    }
+    let fetched = ring.fetched.load(Ordering::Acquire).then_some(Event::Fetched);
     let clock = Event::Clock(names(ring));
     let all = [Event::Noticed].into_iter().chain(fetched).chain(events.iter().cloned()).chain([clock]);
     let after = all.fold(before.clone(), |state, event| state.after(now, &event));

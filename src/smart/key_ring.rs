@@ -50,6 +50,8 @@ struct InRotation {
     signs: Which,
     /// Whether OpenEMR has accepted the new key.
     accepted: bool,
+    /// Whether OpenEMR has fetched the set with the new key.
+    fetched: bool,
 }
 
 impl Keys {
@@ -58,7 +60,9 @@ impl Keys {
         let (rotation, other) = read.rotating.map_or((None, None), |rotating| {
             let accepted = rotating.rotation.sites.get(site).is_some_and(|standing| standing.accepted_at.is_some());
             let other = rotating.other.map(|(key, kid, jwks)| (Named { key, kid }, set(jwks)));
-            (Some(InRotation { stage: rotating.rotation.stage, signs: rotating.signs, accepted }), other)
+            let rotation = rotating.rotation;
+            let fetched = rotation.fetched_at.is_some();
+            (Some(InRotation { stage: rotation.stage, signs: rotating.signs, accepted, fetched }), other)
         });
         Self { signing: Named { key: read.key, kid: read.kid }, published: set(read.jwks), other, rotation }
     }
@@ -104,10 +108,8 @@ pub struct KeyRing {
     /// Held shared by exchanges, alone by whoever changes the keys.
     pub(super) gate: RwLock<()>,
     exchanges: AtomicUsize,
-    /// OpenEMR has fetched the set, since the process began.
-    fetched: AtomicBool,
-    /// It has, since the keeper last asked.
-    pub(super) fetched_lately: AtomicBool,
+    /// OpenEMR has fetched the set, since the process began or the new key was put in.
+    pub(super) fetched: AtomicBool,
     /// A signer was added or changed.
     pub(super) is_stale: AtomicBool,
     pub(super) events: Mutex<Vec<Event>>,
@@ -131,7 +133,6 @@ impl KeyRing {
             gate: RwLock::new(()),
             exchanges: AtomicUsize::new(0),
             fetched: AtomicBool::new(false),
-            fetched_lately: AtomicBool::new(false),
             is_stale: AtomicBool::new(true),
             events: Mutex::default(),
             seen: Mutex::default(),
@@ -247,7 +248,6 @@ impl Signer {
     pub fn publish(&self) -> Published {
         if self.ring.exchanges.load(Ordering::Acquire) > 0 {
             self.ring.fetched.store(true, Ordering::Release);
-            self.ring.fetched_lately.store(true, Ordering::Release);
         }
         let keys = self.keys.load();
         Published { jwk_set: keys.published.clone(), may_change: keys.rotation.is_some() }
@@ -344,12 +344,13 @@ impl Signer {
         }
         patience.remind_after = Some(now + REMIND_EVERY);
         let new = keys.other.as_ref().map_or("", |(new, _)| new.kid.as_str());
-        let cause = if self.ring.fetched.load(Ordering::Acquire) {
-            "OpenEMR fetches the JWK Set from here, and seems to use a copy of it: nothing is to be done unless it stays so"
+        let fetched = self.ring.fetched.load(Ordering::Acquire) || keys.rotation.is_some_and(|rotation| rotation.fetched);
+        let cause = if fetched {
+            "It has fetched the JWK Set with the new key, and seems to use a copy of it: nothing is to be done unless it stays so"
                 .to_owned()
         } else {
             format!(
-                "OpenEMR has not fetched the JWK Set from here: the client is registered with an inline one. Give OpenEMR the new set, {} (Admin > System > API Clients, or register anew)",
+                "It has not fetched the JWK Set since the new key is in it: it keeps an old copy, or the client is registered with an inline set. If inline, give OpenEMR the new set, {} (Admin > System > API Clients, or register anew)",
                 self.ring.files.path(&KeyFile::NextSet).display()
             )
         };
