@@ -11,7 +11,7 @@
 //! | [`smart`] | client assertions, the token exchange and the life of an access token |
 //! | [`fhir`] | FHIR's own words: interactions and OperationOutcomes |
 //! | [`gateway`] | the Pingora proxy: the life of one request |
-//! | [`origin`] | where OpenEMR is: names, addresses, prepared peers |
+//! | [`nodes`] | where OpenEMR is: its nodes, which of them are in, how many requests may be at work there |
 //! | [`observe`] | what the operator sees: the log and its access lines |
 //! | `sandbox` | the stand-in for OpenEMR (Cargo feature `sandbox`) |
 
@@ -22,8 +22,8 @@ pub mod config;
 pub mod fhir;
 pub mod gateway;
 pub mod keys;
+pub mod nodes;
 pub mod observe;
-pub mod origin;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod smart;

@@ -188,3 +188,64 @@ fn assert_keys_of(effective: &serde_yaml::Value, written: &serde_yaml::Value, pa
         }
     }
 }
+
+#[test]
+fn several_nodes_are_one_site() {
+    let nodes = "openemr: [https://emr1.example.org, https://emr2.example.org/openemr]\n    token_audience: https://emr.example.org/oauth2/default/token";
+    let folder = changed("openemr: https://emr.example.org", nodes);
+    let out = passes(&folder, &[]);
+    for list in [
+        "fhir_base:\n    - https://emr1.example.org/apis/default/fhir\n    - https://emr2.example.org/openemr/apis/default/fhir\n",
+        "token_url:\n    - https://emr1.example.org/oauth2/default/token\n    - https://emr2.example.org/openemr/oauth2/default/token\n",
+    ] {
+        assert!(out.contains(list), "{list} in\n{out}");
+    }
+    folder.write(CONFIG, &out);
+    assert_eq!(passes(&folder, &[]), out, "the effective configuration is one");
+
+    // One token URL for all nodes; its audience can be derived from no single one of several.
+    let folder = changed(
+        "openemr: https://emr.example.org",
+        "openemr: [https://a.example.org, https://b.example.org]\n    token_url: https://emr.example.org/oauth2/default/token\n    token_audience: https://emr.example.org/oauth2/default/token",
+    );
+    assert_eq!(passes(&folder, &[]).matches("- https://emr.example.org/oauth2/default/token\n").count(), 2);
+}
+
+#[test]
+fn nodes_that_make_no_site_are_refused() {
+    for (nodes, message, remedy) in [
+        (
+            "openemr: [https://a.example.org, https://b.example.org]",
+            "conf/gateway.yaml: sites.default.token_audience: is missing, and with several nodes it cannot be derived",
+            "OpenEMR's public token URL",
+        ),
+        (
+            "openemr: []",
+            "conf/gateway.yaml: sites.default.openemr: names 0 addresses; 1 to 64 nodes make a site",
+            "https://emr1.example.org",
+        ),
+        (
+            "openemr: [https://a.example.org, https://a.example.org/]\n    token_audience: https://a.example.org/t",
+            "conf/gateway.yaml: sites.default.openemr[1]: `https://a.example.org` is named twice",
+            "keep one",
+        ),
+        (
+            "openemr: [https://a.example.org, https://b.example.org, https://c.example.org]\n    token_url: [https://a.example.org/t, https://b.example.org/t]\n    token_audience: https://a.example.org/t",
+            "conf/gateway.yaml: sites.default: 3 FHIR bases and 2 token URLs are no nodes",
+            "as many of the one as of the other",
+        ),
+    ] {
+        fails(&changed("openemr: https://emr.example.org", nodes), &[], message, remedy);
+    }
+}
+
+#[test]
+fn flags_and_rules_are_read_strictly() {
+    let out = passes(&with("watch: true\nready: any\ndrain_delay: 500ms\n"), &[]);
+    assert!(out.contains("watch: true\n") && out.contains("ready: any\n") && out.contains("drain_delay: 500ms\n"), "{out}");
+    fails(&with("watch: 1\n"), &[], "conf/gateway.yaml: watch: a number where true or false was due", "write true or false");
+    fails(&with("ready: both\n"), &[], "conf/gateway.yaml: ready: `both` is not one of all, any", "write all or any");
+    let zero = check(&changed("client_id: abc", "client_id: abc\n    in_flight: {most: 0}"), &[]);
+    assert_eq!(zero.code, 1);
+    assert!(zero.err.contains("sites.default.in_flight.most: `0` is no whole number above 0"), "{}", zero.err);
+}

@@ -245,7 +245,9 @@ fn a_failed_renewal_leaves_the_token_in_hand_in_use() {
 #[test]
 fn every_refusal_is_logged_with_openemrs_words_and_the_likely_cause() {
     let openemr = OpenEmr::start();
-    let gateway = Gateway::start(&openemr);
+    let mut config = config(&openemr);
+    config["sites"]["default"]["forced_refreshes"] = json!({"every": "1ms", "burst": 1000});
+    let gateway = Gateway::with(config);
     let with_fault = |fault: Value, words: &[&str]| {
         let from = gateway.log().len();
         openemr.order(&json!({"token": fault}));
@@ -351,7 +353,9 @@ fn scopes_that_openemr_drops_are_named() {
     assert!(!line.contains("system/Patient.read"), "{line}");
     assert_eq!(gateway.token("").json()["scope"], "system/Patient.read");
     assert_eq!(gateway.caller().get(PATIENTS).status, 200);
-    assert_eq!(gateway.caller().get("/fhir/Observation").status, 401);
+    let words = gateway.caller().get("/fhir/Observation").outcome(403);
+    assert!(words.contains("system/Observation.read"), "{words}");
+    assert_eq!(openemr.count("token_requests"), 1);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::config::{
     Access, BaseUrl, Config, Listener, Log, LogFormat, Node, Routes, Site, SiteKeys, SiteName, TokenExposure, defaults,
     server_conf,
 };
-use crate::gateway::server;
+use crate::gateway::server::{self, RunOptions};
 use crate::keys::generate::NewKey;
 use crate::keys::{JwkSet, KidMethod, SigningKey, kid};
 use crate::observe::{self, log_format::Format};
@@ -52,7 +52,7 @@ impl Demo {
         let config = config(self.listen, site);
         observe::start_log(config.log.level, Format::Text);
         let listen = self.listen;
-        server::run(config, move || greet(listen, openemr, admin))
+        server::run(config, RunOptions::default(), move || greet(listen, openemr, admin))
             .map_err(|error| vec![Failure::new(error, "listen elsewhere:  openemr-gateway demo --listen 127.0.0.1:8001")])
     }
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use super::{Failure, Outcome};
 use crate::config::problem::{Place, Source};
 use crate::config::{LogFormat, defaults, listening};
-use crate::gateway::server;
+use crate::gateway::reload::ConfigSource;
+use crate::gateway::server::{self, RunOptions};
 use crate::observe::log_format::Format;
 use crate::observe::start_log;
 
@@ -24,6 +25,10 @@ pub struct Serve {
     /// Check everything, then exit
     #[arg(long)]
     test: bool,
+    /// Take the listeners over from the gateway that runs, without losing a request: start this, then send SIGQUIT to the
+    /// running one. It ends once its requests have
+    #[arg(long, conflicts_with = "test")]
+    upgrade: bool,
 }
 
 impl Serve {
@@ -34,8 +39,8 @@ impl Serve {
     pub fn run(self) -> Outcome {
         let config = super::load(&self.config, self.env_file.as_deref())?;
         let place = Place::whole(Source::File(self.config.as_path().into()));
-        // While testing, the running gateway may hold the ports.
-        let unusable = listening::unusable(&config.listen, &place, !self.test);
+        // While testing or upgrading, the running gateway holds the ports.
+        let unusable = listening::unusable(&config.listen, &place, !self.test && !self.upgrade);
         if !unusable.is_empty() {
             return Err(super::failures(unusable));
         }
@@ -47,7 +52,8 @@ impl Serve {
             LogFormat::Json => Format::Json,
         };
         start_log(config.log.level, format);
-        server::run(config, || {}).map_err(|error| {
+        let source = ConfigSource { config: self.config.clone(), env_file: self.env_file };
+        server::run(config, RunOptions { source: Some(source), upgrade: self.upgrade }, || {}).map_err(|error| {
             vec![Failure::new(
                 format!("{}: {error}", self.config.display()),
                 "`serve --test` checks the rest of the configuration",

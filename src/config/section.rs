@@ -76,7 +76,8 @@ impl<'n> Section<'n> {
             (Node::Substituted(_), Some("true")) => true,
             (Node::Substituted(_), Some("false")) => false,
             (other, _) => {
-                findings.problem(place.problem(format!("{} where true or false was due", other.kind())));
+                let problem = place.problem(format!("{} where true or false was due", other.kind()));
+                findings.problem(problem.remedy("write true or false, without quotes"));
                 default
             }
         }

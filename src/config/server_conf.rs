@@ -8,14 +8,14 @@ use super::problem::{Findings, Place, did_you_mean, shown};
 
 /// Pingora's settings as they are when nothing is written.
 ///
-/// Work stealing costs a proxy more than it brings; what is repeated is decided request by request, so that
-/// Pingora's own ceiling on retries is low; the files in the temporary folder bear the gateway's name.
+/// Work stealing costs a proxy more than it brings; what is repeated is decided request by request, and Pingora's own
+/// ceiling on tries leaves room for every address of several nodes; the files in the temporary folder bear the gateway's name.
 #[must_use]
 pub fn defaults() -> ServerConf {
     ServerConf {
         threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         work_stealing: false,
-        max_retries: 3,
+        max_retries: 16,
         grace_period_seconds: Some(10),
         graceful_shutdown_timeout_seconds: Some(5),
         upstream_keepalive_pool_size: 512,

@@ -71,7 +71,7 @@ impl Answer {
                 ..Self::new(verdict.status, "", Bytes::from(operation_outcome::json(verdict.code, &verdict.text)))
             }
             .with(CACHE_CONTROL, NO_STORE),
-            Route::Health | Route::Jwks(_) | Route::Token | Route::NotFound => {
+            Route::Health | Route::Ready | Route::Jwks(_) | Route::Token | Route::NotFound => {
                 Self::error(verdict.status, error_word(verdict.status), &verdict.text)
             }
         };

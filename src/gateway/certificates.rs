@@ -20,7 +20,6 @@ impl ListenerCertificate {
     }
 
     /// From the next handshake on.
-    #[allow(dead_code)] // By the reload, in a moment.
     pub fn replace(&self, certified_key: Arc<CertifiedKey>) {
         self.0.store(certified_key);
     }

@@ -6,15 +6,22 @@ use std::time::{Duration, Instant};
 use crate::fhir::interaction::Interaction;
 use crate::fhir::json_end::JsonEnd;
 use crate::gateway::failure::Failure;
+use crate::gateway::held_answer::HeldAnswer;
+use crate::gateway::lifecycle::InFlight;
+use crate::gateway::recovery::Recovery;
 use crate::gateway::route::Route;
 use crate::gateway::runtime::Runtime;
 use crate::gateway::site::Site;
+use crate::nodes::in_flight::Permit;
+use crate::nodes::{OnNode, Tried};
 use crate::observe::request_id::RequestId;
 use crate::smart::token::AccessToken;
 
 /// One request's own knowledge; Pingora hands it from phase to phase.
 #[derive(Debug)]
 pub struct RequestContext {
+    /// Counts it, for the process that is on its way out.
+    pub in_flight: Option<InFlight>,
     /// What it runs on, to its end.
     pub runtime: Arc<Runtime>,
     /// Its name in the log.
@@ -27,14 +34,24 @@ pub struct RequestContext {
     pub interaction: Option<Interaction>,
     /// The token that it was given, on a FHIR route.
     pub token: Option<Arc<AccessToken>>,
+    /// The right to be in flight at OpenEMR, until its answer has ended.
+    pub permit: Option<Permit>,
+    /// The node that the request goes to, until its answer has ended.
+    pub node: Option<OnNode>,
+    /// The nodes that it has given up.
+    pub tried: Tried,
     /// When the latest try went upstream.
     pub sent_upstream: Option<Instant>,
     /// From there to the head of OpenEMR's answer.
     pub upstream_time: Option<Duration>,
-    /// Connections that were refused or timed out before one stood.
+    /// Addresses of the node that took no connection.
     pub failed_connects: usize,
     /// How often the request was sent again.
     pub repeats: u32,
+    /// What it met when OpenEMR refused its token.
+    pub recovery: Recovery,
+    /// An answer that is not sent before its body is known.
+    pub held: Option<HeldAnswer>,
     /// Why this request fails, when the gateway itself says so.
     pub failure: Option<Failure>,
     /// Follows a body whose end only its own brackets tell.
@@ -46,19 +63,31 @@ impl RequestContext {
     #[must_use]
     pub fn new(runtime: Arc<Runtime>) -> Self {
         Self {
+            in_flight: None,
             runtime,
             id: RequestId::next(),
             started: Instant::now(),
             route: Route::NotFound,
             interaction: None,
             token: None,
+            permit: None,
+            node: None,
+            tried: Tried::default(),
             sent_upstream: None,
             upstream_time: None,
             failed_connects: 0,
             repeats: 0,
+            recovery: Recovery::default(),
+            held: None,
             failure: None,
             json_end: None,
         }
+    }
+
+    /// OpenEMR has no more to do with this request: the next one may have its place.
+    pub fn leave_openemr(&mut self) {
+        self.permit = None;
+        self.node = None;
     }
 
     /// The site, on a FHIR route.
@@ -66,7 +95,7 @@ impl RequestContext {
     pub fn site(&self) -> Option<&Arc<Site>> {
         match self.route {
             Route::Fhir { site, .. } => self.runtime.sites.get(site),
-            Route::Health | Route::Jwks(_) | Route::Token | Route::NotFound => None,
+            Route::Health | Route::Ready | Route::Jwks(_) | Route::Token | Route::NotFound => None,
         }
     }
 }

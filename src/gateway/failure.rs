@@ -7,6 +7,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::fhir::operation_outcome::IssueCode;
 use crate::gateway::target::UnsafePath;
+use crate::smart::scope_need::Need;
 
 /// Why the gateway itself refuses or gives up a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,12 +24,28 @@ pub enum Failure {
     Upgrade,
     /// There is no token, and it is worth trying again after this long.
     NoToken(Duration),
+    /// OpenEMR refused the token, and there is no other before so long.
+    TokenRefused(Duration),
+    /// The same, of a request that cannot be sent again.
+    NotCarriedOut,
+    /// OpenEMR refuses tokens that it has just granted.
+    NewTokensRefused,
+    /// OpenEMR does not let the gateway do this.
+    MissingScope(Need),
+    /// No node of OpenEMR's can be reached, and it is worth trying again after this long.
+    AllOut(Duration),
+    /// As many requests wait for OpenEMR as may.
+    QueueFull(Duration),
+    /// The request's turn did not come within `in_flight.queue_timeout`.
+    QueueTimeout(Duration),
     /// OpenEMR's name has never been resolved.
     NoAddress,
     /// OpenEMR answered 200 with a page.
     Page,
     /// The body ended before its document did.
     CutShort,
+    /// A refusal whose body is longer than what is held back.
+    TooLong,
 }
 
 /// What a caller is told.
@@ -48,6 +65,10 @@ impl Verdict {
     fn new(status: u16, code: IssueCode, text: &str) -> Self {
         Self { status, code, text: text.to_owned(), retry_after: None }
     }
+
+    fn later(wait: Duration, text: &str) -> Self {
+        Self { retry_after: Some(whole_seconds(wait)), ..Self::new(503, IssueCode::Transient, text) }
+    }
 }
 
 impl Failure {
@@ -60,15 +81,37 @@ impl Failure {
             Self::NoHost => Verdict::new(400, IssueCode::Invalid, "The request has no Host field."),
             Self::UnsafePath(reason) => Verdict::new(400, IssueCode::Invalid, &format!("The request was refused: {reason}.")),
             Self::Upgrade => Verdict::new(400, IssueCode::NotSupported, "The gateway does not switch protocols."),
-            Self::NoToken(wait) => Verdict {
-                retry_after: Some(wait.as_secs_f64().ceil().max(1.0) as u64),
-                ..Verdict::new(503, IssueCode::Transient, "The gateway has no access token for OpenEMR at the moment.")
-            },
+            Self::NoToken(wait) => Verdict::later(wait, "The gateway has no access token for OpenEMR at the moment."),
+            Self::TokenRefused(wait) => {
+                Verdict::later(wait, "OpenEMR no longer takes the gateway's access token, and there is no new one yet.")
+            }
+            Self::NotCarriedOut => Verdict::later(
+                Duration::ZERO,
+                "OpenEMR refused the gateway's access token before it looked at the request, which was not carried out. Send it again.",
+            ),
+            Self::NewTokensRefused => {
+                Verdict::later(Duration::from_secs(5), "OpenEMR refuses access tokens that it has just granted.")
+            }
+            Self::MissingScope(need) => Verdict::new(
+                403,
+                IssueCode::Forbidden,
+                &format!("OpenEMR does not let the gateway do this: it needs the scope {need}."),
+            ),
+            Self::AllOut(wait) => Verdict::later(wait, "OpenEMR cannot be reached at the moment."),
+            Self::QueueFull(wait) => Verdict::later(wait, "OpenEMR is busy, and too many requests wait for it already."),
+            Self::QueueTimeout(wait) => Verdict::later(wait, "OpenEMR is busy: the request waited for its turn too long."),
             Self::NoAddress => Verdict::new(502, IssueCode::Transient, "OpenEMR cannot be found."),
             Self::Page => Verdict::new(502, IssueCode::Exception, "OpenEMR answered with a web page where FHIR was due."),
             Self::CutShort => Verdict::new(502, IssueCode::Exception, "OpenEMR's answer ended too soon."),
+            Self::TooLong => Verdict::new(502, IssueCode::Exception, "OpenEMR's refusal is too long to be read."),
         }
     }
+}
+
+/// For `Retry-After`: rounded up, never zero.
+#[must_use]
+pub fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs_f64().ceil().max(1.0) as u64
 }
 
 /// What Pingora's error means to the caller; `None` when the caller is gone.

@@ -1,17 +1,97 @@
-//! Where the process stands between its start and its end.
+//! Where the process stands between its start and its end, and how many requests it still owes an answer.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// Shared by all who must know that the process is on its way out.
 #[derive(Debug, Default)]
 pub struct Lifecycle {
-    draining: AtomicBool,
+    is_draining: AtomicBool,
+    is_closed: AtomicBool,
+    in_flight: AtomicUsize,
+    /// Set once, on the way out.
+    ends_by: Mutex<Option<Instant>>,
 }
 
 impl Lifecycle {
-    /// Whether requests are still served but no more should be sent.
+    /// Whether the process is on its way out: requests are still served, but no more should be sent.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// From now on the process is on its way out, and gone in `within`.
+    pub fn drain(&self, within: Duration) {
+        // A duration so long that the clock cannot hold it is no deadline.
+        *self.ends_by.lock() = Instant::now().checked_add(within);
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    /// When the process ends, whatever is still under way.
+    #[must_use]
+    pub fn ends_by(&self) -> Option<Instant> {
+        *self.ends_by.lock()
+    }
+
+    /// No connection is accepted any more, and those without a request have been closed.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+    }
+
+    /// Whether every request that will ever be served has begun.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
+    /// Counts a request for as long as the guard lives.
+    #[must_use]
+    pub fn request(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(Arc::clone(self))
+    }
+
+    /// How many requests are under way.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Acquire)
+    }
+}
+
+/// One request under way.
+#[derive(Debug)]
+pub struct InFlight(Arc<Lifecycle>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_counts_until_its_guard_is_gone() {
+        let lifecycle = Arc::<Lifecycle>::default();
+        let (one, two) = (lifecycle.request(), lifecycle.request());
+        assert_eq!(lifecycle.in_flight(), 2);
+        drop(one);
+        drop(two);
+        assert_eq!(lifecycle.in_flight(), 0);
+    }
+
+    #[test]
+    fn an_endless_grace_period_is_no_deadline() {
+        let lifecycle = Lifecycle::default();
+        assert!(!lifecycle.is_draining());
+        lifecycle.drain(Duration::MAX);
+        assert!(lifecycle.is_draining() && lifecycle.ends_by().is_none());
+        lifecycle.drain(Duration::from_secs(1));
+        assert!(lifecycle.ends_by().is_some_and(|end| end > Instant::now()));
     }
 }

@@ -1,19 +1,22 @@
-//! The routes that the gateway answers itself: health, JWK Set, token.
+//! The routes that the gateway answers itself: health, readiness, JWK Set, token.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use http::header::CACHE_CONTROL;
+use http::header::{CACHE_CONTROL, RETRY_AFTER};
 use http::{HeaderValue, Method};
 use serde::Serialize;
 
-use crate::config::TokenExposure;
+use crate::config::{ReadyRule, TokenExposure};
 use crate::gateway::answer::Answer;
+use crate::gateway::failure::whole_seconds;
 use crate::gateway::site::Site;
 use crate::gateway::target::Target;
+use crate::smart::schedule::Reason;
 use crate::smart::token::AccessToken;
-use crate::smart::token_cell::Phase;
+use crate::smart::token_cell::{NoNewToken, Phase};
 
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -53,14 +56,51 @@ pub fn health(method: &Method, sites: &[Arc<Site>]) -> Answer {
         return Answer::method_not_allowed("GET, HEAD");
     }
     let now = Instant::now();
-    let with_token = sites.iter().filter(|site| site.token.usable(now).is_some()).count();
-    let status = match with_token {
-        0 => Status::Down,
-        some if some < sites.len() => Status::Degraded,
-        _ => Status::Ok,
-    };
+    let status = status(sites.iter().map(|site| (site.token.usable(now).is_some(), site.token.is_failing())));
     let sites = sites.iter().map(|site| site_health(site, now)).collect();
     Answer::json(200, &Health { status, version: env!("CARGO_PKG_VERSION"), sites })
+}
+
+/// Of each site: has it a token, and did its latest exchange fail?
+fn status(sites: impl Iterator<Item = (bool, bool)>) -> Status {
+    let (mut all, mut any, mut failing) = (true, false, false);
+    for (has_token, is_failing) in sites {
+        all &= has_token;
+        any |= has_token;
+        failing |= is_failing;
+    }
+    match (any, all && !failing) {
+        (false, _) => Status::Down,
+        (true, false) => Status::Degraded,
+        (true, true) => Status::Ok,
+    }
+}
+
+#[derive(Serialize)]
+struct Readiness<'a> {
+    ready: bool,
+    sites: BTreeMap<&'a str, bool>,
+}
+
+/// `GET /ready`: whether a load balancer should send requests here. Waits for nothing.
+#[must_use]
+pub fn ready(method: &Method, sites: &[Arc<Site>], rule: ReadyRule, draining: bool) -> Answer {
+    if !is_get(method) {
+        return Answer::method_not_allowed("GET, HEAD");
+    }
+    let now = Instant::now();
+    let sites = sites.iter().map(|site| (site.name(), site.token.usable(now).is_some())).collect();
+    let ready = is_ready(&sites, rule, draining);
+    Answer::json(if ready { 200 } else { 503 }, &Readiness { ready, sites })
+}
+
+fn is_ready(sites: &BTreeMap<&str, bool>, rule: ReadyRule, draining: bool) -> bool {
+    let mut sites = sites.values();
+    let enough = match rule {
+        ReadyRule::All => sites.all(|has_token| *has_token),
+        ReadyRule::Any => sites.any(|has_token| *has_token),
+    };
+    enough && !draining
 }
 
 fn site_health(site: &Site, now: Instant) -> SiteHealth<'_> {
@@ -140,15 +180,30 @@ pub async fn token(question: TokenQuestion, sites: &[Arc<Site>], caller: Option<
         return Answer::error(404, "unknown_site", "No site of this name is configured.");
     };
     let held = site.token.usable(Instant::now());
+    let reason = if question.force { Reason::Forced } else { Reason::Needed };
     let token = match (held, question.force) {
         (Some(token), false) => Ok(token),
         // The latest token's generation, usable or not: a token that came in the meantime will do.
-        _ => site.token.newer_than(site.token.latest().map_or(0, |token| token.generation)).await,
+        _ => site.token.newer_than(site.token.latest().map_or(0, |token| token.generation), reason).await,
     };
     match token {
         Ok(token) => show(&token, is_shown(caller, exposure)),
-        Err(Some(error)) => Answer::error(502, "token_exchange_failed", error.public_summary()),
-        Err(None) => Answer::error(503, "unavailable", "The gateway is shutting down."),
+        Err(refused) => no_new_token(&refused),
+    }
+}
+
+fn no_new_token(why: &NoNewToken) -> Answer {
+    let later = |answer: Answer, wait: Duration| answer.with(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+    match why {
+        NoNewToken::Failed(error) => Answer::error(502, "token_exchange_failed", error.public_summary()),
+        NoNewToken::Limited(wait) => {
+            later(Answer::error(429, "too_many_refreshes", "New tokens were asked for too often of late."), *wait)
+        }
+        NoNewToken::BackingOff(wait, Some(error)) => {
+            later(Answer::error(502, "token_exchange_failed", error.public_summary()), *wait)
+        }
+        NoNewToken::BackingOff(wait, None) => later(Answer::error(503, "unavailable", "There is no token yet."), *wait),
+        NoNewToken::Stopped => Answer::error(503, "unavailable", "The gateway is shutting down."),
     }
 }
 
@@ -181,4 +236,37 @@ pub fn not_found() -> Answer {
 
 fn is_get(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readiness_follows_the_rule_and_ends_with_draining() {
+        for (tokens, all, any) in
+            [(&[true, true][..], true, true), (&[true, false], false, true), (&[false, false], false, false)]
+        {
+            let names = ["a", "b"];
+            let sites = names.iter().copied().zip(tokens.iter().copied()).collect();
+            assert_eq!(is_ready(&sites, ReadyRule::All, false), all, "{tokens:?}");
+            assert_eq!(is_ready(&sites, ReadyRule::Any, false), any, "{tokens:?}");
+            assert!(!is_ready(&sites, ReadyRule::All, true) && !is_ready(&sites, ReadyRule::Any, true));
+        }
+    }
+
+    #[test]
+    fn health_is_degraded_before_it_is_down() {
+        for (sites, expected) in [
+            (&[(true, false)][..], "ok"),
+            (&[(true, true)], "degraded"),
+            (&[(false, true)], "down"),
+            (&[(false, false)], "down"),
+            (&[(true, false), (false, false)], "degraded"),
+            (&[(true, false), (true, false)], "ok"),
+            (&[], "down"),
+        ] {
+            assert_eq!(serde_json::to_value(status(sites.iter().copied())).ok(), Some(expected.into()), "{sites:?}");
+        }
+    }
 }

@@ -6,17 +6,26 @@
 pub mod answer;
 mod certificates;
 pub mod context;
+mod drain;
 pub mod failure;
+mod fixed;
+pub mod held_answer;
 pub mod lifecycle;
 pub mod local;
+pub mod queue;
+pub mod recovery;
+pub mod reload;
 pub mod request_head;
 pub mod response_head;
 pub mod route;
 pub mod runtime;
 pub mod server;
+mod signals;
 pub mod site;
+mod takeover;
 pub mod target;
 pub mod upstream;
+mod watched;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,7 +35,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{HOST, UPGRADE};
-use http::{Method, Version};
+use http::{Method, StatusCode, Version};
 use log::warn;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -40,12 +49,13 @@ use crate::fhir::json_end::JsonEnd;
 use crate::gateway::answer::Answer;
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Failure;
+use crate::gateway::held_answer::HeldAnswer;
 use crate::gateway::lifecycle::Lifecycle;
 use crate::gateway::route::Route;
 use crate::gateway::runtime::Runtime;
 use crate::gateway::target::Target;
+use crate::nodes::origin::describe;
 use crate::observe::access_log;
-use crate::origin::describe;
 
 /// How long a request waits for a token that is on its way.
 const TOKEN_PATIENCE: Duration = Duration::from_secs(5);
@@ -64,7 +74,7 @@ impl ProxyHttp for Gateway {
     type CTX = RequestContext;
 
     fn new_ctx(&self) -> RequestContext {
-        RequestContext::new(self.runtime.load_full())
+        RequestContext { in_flight: Some(self.lifecycle.request()), ..RequestContext::new(self.runtime.load_full()) }
     }
 
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
@@ -72,20 +82,25 @@ impl ProxyHttp for Gateway {
     /// Deadlines for this connection, and where the request goes.
     async fn early_request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<()> {
         set_deadlines(session, &context.runtime.limits);
+        self.let_go_when_draining(session);
         let target = Target::parse(session.req_header().raw_path());
         context.route = Route::of(target.path, &context.runtime.routes, &context.runtime.sites);
         Ok(())
     }
 
-    /// May it pass? Local routes are answered here; a FHIR request takes its site's token.
+    /// May it pass? Local routes are answered here; a FHIR request takes its site's token, and waits for its turn.
     async fn request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<bool> {
         let admitted = match admit(session, context) {
             Ok(()) => take_token(context).await,
             Err(failure) => Err(failure),
         };
+        let admitted = match admitted {
+            Ok(()) => queue::take_turn(session, context).await?,
+            Err(failure) => Err(failure),
+        };
         let answer = match admitted {
             Err(failure) => Some(Answer::of_verdict(&failure.verdict(), context.route)),
-            Ok(()) => answer_here(session, context).await,
+            Ok(()) => answer_here(session, context, self.lifecycle.is_draining()).await,
         };
         match answer {
             Some(answer) => answer.send(session, context).await.map(|()| true),
@@ -93,11 +108,14 @@ impl ProxyHttp for Gateway {
         }
     }
 
-    /// A connection to OpenEMR.
-    async fn upstream_peer(&self, _session: &mut Session, context: &mut RequestContext) -> pingora::Result<Box<HttpPeer>> {
-        match context.site().and_then(|site| upstream::peer(&site.origin, context)) {
-            Some(peer) => Ok(Box::new(peer)),
-            None => Err(fail(context, Failure::NoAddress)),
+    /// A connection to one of OpenEMR's nodes; in place of a token that OpenEMR has refused, another one first.
+    async fn upstream_peer(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<Box<HttpPeer>> {
+        if let Err(failure) = recovery::renew(context).await {
+            return Err(fail(context, failure));
+        }
+        match queue::take_turn(session, context).await?.and_then(|()| upstream::peer(context)) {
+            Ok(peer) => Ok(Box::new(peer)),
+            Err(failure) => Err(fail(context, failure)),
         }
     }
 
@@ -109,19 +127,19 @@ impl ProxyHttp for Gateway {
         context: &mut RequestContext,
     ) -> pingora::Result<()> {
         context.sent_upstream = Some(Instant::now());
-        let (Route::Fhir { prefix, .. }, Some(site), Some(token)) = (context.route, context.site(), &context.token) else {
+        let (Route::Fhir { prefix, .. }, Some(on), Some(token)) = (context.route, &context.node, &context.token) else {
             return Err(Error::new_in(ErrorType::InternalError));
         };
         let Target { path, query } = Target::parse(session.req_header().raw_path());
         let rest = path.get(prefix..).unwrap_or_default();
-        let target = target::onto(&site.config.fhir_base().path, rest, query);
-        request_head::rewrite(head, &target, &site.host, token)
+        let target = target::onto(&on.node().fhir.url().path, rest, query);
+        request_head::rewrite(head, &target, &on.node().host, token)
     }
 
     /// What OpenEMR's answer is, before anything of it goes on.
     async fn upstream_response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         head: &mut ResponseHeader,
         context: &mut RequestContext,
     ) -> pingora::Result<()> {
@@ -129,19 +147,34 @@ impl ProxyHttp for Gateway {
             return Ok(());
         }
         context.upstream_time = context.sent_upstream.map(|sent| sent.elapsed());
+        upstream::after_head(head, context);
         if response_head::is_page(head, context.interaction) {
             return Err(fail(context, Failure::Page));
         }
-        if head.status.is_success() && response_head::ends_by_itself(head) {
-            context.json_end = Some(JsonEnd::default());
+        if head.status == StatusCode::UNAUTHORIZED {
+            recovery::after_unauthorized(session, context)?;
+        }
+        // A request that goes there again keeps its place.
+        if response_head::has_no_body(&session.req_header().method, head) {
+            context.leave_openemr();
+        }
+        if held_answer::could_be_revocation(head, &session.req_header().method) {
+            context.json_end = response_head::ends_by_itself(head).then(JsonEnd::default);
+            context.held = Some(HeldAnswer::hold(session, head)?);
+            return Ok(());
+        }
+        if head.status.is_success() {
+            recovery::note_success(session, context);
+            context.json_end = response_head::ends_by_itself(head).then(JsonEnd::default);
         }
         Ok(())
     }
 
-    /// A body whose end HTTP does not tell must not be taken for whole when it was cut.
+    /// A body whose end HTTP does not tell must not be taken for whole when it was cut. A refusal is read before it is
+    /// sent.
     fn upstream_response_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
         context: &mut RequestContext,
@@ -151,6 +184,18 @@ impl ProxyHttp for Gateway {
             if end_of_stream && !json_end.is_complete() {
                 return Err(fail(context, Failure::CutShort));
             }
+        }
+        if let Some(held) = &mut context.held {
+            if !held.keep(body) {
+                return Err(fail(context, Failure::TooLong));
+            }
+            if end_of_stream && held.says_revoked() {
+                context.held = None;
+                recovery::after_revocation(session, context)?;
+            }
+        }
+        if end_of_stream {
+            context.leave_openemr();
         }
         Ok(None)
     }
@@ -162,10 +207,14 @@ impl ProxyHttp for Gateway {
         head: &mut ResponseHeader,
         context: &mut RequestContext,
     ) -> pingora::Result<()> {
+        self.let_go_when_draining(session);
+        if context.held.is_some() {
+            return Ok(());
+        }
         response_head::rewrite(head, session.req_header().version, context.id)
     }
 
-    /// No connection: is there another address?
+    /// No connection: is there another address, or another node?
     fn fail_to_connect(
         &self,
         _session: &mut Session,
@@ -173,13 +222,11 @@ impl ProxyHttp for Gateway {
         context: &mut RequestContext,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        if let Some(site) = context.site().cloned() {
-            upstream::after_failed_connect(&site.origin, peer, context, &mut error);
-        }
+        upstream::after_failed_connect(peer, context, &mut error);
         error
     }
 
-    /// A broken connection: may the request be sent again?
+    /// A broken connection, or an answer that is not wanted: may the request be sent again?
     fn error_while_proxy(
         &self,
         _peer: &HttpPeer,
@@ -188,8 +235,17 @@ impl ProxyHttp for Gateway {
         context: &mut RequestContext,
         client_reused: bool,
     ) -> Box<Error> {
-        let answer_begun = context.upstream_time.is_some() || session.response_written().is_some();
-        upstream::after_broken_connection(&session.req_header().method, client_reused, answer_begun, context, &mut error);
+        if context.recovery.is_due() {
+            error.set_retry(true);
+            return error;
+        }
+        let broken = upstream::Broken {
+            method: &session.req_header().method,
+            was_pooled: client_reused,
+            answer_begun: context.upstream_time.is_some() || session.response_written().is_some(),
+            body_is_whole: !session.as_ref().retry_buffer_truncated(),
+        };
+        upstream::after_broken_connection(broken, context, &mut error);
         error
     }
 
@@ -207,8 +263,12 @@ impl ProxyHttp for Gateway {
         FailToProxy { error_code, can_reuse_downstream: false }
     }
 
-    /// One line.
+    /// One line. An answer that was held back to its end goes out first: this is the first phase after it.
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut RequestContext) {
+        if let Some(held) = context.held.take().filter(|_| error.is_none()) {
+            // The caller may be gone by now; there is nobody to tell.
+            let _ = held.send(session, context.id).await;
+        }
         if access_log::is_on() {
             access_log::write(&access_line(session, error.is_some(), context));
         }
@@ -232,6 +292,15 @@ impl ProxyHttp for Gateway {
         _log_context: ProxyWarnLogContext,
     ) -> bool {
         true
+    }
+}
+
+impl Gateway {
+    /// On the way out every answer is the last of its connection: the next one is another process's.
+    fn let_go_when_draining(&self, session: &mut Session) {
+        if self.lifecycle.is_draining() {
+            session.set_keepalive(None);
+        }
     }
 }
 
@@ -264,7 +333,7 @@ fn admit(session: &Session, context: &mut RequestContext) -> Result<(), Failure>
     let rest = path.get(prefix..).unwrap_or_default();
     target::check(rest).map_err(Failure::UnsafePath)?;
     context.interaction = Some(Interaction::of(&session.req_header().method, rest));
-    Ok(())
+    queue::refuse_when_all_are_out(context)
 }
 
 fn allows(access: &Access, caller: Option<IpAddr>) -> bool {
@@ -284,12 +353,13 @@ async fn take_token(context: &mut RequestContext) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn answer_here(session: &Session, context: &RequestContext) -> Option<Answer> {
+async fn answer_here(session: &Session, context: &RequestContext, draining: bool) -> Option<Answer> {
     let head = session.req_header();
     let runtime = &context.runtime;
     match context.route {
         Route::Fhir { .. } => None,
         Route::Health => Some(local::health(&head.method, &runtime.sites)),
+        Route::Ready => Some(local::ready(&head.method, &runtime.sites, runtime.ready, draining)),
         Route::Jwks(site) => runtime.sites.get(site).map(|site| local::jwks(&head.method, site)),
         Route::Token => Some(match local::token_question(&head.method, Target::parse(head.raw_path()), &runtime.sites) {
             Ok(question) => local::token(question, &runtime.sites, caller(session), runtime.token_exposure).await,
@@ -320,7 +390,7 @@ fn access_line<'a>(session: &'a Session, failed: bool, context: &'a RequestConte
         bytes: session.body_bytes_sent(),
         duration: context.started.elapsed(),
         upstream: context.upstream_time,
-        retries: context.repeats,
+        retries: context.repeats + context.recovery.renewals,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use http::HeaderName;
 use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
-use http::{StatusCode, Version};
+use http::{Method, StatusCode, Version};
 use pingora::http::ResponseHeader;
 
 use crate::fhir::interaction::Interaction;
@@ -51,9 +51,21 @@ pub fn is_page(head: &ResponseHeader, interaction: Option<Interaction>) -> bool 
 pub fn ends_by_itself(head: &ResponseHeader) -> bool {
     let is_delimited = head.headers.contains_key(CONTENT_LENGTH)
         || (head.version != Version::HTTP_10 && head.headers.contains_key(TRANSFER_ENCODING));
-    !is_delimited
-        && !head.headers.contains_key(http::header::CONTENT_ENCODING)
-        && (media_type_is(head, b"application/json") || media_type_is(head, b"application/fhir+json"))
+    !is_delimited && !head.headers.contains_key(http::header::CONTENT_ENCODING) && is_json(head)
+}
+
+/// Whether the body is JSON, OpenEMR's or FHIR's own.
+#[must_use]
+pub fn is_json(head: &ResponseHeader) -> bool {
+    media_type_is(head, b"application/json") || media_type_is(head, b"application/fhir+json")
+}
+
+/// Whether no body comes after this head (RFC 9112 section 6.3).
+#[must_use]
+pub fn has_no_body(method: &Method, head: &ResponseHeader) -> bool {
+    *method == Method::HEAD
+        || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        || head.headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() == b"0")
 }
 
 fn media_type_is(head: &ResponseHeader, expected: &[u8]) -> bool {
@@ -67,7 +79,6 @@ fn media_type_is(head: &ResponseHeader, expected: &[u8]) -> bool {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use http::Method;
 
     fn head(status: u16, fields: &[(&'static str, &str)]) -> ResponseHeader {
         let mut head = ResponseHeader::build(status, None).unwrap();

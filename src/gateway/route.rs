@@ -10,6 +10,8 @@ use crate::gateway::site::Site;
 pub enum Route {
     /// `GET /health`.
     Health,
+    /// `GET /ready`.
+    Ready,
     /// `GET /.well-known/jwks.json`, of one site.
     Jwks(usize),
     /// `POST /oauth/token`.
@@ -37,6 +39,9 @@ impl Route {
         let is = |route: &Option<String>| route.as_ref().is_some_and(|route| route.as_bytes() == path);
         if is(&routes.health) {
             return Self::Health;
+        }
+        if is(&routes.ready) {
+            return Self::Ready;
         }
         if is(&routes.token) {
             return Self::Token;

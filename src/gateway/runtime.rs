@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::config::{self, Access, Limits, ReadyRule, Routes, TokenExposure};
+use crate::config::{self, Access, Config, Limits, ReadyRule, Routes, TokenExposure};
 use crate::gateway::server::StartError;
 use crate::gateway::site::Site;
-use crate::origin::Origin;
+use crate::nodes::health::Watching;
+use crate::nodes::{Nodes, Terms};
 use crate::smart::exchange::TokenEndpoint;
 use crate::smart::identity::TokenIdentity;
 use crate::smart::key_ring::{KeyRings, SharedSigner, Signer};
@@ -48,6 +49,26 @@ pub struct Settings {
     pub ready: ReadyRule,
 }
 
+impl Settings {
+    /// Takes a configuration apart: its sites, and what else a runtime is built from.
+    #[must_use]
+    pub fn of(config: Config) -> (Vec<config::Site>, Self) {
+        let Config { sites, routes, access, token_exposure, limits, ready, .. } = config;
+        (sites, Self { routes, access, token_exposure, limits, ready })
+    }
+}
+
+/// Starts what goes on in the background for the sites.
+#[derive(Clone)]
+pub struct Tasks {
+    /// Keeps their tokens.
+    pub tokens: TokenTasks,
+    /// Looks after their nodes.
+    pub nodes: Watching,
+    /// Follows the rotations of their keys.
+    pub keys: KeyRings,
+}
+
 impl Runtime {
     /// Makes the sites ready. What `previous` has and this configuration does not change is carried over: tokens, the
     /// knowledge of OpenEMR's addresses, pooled connections.
@@ -57,8 +78,7 @@ impl Runtime {
     pub fn build(
         sites: Vec<config::Site>,
         settings: Settings,
-        tasks: &TokenTasks,
-        rings: &KeyRings,
+        tasks: &Tasks,
         previous: Option<&Self>,
     ) -> Result<Self, StartError> {
         let Settings { routes, access, token_exposure, limits, ready } = settings;
@@ -67,49 +87,61 @@ impl Runtime {
             let config = Arc::new(config);
             let name = config.name.as_str().to_owned();
             let earlier = || made.iter().chain(previous.iter().flat_map(|runtime| &runtime.sites));
+            let terms = Terms::of(&config);
+            let same_nodes = earlier().find(|site| *site.nodes.terms() == terms).map(|site| Arc::clone(&site.nodes));
+            let nodes = match same_nodes {
+                Some(nodes) => nodes,
+                None => look_after(&tasks.nodes, Nodes::new(&config).map_err(|_| StartError::Host(name))?),
+            };
             let identity = TokenIdentity::of(&config);
             let has_this_token = |site: &&Arc<Site>| site.identity == identity;
             let same_token = earlier().find(has_this_token);
-            let (keys, signer) = keys(rings, &config, made.iter().find(has_this_token), same_token);
-            let token = same_token.map_or_else(|| start(tasks, &config, &signer), |site| Arc::clone(&site.token));
-            let same_origin = earlier().find(|site| is_same_origin(&site.config, &config));
-            let origin =
-                same_origin.map_or_else(|| Arc::new(Origin::new(config.fhir_base(), &config)), |site| Arc::clone(&site.origin));
+            let keys = keys(&tasks.keys, &config, made.iter().find(has_this_token));
+            let signer = same_token.map_or_else(|| shared(&keys), |site| Arc::clone(&site.signer));
+            let token = match same_token {
+                Some(site) => Arc::clone(&site.token),
+                None => start(&tasks.tokens, &config, &signer, &nodes),
+            };
+            token.ask_at(Arc::clone(&nodes));
             let is_first = made.is_empty();
-            let site = Site::new(config, identity, origin, token, (keys, signer), &routes, is_first)
-                .map_err(|_| StartError::Host(name))?;
-            made.push(Arc::new(site));
+            made.push(Arc::new(Site::new(config, identity, nodes, token, (keys, signer), &routes, is_first)));
         }
         Ok(Self { sites: made, routes, access, token_exposure, limits, ready })
     }
-}
 
-/// The site's keys, and what signs for its token: one of this configuration's keys, also where the token is older.
-fn keys(
-    rings: &KeyRings,
-    config: &Arc<config::Site>,
-    made: Option<&Arc<Site>>,
-    previous: Option<&Arc<Site>>,
-) -> (Arc<Signer>, SharedSigner) {
-    if let Some(site) = made {
-        let is_shared = site.keys.is_of(&config.private_key_file, &config.jwks_file);
-        let keys = if is_shared { Arc::clone(&site.keys) } else { rings.signer(config) };
-        return (keys, Arc::clone(&site.signer));
+    /// Makes tokens that are older than this runtime be renewed with its keys from now on.
+    pub fn put_keys_in_force(&self) {
+        // Of several sites that share a token, the first one's key signs.
+        for site in self.sites.iter().rev() {
+            site.keys.adopt(&site.config);
+            site.signer.store(Arc::clone(&site.keys));
+        }
     }
-    let keys = rings.signer(config);
-    let signer = previous.map_or_else(|| Arc::new(ArcSwap::new(Arc::clone(&keys))), |site| Arc::clone(&site.signer));
-    signer.store(Arc::clone(&keys));
-    (keys, signer)
+
+    /// Looks up names that nobody has looked up yet, so that a runtime that is swapped in can be used at once.
+    pub async fn look_up_new_names(&self) {
+        for site in &self.sites {
+            site.nodes.resolve_new().await;
+        }
+    }
 }
 
-fn start(tasks: &TokenTasks, config: &Arc<config::Site>, signer: &SharedSigner) -> Arc<TokenHandle> {
-    let signer = Arc::clone(signer);
-    tasks.start(TokenEndpoint::new(Arc::clone(config), signer, Origin::new(config.token_url(), config), tasks.connector()))
+/// The keys of a site; those of one that was made before, where it has the same token and the same files.
+fn keys(rings: &KeyRings, config: &Arc<config::Site>, made: Option<&Arc<Site>>) -> Arc<Signer> {
+    let shared = made.filter(|site| site.keys.is_of(&config.private_key_file, &config.jwks_file));
+    shared.map_or_else(|| rings.signer(config), |site| Arc::clone(&site.keys))
 }
 
-fn is_same_origin(one: &config::Site, other: &config::Site) -> bool {
-    one.nodes == other.nodes
-        && one.ca_file == other.ca_file
-        && one.timeouts == other.timeouts
-        && one.connections == other.connections
+fn shared(keys: &Arc<Signer>) -> SharedSigner {
+    Arc::new(ArcSwap::new(Arc::clone(keys)))
+}
+
+fn start(tasks: &TokenTasks, config: &Arc<config::Site>, signer: &SharedSigner, nodes: &Arc<Nodes>) -> Arc<TokenHandle> {
+    tasks.start(TokenEndpoint::new(Arc::clone(config), Arc::clone(signer), Arc::clone(nodes), tasks.connector()))
+}
+
+fn look_after(watching: &Watching, nodes: Nodes) -> Arc<Nodes> {
+    let nodes = Arc::new(nodes);
+    watching.start(&nodes);
+    nodes
 }

@@ -6,26 +6,35 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use log::{info, warn};
+use log::info;
 use parking_lot::Mutex;
 use pingora::apps::HttpServerOptions;
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
-use pingora::proxy::{HttpProxy, http_proxy_service_with_name};
+use pingora::proxy::http_proxy;
 use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{RunArgs, Server, ShutdownWatch};
-use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
+use sd_notify::NotifyState;
 
 use crate::config::{Config, Listener};
 use crate::gateway::Gateway;
 use crate::gateway::certificates::{ListenerCertificate, tls_settings};
-use crate::gateway::runtime::{Runtime, Settings};
-use crate::origin::RESOLVE_EVERY;
+use crate::gateway::drain::{Draining, Ending};
+use crate::gateway::fixed::Fixed;
+use crate::gateway::lifecycle::Lifecycle;
+use crate::gateway::reload::{self, ConfigSource, Reloader};
+use crate::gateway::runtime::{Runtime, Settings, Tasks};
+use crate::gateway::signals::{Endings, Signals};
+use crate::gateway::takeover::Takeover;
+use crate::nodes::health::Watch;
 use crate::smart::key_keeper::KeyKeeper;
 use crate::smart::key_ring::KeyRings;
 use crate::smart::refresher::Refresher;
+
+/// Pingora's own grace period, in seconds, where `server.grace_period_seconds` is null.
+const PINGORAS_GRACE: u64 = 300;
 
 /// Why the gateway cannot start although its configuration is good.
 #[derive(Debug, thiserror::Error)]
@@ -46,48 +55,91 @@ pub enum StartError {
     Host(String),
 }
 
+/// How the gateway is run, besides its configuration.
+#[derive(Debug, Default)]
+pub struct RunOptions {
+    /// Where the configuration came from, and is read from again.
+    pub source: Option<ConfigSource>,
+    /// Take the listeners over from the process that has them.
+    pub upgrade: bool,
+}
+
 /// Runs the gateway until a signal ends it. `on_ready` is called once, when requests are about to be taken.
 ///
 /// # Errors
 /// What keeps it from starting; nothing has been served then.
-pub fn run(config: Config, on_ready: impl FnOnce() + Send + Sync + 'static) -> Result<(), StartError> {
-    let Config { listen, routes, sites, access, token_exposure, ready, watch: _, drain_delay: _, limits, log: _, server } =
-        config;
-    for listener in &listen {
-        // Pingora panics where this can say what is wrong.
-        TcpListener::bind(listener.address).map_err(|source| StartError::Listen { address: listener.address, source })?;
+pub fn run(mut config: Config, options: RunOptions, on_ready: impl FnOnce() + Send + Sync + 'static) -> Result<(), StartError> {
+    if !options.upgrade {
+        for listener in &config.listen {
+            // Pingora panics where this can say what is wrong.
+            TcpListener::bind(listener.address).map_err(|source| StartError::Listen { address: listener.address, source })?;
+        }
     }
-    let mut pingora = Server::new_with_opt_and_conf(None::<Opt>, server);
+    let fixed_part = options.source.map(|source| (source, Fixed::of(&config), config.watch, reload::files(&config)));
+    let endings = endings(&config);
+    // Requests decide when the process ends (`drain`); Pingora's own wait, which is as long with requests as without, is
+    // for the case that they never do.
+    let longest = endings.grace.max(endings.grace_after_upgrade);
+    let server =
+        ServerConf { grace_period_seconds: Some(longest.as_secs().saturating_add(60)), ..std::mem::take(&mut config.server) };
+    let opt = Opt { upgrade: options.upgrade, ..Opt::default() };
+    let mut pingora = Server::new_with_opt_and_conf(Some(opt), server);
     let connector = Arc::new(Connector::new(Some(ConnectorOptions::from_server_conf(&pingora.configuration))));
-    let (refresher, tasks) = Refresher::new(connector);
-    let rings = KeyRings::default();
-    let settings = Settings { routes, access, token_exposure, limits, ready };
-    let runtime = Arc::new(ArcSwap::from_pointee(Runtime::build(sites, settings, &tasks, &rings, None)?));
-    let gateway = Gateway { runtime: Arc::clone(&runtime), lifecycle: Arc::default() };
+    let (refresher, tokens) = Refresher::new(Arc::clone(&connector));
+    let (watch_nodes, nodes) = Watch::new(connector);
+    let tasks = Tasks { tokens, nodes, keys: KeyRings::default() };
+    let listen = config.listen.clone();
+    let keepalive_requests = config.limits.keepalive_requests;
+    let (sites, settings) = Settings::of(config);
+    let runtime = Arc::new(ArcSwap::from_pointee(Runtime::build(sites, settings, &tasks, None)?));
+    let lifecycle = Arc::<Lifecycle>::default();
+    let gateway = Gateway { runtime: Arc::clone(&runtime), lifecycle: Arc::clone(&lifecycle) };
 
-    let mut proxy = http_proxy_service_with_name(&pingora.configuration, gateway, "gateway");
-    if let Some(http) = proxy.app_logic_mut() {
-        let mut options = HttpServerOptions::default();
-        options.keepalive_request_limit = Some(limits.keepalive_requests);
-        http.server_options = Some(options);
-    }
-    let _certificates = add_listeners(&mut proxy, &listen, &pingora.configuration)?;
+    let mut http = http_proxy(&pingora.configuration, gateway);
+    let mut http_options = HttpServerOptions::default();
+    http_options.keepalive_request_limit = Some(keepalive_requests);
+    http.server_options = Some(http_options);
+    let mut proxy = Service::new("gateway".to_owned(), Draining::new(http, Arc::clone(&lifecycle)));
+    let certificates = add_listeners(&mut proxy, &listen, &pingora.configuration)?;
 
     // No request is taken before there is a token, or before five seconds have shown that there is none to be had.
     let tokens = pingora.add_service(background_service("tokens", refresher));
-    let keys = pingora.add_service(background_service("keys", KeyKeeper::new(rings)));
+    let keys = pingora.add_service(background_service("keys", KeyKeeper::new(tasks.keys.clone())));
     tokens.add_dependency(&keys);
-    let names = pingora.add_service(background_service("names", Names(runtime)));
+    let nodes = pingora.add_service(background_service("nodes", watch_nodes));
+    // Nor are the listeners taken over before that.
+    let takeover = pingora.bootstrap_as_a_service();
+    takeover.add_dependencies([&tokens, &nodes]);
     let proxy = pingora.add_service(proxy);
-    proxy.add_dependencies([&tokens, &names]);
+    proxy.add_dependency(&takeover);
     let announcement = pingora.add_service(background_service("start", Announcement::new(listen, on_ready)));
-    announcement.add_dependency(&tokens);
-    pingora.bootstrap();
-    pingora.run(RunArgs::default());
+    announcement.add_dependency(&takeover);
+    pingora.add_service(background_service("ending", Ending(Arc::clone(&lifecycle))));
+    if options.upgrade {
+        let takeover = Takeover::new(pingora.watch_execution_phase());
+        pingora.add_service(background_service("takeover", takeover));
+    }
+    if let Some((source, fixed, watch, files)) = fixed_part {
+        let reloader = Reloader::new(source, fixed, watch, files, runtime, tasks, certificates);
+        pingora.add_service(background_service("reload", reloader));
+    }
+    pingora.run(RunArgs { shutdown_signal: Box::new(Signals::new(lifecycle, endings)) });
     Ok(())
 }
 
-type Proxy = Service<HttpProxy<Gateway>>;
+/// How long the process may take to end.
+fn endings(config: &Config) -> Endings {
+    let grace = Duration::from_secs(config.server.grace_period_seconds.unwrap_or(PINGORAS_GRACE));
+    let longest_request = config.sites.iter().map(|site| site.timeouts.export.max(site.timeouts.read)).max();
+    Endings {
+        drain_delay: config.drain_delay,
+        grace,
+        grace_after_upgrade: grace.max(longest_request.unwrap_or_default() + Duration::from_secs(10)),
+        upgrade_sock: config.server.upgrade_sock.clone().into(),
+    }
+}
+
+type Proxy = Service<Draining>;
 type Certificates = Vec<(SocketAddr, Arc<ListenerCertificate>)>;
 
 /// Adds the listeners; gives the certificates of those that have one, by address, for a reload to replace.
@@ -107,33 +159,6 @@ fn add_listeners(proxy: &mut Proxy, listen: &[Listener], server: &ServerConf) ->
         }
     }
     Ok(certificates)
-}
-
-/// Looks up OpenEMR's names, at start and from time to time.
-struct Names(Arc<ArcSwap<Runtime>>);
-
-#[async_trait]
-impl BackgroundService for Names {
-    async fn start_with_ready_notifier(&self, mut shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
-        self.resolve_all().await;
-        ready.notify_ready();
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(RESOLVE_EVERY) => self.resolve_all().await,
-                _ = shutdown.changed() => return,
-            }
-        }
-    }
-}
-
-impl Names {
-    async fn resolve_all(&self) {
-        for site in &self.0.load_full().sites {
-            if let Err(error) = site.origin.resolve().await {
-                warn!("{error}");
-            }
-        }
-    }
 }
 
 /// Says that the gateway listens, once it does.
@@ -162,6 +187,7 @@ impl BackgroundService for Announcement {
             let scheme = if listener.tls.is_some() { "https" } else { "http" };
             info!("listening on {scheme}://{}", listener.address);
         }
+        let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::MainPid(std::process::id())]);
         let on_ready = self.on_ready.lock().take();
         if let Some(on_ready) = on_ready {
             on_ready();

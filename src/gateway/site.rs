@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use http::HeaderValue;
-
 use crate::config::{self, Routes};
-use crate::origin::Origin;
+use crate::nodes::Nodes;
 use crate::smart::identity::TokenIdentity;
 use crate::smart::key_ring::{SharedSigner, Signer};
 use crate::smart::token_cell::TokenHandle;
@@ -16,13 +14,11 @@ pub struct Site {
     /// What the operator configured.
     pub config: Arc<config::Site>,
     /// Where its FHIR requests go.
-    pub origin: Arc<Origin>,
+    pub nodes: Arc<Nodes>,
     /// What its token is kept under.
     pub identity: TokenIdentity,
     /// Its token.
     pub token: Arc<TokenHandle>,
-    /// The `Host` of its FHIR requests.
-    pub host: HeaderValue,
     /// Its keys, of which the JWK Set's route publishes the public halves.
     pub keys: Arc<Signer>,
     /// What signs for its token; of another site where that shares the token.
@@ -35,31 +31,19 @@ pub struct Site {
 
 impl Site {
     /// Makes a site ready. The first site is served at the routes themselves, each further one below `/{site}`.
-    ///
-    /// # Errors
-    /// A host name that no Host field can hold.
+    #[must_use]
     pub fn new(
         config: Arc<config::Site>,
         identity: TokenIdentity,
-        origin: Arc<Origin>,
+        nodes: Arc<Nodes>,
         token: Arc<TokenHandle>,
         (keys, signer): (Arc<Signer>, SharedSigner),
         routes: &Routes,
         is_first: bool,
-    ) -> Result<Self, http::header::InvalidHeaderValue> {
+    ) -> Self {
         let prefix = if is_first { String::new() } else { format!("/{}", config.name.as_str()) };
         let below = |route: &Option<String>| route.as_ref().map(|path| format!("{prefix}{path}"));
-        Ok(Self {
-            host: HeaderValue::from_str(&config.fhir_base().authority())?,
-            keys,
-            signer,
-            fhir_path: below(&routes.fhir),
-            jwks_path: below(&routes.jwks),
-            config,
-            identity,
-            origin,
-            token,
-        })
+        Self { keys, signer, fhir_path: below(&routes.fhir), jwks_path: below(&routes.jwks), config, identity, nodes, token }
     }
 
     /// The site's name in OpenEMR.

@@ -17,11 +17,13 @@ const OTHER_CRATES: LevelFilter = LevelFilter::Warn;
 pub fn start_log(level: LevelFilter, format: Format) {
     let mut builder = env_logger::Builder::new();
     builder
-        .filter_level(level.min(OTHER_CRATES))
-        .filter_module("openemr_gateway", level)
-        .filter_module(access_log::TARGET, level)
+        .filter_level(OTHER_CRATES)
+        .filter_module("openemr_gateway", LevelFilter::Trace)
+        .filter_module(access_log::TARGET, LevelFilter::Trace)
         .target(env_logger::Target::Pipe(Box::new(log_writer::LogWriter)))
         .format(move |out, record| format.write(out, record));
     // Tests in one process start it more than once.
     let _ = builder.try_init();
+    // The one level that a reload can change.
+    log::set_max_level(level);
 }

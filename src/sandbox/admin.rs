@@ -14,10 +14,13 @@
 //! {
 //!   "token": {"down": true, "delay_ms": 0, "answer": {"status": 503, "body": "", "content_type": "text/html"},
 //!             "html": true, "refuse": "unknown_client", "lose_answer": true, "truncate": true, "oversize_bytes": 100000,
-//!             "pad_token_bytes": 30000, "expires_in": 5, "drop_scopes": ["system/Patient.read"], "times": 1},
-//!   "fhir": {"target": "/Patient", "delay_ms": 0, "error": "system", "answer": {"status": 418}, "html": true,
-//!            "hang_up": true, "framing": "http10", "truncate_after": 100, "ending": "reset", "close_idle": true,
+//!             "pad_token_bytes": 30000, "expires_in": 5, "token_type": "mac", "date": "yesterday",
+//!             "drop_scopes": ["system/Patient.read"], "silent": true, "times": 1},
+//!   "fhir": {"target": "/Patient", "method": "POST", "delay_ms": 0, "error": "system", "refuse": "revoked",
+//!            "answer": {"status": 418}, "html": true, "hang_up": true, "lose_answer": true, "silent": true,
+//!            "framing": "http10", "truncate_after": 100, "ending": "reset", "close_idle": true,
 //!            "close_reused": true, "times": 1},
+//!   "token_lifetime_seconds": 5,
 //!   "revoke_tokens": "by_admin",
 //!   "clients": {"the-client-id": {"enabled": false, "jwks": {"keys": []}, "jwks_uri": "http://gateway/jwks.json"}},
 //!   "strict_kid": true,
@@ -29,9 +32,11 @@
 //! }
 //! ```
 //!
-//! `jwks` and `jwks_uri` replace the client's keys. `"token": null` and `"fhir": null` clear a side. `refuse` is one of `unknown_client`, `bad_assertion`,
+//! `jwks` and `jwks_uri` replace the client's keys. Each side takes a list, too: a request
+//! meets the first set that is meant for it. `"token": null` and `"fhir": null` clear a side. `refuse` is one of `unknown_client`, `bad_assertion`,
 //! `issued_too_long_ago`, `missing_jti`, `invalid_scope`, `unsupported_grant_type`, `not_set_up`, `exception`; `error`
-//! of `system`, `database`, `php_fpm_down`, `php_fpm_timeout`; `framing` of `chunked`, `content_length`, `http10`;
+//! of `system`, `database`, `php_fpm_down`, `php_fpm_timeout`; `refuse` on the FHIR side of `unparsable`,
+//! `not_verified`, `revoked`, `no_trusted_user`, `not_in_database`, `other_site`, `scope_missing`, `policy`; `framing` of `chunked`, `content_length`, `http10`;
 //! `ending` of `close_notify`, `no_close_notify`, `reset`; `revoke_tokens` of `by_admin`, `trusted_user`, `unknown`.
 
 use std::{
@@ -41,7 +46,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned, de::Error as _};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
 
@@ -54,32 +59,38 @@ use super::{
     world::World,
 };
 
-/// The body of `POST /__sandbox/faults`. The outer option says whether the member was there, the inner whether it
-/// was null.
+/// The body of `POST /__sandbox/faults`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Orders {
-    #[serde(default, deserialize_with = "present")]
-    token: Option<Option<TokenFaults>>,
-    #[serde(default, deserialize_with = "present")]
-    fhir: Option<Option<FhirFaults>>,
+    #[serde(default, deserialize_with = "sets")]
+    token: Option<Vec<TokenFaults>>,
+    #[serde(default, deserialize_with = "sets")]
+    fhir: Option<Vec<FhirFaults>>,
     revoke_tokens: Option<Revocation>,
     #[serde(default)]
     clients: HashMap<String, ClientOrder>,
     system_scopes: Option<Switch>,
     clock_offset_seconds: Option<i64>,
+    token_lifetime_seconds: Option<u32>,
     strict_kid: Option<bool>,
     jwks_cache_seconds: Option<u64>,
     listener: Option<Wanted>,
     binary: Option<BinaryOrder>,
 }
 
-fn present<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+/// Null is no set, an object one, an array as many as it holds.
+fn sets<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
 where
-    D: serde::Deserializer<'de>,
-    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
 {
-    Option::deserialize(deserializer).map(Some)
+    let sets = match Value::deserialize(deserializer)? {
+        Value::Null => Vec::new(),
+        Value::Array(sets) => sets,
+        set => vec![set],
+    };
+    sets.into_iter().map(|set| serde_json::from_value(set).map_err(D::Error::custom)).collect::<Result<_, _>>().map(Some)
 }
 
 #[derive(Deserialize)]
@@ -148,8 +159,8 @@ async fn answer(world: &World, head: &RequestHead, body: &ReceivedBody) -> Respo
             Err(error) => (400, json!({"error": error.to_string()})),
         },
         ("DELETE", "/__sandbox/faults") => {
-            world.faults.set_token(None);
-            world.faults.set_fhir(None);
+            world.faults.set_token(Vec::new());
+            world.faults.set_fhir(Vec::new());
             (200, world.faults.describe())
         }
         ("POST", "/__sandbox/reset") => {
@@ -201,6 +212,9 @@ async fn obey(world: &World, orders: Orders) -> Result<(), String> {
     if let Some(seconds) = orders.clock_offset_seconds {
         world.clock.set(seconds);
     }
+    if let Some(seconds) = orders.token_lifetime_seconds {
+        world.set_token_lifetime(Duration::from_secs(seconds.into()));
+    }
     if let Some(strict) = orders.strict_kid {
         world.client_keys.set_strict_kid(strict);
     }
@@ -225,23 +239,14 @@ async fn settle(world: &World, up: bool) {
 }
 
 fn state(world: &World) -> Value {
-    let counters = &world.counters;
-    let of = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-    json!({
+    let mut state = json!({
         "openemr": world.personality.to_string(),
         "listener": if *world.is_up.borrow() { "up" } else { "down" },
         "clock_offset_seconds": world.clock.offset(),
-        "token_requests": of(&counters.token_requests),
-        "tokens_issued": of(&counters.tokens_issued),
-        "assertions_refused": of(&counters.assertions_refused),
-        "jwks_fetches": of(world.client_keys.fetches()),
-        "fhir_requests": of(&counters.fhir_requests),
-        "connections_accepted": of(&counters.connections_accepted),
-        "connections_open": of(&counters.connections_open),
-        "requests_dropped": of(&counters.requests_dropped),
-        "most_workers_busy": of(&counters.most_workers_busy),
-        "last_server_name": *lock(&counters.last_server_name),
-        "last_fhir_request": *lock(&counters.last_fhir_request),
-        "last_token_request": *lock(&counters.last_token_request),
-    })
+        "jwks_fetches": world.client_keys.fetches().load(Ordering::Relaxed),
+    });
+    if let (Value::Object(state), Value::Object(counters)) = (&mut state, world.counters.describe()) {
+        state.extend(counters);
+    }
+    state
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{
     answer::{Answer, Area},
+    counters::UnderWay,
     faults::{FhirFaults, FixedAnswer, TokenFaults, lock},
     fhir_api::{self, FhirRequest},
     http1::{Body, Ending, ReceivedBody, Response},
@@ -20,6 +21,8 @@ use super::{
 pub enum Faced {
     /// Close the connection, do not answer.
     HangUp,
+    /// Read on, do not answer.
+    Silence,
     /// Go on, with the faults of its side.
     Token(TokenFaults),
     /// Go on, with the faults of its side.
@@ -48,23 +51,43 @@ impl Outcome {
     }
 }
 
-/// Counts the request and finds its faults. `reused`: its connection has served another before.
-pub fn face(world: &World, head: &RequestHead, reused: bool) -> Faced {
+/// Counts the request and finds its faults; it is under way until the second value is dropped. `reused`: its
+/// connection has served another before.
+pub fn face<'a>(world: &'a World, head: &RequestHead, reused: bool) -> (Faced, Option<UnderWay<'a>>) {
     let path = head.path();
+    let counters = &world.counters;
+    counters.count_path(&head.method, path);
     if path.starts_with("/apis/") {
-        let faults = world.faults.for_fhir_request(&head.target, reused);
+        let faults = world.faults.for_fhir_request(&head.method, &head.target, reused);
         if faults.close_reused || faults.hang_up {
-            return Faced::HangUp;
+            return (Faced::HangUp, None);
         }
-        world.counters.fhir_requests.fetch_add(1, Ordering::Relaxed);
-        Faced::Fhir(faults)
+        let under_way = if is_probe(head) {
+            counters.probes.fetch_add(1, Ordering::Relaxed);
+            None
+        } else {
+            Some(counters.begin_fhir())
+        };
+        (if faults.silent { Faced::Silence } else { Faced::Fhir(faults) }, under_way)
     } else if path.starts_with("/oauth2/") && path.ends_with("/token") {
-        world.counters.token_requests.fetch_add(1, Ordering::Relaxed);
+        let under_way = counters.begin_exchange();
         let faults = world.faults.for_token_request();
-        if faults.down { Faced::HangUp } else { Faced::Token(faults) }
+        let faced = if faults.down {
+            Faced::HangUp
+        } else if faults.silent {
+            Faced::Silence
+        } else {
+            Faced::Token(faults)
+        };
+        (faced, Some(under_way))
     } else {
-        Faced::Other
+        (Faced::Other, None)
     }
+}
+
+/// A health check; it is not to be seen among what callers asked.
+fn is_probe(head: &RequestHead) -> bool {
+    head.path().ends_with("/fhir/metadata") && head.field("authorization").is_none()
 }
 
 /// Answers, or does what the faults want instead.
@@ -94,13 +117,17 @@ pub async fn outcome(world: &World, head: &RequestHead, body: &ReceivedBody, fac
 }
 
 async fn fhir(world: &World, request: &FhirRequest<'_>, rest: &str, faults: &FhirFaults, origin: Option<&str>) -> Outcome {
-    *lock(&world.counters.last_fhir_request) = json!({
-        "method": request.head.method, "target": request.head.target, "fields": request.head.fields,
-        "body_length": request.body.length, "body_sha256": request.body.sha256,
-    });
+    if !is_probe(request.head) {
+        *lock(&world.counters.last_fhir_request) = json!({
+            "method": request.head.method, "target": request.head.target, "fields": request.head.fields,
+            "body_length": request.body.length, "body_sha256": request.body.sha256,
+        });
+    }
     tokio::time::sleep(Duration::from_millis(faults.delay_ms)).await;
     let answer = if let Some(error) = faults.error {
         refusals::server_error(world.personality, error)
+    } else if let Some(denial) = faults.refuse {
+        refusals::on_demand(world.personality, denial)
     } else if let Some(fixed) = &faults.answer {
         fixed_answer(fixed)
     } else if faults.html {
@@ -110,6 +137,10 @@ async fn fhir(world: &World, request: &FhirRequest<'_>, rest: &str, faults: &Fhi
     } else {
         refusals::no_such_site(world.personality, false)
     };
+    if faults.lose_answer {
+        world.counters.requests_dropped.fetch_add(1, Ordering::Relaxed);
+        return Outcome::nothing();
+    }
     let mut response = answer.into_response(world, Area::Apis, origin);
     if let Some(framing) = faults.framing {
         response.framing = framing;
@@ -186,6 +217,12 @@ async fn token(
         return Outcome::nothing();
     }
     let mut response = answer.into_response(world, Area::OAuth2, origin);
+    if let Some(date) = &faults.date {
+        response.fields.retain(|(name, _)| *name != "Date");
+        if !date.is_empty() {
+            response.fields.insert(0, ("Date", date.clone()));
+        }
+    }
     if let Body::Whole(bytes) = &mut response.body {
         if faults.oversize_bytes > 0 {
             let mut padded = BytesMut::zeroed(0);

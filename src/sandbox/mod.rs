@@ -11,6 +11,7 @@
 //! | `fhir_api`, `search`, `write`, `bulk_export`, `population`, `people` | the FHIR side |
 //! | `database` | what the nodes of one OpenEMR share |
 //! | `refusals` | how OpenEMR says no |
+//! | `counters` | what happened |
 //! | `faults`, `admin` | what it can be made to do wrong, and how |
 //! | `personality`, `php_json`, `calendar` | which OpenEMR; JSON and dates as PHP writes them |
 //!
@@ -31,6 +32,7 @@ mod bulk_export;
 mod calendar;
 mod client_keys;
 mod clients;
+mod counters;
 mod database;
 mod discovery;
 mod dispatch;

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{
     access_token::Refused,
     answer::{Answer, Dress},
-    faults::ServerError,
+    faults::{Denial, ServerError},
     http1::Body,
     personality::Personality,
     php_json::Escapes,
@@ -18,6 +18,26 @@ pub fn route_not_found(personality: Personality) -> Answer {
         Personality::V8_0 => Answer::error(404, "Route not found", 0),
         Personality::V7_0_3 => Answer::empty(404),
     }
+}
+
+/// The answer that a fault asks for.
+pub fn on_demand(personality: Personality, denial: Denial) -> Answer {
+    let refused = match denial {
+        Denial::Unparsable => Refused::Unparsable("The JWT string must have two dots"),
+        Denial::NotVerified => Refused::NotVerified,
+        Denial::Revoked => Refused::Revoked,
+        Denial::NoTrustedUser => Refused::NoTrustedUser,
+        Denial::NotInDatabase => Refused::NotInDatabase,
+        Denial::OtherSite => Refused::OtherSite,
+        Denial::ScopeMissing => return scope_missing(personality),
+        Denial::Policy => {
+            return match personality {
+                Personality::V8_0 => Answer::error(403, "Organization policy does not have permit access resource", 0),
+                Personality::V7_0_3 => scope_missing(personality),
+            };
+        }
+    };
+    token_refused(personality, &refused)
 }
 
 /// 401, not 403, when the token's scopes do not reach.

@@ -131,10 +131,19 @@ async fn converse(world: &World, connection: &mut Connection<Stream>) -> io::Res
                 return Ok(Ending::CloseNotify);
             }
         };
-        let faced = dispatch::face(world, &head, served > 0);
-        if matches!(faced, Faced::HangUp) {
-            world.counters.requests_dropped.fetch_add(1, Ordering::Relaxed);
-            return Ok(Ending::CloseNotify);
+        let (faced, _under_way) = dispatch::face(world, &head, served > 0);
+        match faced {
+            Faced::HangUp => {
+                world.counters.requests_dropped.fetch_add(1, Ordering::Relaxed);
+                return Ok(Ending::CloseNotify);
+            }
+            Faced::Silence => {
+                world.counters.requests_dropped.fetch_add(1, Ordering::Relaxed);
+                let mut rest = [0; 4096];
+                while connection.io().read(&mut rest).await? > 0 {}
+                return Ok(Ending::NoCloseNotify);
+            }
+            Faced::Token(_) | Faced::Fhir(_) | Faced::Other => {}
         }
         served += 1;
         let last = served >= world.requests_per_connection || !head.keeps_alive();

@@ -250,9 +250,10 @@ pub async fn exchange(world: &World, site: &str, form: &TokenForm, faults: &Toke
     let issue = Issue { personality, site, issuer: &issuer, grant: &grant, lifetime, padding, now: world.clock.now() };
     let token = world.tokens.issue(&issue).map_err(down)?;
     world.counters.tokens_issued.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let expires_in = faults.expires_in.unwrap_or(lifetime as i64);
+    let expires_in = faults.expires_in.clone().unwrap_or_else(|| json!(lifetime as i64));
+    let token_type = faults.token_type.clone().unwrap_or_else(|| json!("Bearer"));
     let body = json!({
-        "scope": grant.scopes.join(" "), "token_type": "Bearer", "expires_in": expires_in, "access_token": token,
+        "scope": grant.scopes.join(" "), "token_type": token_type, "expires_in": expires_in, "access_token": token,
     });
     let mut answer = Answer::value(200, &body, Escapes::Plain).dressed(Dress::TokenIssued);
     answer.content_type = "application/json; charset=UTF-8".to_owned();

@@ -5,12 +5,11 @@ use std::{
     io,
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use serde_json::Value;
 use tokio::sync::{OwnedMutexGuard, Semaphore, watch};
 
 use super::{
@@ -20,6 +19,7 @@ use super::{
     calendar::Clock,
     client_keys::ClientKeys,
     clients::Clients,
+    counters::Counters,
     database::Database,
     discovery::{self, Discovery},
     faults::{Faults, lock},
@@ -27,33 +27,6 @@ use super::{
     population::Population,
     scopes::KnownScopes,
 };
-
-/// What the admin reports.
-#[derive(Default)]
-pub struct Counters {
-    /// Requests at the token endpoint.
-    pub token_requests: AtomicU64,
-    /// Tokens issued.
-    pub tokens_issued: AtomicU64,
-    /// Token requests that were refused.
-    pub assertions_refused: AtomicU64,
-    /// Requests below `/apis`.
-    pub fhir_requests: AtomicU64,
-    /// Connections accepted.
-    pub connections_accepted: AtomicU64,
-    /// Connections open now.
-    pub connections_open: AtomicU64,
-    /// The name the last TLS client asked for (SNI).
-    pub last_server_name: Mutex<Option<String>>,
-    /// Requests that were dropped without an answer because a fault wanted it so.
-    pub requests_dropped: AtomicU64,
-    /// The most requests that were worked on at one time.
-    pub most_workers_busy: AtomicU64,
-    /// The last request below `/apis`.
-    pub last_fhir_request: Mutex<Value>,
-    /// The last request at the token endpoint.
-    pub last_token_request: Mutex<Value>,
-}
 
 /// Everything behind the listener.
 pub struct World {
@@ -95,11 +68,12 @@ pub struct World {
     pub keep_alive: Duration,
     /// How many requests a connection serves.
     pub requests_per_connection: u64,
-    token_lifetime: Duration,
+    token_lifetime: Mutex<Duration>,
     population: RwLock<Population>,
     system_scopes: AtomicBool,
     first_clients: Clients,
     first_clock_offset: i64,
+    first_token_lifetime: Duration,
     first_strict_kid: bool,
     first_jwks_cache: Duration,
     sessions: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
@@ -138,10 +112,11 @@ impl World {
             worker_count: workers,
             keep_alive: settings.keep_alive,
             requests_per_connection: settings.requests_per_connection.max(1),
-            token_lifetime: settings.token_lifetime,
+            token_lifetime: Mutex::new(settings.token_lifetime),
             population: RwLock::new(Population::new(personality, settings.patients, settings.seed, made_at)),
             system_scopes: AtomicBool::new(true),
             first_clock_offset: settings.clock_offset,
+            first_token_lifetime: settings.token_lifetime,
             first_strict_kid: settings.strict_kid,
             first_jwks_cache: settings.jwks_cache,
             first_clients: clients,
@@ -156,7 +131,12 @@ impl World {
 
     /// How long a token lives.
     pub fn token_lifetime(&self) -> Duration {
-        self.token_lifetime
+        *lock(&self.token_lifetime)
+    }
+
+    /// Changes how long the tokens live that are issued from now on.
+    pub fn set_token_lifetime(&self, lifetime: Duration) {
+        *lock(&self.token_lifetime) = lifetime;
     }
 
     /// OpenEMR's `rest_system_scopes_api`.
@@ -191,32 +171,20 @@ impl World {
         session.lock_owned().await
     }
 
-    /// Everything back in order: no faults, counters at nought, clock and clients as they were at first. Tokens, used jtis and
+    /// Everything back in order: no faults, counters at nought, clock, clients and their ways as they were at
+    /// first. Tokens, used jtis and
     /// created patients stay.
     pub fn reset(&self) {
-        self.faults.set_token(None);
-        self.faults.set_fhir(None);
+        self.faults.set_token(Vec::new());
+        self.faults.set_fhir(Vec::new());
         self.set_system_scopes(true);
         self.clock.set(self.first_clock_offset);
+        self.set_token_lifetime(self.first_token_lifetime);
         self.client_keys.set_strict_kid(self.first_strict_kid);
         self.client_keys.keep_for(self.first_jwks_cache);
         self.wanted_up.send_replace(true);
         lock(&self.clients).extend(self.first_clients.clone());
-        let counters = &self.counters;
-        for counter in [
-            &counters.token_requests,
-            &counters.tokens_issued,
-            self.client_keys.fetches(),
-            &counters.assertions_refused,
-            &counters.fhir_requests,
-            &counters.connections_accepted,
-            &counters.requests_dropped,
-            &counters.most_workers_busy,
-        ] {
-            counter.store(0, Ordering::Relaxed);
-        }
-        *lock(&counters.last_server_name) = None;
-        *lock(&counters.last_fhir_request) = Value::Null;
-        *lock(&counters.last_token_request) = Value::Null;
+        self.counters.reset();
+        self.client_keys.fetches().store(0, Ordering::Relaxed);
     }
 }

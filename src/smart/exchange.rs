@@ -1,11 +1,13 @@
 //! One attempt at the token endpoint, through Pingora's HTTP connector, so that one TLS stack serves all.
 //!
-//! Every attempt has a connection, a `jti` and a signature of its own.
+//! Every request has a connection, a `jti` and a signature of its own.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
+use log::{info, warn};
 use pingora::connectors::http::Connector;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::client::HttpSession;
@@ -14,9 +16,11 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::config::Site;
-use crate::origin::{Origin, describe};
+use crate::nodes::Nodes;
+use crate::nodes::origin::{Origin, describe};
 use crate::smart::assertion::{self, Claimant};
-use crate::smart::key_ring::{Keys, SharedSigner};
+use crate::smart::key_ring::{Exchange, Keys, SharedSigner};
+use crate::smart::skew::{self, Change, Skew};
 use crate::smart::token_request;
 use crate::smart::token_response::{self, Answer, Grant, LARGEST_ANSWER, TokenError};
 
@@ -24,8 +28,18 @@ use crate::smart::token_response::{self, Answer, Grant, LARGEST_ANSWER, TokenErr
 pub struct TokenEndpoint {
     site: Arc<Site>,
     signer: SharedSigner,
-    origin: Origin,
+    /// A reload that changes nothing about the token can change what else is known of the nodes.
+    nodes: Arc<ArcSwap<Nodes>>,
     connector: Arc<Connector>,
+    skew: Skew,
+}
+
+/// A token that came, and when its life began at the earliest.
+pub struct Exchanged {
+    /// What was granted.
+    pub grant: Grant,
+    /// When the request that brought it was sent, on the monotonic clock: OpenEMR cannot have issued it before.
+    pub requested_at: Instant,
 }
 
 /// An answer, read whole.
@@ -37,10 +51,16 @@ struct WholeAnswer {
 }
 
 impl TokenEndpoint {
-    /// The endpoint at `origin`, asked for the client of `site` with assertions that `signer` signs.
+    /// The endpoint at any of these nodes, asked for the client of `site` with assertions that `signer` signs.
     #[must_use]
-    pub fn new(site: Arc<Site>, signer: SharedSigner, origin: Origin, connector: Arc<Connector>) -> Self {
-        Self { site, signer, origin, connector }
+    pub fn new(site: Arc<Site>, signer: SharedSigner, nodes: Arc<Nodes>, connector: Arc<Connector>) -> Self {
+        Self { site, signer, nodes: Arc::new(ArcSwap::new(nodes)), connector, skew: Skew::default() }
+    }
+
+    /// The nodes that are asked, to be replaced by a reload.
+    #[must_use]
+    pub(super) fn nodes(&self) -> Arc<ArcSwap<Nodes>> {
+        Arc::clone(&self.nodes)
     }
 
     /// The site whose tokens come from here.
@@ -49,58 +69,116 @@ impl TokenEndpoint {
         &self.site
     }
 
-    /// One exchange, within the site's `timeouts.token`. While the key is rotated there may be a second one, with the other key.
+    /// One exchange, within the site's `timeouts.token`; while the key is rotated there may be a second one, with the other key.
     ///
     /// # Errors
     /// Whatever kept a usable token from coming back.
-    pub async fn exchange(&self) -> Result<Grant, TokenError> {
-        self.signer.load_full().attempt(|keys| self.exchange_signed_by(keys)).await
+    pub async fn exchange(&mut self) -> Result<Exchanged, TokenError> {
+        let signer = self.signer.load_full();
+        signer.attempt(self).await
     }
 
-    async fn exchange_signed_by(&self, keys: Arc<Keys>) -> Result<Grant, TokenError> {
-        let limit = self.site.timeouts.token;
-        let answer = tokio::time::timeout(limit, self.ask(&keys)).await.map_err(|_| TokenError::TimedOut(limit))??;
-        token_response::parse(Answer {
-            status: answer.status,
-            content_type: answer.content_type.as_deref(),
-            skew: answer.skew,
-            body: &answer.body,
-        })
+    async fn attempt(&mut self, keys: &Keys) -> Result<Exchanged, TokenError> {
+        let assumed = self.skew.correction();
+        let result = self.ask(keys).await;
+        match &result {
+            Err(TokenError::Refused(refusal)) if refusal.is_about_the_assertion() && self.skew.correction() != assumed => {
+                info!("site {}: the assertion is signed once more, by OpenEMR's clock", self.site.name.as_str());
+                self.ask(keys).await
+            }
+            Ok(_) | Err(_) => result,
+        }
     }
 
-    async fn ask(&self, keys: &Keys) -> Result<WholeAnswer, TokenError> {
-        self.origin.resolve().await.map_err(|error| TokenError::Unreachable(error.to_string()))?;
-        let mut session = self.connect().await?;
+    /// One request and its answer.
+    async fn ask(&mut self, keys: &Keys) -> Result<Exchanged, TokenError> {
+        let nodes = self.nodes.load_full();
+        let (mut session, origin) = self.connect(&nodes).await?;
         // Signed after the connection stands: the assertion's life should not be spent on a slow handshake.
-        let assertion = assertion::sign(
-            Claimant { client_id: &self.site.client_id, audience: &self.site.token_audience, kid: keys.kid(), key: keys.key() },
-            SystemTime::now(),
-            Uuid::new_v4(),
-        )
-        .map_err(|error| TokenError::Signing(error.to_string()))?;
-        let form = token_request::form(&self.site.scopes, &assertion);
-        let head = token_request::head(self.origin.url(), form.len()).map_err(|error| broken_off(&error))?;
+        let form = token_request::form(&self.site.scopes, &self.sign(keys)?);
+        let head = token_request::head(origin.url(), form.len()).map_err(|error| broken_off(&error))?;
+        let (requested_at, by_the_clock) = (Instant::now(), SystemTime::now());
         session.write_request_header(Box::new(head)).await.map_err(|error| broken_off(&error))?;
         let body = Bytes::copy_from_slice(form.as_bytes());
         session.write_request_body(body, true).await.map_err(|error| broken_off(&error))?;
         session.finish_request_body().await.map_err(|error| broken_off(&error))?;
-        read_answer(&mut session).await
+        let answer = read_answer(&mut session, |date| skew::measure(date, by_the_clock, requested_at.elapsed())).await?;
+        if let Some(ahead) = answer.skew {
+            self.note_skew(ahead);
+        }
+        let grant = token_response::parse(Answer {
+            status: answer.status,
+            content_type: answer.content_type.as_deref(),
+            skew: answer.skew,
+            body: &answer.body,
+        })?;
+        Ok(Exchanged { grant, requested_at })
     }
 
-    async fn connect(&self) -> Result<HttpSession, TokenError> {
+    /// A client assertion of this moment, by OpenEMR's clock.
+    fn sign(&self, keys: &Keys) -> Result<Zeroizing<String>, TokenError> {
+        let claimant =
+            Claimant { client_id: &self.site.client_id, audience: &self.site.token_audience, kid: keys.kid(), key: keys.key() };
+        assertion::sign(claimant, self.skew.apply(SystemTime::now()), Uuid::new_v4())
+            .map_err(|error| TokenError::Signing(error.to_string()))
+    }
+
+    fn note_skew(&mut self, ahead: i64) {
+        let name = self.site.name.as_str();
+        match self.skew.observe(ahead) {
+            Change::None => {}
+            Change::Apart(ahead) => {
+                let direction = if ahead > 0 { "behind" } else { "ahead of" };
+                warn!(
+                    "site {name}: this machine's clock is {} s {direction} OpenEMR's: assertions are shifted by it; set the clocks",
+                    ahead.abs()
+                );
+            }
+            Change::Together => info!("site {name}: this machine's clock and OpenEMR's agree again"),
+            Change::Absurd(_) => {
+                warn!(
+                    "site {name}: OpenEMR's Date is more than a day off this machine's clock and is not believed; set the clocks"
+                );
+            }
+        }
+    }
+
+    /// A connection to the first node that takes one; those that are in come first.
+    async fn connect<'n>(&self, nodes: &'n Nodes) -> Result<(HttpSession, &'n Origin), TokenError> {
         let mut failure = None;
-        for _ in 0..self.origin.address_count() {
-            let Some(mut peer) = self.origin.peer() else { break };
+        for origin in nodes.by_standing().map(|node| &node.tokens) {
+            match self.connect_to(origin).await {
+                Ok(session) => return Ok((session, origin)),
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(TokenError::Unreachable(failure.unwrap_or_else(|| "there is no node".to_owned())))
+    }
+
+    async fn connect_to(&self, origin: &Origin) -> Result<HttpSession, String> {
+        if origin.address_count() == 0 {
+            origin.resolve().await.map_err(|error| error.to_string())?;
+        }
+        let mut failure = None;
+        for _ in 0..origin.address_count() {
+            let Some(mut peer) = origin.peer() else { break };
             bound(&mut peer, self.site.timeouts.token);
             match self.connector.get_http_session(&peer).await {
                 Ok((session, _)) => return Ok(session),
                 Err(error) => {
-                    self.origin.avoid(&peer);
-                    failure = Some(format!("{} at {}: {}", self.origin.url(), peer._address, describe(&error)));
+                    origin.avoid(&peer);
+                    failure = Some(format!("{} at {}: {}", origin.url(), peer._address, describe(&error)));
                 }
             }
         }
-        Err(TokenError::Unreachable(failure.unwrap_or_else(|| "it has no address".to_owned())))
+        Err(failure.unwrap_or_else(|| "it has no address".to_owned()))
+    }
+}
+
+impl Exchange for TokenEndpoint {
+    async fn exchange(&mut self, keys: &Keys) -> Result<Exchanged, TokenError> {
+        let limit = self.site.timeouts.token;
+        tokio::time::timeout(limit, self.attempt(keys)).await.map_err(|_| TokenError::TimedOut(limit))?
     }
 }
 
@@ -109,7 +187,7 @@ fn bound(peer: &mut HttpPeer, limit: Duration) {
     peer.options.write_timeout = Some(limit);
 }
 
-async fn read_answer(session: &mut HttpSession) -> Result<WholeAnswer, TokenError> {
+async fn read_answer(session: &mut HttpSession, skew: impl Fn(&str) -> Option<i64>) -> Result<WholeAnswer, TokenError> {
     session.read_response_header().await.map_err(|error| broken_off(&error))?;
     while session.response_header().is_some_and(|head| head.status.is_informational()) {
         session.read_response_header().await.map_err(|error| broken_off(&error))?;
@@ -137,13 +215,6 @@ async fn read_answer(session: &mut HttpSession) -> Result<WholeAnswer, TokenErro
 
 fn field<'a>(head: &'a ResponseHeader, name: &str) -> Option<&'a str> {
     head.headers.get(name)?.to_str().ok()
-}
-
-/// The server's clock minus ours, in seconds, from its Date field (RFC 9110 section 6.6.1).
-fn skew(date: &str) -> Option<i64> {
-    let theirs = httpdate::parse_http_date(date).ok()?.duration_since(UNIX_EPOCH).ok()?;
-    let ours = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-    i64::try_from(theirs.as_secs()).ok()?.checked_sub_unsigned(ours.as_secs())
 }
 
 fn broken_off(error: &pingora::Error) -> TokenError {

@@ -21,6 +21,7 @@ use crate::config::{self, SiteKeys};
 use crate::keys::SigningKey;
 use crate::keys::rotation::{Event, Rotation, Stage, Which};
 use crate::keys::rotation_files::KeyFile;
+use crate::smart::exchange::Exchanged;
 use crate::smart::key_files::{KeyFiles, Looks};
 use crate::smart::token_response::{Grant, TokenError};
 
@@ -147,6 +148,11 @@ impl KeyRing {
         signers.iter().filter_map(Weak::upgrade).collect()
     }
 
+    fn look_again(&self) {
+        self.is_stale.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
     fn note(&self, event: Event) {
         self.events.lock().push(event);
         self.wake.notify_one();
@@ -161,8 +167,8 @@ pub struct KeyRings {
 }
 
 impl KeyRings {
-    /// What signs for a site. Sites that name the same files share a ring. A site that has a signer already keeps it, and its
-    /// files are read again.
+    /// What signs for a site. Sites that name the same files share a ring. A site that has a signer already keeps it as it is;
+    /// see [`Signer::adopt`].
     #[must_use]
     pub fn signer(&self, site: &Arc<config::Site>) -> Arc<Signer> {
         let files = KeyFiles::new(&site.private_key_file, &site.jwks_file);
@@ -176,19 +182,12 @@ impl KeyRings {
             }
         };
         let known = ring.signers().into_iter().find(|signer| signer.name() == site.name.as_str());
-        let signer = known.unwrap_or_else(|| {
+        known.unwrap_or_else(|| {
             let signer = Arc::new(Signer::new(Arc::clone(&ring), site));
             ring.signers.lock().push(Arc::downgrade(&signer));
+            ring.look_again();
             signer
-        });
-        signer.config.store(Arc::clone(site));
-        // At once, unless an exchange is under way; then the keeper does it when that is over.
-        if let Ok(_alone) = ring.gate.try_write() {
-            signer.install(site.keys.clone());
-        }
-        ring.is_stale.store(true, Ordering::Release);
-        self.wake.notify_one();
-        signer
+        })
     }
 
     /// The rings that somebody signs with.
@@ -220,6 +219,15 @@ struct Patience {
     remind_after: Option<Instant>,
 }
 
+/// A token endpoint that can be asked with one key or another.
+pub trait Exchange {
+    /// One exchange, with an assertion that these keys sign.
+    ///
+    /// # Errors
+    /// Whatever kept a usable token from coming back.
+    fn exchange(&mut self, keys: &Keys) -> impl Future<Output = Result<Exchanged, TokenError>> + Send;
+}
+
 /// A signer that a reload can replace, shared by a token's task and the sites whose token it is.
 pub type SharedSigner = Arc<ArcSwap<Signer>>;
 
@@ -234,6 +242,16 @@ impl Signer {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Signs with what this configuration of the site has read: at once, unless an exchange is under way; then the keeper does it
+    /// when that is over.
+    pub fn adopt(&self, site: &Arc<config::Site>) {
+        self.config.store(Arc::clone(site));
+        if let Ok(_alone) = self.ring.gate.try_write() {
+            self.install(site.keys.clone());
+        }
+        self.ring.look_again();
     }
 
     /// Whether these two files are the site's.
@@ -263,10 +281,7 @@ impl Signer {
     ///
     /// # Errors
     /// What the first exchange ended with.
-    pub async fn attempt<F>(&self, exchange: impl Fn(Arc<Keys>) -> F) -> Result<Grant, TokenError>
-    where
-        F: Future<Output = Result<Grant, TokenError>>,
-    {
+    pub async fn attempt(&self, endpoint: &mut impl Exchange) -> Result<Exchanged, TokenError> {
         let _unchanging = self.ring.gate.read().await;
         let _under_way = UnderWay::new(&self.ring.exchanges);
         let settled = self.keys.load_full();
@@ -274,29 +289,29 @@ impl Signer {
             && let Some(new) = settled.swapped()
         {
             let trial = Trial::begin(self, new, &settled);
-            match exchange(Arc::clone(&trial.keys)).await {
-                Ok(grant) => return Ok(self.accepted(trial, grant)),
+            match endpoint.exchange(&trial.keys).await {
+                Ok(exchanged) => return Ok(self.accepted(trial, exchanged)),
                 Err(refusal) if refuses_the_assertion(&refusal) => drop(trial),
                 Err(failure) => return Err(failure),
             }
-            let grant = exchange(Arc::clone(&settled)).await?;
-            self.still_old(&settled, &grant);
-            return Ok(grant);
+            let exchanged = endpoint.exchange(&settled).await?;
+            self.still_old(&settled, &exchanged.grant);
+            return Ok(exchanged);
         }
-        let refusal = match exchange(Arc::clone(&settled)).await {
-            Ok(grant) => {
+        let refusal = match endpoint.exchange(&settled).await {
+            Ok(exchanged) => {
                 if settled.rotation.is_some_and(|rotation| rotation.signs == Which::New && !rotation.accepted) {
                     self.note_accepted(&settled);
                 }
-                return Ok(grant);
+                return Ok(exchanged);
             }
             Err(refusal) if refuses_the_assertion(&refusal) => refusal,
             Err(failure) => return Err(failure),
         };
         let Some(other) = settled.swapped() else { return Err(refusal) };
         let trial = Trial::begin(self, other, &settled);
-        match exchange(Arc::clone(&trial.keys)).await {
-            Ok(grant) => Ok(self.accepted(trial, grant)),
+        match endpoint.exchange(&trial.keys).await {
+            Ok(exchanged) => Ok(self.accepted(trial, exchanged)),
             Err(_) => {
                 info!("site {}: OpenEMR takes neither key of the rotation; the cause is another", self.name);
                 Err(refusal)
@@ -313,15 +328,15 @@ impl Signer {
     }
 
     /// The key that was tried was accepted: it signs from now on.
-    fn accepted(&self, trial: Trial<'_>, grant: Grant) -> Grant {
+    fn accepted(&self, trial: Trial<'_>, exchanged: Exchanged) -> Exchanged {
         let keys = trial.keep();
         if keys.signs_new() {
             self.note_accepted(&keys);
         } else {
             self.ring.note(Event::OldPreferred(self.name.clone()));
-            self.still_old(&keys, &grant);
+            self.still_old(&keys, &exchanged.grant);
         }
-        grant
+        exchanged
     }
 
     fn note_accepted(&self, keys: &Keys) {
@@ -476,16 +491,10 @@ mod tests {
 
         /// An attempt at an OpenEMR that takes these keys: which keys were tried, and whether it succeeded.
         async fn attempt(&self, taken: &[&str], refusal: &TokenError) -> (Vec<String>, bool) {
-            let tried = Mutex::new(Vec::new());
-            let exchange = |keys: Arc<Keys>| {
-                tried.lock().push(keys.kid().to_owned());
-                let set = JwkSet::parse(&self.signer.publish().jwk_set).unwrap();
-                assert_eq!(set.keys()[0].kid(), Some(keys.kid()), "what signs is not published first");
-                let ends = if taken.contains(&keys.kid()) { Ok(grant()) } else { Err(refusal.clone()) };
-                std::future::ready(ends)
-            };
-            let outcome = self.signer.attempt(exchange).await;
-            (tried.into_inner(), outcome.is_ok())
+            let taken = names(taken);
+            let mut openemr = OpenEmr { signer: Arc::clone(&self.signer), taken, refusal: refusal.clone(), tried: Vec::new() };
+            let outcome = self.signer.attempt(&mut openemr).await;
+            (openemr.tried, outcome.is_ok())
         }
 
         fn signs(&self) -> String {
@@ -497,9 +506,41 @@ mod tests {
         }
     }
 
-    fn grant() -> Grant {
+    /// Takes some keys, and keeps what was tried.
+    struct OpenEmr {
+        signer: Arc<Signer>,
+        taken: Vec<String>,
+        refusal: TokenError,
+        tried: Vec<String>,
+    }
+
+    impl Exchange for OpenEmr {
+        async fn exchange(&mut self, keys: &Keys) -> Result<Exchanged, TokenError> {
+            let kid = keys.kid().to_owned();
+            let set = JwkSet::parse(&self.signer.publish().jwk_set).unwrap();
+            assert_eq!(set.keys()[0].kid(), Some(kid.as_str()), "what signs is not published first");
+            let is_taken = self.taken.contains(&kid);
+            self.tried.push(kid);
+            if is_taken { Ok(exchanged()) } else { Err(self.refusal.clone()) }
+        }
+    }
+
+    /// Refuses the first assertion, and never answers the second.
+    struct Silent(bool);
+
+    impl Exchange for Silent {
+        async fn exchange(&mut self, _: &Keys) -> Result<Exchanged, TokenError> {
+            match std::mem::replace(&mut self.0, true) {
+                false => Err(refused(400, "invalid_client")),
+                true => std::future::pending().await,
+            }
+        }
+    }
+
+    fn exchanged() -> Exchanged {
         let access_token = Zeroizing::new("a.b.c".to_owned());
-        Grant { access_token, expires_in: Duration::from_secs(300), scope: "system/Patient.read".to_owned() }
+        let grant = Grant { access_token, expires_in: Duration::from_secs(300), scope: "system/Patient.read".to_owned() };
+        Exchanged { grant, requested_at: Instant::now() }
     }
 
     fn refused(status: u16, error: &str) -> TokenError {
@@ -560,10 +601,7 @@ mod tests {
     #[tokio::test]
     async fn an_attempt_that_is_given_up_leaves_the_keys_as_they_were() {
         let setting = Setting::switched();
-        let exchange = |keys: Arc<Keys>| async move {
-            if keys.kid() == "new" { Err(refused(400, "invalid_client")) } else { std::future::pending().await }
-        };
-        let given_up = tokio::time::timeout(Duration::from_millis(50), setting.signer.attempt(exchange)).await;
+        let given_up = tokio::time::timeout(Duration::from_millis(50), setting.signer.attempt(&mut Silent(false))).await;
         assert!(given_up.is_err());
         assert_eq!(setting.signs(), "new");
         assert!(setting.signer.ring.gate.try_write().is_ok(), "the keys cannot be changed any more");

@@ -6,7 +6,9 @@
 //! | [`token_request`] | the form that is sent |
 //! | [`token_response`] | status and body to a grant, or to an error that names the likely cause |
 //! | [`token`] | an access token, ready to be stamped on requests |
-//! | [`schedule`] | when to try next: arithmetic without a clock |
+//! | [`schedule`] | when to try next, and who may cause it: decisions without a clock |
+//! | [`refresh_limit`] | how often callers can cause an exchange |
+//! | [`skew`] | how far OpenEMR's clock is off ours |
 //! | [`token_cell`] | what requests read, and how they wait for the first token |
 //! | [`identity`] | what makes a token: site, client, scopes |
 //! | [`exchange`] | one attempt at the token endpoint, over Pingora's connector |
@@ -15,6 +17,8 @@
 //! | [`key_keeper`] | the background service that follows a rotation |
 //! | [`refresher`] | the background service: one task a site, single flight |
 //! | [`scope`] | SMART scopes |
+//! | [`scope_need`] | which scope a FHIR interaction needs |
+//! | [`scope_record`] | what OpenEMR has shown about the scopes of a token |
 
 pub mod assertion;
 pub mod exchange;
@@ -22,9 +26,13 @@ pub mod identity;
 pub mod key_files;
 pub mod key_keeper;
 pub mod key_ring;
+pub mod refresh_limit;
 pub mod refresher;
 pub mod schedule;
 pub mod scope;
+pub mod scope_need;
+pub mod scope_record;
+pub mod skew;
 pub mod token;
 pub mod token_cell;
 pub mod token_request;

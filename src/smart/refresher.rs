@@ -2,7 +2,7 @@
 //!
 //! Requests only read; whoever needs a new token (the schedule, a forced refresh) sends a wish to the site's
 //! task. A wish for a generation that is already past is answered at once with the current token, so refreshes
-//! that arrive together cause one exchange.
+//! that arrive together cause one exchange; the others are judged by the schedule.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use pingora::services::background::BackgroundService;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::smart::exchange::TokenEndpoint;
-use crate::smart::schedule::{self, Failures, Held};
+use crate::smart::exchange::{Exchanged, TokenEndpoint};
+use crate::smart::schedule::{Decision, Held, Reason, Schedule};
 use crate::smart::token::AccessToken;
-use crate::smart::token_cell::{Outcome, Phase, TokenCell, TokenHandle, Wish};
-use crate::smart::token_response::{Grant, TokenError};
+use crate::smart::token_cell::{NoNewToken, Outcome, Phase, TokenCell, TokenHandle, Wish};
+use crate::smart::token_response::TokenError;
 
 /// How long the start of the gateway waits for first tokens. Without one it starts all the same.
 const FIRST_TOKENS_WITHIN: Duration = Duration::from_secs(5);
@@ -61,7 +61,8 @@ struct SiteTask {
     cell: Arc<TokenCell>,
     wishes: mpsc::Receiver<Wish>,
     dropped: oneshot::Receiver<Infallible>,
-    failures: Option<Failures>,
+    schedule: Schedule,
+    last_error: Option<Arc<TokenError>>,
     generation: u64,
 }
 
@@ -108,93 +109,120 @@ impl SiteTask {
     fn new(endpoint: TokenEndpoint) -> (Self, TokenHandle) {
         let (cell, wishes) = TokenCell::new();
         let cell = Arc::new(cell);
-        let (handle, dropped) = TokenHandle::new(Arc::clone(&cell));
-        (Self { endpoint, cell, wishes, dropped, failures: None, generation: 0 }, handle)
+        let (handle, dropped) = TokenHandle::new(Arc::clone(&cell), endpoint.nodes());
+        let schedule = Schedule::new(endpoint.site().forced_refreshes, Instant::now());
+        (Self { endpoint, cell, wishes, dropped, schedule, last_error: None, generation: 0 }, handle)
     }
 
     async fn run(mut self, mut shutdown: ShutdownWatch) {
+        let mut waiting = Vec::new();
         loop {
-            let mut waiting = Vec::new();
-            tokio::select! {
-                () = tokio::time::sleep_until(self.next_attempt().into()) => {}
-                wish = self.wishes.recv() => match wish {
-                    Some(wish) => match self.answer_if_past(wish) {
-                        Some(wish) => waiting.push(wish),
-                        None => continue,
+            if waiting.is_empty() {
+                tokio::select! {
+                    () = tokio::time::sleep_until(self.schedule.next_attempt().into()) => {}
+                    wish = self.wishes.recv() => match wish {
+                        Some(wish) => self.consider(wish, &mut waiting),
+                        None => return,
                     },
-                    None => return,
-                },
-                _ = &mut self.dropped => return,
-                _ = shutdown.changed() => return,
+                    _ = &mut self.dropped => return,
+                    _ = shutdown.changed() => return,
+                }
+                if waiting.is_empty() && Instant::now() < self.schedule.next_attempt() {
+                    continue;
+                }
             }
             self.cell.set_phase(Phase::Exchanging);
-            let requested_at = Instant::now();
             let result = tokio::select! {
                 result = self.endpoint.exchange() => result,
                 _ = &mut self.dropped => return,
                 _ = shutdown.changed() => return,
             };
-            let outcome = self.settle(result, requested_at);
+            let outcome = self.settle(result);
             while let Ok(wish) = self.wishes.try_recv() {
                 waiting.push(wish);
             }
-            for wish in waiting {
-                // A caller who hung up is no loss: the token is in the cell.
-                let _ = wish.reply.send(outcome.clone());
-            }
-        }
-    }
-
-    fn next_attempt(&self) -> Instant {
-        let held = self.cell.latest().map(|token| Held { requested_at: token.requested_at, life: token.life });
-        let next = schedule::next_attempt(Instant::now(), held, self.failures, dice());
-        match (self.failures, self.generation) {
-            (Some(_), _) => self.cell.set_phase(Phase::BackingOff(next)),
-            (None, 0) => {}
-            (None, _) => self.cell.set_phase(Phase::Resting),
-        }
-        next
-    }
-
-    fn answer_if_past(&self, wish: Wish) -> Option<Wish> {
-        match self.cell.usable(Instant::now()) {
-            Some(token) if token.generation > wish.seen => {
-                let _ = wish.reply.send(Ok(token));
-                None
-            }
-            _ => Some(wish),
-        }
-    }
-
-    fn settle(&mut self, result: Result<Grant, TokenError>, requested_at: Instant) -> Outcome {
-        let name = self.endpoint.site().name.as_str();
-        let token = result.and_then(|grant| self.accept(grant, requested_at));
-        match token {
-            Ok(token) => {
-                if let Some(failures) = self.failures.take() {
-                    info!("site {name}: a token at last, after {} failures", failures.in_a_row);
+            for wish in std::mem::take(&mut waiting) {
+                match &outcome {
+                    // Seen and refused between its arrival and now.
+                    Ok(token) if token.generation <= wish.seen => self.consider(wish, &mut waiting),
+                    // A caller who hung up is no loss: the token is in the cell.
+                    Ok(_) | Err(_) => drop(wish.reply.send(outcome.clone())),
                 }
-                info!("site {name}: token {} for {} s", token.generation, token.life.as_secs());
-                self.generation = token.generation;
-                self.cell.store(Arc::clone(&token));
+            }
+        }
+    }
+
+    /// Answers a wish, or puts it among those that wait for the next exchange.
+    fn consider(&mut self, wish: Wish, waiting: &mut Vec<Wish>) {
+        let now = Instant::now();
+        let held = self.cell.usable(now);
+        if let Some(token) = held.as_ref().filter(|token| token.generation > wish.seen) {
+            drop(wish.reply.send(Ok(Arc::clone(token))));
+            return;
+        }
+        // One exchange serves all who wait.
+        let decision = if waiting.is_empty() { self.schedule.judge(wish.reason, now) } else { Decision::Exchange };
+        match decision {
+            Decision::Exchange => {
+                if let (Some(token), Reason::Needed, true) = (held, wish.reason, waiting.is_empty()) {
+                    let name = self.endpoint.site().name.as_str();
+                    info!("site {name}: OpenEMR refuses token {} before its end: a new one is asked for", token.generation);
+                }
+                waiting.push(wish);
+            }
+            Decision::Limited(wait) => drop(wish.reply.send(Err(NoNewToken::Limited(wait)))),
+            Decision::BackingOff(wait) => {
+                drop(wish.reply.send(Err(NoNewToken::BackingOff(wait, self.last_error.clone()))));
+            }
+        }
+    }
+
+    fn settle(&mut self, result: Result<Exchanged, TokenError>) -> Outcome {
+        let outcome = match result.and_then(|exchanged| self.accept(exchanged)) {
+            Ok(token) => {
+                self.succeeded(&token);
                 Ok(token)
             }
-            Err(problem) => {
-                let in_a_row = self.failures.map_or(1, |failures| failures.in_a_row.saturating_add(1));
-                self.failures = Some(Failures { in_a_row, last: Instant::now() });
-                match self.cell.usable(Instant::now()) {
-                    Some(token) => warn!(
-                        "site {name}: no new token (failure {in_a_row}), the one in hand is good for {} s more: {problem}",
-                        token.left(Instant::now()).as_secs()
-                    ),
-                    None => error!("site {name}: no token (failure {in_a_row}): {problem}"),
-                }
-                Err(Arc::new(problem))
-            }
-        }
+            Err(problem) => Err(NoNewToken::Failed(self.failed(problem))),
+        };
+        self.cell.set_failing(outcome.is_err());
+        self.cell.set_phase(match outcome {
+            Ok(_) => Phase::Resting,
+            Err(_) => Phase::BackingOff(self.schedule.next_attempt()),
+        });
+        outcome
     }
 
-    fn accept(&self, grant: Grant, requested_at: Instant) -> Result<Arc<AccessToken>, TokenError> {
+    fn succeeded(&mut self, token: &Arc<AccessToken>) {
+        let name = self.endpoint.site().name.as_str();
+        match self.schedule.failures() {
+            0 => {}
+            failures => info!("site {name}: a token at last, after {failures} failures"),
+        }
+        info!("site {name}: token {} for {} s", token.generation, token.life.as_secs());
+        self.schedule.succeeded(Held { requested_at: token.requested_at, life: token.life }, dice());
+        self.generation = token.generation;
+        self.last_error = None;
+        self.cell.store(Arc::clone(token));
+    }
+
+    fn failed(&mut self, problem: TokenError) -> Arc<TokenError> {
+        let now = Instant::now();
+        self.schedule.failed(now, dice());
+        let (name, failures) = (self.endpoint.site().name.as_str(), self.schedule.failures());
+        match self.cell.usable(now) {
+            Some(token) => warn!(
+                "site {name}: no new token (failure {failures}), the one in hand is good for {} s more: {problem}",
+                token.left(now).as_secs()
+            ),
+            None => error!("site {name}: no token (failure {failures}): {problem}"),
+        }
+        let problem = Arc::new(problem);
+        self.last_error = Some(Arc::clone(&problem));
+        problem
+    }
+
+    fn accept(&self, Exchanged { grant, requested_at }: Exchanged) -> Result<Arc<AccessToken>, TokenError> {
         let site = self.endpoint.site();
         let missing = site.scopes.missing_from(&grant.scope);
         if !missing.is_empty() {

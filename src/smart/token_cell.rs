@@ -3,11 +3,15 @@
 use std::convert::Infallible;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::nodes::Nodes;
+use crate::smart::schedule::Reason;
+use crate::smart::scope_record::ScopeRecord;
 use crate::smart::token::AccessToken;
 use crate::smart::token_response::TokenError;
 
@@ -33,25 +37,46 @@ pub struct Unavailable {
 pub(super) struct Wish {
     /// The generation that is not good enough; 0 when there was none.
     pub seen: u64,
+    pub reason: Reason,
     pub reply: oneshot::Sender<Outcome>,
 }
 
-/// How an exchange ended, for everybody who waited for it.
-pub type Outcome = Result<Arc<AccessToken>, Arc<TokenError>>;
+/// Why a wish for a newer token was not fulfilled.
+#[derive(Debug, Clone)]
+pub enum NoNewToken {
+    /// The exchange failed.
+    Failed(Arc<TokenError>),
+    /// Too many exchanges were caused of late; one is allowed after so long.
+    Limited(Duration),
+    /// The last attempt failed as it says, and the next begins by itself after so long.
+    BackingOff(Duration, Option<Arc<TokenError>>),
+    /// The task has ended: the gateway is shutting down.
+    Stopped,
+}
+
+/// What became of a wish.
+pub type Outcome = Result<Arc<AccessToken>, NoNewToken>;
 
 /// A token's owner: its task runs for as long as somebody holds this.
 #[derive(Debug)]
 pub struct TokenHandle {
     cell: Arc<TokenCell>,
+    nodes: Arc<ArcSwap<Nodes>>,
     /// Dropped with the handle, which the task notices.
     _alive: oneshot::Sender<Infallible>,
 }
 
 impl TokenHandle {
     /// The handle of a cell, and what tells its task that nobody holds it any more.
-    pub(super) fn new(cell: Arc<TokenCell>) -> (Self, oneshot::Receiver<Infallible>) {
+    pub(super) fn new(cell: Arc<TokenCell>, nodes: Arc<ArcSwap<Nodes>>) -> (Self, oneshot::Receiver<Infallible>) {
         let (alive, dropped) = oneshot::channel();
-        (Self { cell, _alive: alive }, dropped)
+        (Self { cell, nodes, _alive: alive }, dropped)
+    }
+
+    /// From now on tokens are asked for at these nodes. Their token URLs are the same; what else is known of them, and
+    /// the tasks that find it out, are these nodes' own.
+    pub fn ask_at(&self, nodes: Arc<Nodes>) {
+        self.nodes.store(nodes);
     }
 }
 
@@ -68,7 +93,10 @@ impl Deref for TokenHandle {
 pub struct TokenCell {
     current: ArcSwapOption<AccessToken>,
     phase: watch::Sender<Phase>,
+    failing: AtomicBool,
     wishes: mpsc::Sender<Wish>,
+    /// What OpenEMR has shown about the token's scopes.
+    pub scopes: ScopeRecord,
 }
 
 /// More wishes than this wait in the caller's own task.
@@ -78,7 +106,13 @@ impl TokenCell {
     /// An empty cell, and the wishes that its task must hear.
     pub(super) fn new() -> (Self, mpsc::Receiver<Wish>) {
         let (wishes, heard) = mpsc::channel(WISHES);
-        let cell = Self { current: ArcSwapOption::empty(), phase: watch::Sender::new(Phase::Exchanging), wishes };
+        let cell = Self {
+            current: ArcSwapOption::empty(),
+            phase: watch::Sender::new(Phase::Exchanging),
+            failing: AtomicBool::new(false),
+            wishes,
+            scopes: ScopeRecord::default(),
+        };
         (cell, heard)
     }
 
@@ -125,14 +159,55 @@ impl TokenCell {
         }
     }
 
-    /// Asks for a token newer than generation `seen`. All who ask during one exchange get its outcome.
+    /// Whether the latest exchange that ended has failed.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
+    /// Asks for a token newer than generation `seen`. All who ask during one exchange get its outcome; a generation
+    /// that is already past costs none.
     ///
     /// # Errors
-    /// The exchange's own error; `None` inside when the gateway is shutting down.
-    pub async fn newer_than(&self, seen: u64) -> Result<Arc<AccessToken>, Option<Arc<TokenError>>> {
+    /// The exchange's own error, or why there was no exchange.
+    pub async fn newer_than(&self, seen: u64, reason: Reason) -> Outcome {
         let (reply, outcome) = oneshot::channel();
-        self.wishes.send(Wish { seen, reply }).await.map_err(|_| None)?;
-        outcome.await.map_err(|_| None)?.map_err(Some)
+        self.wishes.send(Wish { seen, reason, reply }).await.map_err(|_| NoNewToken::Stopped)?;
+        outcome.await.unwrap_or(Err(NoNewToken::Stopped))
+    }
+
+    /// Says that generation `seen` was refused, and waits for nothing.
+    pub fn report_refused(&self, seen: u64) {
+        // When so many wishes wait that there is no room, one more changes nothing.
+        let _ = self.wishes.try_send(Wish { seen, reason: Reason::Needed, reply: oneshot::channel().0 });
+    }
+
+    /// A token in place of generation `seen`, which OpenEMR has refused. Waits at most `patience`, over failures and
+    /// limits that end before it does.
+    ///
+    /// # Errors
+    /// [`Unavailable`], with a sensible time to ask again.
+    pub async fn replacement(&self, seen: u64, patience: Duration) -> Result<Arc<AccessToken>, Unavailable> {
+        let deadline = Instant::now() + patience;
+        let soon = Unavailable { retry_after: Duration::from_secs(1) };
+        loop {
+            let outcome = tokio::time::timeout_at(deadline.into(), self.newer_than(seen, Reason::Needed)).await;
+            let wait = match outcome.map_err(|_| soon)? {
+                Ok(token) => return Ok(token),
+                Err(NoNewToken::Stopped) => return Err(soon),
+                Err(NoNewToken::Failed(_)) => Duration::ZERO,
+                Err(NoNewToken::Limited(wait) | NoNewToken::BackingOff(wait, _)) => wait,
+            };
+            let until = Instant::now() + wait;
+            if until >= deadline {
+                return Err(Unavailable { retry_after: wait });
+            }
+            tokio::time::sleep_until(until.into()).await;
+        }
+    }
+
+    pub(super) fn set_failing(&self, failing: bool) {
+        self.failing.store(failing, Ordering::Relaxed);
     }
 
     pub(super) fn set_phase(&self, phase: Phase) {
@@ -141,6 +216,9 @@ impl TokenCell {
 
     /// Puts a new token in. Call before [`Self::set_phase`], which wakes those who wait.
     pub(super) fn store(&self, token: Arc<AccessToken>) {
-        self.current.store(Some(token));
+        let earlier = self.current.swap(Some(Arc::clone(&token)));
+        if earlier.is_some_and(|earlier| earlier.scope != token.scope) {
+            self.scopes.forget();
+        }
     }
 }

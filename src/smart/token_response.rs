@@ -98,6 +98,12 @@ impl Refusal {
         }
     }
 
+    /// Whether the assertion itself was refused, rather than the client or the scopes: another one may pass.
+    #[must_use]
+    pub fn is_about_the_assertion(&self) -> bool {
+        self.status == 400 && matches!(self.error.as_str(), "invalid_client" | "invalid_request")
+    }
+
     fn notable_skew(&self) -> Option<i64> {
         self.skew.filter(|seconds| seconds.abs() > NOTABLE_SKEW_SECONDS)
     }
@@ -285,6 +291,11 @@ mod tests {
         let what = parse(answer(400, body)).err().unwrap().to_string();
         assert!(who.contains("not enabled") && who.contains("Client authentication failed"), "{who}");
         assert!(what.contains("first RSA key") && !what.contains("not enabled"), "{what}");
+        let is_about_the_assertion = |status| match parse(answer(status, body)) {
+            Err(TokenError::Refused(refusal)) => refusal.is_about_the_assertion(),
+            Ok(_) | Err(_) => panic!("it is a refusal"),
+        };
+        assert!(is_about_the_assertion(400) && !is_about_the_assertion(401));
     }
 
     #[test]

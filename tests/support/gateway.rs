@@ -1,7 +1,7 @@
 //! The gateway: `openemr-gateway serve` with a configuration that a test can change.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -14,7 +14,9 @@ use super::{Process, eventually, keys};
 pub struct Gateway {
     pub process: Process,
     pub address: SocketAddr,
-    _folder: TempDir,
+    /// What it was started with.
+    pub config: Value,
+    folder: TempDir,
 }
 
 /// A configuration in front of `openemr`, as JSON, which is YAML too.
@@ -55,16 +57,21 @@ impl Gateway {
 
     /// With that configuration; an address is filled in unless it names one.
     pub fn with(config: Value) -> Self {
+        Self::within(&[], config)
+    }
+
+    /// The same, by way of a program that becomes the gateway.
+    pub fn within(program: &[&str], config: Value) -> Self {
         // Between our asking for a free port and the gateway's taking it, somebody else may take it.
         for _ in 0..5 {
-            if let Some(gateway) = Self::try_start(config.clone()) {
+            if let Some(gateway) = Self::try_start(program, config.clone()) {
                 return gateway;
             }
         }
         panic!("no port is free for long enough");
     }
 
-    fn try_start(mut config: Value) -> Option<Self> {
+    fn try_start(program: &[&str], mut config: Value) -> Option<Self> {
         let address = match config["listen"][0]["address"].as_str() {
             Some(given) => given.parse().unwrap(),
             None => {
@@ -76,9 +83,14 @@ impl Gateway {
             }
         };
         let folder = tempfile::tempdir().unwrap();
+        // Two gateways that run at once must not meet on one socket.
+        let sock = folder.path().join("upgrade.sock");
+        if config["server"]["upgrade_sock"].is_null() {
+            config["server"]["upgrade_sock"] = json!(sock);
+        }
         let file = folder.path().join("gateway.yaml");
         std::fs::write(&file, config.to_string()).unwrap();
-        let mut process = Process::start(&["serve", "--config", path(&file)]);
+        let mut process = Process::start_within(program, &["serve", "--config", path(&file)]);
         let listens = eventually("the gateway listens", || {
             // Below level info the log does not say so.
             let is_quiet = matches!(config["log"]["level"].as_str(), Some("warn" | "error"));
@@ -92,7 +104,35 @@ impl Gateway {
             assert!(log.contains("in use"), "the gateway ended: {log}");
             return None;
         }
-        Some(Self { process, address, _folder: folder })
+        Some(Self { process, address, config, folder })
+    }
+
+    /// The file that it was started with.
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.path().join("gateway.yaml")
+    }
+
+    /// Writes another configuration where the gateway will find it.
+    pub fn rewrite(&self, config: &Value) {
+        let beside = self.folder.path().join("gateway.yaml.new");
+        std::fs::write(&beside, config.to_string()).unwrap();
+        std::fs::rename(beside, self.config_file()).unwrap();
+    }
+
+    /// Writes another configuration, sends SIGHUP, and waits until the log says what came of it.
+    pub fn reload(&self, config: &Value) -> String {
+        self.rewrite(config);
+        let before = self.log().len();
+        self.process.signal("HUP");
+        eventually("the reload ends", || {
+            let log = self.log()[before..].to_owned();
+            (log.contains("is in force") || log.contains("stays as it is")).then_some(log)
+        })
+    }
+
+    /// Another process that takes over from this one, once this one gets SIGQUIT.
+    pub fn successor(&self) -> Process {
+        Process::start(&["serve", "--upgrade", "--config", path(&self.config_file())])
     }
 
     pub fn caller(&self) -> Caller {

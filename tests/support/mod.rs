@@ -5,6 +5,9 @@
 
 pub mod gateway;
 pub mod http;
+pub mod load;
+mod load_connection;
+pub mod load_report;
 pub mod openemr;
 
 use std::io::{BufRead, BufReader, Read};
@@ -44,10 +47,27 @@ impl Process {
 
     /// The same, with its temporary files in that folder.
     pub fn start_in(temporary: &Path, arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_openemr-gateway"))
+        Self::start_with(arguments, &[("TMPDIR", temporary.to_str().unwrap())])
+    }
+
+    /// The same, by way of a program that becomes it.
+    pub fn start_within(program: &[&str], arguments: &[&str]) -> Self {
+        let temporary = std::env::temp_dir();
+        Self::spawn(program, arguments, &[("TMPDIR", temporary.to_str().unwrap())])
+    }
+
+    /// The same, with these variables and no others.
+    pub fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::spawn(&[], arguments, variables)
+    }
+
+    fn spawn(program: &[&str], arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut words = program.iter().copied().chain([env!("CARGO_BIN_EXE_openemr-gateway")]);
+        let mut child = Command::new(words.next().unwrap())
+            .args(words)
             .args(arguments)
             .env_clear()
-            .env("TMPDIR", temporary)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -95,6 +95,19 @@ impl OpenEmr {
         self.state()[name].as_u64().unwrap_or_else(|| panic!("no counter {name}"))
     }
 
+    /// How many requests came for a path, such as `GET /apis/default/fhir/metadata`.
+    pub fn came(&self, method_and_path: &str) -> u64 {
+        self.state()["paths"][method_and_path].as_u64().unwrap_or_default()
+    }
+
+    /// When each exchange so far began and ended at the token endpoint, in milliseconds since 1970; those under way
+    /// end at the end of time.
+    pub fn exchanges(&self) -> Vec<(u64, u64)> {
+        let state = self.state();
+        let exchanges = state["exchanges"].as_array().unwrap().iter();
+        exchanges.map(|one| (one["began_ms"].as_u64().unwrap(), one["ended_ms"].as_u64().unwrap_or(u64::MAX))).collect()
+    }
+
     /// The values of a field of the last FHIR request, as received.
     pub fn received(&self, name: &str) -> Vec<String> {
         let state = self.state();

@@ -1,15 +1,16 @@
 //! Where OpenEMR is: a base URL turned into peers that can be dialled.
 //!
 //! A peer is prepared once and cloned for each request. Names are resolved outside the request path, at
-//! start and then every [`RESOLVE_EVERY`], because Pingora's own constructor blocks and panics.
+//! start and then every `connections.resolve_every`, because Pingora's own constructor blocks and panics.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use log::{info, warn};
 use pingora::protocols::tls::CaType;
 use pingora::upstreams::peer::{ALPN, HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::utils::tls::{WrappedX509, parse_x509};
@@ -17,10 +18,9 @@ use pingora::{Error, ErrorSource, ErrorType};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 
-use crate::config::{BaseUrl, Site};
+use crate::config::BaseUrl;
+use crate::nodes::Terms;
 
-/// How often names are looked up again.
-pub const RESOLVE_EVERY: Duration = Duration::from_secs(30);
 const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
 
 /// The group of the next origin; `gateway::upstream` numbers single connections from 2^32 up.
@@ -51,31 +51,39 @@ pub struct Origin {
     template: HttpPeer,
     peers: ArcSwap<Vec<HttpPeer>>,
     preferred: AtomicUsize,
+    /// The latest lookup failed.
+    is_lost: AtomicBool,
 }
 
 impl Origin {
-    /// Prepares an origin with the site's timeouts, pool and trust. Origins never share connections: Pingora's pool
+    /// Prepares an origin with a site's timeouts, pool and trust. Origins never share connections: Pingora's pool
     /// does not tell peers apart by the authorities that they trust, so that each has a group of its own.
     #[must_use]
-    pub fn new(url: &BaseUrl, site: &Site) -> Self {
+    pub(super) fn new(url: &BaseUrl, terms: &Terms) -> Self {
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         // The SNI is never empty: without one, Pingora's rustls side would verify nothing at all.
         let mut template = HttpPeer::new(nowhere, url.https, url.host.clone());
         template.group_key = NEXT_GROUP.fetch_add(1, Ordering::Relaxed);
         let options = &mut template.options;
-        options.connection_timeout = Some(site.timeouts.connect);
-        options.total_connection_timeout = Some(site.timeouts.total_connect);
-        options.read_timeout = Some(site.timeouts.read);
-        options.write_timeout = Some(site.timeouts.write);
-        options.idle_timeout = Some(site.connections.idle_timeout);
+        options.connection_timeout = Some(terms.timeouts.connect);
+        options.total_connection_timeout = Some(terms.timeouts.total_connect);
+        options.read_timeout = Some(terms.timeouts.read);
+        options.write_timeout = Some(terms.timeouts.write);
+        options.idle_timeout = Some(terms.connections.idle_timeout);
         options.alpn = ALPN::H1;
         options.verify_cert = true;
         options.verify_hostname = true;
         options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
-        if let Some(file) = &site.ca_file {
+        if let Some(file) = &terms.ca_file {
             options.ca = Some(system_and(&file.certificates));
         }
-        let origin = Self { url: url.clone(), template, peers: ArcSwap::default(), preferred: AtomicUsize::new(0) };
+        let origin = Self {
+            url: url.clone(),
+            template,
+            peers: ArcSwap::default(),
+            preferred: AtomicUsize::new(0),
+            is_lost: AtomicBool::new(false),
+        };
         if let Ok(address) = url.host.parse::<IpAddr>() {
             origin.set_addresses([SocketAddr::new(address, url.port)]);
         }
@@ -88,7 +96,8 @@ impl Origin {
         &self.url
     }
 
-    /// Looks the name up again; an address needs no looking up. On failure the known addresses stay.
+    /// Looks the name up again; an address needs no looking up. On failure the known addresses stay. The log hears of
+    /// it when a name moves, cannot be looked up, or can be again.
     ///
     /// # Errors
     /// A resolver that refuses, is silent for five seconds, or knows no address.
@@ -96,6 +105,17 @@ impl Origin {
         if self.url.host.parse::<IpAddr>().is_ok() {
             return Ok(());
         }
+        let result = self.look_up().await;
+        let was_lost = self.is_lost.swap(result.is_err(), Ordering::Relaxed);
+        match &result {
+            Err(error) if !was_lost => warn!("{error}"),
+            Ok(()) if was_lost => info!("{} is resolved again", self.url.host),
+            Ok(()) | Err(_) => {}
+        }
+        result
+    }
+
+    async fn look_up(&self) -> Result<(), ResolveError> {
         let lookup = tokio::net::lookup_host((self.url.host.as_str(), self.url.port));
         let addresses = tokio::time::timeout(RESOLVE_WITHIN, lookup)
             .await
@@ -105,8 +125,20 @@ impl Origin {
         if addresses.is_empty() {
             return Err(ResolveError::NoAddress(self.url.host.clone()));
         }
-        self.set_addresses(addresses);
+        if !self.has_exactly(&addresses) {
+            if self.address_count() > 0 {
+                info!("{} has moved to {addresses:?}", self.url.host);
+            }
+            self.set_addresses(addresses);
+        }
         Ok(())
+    }
+
+    /// Whether nothing is new: a resolver that shuffles its answers does not move a name.
+    fn has_exactly(&self, addresses: &[SocketAddr]) -> bool {
+        let known = self.peers.load();
+        known.len() == addresses.len()
+            && addresses.iter().all(|address| known.iter().any(|peer| peer._address == (*address).into()))
     }
 
     fn set_addresses(&self, addresses: impl IntoIterator<Item = SocketAddr>) {
@@ -149,16 +181,13 @@ impl fmt::Debug for Origin {
     }
 }
 
-/// What went wrong on the way to OpenEMR, for the operator: one line.
-///
-/// Of a connection that did not come about, everything that Pingora knows. Of one that broke, only Pingora's name
-/// for it and the system's word for the cause: the rest can quote what was on the wire.
+/// Whether the other side is why no connection stands: it refused, was silent, or failed the handshake. Our own
+/// trouble, such as having no socket left, is not its fault.
 #[must_use]
-pub fn describe(error: &Error) -> String {
+pub fn is_no_connection(error: &Error) -> bool {
     use ErrorType::*;
-    let (source, kind) = (error.esource().as_str(), error.etype());
-    let before_any_byte = matches!(
-        kind,
+    matches!(
+        error.etype(),
         ConnectTimedout
             | ConnectRefused
             | ConnectNoRoute
@@ -167,8 +196,17 @@ pub fn describe(error: &Error) -> String {
             | TLSHandshakeTimedout
             | InvalidCert
             | HandshakeError
-    );
-    if before_any_byte && *error.esource() != ErrorSource::Downstream {
+    )
+}
+
+/// What went wrong on the way to OpenEMR, for the operator: one line.
+///
+/// Of a connection that did not come about, everything that Pingora knows. Of one that broke, only Pingora's name
+/// for it and the system's word for the cause: the rest can quote what was on the wire.
+#[must_use]
+pub fn describe(error: &Error) -> String {
+    let (source, kind) = (error.esource().as_str(), error.etype());
+    if is_no_connection(error) && *error.esource() != ErrorSource::Downstream {
         return error.to_string().replace(char::is_control, " ").trim().to_owned();
     }
     match error.root_cause().downcast_ref::<std::io::Error>() {

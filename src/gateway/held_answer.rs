@@ -1,0 +1,158 @@
+//! A refusal that is held back until its body is known.
+//!
+//! OpenEMR says 400 when the client's trust was revoked, with a head like any other 400's: only the body tells. Pingora
+//! sends a head on before it shows the body, so a head that could be that refusal is replaced by an informational one
+//! that is not sent, and the body is kept. When it ends, the request is either repeated with a new token, and nothing of
+//! this answer has gone out, or the answer is sent as OpenEMR gave it.
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{Method, StatusCode};
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+use serde::Deserialize;
+
+use crate::gateway::response_head;
+use crate::observe::request_id::RequestId;
+
+/// A longer body is not held back.
+pub const MOST: usize = 1024 * 1024;
+/// OpenEMR's refusal has less than 200 bytes.
+const LONGEST_REFUSAL: usize = 4096;
+
+/// An answer of which nothing has been sent.
+#[derive(Debug)]
+pub struct HeldAnswer {
+    head: Box<ResponseHeader>,
+    body: BytesMut,
+}
+
+/// What OpenEMR's error bodies say: `message` from 7.0.4 on, before that OAuth's members.
+#[derive(Deserialize)]
+struct Refusal {
+    error: Option<String>,
+    message: Option<String>,
+    error_description: Option<String>,
+}
+
+/// Whether an answer with this head could say that the client's trust was revoked.
+#[must_use]
+pub fn could_be_revocation(head: &ResponseHeader, method: &Method) -> bool {
+    let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    head.status == StatusCode::BAD_REQUEST
+        && *method != Method::HEAD
+        && response_head::is_json(head)
+        && !head.headers.contains_key(CONTENT_ENCODING)
+        && length.is_none_or(|length| (1..=LONGEST_REFUSAL).contains(&length))
+}
+
+impl HeldAnswer {
+    /// Keeps the head, and puts one in its place that the session does not send.
+    ///
+    /// # Errors
+    /// None in practice: 103 is a status.
+    pub fn hold(session: &mut Session, head: &mut ResponseHeader) -> pingora::Result<Self> {
+        session.set_ignore_info_resp(true);
+        let unsent = ResponseHeader::build(StatusCode::EARLY_HINTS, None)?;
+        Ok(Self { head: Box::new(std::mem::replace(head, unsent)), body: BytesMut::new() })
+    }
+
+    /// Takes a piece of the body, so that it is not sent. False when there is too much of it.
+    pub fn keep(&mut self, piece: &mut Option<Bytes>) -> bool {
+        if let Some(piece) = piece.take() {
+            self.body.extend_from_slice(&piece);
+        }
+        self.body.len() <= MOST
+    }
+
+    /// Whether the body says that the client's trust was revoked.
+    #[must_use]
+    pub fn says_revoked(&self) -> bool {
+        is_revocation(&self.body)
+    }
+
+    /// Sends the answer as OpenEMR gave it, now that it is whole.
+    ///
+    /// # Errors
+    /// A caller who is gone.
+    pub async fn send(mut self, session: &mut Session, id: RequestId) -> pingora::Result<()> {
+        session.set_ignore_info_resp(false);
+        self.head.remove_header(&TRANSFER_ENCODING);
+        self.head.insert_header(CONTENT_LENGTH, self.body.len())?;
+        response_head::rewrite(&mut self.head, session.req_header().version, id)?;
+        session.write_response_header(self.head, false).await?;
+        session.write_response_body(Some(self.body.freeze()), true).await
+    }
+}
+
+fn is_revocation(body: &[u8]) -> bool {
+    if body.len() > LONGEST_REFUSAL {
+        return false;
+    }
+    // On some set-ups OpenEMR writes its error object twice, one behind the other.
+    let Some(Ok(refusal)) = serde_json::Deserializer::from_slice(body).into_iter::<Refusal>().next() else { return false };
+    let says = |words: &Option<String>| words.as_ref().is_some_and(|words| words.starts_with("Refresh Token revoked"));
+    says(&refusal.message) || says(&refusal.error_description) || refusal.error.as_deref() == Some("invalid _request")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn tells_the_refusal_from_other_answers() {
+        for (body, revoked) in [
+            (r#"{"error":"An error occurred","message":"Refresh Token revoked or logged out","code":0}"#, true),
+            (
+                r#"{"error":"invalid _request","error_description":"Refresh Token revoked or logged out","message":"Refresh Token revoked or logged out"}"#,
+                true,
+            ),
+            (r#"{"message":"Refresh Token revoked or logged out"}{"message":"again"}"#, true),
+            (r#"{"validationErrors":{"_id":"The search field argument was invalid"}}"#, false),
+            (r#"{"resourceType":"OperationOutcome","issue":[{"severity":"error"}]}"#, false),
+            (r#"{"error":"An error occurred","message":"OpenEMR Error: api site error, so forced exit.","code":0}"#, false),
+            (r#"{"validationErrors":{"message":"Refresh Token revoked or logged out"}}"#, false),
+            (r#"{"error":{"message":"Refresh Token revoked"}}"#, false),
+            ("[]", false),
+            ("", false),
+            ("Refresh Token revoked", false),
+        ] {
+            assert_eq!(is_revocation(body.as_bytes()), revoked, "{body}");
+        }
+    }
+
+    #[test]
+    fn holds_back_only_what_could_be_it() {
+        let head = |status: u16, fields: &[(&'static str, &'static str)]| {
+            let mut head = ResponseHeader::build(status, None).unwrap();
+            for (name, value) in fields {
+                head.insert_header(*name, *value).unwrap();
+            }
+            head
+        };
+        let json = ("Content-Type", "application/json");
+        for (head, method, held) in [
+            (head(400, &[json, ("Transfer-Encoding", "chunked")]), Method::GET, true),
+            (head(400, &[("Content-Type", "application/json; charset=utf-8")]), Method::POST, true),
+            (head(400, &[json, ("Content-Length", "87")]), Method::PUT, true),
+            (head(400, &[json, ("Content-Length", "0")]), Method::GET, false),
+            (head(400, &[json, ("Content-Length", "100000")]), Method::GET, false),
+            (head(400, &[json, ("Content-Encoding", "gzip")]), Method::GET, false),
+            (head(400, &[json]), Method::HEAD, false),
+            (head(400, &[("Content-Type", "text/html")]), Method::GET, false),
+            (head(401, &[json]), Method::GET, false),
+            (head(200, &[json]), Method::GET, false),
+        ] {
+            assert_eq!(could_be_revocation(&head, &method), held, "{head:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics(body in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = is_revocation(&body);
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! What it means that OpenEMR refused a token, and what is done about it.
+//!
+//! OpenEMR says 401 for a token that it does not know any more as well as for a scope that is missing. It looks at the
+//! token before it does anything, so that a request that was refused has had no effect.
+
+use std::time::Duration;
+
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType};
+
+use crate::gateway::context::RequestContext;
+use crate::gateway::fail;
+use crate::gateway::failure::Failure;
+use crate::gateway::route::Route;
+use crate::gateway::target::Target;
+use crate::smart::scope_need::Need;
+use crate::smart::scope_record::ScopeRecord;
+
+/// How long a request waits for a token in place of one that was refused.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// So many new tokens in a row for one request: more were never good.
+const MOST_RENEWALS: u32 = 3;
+
+/// A request's dealings with refused tokens.
+#[derive(Debug, Default)]
+pub struct Recovery {
+    /// How often the request was repeated with a new token.
+    pub renewals: u32,
+    refused: Option<u64>,
+}
+
+impl Recovery {
+    /// Whether the next try takes a new token first.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        self.refused.is_some()
+    }
+}
+
+/// What is known about the scope that a refused request needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// It cannot be named.
+    Unnamed,
+    /// The token was not granted it.
+    NotGranted,
+    /// Brand-new tokens were refused for it.
+    Refused,
+    /// Requests that need it have succeeded.
+    Served,
+    /// Granted, and never tried with success.
+    Untried,
+}
+
+/// What is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Decision {
+    /// The caller gets OpenEMR's answer.
+    Pass,
+    /// The caller is told which scope is missing.
+    MissingScope,
+    /// A new token, and the request once more.
+    Renew,
+    /// A new token for those who come after; this request cannot be repeated.
+    RenewForOthers,
+    /// OpenEMR takes none of its own tokens.
+    GiveUp,
+}
+
+/// Judges a 401 of a request that was already given `renewals` new tokens.
+fn judge(scope: Scope, renewals: u32, can_repeat: bool) -> Decision {
+    let renew = if can_repeat { Decision::Renew } else { Decision::RenewForOthers };
+    match (scope, renewals) {
+        (Scope::NotGranted | Scope::Refused, _) => Decision::MissingScope,
+        (Scope::Unnamed | Scope::Served | Scope::Untried, 0) => renew,
+        (Scope::Unnamed, _) => Decision::Pass,
+        // A brand-new token refused again: it is not the token.
+        (Scope::Untried, _) => Decision::MissingScope,
+        // It was not the scope before, so OpenEMR has forgotten this token, too.
+        (Scope::Served, renewals) => {
+            if renewals < MOST_RENEWALS {
+                renew
+            } else {
+                Decision::GiveUp
+            }
+        }
+    }
+}
+
+fn scope(need: Option<Need>, granted: &str, record: &ScopeRecord) -> Scope {
+    let Some(need) = need else { return Scope::Unnamed };
+    if !need.is_covered_by(granted) {
+        Scope::NotGranted
+    } else if record.is_refused(need) {
+        Scope::Refused
+    } else if record.was_served(need) {
+        Scope::Served
+    } else {
+        Scope::Untried
+    }
+}
+
+/// After a 401 of OpenEMR's.
+///
+/// # Errors
+/// Unless the answer goes to the caller: a failure that he is told, or an error that makes Pingora try again.
+pub fn after_unauthorized(session: &Session, context: &mut RequestContext) -> pingora::Result<()> {
+    let (Some(site), Some(token)) = (context.site(), &context.token) else { return Ok(()) };
+    let record = &site.token.scopes;
+    let need = need(session, context);
+    let scope = scope(need, &token.scope, record);
+    let decision = judge(scope, context.recovery.renewals, can_repeat(session));
+    if let (Scope::Untried, Decision::MissingScope, Some(need)) = (scope, decision, need) {
+        record.note_refused(need);
+    }
+    follow(decision, need, context)
+}
+
+/// After a 400 that says that the client's trust was revoked: that is about no scope.
+///
+/// # Errors
+/// Always: a failure that the caller is told, or an error that makes Pingora try again.
+pub fn after_revocation(session: &Session, context: &mut RequestContext) -> pingora::Result<()> {
+    follow(judge(Scope::Served, context.recovery.renewals, can_repeat(session)), None, context)
+}
+
+fn follow(decision: Decision, need: Option<Need>, context: &mut RequestContext) -> pingora::Result<()> {
+    let refused = context.token.as_ref().map_or(0, |token| token.generation);
+    match (decision, need) {
+        (Decision::Pass, _) | (Decision::MissingScope, None) => Ok(()),
+        (Decision::MissingScope, Some(need)) => Err(fail(context, Failure::MissingScope(need))),
+        (Decision::Renew, _) => {
+            context.recovery.refused = Some(refused);
+            // The next try is a first one: nothing of this answer has gone out.
+            context.upstream_time = None;
+            context.json_end = None;
+            let mut again = Error::new_in(ErrorType::new("TokenRefused"));
+            again.set_retry(true);
+            Err(again)
+        }
+        (Decision::RenewForOthers, _) => {
+            if let Some(site) = context.site() {
+                site.token.report_refused(refused);
+            }
+            Err(fail(context, Failure::NotCarriedOut))
+        }
+        (Decision::GiveUp, _) => Err(fail(context, Failure::NewTokensRefused)),
+    }
+}
+
+/// Before a try: the token that OpenEMR refused is replaced. All requests that it refused share one exchange.
+///
+/// # Errors
+/// No new token within [`PATIENCE`].
+pub async fn renew(context: &mut RequestContext) -> Result<(), Failure> {
+    let Some(refused) = context.recovery.refused.take() else { return Ok(()) };
+    // Whoever waits for a token keeps nobody else from OpenEMR.
+    context.leave_openemr();
+    let Some(site) = context.site() else { return Ok(()) };
+    let token = site.token.replacement(refused, PATIENCE).await;
+    context.token = Some(token.map_err(|unavailable| Failure::TokenRefused(unavailable.retry_after))?);
+    context.recovery.renewals += 1;
+    Ok(())
+}
+
+/// After a success: OpenEMR grants what the request needed.
+pub fn note_success(session: &Session, context: &RequestContext) {
+    if let (Some(site), Some(need)) = (context.site(), need(session, context)) {
+        site.token.scopes.note_served(need);
+    }
+}
+
+fn need(session: &Session, context: &RequestContext) -> Option<Need> {
+    let (Route::Fhir { prefix, .. }, Some(interaction)) = (context.route, context.interaction) else { return None };
+    let Target { path, .. } = Target::parse(session.req_header().raw_path());
+    Need::of(interaction, path.get(prefix..)?)
+}
+
+/// Whether Pingora can send the request again: its body, if it has one, is whole in the retry buffer (64 KiB).
+/// A refused request has had no effect, so that no method is excluded.
+fn can_repeat(session: &Session) -> bool {
+    !session.retry_buffer_truncated()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::fhir::interaction::Interaction;
+    use http::Method;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_refusal_is_judged_by_what_is_known() {
+        use Decision::*;
+        for (scope, renewals, can_repeat, decision) in [
+            (Scope::NotGranted, 0, true, MissingScope),
+            (Scope::NotGranted, 0, false, MissingScope),
+            (Scope::Refused, 0, true, MissingScope),
+            (Scope::Untried, 0, true, Renew),
+            (Scope::Untried, 0, false, RenewForOthers),
+            (Scope::Untried, 1, true, MissingScope),
+            (Scope::Served, 0, true, Renew),
+            (Scope::Served, 0, false, RenewForOthers),
+            (Scope::Served, 1, true, Renew),
+            (Scope::Served, 2, false, RenewForOthers),
+            (Scope::Served, 3, true, GiveUp),
+            (Scope::Unnamed, 0, true, Renew),
+            (Scope::Unnamed, 0, false, RenewForOthers),
+            (Scope::Unnamed, 1, true, Pass),
+        ] {
+            assert_eq!(judge(scope, renewals, can_repeat), decision, "{scope:?} {renewals} {can_repeat}");
+        }
+    }
+
+    #[test]
+    fn what_is_known_about_a_scope() {
+        let record = ScopeRecord::default();
+        let need = |path: &str| Need::of(Interaction::of(&Method::GET, path.as_bytes()), path.as_bytes());
+        let granted = "system/Patient.read system/Goal.rs";
+        assert_eq!(scope(None, granted, &record), Scope::Unnamed);
+        assert_eq!(scope(need("/Observation"), granted, &record), Scope::NotGranted);
+        assert_eq!(scope(need("/Patient"), granted, &record), Scope::Untried);
+        record.note_served(need("/Patient").unwrap());
+        assert_eq!(scope(need("/Patient"), granted, &record), Scope::Served);
+        record.note_refused(need("/Goal").unwrap());
+        assert_eq!(scope(need("/Goal"), granted, &record), Scope::Refused);
+        assert_eq!(scope(need("/Goal/1"), granted, &record), Scope::Untried);
+    }
+
+    fn any_scope() -> impl Strategy<Value = Scope> {
+        prop_oneof![
+            Just(Scope::Unnamed),
+            Just(Scope::NotGranted),
+            Just(Scope::Refused),
+            Just(Scope::Served),
+            Just(Scope::Untried)
+        ]
+    }
+
+    proptest! {
+        /// Whatever OpenEMR answers, a request ends, and costs few exchanges.
+        #[test]
+        fn every_request_ends(scopes in proptest::collection::vec(any_scope(), 1..10), can_repeat in any::<bool>()) {
+            let mut renewals = 0;
+            let mut ended = false;
+            for scope in scopes.into_iter().cycle().take(20) {
+                if judge(scope, renewals, can_repeat) != Decision::Renew {
+                    ended = true;
+                    break;
+                }
+                renewals += 1;
+                prop_assert!(renewals <= MOST_RENEWALS);
+            }
+            prop_assert!(ended);
+        }
+    }
+}

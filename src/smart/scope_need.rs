@@ -1,0 +1,194 @@
+//! Which scope a FHIR interaction needs, as far as it can be told from the request line.
+//!
+//! SMART App Launch 2.2, "Scopes for requesting FHIR Resources". OpenEMR asks for `read` or `s` on a search, `read` or `r`
+//! on a read, `write` or a letter on a write; operations have scopes of their own (`system/Patient.$export`).
+
+use std::fmt;
+
+use crate::fhir::interaction::{Interaction, Kind};
+
+/// The operations that OpenEMR has scopes for.
+const OPERATIONS: [&str; 3] = ["$export", "$bulkdata-status", "$docref"];
+
+/// What is done with the resources of a type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Permission {
+    Create,
+    Read,
+    Update,
+    Search,
+    /// With its `$`.
+    Operation(&'static str),
+}
+
+/// A permission on a resource type, or on `*`: what a request needs of the token's scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Need {
+    permission: Permission,
+    resource: &'static str,
+}
+
+impl Need {
+    /// What a request needs; `None` when no scope can be named: metadata, unknown types, methods that OpenEMR does not
+    /// have. `path` is what stands behind the FHIR base.
+    #[must_use]
+    pub fn of(interaction: Interaction, path: &[u8]) -> Option<Self> {
+        let permission = match interaction.kind {
+            Kind::Search => Permission::Search,
+            Kind::Read => Permission::Read,
+            Kind::Create => Permission::Create,
+            Kind::Update => Permission::Update,
+            Kind::Export => Permission::Operation("$export"),
+            Kind::Operation => Permission::Operation(operation(path)?),
+            Kind::Capabilities | Kind::Other => return None,
+        };
+        let resource = match (permission, interaction.resource_type) {
+            (Permission::Operation("$docref"), _) => "DocumentReference",
+            (Permission::Operation(_), resource) => resource.unwrap_or("*"),
+            (_, resource) => resource?,
+        };
+        Some(Self { permission, resource })
+    }
+
+    /// Whether a granted scope (space separated, RFC 6749 section 3.3) has it. Says yes when in doubt: OpenEMR decides.
+    #[must_use]
+    pub fn is_covered_by(self, granted: &str) -> bool {
+        granted.split(' ').filter_map(|scope| scope.strip_prefix("system/")?.split_once('.')).any(|(resource, permission)| {
+            match self.permission {
+                // OpenEMR takes an export scope of any level for any other.
+                Permission::Operation(name) => permission == name,
+                Permission::Create | Permission::Read | Permission::Update | Permission::Search => {
+                    (resource == "*" || resource == self.resource) && self.is_in(permission)
+                }
+            }
+        })
+    }
+
+    fn is_in(self, permission: &str) -> bool {
+        let letters = permission.split('?').next().unwrap_or_default();
+        let (v1, letter) = match self.permission {
+            Permission::Create => ("write", 'c'),
+            Permission::Update => ("write", 'u'),
+            Permission::Read => ("read", 'r'),
+            Permission::Search => ("read", 's'),
+            Permission::Operation(_) => return false,
+        };
+        match letters {
+            "read" | "write" => letters == v1,
+            "*" => true,
+            letters => letters.contains(letter) && !letters.starts_with('$'),
+        }
+    }
+}
+
+impl fmt::Display for Need {
+    /// The scope's name as every version of OpenEMR knows it (SMART v1).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let permission = match self.permission {
+            Permission::Read | Permission::Search => "read",
+            Permission::Create | Permission::Update => "write",
+            Permission::Operation(name) => name,
+        };
+        write!(f, "system/{}.{permission}", self.resource)
+    }
+}
+
+fn operation(path: &[u8]) -> Option<&'static str> {
+    path.split(|byte| *byte == b'/').find_map(|segment| {
+        // Some callers write the `$` encoded.
+        let name = segment.strip_prefix(b"$").or_else(|| segment.strip_prefix(b"%24"))?;
+        OPERATIONS.into_iter().find(|known| known.as_bytes().strip_prefix(b"$") == Some(name))
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use http::Method;
+    use proptest::prelude::*;
+
+    fn need(method: &Method, path: &str) -> Option<Need> {
+        Need::of(Interaction::of(method, path.as_bytes()), path.as_bytes())
+    }
+
+    #[test]
+    fn names_the_scope_of_an_interaction() {
+        for (method, path, scope) in [
+            (Method::GET, "/Patient", Some("system/Patient.read")),
+            (Method::POST, "/Patient/_search", Some("system/Patient.read")),
+            (Method::GET, "/Observation/1", Some("system/Observation.read")),
+            (Method::HEAD, "/Observation/1", Some("system/Observation.read")),
+            (Method::POST, "/Patient", Some("system/Patient.write")),
+            (Method::PUT, "/Patient/1", Some("system/Patient.write")),
+            (Method::GET, "/Patient/$export", Some("system/Patient.$export")),
+            (Method::GET, "/Group/1/$export", Some("system/Group.$export")),
+            (Method::GET, "/$export", Some("system/*.$export")),
+            (Method::GET, "/%24export", Some("system/*.$export")),
+            (Method::GET, "/%24bulkdata-status", Some("system/*.$bulkdata-status")),
+            (Method::GET, "/$bulkdata-status", Some("system/*.$bulkdata-status")),
+            (Method::DELETE, "/$bulkdata-status", Some("system/*.$bulkdata-status")),
+            (Method::POST, "/DocumentReference/$docref", Some("system/DocumentReference.$docref")),
+            (Method::GET, "/metadata", None),
+            (Method::GET, "/jane-doe", None),
+            (Method::GET, "/Patient/$jane", None),
+            (Method::DELETE, "/Patient/1", None),
+            (Method::POST, "", None),
+        ] {
+            assert_eq!(need(&method, path).map(|need| need.to_string()).as_deref(), scope, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn both_syntaxes_cover() {
+        let search = need(&Method::GET, "/Patient").unwrap();
+        let read = need(&Method::GET, "/Patient/1").unwrap();
+        let create = need(&Method::POST, "/Patient").unwrap();
+        let update = need(&Method::PUT, "/Patient/1").unwrap();
+        let export = need(&Method::GET, "/Patient/$export").unwrap();
+        for (granted, covered) in [
+            ("system/Patient.read", [true, true, false, false, false]),
+            ("system/Patient.write", [false, false, true, true, false]),
+            ("system/Patient.rs", [true, true, false, false, false]),
+            ("system/Patient.s", [true, false, false, false, false]),
+            ("system/Patient.r?_id=1", [false, true, false, false, false]),
+            ("system/Patient.cruds", [true, true, true, true, false]),
+            ("system/Patient.u", [false, false, false, true, false]),
+            ("system/*.read", [true, true, false, false, false]),
+            ("system/Observation.read", [false, false, false, false, false]),
+            ("user/Patient.read", [false, false, false, false, false]),
+            ("system/*.$export", [false, false, false, false, true]),
+            ("system/Group.$export", [false, false, false, false, true]),
+            ("openid system/Goal.read system/Patient.read", [true, true, false, false, false]),
+            ("", [false, false, false, false, false]),
+        ] {
+            let found = [search, read, create, update, export].map(|need| need.is_covered_by(granted));
+            assert_eq!(found, covered, "{granted}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_need_is_covered_by_the_scope_that_it_names(path in "/(Patient|Observation|Group)(/[a-z0-9]{1,5})?(/\\$export)?", put in any::<bool>()) {
+            let method = if put { Method::PUT } else { Method::GET };
+            if let Some(need) = need(&method, &path) {
+                prop_assert!(need.is_covered_by(&need.to_string()));
+            }
+        }
+
+        #[test]
+        fn nothing_of_the_callers_own_words_is_named(path in "(/[ -~]{0,12}){0,4}") {
+            if let Some(need) = need(&Method::GET, &path) {
+                let named = need.to_string();
+                let (resource, permission) = named.strip_prefix("system/").unwrap().split_once('.').unwrap();
+                prop_assert!(resource == "*" || crate::fhir::resource_type::known(resource.as_bytes()).is_some());
+                prop_assert!(["read", "write"].contains(&permission) || OPERATIONS.contains(&permission));
+            }
+        }
+
+        #[test]
+        fn no_granted_scope_panics(granted in ".{0,80}") {
+            let _ = need(&Method::GET, "/Patient").unwrap().is_covered_by(&granted);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! A token that lives five seconds is replaced again and again under load, and no caller notices.
+
+#![cfg(feature = "sandbox")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+mod support;
+
+use std::time::Duration;
+
+use serde_json::json;
+use support::gateway::{Gateway, config};
+use support::load::{self, Load};
+use support::load_report::Sample;
+use support::openemr::OpenEmr;
+
+/// How long each exchange takes. Longer than any request may take, and yet it ends before the last safe moment of the
+/// old token, half a second ahead of its end: renewal begins after 4 s of 5 at the latest.
+const EXCHANGE: Duration = Duration::from_millis(400);
+
+#[test]
+fn no_request_fails_or_waits_while_the_token_is_replaced() {
+    let openemr = OpenEmr::with(&["--token-lifetime", "5", "--patients", "1"]);
+    let mut config = config(&openemr);
+    // What is measured is the token, not the terminal.
+    config["log"]["level"] = json!("warn");
+    let gateway = Gateway::with(config);
+    assert_eq!(gateway.token("").status, 200);
+    openemr.order(&json!({"token": {"delay_ms": EXCHANGE.as_millis()}}));
+
+    let (rate, duration) = (load::rate(2000), load::seconds(60));
+    let report = Load::new(gateway.address, rate, duration).get("/fhir/Patient?_count=1").run();
+    let exchanges = openemr.exchanges();
+
+    println!("{report}\n{} exchanges", exchanges.len());
+    let refreshing = |sample: &Sample| exchanges.iter().any(|exchange| sample.meets(*exchange));
+    let (during, between) = (report.summary(refreshing).unwrap(), report.summary(|sample| !refreshing(sample)).unwrap());
+    println!("while refreshing: {during}\nbetween: {between}");
+    report.expect("token replaced under load", |status| status == 200);
+    assert!(report.took < duration + Duration::from_secs(2), "{rate} requests a second were not carried: {report}");
+
+    // Nobody waited: whoever did would have waited for up to a whole exchange.
+    assert!(report.longest_stall() < EXCHANGE, "{report}");
+    assert!(during.p99 < between.p99 + EXCHANGE / 2, "while refreshing: {during}, between: {between}");
+    // Those that came in an exchange and left before its end went with the token that was being replaced.
+    let passed_by = report.summary(|sample| exchanges.iter().any(|exchange| sample.is_within(*exchange))).unwrap();
+    assert!(passed_by.count > during.count / 2, "{} of {} went with the token in hand", passed_by.count, during.count);
+
+    // One exchange a life, however many requests: each a renewal of the one before, at 75 to 80 % of its life.
+    assert_eq!(openemr.count("tokens_issued"), exchanges.len() as u64);
+    assert!(exchanges.len() as u64 >= duration.as_secs() / 5, "{exchanges:?}");
+    for pair in exchanges.windows(2) {
+        let life = pair[1].0 - pair[0].0;
+        assert!((3650..4900).contains(&life), "a life of {life} ms: {exchanges:?}");
+    }
+}
