@@ -74,6 +74,13 @@ impl Setting {
         fs::write(self.folder.path().join("gateway.yaml"), config.to_string()).unwrap();
     }
 
+    fn change(&self, change: impl FnOnce(&mut Value)) {
+        let file = self.folder.path().join("gateway.yaml");
+        let mut config = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        change(&mut config);
+        fs::write(file, config.to_string()).unwrap();
+    }
+
     fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join("keys").join(name)
     }
@@ -299,15 +306,20 @@ fn with_a_jwks_uri_no_request_and_no_exchange_fails() {
 #[test]
 fn forced_refreshes_meet_the_switch_without_a_refusal() {
     let mut setting = Setting::with_jwks_uri(&[]);
+    setting.change(|config| config["sites"]["default"]["forced_refreshes"] = json!({"every": "1ms", "burst": 1000}));
     setting.start();
+    // Between the signature and OpenEMR's fetch of the set.
+    setting.openemr.order(&json!({"token": {"delay_ms": 300}}));
     let refused = setting.under_load(|| {
         rotate(&setting, "2s", "1s");
         // Back to back, so that an exchange is under way whenever the switch comes.
+        let before = setting.openemr.count("token_requests");
         while !setting.status().contains("phase idle") {
-            for _ in 0..5 {
-                let _ = Caller::new(setting.address).post("/oauth/token?force=true", &[], b"");
+            for _ in 0..3 {
+                setting.force();
             }
         }
+        assert!(setting.openemr.count("token_requests") > before + 6);
     });
     assert_eq!(refused, 0);
 }
@@ -662,4 +674,41 @@ fn a_copy_of_the_set_is_not_to_be_kept_while_its_order_may_change() {
     assert_eq!(caching(), "public, max-age=300");
     rotate(&setting, "1h", "1h");
     eventually("it says so", || (caching() == "no-cache").then_some(()));
+}
+
+#[test]
+fn another_key_at_a_reload_signs_the_next_assertion_and_costs_no_token() {
+    let mut setting = Setting::with_inline_set(&[]);
+    setting.start();
+    let token = || Caller::new(setting.address).post("/oauth/token", &[], b"").json()["access_token"].clone();
+    let before = token();
+    let other = setting.folder.path().join("other");
+    let mut generate = Command::new(env!("CARGO_BIN_EXE_openemr-gateway"));
+    generate.args(["keys", "generate", "--bits", "2048", "--out"]).arg(&other);
+    assert!(generate.output().unwrap().status.success());
+    setting.change(|config| {
+        config["sites"]["default"]["private_key"] = json!(other.join("private_key.pem"));
+        config["sites"]["default"]["jwks"] = json!(other.join("jwks.json"));
+    });
+    setting.openemr.order(&json!({"clients": {CLIENT: {"jwks": serde_json::from_slice::<Value>(&fs::read(other.join("jwks.json")).unwrap()).unwrap()}}}));
+    setting.gateway.as_ref().unwrap().signal("HUP");
+    setting.logs(&["is in force"]);
+    assert_eq!((token(), setting.openemr.count("token_requests")), (before, 1));
+    setting.force();
+    let new = kids(&serde_json::from_slice(&fs::read(other.join("jwks.json")).unwrap()).unwrap()).remove(0);
+    assert_eq!((setting.signed_with(), setting.published()), (new.clone(), vec![new.clone()]));
+
+    // In the files' place it is noticed without a signal, once the set has changed.
+    let old = setting.kids_in("jwks.json").remove(0);
+    fs::copy(setting.file("private_key.pem"), other.join("private_key.pem")).unwrap();
+    fs::copy(setting.file("jwks.json"), other.join("jwks.json")).unwrap();
+    setting.publishes(&[&old]);
+    setting.register("jwks.json");
+    setting.force();
+    assert_eq!(setting.signed_with(), old);
+    // A set that does not fit is not taken.
+    fs::write(other.join("jwks.json"), r#"{"keys":[]}"#).unwrap();
+    setting.logs(&["site default", "is not in", "stay as they are"]);
+    setting.force();
+    assert_eq!((setting.signed_with(), setting.published()), (old.clone(), vec![old]));
 }

@@ -14,6 +14,7 @@ use log::{error, info};
 use pingora::server::ShutdownWatch;
 use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::BackgroundService;
+use tokio::task::JoinSet;
 
 use crate::config;
 use crate::keys::rotation::{Event, Rotation, Stage, State, Which};
@@ -34,10 +35,10 @@ impl KeyKeeper {
         Self(rings)
     }
 
-    async fn look_after_all(&self) {
-        for ring in self.0.all() {
-            look_after(&ring).await;
-        }
+    /// Each ring by itself: one whose exchange takes its time holds up no other.
+    fn look_after_all(&self) -> JoinSet<()> {
+        let with_work = self.0.all().into_iter().filter(|ring| has_work(ring));
+        with_work.filter_map(Turn::take).map(look_after).collect()
     }
 
     /// Until the next look: sooner than usual where a rotation is due.
@@ -53,7 +54,7 @@ impl KeyKeeper {
 #[async_trait]
 impl BackgroundService for KeyKeeper {
     async fn start_with_ready_notifier(&self, mut shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
-        self.look_after_all().await;
+        self.look_after_all().join_all().await;
         ready.notify_ready();
         loop {
             tokio::select! {
@@ -61,16 +62,29 @@ impl BackgroundService for KeyKeeper {
                 () = self.0.wake().notified() => {}
                 _ = shutdown.changed() => return,
             }
-            self.look_after_all().await;
+            self.look_after_all().detach_all();
         }
     }
 }
 
-/// Does what there is to do with a ring. No exchange is under way meanwhile.
-async fn look_after(ring: &Arc<KeyRing>) {
-    if !has_work(ring) {
-        return;
+/// Somebody looks after the ring; the next one waits for the next look.
+struct Turn(Arc<KeyRing>);
+
+impl Turn {
+    fn take(ring: Arc<KeyRing>) -> Option<Self> {
+        (!ring.is_looked_after.swap(true, Ordering::AcqRel)).then_some(Self(ring))
     }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.is_looked_after.store(false, Ordering::Release);
+    }
+}
+
+/// Does what there is to do with a ring. No exchange is under way meanwhile.
+async fn look_after(turn: Turn) {
+    let ring = &turn.0;
     let _alone = ring.gate.write().await;
     let working = Arc::clone(ring);
     let result = tokio::task::spawn_blocking(move || bring_up_to_date(&working)).await;

@@ -113,6 +113,8 @@ pub struct KeyRing {
     pub(super) fetched: AtomicBool,
     /// A signer was added or changed.
     pub(super) is_stale: AtomicBool,
+    /// The keeper is at it.
+    pub(super) is_looked_after: AtomicBool,
     pub(super) events: Mutex<Vec<Event>>,
     pub(super) seen: Mutex<Seen>,
     pub(super) wake: Arc<Notify>,
@@ -135,6 +137,7 @@ impl KeyRing {
             exchanges: AtomicUsize::new(0),
             fetched: AtomicBool::new(false),
             is_stale: AtomicBool::new(true),
+            is_looked_after: AtomicBool::new(false),
             events: Mutex::default(),
             seen: Mutex::default(),
             wake,
