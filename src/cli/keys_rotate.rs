@@ -260,7 +260,7 @@ fn in_progress(rotation: &Rotation, names: &[String]) -> Vec<Failure> {
     let mut how_far = String::new();
     describe(&mut how_far, rotation, names);
     let message = "a rotation is in progress; it has to come to its end first";
-    failure(message, how_far.trim_start().trim_end().replace("\n  ", "\n    "))
+    failure(message, how_far.trim())
 }
 
 impl Status {

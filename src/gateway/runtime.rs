@@ -13,8 +13,9 @@ use crate::nodes::health::Watching;
 use crate::nodes::{Nodes, Terms};
 use crate::smart::exchange::TokenEndpoint;
 use crate::smart::identity::TokenIdentity;
-use crate::smart::key_ring::{KeyRings, SharedSigner, Signer};
+use crate::smart::key_ring::KeyRings;
 use crate::smart::refresher::TokenTasks;
+use crate::smart::signer::{SharedSigner, Signer};
 use crate::smart::token_cell::TokenHandle;
 
 /// Everything that one request needs to know besides itself.

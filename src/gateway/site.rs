@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::config::{self, Routes};
 use crate::nodes::Nodes;
 use crate::smart::identity::TokenIdentity;
-use crate::smart::key_ring::{SharedSigner, Signer};
+use crate::smart::signer::{SharedSigner, Signer};
 use crate::smart::token_cell::TokenHandle;
 
 /// One OpenEMR site behind the gateway.

@@ -20,7 +20,7 @@ use crate::config;
 use crate::keys::rotation::{Event, Rotation, Stage, State, Which};
 use crate::keys::rotation_files::{KeyFile, KeyFolder as _, agree};
 use crate::smart::key_files::{KeyFileError, KeyFiles};
-use crate::smart::key_ring::{KeyRing, KeyRings, now};
+use crate::smart::key_ring::{KeyRing, KeyRings};
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -210,4 +210,10 @@ fn report(before: Option<&Rotation>, after: &State, files: &KeyFiles) {
         }
         (_, Some(_) | None) => {}
     }
+}
+
+/// The time, as the state file writes it.
+pub(super) fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }

@@ -13,7 +13,9 @@
 //! | [`identity`] | what makes a token: site, client, scopes |
 //! | [`exchange`] | one attempt at the token endpoint, over Pingora's connector |
 //! | [`key_files`] | the files of a key rotation on the disk |
-//! | [`key_ring`] | which key signs a site's assertions, and the set that is published with it |
+//! | [`key_ring`] | what the sites share that sign with the same key |
+//! | [`signer`] | which key signs a site's assertions, and the second try in a rotation |
+//! | [`signing_keys`] | the signing key and the published set, as one value |
 //! | [`key_keeper`] | the background service that follows a rotation |
 //! | [`refresher`] | the background service: one task a site, single flight |
 //! | [`scope`] | SMART scopes |
@@ -32,6 +34,8 @@ pub mod schedule;
 pub mod scope;
 pub mod scope_need;
 pub mod scope_record;
+pub mod signer;
+pub mod signing_keys;
 pub mod skew;
 pub mod token;
 pub mod token_cell;
