@@ -97,7 +97,10 @@ fn after(load: &support::load::Running, requests: u64) {
 #[test]
 fn killing_one_of_two_nodes_loses_no_get() {
     let mut cluster = Cluster::start(2);
-    let gateway = Gateway::with(cluster.config());
+    let mut config = cluster.config();
+    // At any rate, the one that is left can take it all.
+    config["sites"]["default"]["in_flight"] = json!({"most": 128});
+    let gateway = Gateway::with(config);
     // So that there are always some under way.
     cluster.order(&json!({"fhir": {"delay_ms": 25}}));
     let per_second = rate(200);
@@ -239,6 +242,19 @@ fn a_token_is_asked_for_where_somebody_answers() {
     }
     Row { fault: "one of two nodes killed: token exchanges".to_owned(), sent, failed, longest_stall }.print();
     assert_eq!(failed, 0);
+}
+
+#[test]
+fn a_node_without_a_working_token_endpoint_keeps_nobody_from_a_token() {
+    let cluster = Cluster::start(2);
+    let gateway = Gateway::with(cluster.config());
+    for (broken, well) in [(0, 1), (1, 0)] {
+        cluster.living().for_each(OpenEmr::reset);
+        cluster.node(broken).order(&json!({"token": {"answer": {"status": 500}}}));
+        eventually("a token of the other node's", || (gateway.token("?force=true").status == 200).then_some(()));
+        assert_eq!((cluster.node(broken).count("tokens_issued"), cluster.node(well).count("tokens_issued")), (0, 1));
+        assert_eq!(gateway.caller().get(PATIENTS).status, 200);
+    }
 }
 
 #[test]

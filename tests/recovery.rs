@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -336,4 +337,83 @@ fn two_names_of_one_client_share_a_token() {
     assert_eq!(token("default"), token("again"));
     assert_ne!(token("default"), token("narrow"));
     assert_eq!(openemr.count("token_requests"), 2);
+}
+
+/// An OpenEMR whose FHIR side answers what the test says, from the request's head alone, and closes. Tokens come from the
+/// stand-in.
+fn scripted(openemr: &OpenEmr, answer: impl Fn(&str) -> String + Send + Sync + 'static) -> Gateway {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let fhir_base = format!("http://{}/fhir", listener.local_addr().unwrap());
+    let answer = std::sync::Arc::new(answer);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, answer) = (stream.unwrap(), std::sync::Arc::clone(&answer));
+            thread::spawn(move || {
+                let mut head = Vec::new();
+                let mut byte = [0];
+                while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|count| count == 1) {
+                    head.push(byte[0]);
+                }
+                let answer = answer(&String::from_utf8_lossy(&head).to_lowercase());
+                let _ = stream.write_all(answer.as_bytes());
+                let _ = stream.shutdown(std::net::Shutdown::Write);
+                let _ = std::io::copy(&mut stream, &mut std::io::sink());
+            });
+        }
+    });
+    let mut config = config(openemr);
+    config["sites"]["default"]["fhir_base"] = json!(fhir_base);
+    Gateway::with(config)
+}
+
+fn json_answer(status: u16, more: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {length}\r\n{more}\r\n{body}"
+    )
+}
+
+#[test]
+fn a_refusal_that_comes_compressed_is_asked_for_plainly() {
+    let openemr = openemr("8.0");
+    let heads = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = std::sync::Arc::clone(&heads);
+    let first_token = std::sync::Mutex::new(None);
+    let gateway = scripted(&openemr, move |head| {
+        if head.contains("/metadata") {
+            return json_answer(200, "", "{}");
+        }
+        seen.lock().unwrap().push(head.to_owned());
+        let token = head.lines().find(|line| line.starts_with("authorization:")).unwrap_or_default().to_owned();
+        let mut first_token = first_token.lock().unwrap();
+        match (*first_token.get_or_insert(token.clone()) == token, head.contains("accept-encoding:")) {
+            (true, true) => json_answer(400, "Content-Encoding: gzip\r\n", "cannot be read"),
+            (true, false) => {
+                json_answer(400, "", r#"{"error":"An error occurred","message":"Refresh Token revoked or logged out","code":0}"#)
+            }
+            (false, _) => json_answer(200, "", r#"{"resourceType":"Bundle"}"#),
+        }
+    });
+    let answer = gateway.caller().send("GET", PATIENTS, &[("Accept-Encoding", "gzip")], b"");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!((heads.lock().unwrap().len(), openemr.count("token_requests")), (3, 2));
+    // What is not sent twice for that reason never has leave to compress.
+    let answer = gateway.caller().post("/fhir/Patient", &[("Accept-Encoding", "gzip")], b"{}");
+    assert_eq!(answer.status, 200);
+    assert!(!heads.lock().unwrap().last().unwrap().contains("accept-encoding"));
+}
+
+#[test]
+fn a_caller_who_waits_before_he_sends_his_body_gets_the_400_at_once() {
+    let openemr = openemr("8.0");
+    let body = r#"{"validationErrors":{"name":"is missing"}}"#;
+    let gateway = scripted(&openemr, move |_| json_answer(400, "", body));
+    let mut connection = gateway.caller().connect();
+    let asked = Instant::now();
+    connection
+        .write(b"POST /fhir/Patient HTTP/1.1\r\nHost: gateway.example\r\nExpect: 100-continue\r\nContent-Length: 1000\r\n\r\n");
+    let answer = connection.read("POST");
+    assert_eq!((answer.status, answer.text().as_str(), answer.end), (400, body, End::Whole));
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    assert_eq!(openemr.count("token_requests"), 1);
 }

@@ -45,14 +45,14 @@ fn outage(name: &str, openemr: &OpenEmr, mut config: Value, begin: impl Fn(), me
             degraded += u32::from(state == "degraded");
             assert!(state != "down" || asked > before + SAFE, "{name}: down with a token in hand");
             assert!(asked < after + LIFE, "{name}: a token was used past its end");
-            assert!(asked.elapsed() < Duration::from_millis(1_500), "{name}: a request waited for {:?}", asked.elapsed());
+            assert!(asked.elapsed() < Duration::from_secs(3), "{name}: a request waited for {:?}", asked.elapsed());
         } else {
             answer.outcome(503);
             let retry_after: u64 = answer.field("retry-after").unwrap().parse().unwrap();
             assert!((1..=30).contains(&retry_after), "{name}: {retry_after}");
             break asked;
         }
-        thread::sleep(Duration::from_millis(10));
+        thread::sleep(Duration::from_millis(25));
     };
     assert!(first_503 >= before + SAFE, "{name}: 503 with a token in hand, after {:?}", first_503 - before);
     assert_eq!((sent, openemr.count("fhir_requests")), (good + 1, good), "{name}");

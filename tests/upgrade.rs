@@ -228,7 +228,7 @@ fn the_systemd_units_reload_is_an_upgrade() {
         lines.clone().count() == 2
             && lines.clone().all(|line| {
                 let line = line
-                    .replace("/usr/local/bin/openemr-gateway", env!("CARGO_BIN_EXE_openemr-gateway"))
+                    .replace("/usr/local/bin/openemr-gateway", support::binary().to_str().unwrap())
                     .replace("gateway.yaml", config_file);
                 let status = std::process::Command::new("/bin/sh")
                     .args(["-c", &line])

@@ -20,6 +20,10 @@ Examples:
   openemr-gateway sandbox --openemr 7.0.3 --listen 127.0.0.1:9310 --token-lifetime 5 --client-id demo --jwks keys/jwks.json
   curl -s http://127.0.0.1:9300/apis/default/fhir/metadata
 
+Two nodes of one OpenEMR, which share a database and are known by one address:
+  openemr-gateway sandbox --listen 127.0.0.1:9301 --database db --site-address https://emr.example.org --client-id demo --jwks keys/jwks.json
+  openemr-gateway sandbox --listen 127.0.0.1:9302 --database db --site-address https://emr.example.org --client-id demo --jwks keys/jwks.json
+
 Faults on demand go to the admin address it prints:
   curl -s http://127.0.0.1:PORT/__sandbox/state
   curl -s http://127.0.0.1:PORT/__sandbox/faults -d '{\"token\": {\"down\": true}}'")]

@@ -109,11 +109,17 @@ impl Answer {
         if !head_only {
             session.write_response_body(Some(self.body), true).await?;
         }
-        // A caller who waits for "100 Continue" will not send a body after this answer.
-        if body_is_left && session.get_header(EXPECT).is_none() {
-            let _ = tokio::time::timeout(LINGER, session.drain_request_body()).await;
+        if body_is_left {
+            linger(session).await;
         }
         Ok(())
+    }
+}
+
+/// Reads what is left of a body that nobody wants. A caller who waits for "100 Continue" will not send it any more.
+pub async fn linger(session: &mut Session) {
+    if session.get_header(EXPECT).is_none() {
+        let _ = tokio::time::timeout(LINGER, session.drain_request_body()).await;
     }
 }
 

@@ -30,8 +30,10 @@ pub enum Failure {
     NotCarriedOut,
     /// OpenEMR refuses tokens that it has just granted.
     NewTokensRefused,
-    /// OpenEMR does not let the gateway do this.
-    MissingScope(Need),
+    /// OpenEMR did not grant the gateway this scope.
+    NotGranted(Need),
+    /// It did, and refuses what the scope is for all the same.
+    ScopeRefused(Need),
     /// No node of OpenEMR's can be reached, and it is worth trying again after this long.
     AllOut(Duration),
     /// As many requests wait for OpenEMR as may.
@@ -92,10 +94,15 @@ impl Failure {
             Self::NewTokensRefused => {
                 Verdict::later(Duration::from_secs(5), "OpenEMR refuses access tokens that it has just granted.")
             }
-            Self::MissingScope(need) => Verdict::new(
+            Self::NotGranted(need) => Verdict::new(
                 403,
                 IssueCode::Forbidden,
-                &format!("OpenEMR does not let the gateway do this: it needs the scope {need}."),
+                &format!("This needs the scope {need}, which OpenEMR did not grant to the gateway."),
+            ),
+            Self::ScopeRefused(need) => Verdict::new(
+                403,
+                IssueCode::Forbidden,
+                &format!("This needs the scope {need}, and OpenEMR refuses it even to a new access token of the gateway."),
             ),
             Self::AllOut(wait) => Verdict::later(wait, "OpenEMR cannot be reached at the moment."),
             Self::QueueFull(wait) => Verdict::later(wait, "OpenEMR is busy, and too many requests wait for it already."),

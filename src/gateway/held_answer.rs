@@ -3,7 +3,8 @@
 //! OpenEMR says 400 when the client's trust was revoked, with a head like any other 400's: only the body tells. Pingora
 //! sends a head on before it shows the body, so a head that could be that refusal is replaced by an informational one
 //! that is not sent, and the body is kept. When it ends, the request is either repeated with a new token, and nothing of
-//! this answer has gone out, or the answer is sent as OpenEMR gave it.
+//! this answer has gone out, or the answer is sent as OpenEMR gave it: when Pingora is done with the request, since
+//! no phase before that can send a head.
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -12,6 +13,7 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use serde::Deserialize;
 
+use crate::gateway::answer::linger;
 use crate::gateway::response_head;
 use crate::observe::request_id::RequestId;
 
@@ -35,15 +37,29 @@ struct Refusal {
     error_description: Option<String>,
 }
 
+/// Whether an answer can be the refusal, as far as its head tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readable {
+    /// It is none.
+    Not,
+    /// It could be, and its body will tell.
+    Plain,
+    /// It could be, and its body is compressed.
+    Compressed,
+}
+
 /// Whether an answer with this head could say that the client's trust was revoked.
 #[must_use]
-pub fn could_be_revocation(head: &ResponseHeader, method: &Method) -> bool {
+pub fn could_be_revocation(head: &ResponseHeader, method: &Method) -> Readable {
+    if head.status != StatusCode::BAD_REQUEST || *method == Method::HEAD || !response_head::is_json(head) {
+        return Readable::Not;
+    }
     let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    head.status == StatusCode::BAD_REQUEST
-        && *method != Method::HEAD
-        && response_head::is_json(head)
-        && !head.headers.contains_key(CONTENT_ENCODING)
-        && length.is_none_or(|length| (1..=LONGEST_REFUSAL).contains(&length))
+    match length.is_none_or(|length| (1..=LONGEST_REFUSAL).contains(&length)) {
+        false => Readable::Not,
+        true if head.headers.contains_key(CONTENT_ENCODING) => Readable::Compressed,
+        true => Readable::Plain,
+    }
 }
 
 impl HeldAnswer {
@@ -80,8 +96,16 @@ impl HeldAnswer {
         self.head.remove_header(&TRANSFER_ENCODING);
         self.head.insert_header(CONTENT_LENGTH, self.body.len())?;
         response_head::rewrite(&mut self.head, session.req_header().version, id)?;
+        let body_is_left = !session.is_body_done();
+        if body_is_left {
+            session.set_keepalive(None);
+        }
         session.write_response_header(self.head, false).await?;
-        session.write_response_body(Some(self.body.freeze()), true).await
+        session.write_response_body(Some(self.body.freeze()), true).await?;
+        if body_is_left {
+            linger(session).await;
+        }
+        Ok(())
     }
 }
 
@@ -134,16 +158,16 @@ mod tests {
         };
         let json = ("Content-Type", "application/json");
         for (head, method, held) in [
-            (head(400, &[json, ("Transfer-Encoding", "chunked")]), Method::GET, true),
-            (head(400, &[("Content-Type", "application/json; charset=utf-8")]), Method::POST, true),
-            (head(400, &[json, ("Content-Length", "87")]), Method::PUT, true),
-            (head(400, &[json, ("Content-Length", "0")]), Method::GET, false),
-            (head(400, &[json, ("Content-Length", "100000")]), Method::GET, false),
-            (head(400, &[json, ("Content-Encoding", "gzip")]), Method::GET, false),
-            (head(400, &[json]), Method::HEAD, false),
-            (head(400, &[("Content-Type", "text/html")]), Method::GET, false),
-            (head(401, &[json]), Method::GET, false),
-            (head(200, &[json]), Method::GET, false),
+            (head(400, &[json, ("Transfer-Encoding", "chunked")]), Method::GET, Readable::Plain),
+            (head(400, &[("Content-Type", "application/json; charset=utf-8")]), Method::POST, Readable::Plain),
+            (head(400, &[json, ("Content-Length", "87")]), Method::PUT, Readable::Plain),
+            (head(400, &[json, ("Content-Length", "0")]), Method::GET, Readable::Not),
+            (head(400, &[json, ("Content-Length", "100000")]), Method::GET, Readable::Not),
+            (head(400, &[json, ("Content-Encoding", "gzip")]), Method::GET, Readable::Compressed),
+            (head(400, &[json]), Method::HEAD, Readable::Not),
+            (head(400, &[("Content-Type", "text/html")]), Method::GET, Readable::Not),
+            (head(401, &[json]), Method::GET, Readable::Not),
+            (head(200, &[json]), Method::GET, Readable::Not),
         ] {
             assert_eq!(could_be_revocation(&head, &method), held, "{head:?}");
         }

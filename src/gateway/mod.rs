@@ -34,8 +34,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{HOST, UPGRADE};
-use http::{Method, StatusCode, Version};
+use http::header::{ACCEPT_ENCODING, HOST, UPGRADE};
+use http::{Method, Version};
 use log::warn;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -44,12 +44,11 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
 use crate::config::{Access, Limits};
-use crate::fhir::interaction::Interaction;
+use crate::fhir::interaction::{Interaction, is_repeatable};
 use crate::fhir::json_end::JsonEnd;
 use crate::gateway::answer::Answer;
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Failure;
-use crate::gateway::held_answer::HeldAnswer;
 use crate::gateway::lifecycle::Lifecycle;
 use crate::gateway::route::Route;
 use crate::gateway::runtime::Runtime;
@@ -133,7 +132,12 @@ impl ProxyHttp for Gateway {
         let Target { path, query } = Target::parse(session.req_header().raw_path());
         let rest = path.get(prefix..).unwrap_or_default();
         let target = target::onto(&on.node().fhir.url().path, rest, query);
-        request_head::rewrite(head, &target, &on.node().host, token)
+        request_head::rewrite(head, &target, &on.node().host, token)?;
+        // A refusal of what is not tried again for its compression alone must be readable at once.
+        if context.recovery.plainly || !is_repeatable(&session.req_header().method, context.interaction) {
+            head.remove_header(&ACCEPT_ENCODING);
+        }
+        Ok(())
     }
 
     /// What OpenEMR's answer is, before anything of it goes on.
@@ -151,21 +155,14 @@ impl ProxyHttp for Gateway {
         if response_head::is_page(head, context.interaction) {
             return Err(fail(context, Failure::Page));
         }
-        if head.status == StatusCode::UNAUTHORIZED {
-            recovery::after_unauthorized(session, context)?;
-        }
+        let ends_by_itself = response_head::ends_by_itself(head);
+        recovery::after_head(session, head, context)?;
         // A request that goes there again keeps its place.
         if response_head::has_no_body(&session.req_header().method, head) {
             context.leave_openemr();
         }
-        if held_answer::could_be_revocation(head, &session.req_header().method) {
-            context.json_end = response_head::ends_by_itself(head).then(JsonEnd::default);
-            context.held = Some(HeldAnswer::hold(session, head)?);
-            return Ok(());
-        }
-        if head.status.is_success() {
-            recovery::note_success(session, context);
-            context.json_end = response_head::ends_by_itself(head).then(JsonEnd::default);
+        if ends_by_itself && (head.status.is_success() || context.held.is_some()) {
+            context.json_end = Some(JsonEnd::default());
         }
         Ok(())
     }
@@ -185,15 +182,7 @@ impl ProxyHttp for Gateway {
                 return Err(fail(context, Failure::CutShort));
             }
         }
-        if let Some(held) = &mut context.held {
-            if !held.keep(body) {
-                return Err(fail(context, Failure::TooLong));
-            }
-            if end_of_stream && held.says_revoked() {
-                context.held = None;
-                recovery::after_revocation(session, context)?;
-            }
-        }
+        recovery::after_body(session, body, end_of_stream, context)?;
         if end_of_stream {
             context.leave_openemr();
         }
@@ -235,7 +224,7 @@ impl ProxyHttp for Gateway {
         context: &mut RequestContext,
         client_reused: bool,
     ) -> Box<Error> {
-        if context.recovery.is_due() {
+        if context.recovery.take_again() {
             error.set_retry(true);
             return error;
         }
@@ -251,6 +240,9 @@ impl ProxyHttp for Gateway {
 
     /// Nothing more can be done: the caller gets an OperationOutcome, unless he is gone or has a part of an answer.
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut RequestContext) -> FailToProxy {
+        if recovery::send_early(session, error, context).await {
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        }
         let verdict = context.failure.map(Failure::verdict).or_else(|| failure::verdict(error));
         report(error, context, verdict.is_some());
         session.set_keepalive(None);
@@ -265,10 +257,7 @@ impl ProxyHttp for Gateway {
 
     /// One line. An answer that was held back to its end goes out first: this is the first phase after it.
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut RequestContext) {
-        if let Some(held) = context.held.take().filter(|_| error.is_none()) {
-            // The caller may be gone by now; there is nobody to tell.
-            let _ = held.send(session, context.id).await;
-        }
+        recovery::send_held(session, context).await;
         if access_log::is_on() {
             access_log::write(&access_line(session, error.is_some(), context));
         }

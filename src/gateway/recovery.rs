@@ -5,12 +5,17 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
+use crate::fhir::interaction::is_repeatable;
 use crate::gateway::context::RequestContext;
 use crate::gateway::fail;
 use crate::gateway::failure::Failure;
+use crate::gateway::held_answer::{self, HeldAnswer, Readable};
 use crate::gateway::route::Route;
 use crate::gateway::target::Target;
 use crate::smart::scope_need::Need;
@@ -21,19 +26,24 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// So many new tokens in a row for one request: more were never good.
 const MOST_RENEWALS: u32 = 3;
 
+/// The error that ends the proxying of an answer that came before its request was whole.
+const EARLY: &str = "AnsweredEarly";
+
 /// A request's dealings with refused tokens.
 #[derive(Debug, Default)]
 pub struct Recovery {
     /// How often the request was repeated with a new token.
     pub renewals: u32,
+    /// Whether the request asks for an answer that is not compressed, so that it can be read.
+    pub plainly: bool,
     refused: Option<u64>,
+    again: bool,
 }
 
 impl Recovery {
-    /// Whether the next try takes a new token first.
-    #[must_use]
-    pub fn is_due(&self) -> bool {
-        self.refused.is_some()
+    /// Whether the request is to be tried again; says so once.
+    pub fn take_again(&mut self) -> bool {
+        std::mem::take(&mut self.again)
     }
 }
 
@@ -57,8 +67,10 @@ enum Scope {
 enum Decision {
     /// The caller gets OpenEMR's answer.
     Pass,
-    /// The caller is told which scope is missing.
-    MissingScope,
+    /// The caller is told which scope was not granted.
+    NotGranted,
+    /// The caller is told which scope is granted and of no use.
+    ScopeRefused,
     /// A new token, and the request once more.
     Renew,
     /// A new token for those who come after; this request cannot be repeated.
@@ -71,11 +83,12 @@ enum Decision {
 fn judge(scope: Scope, renewals: u32, can_repeat: bool) -> Decision {
     let renew = if can_repeat { Decision::Renew } else { Decision::RenewForOthers };
     match (scope, renewals) {
-        (Scope::NotGranted | Scope::Refused, _) => Decision::MissingScope,
+        (Scope::NotGranted, _) => Decision::NotGranted,
+        (Scope::Refused, _) => Decision::ScopeRefused,
         (Scope::Unnamed | Scope::Served | Scope::Untried, 0) => renew,
         (Scope::Unnamed, _) => Decision::Pass,
         // A brand-new token refused again: it is not the token.
-        (Scope::Untried, _) => Decision::MissingScope,
+        (Scope::Untried, _) => Decision::ScopeRefused,
         // It was not the scope before, so OpenEMR has forgotten this token, too.
         (Scope::Served, renewals) => {
             if renewals < MOST_RENEWALS {
@@ -100,43 +113,93 @@ fn scope(need: Option<Need>, granted: &str, record: &ScopeRecord) -> Scope {
     }
 }
 
-/// After a 401 of OpenEMR's.
+/// After the head of OpenEMR's answer: is it a refusal, or could it be one?
 ///
 /// # Errors
-/// Unless the answer goes to the caller: a failure that he is told, or an error that makes Pingora try again.
-pub fn after_unauthorized(session: &Session, context: &mut RequestContext) -> pingora::Result<()> {
+/// A failure that the caller is told, or an error that makes Pingora try again.
+pub fn after_head(session: &mut Session, head: &mut ResponseHeader, context: &mut RequestContext) -> pingora::Result<()> {
+    if head.status.is_success() {
+        note_success(session, context);
+        return Ok(());
+    }
+    if head.status == StatusCode::UNAUTHORIZED {
+        return after_unauthorized(session, context);
+    }
+    match held_answer::could_be_revocation(head, &session.req_header().method) {
+        Readable::Not => Ok(()),
+        Readable::Compressed => ask_plainly(&session.req_header().method, context),
+        Readable::Plain => {
+            context.held = Some(HeldAnswer::hold(session, head)?);
+            Ok(())
+        }
+    }
+}
+
+/// After a piece of the body of an answer that is held back.
+///
+/// # Errors
+/// A failure that the caller is told, or an error that makes Pingora try again.
+pub fn after_body(
+    session: &mut Session,
+    piece: &mut Option<Bytes>,
+    end_of_stream: bool,
+    context: &mut RequestContext,
+) -> pingora::Result<()> {
+    let Some(held) = &mut context.held else { return Ok(()) };
+    if !held.keep(piece) {
+        return Err(fail(context, Failure::TooLong));
+    }
+    if end_of_stream && held.says_revoked() {
+        context.held = None;
+        // That is about no scope.
+        let decision = judge(Scope::Served, context.recovery.renewals, can_repeat(session));
+        return follow(decision, None, context);
+    }
+    if end_of_stream && !session.is_body_done() {
+        // A caller who waits for this answer before he sends his body would wait for ever.
+        return Err(Error::new_in(ErrorType::new(EARLY)));
+    }
+    Ok(())
+}
+
+/// When the proxying ended because an answer came before its request was whole: sends it. False when it ended otherwise;
+/// an answer that was held back is then dropped.
+pub async fn send_early(session: &mut Session, error: &Error, context: &mut RequestContext) -> bool {
+    let Some(held) = context.held.take().filter(|_| error.etype().as_str() == EARLY) else { return false };
+    // The caller may be gone by now; there is nobody to tell.
+    let _ = held.send(session, context.id).await;
+    true
+}
+
+/// Sends an answer that was held back to its end.
+pub async fn send_held(session: &mut Session, context: &mut RequestContext) {
+    if let Some(held) = context.held.take() {
+        // The caller may be gone by now; there is nobody to tell.
+        let _ = held.send(session, context.id).await;
+    }
+}
+
+fn after_unauthorized(session: &Session, context: &mut RequestContext) -> pingora::Result<()> {
     let (Some(site), Some(token)) = (context.site(), &context.token) else { return Ok(()) };
     let record = &site.token.scopes;
     let need = need(session, context);
     let scope = scope(need, &token.scope, record);
     let decision = judge(scope, context.recovery.renewals, can_repeat(session));
-    if let (Scope::Untried, Decision::MissingScope, Some(need)) = (scope, decision, need) {
+    if let (Scope::Untried, Decision::ScopeRefused, Some(need)) = (scope, decision, need) {
         record.note_refused(need);
     }
     follow(decision, need, context)
 }
 
-/// After a 400 that says that the client's trust was revoked: that is about no scope.
-///
-/// # Errors
-/// Always: a failure that the caller is told, or an error that makes Pingora try again.
-pub fn after_revocation(session: &Session, context: &mut RequestContext) -> pingora::Result<()> {
-    follow(judge(Scope::Served, context.recovery.renewals, can_repeat(session)), None, context)
-}
-
 fn follow(decision: Decision, need: Option<Need>, context: &mut RequestContext) -> pingora::Result<()> {
     let refused = context.token.as_ref().map_or(0, |token| token.generation);
     match (decision, need) {
-        (Decision::Pass, _) | (Decision::MissingScope, None) => Ok(()),
-        (Decision::MissingScope, Some(need)) => Err(fail(context, Failure::MissingScope(need))),
+        (Decision::Pass, _) | (Decision::NotGranted | Decision::ScopeRefused, None) => Ok(()),
+        (Decision::NotGranted, Some(need)) => Err(fail(context, Failure::NotGranted(need))),
+        (Decision::ScopeRefused, Some(need)) => Err(fail(context, Failure::ScopeRefused(need))),
         (Decision::Renew, _) => {
             context.recovery.refused = Some(refused);
-            // The next try is a first one: nothing of this answer has gone out.
-            context.upstream_time = None;
-            context.json_end = None;
-            let mut again = Error::new_in(ErrorType::new("TokenRefused"));
-            again.set_retry(true);
-            Err(again)
+            Err(again(context))
         }
         (Decision::RenewForOthers, _) => {
             if let Some(site) = context.site() {
@@ -146,6 +209,24 @@ fn follow(decision: Decision, need: Option<Need>, context: &mut RequestContext) 
         }
         (Decision::GiveUp, _) => Err(fail(context, Failure::NewTokensRefused)),
     }
+}
+
+/// After a 400 that cannot be read because it is compressed, and could say that the client's trust was revoked: a safe
+/// request is tried again without leave to compress.
+fn ask_plainly(method: &Method, context: &mut RequestContext) -> pingora::Result<()> {
+    if context.recovery.plainly || !is_repeatable(method, context.interaction) {
+        return Ok(());
+    }
+    context.recovery.plainly = true;
+    Err(again(context))
+}
+
+/// Makes Pingora try again. The next try is a first one: nothing of this answer has gone out.
+fn again(context: &mut RequestContext) -> Box<Error> {
+    context.recovery.again = true;
+    context.upstream_time = None;
+    context.json_end = None;
+    Error::new_in(ErrorType::new("Again"))
 }
 
 /// Before a try: the token that OpenEMR refused is replaced. All requests that it refused share one exchange.
@@ -163,8 +244,7 @@ pub async fn renew(context: &mut RequestContext) -> Result<(), Failure> {
     Ok(())
 }
 
-/// After a success: OpenEMR grants what the request needed.
-pub fn note_success(session: &Session, context: &RequestContext) {
+fn note_success(session: &Session, context: &RequestContext) {
     if let (Some(site), Some(need)) = (context.site(), need(session, context)) {
         site.token.scopes.note_served(need);
     }
@@ -187,19 +267,19 @@ fn can_repeat(session: &Session) -> bool {
 mod tests {
     use super::*;
     use crate::fhir::interaction::Interaction;
-    use http::Method;
     use proptest::prelude::*;
 
     #[test]
     fn a_refusal_is_judged_by_what_is_known() {
         use Decision::*;
         for (scope, renewals, can_repeat, decision) in [
-            (Scope::NotGranted, 0, true, MissingScope),
-            (Scope::NotGranted, 0, false, MissingScope),
-            (Scope::Refused, 0, true, MissingScope),
+            (Scope::NotGranted, 0, true, NotGranted),
+            (Scope::NotGranted, 0, false, NotGranted),
+            (Scope::NotGranted, 1, true, NotGranted),
+            (Scope::Refused, 0, true, ScopeRefused),
             (Scope::Untried, 0, true, Renew),
             (Scope::Untried, 0, false, RenewForOthers),
-            (Scope::Untried, 1, true, MissingScope),
+            (Scope::Untried, 1, true, ScopeRefused),
             (Scope::Served, 0, true, Renew),
             (Scope::Served, 0, false, RenewForOthers),
             (Scope::Served, 1, true, Renew),

@@ -31,6 +31,8 @@ pub struct TokenEndpoint {
     signer: SharedSigner,
     /// A reload that changes nothing about the token can change what else is known of the nodes.
     nodes: Arc<ArcSwap<Nodes>>,
+    /// The node that is asked first, if it stands as well as the others.
+    first: usize,
     connector: Arc<Connector>,
     skew: Skew,
 }
@@ -55,7 +57,7 @@ impl TokenEndpoint {
     /// The endpoint at any of these nodes, asked for the client of `site` with assertions that `signer` signs.
     #[must_use]
     pub fn new(site: Arc<Site>, signer: SharedSigner, nodes: Arc<Nodes>, connector: Arc<Connector>) -> Self {
-        Self { site, signer, nodes: Arc::new(ArcSwap::new(nodes)), connector, skew: Skew::default() }
+        Self { site, signer, nodes: Arc::new(ArcSwap::new(nodes)), first: 0, connector, skew: Skew::default() }
     }
 
     /// The nodes that are asked, to be replaced by a reload.
@@ -76,7 +78,12 @@ impl TokenEndpoint {
     /// Whatever kept a usable token from coming back.
     pub async fn exchange(&mut self) -> Result<Exchanged, TokenError> {
         let signer = self.signer.load_full();
-        signer.attempt(self).await
+        let exchanged = signer.attempt(self).await;
+        if exchanged.is_err() {
+            // Another node may do better: this one's trouble may be its token endpoint's alone.
+            self.first = self.first.wrapping_add(1);
+        }
+        exchanged
     }
 
     async fn attempt(&mut self, keys: &Keys) -> Result<Exchanged, TokenError> {
@@ -147,7 +154,7 @@ impl TokenEndpoint {
     /// A connection to the first node that takes one; those that are in come first.
     async fn connect<'n>(&self, nodes: &'n Nodes) -> Result<(HttpSession, &'n Origin), TokenError> {
         let mut failure = None;
-        for origin in nodes.by_standing().map(|node| &node.tokens) {
+        for origin in nodes.by_standing(self.first).map(|node| &node.tokens) {
             match self.connect_to(origin).await {
                 Ok(session) => return Ok((session, origin)),
                 Err(error) => failure = Some(error),

@@ -323,6 +323,26 @@ mod tests {
         }
 
         #[test]
+        fn what_is_taken_for_a_token_can_be_used_as_one(
+            token in prop_oneof!["[!-~]{1,40}", ".{0,40}"],
+            kind in prop_oneof![Just("Bearer".to_owned()), "[A-Za-z]{0,8}"],
+            life in prop_oneof!["[0-9]{1,25}", "-?[0-9]{1,5}(\\.[0-9]{1,3})?(e[0-9]{1,3})?", Just("\"300\"".to_owned()), Just("null".to_owned())],
+            scope in prop_oneof!["[!-~]{1,20}( [!-~]{1,20}){0,3}", ".{0,40}"],
+        ) {
+            let quoted = |text: &str| serde_json::to_string(text).unwrap();
+            let body = format!(
+                r#"{{"access_token":{},"token_type":{},"expires_in":{life},"scope":{}}}"#, quoted(&token), quoted(&kind), quoted(&scope),
+            );
+            if let Ok(grant) = parse(answer(200, body.as_bytes())) {
+                let at = std::time::Instant::now();
+                let token = crate::smart::token::AccessToken::new(grant, 1, at).unwrap();
+                prop_assert!(token.is_usable(at) && token.life >= Duration::from_secs(1));
+                prop_assert!(!token.is_usable(at + token.life) && !token.scope.trim().is_empty());
+                prop_assert!(token.authorization().to_str().unwrap().starts_with("Bearer "));
+            }
+        }
+
+        #[test]
         fn no_word_of_a_refusal_breaks_a_line(words in ".{0,600}") {
             let body = serde_json::json!({"error": words, "error_description": words, "hint": words}).to_string();
             let error = parse(answer(400, body.as_bytes())).err().unwrap().to_string();

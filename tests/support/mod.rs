@@ -32,6 +32,12 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// The binary that is tested: the one built along with the tests, or the one that `OPENEMR_GATEWAY` names, which
+/// `bench/faults.sh` uses to run the same tests against what is installed.
+pub fn binary() -> PathBuf {
+    std::env::var_os("OPENEMR_GATEWAY").map_or_else(|| env!("CARGO_BIN_EXE_openemr-gateway").into(), PathBuf::from)
+}
+
 /// The built binary, running; killed when dropped.
 pub struct Process {
     child: Child,
@@ -62,7 +68,7 @@ impl Process {
     }
 
     fn spawn(program: &[&str], arguments: &[&str], variables: &[(&str, &str)]) -> Self {
-        let mut words = program.iter().copied().chain([env!("CARGO_BIN_EXE_openemr-gateway")]);
+        let mut words = program.iter().map(PathBuf::from).chain([binary()]);
         let mut child = Command::new(words.next().unwrap())
             .args(words)
             .args(arguments)
@@ -134,7 +140,7 @@ pub fn keys(algorithm: &str) -> PathBuf {
     let folder = root.join(format!("keys-{algorithm}"));
     if !folder.join("jwks.json").exists() {
         let fresh = tempfile::tempdir_in(&root).unwrap();
-        let made = Command::new(env!("CARGO_BIN_EXE_openemr-gateway"))
+        let made = Command::new(binary())
             .args(["keys", "generate", "--algorithm", algorithm, "--bits", "2048", "--out"])
             .arg(fresh.path())
             .output()

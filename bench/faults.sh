@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# The fault tests at a higher rate and for longer, against the release build, and a table of what came of them.
+#
+#   bench/faults.sh                       all of them
+#   bench/faults.sh refresh_under_load    the files tests/<name>.rs alone
+#
+# FAULT_RATE (requests a second) and FAULT_SECONDS set how hard and how long; tests that need a rate of their own keep
+# it. Ends with 1 if a test failed or a request was not answered as it should be.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH="$PATH:$HOME/.cargo/bin"
+export FAULT_RATE=${FAULT_RATE:-4000} FAULT_SECONDS=${FAULT_SECONDS:-120}
+target=${CARGO_TARGET_DIR:-$PWD/target}
+log=$target/faults.log
+
+scripts/prerequisites build
+cargo build --locked --release
+# The tests themselves stay in the quick build: only what they start is measured.
+export OPENEMR_GATEWAY=$target/release/openemr-gateway
+
+# The fault tests are those that use the load or print a row of their own; tests/load.rs tests the load itself.
+if [ $# -eq 0 ]; then
+    for file in $(grep -lE 'support::load|load_report' tests/*.rs); do
+        [ "$file" = tests/load.rs ] || set -- "$@" "$(basename "$file" .rs)"
+    done
+fi
+printf '%s requests a second for %s s where a test allows; the log is %s\n' "$FAULT_RATE" "$FAULT_SECONDS" "$log"
+
+tests=()
+for name in "$@"; do
+    tests+=(--test "$name")
+done
+passed=0
+cargo test --locked --no-fail-fast "${tests[@]}" -- --test-threads=1 --nocapture >"$log" 2>&1 || passed=1
+
+awk -F '|' '
+    function line(fault, sent, failed, stall) { printf "%-58s %14s %8s %14s\n", fault, sent, failed, stall }
+    { at = index($0, "FAULT|") }
+    at {
+        if (!rows++) line("fault", "requests sent", "failed", "longest stall")
+        $0 = substr($0, at)
+        line($2, $3, $4, $5)
+        failed += $4
+    }
+    /^test .*FAILED$|^test result: FAILED|panicked at/ { bad = 1 }
+    END { if (!rows) print "no test printed a row: see the log"; exit bad || failed > 0 || !rows }
+' "$log" || passed=1
+if [ "$passed" -ne 0 ]; then
+    grep -E '^(test .*FAILED|thread .* panicked)' "$log" | sort -u >&2 || true
+    printf 'not everything passed: see %s\n' "$log" >&2
+fi
+exit "$passed"
