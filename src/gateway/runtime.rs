@@ -103,19 +103,20 @@ impl Runtime {
                 Some(site) => Arc::clone(&site.token),
                 None => start(&tasks.tokens, &config, &signer, &nodes),
             };
-            token.ask_at(Arc::clone(&nodes));
             let is_first = made.is_empty();
             made.push(Arc::new(Site::new(config, identity, nodes, token, (keys, signer), &routes, is_first)));
         }
         Ok(Self { sites: made, routes, access, token_exposure, limits, ready })
     }
 
-    /// Makes tokens that are older than this runtime be renewed with its keys from now on.
-    pub fn put_keys_in_force(&self) {
+    /// Makes tokens that are older than this runtime be renewed at its nodes and with its keys from now on. Building a
+    /// runtime touches nothing of the one that runs: it may yet be refused.
+    pub fn put_in_force(&self) {
         // Of several sites that share a token, the first one's key signs.
         for site in self.sites.iter().rev() {
             site.keys.adopt(&site.config);
             site.signer.store(Arc::clone(&site.keys));
+            site.token.ask_at(Arc::clone(&site.nodes));
         }
     }
 
