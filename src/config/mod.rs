@@ -15,6 +15,7 @@ pub mod server_conf;
 mod site;
 mod site_keys;
 mod site_rotation;
+mod upstream;
 mod validate;
 pub mod value;
 
@@ -39,6 +40,7 @@ use crate::smart::scope::Scopes;
 pub use base_url::BaseUrlError;
 pub use effective::effective_yaml;
 pub use problem::{Problem, Warning};
+pub use upstream::{Balance, Connections, HealthCheck, InFlightLimit, Node, RefreshLimit, Timeouts};
 
 /// The largest configuration file that is read, in bytes.
 const MAX_CONFIG_FILE: usize = 1024 * 1024;
@@ -270,15 +272,6 @@ pub struct Rotating {
     pub other: Option<(Arc<SigningKey>, String, JwkSet)>,
 }
 
-/// One of the servers that together are an OpenEMR site: they share its database, so that a token is good at all.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Node {
-    /// Where FHIR requests go.
-    pub fhir_base: BaseUrl,
-    /// Where tokens come from.
-    pub token_url: BaseUrl,
-}
-
 /// A file of CA certificates, read and checked.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct CaFile {
@@ -292,44 +285,6 @@ impl std::fmt::Debug for CaFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("CaFile").field(&self.path).finish()
     }
-}
-
-/// How requests are spread over the nodes of a site.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Balance {
-    /// One after the other.
-    RoundRobin,
-    /// Where answers come fastest.
-    LeastLatency,
-}
-
-/// How nodes are looked after.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HealthCheck {
-    /// Between two checks of a node.
-    pub interval: Duration,
-    /// A check that takes longer has failed.
-    pub timeout: Duration,
-}
-
-/// How many requests OpenEMR works on at once: PHP-FPM has 50 workers or fewer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InFlightLimit {
-    /// Requests under way, over all nodes of a site.
-    pub most: u32,
-    /// More than these are not let wait.
-    pub queue: u32,
-    /// Who waits longer gets 503.
-    pub queue_timeout: Duration,
-}
-
-/// How often callers can cause a token exchange, by force or by provoking a refusal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RefreshLimit {
-    /// One more each.
-    pub every: Duration,
-    /// So many at once, after a rest.
-    pub burst: u32,
 }
 
 /// When the gateway is ready for a load balancer.
@@ -356,32 +311,6 @@ pub struct BaseUrl {
     pub port: u16,
     /// Starts with `/` unless it is empty; no trailing `/`.
     pub path: String,
-}
-
-/// How long each step towards OpenEMR may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
-    /// TCP connect.
-    pub connect: Duration,
-    /// TCP connect and TLS handshake together.
-    pub total_connect: Duration,
-    /// Between two reads of an answer; longer than Apache waits for PHP (60 s).
-    pub read: Duration,
-    /// The same on `$export`, at which OpenEMR works for up to two minutes before it answers.
-    pub export: Duration,
-    /// Between two writes of a request.
-    pub write: Duration,
-    /// A whole token exchange.
-    pub token: Duration,
-}
-
-/// The pool of connections to OpenEMR.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Connections {
-    /// How long an idle connection is kept; below Apache's `KeepAliveTimeout` of 5 s.
-    pub idle_timeout: Duration,
-    /// How often OpenEMR's name is looked up again.
-    pub resolve_every: Duration,
 }
 
 /// Who may call, by address.
