@@ -253,7 +253,7 @@ fn an_export_has_more_time_than_the_rest() {
 fn an_export_is_never_sent_twice() {
     let openemr = OpenEmr::start();
     let gateway = exporting(&openemr);
-    assert_eq!(gateway.caller().get(PATIENTS).status, 200);
+    gateway.fill_pool(&openemr);
     openemr.reset();
     openemr.order(&json!({"fhir": {"close_reused": true, "times": 1}}));
     gateway.caller().send("GET", "/fhir/Patient/$export", &EXPORT, b"").outcome(502);
@@ -268,7 +268,7 @@ fn an_export_is_never_sent_twice() {
 fn a_search_by_post_that_meets_a_dead_connection_is_repeated_with_its_body() {
     let openemr = OpenEmr::start();
     let gateway = Gateway::start(&openemr);
-    assert_eq!(gateway.caller().get(PATIENTS).status, 200);
+    gateway.fill_pool(&openemr);
     openemr.reset();
     openemr.order(&json!({"fhir": {"close_reused": true, "times": 1}}));
     let form = [("Content-Type", "application/x-www-form-urlencoded")];

@@ -277,7 +277,8 @@ fn a_get_that_meets_a_dead_connection_is_repeated_unseen() {
         let openemr = OpenEmr::with(options);
         let gateway = Gateway::start(&openemr);
         for method in ["GET", "HEAD", "OPTIONS"] {
-            let mut connection = with_a_pooled_connection(&gateway);
+            let mut connection = gateway.caller().connect();
+            gateway.fill_pool(&openemr);
             openemr.reset();
             openemr.order(&json!({"fhir": {"close_reused": true, "times": 1}}));
             connection.write(&request(method, PATIENTS, &[], b""));
@@ -296,7 +297,7 @@ fn a_write_that_meets_a_dead_connection_is_not_repeated() {
     let openemr = OpenEmr::start();
     let gateway = Gateway::start(&openemr);
     for method in ["POST", "PUT", "DELETE", "PATCH"] {
-        with_a_pooled_connection(&gateway);
+        gateway.fill_pool(&openemr);
         openemr.reset();
         openemr.order(&json!({"fhir": {"close_reused": true, "times": 1}}));
         let answer = gateway.caller().send(method, "/fhir/Patient", &[], b"{}");

@@ -14,6 +14,7 @@ mod section;
 pub mod server_conf;
 mod site;
 mod site_keys;
+mod site_rotation;
 mod validate;
 pub mod value;
 
@@ -28,9 +29,10 @@ use rustls::sign::CertifiedKey;
 
 use env::Environment;
 use file::File;
-use problem::{Findings, Place, Source, shown, shown_path};
+use problem::{Findings, Place, Source, Written, shown, shown_path};
 use read::ReadError;
 
+use crate::keys::rotation::{Rotation, Which};
 use crate::keys::{JwkSet, SigningKey};
 use crate::smart::scope::Scopes;
 
@@ -73,6 +75,22 @@ pub fn load(config_path: &Path, env_file: Option<&Path>) -> Result<(Config, Vec<
 pub fn read_private_key(path: &Path) -> Result<SigningKey, Problem> {
     let key = "--private-key".to_owned();
     site_keys::read_private_key(path, &Place { source: Source::CommandLine, key })
+}
+
+/// Reads the keys of a site again, with the same checks as at start. Changes nothing.
+///
+/// # Errors
+/// Every problem of the files.
+pub fn reread_keys(site: &Site) -> Result<SiteKeys, Vec<Problem>> {
+    let mut findings = Findings::default();
+    let place = Place { source: Source::File(site.jwks_file.as_path().into()), key: String::new() };
+    let written = |value: String| Written { value, place: place.clone() };
+    let path = |path: &Path| written(path.to_string_lossy().into_owned());
+    let kid = site.fixed_kid.clone().map(written);
+    let (key_file, jwks_file) = (path(&site.private_key_file), path(&site.jwks_file));
+    site_rotation::read(&key_file, &jwks_file, kid.as_ref(), site.name.as_str(), &mut findings)
+        .filter(|_| findings.problems.is_empty())
+        .ok_or(findings.problems)
 }
 
 /// The YAML tree, or an empty one when variables stand in for it.
@@ -186,16 +204,14 @@ pub struct Site {
     pub token_audience: String,
     /// The registered client.
     pub client_id: String,
-    /// The file that [`Site::key`] was read from, as written.
+    /// The file of the private key, as written.
     pub private_key_file: PathBuf,
-    /// What signs the client assertion.
-    pub key: Arc<SigningKey>,
-    /// The `kid` in the assertion's header; stands in `jwks` and belongs to `key`.
-    pub kid: String,
-    /// The file that [`Site::jwks`] was read from, as written.
+    /// The file of the JWK Set, as written.
     pub jwks_file: PathBuf,
-    /// The JWK Set that is published.
-    pub jwks: JwkSet,
+    /// The `kid`, where it was written rather than found.
+    pub fixed_kid: Option<String>,
+    /// What was in these files. A rotation changes it while the gateway runs; see [`reread_keys`].
+    pub keys: SiteKeys,
     /// What is asked for.
     pub scopes: Scopes,
     /// A private CA that is trusted besides the system's.
@@ -228,6 +244,30 @@ impl Site {
         let [first, ..] = self.nodes.as_slice() else { unreachable!("validation refuses a site without nodes") };
         &first.token_url
     }
+}
+
+/// What signs a site's client assertions, and what is published beside it.
+#[derive(Debug, Clone)]
+pub struct SiteKeys {
+    /// What signs.
+    pub key: Arc<SigningKey>,
+    /// The `kid` in the assertion's header; stands in `jwks` and belongs to `key`.
+    pub kid: String,
+    /// The JWK Set that is published. Its first RSA key is `key`, if that is one.
+    pub jwks: JwkSet,
+    /// The rotation in progress.
+    pub rotating: Option<Box<Rotating>>,
+}
+
+/// A site's part in a rotation.
+#[derive(Debug, Clone)]
+pub struct Rotating {
+    /// The rotation.
+    pub rotation: Rotation,
+    /// Which of the two keys signs for this site.
+    pub signs: Which,
+    /// The other one, its `kid`, and the set that is published when it signs; `None` when the old key is on its way out.
+    pub other: Option<(Arc<SigningKey>, String, JwkSet)>,
 }
 
 /// One of the servers that together are an OpenEMR site: they share its database, so that a token is good at all.

@@ -19,9 +19,10 @@ use pingora::services::background::BackgroundService;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::nodes::Nodes;
 use crate::nodes::breaker::{Finding, Standing};
+use crate::nodes::node::Node;
 use crate::nodes::origin::describe;
-use crate::nodes::{Node, Nodes};
 
 /// Between two checks of a node in doubt, at first; doubled up to `health_check.interval`.
 const RECHECK: Duration = Duration::from_secs(1);

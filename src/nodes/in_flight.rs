@@ -4,7 +4,6 @@
 //! Who finds room takes it with one compare-and-swap. Who does not stands in line, first come, first served, and gets
 //! the place of whoever leaves: a place that is handed on is never free in between, so nobody can jump the line.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -13,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::config::InFlightLimit;
+use crate::nodes::line::Line;
 
 /// One request in flight, and one waiting, in [`InFlight::counts`].
 const FLYING: u64 = 1;
@@ -183,54 +183,6 @@ impl Drop for Place {
         if line.leave(self.ticket) {
             self.in_flight.counts.fetch_sub(WAITING, Ordering::AcqRel);
         }
-    }
-}
-
-/// Who waits, in the order of arrival. Pure: the time is passed in.
-#[derive(Debug)]
-struct Line<T> {
-    waiting: VecDeque<Waiter<T>>,
-    tickets: u64,
-}
-
-#[derive(Debug)]
-struct Waiter<T> {
-    ticket: u64,
-    deadline: Instant,
-    turn: T,
-}
-
-impl<T> Default for Line<T> {
-    fn default() -> Self {
-        Self { waiting: VecDeque::new(), tickets: 0 }
-    }
-}
-
-impl<T> Line<T> {
-    fn join(&mut self, deadline: Instant, turn: T) -> u64 {
-        self.tickets += 1;
-        self.waiting.push_back(Waiter { ticket: self.tickets, deadline, turn });
-        self.tickets
-    }
-
-    /// Whether that ticket was still in the line.
-    fn leave(&mut self, ticket: u64) -> bool {
-        match self.waiting.binary_search_by_key(&ticket, |waiter| waiter.ticket) {
-            Ok(at) => self.waiting.remove(at).is_some(),
-            Err(_) => false,
-        }
-    }
-
-    /// The first whose time is not up, and how many have left the line, he and those before him.
-    fn next(&mut self, now: Instant) -> (Option<T>, u64) {
-        let mut left = 0;
-        while let Some(waiter) = self.waiting.pop_front() {
-            left += 1;
-            if waiter.deadline > now {
-                return (Some(waiter.turn), left);
-            }
-        }
-        (None, left)
     }
 }
 

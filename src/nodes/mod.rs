@@ -3,6 +3,8 @@
 //!
 //! | File | Idea |
 //! |---|---|
+//! | [`node`] | one node: its origins, and what choices read of it |
+//! | `on_node` | a request on its node: [`OnNode`] |
 //! | [`origin`] | a base URL turned into peers that can be dialled |
 //! | [`balance`] | whose turn it is: pure |
 //! | [`breaker`] | which nodes are in, and when requests are refused at once: pure |
@@ -16,14 +18,18 @@ pub mod balance;
 pub mod breaker;
 pub mod health;
 pub mod in_flight;
+mod line;
+pub mod node;
+mod on_node;
 pub mod origin;
+
+pub use on_node::{OnNode, Tried};
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use http::HeaderValue;
 use http::header::InvalidHeaderValue;
 use log::{info, warn};
 use parking_lot::Mutex;
@@ -33,7 +39,7 @@ use tokio::task::JoinSet;
 use crate::config::{self, Balance, CaFile, Connections, HealthCheck, InFlightLimit, Timeouts};
 use crate::nodes::breaker::{Admission, Breaker, Change, Finding, Standing, Trial};
 use crate::nodes::in_flight::InFlight;
-use crate::nodes::origin::Origin;
+use crate::nodes::node::Node;
 
 /// All that is known of one site's nodes.
 pub struct Nodes {
@@ -73,41 +79,6 @@ impl Terms {
             health_check: site.health_check,
             in_flight: site.in_flight,
         }
-    }
-}
-
-/// One of them.
-#[derive(Debug)]
-pub struct Node {
-    /// Its FHIR API.
-    pub fhir: Origin,
-    /// Its token endpoint.
-    pub tokens: Origin,
-    /// The `Host` of its FHIR requests.
-    pub host: HeaderValue,
-    standing: AtomicU8,
-    has_failures: AtomicBool,
-    load: AtomicUsize,
-    /// Microseconds; 0 before the first answer.
-    latency: AtomicU64,
-    /// Milliseconds after the birth of the nodes.
-    measured: AtomicU64,
-}
-
-/// Nodes that a request has given up, by index.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tried(u64);
-
-impl Tried {
-    /// One more. A site has 64 nodes at most.
-    pub fn add(&mut self, node: usize) {
-        self.0 |= 1_u64.checked_shl(u32::try_from(node).unwrap_or(u32::MAX)).unwrap_or(0);
-    }
-
-    /// Whether it is one of them.
-    #[must_use]
-    pub fn has(self, node: usize) -> bool {
-        self.0.checked_shr(u32::try_from(node).unwrap_or(u32::MAX)).is_none_or(|bits| bits & 1 == 1)
     }
 }
 
@@ -192,11 +163,14 @@ impl Nodes {
         self.nodes.iter().enumerate().any(|(index, node)| !tried.has(index) && node.standing() != Standing::Out)
     }
 
-    /// The nodes in the order in which a token should be asked for: those that are in first.
-    pub fn by_standing(&self) -> impl Iterator<Item = &Node> {
+    /// The nodes in the order in which a token should be asked for: those that are in come first, and among those that
+    /// stand alike the one at `first`, counted round.
+    pub fn by_standing(&self, first: usize) -> impl Iterator<Item = &Node> {
+        let start = first.checked_rem(self.nodes.len()).unwrap_or(0);
+        let round = move || self.nodes.iter().cycle().skip(start).take(self.nodes.len());
         [Standing::In, Standing::Sick, Standing::Out]
             .into_iter()
-            .flat_map(|standing| self.nodes.iter().filter(move |node| node.standing() == standing))
+            .flat_map(move |standing| round().filter(move |node| node.standing() == standing))
     }
 
     /// Looks up all names, those of different nodes at the same time; what is known stays where that fails.
@@ -307,127 +281,6 @@ impl fmt::Debug for Nodes {
     }
 }
 
-impl Node {
-    fn new(node: &config::Node, terms: &Terms) -> Result<Self, InvalidHeaderValue> {
-        Ok(Self {
-            fhir: Origin::new(&node.fhir_base, terms),
-            tokens: Origin::new(&node.token_url, terms),
-            host: HeaderValue::from_str(&node.fhir_base.authority())?,
-            standing: AtomicU8::new(Standing::In as u8),
-            has_failures: AtomicBool::new(false),
-            load: AtomicUsize::new(0),
-            latency: AtomicU64::new(0),
-            measured: AtomicU64::new(0),
-        })
-    }
-
-    /// Looks up its names. The origins have told the log what is wrong, once.
-    async fn resolve(&self) {
-        let _ = self.fhir.resolve().await;
-        let _ = self.tokens.resolve().await;
-    }
-
-    /// How it stands.
-    #[must_use]
-    pub fn standing(&self) -> Standing {
-        match self.standing.load(Ordering::Relaxed) {
-            standing if standing == Standing::In as u8 => Standing::In,
-            standing if standing == Standing::Sick as u8 => Standing::Sick,
-            _ => Standing::Out,
-        }
-    }
-
-    fn cost(&self, age: Duration) -> u64 {
-        let measured = Duration::from_millis(self.measured.load(Ordering::Relaxed));
-        let load = self.load.load(Ordering::Relaxed);
-        balance::cost(self.latency.load(Ordering::Relaxed), age.saturating_sub(measured), load)
-    }
-
-    /// Two answers at the same moment may count as one: it is an average.
-    fn measure(&self, age: Duration, answered_after: Duration) {
-        let average = balance::average(self.latency.load(Ordering::Relaxed), answered_after);
-        self.latency.store(average, Ordering::Relaxed);
-        self.measured.store(u64::try_from(age.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-}
-
-/// A request on its node, from the choice to the end of the answer; counted there until it is dropped.
-pub struct OnNode {
-    nodes: Arc<Nodes>,
-    index: usize,
-    trial: Option<Trial>,
-}
-
-impl OnNode {
-    /// The node.
-    #[must_use]
-    pub fn node(&self) -> &Node {
-        self.nodes.node(self.index)
-    }
-
-    /// Its index among the site's.
-    #[must_use]
-    pub fn index(&self) -> usize {
-        self.index
-    }
-
-    /// Whether the site has other nodes.
-    #[must_use]
-    pub fn is_one_of_several(&self) -> bool {
-        self.nodes.nodes.len() > 1
-    }
-
-    /// The head of an answer came, so long after the request went out.
-    pub fn answered(&mut self, after: Option<Duration>, is_error: bool) {
-        // A node that fails quickly is not a quick one.
-        if let (Balance::LeastLatency, Some(after), false) = (self.nodes.terms.balance, after, is_error) {
-            self.node().measure(self.nodes.born.elapsed(), after);
-        }
-        if self.trial.is_some() || self.node().has_failures.load(Ordering::Relaxed) {
-            let (index, trial) = (self.index, self.trial.take());
-            self.nodes.update(|breaker| breaker.answered(index, trial));
-        }
-    }
-
-    /// None of the node's addresses took a connection: gives a node that this request has not tried, if there is one.
-    /// `is_its_fault` counts against this one.
-    #[must_use]
-    pub fn unreachable(mut self, is_its_fault: bool, tried: &mut Tried, now: Instant) -> Option<OnNode> {
-        let index = self.index;
-        tried.add(index);
-        if is_its_fault {
-            self.nodes.update(|breaker| breaker.failed(index, now));
-        }
-        let Some(trial) = self.trial else { return self.nodes.choose(*tried, now).ok() };
-        match (0..self.nodes.nodes.len()).find(|index| !tried.has(*index)) {
-            Some(next) => {
-                self.trial = None;
-                Some(self.nodes.on(next, Some(trial)))
-            }
-            None => {
-                self.trial = None;
-                self.nodes.breaker.lock().trial_failed(trial, now);
-                None
-            }
-        }
-    }
-}
-
-impl Drop for OnNode {
-    fn drop(&mut self) {
-        self.node().load.fetch_sub(1, Ordering::Relaxed);
-        if let Some(trial) = self.trial {
-            self.nodes.breaker.lock().trial_abandoned(trial, Instant::now());
-        }
-    }
-}
-
-impl fmt::Debug for OnNode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OnNode").field("index", &self.index).field("trial", &self.trial).finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
@@ -477,9 +330,10 @@ mod tests {
         let mut only = Tried::default();
         only.add(1);
         assert!(!nodes.has_another(only), "one that is out is not worth a second try");
-        assert!(nodes.by_standing().map(|node| node.fhir.url().host.as_str()).eq(["emr1.example.org", "emr0.example.org"]));
+        assert!(nodes.by_standing(0).map(|node| node.fhir.url().host.as_str()).eq(["emr1.example.org", "emr0.example.org"]));
         nodes.checked(0, Finding::Good);
         assert!((0..6).any(|_| chosen(&nodes, Tried::default()) == 0));
+        assert!(nodes.by_standing(3).map(|node| node.fhir.url().host.as_str()).eq(["emr1.example.org", "emr0.example.org"]));
     }
 
     #[test]

@@ -32,12 +32,22 @@
 //! }
 //! ```
 //!
-//! `jwks` and `jwks_uri` replace the client's keys. Each side takes a list, too: a request
-//! meets the first set that is meant for it. `"token": null` and `"fhir": null` clear a side. `refuse` is one of `unknown_client`, `bad_assertion`,
-//! `issued_too_long_ago`, `missing_jti`, `invalid_scope`, `unsupported_grant_type`, `not_set_up`, `exception`; `error`
-//! of `system`, `database`, `php_fpm_down`, `php_fpm_timeout`; `refuse` on the FHIR side of `unparsable`,
-//! `not_verified`, `revoked`, `no_trusted_user`, `not_in_database`, `other_site`, `scope_missing`, `policy`; `framing` of `chunked`, `content_length`, `http10`;
-//! `ending` of `close_notify`, `no_close_notify`, `reset`; `revoke_tokens` of `by_admin`, `trusted_user`, `unknown`.
+//! Each side takes a list of sets, too, and a request meets the first that is meant for it; `null` clears a side.
+//! `jwks` or `jwks_uri` take the place of the client's keys. What can stand where one of several words is due:
+//!
+//! | member | words |
+//! |---|---|
+//! | `token.refuse` | `unknown_client`, `bad_assertion`, `issued_too_long_ago`, `missing_jti`, `invalid_scope`, `unsupported_grant_type`, `not_set_up`, `exception` |
+//! | `fhir.refuse` | `unparsable`, `not_verified`, `revoked`, `no_trusted_user`, `not_in_database`, `other_site`, `scope_missing`, `policy` |
+//! | `fhir.error` | `system`, `database`, `php_fpm_down`, `php_fpm_timeout` |
+//! | `fhir.framing` | `chunked`, `content_length`, `http10` |
+//! | `fhir.ending` | `close_notify`, `no_close_notify`, `reset` |
+//! | `revoke_tokens` | `by_admin`, `trusted_user`, `unknown` |
+//!
+//! Of the state, beside what its names say: `probes` are requests for `metadata` without a token, which no other
+//! counter but `paths` has; `paths` counts by method and path, hung-up requests included; `exchanges` has when each
+//! token request came and when its answer was out, by the true clock; `most_fhir_at_once` is how many FHIR requests
+//! had come and were not answered yet, at most.
 
 use std::{
     collections::HashMap,

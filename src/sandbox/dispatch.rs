@@ -85,6 +85,13 @@ pub fn face<'a>(world: &'a World, head: &RequestHead, reused: bool) -> (Faced, O
     }
 }
 
+/// Waits for so many milliseconds; for none, not at all: the shortest sleep is a tick of the timer, a millisecond.
+async fn wait(milliseconds: u64) {
+    if milliseconds > 0 {
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+    }
+}
+
 /// A health check; it is not to be seen among what callers asked.
 fn is_probe(head: &RequestHead) -> bool {
     head.path().ends_with("/fhir/metadata") && head.field("authorization").is_none()
@@ -123,7 +130,7 @@ async fn fhir(world: &World, request: &FhirRequest<'_>, rest: &str, faults: &Fhi
             "body_length": request.body.length, "body_sha256": request.body.sha256,
         });
     }
-    tokio::time::sleep(Duration::from_millis(faults.delay_ms)).await;
+    wait(faults.delay_ms).await;
     let answer = if let Some(error) = faults.error {
         refusals::server_error(world.personality, error)
     } else if let Some(denial) = faults.refuse {
@@ -191,7 +198,7 @@ async fn token(
         "assertion_header": assertion.as_ref().map(|assertion| assertion.header.clone()),
         "assertion_claims": assertion.as_ref().map(|assertion| assertion.claims.clone()),
     });
-    tokio::time::sleep(Duration::from_millis(faults.delay_ms)).await;
+    wait(faults.delay_ms).await;
     let answer = if let Some(fixed) = &faults.answer {
         fixed_answer(fixed)
     } else if faults.html {

@@ -139,6 +139,20 @@ impl Gateway {
         Caller::new(self.address)
     }
 
+    /// Sees to it that idle connections to OpenEMR are in the pool. One alone could still be on its way there when the
+    /// next request looks for it.
+    pub fn fill_pool(&self, openemr: &OpenEmr) {
+        const TARGET: &str = "/fhir/Patient?_count=1";
+        openemr.order(&json!({"fhir": {"delay_ms": 150}}));
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| assert_eq!(self.caller().get(TARGET).status, 200));
+            }
+        });
+        openemr.order(&json!({"fhir": null}));
+        assert_eq!(self.caller().get(TARGET).status, 200);
+    }
+
     /// `POST /oauth/token` with that query.
     pub fn token(&self, query: &str) -> Answer {
         self.caller().post(&format!("/oauth/token{query}"), &[], b"")

@@ -122,6 +122,11 @@ impl Running {
         self.progress.done.load(Ordering::Relaxed)
     }
 
+    /// Whether all of it was sent and waited for.
+    pub fn is_over(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Sends no more requests; those under way are waited for.
     pub fn stop(self) -> Report {
         self.progress.stop.store(true, Ordering::Relaxed);
