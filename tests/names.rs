@@ -7,7 +7,7 @@
 mod support;
 
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -38,37 +38,48 @@ fn node(address: &str, port: u16, audience: &str, database: &Path) -> OpenEmr {
     OpenEmr::with(&["--listen", &listen, "--site-address", audience, "--database", database.to_str().unwrap()])
 }
 
+/// A gateway in front of `http://localhost:PORT`, and the file that says where that is.
+struct Named {
+    gateway: Gateway,
+    hosts: PathBuf,
+    first: OpenEmr,
+    second: OpenEmr,
+    _folder: tempfile::TempDir,
+}
+
+impl Named {
+    /// The name leads to the first of two nodes.
+    fn start(resolve_every: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (hosts, switch) = (folder.path().join("hosts"), folder.path().join("nsswitch.conf"));
+        std::fs::write(&hosts, "127.0.0.2 localhost\n").unwrap();
+        std::fs::write(&switch, "hosts: files\n").unwrap();
+        let port = common_port();
+        let audience = format!("http://localhost:{port}");
+        let database = folder.path().join("database");
+        let (first, second) = (node("127.0.0.2", port, &audience, &database), node("127.0.0.3", port, &audience, &database));
+        let mut config = config_for(&audience);
+        config["sites"]["default"]["connections"] = json!({"resolve_every": resolve_every});
+        let script = "mount --bind \"$0\" /etc/hosts && mount --bind \"$1\" /etc/nsswitch.conf && shift && exec \"$@\"";
+        let (hosts_file, switch) = (hosts.to_str().unwrap(), switch.to_str().unwrap());
+        let gateway = Gateway::within(&["unshare", "-rm", "sh", "-c", script, hosts_file, switch], config);
+        Self { gateway, hosts, first, second, _folder: folder }
+    }
+
+    /// In place: a file that is bound keeps its inode.
+    fn is_at(&self, text: &str) {
+        std::fs::write(&self.hosts, text).unwrap();
+    }
+}
+
 #[test]
 fn a_name_that_moves_is_followed_and_one_that_is_lost_is_remembered() {
     if !can_have_own_hosts() {
         println!("skipped: no mount namespace is to be had here");
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let (hosts, switch) = (folder.path().join("hosts"), folder.path().join("nsswitch.conf"));
-    // In place: a file that is bound keeps its inode.
-    let is_at = |text: &str| std::fs::write(&hosts, text).unwrap();
-    is_at("127.0.0.2 localhost\n");
-    std::fs::write(&switch, "hosts: files\n").unwrap();
-    let port = common_port();
-    let audience = format!("http://localhost:{port}");
-    let database = folder.path().join("database");
-    let (first, second) = (node("127.0.0.2", port, &audience, &database), node("127.0.0.3", port, &audience, &database));
-
-    let mut config = config_for(&audience);
-    config["sites"]["default"]["connections"] = json!({"resolve_every": "300ms"});
-    let gateway = Gateway::within(
-        &[
-            "unshare",
-            "-rm",
-            "sh",
-            "-c",
-            "mount --bind \"$0\" /etc/hosts && mount --bind \"$1\" /etc/nsswitch.conf && shift && exec \"$@\"",
-            hosts.to_str().unwrap(),
-            switch.to_str().unwrap(),
-        ],
-        config,
-    );
+    let named = Named::start("300ms");
+    let Named { gateway, first, second, .. } = &named;
     let (mut sent, mut good, mut longest_stall) = (0, 0, Duration::ZERO);
     let mut ask = || {
         let asked = Instant::now();
@@ -80,7 +91,7 @@ fn a_name_that_moves_is_followed_and_one_that_is_lost_is_remembered() {
     ask();
     assert_eq!((first.count("fhir_requests"), second.count("fhir_requests")), (1, 0));
 
-    is_at("127.0.0.3 localhost\n");
+    named.is_at("127.0.0.3 localhost\n");
     eventually("the new address is found", || {
         ask();
         (second.count("fhir_requests") > 0).then_some(())
@@ -90,10 +101,10 @@ fn a_name_that_moves_is_followed_and_one_that_is_lost_is_remembered() {
     (0..10).for_each(|_| ask());
     assert_eq!(first.count("fhir_requests"), before, "the old address, which still answers, is left alone");
 
-    is_at("# nobody\n");
+    named.is_at("# nobody\n");
     gateway.logs(&["WARN", "localhost cannot be resolved"]);
     (0..10).for_each(|_| ask());
-    is_at("127.0.0.2 localhost\n");
+    named.is_at("127.0.0.2 localhost\n");
     gateway.logs(&["INFO", "localhost is resolved again"]);
     eventually("the first address is found again", || {
         ask();
@@ -101,4 +112,21 @@ fn a_name_that_moves_is_followed_and_one_that_is_lost_is_remembered() {
     });
     assert_eq!(good, sent);
     Row { fault: "OpenEMR's name moves".to_owned(), sent, failed: sent - good, longest_stall }.print();
+}
+
+#[test]
+fn a_name_that_moves_because_its_server_died_is_found_before_its_time() {
+    if !can_have_own_hosts() {
+        println!("skipped: no mount namespace is to be had here");
+        return;
+    }
+    let named = Named::start("1h");
+    let ask = || named.gateway.caller().get(PATIENTS).status;
+    assert_eq!(ask(), 200);
+    named.first.process.signal("KILL");
+    named.is_at("127.0.0.3 localhost\n");
+    let asked = Instant::now();
+    eventually("its new address is found", || (ask() == 200).then_some(()));
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    assert!(named.second.count("fhir_requests") > 0);
 }

@@ -10,7 +10,8 @@ use std::thread;
 
 use super::{Failure, Outcome};
 use crate::config::{
-    Access, BaseUrl, Config, Listener, Log, LogFormat, Node, Routes, Site, SiteName, TokenExposure, defaults, server_conf,
+    Access, BaseUrl, Config, Listener, Log, LogFormat, Node, Routes, Site, SiteKeys, SiteName, TokenExposure, defaults,
+    server_conf,
 };
 use crate::gateway::server::{self, RunOptions};
 use crate::keys::generate::NewKey;
@@ -110,10 +111,9 @@ fn site(openemr: SocketAddr, key: SigningKey, kid: String, jwks: JwkSet, folder:
         nodes: vec![Node { fhir_base: url("/apis/default/fhir"), token_url }],
         client_id: CLIENT_ID.to_owned(),
         private_key_file: folder.join("private_key.pem"),
-        key: Arc::new(key),
-        kid,
         jwks_file: folder.join("jwks.json"),
-        jwks,
+        fixed_kid: None,
+        keys: SiteKeys { key: Arc::new(key), kid, jwks, rotating: None },
         scopes,
         ca_file: None,
         timeouts: defaults::TIMEOUTS,

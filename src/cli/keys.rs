@@ -1,4 +1,4 @@
-//! `keys generate`, `keys jwks`, `keys kid`, `keys certificate`.
+//! `keys generate`, `keys jwks`, `keys kid`, `keys certificate`; `keys rotate` and `keys status` are in `keys_rotate`.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -69,6 +69,12 @@ pub enum Keys {
         #[arg(long)]
         force: bool,
     },
+    /// Replace a site's signing key by a new one, with no gap: the running gateway follows by itself
+    #[command(after_help = "Example:\n  openemr-gateway keys rotate --config conf/gateway.yaml")]
+    Rotate(super::keys_rotate::Rotate),
+    /// Show which keys sign, and how far a rotation is
+    #[command(after_help = "Example:\n  openemr-gateway keys status --config conf/gateway.yaml")]
+    Status(super::keys_rotate::Status),
 }
 
 /// A key that is there, and how its kid is made.
@@ -133,6 +139,8 @@ impl Keys {
                 key.read()?.1
             )),
             Self::Certificate { host, out, force } => certificate_files(&host, &out, force),
+            Self::Rotate(command) => command.run(),
+            Self::Status(command) => command.run(),
         }
     }
 }

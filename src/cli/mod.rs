@@ -4,6 +4,7 @@ mod config;
 #[cfg(feature = "sandbox")]
 mod demo;
 mod keys;
+mod keys_rotate;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod serve;

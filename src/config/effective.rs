@@ -109,7 +109,7 @@ fn site(site: &Site) -> Value {
         ("client_id", site.client_id.clone().into()),
         ("private_key", site.private_key_file.display().to_string().into()),
         ("jwks", site.jwks_file.display().to_string().into()),
-        ("kid", site.kid.clone().into()),
+        ("kid", site.keys.kid.clone().into()),
         ("scopes", site.scopes.iter().map(|scope| scope.as_str().into()).collect::<Vec<Value>>().into()),
         ("ca_file", site.ca_file.as_ref().map_or(Value::Null, |file| file.path.display().to_string().into())),
         (

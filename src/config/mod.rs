@@ -14,6 +14,8 @@ mod section;
 pub mod server_conf;
 mod site;
 mod site_keys;
+mod site_rotation;
+mod upstream;
 mod validate;
 pub mod value;
 
@@ -28,15 +30,17 @@ use rustls::sign::CertifiedKey;
 
 use env::Environment;
 use file::File;
-use problem::{Findings, Place, Source, shown, shown_path};
+use problem::{Findings, Place, Source, Written, shown, shown_path};
 use read::ReadError;
 
+use crate::keys::rotation::{Rotation, Which};
 use crate::keys::{JwkSet, SigningKey};
 use crate::smart::scope::Scopes;
 
 pub use base_url::BaseUrlError;
 pub use effective::effective_yaml;
 pub use problem::{Problem, Warning};
+pub use upstream::{Balance, Connections, HealthCheck, InFlightLimit, Node, RefreshLimit, Timeouts};
 
 /// The largest configuration file that is read, in bytes.
 const MAX_CONFIG_FILE: usize = 1024 * 1024;
@@ -73,6 +77,22 @@ pub fn load(config_path: &Path, env_file: Option<&Path>) -> Result<(Config, Vec<
 pub fn read_private_key(path: &Path) -> Result<SigningKey, Problem> {
     let key = "--private-key".to_owned();
     site_keys::read_private_key(path, &Place { source: Source::CommandLine, key })
+}
+
+/// Reads the keys of a site again, with the same checks as at start. Changes nothing.
+///
+/// # Errors
+/// Every problem of the files.
+pub fn reread_keys(site: &Site) -> Result<SiteKeys, Vec<Problem>> {
+    let mut findings = Findings::default();
+    let place = Place { source: Source::File(site.jwks_file.as_path().into()), key: String::new() };
+    let written = |value: String| Written { value, place: place.clone() };
+    let path = |path: &Path| written(path.to_string_lossy().into_owned());
+    let kid = site.fixed_kid.clone().map(written);
+    let (key_file, jwks_file) = (path(&site.private_key_file), path(&site.jwks_file));
+    site_rotation::read(&key_file, &jwks_file, kid.as_ref(), site.name.as_str(), &mut findings)
+        .filter(|_| findings.problems.is_empty())
+        .ok_or(findings.problems)
 }
 
 /// The YAML tree, or an empty one when variables stand in for it.
@@ -186,16 +206,14 @@ pub struct Site {
     pub token_audience: String,
     /// The registered client.
     pub client_id: String,
-    /// The file that [`Site::key`] was read from, as written.
+    /// The file of the private key, as written.
     pub private_key_file: PathBuf,
-    /// What signs the client assertion.
-    pub key: Arc<SigningKey>,
-    /// The `kid` in the assertion's header; stands in `jwks` and belongs to `key`.
-    pub kid: String,
-    /// The file that [`Site::jwks`] was read from, as written.
+    /// The file of the JWK Set, as written.
     pub jwks_file: PathBuf,
-    /// The JWK Set that is published.
-    pub jwks: JwkSet,
+    /// The `kid`, where it was written rather than found.
+    pub fixed_kid: Option<String>,
+    /// What was in these files. A rotation changes it while the gateway runs; see [`reread_keys`].
+    pub keys: SiteKeys,
     /// What is asked for.
     pub scopes: Scopes,
     /// A private CA that is trusted besides the system's.
@@ -230,13 +248,28 @@ impl Site {
     }
 }
 
-/// One of the servers that together are an OpenEMR site: they share its database, so that a token is good at all.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Node {
-    /// Where FHIR requests go.
-    pub fhir_base: BaseUrl,
-    /// Where tokens come from.
-    pub token_url: BaseUrl,
+/// What signs a site's client assertions, and what is published beside it.
+#[derive(Debug, Clone)]
+pub struct SiteKeys {
+    /// What signs.
+    pub key: Arc<SigningKey>,
+    /// The `kid` in the assertion's header; stands in `jwks` and belongs to `key`.
+    pub kid: String,
+    /// The JWK Set that is published. Its first RSA key is `key`, if that is one.
+    pub jwks: JwkSet,
+    /// The rotation in progress.
+    pub rotating: Option<Box<Rotating>>,
+}
+
+/// A site's part in a rotation.
+#[derive(Debug, Clone)]
+pub struct Rotating {
+    /// The rotation.
+    pub rotation: Rotation,
+    /// Which of the two keys signs for this site.
+    pub signs: Which,
+    /// The other one, its `kid`, and the set that is published when it signs; `None` when the old key is on its way out.
+    pub other: Option<(Arc<SigningKey>, String, JwkSet)>,
 }
 
 /// A file of CA certificates, read and checked.
@@ -252,44 +285,6 @@ impl std::fmt::Debug for CaFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("CaFile").field(&self.path).finish()
     }
-}
-
-/// How requests are spread over the nodes of a site.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Balance {
-    /// One after the other.
-    RoundRobin,
-    /// Where answers come fastest.
-    LeastLatency,
-}
-
-/// How nodes are looked after.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HealthCheck {
-    /// Between two checks of a node.
-    pub interval: Duration,
-    /// A check that takes longer has failed.
-    pub timeout: Duration,
-}
-
-/// How many requests OpenEMR works on at once: PHP-FPM has 50 workers or fewer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InFlightLimit {
-    /// Requests under way, over all nodes of a site.
-    pub most: u32,
-    /// More than these are not let wait.
-    pub queue: u32,
-    /// Who waits longer gets 503.
-    pub queue_timeout: Duration,
-}
-
-/// How often callers can cause a token exchange, by force or by provoking a refusal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RefreshLimit {
-    /// One more each.
-    pub every: Duration,
-    /// So many at once, after a rest.
-    pub burst: u32,
 }
 
 /// When the gateway is ready for a load balancer.
@@ -316,32 +311,6 @@ pub struct BaseUrl {
     pub port: u16,
     /// Starts with `/` unless it is empty; no trailing `/`.
     pub path: String,
-}
-
-/// How long each step towards OpenEMR may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
-    /// TCP connect.
-    pub connect: Duration,
-    /// TCP connect and TLS handshake together.
-    pub total_connect: Duration,
-    /// Between two reads of an answer; longer than Apache waits for PHP (60 s).
-    pub read: Duration,
-    /// The same on `$export`, at which OpenEMR works for up to two minutes before it answers.
-    pub export: Duration,
-    /// Between two writes of a request.
-    pub write: Duration,
-    /// A whole token exchange.
-    pub token: Duration,
-}
-
-/// The pool of connections to OpenEMR.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Connections {
-    /// How long an idle connection is kept; below Apache's `KeepAliveTimeout` of 5 s.
-    pub idle_timeout: Duration,
-    /// How often OpenEMR's name is looked up again.
-    pub resolve_every: Duration,
 }
 
 /// Who may call, by address.

@@ -5,7 +5,10 @@ use std::path::Path;
 use super::base_url::BaseUrlError;
 use super::file::FileSite;
 use super::problem::{Findings, Place, Written, shown, shown_path};
-use super::{Balance, BaseUrl, CaFile, Node, Routes, Site, SiteName, defaults, listening, site_keys, validate, value};
+use super::{
+    Balance, BaseUrl, CaFile, Node, Routes, Site, SiteName, defaults, listening, site_keys, site_rotation, validate, value,
+};
+use crate::smart::key_files::KeyFiles;
 use crate::smart::scope::{Scope, ScopeError, Scopes};
 
 /// The most nodes of one site.
@@ -51,13 +54,17 @@ pub(super) fn read(written: &FileSite, is_first: bool, routes: &Routes, findings
     let client_id = client_id.and_then(|written| client_id_text(written, findings));
     let key_file = required(written, "private_key", &written.private_key, "PRIVATE_KEY_PATH", "keys/private_key.pem", findings);
     let jwks_file = required(written, "jwks", &written.jwks, "JWKS_PATH", "keys/jwks.json", findings);
-    let key = key_file.and_then(|file| site_keys::private_key(file, findings));
-    let jwks = jwks_file.zip(key_file).and_then(|(file, key_file)| site_keys::jwk_set(file, &key_file.value, findings));
-    let kid = match (&key, &jwks, jwks_file, key_file) {
-        (Some(key), Some(set), Some(jwks_file), Some(key_file)) => {
-            site_keys::key_id(written.kid.as_ref(), key, set, jwks_file, &key_file.value, findings)
+    let keys = match (key_file, jwks_file) {
+        (Some(key_file), Some(jwks_file)) => {
+            // What a running gateway changes in between would not fit together.
+            let _unchanging = KeyFiles::new(Path::new(&key_file.value), Path::new(&jwks_file.value)).lock();
+            site_rotation::read(key_file, jwks_file, written.kid.as_ref(), &written.name, findings)
         }
-        _ => None,
+        (key_file, jwks_file) => {
+            key_file.map(|file| site_keys::private_key(file, findings));
+            jwks_file.map(|file| site_keys::jwk_set(file, "private_key.pem", findings));
+            None
+        }
     };
     let scopes = scopes(written, findings);
     let ca_file = written.ca_file.as_ref().map(|file| ca_file(file, findings));
@@ -76,10 +83,9 @@ pub(super) fn read(written: &FileSite, is_first: bool, routes: &Routes, findings
         token_audience: token_audience?,
         client_id: client_id?,
         private_key_file: key_file?.value.clone().into(),
-        key: key?,
-        kid: kid?,
+        keys: keys?,
+        fixed_kid: written.kid.as_ref().map(|kid| kid.value.clone()),
         jwks_file: jwks_file?.value.clone().into(),
-        jwks: jwks?,
         scopes: scopes?,
         ca_file: match ca_file {
             None => None,

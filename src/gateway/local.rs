@@ -124,8 +124,10 @@ pub fn jwks(method: &Method, site: &Site) -> Answer {
     if !is_get(method) {
         return Answer::method_not_allowed("GET, HEAD");
     }
-    Answer::new(200, "application/jwk-set+json", site.jwk_set.clone())
-        .with(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"))
+    let published = site.keys.publish();
+    // While keys are rotated, the order of an old copy would no longer be the one that is signed for.
+    let caching = if published.may_change { "no-cache" } else { "public, max-age=300" };
+    Answer::new(200, "application/jwk-set+json", published.jwk_set).with(CACHE_CONTROL, HeaderValue::from_static(caching))
 }
 
 /// What `POST /oauth/token` was asked.

@@ -3,6 +3,8 @@
 //! The phases are in this file, each a few lines that call a named function; the files beside it hold the
 //! functions. Nothing else in the crate touches Pingora's `Session`.
 
+mod account;
+mod admission;
 pub mod answer;
 mod certificates;
 pub mod context;
@@ -27,24 +29,20 @@ pub mod target;
 pub mod upstream;
 mod watched;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, HOST, UPGRADE};
-use http::{Method, Version};
-use log::warn;
+use http::header::ACCEPT_ENCODING;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
-use crate::config::{Access, Limits};
-use crate::fhir::interaction::{Interaction, is_repeatable};
+use crate::fhir::interaction::is_repeatable;
 use crate::fhir::json_end::JsonEnd;
 use crate::gateway::answer::Answer;
 use crate::gateway::context::RequestContext;
@@ -53,11 +51,7 @@ use crate::gateway::lifecycle::Lifecycle;
 use crate::gateway::route::Route;
 use crate::gateway::runtime::Runtime;
 use crate::gateway::target::Target;
-use crate::nodes::origin::describe;
 use crate::observe::access_log;
-
-/// How long a request waits for a token that is on its way.
-const TOKEN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The proxy.
 #[derive(Debug)]
@@ -80,7 +74,7 @@ impl ProxyHttp for Gateway {
 
     /// Deadlines for this connection, and where the request goes.
     async fn early_request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<()> {
-        set_deadlines(session, &context.runtime.limits);
+        admission::set_deadlines(session, &context.runtime.limits);
         self.let_go_when_draining(session);
         let target = Target::parse(session.req_header().raw_path());
         context.route = Route::of(target.path, &context.runtime.routes, &context.runtime.sites);
@@ -89,8 +83,8 @@ impl ProxyHttp for Gateway {
 
     /// May it pass? Local routes are answered here; a FHIR request takes its site's token, and waits for its turn.
     async fn request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<bool> {
-        let admitted = match admit(session, context) {
-            Ok(()) => take_token(context).await,
+        let admitted = match admission::admit(session, context) {
+            Ok(()) => admission::take_token(context).await,
             Err(failure) => Err(failure),
         };
         let admitted = match admitted {
@@ -244,7 +238,7 @@ impl ProxyHttp for Gateway {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         }
         let verdict = context.failure.map(Failure::verdict).or_else(|| failure::verdict(error));
-        report(error, context, verdict.is_some());
+        account::report(error, context, verdict.is_some());
         session.set_keepalive(None);
         let can_answer = session.response_written().is_none_or(|head| head.status.is_informational());
         let error_code = verdict.as_ref().map_or(0, |verdict| verdict.status);
@@ -259,7 +253,7 @@ impl ProxyHttp for Gateway {
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut RequestContext) {
         recovery::send_held(session, context).await;
         if access_log::is_on() {
-            access_log::write(&access_line(session, error.is_some(), context));
+            access_log::write(&account::access_line(session, error.is_some(), context));
         }
     }
 
@@ -293,55 +287,6 @@ impl Gateway {
     }
 }
 
-fn set_deadlines(session: &mut Session, limits: &Limits) {
-    session.set_read_timeout(Some(limits.read_timeout));
-    session.set_write_timeout(Some(limits.write_timeout));
-    if session.get_keepalive().is_some() {
-        session.set_keepalive(Some(limits.keepalive_timeout.as_secs().max(1)));
-    }
-    session.set_pipelining_enabled(true);
-}
-
-/// Everything that can be refused from the head alone.
-fn admit(session: &Session, context: &mut RequestContext) -> Result<(), Failure> {
-    if !allows(&context.runtime.access, caller(session)) {
-        return Err(Failure::NotAllowed);
-    }
-    let head_size = session.as_http1().map_or(0, |http1| http1.get_headers_raw_bytes().len());
-    if head_size > context.runtime.limits.request_head {
-        return Err(Failure::HeadTooLarge);
-    }
-    if session.req_header().version == Version::HTTP_11 && session.get_header(HOST).is_none() {
-        return Err(Failure::NoHost);
-    }
-    let Route::Fhir { prefix, .. } = context.route else { return Ok(()) };
-    if asks_for_another_protocol(session.req_header()) {
-        return Err(Failure::Upgrade);
-    }
-    let Target { path, .. } = Target::parse(session.req_header().raw_path());
-    let rest = path.get(prefix..).unwrap_or_default();
-    target::check(rest).map_err(Failure::UnsafePath)?;
-    context.interaction = Some(Interaction::of(&session.req_header().method, rest));
-    queue::refuse_when_all_are_out(context)
-}
-
-fn allows(access: &Access, caller: Option<IpAddr>) -> bool {
-    match access {
-        Access::Open => true,
-        Access::AllowFrom(networks) => caller.is_some_and(|address| networks.iter().any(|network| network.contains(&address))),
-    }
-}
-
-async fn take_token(context: &mut RequestContext) -> Result<(), Failure> {
-    let Some(site) = context.site() else { return Ok(()) };
-    let token = match site.token.usable(context.started) {
-        Some(token) => token,
-        None => site.token.wait(TOKEN_PATIENCE).await.map_err(|unavailable| Failure::NoToken(unavailable.retry_after))?,
-    };
-    context.token = Some(token);
-    Ok(())
-}
-
 async fn answer_here(session: &Session, context: &RequestContext, draining: bool) -> Option<Answer> {
     let head = session.req_header();
     let runtime = &context.runtime;
@@ -351,70 +296,14 @@ async fn answer_here(session: &Session, context: &RequestContext, draining: bool
         Route::Ready => Some(local::ready(&head.method, &runtime.sites, runtime.ready, draining)),
         Route::Jwks(site) => runtime.sites.get(site).map(|site| local::jwks(&head.method, site)),
         Route::Token => Some(match local::token_question(&head.method, Target::parse(head.raw_path()), &runtime.sites) {
-            Ok(question) => local::token(question, &runtime.sites, caller(session), runtime.token_exposure).await,
+            Ok(question) => local::token(question, &runtime.sites, admission::caller(session), runtime.token_exposure).await,
             Err(answer) => answer,
         }),
         Route::NotFound => Some(local::not_found()),
     }
 }
 
-fn report(error: &Error, context: &RequestContext, caller_is_there: bool) {
-    let site = context.site().map_or("-", |site| site.name());
-    match context.failure {
-        Some(failure) => warn!("request {}: site {site}: {}", context.id, failure.verdict().text),
-        None if caller_is_there => warn!("request {}: site {site}: {}", context.id, describe(error)),
-        None => log::info!("request {}: site {site}: the caller left: {}", context.id, describe(error)),
-    }
-}
-
-fn access_line<'a>(session: &'a Session, failed: bool, context: &'a RequestContext) -> access_log::Line<'a> {
-    access_log::Line {
-        request_id: context.id,
-        caller: caller(session),
-        method: known_method(&session.req_header().method),
-        site: context.site().map(|site| site.name()),
-        resource_type: context.interaction.and_then(|interaction| interaction.resource_type),
-        status: session.response_written().map(|head| head.status.as_u16()),
-        whole: !failed,
-        bytes: session.body_bytes_sent(),
-        duration: context.started.elapsed(),
-        upstream: context.upstream_time,
-        retries: context.repeats + context.recovery.renewals,
-    }
-}
-
 fn fail(context: &mut RequestContext, failure: Failure) -> Box<Error> {
     context.failure = Some(failure);
     Error::new_in(ErrorType::new("Refused"))
-}
-
-/// The method's name, unless the caller made it up: what he writes himself is not logged.
-fn known_method(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::PATCH => "PATCH",
-        Method::DELETE => "DELETE",
-        Method::OPTIONS => "OPTIONS",
-        Method::TRACE => "TRACE",
-        _ => "other",
-    }
-}
-
-fn caller(session: &Session) -> Option<IpAddr> {
-    // An IPv4 caller of an IPv6 socket is written ::ffff:a.b.c.d there; rules are about a.b.c.d.
-    session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip().to_canonical())
-}
-
-/// A request to switch protocols. `h2c` is only an offer (Java's client makes it on every request) and is
-/// simply not taken.
-fn asks_for_another_protocol(head: &RequestHeader) -> bool {
-    head.headers.get_all(UPGRADE).iter().any(|protocols| {
-        protocols.as_bytes().split(|byte| *byte == b',').any(|protocol| {
-            let protocol = protocol.trim_ascii();
-            !protocol.is_empty() && !protocol.eq_ignore_ascii_case(b"h2c")
-        })
-    })
 }

@@ -113,6 +113,7 @@ impl Reloader {
         let next = Runtime::build(sites, settings, &self.tasks, Some(&running))?;
         next.look_up_new_names().await;
         await_tokens(&running, &next).await?;
+        next.put_in_force();
         self.runtime.store(Arc::new(next));
         self.replace_certificates(&listen);
         log::set_max_level(level);

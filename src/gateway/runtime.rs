@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use crate::config::{self, Access, Config, Limits, ReadyRule, Routes, TokenExposure};
 use crate::gateway::server::StartError;
 use crate::gateway::site::Site;
@@ -11,7 +13,9 @@ use crate::nodes::health::Watching;
 use crate::nodes::{Nodes, Terms};
 use crate::smart::exchange::TokenEndpoint;
 use crate::smart::identity::TokenIdentity;
+use crate::smart::key_ring::KeyRings;
 use crate::smart::refresher::TokenTasks;
+use crate::smart::signer::{SharedSigner, Signer};
 use crate::smart::token_cell::TokenHandle;
 
 /// Everything that one request needs to know besides itself.
@@ -62,6 +66,8 @@ pub struct Tasks {
     pub tokens: TokenTasks,
     /// Looks after their nodes.
     pub nodes: Watching,
+    /// Follows the rotations of their keys.
+    pub keys: KeyRings,
 }
 
 impl Runtime {
@@ -89,16 +95,29 @@ impl Runtime {
                 None => look_after(&tasks.nodes, Nodes::new(&config).map_err(|_| StartError::Host(name))?),
             };
             let identity = TokenIdentity::of(&config);
-            let same_token = earlier().find(|site| site.identity == identity);
+            let has_this_token = |site: &&Arc<Site>| site.identity == identity;
+            let same_token = earlier().find(has_this_token);
+            let keys = keys(&tasks.keys, &config, made.iter().find(has_this_token));
+            let signer = same_token.map_or_else(|| shared(&keys), |site| Arc::clone(&site.signer));
             let token = match same_token {
                 Some(site) => Arc::clone(&site.token),
-                None => start(&tasks.tokens, &config, &nodes),
+                None => start(&tasks.tokens, &config, &signer, &nodes),
             };
-            token.ask_at(Arc::clone(&nodes));
             let is_first = made.is_empty();
-            made.push(Arc::new(Site::new(config, identity, nodes, token, &routes, is_first)));
+            made.push(Arc::new(Site::new(config, identity, nodes, token, (keys, signer), &routes, is_first)));
         }
         Ok(Self { sites: made, routes, access, token_exposure, limits, ready })
+    }
+
+    /// Makes tokens that are older than this runtime be renewed at its nodes and with its keys from now on. Building a
+    /// runtime touches nothing of the one that runs: it may yet be refused.
+    pub fn put_in_force(&self) {
+        // Of several sites that share a token, the first one's key signs.
+        for site in self.sites.iter().rev() {
+            site.keys.adopt(&site.config);
+            site.signer.store(Arc::clone(&site.keys));
+            site.token.ask_at(Arc::clone(&site.nodes));
+        }
     }
 
     /// Looks up names that nobody has looked up yet, so that a runtime that is swapped in can be used at once.
@@ -109,8 +128,18 @@ impl Runtime {
     }
 }
 
-fn start(tasks: &TokenTasks, config: &Arc<config::Site>, nodes: &Arc<Nodes>) -> Arc<TokenHandle> {
-    tasks.start(TokenEndpoint::new(Arc::clone(config), Arc::clone(nodes), tasks.connector()))
+/// The keys of a site; those of one that was made before, where it has the same token and the same files.
+fn keys(rings: &KeyRings, config: &Arc<config::Site>, made: Option<&Arc<Site>>) -> Arc<Signer> {
+    let shared = made.filter(|site| site.keys.is_of(&config.private_key_file, &config.jwks_file));
+    shared.map_or_else(|| rings.signer(config), |site| Arc::clone(&site.keys))
+}
+
+fn shared(keys: &Arc<Signer>) -> SharedSigner {
+    Arc::new(ArcSwap::new(Arc::clone(keys)))
+}
+
+fn start(tasks: &TokenTasks, config: &Arc<config::Site>, signer: &SharedSigner, nodes: &Arc<Nodes>) -> Arc<TokenHandle> {
+    tasks.start(TokenEndpoint::new(Arc::clone(config), Arc::clone(signer), Arc::clone(nodes), tasks.connector()))
 }
 
 fn look_after(watching: &Watching, nodes: Nodes) -> Arc<Nodes> {

@@ -29,6 +29,8 @@ use crate::gateway::runtime::{Runtime, Settings, Tasks};
 use crate::gateway::signals::{Endings, Signals};
 use crate::gateway::takeover::Takeover;
 use crate::nodes::health::Watch;
+use crate::smart::key_keeper::KeyKeeper;
+use crate::smart::key_ring::KeyRings;
 use crate::smart::refresher::Refresher;
 
 /// Pingora's own grace period, in seconds, where `server.grace_period_seconds` is null.
@@ -85,7 +87,7 @@ pub fn run(mut config: Config, options: RunOptions, on_ready: impl FnOnce() + Se
     let connector = Arc::new(Connector::new(Some(ConnectorOptions::from_server_conf(&pingora.configuration))));
     let (refresher, tokens) = Refresher::new(Arc::clone(&connector));
     let (watch_nodes, nodes) = Watch::new(connector);
-    let tasks = Tasks { tokens, nodes };
+    let tasks = Tasks { tokens, nodes, keys: KeyRings::default() };
     let listen = config.listen.clone();
     let keepalive_requests = config.limits.keepalive_requests;
     let (sites, settings) = Settings::of(config);
@@ -102,6 +104,8 @@ pub fn run(mut config: Config, options: RunOptions, on_ready: impl FnOnce() + Se
 
     // No request is taken before there is a token, or before five seconds have shown that there is none to be had.
     let tokens = pingora.add_service(background_service("tokens", refresher));
+    let keys = pingora.add_service(background_service("keys", KeyKeeper::new(tasks.keys.clone())));
+    tokens.add_dependency(&keys);
     let nodes = pingora.add_service(background_service("nodes", watch_nodes));
     // Nor are the listeners taken over before that.
     let takeover = pingora.bootstrap_as_a_service();

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::config::{self, Routes};
 use crate::nodes::Nodes;
 use crate::smart::identity::TokenIdentity;
+use crate::smart::signer::{SharedSigner, Signer};
 use crate::smart::token_cell::TokenHandle;
 
 /// One OpenEMR site behind the gateway.
@@ -20,8 +19,10 @@ pub struct Site {
     pub identity: TokenIdentity,
     /// Its token.
     pub token: Arc<TokenHandle>,
-    /// Its JWK Set, ready to be sent: public members only.
-    pub jwk_set: Bytes,
+    /// Its keys, of which the JWK Set's route publishes the public halves.
+    pub keys: Arc<Signer>,
+    /// What signs for its token; of another site where that shares the token.
+    pub signer: SharedSigner,
     /// Where callers find its FHIR API; `None` when `routes.fhir` is switched off.
     pub fhir_path: Option<String>,
     /// Where OpenEMR finds its JWK Set.
@@ -36,20 +37,13 @@ impl Site {
         identity: TokenIdentity,
         nodes: Arc<Nodes>,
         token: Arc<TokenHandle>,
+        (keys, signer): (Arc<Signer>, SharedSigner),
         routes: &Routes,
         is_first: bool,
     ) -> Self {
         let prefix = if is_first { String::new() } else { format!("/{}", config.name.as_str()) };
         let below = |route: &Option<String>| route.as_ref().map(|path| format!("{prefix}{path}"));
-        Self {
-            jwk_set: Bytes::from(config.jwks.to_json()),
-            fhir_path: below(&routes.fhir),
-            jwks_path: below(&routes.jwks),
-            config,
-            identity,
-            nodes,
-            token,
-        }
+        Self { keys, signer, fhir_path: below(&routes.fhir), jwks_path: below(&routes.jwks), config, identity, nodes, token }
     }
 
     /// The site's name in OpenEMR.

@@ -21,6 +21,19 @@ pub enum NewKey {
     P384,
 }
 
+impl NewKey {
+    /// The kind of an existing key, or the longest one that is made where that is longer.
+    #[must_use]
+    pub fn like(key: &SigningKey) -> Self {
+        match key.modulus_bytes() {
+            None => Self::P384,
+            Some(0..=256) => Self::Rsa2048,
+            Some(257..=384) => Self::Rsa3072,
+            Some(_) => Self::Rsa4096,
+        }
+    }
+}
+
 /// A new key, in every form that is written to a file.
 #[derive(Debug)]
 pub struct GeneratedKey {

@@ -60,6 +60,34 @@ pub struct Jwk {
 }
 
 impl Jwk {
+    /// The public half of a signing key, under this `kid`.
+    #[must_use]
+    pub fn of(key: &SigningKey, kid: &str) -> Self {
+        Self {
+            kid: Some(kid.to_owned()),
+            is_rsa: matches!(key.public_key(), PublicKey::Rsa { .. }),
+            public_key: Some(key.public_key().clone()),
+            members: key.jwk(kid).as_object().cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Reads one JWK; as strictly as [`JwkSet::parse`], and not a symmetric one.
+    ///
+    /// # Errors
+    /// [`JwkSetError`] for anything but one well-formed public key.
+    pub fn from_value(value: &Value) -> Result<Self, JwkSetError> {
+        match value.as_object() {
+            Some(members) if members.get("kty").and_then(Value::as_str) != Some("oct") => Self::from_members(0, members),
+            _ => Err(JwkSetError::Key { index: 0, member: "kty" }),
+        }
+    }
+
+    /// Its public members.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        Value::Object(self.members.clone())
+    }
+
     /// Its `kid`, if it has one.
     #[must_use]
     pub fn kid(&self) -> Option<&str> {
@@ -80,7 +108,7 @@ impl Jwk {
 }
 
 /// A JWK Set of public keys. Whatever the file held, private members are not in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct JwkSet {
     keys: Vec<Jwk>,
     private_members: Vec<String>,
@@ -119,14 +147,15 @@ impl JwkSet {
     /// The set that holds this one key.
     #[must_use]
     pub fn of(key: &SigningKey, kid: &str) -> Self {
-        let members = key.jwk(kid).as_object().cloned().unwrap_or_default();
-        let jwk = Jwk {
-            kid: Some(kid.to_owned()),
-            is_rsa: matches!(key.public_key(), PublicKey::Rsa { .. }),
-            public_key: Some(key.public_key().clone()),
-            members,
-        };
-        Self { keys: vec![jwk], private_members: Vec::new() }
+        Self { keys: vec![Jwk::of(key, kid)], private_members: Vec::new() }
+    }
+
+    /// This set with `first` in front, in that order, and without `dropped`. A key that is here already only moves.
+    #[must_use]
+    pub fn rearranged(&self, first: &[&Jwk], dropped: Option<&Jwk>) -> Self {
+        let is = |jwk: &Jwk, other: &Jwk| jwk.public_key.is_some() && jwk.public_key == other.public_key;
+        let others = self.keys.iter().filter(|jwk| !first.iter().copied().chain(dropped).any(|other| is(jwk, other)));
+        Self { keys: first.iter().copied().chain(others).cloned().collect(), private_members: Vec::new() }
     }
 
     /// The keys, in their order.

@@ -1,4 +1,4 @@
-//! Private keys, JWK Sets and key ids: bytes in, keys out. No files, no sockets.
+//! Private keys, JWK Sets, key ids and the rotation of keys: bytes in, keys out. No files, no sockets.
 
 pub mod certificate;
 mod der;
@@ -6,6 +6,9 @@ pub mod generate;
 pub mod jwk_set;
 pub mod kid;
 pub mod pem;
+pub mod rotation;
+pub mod rotation_files;
+pub mod rotation_state;
 
 pub use jwk_set::{Jwk, JwkSet, JwkSetError};
 pub use kid::{KidMethod, kid};

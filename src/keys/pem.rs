@@ -236,6 +236,15 @@ impl SigningKey {
         &self.public_key
     }
 
+    /// The length of its modulus in whole bytes, for an RSA key.
+    #[must_use]
+    pub fn modulus_bytes(&self) -> Option<usize> {
+        match &self.public_key {
+            PublicKey::Rsa { n, .. } => URL_SAFE_NO_PAD.decode(n).ok().map(|bytes| bytes.len()),
+            PublicKey::P384 { .. } => None,
+        }
+    }
+
     /// The key as jsonwebtoken takes it.
     #[must_use]
     pub fn encoding_key(&self) -> &EncodingKey {

@@ -19,6 +19,8 @@ use crate::config::Site;
 use crate::nodes::Nodes;
 use crate::nodes::origin::{Origin, describe};
 use crate::smart::assertion::{self, Claimant};
+use crate::smart::signer::{Exchange, SharedSigner};
+use crate::smart::signing_keys::Keys;
 use crate::smart::skew::{self, Change, Skew};
 use crate::smart::token_request;
 use crate::smart::token_response::{self, Answer, Grant, LARGEST_ANSWER, TokenError};
@@ -26,6 +28,7 @@ use crate::smart::token_response::{self, Answer, Grant, LARGEST_ANSWER, TokenErr
 /// A site's token endpoint and the client that asks it.
 pub struct TokenEndpoint {
     site: Arc<Site>,
+    signer: SharedSigner,
     /// A reload that changes nothing about the token can change what else is known of the nodes.
     nodes: Arc<ArcSwap<Nodes>>,
     /// The node that is asked first, if it stands as well as the others.
@@ -51,10 +54,10 @@ struct WholeAnswer {
 }
 
 impl TokenEndpoint {
-    /// The endpoint at any of these nodes, asked for the client of `site`.
+    /// The endpoint at any of these nodes, asked for the client of `site` with assertions that `signer` signs.
     #[must_use]
-    pub fn new(site: Arc<Site>, nodes: Arc<Nodes>, connector: Arc<Connector>) -> Self {
-        Self { site, nodes: Arc::new(ArcSwap::new(nodes)), first: 0, connector, skew: Skew::default() }
+    pub fn new(site: Arc<Site>, signer: SharedSigner, nodes: Arc<Nodes>, connector: Arc<Connector>) -> Self {
+        Self { site, signer, nodes: Arc::new(ArcSwap::new(nodes)), first: 0, connector, skew: Skew::default() }
     }
 
     /// The nodes that are asked, to be replaced by a reload.
@@ -69,13 +72,13 @@ impl TokenEndpoint {
         &self.site
     }
 
-    /// One exchange, within the site's `timeouts.token`.
+    /// One exchange, within the site's `timeouts.token`; while the key is rotated there may be a second one, with the other key.
     ///
     /// # Errors
     /// Whatever kept a usable token from coming back.
     pub async fn exchange(&mut self) -> Result<Exchanged, TokenError> {
-        let limit = self.site.timeouts.token;
-        let exchanged = tokio::time::timeout(limit, self.attempt()).await.unwrap_or(Err(TokenError::TimedOut(limit)));
+        let signer = self.signer.load_full();
+        let exchanged = signer.attempt(self).await;
         if exchanged.is_err() {
             // Another node may do better: this one's trouble may be its token endpoint's alone.
             self.first = self.first.wrapping_add(1);
@@ -83,24 +86,24 @@ impl TokenEndpoint {
         exchanged
     }
 
-    async fn attempt(&mut self) -> Result<Exchanged, TokenError> {
+    async fn attempt(&mut self, keys: &Keys) -> Result<Exchanged, TokenError> {
         let assumed = self.skew.correction();
-        let result = self.ask().await;
+        let result = self.ask(keys).await;
         match &result {
             Err(TokenError::Refused(refusal)) if refusal.is_about_the_assertion() && self.skew.correction() != assumed => {
                 info!("site {}: the assertion is signed once more, by OpenEMR's clock", self.site.name.as_str());
-                self.ask().await
+                self.ask(keys).await
             }
             Ok(_) | Err(_) => result,
         }
     }
 
     /// One request and its answer.
-    async fn ask(&mut self) -> Result<Exchanged, TokenError> {
+    async fn ask(&mut self, keys: &Keys) -> Result<Exchanged, TokenError> {
         let nodes = self.nodes.load_full();
         let (mut session, origin) = self.connect(&nodes).await?;
         // Signed after the connection stands: the assertion's life should not be spent on a slow handshake.
-        let form = token_request::form(&self.site.scopes, &self.sign()?);
+        let form = token_request::form(&self.site.scopes, &self.sign(keys)?);
         let head = token_request::head(origin.url(), form.len()).map_err(|error| broken_off(&error))?;
         let (requested_at, by_the_clock) = (Instant::now(), SystemTime::now());
         session.write_request_header(Box::new(head)).await.map_err(|error| broken_off(&error))?;
@@ -121,13 +124,9 @@ impl TokenEndpoint {
     }
 
     /// A client assertion of this moment, by OpenEMR's clock.
-    fn sign(&self) -> Result<Zeroizing<String>, TokenError> {
-        let claimant = Claimant {
-            client_id: &self.site.client_id,
-            audience: &self.site.token_audience,
-            kid: &self.site.kid,
-            key: &self.site.key,
-        };
+    fn sign(&self, keys: &Keys) -> Result<Zeroizing<String>, TokenError> {
+        let claimant =
+            Claimant { client_id: &self.site.client_id, audience: &self.site.token_audience, kid: keys.kid(), key: keys.key() };
         assertion::sign(claimant, self.skew.apply(SystemTime::now()), Uuid::new_v4())
             .map_err(|error| TokenError::Signing(error.to_string()))
     }
@@ -181,6 +180,13 @@ impl TokenEndpoint {
             }
         }
         Err(failure.unwrap_or_else(|| "it has no address".to_owned()))
+    }
+}
+
+impl Exchange for TokenEndpoint {
+    async fn exchange(&mut self, keys: &Keys) -> Result<Exchanged, TokenError> {
+        let limit = self.site.timeouts.token;
+        tokio::time::timeout(limit, self.attempt(keys)).await.map_err(|_| TokenError::TimedOut(limit))?
     }
 }
 

@@ -12,6 +12,11 @@
 //! | [`token_cell`] | what requests read, and how they wait for the first token |
 //! | [`identity`] | what makes a token: site, client, scopes |
 //! | [`exchange`] | one attempt at the token endpoint, over Pingora's connector |
+//! | [`key_files`] | the files of a key rotation on the disk |
+//! | [`key_ring`] | what the sites share that sign with the same key |
+//! | [`signer`] | which key signs a site's assertions, and the second try in a rotation |
+//! | [`signing_keys`] | the signing key and the published set, as one value |
+//! | [`key_keeper`] | the background service that follows a rotation |
 //! | [`refresher`] | the background service: one task a site, single flight |
 //! | [`scope`] | SMART scopes |
 //! | [`scope_need`] | which scope a FHIR interaction needs |
@@ -20,12 +25,17 @@
 pub mod assertion;
 pub mod exchange;
 pub mod identity;
+pub mod key_files;
+pub mod key_keeper;
+pub mod key_ring;
 pub mod refresh_limit;
 pub mod refresher;
 pub mod schedule;
 pub mod scope;
 pub mod scope_need;
 pub mod scope_record;
+pub mod signer;
+pub mod signing_keys;
 pub mod skew;
 pub mod token;
 pub mod token_cell;

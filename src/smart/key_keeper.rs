@@ -1,0 +1,219 @@
+//! The background service that follows key rotations: it notices what `keys rotate` wrote, makes the switch when its time has come,
+//! and retires the old key when OpenEMR has accepted the new one.
+//!
+//! The state file is written before anything else changes, here or in the files, so that a crash at any moment is mended
+//! by the next look.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use log::{error, info};
+use pingora::server::ShutdownWatch;
+use pingora::services::ServiceReadyNotifier;
+use pingora::services::background::BackgroundService;
+use tokio::task::JoinSet;
+
+use crate::config;
+use crate::keys::rotation::{Event, Rotation, Stage, State, Which};
+use crate::keys::rotation_files::{KeyFile, KeyFolder as _, agree};
+use crate::smart::key_files::{KeyFileError, KeyFiles};
+use crate::smart::key_ring::{KeyRing, KeyRings};
+
+/// How often the files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Follows the rotations of all rings.
+pub struct KeyKeeper(KeyRings);
+
+impl KeyKeeper {
+    /// A keeper of these rings, and of those that are added while it runs.
+    #[must_use]
+    pub fn new(rings: KeyRings) -> Self {
+        Self(rings)
+    }
+
+    /// Each ring by itself: one whose exchange takes its time holds up no other.
+    fn look_after_all(&self) -> JoinSet<()> {
+        let with_work = self.0.all().into_iter().filter(|ring| has_work(ring));
+        with_work.filter_map(Turn::take).map(look_after).collect()
+    }
+
+    /// Until the next look: sooner than usual where a rotation is due.
+    fn pause(&self) -> Duration {
+        let now = now();
+        let due = |ring: Arc<KeyRing>| due_at(&ring).map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+        let soonest = self.0.all().into_iter().filter_map(due).min().unwrap_or(LOOK_EVERY);
+        // Something overdue that cannot be done is no reason to spin.
+        if soonest.is_zero() { LOOK_EVERY } else { soonest.min(LOOK_EVERY) }
+    }
+}
+
+#[async_trait]
+impl BackgroundService for KeyKeeper {
+    async fn start_with_ready_notifier(&self, mut shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
+        self.look_after_all().join_all().await;
+        ready.notify_ready();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(self.pause()) => {}
+                () = self.0.wake().notified() => {}
+                _ = shutdown.changed() => return,
+            }
+            self.look_after_all().detach_all();
+        }
+    }
+}
+
+/// Somebody looks after the ring; the next one waits for the next look.
+struct Turn(Arc<KeyRing>);
+
+impl Turn {
+    fn take(ring: Arc<KeyRing>) -> Option<Self> {
+        (!ring.is_looked_after.swap(true, Ordering::AcqRel)).then_some(Self(ring))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.is_looked_after.store(false, Ordering::Release);
+    }
+}
+
+/// Does what there is to do with a ring. No exchange is under way meanwhile.
+async fn look_after(turn: Turn) {
+    let ring = &turn.0;
+    let _alone = ring.gate.write().await;
+    let working = Arc::clone(ring);
+    let result = tokio::task::spawn_blocking(move || bring_up_to_date(&working)).await;
+    let complaint = match result {
+        Ok(outcome) => outcome.err(),
+        Err(_) => Some("the key files could not be looked at".to_owned()),
+    };
+    let mut seen = ring.seen.lock();
+    if let Some(complaint) = &complaint
+        && seen.complaint.as_ref() != Some(complaint)
+    {
+        error!("{complaint}. The keys stay as they are");
+    }
+    seen.complaint = complaint;
+}
+
+fn has_work(ring: &KeyRing) -> bool {
+    let (looks, news) = (ring.files.looks(), !ring.events.lock().is_empty());
+    let due = due_at(ring).is_some_and(|at| at <= now());
+    let seen = ring.seen.lock();
+    let unknown = seen.rotation.as_ref().is_some_and(|rotation| rotation.fetched_at.is_none());
+    seen.looks != Some(looks)
+        || news
+        || due
+        || (unknown && ring.fetched.load(Ordering::Acquire))
+        || ring.is_stale.load(Ordering::Acquire)
+}
+
+/// When the rotation goes on by itself.
+fn due_at(ring: &KeyRing) -> Option<Timestamp> {
+    let names = names(ring);
+    let seen = ring.seen.lock();
+    let rotation = seen.rotation.as_ref()?;
+    match rotation.stage {
+        Stage::Published => Some(rotation.switch_at),
+        Stage::Switched { .. } => rotation.retire_at(&names),
+        Stage::Retiring => Some(Timestamp::MIN),
+    }
+}
+
+fn names(ring: &KeyRing) -> Vec<String> {
+    ring.signers().iter().map(|signer| signer.name().to_owned()).collect()
+}
+
+/// Reads the state, moves it on, makes the files agree, and puts in what they now say. The error is a line for the log.
+fn bring_up_to_date(ring: &KeyRing) -> Result<(), String> {
+    ring.is_stale.store(false, Ordering::Release);
+    // What changes after this look, here or elsewhere, is seen at the next one.
+    ring.seen.lock().looks = Some(ring.files.looks());
+    let events = ring.events.lock().clone();
+    let mut files = ring.files.clone();
+    let (before, after) = move_on(ring, &mut files, &events).map_err(|error| explain(&error, &files))?;
+    {
+        let mut queue = ring.events.lock();
+        let done = events.len().min(queue.len());
+        queue.drain(..done);
+    }
+    let mut problems = Vec::new();
+    for signer in ring.signers() {
+        match config::reread_keys(&signer.config.load()) {
+            Ok(read) => signer.install(read),
+            Err(found) => problems.extend(found.into_iter().map(|problem| format!("site {}: {problem}", signer.name()))),
+        }
+    }
+    report(before.rotation.as_ref(), &after, &files);
+    ring.seen.lock().rotation = after.rotation;
+    problems.dedup();
+    if problems.is_empty() { Ok(()) } else { Err(problems.join("; ").replace('\n', " ")) }
+}
+
+fn move_on(ring: &KeyRing, files: &mut KeyFiles, events: &[Event]) -> Result<(State, State), KeyFileError> {
+    if files.state()?.rotation.is_none() {
+        // Nothing to write: a folder that cannot be locked or written to is no matter.
+        let state = files.state()?;
+        return Ok((state.clone(), state));
+    }
+    let _alone = files.lock()?;
+    let (before, now) = (files.state()?, now());
+    if before.rotation.as_ref().is_some_and(|rotation| rotation.noticed_at.is_none()) {
+        // What was fetched before the new key was in it does not count.
+        ring.fetched.store(false, Ordering::Release);
+    }
+    let fetched = ring.fetched.load(Ordering::Acquire).then_some(Event::Fetched);
+    let clock = Event::Clock(names(ring));
+    let all = [Event::Noticed].into_iter().chain(fetched).chain(events.iter().cloned()).chain([clock]);
+    let after = all.fold(before.clone(), |state, event| state.after(now, &event));
+    if after != before {
+        files.write(&KeyFile::State, after.to_json().as_bytes())?;
+    }
+    Ok((before, agree(after, now, files)?))
+}
+
+fn explain(error: &KeyFileError, files: &KeyFiles) -> String {
+    match error {
+        KeyFileError::Write { .. } => format!(
+            "the rotation of {} cannot go on: {error}; the gateway's user must be able to write to that folder",
+            files.private_key().display()
+        ),
+        KeyFileError::Read { .. } | KeyFileError::State { .. } | KeyFileError::Set(_) => {
+            format!("the rotation of {} is not followed: {error}", files.private_key().display())
+        }
+    }
+}
+
+/// Says what has changed.
+fn report(before: Option<&Rotation>, after: &State, files: &KeyFiles) {
+    let key = files.private_key().display();
+    let stage = |rotation: &Rotation| (rotation.new.kid().map(str::to_owned), rotation.noticed_at.is_some(), rotation.stage);
+    match (before, &after.rotation) {
+        (Some(_), None) => {
+            let kid = after.last.as_ref().map_or("", |last| last.kid.as_str());
+            info!("rotation of {key}: the old key is retired; {kid} is there now and alone");
+        }
+        (before, Some(rotation)) if before.map(stage) != Some(stage(rotation)) => {
+            let (old, new) = (rotation.kid(Which::Old), rotation.kid(Which::New));
+            match rotation.stage {
+                Stage::Published => {
+                    info!("rotation of {key}: {new} is published second; it comes first and signs at {}", rotation.switch_at)
+                }
+                Stage::Switched { .. } => info!("rotation of {key}: {new} is published first and signs, {old} is second"),
+                Stage::Retiring => {}
+            }
+        }
+        (_, Some(_) | None) => {}
+    }
+}
+
+/// The time, as the state file writes it.
+pub(super) fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+}

@@ -1,0 +1,423 @@
+//! What signs the assertions of one site: one key, or in a rotation the one of two that OpenEMR takes.
+//!
+//! The signing key and the order of the published set are one value, changed by one store.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use log::{info, warn};
+use parking_lot::Mutex;
+
+use crate::config::{self, SiteKeys};
+use crate::keys::rotation::Event;
+use crate::keys::rotation_files::KeyFile;
+use crate::smart::exchange::Exchanged;
+use crate::smart::key_files::KeyFiles;
+use crate::smart::key_ring::KeyRing;
+use crate::smart::signing_keys::{Keys, Published};
+use crate::smart::token_response::{Grant, TokenError};
+
+/// How often it is said that OpenEMR still refuses the new key.
+const REMIND_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// What signs the assertions of one site.
+#[derive(Debug)]
+pub struct Signer {
+    ring: Arc<KeyRing>,
+    name: String,
+    pub(super) config: ArcSwap<config::Site>,
+    keys: ArcSwap<Keys>,
+    patience: Mutex<Patience>,
+}
+
+/// How long OpenEMR is left alone with a key that it refuses.
+#[derive(Debug, Default)]
+struct Patience {
+    try_new_after: Option<Instant>,
+    remind_after: Option<Instant>,
+}
+
+/// A token endpoint that can be asked with one key or another.
+pub trait Exchange {
+    /// One exchange, with an assertion that these keys sign.
+    ///
+    /// # Errors
+    /// Whatever kept a usable token from coming back.
+    fn exchange(&mut self, keys: &Keys) -> impl Future<Output = Result<Exchanged, TokenError>> + Send;
+}
+
+/// A signer that a reload can replace, shared by a token's task and the sites whose token it is.
+pub type SharedSigner = Arc<ArcSwap<Signer>>;
+
+impl Signer {
+    /// A signer with what the site's configuration has read.
+    pub(super) fn new(ring: Arc<KeyRing>, site: &Arc<config::Site>) -> Self {
+        let name = site.name.as_str().to_owned();
+        let keys = ArcSwap::from_pointee(Keys::of(site.keys.clone(), &name));
+        Self { ring, name, config: ArcSwap::new(Arc::clone(site)), keys, patience: Mutex::default() }
+    }
+
+    /// The site.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Signs with what this configuration of the site has read: at once, unless an exchange is under way; then the keeper does it
+    /// when that is over.
+    pub fn adopt(&self, site: &Arc<config::Site>) {
+        self.config.store(Arc::clone(site));
+        if let Ok(_alone) = self.ring.gate.try_write() {
+            self.install(site.keys.clone());
+        }
+        self.ring.look_again();
+    }
+
+    /// Whether these two files are the site's.
+    #[must_use]
+    pub fn is_of(&self, private_key: &Path, jwks: &Path) -> bool {
+        self.ring.files == KeyFiles::new(private_key, jwks)
+    }
+
+    /// The set for whoever asks. Asked for while an exchange is under way, it is OpenEMR who asks: a caller of its own accord would
+    /// have to meet those few milliseconds.
+    #[must_use]
+    pub fn publish(&self) -> Published {
+        if self.ring.exchanges.load(Ordering::Acquire) > 0 {
+            self.ring.fetched.store(true, Ordering::Release);
+        }
+        self.keys.load().published()
+    }
+
+    /// Puts in what was read. The caller holds the gate.
+    pub(super) fn install(&self, read: SiteKeys) {
+        self.keys.store(Arc::new(Keys::of(read, &self.name)));
+    }
+
+    /// One attempt at a token: one exchange, and in a rotation another one with the other key, where OpenEMR refused the first
+    /// assertion. The published order changes with the signing key, in one step, and stays so when OpenEMR accepts it.
+    ///
+    /// # Errors
+    /// What the first exchange ended with.
+    pub async fn attempt(&self, endpoint: &mut impl Exchange) -> Result<Exchanged, TokenError> {
+        let _unchanging = self.ring.gate.read().await;
+        let _under_way = UnderWay::new(&self.ring.exchanges);
+        let settled = self.keys.load_full();
+        if self.should_try_new(&settled, Instant::now())
+            && let Some(new) = settled.swapped()
+        {
+            let trial = Trial::begin(self, new, &settled);
+            match endpoint.exchange(&trial.keys).await {
+                Ok(exchanged) => return Ok(self.accepted(trial, exchanged)),
+                Err(refusal) if refuses_the_assertion(&refusal) => drop(trial),
+                Err(failure) => return Err(failure),
+            }
+            let exchanged = endpoint.exchange(&settled).await?;
+            self.still_old(&settled, &exchanged.grant);
+            return Ok(exchanged);
+        }
+        let refusal = match endpoint.exchange(&settled).await {
+            Ok(exchanged) => {
+                if settled.signs_new() && !settled.is_accepted() {
+                    self.note_accepted(&settled);
+                }
+                return Ok(exchanged);
+            }
+            Err(refusal) if refuses_the_assertion(&refusal) => refusal,
+            Err(failure) => return Err(failure),
+        };
+        let Some(other) = settled.swapped() else { return Err(refusal) };
+        let trial = Trial::begin(self, other, &settled);
+        match endpoint.exchange(&trial.keys).await {
+            Ok(exchanged) => Ok(self.accepted(trial, exchanged)),
+            Err(second) => {
+                if refuses_the_assertion(&second) {
+                    info!("site {}: OpenEMR takes neither key of the rotation; the cause is another", self.name);
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    /// After the switch, where OpenEMR refused the new key, it gets another chance once a token life.
+    fn should_try_new(&self, keys: &Keys, now: Instant) -> bool {
+        keys.prefers_old() && self.patience.lock().try_new_after.is_none_or(|after| now >= after)
+    }
+
+    /// The key that was tried was accepted: it signs from now on.
+    fn accepted(&self, trial: Trial<'_>, exchanged: Exchanged) -> Exchanged {
+        let keys = trial.keep();
+        if keys.signs_new() {
+            self.note_accepted(&keys);
+        } else {
+            self.ring.note(Event::OldPreferred(self.name.clone()));
+            self.still_old(&keys, &exchanged.grant);
+        }
+        exchanged
+    }
+
+    fn note_accepted(&self, keys: &Keys) {
+        info!("site {}: OpenEMR accepts the new key, {}", self.name, keys.kid());
+        self.ring.note(Event::NewAccepted(self.name.clone()));
+        *self.patience.lock() = Patience::default();
+        // Known at once, so that the next exchange does not say it again before the keeper has.
+        self.keys.store(Arc::new(keys.with_acceptance()));
+    }
+
+    fn still_old(&self, keys: &Keys, grant: &Grant) {
+        let now = Instant::now();
+        let mut patience = self.patience.lock();
+        // The next scheduled exchange comes after three quarters of the token's life or later.
+        patience.try_new_after = Some(now + grant.expires_in.min(Duration::from_secs(24 * 60 * 60)).mul_f64(0.7));
+        if patience.remind_after.is_some_and(|after| now < after) {
+            return;
+        }
+        patience.remind_after = Some(now + REMIND_EVERY);
+        let new = keys.other_kid().unwrap_or_default();
+        let cause = if keys.is_fetched() || self.ring.fetched.load(Ordering::Acquire) {
+            "It has fetched the JWK Set with the new key, and seems to use a copy of it: nothing is to be done unless it stays so"
+                .to_owned()
+        } else {
+            format!(
+                "It has not fetched the JWK Set since the new key is in it: it keeps an old copy, or the client is registered with an inline set. If inline, give OpenEMR the new set, {} (Admin > System > API Clients, or register anew)",
+                self.ring.files.path(&KeyFile::NextSet).display()
+            )
+        };
+        warn!(
+            "site {}: OpenEMR refuses the new key, {new}, and accepts the old one, {}, which signs until the new one is accepted. {cause}",
+            self.name,
+            keys.kid()
+        );
+    }
+}
+
+/// Counts an exchange while it lasts.
+struct UnderWay<'a>(&'a AtomicUsize);
+
+impl<'a> UnderWay<'a> {
+    fn new(exchanges: &'a AtomicUsize) -> Self {
+        exchanges.fetch_add(1, Ordering::AcqRel);
+        Self(exchanges)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The other key in front for the length of one exchange. Dropped, everything is as before: also when the exchange is given up.
+struct Trial<'a> {
+    signer: &'a Signer,
+    keys: Arc<Keys>,
+    back: Option<Arc<Keys>>,
+}
+
+impl<'a> Trial<'a> {
+    fn begin(signer: &'a Signer, keys: Keys, settled: &Arc<Keys>) -> Self {
+        let keys = Arc::new(keys);
+        signer.keys.store(Arc::clone(&keys));
+        Self { signer, keys, back: Some(Arc::clone(settled)) }
+    }
+
+    fn keep(mut self) -> Arc<Keys> {
+        self.back = None;
+        Arc::clone(&self.keys)
+    }
+}
+
+impl Drop for Trial<'_> {
+    fn drop(&mut self) {
+        if let Some(back) = self.back.take() {
+            self.signer.keys.store(back);
+        }
+    }
+}
+
+/// Released OpenEMRs say 400 to an assertion that they cannot verify; other servers, and newer ones, 401 (RFC 6749 section 5.2).
+fn refuses_the_assertion(error: &TokenError) -> bool {
+    matches!(error, TokenError::Refused(refusal) if refusal.error == "invalid_client" && matches!(refusal.status, 400 | 401))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use std::fs;
+
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::keys::generate::{NewKey, generate};
+    use crate::keys::rotation::State;
+    use crate::keys::rotation_files::KeyFolder as _;
+    use crate::keys::{Jwk, JwkSet};
+    use crate::smart::key_keeper::now;
+    use crate::smart::key_ring::KeyRings;
+    use crate::smart::token_response::Refusal;
+
+    /// A site whose key `old` is being rotated to `new`, and its signer.
+    struct Setting {
+        _folder: tempfile::TempDir,
+        files: KeyFiles,
+        state: State,
+        signer: Arc<Signer>,
+    }
+
+    impl Setting {
+        fn published() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let path = |name: &str| folder.path().join(name);
+            let [old, new] = [(); 2].map(|()| generate(NewKey::P384).unwrap());
+            fs::write(path("private_key.pem"), old.private_pem.as_bytes()).unwrap();
+            fs::write(path("jwks.json"), JwkSet::of(&old.key, "old").to_json()).unwrap();
+            let mut files = KeyFiles::new(&path("private_key.pem"), &path("jwks.json"));
+            files.write(&KeyFile::NewPrivateKey("new".into()), new.private_pem.as_bytes()).unwrap();
+            let keys = (Jwk::of(&old.key, "old"), Jwk::of(&new.key, "new"));
+            let hour = Duration::from_secs(3600);
+            let state = State::default().begin(keys, now(), hour, hour).unwrap();
+            files.write(&KeyFile::State, state.to_json().as_bytes()).unwrap();
+            let config = serde_json::json!({"sites": {"default": {
+                "openemr": "https://emr.example.org", "client_id": "abc", "scopes": ["system/Patient.read"],
+                "private_key": path("private_key.pem"), "jwks": path("jwks.json"),
+            }}});
+            fs::write(path("gateway.yaml"), config.to_string()).unwrap();
+            let (config, _) = config::load(&path("gateway.yaml"), None).unwrap();
+            let signer = KeyRings::default().signer(&Arc::new(config.sites.into_iter().next().unwrap()));
+            Self { _folder: folder, files, state, signer }
+        }
+
+        fn after(mut self, event: &Event) -> Self {
+            let in_an_hour = now() + Duration::from_secs(3600);
+            self.state = self.state.after(in_an_hour, event);
+            self.files.write(&KeyFile::State, self.state.to_json().as_bytes()).unwrap();
+            self.signer.install(config::reread_keys(&self.signer.config.load()).unwrap());
+            self
+        }
+
+        fn switched() -> Self {
+            Self::published().after(&Event::Clock(vec![]))
+        }
+
+        /// An attempt at an OpenEMR that takes these keys: which keys were tried, and whether it succeeded.
+        async fn attempt(&self, taken: &[&str], refusal: &TokenError) -> (Vec<String>, bool) {
+            let taken = names(taken);
+            let mut openemr = OpenEmr { signer: Arc::clone(&self.signer), taken, refusal: refusal.clone(), tried: Vec::new() };
+            let outcome = self.signer.attempt(&mut openemr).await;
+            (openemr.tried, outcome.is_ok())
+        }
+
+        fn signs(&self) -> String {
+            self.signer.keys.load().kid().to_owned()
+        }
+
+        fn events(&self) -> Vec<Event> {
+            std::mem::take(&mut *self.signer.ring.events.lock())
+        }
+    }
+
+    /// Takes some keys, and keeps what was tried.
+    struct OpenEmr {
+        signer: Arc<Signer>,
+        taken: Vec<String>,
+        refusal: TokenError,
+        tried: Vec<String>,
+    }
+
+    impl Exchange for OpenEmr {
+        async fn exchange(&mut self, keys: &Keys) -> Result<Exchanged, TokenError> {
+            let kid = keys.kid().to_owned();
+            let set = JwkSet::parse(&self.signer.publish().jwk_set).unwrap();
+            assert_eq!(set.keys()[0].kid(), Some(kid.as_str()), "what signs is not published first");
+            let is_taken = self.taken.contains(&kid);
+            self.tried.push(kid);
+            if is_taken { Ok(exchanged()) } else { Err(self.refusal.clone()) }
+        }
+    }
+
+    /// Refuses the first assertion, and never answers the second.
+    struct Silent(bool);
+
+    impl Exchange for Silent {
+        async fn exchange(&mut self, _: &Keys) -> Result<Exchanged, TokenError> {
+            match std::mem::replace(&mut self.0, true) {
+                false => Err(refused(400, "invalid_client")),
+                true => std::future::pending().await,
+            }
+        }
+    }
+
+    fn exchanged() -> Exchanged {
+        let access_token = Zeroizing::new("a.b.c".to_owned());
+        let grant = Grant { access_token, expires_in: Duration::from_secs(300), scope: "system/Patient.read".to_owned() };
+        Exchanged { grant, requested_at: Instant::now() }
+    }
+
+    fn refused(status: u16, error: &str) -> TokenError {
+        let error = error.to_owned();
+        TokenError::Refused(Refusal { status, error, description: String::new(), hint: None, skew: None })
+    }
+
+    fn names(kids: &[&str]) -> Vec<String> {
+        kids.iter().map(|kid| (*kid).to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_refused_new_key_is_followed_by_the_old_one_in_front() {
+        let setting = Setting::switched();
+        assert_eq!(setting.signs(), "new");
+        let invalid = refused(400, "invalid_client");
+        assert_eq!(setting.attempt(&["old"], &invalid).await, (names(&["new", "old"]), true));
+        assert_eq!((setting.signs().as_str(), setting.events()), ("old", vec![Event::OldPreferred("default".into())]));
+        // The next exchange of the same token life leaves the new one alone.
+        let setting = setting.after(&Event::OldPreferred("default".into()));
+        assert_eq!(setting.attempt(&["old"], &invalid).await, (names(&["old"]), true));
+        // A life later it gets another chance, in vain and then with success.
+        let wait_no_more = || setting.signer.patience.lock().try_new_after = Some(Instant::now());
+        wait_no_more();
+        assert_eq!(setting.attempt(&["old"], &invalid).await, (names(&["new", "old"]), true));
+        assert_eq!((setting.signs().as_str(), setting.events()), ("old", vec![]));
+        wait_no_more();
+        assert_eq!(setting.attempt(&["old", "new"], &invalid).await, (names(&["new"]), true));
+        assert_eq!((setting.signs().as_str(), setting.events()), ("new", vec![Event::NewAccepted("default".into())]));
+    }
+
+    #[tokio::test]
+    async fn acceptance_is_noted_once() {
+        let setting = Setting::switched();
+        for events in [vec![Event::NewAccepted("default".into())], vec![]] {
+            assert_eq!(setting.attempt(&["new"], &refused(400, "invalid_client")).await, (names(&["new"]), true));
+            assert_eq!(setting.events(), events);
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_is_given_the_new_set_early_takes_the_new_key_early() {
+        let setting = Setting::published();
+        assert_eq!(setting.attempt(&["new"], &refused(401, "invalid_client")).await, (names(&["old", "new"]), true));
+        assert_eq!((setting.signs().as_str(), setting.events()), ("new", vec![Event::NewAccepted("default".into())]));
+    }
+
+    #[tokio::test]
+    async fn nothing_changes_where_neither_is_taken_or_the_cause_is_another() {
+        let setting = Setting::switched();
+        assert_eq!(setting.attempt(&[], &refused(400, "invalid_client")).await, (names(&["new", "old"]), false));
+        for failure in [refused(400, "invalid_scope"), refused(500, "server_error"), TokenError::NothingGranted] {
+            assert_eq!(setting.attempt(&[], &failure).await, (names(&["new"]), false));
+        }
+        assert_eq!((setting.signs().as_str(), setting.events()), ("new", vec![]));
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_is_given_up_leaves_the_keys_as_they_were() {
+        let setting = Setting::switched();
+        let given_up = tokio::time::timeout(Duration::from_millis(50), setting.signer.attempt(&mut Silent(false))).await;
+        assert!(given_up.is_err());
+        assert_eq!(setting.signs(), "new");
+        assert!(setting.signer.ring.gate.try_write().is_ok(), "the keys cannot be changed any more");
+    }
+}
