@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::gateway::{config_for, free_address};
-use support::http::{Caller, request};
+use support::http::Caller;
+use support::load::{Load, rate};
 use support::openemr::{CLIENT, OpenEmr};
 use support::{Process, eventually, keys};
 use tempfile::TempDir;
@@ -121,7 +122,7 @@ impl Setting {
     }
 
     fn run(&self, arguments: &[&str]) -> Ended {
-        let output = Command::new(env!("CARGO_BIN_EXE_openemr-gateway"))
+        let output = Command::new(support::binary())
             .args(arguments)
             .arg("--config")
             .arg(self.folder.path().join("gateway.yaml"))
@@ -201,21 +202,9 @@ impl Setting {
     fn load(&self, watched: bool, work: impl FnOnce()) -> (Vec<Vec<String>>, u64) {
         let refused_before = self.openemr.count("assertions_refused");
         let done = AtomicBool::new(false);
+        // For as long as the work takes.
+        let load = Load::new(self.address, rate(200), Duration::from_secs(3600)).get(PATIENTS).start();
         let orders = thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    let mut connection = Caller::new(self.address).connect();
-                    let mut sent = 0;
-                    while !done.load(Ordering::Relaxed) {
-                        connection.write(&request("GET", PATIENTS, &[], b""));
-                        let answer = connection.read("GET");
-                        assert_eq!(answer.status, 200, "{}", answer.text());
-                        sent += 1;
-                        thread::sleep(Duration::from_millis(10));
-                    }
-                    assert!(sent > 50, "that was no load: {sent}");
-                });
-            }
             let orders = scope.spawn(|| {
                 let mut orders = Vec::new();
                 while watched && !done.load(Ordering::Relaxed) {
@@ -234,6 +223,10 @@ impl Setting {
             worked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             orders
         });
+        let report = load.stop();
+        let test = thread::current().name().unwrap_or_default().replace('_', " ");
+        report.expect(&format!("key rotated: {test}"), |status| status == 200);
+        assert!(report.sent() > 50, "that was no load: {report}");
         (orders, self.openemr.count("assertions_refused") - refused_before)
     }
 
@@ -245,8 +238,7 @@ impl Setting {
         assert_eq!(self.files(), ["jwks.json", "jwks.rotation.json", "private_key.pem", "public_key.pem"]);
         assert_eq!(mode(&self.file("private_key.pem")), 0o600);
         let private = self.file("private_key.pem");
-        let kid =
-            Command::new(env!("CARGO_BIN_EXE_openemr-gateway")).args(["keys", "kid", "--private-key"]).arg(private).output();
+        let kid = Command::new(support::binary()).args(["keys", "kid", "--private-key"]).arg(private).output();
         assert_eq!(String::from_utf8(kid.unwrap().stdout).unwrap().trim(), new);
         assert_eq!(self.run(&["config", "check"]).code, 0);
         self.force();
@@ -683,7 +675,7 @@ fn another_key_at_a_reload_signs_the_next_assertion_and_costs_no_token() {
     let token = || Caller::new(setting.address).post("/oauth/token", &[], b"").json()["access_token"].clone();
     let before = token();
     let other = setting.folder.path().join("other");
-    let mut generate = Command::new(env!("CARGO_BIN_EXE_openemr-gateway"));
+    let mut generate = Command::new(support::binary());
     generate.args(["keys", "generate", "--bits", "2048", "--out"]).arg(&other);
     assert!(generate.output().unwrap().status.success());
     setting.change(|config| {
