@@ -117,6 +117,20 @@ fn without_a_successor_it_goes_on_and_a_bad_one_changes_nothing() {
 }
 
 #[test]
+fn a_successor_that_gets_no_token_takes_nothing_over() {
+    let openemr = OpenEmr::start();
+    let gateway = Gateway::start(&openemr);
+    openemr.order(&json!({"token": {"refuse": "unknown_client"}}));
+    let mut successor = gateway.successor();
+    gateway.process.signal("QUIT");
+    let status = eventually("the new process gives up", || successor.ended());
+    assert_eq!(status.code(), Some(1));
+    assert!(successor.log().contains("no site gets a token: the running gateway is not replaced"), "{}", successor.log());
+    let answer = gateway.caller().get(PATIENTS);
+    assert_eq!((answer.status, closes(&answer)), (200, false));
+}
+
+#[test]
 fn a_successor_without_a_predecessor_says_so_and_ends() {
     let openemr = OpenEmr::start();
     let gateway = Gateway::start(&openemr);

@@ -10,6 +10,7 @@ mod certificates;
 pub mod context;
 mod drain;
 pub mod failure;
+mod first_tokens;
 mod fixed;
 pub mod held_answer;
 pub mod lifecycle;

@@ -22,6 +22,7 @@ use crate::config::{Config, Listener};
 use crate::gateway::Gateway;
 use crate::gateway::certificates::{ListenerCertificate, tls_settings};
 use crate::gateway::drain::{Draining, Ending};
+use crate::gateway::first_tokens::FirstTokens;
 use crate::gateway::fixed::Fixed;
 use crate::gateway::lifecycle::Lifecycle;
 use crate::gateway::reload::{self, ConfigSource, Reloader};
@@ -102,14 +103,16 @@ pub fn run(mut config: Config, options: RunOptions, on_ready: impl FnOnce() + Se
     let mut proxy = Service::new("gateway".to_owned(), Draining::new(http, Arc::clone(&lifecycle)));
     let certificates = add_listeners(&mut proxy, &listen, &pingora.configuration)?;
 
-    // No request is taken before there is a token, or before five seconds have shown that there is none to be had.
     let tokens = pingora.add_service(background_service("tokens", refresher));
     let keys = pingora.add_service(background_service("keys", KeyKeeper::new(tasks.keys.clone())));
     tokens.add_dependency(&keys);
     let nodes = pingora.add_service(background_service("nodes", watch_nodes));
-    // Nor are the listeners taken over before that.
+    // No request is taken, and no listener is taken over, before there are tokens or it is clear that there are none.
+    let first_tokens = FirstTokens::new(Arc::clone(&runtime), options.upgrade);
+    let first_tokens = pingora.add_service(background_service("first tokens", first_tokens));
+    first_tokens.add_dependency(&tokens);
     let takeover = pingora.bootstrap_as_a_service();
-    takeover.add_dependencies([&tokens, &nodes]);
+    takeover.add_dependencies([&first_tokens, &nodes]);
     let proxy = pingora.add_service(proxy);
     proxy.add_dependency(&takeover);
     let announcement = pingora.add_service(background_service("start", Announcement::new(listen, on_ready)));

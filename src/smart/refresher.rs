@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use log::{error, info, warn};
@@ -23,9 +23,6 @@ use crate::smart::schedule::{Decision, Held, Reason, Schedule};
 use crate::smart::token::AccessToken;
 use crate::smart::token_cell::{NoNewToken, Outcome, Phase, TokenCell, TokenHandle, Wish};
 use crate::smart::token_response::TokenError;
-
-/// How long the start of the gateway waits for first tokens. Without one it starts all the same.
-const FIRST_TOKENS_WITHIN: Duration = Duration::from_secs(5);
 
 /// One task a token; Pingora runs it as a background service.
 pub struct Refresher {
@@ -80,14 +77,8 @@ impl BackgroundService for Refresher {
     async fn start_with_ready_notifier(&self, shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
         let Some(mut tasks) = self.tasks.lock().take() else { return };
         let mut running = JoinSet::new();
-        let mut cells = Vec::new();
         while let Ok(task) = tasks.try_recv() {
-            cells.push(Arc::clone(&task.cell));
             running.spawn(task.run(shutdown.clone()));
-        }
-        for cell in cells {
-            // Either outcome will do: requests wait for themselves, and /health says what is missing.
-            let _ = cell.wait(FIRST_TOKENS_WITHIN).await;
         }
         ready.notify_ready();
         let mut ending = shutdown.clone();

@@ -159,6 +159,20 @@ impl TokenCell {
         }
     }
 
+    /// Waits until there is a token, or an exchange has failed; to the deadline at most.
+    pub async fn first_outcome(&self, deadline: Instant) {
+        let mut phase = self.phase.subscribe();
+        loop {
+            phase.borrow_and_update();
+            if self.usable(Instant::now()).is_some() || self.is_failing() {
+                return;
+            }
+            if !matches!(tokio::time::timeout_at(deadline.into(), phase.changed()).await, Ok(Ok(()))) {
+                return;
+            }
+        }
+    }
+
     /// Whether the latest exchange that ended has failed.
     #[must_use]
     pub fn is_failing(&self) -> bool {
