@@ -103,7 +103,7 @@ fn killing_one_of_two_nodes_loses_no_get() {
     let gateway = Gateway::with(config);
     // So that there are always some under way.
     cluster.order(&json!({"fhir": {"delay_ms": 25}}));
-    // 32 at once, for 25 ms each, carry 1,280 a second; those of the writes among them.
+    // The one that is left works on 50 at once, for 25 ms each: 2,000 a second, those of the writes among them.
     let per_second = rate(200).min(800);
     let gets = Load::new(gateway.address, per_second, seconds(8)).get(PATIENTS).get("/fhir/Observation?_count=1").start();
     let patient = br#"{"resourceType": "Patient", "name": [{"family": "Load", "given": ["Ada"]}], "gender": "female", "birthDate": "1984-02-29"}"#;

@@ -86,6 +86,63 @@ fn under_load_one_exchange_replaces_a_token_for_all_and_nobody_notices() {
     }
 }
 
+#[test]
+fn tokens_taken_back_again_and_again_are_never_mistaken_for_a_missing_scope() {
+    let openemr = openemr("8.0");
+    let gateway = Gateway::start(&openemr);
+    assert_eq!(gateway.caller().get(PATIENTS).status, 200);
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let callers: Vec<_> = (0..6)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut sent = 0;
+                    while !over.load(Ordering::Relaxed) {
+                        let answer = gateway.caller().get(PATIENTS);
+                        assert_eq!(answer.status, 200, "{}", answer.text());
+                        sent += 1;
+                    }
+                    sent
+                })
+            })
+            .collect();
+        // Twice in a row each time: requests are refused again with the token that took the place of the first. The burst
+        // of five is used up, so that some wait for their turn.
+        for way in WAYS {
+            let before = openemr.count("tokens_issued");
+            openemr.order(&json!({"revoke_tokens": way}));
+            eventually("a new token", || (openemr.count("tokens_issued") > before).then_some(()));
+            openemr.order(&json!({"revoke_tokens": way}));
+            eventually("another one", || (openemr.count("tokens_issued") > before + 1).then_some(()));
+        }
+        over.store(true, Ordering::Relaxed);
+        let sent: u64 = callers.into_iter().map(|caller| caller.join().unwrap()).sum();
+        assert!(sent >= 6, "{sent}");
+    });
+}
+
+#[test]
+fn an_openemr_that_was_restarted_and_knows_no_token_is_served_without_a_lost_request() {
+    let address = support::gateway::free_address().to_string();
+    let started = |version: &str| OpenEmr::with(&["--openemr", version, "--listen", &address]);
+    for version in VERSIONS {
+        let openemr = started(version);
+        let gateway = Gateway::start(&openemr);
+        assert_eq!(gateway.caller().get(PATIENTS).status, 200);
+        // Killed; the next one has another signing key and an empty database.
+        drop(openemr);
+        let openemr = started(version);
+        let answers: Vec<Answer> = thread::scope(|scope| {
+            let asking: Vec<_> = (0..10).map(|_| scope.spawn(|| gateway.caller().get(PATIENTS))).collect();
+            asking.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        for answer in answers {
+            assert_eq!((answer.status, answer.end), (200, End::Whole), "{version}: {}", answer.text());
+        }
+        assert_eq!(openemr.count("token_requests"), 1, "{version}");
+    }
+}
+
 fn created(gateway: &Gateway, family: &str, padding: usize) -> Answer {
     let body = json!({
         "resourceType": "Patient", "gender": "female", "birthDate": "1984-02-29",
@@ -159,46 +216,66 @@ fn a_scope_that_was_not_granted_is_403_and_costs_nothing() {
     }
 }
 
-/// OpenEMR grants the scope and refuses it all the same.
-fn refuse(openemr: &OpenEmr, target: &str) {
-    let body = r#"{"error":"An error occurred","message":"Unauthorized","code":0}"#;
+const UNAUTHORIZED: &str = r#"{"error":"An error occurred","message":"Unauthorized","code":0}"#;
+const DENIED: &str =
+    r#"{"error":"An error occurred","message":"The resource owner or authorization server denied the request.","code":0}"#;
+
+fn refuse(openemr: &OpenEmr, target: &str, body: &str) {
     openemr.order(&json!({"fhir": {"target": target, "answer": {"status": 401, "body": body}}}));
 }
 
 #[test]
 fn a_brand_new_token_refused_again_means_the_scope_and_costs_one_exchange_for_ever() {
+    for (body, content_type) in [(UNAUTHORIZED, "application/json"), ("", "text/html; charset=utf-8")] {
+        for served_before in [false, true] {
+            let openemr = openemr("8.0");
+            let gateway = Gateway::start(&openemr);
+            if served_before {
+                assert_eq!(gateway.caller().get("/fhir/Observation").status, 200);
+            }
+            let answer = json!({"status": 401, "body": body, "content_type": content_type});
+            openemr.order(&json!({"fhir": {"target": "/Observation", "answer": answer}}));
+            let words = gateway.caller().get("/fhir/Observation").outcome(403);
+            assert!(words.contains("system/Observation.read"), "{words}");
+            assert_eq!(openemr.count("token_requests"), 2);
+            for _ in 0..20 {
+                gateway.caller().get("/fhir/Observation").outcome(403);
+                assert_eq!(gateway.caller().get(PATIENTS).status, 200);
+            }
+            assert_eq!(openemr.count("token_requests"), 2);
+            // Once it works it is known to work, and a token taken back is replaced again.
+            openemr.order(&json!({"fhir": null}));
+            assert_eq!(gateway.caller().get("/fhir/Observation").status, 200);
+            openemr.order(&json!({"revoke_tokens": "by_admin"}));
+            assert_eq!(gateway.caller().get("/fhir/Observation").status, 200);
+            assert_eq!(openemr.count("token_requests"), 3);
+        }
+    }
+}
+
+#[test]
+fn a_token_taken_back_is_replaced_even_where_only_a_refused_scope_is_asked_for() {
     let openemr = openemr("8.0");
     let gateway = Gateway::start(&openemr);
-    refuse(&openemr, "/Observation");
-    let words = gateway.caller().get("/fhir/Observation").outcome(403);
-    assert!(words.contains("system/Observation.read"), "{words}");
-    assert_eq!(openemr.count("token_requests"), 2);
-    for _ in 0..20 {
-        gateway.caller().get("/fhir/Observation").outcome(403);
-        assert_eq!(gateway.caller().get(PATIENTS).status, 200);
-    }
-    assert_eq!(openemr.count("token_requests"), 2);
-    // Once it works it is known to work, and a token taken back is replaced again.
-    openemr.order(&json!({"fhir": null}));
-    assert_eq!(gateway.caller().get("/fhir/Observation").status, 200);
-    openemr.order(&json!({"revoke_tokens": "by_admin"}));
+    refuse(&openemr, "/Observation", UNAUTHORIZED);
+    gateway.caller().get("/fhir/Observation").outcome(403);
+    openemr.order(&json!({"fhir": null, "revoke_tokens": "by_admin"}));
     assert_eq!(gateway.caller().get("/fhir/Observation").status, 200);
     assert_eq!(openemr.count("token_requests"), 3);
 }
 
 #[test]
-fn openemr_that_refuses_everything_is_not_hammered() {
+fn openemr_that_takes_none_of_its_own_tokens_is_not_hammered() {
     let openemr = openemr("8.0");
     let gateway = Gateway::start(&openemr);
     assert_eq!(gateway.caller().get(PATIENTS).status, 200);
-    refuse(&openemr, "/apis/");
+    refuse(&openemr, "/apis/", DENIED);
     let began = Instant::now();
     thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
                 while began.elapsed() < Duration::from_secs(4) {
                     let answer = gateway.caller().get(PATIENTS);
-                    // It was served before: not the scope.
                     answer.outcome(503);
                     assert!(answer.field("retry-after").is_some());
                 }
@@ -217,7 +294,7 @@ fn openemr_that_refuses_everything_is_not_hammered() {
 fn a_401_for_which_no_scope_can_be_named_goes_to_the_caller() {
     let openemr = openemr("8.0");
     let gateway = Gateway::start(&openemr);
-    refuse(&openemr, "/metadata");
+    refuse(&openemr, "/metadata", UNAUTHORIZED);
     let answer = gateway.caller().get("/fhir/metadata");
     assert_eq!((answer.status, answer.json()["message"].clone()), (401, json!("Unauthorized")));
     assert_eq!(openemr.count("token_requests"), 2);

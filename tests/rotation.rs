@@ -207,10 +207,15 @@ impl Setting {
         let orders = thread::scope(|scope| {
             let orders = scope.spawn(|| {
                 let mut orders = Vec::new();
-                while watched && !done.load(Ordering::Relaxed) {
+                while watched {
+                    // One more look when the work is done: it may have ended with a change.
+                    let is_last = done.load(Ordering::Relaxed);
                     let order = self.published();
                     if orders.last() != Some(&order) {
                         orders.push(order);
+                    }
+                    if is_last {
+                        break;
                     }
                     thread::sleep(Duration::from_millis(5));
                 }

@@ -1,10 +1,10 @@
 //! A refusal that is held back until its body is known.
 //!
-//! OpenEMR says 400 when the client's trust was revoked, with a head like any other 400's: only the body tells. Pingora
-//! sends a head on before it shows the body, so a head that could be that refusal is replaced by an informational one
-//! that is not sent, and the body is kept. When it ends, the request is either repeated with a new token, and nothing of
-//! this answer has gone out, or the answer is sent as OpenEMR gave it: when Pingora is done with the request, since
-//! no phase before that can send a head.
+//! OpenEMR says 400 when the client's trust was revoked, with a head like any other 400's, and 401 for a token that it
+//! does not know as well as for a missing scope: only the body tells. Pingora sends a head on before it shows the body, so
+//! a head that could be such a refusal is replaced by an informational one that is not sent, and the body is kept. When it
+//! ends, the request is either repeated with a new token, and nothing of this answer has gone out, or the answer is
+//! sent as OpenEMR gave it: when Pingora is done with the request, since no phase before that can send a head.
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -22,6 +22,11 @@ pub const MOST: usize = 1024 * 1024;
 /// OpenEMR's refusal has less than 200 bytes.
 const LONGEST_REFUSAL: usize = 4096;
 
+/// What OpenEMR says of tokens that it does not take: revoked with the client's trust; bad, expired or revoked by an
+/// administrator; not in its database. 7.0.3 says `access_denied` and, with that blank, `invalid _request`.
+const TOKEN_TROUBLE: [&str; 3] =
+    ["Refresh Token revoked", "The resource owner or authorization server denied", "invalid token or expired token"];
+
 /// An answer of which nothing has been sent.
 #[derive(Debug)]
 pub struct HeldAnswer {
@@ -37,21 +42,21 @@ struct Refusal {
     error_description: Option<String>,
 }
 
-/// Whether an answer can be the refusal, as far as its head tells.
+/// Whether the body of an answer can be one of OpenEMR's error objects, as far as its head tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readable {
     /// It is none.
     Not,
-    /// It could be, and its body will tell.
+    /// It could be, and will tell.
     Plain,
-    /// It could be, and its body is compressed.
+    /// It could be, and is compressed.
     Compressed,
 }
 
-/// Whether an answer with this head could say that the client's trust was revoked.
+/// Whether the body that follows this head could be one of OpenEMR's error objects.
 #[must_use]
-pub fn could_be_revocation(head: &ResponseHeader, method: &Method) -> Readable {
-    if head.status != StatusCode::BAD_REQUEST || *method == Method::HEAD || !response_head::is_json(head) {
+pub fn readable(head: &ResponseHeader, method: &Method) -> Readable {
+    if *method == Method::HEAD || !response_head::is_json(head) {
         return Readable::Not;
     }
     let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
@@ -81,10 +86,16 @@ impl HeldAnswer {
         self.body.len() <= MOST
     }
 
-    /// Whether the body says that the client's trust was revoked.
+    /// OpenEMR's status.
     #[must_use]
-    pub fn says_revoked(&self) -> bool {
-        is_revocation(&self.body)
+    pub fn status(&self) -> StatusCode {
+        self.head.status
+    }
+
+    /// Whether the body says that OpenEMR does not take the token, rather than what is done with it.
+    #[must_use]
+    pub fn is_about_the_token(&self) -> bool {
+        is_about_the_token(&self.body)
     }
 
     /// Sends the answer as OpenEMR gave it, now that it is whole.
@@ -109,14 +120,17 @@ impl HeldAnswer {
     }
 }
 
-fn is_revocation(body: &[u8]) -> bool {
+fn is_about_the_token(body: &[u8]) -> bool {
     if body.len() > LONGEST_REFUSAL {
         return false;
     }
     // On some set-ups OpenEMR writes its error object twice, one behind the other.
     let Some(Ok(refusal)) = serde_json::Deserializer::from_slice(body).into_iter::<Refusal>().next() else { return false };
-    let says = |words: &Option<String>| words.as_ref().is_some_and(|words| words.starts_with("Refresh Token revoked"));
-    says(&refusal.message) || says(&refusal.error_description) || refusal.error.as_deref() == Some("invalid _request")
+    let says =
+        |words: &Option<String>| words.as_ref().is_some_and(|words| TOKEN_TROUBLE.iter().any(|known| words.contains(known)));
+    says(&refusal.message)
+        || says(&refusal.error_description)
+        || matches!(refusal.error.as_deref(), Some("access_denied" | "invalid _request"))
 }
 
 #[cfg(test)]
@@ -127,13 +141,23 @@ mod tests {
 
     #[test]
     fn tells_the_refusal_from_other_answers() {
-        for (body, revoked) in [
+        for (body, token) in [
             (r#"{"error":"An error occurred","message":"Refresh Token revoked or logged out","code":0}"#, true),
             (
                 r#"{"error":"invalid _request","error_description":"Refresh Token revoked or logged out","message":"Refresh Token revoked or logged out"}"#,
                 true,
             ),
             (r#"{"message":"Refresh Token revoked or logged out"}{"message":"again"}"#, true),
+            (
+                r#"{"error":"An error occurred","message":"The resource owner or authorization server denied the request.","code":9}"#,
+                true,
+            ),
+            (
+                r#"{"error":"An error occurred","message":"OpenEMR Error: API call failed due to invalid token or expired token.","code":0}"#,
+                true,
+            ),
+            (r#"{"error":"access_denied","hint":"Access token has been revoked"}"#, true),
+            (r#"{"error":"An error occurred","message":"Unauthorized","code":0}"#, false),
             (r#"{"validationErrors":{"_id":"The search field argument was invalid"}}"#, false),
             (r#"{"resourceType":"OperationOutcome","issue":[{"severity":"error"}]}"#, false),
             (r#"{"error":"An error occurred","message":"OpenEMR Error: api site error, so forced exit.","code":0}"#, false),
@@ -143,7 +167,7 @@ mod tests {
             ("", false),
             ("Refresh Token revoked", false),
         ] {
-            assert_eq!(is_revocation(body.as_bytes()), revoked, "{body}");
+            assert_eq!(is_about_the_token(body.as_bytes()), token, "{body}");
         }
     }
 
@@ -166,17 +190,16 @@ mod tests {
             (head(400, &[json, ("Content-Encoding", "gzip")]), Method::GET, Readable::Compressed),
             (head(400, &[json]), Method::HEAD, Readable::Not),
             (head(400, &[("Content-Type", "text/html")]), Method::GET, Readable::Not),
-            (head(401, &[json]), Method::GET, Readable::Not),
-            (head(200, &[json]), Method::GET, Readable::Not),
+            (head(401, &[json]), Method::GET, Readable::Plain),
         ] {
-            assert_eq!(could_be_revocation(&head, &method), held, "{head:?}");
+            assert_eq!(readable(&head, &method), held, "{head:?}");
         }
     }
 
     proptest! {
         #[test]
         fn no_body_panics(body in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = is_revocation(&body);
+            let _ = is_about_the_token(&body);
         }
     }
 }

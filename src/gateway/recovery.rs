@@ -1,7 +1,8 @@
 //! What it means that OpenEMR refused a token, and what is done about it.
 //!
-//! OpenEMR says 401 for a token that it does not know any more as well as for a scope that is missing. It looks at the
-//! token before it does anything, so that a request that was refused has had no effect.
+//! OpenEMR says 401 for a token that it does not know any more as well as for a scope that is missing. The first refusal
+//! of a request brings a new token, whatever it says; a second one is read. OpenEMR looks at the token before it does
+//! anything, so that a request that was refused has had no effect.
 
 use std::time::Duration;
 
@@ -54,12 +55,10 @@ enum Scope {
     Unnamed,
     /// The token was not granted it.
     NotGranted,
-    /// Brand-new tokens were refused for it.
+    /// Granted, and refused to brand-new tokens.
     Refused,
-    /// Requests that need it have succeeded.
-    Served,
-    /// Granted, and never tried with success.
-    Untried,
+    /// Granted.
+    Granted,
 }
 
 /// What is done.
@@ -79,37 +78,27 @@ enum Decision {
     GiveUp,
 }
 
-/// Judges a 401 of a request that was already given `renewals` new tokens.
-fn judge(scope: Scope, renewals: u32, can_repeat: bool) -> Decision {
+/// Judges a refusal of a request that was already given `renewals` new tokens. `about_the_token`: the body says so.
+fn judge(scope: Scope, about_the_token: bool, renewals: u32, can_repeat: bool) -> Decision {
     let renew = if can_repeat { Decision::Renew } else { Decision::RenewForOthers };
-    match (scope, renewals) {
+    match (scope, about_the_token) {
         (Scope::NotGranted, _) => Decision::NotGranted,
-        (Scope::Refused, _) => Decision::ScopeRefused,
-        (Scope::Unnamed | Scope::Served | Scope::Untried, 0) => renew,
-        (Scope::Unnamed, _) => Decision::Pass,
+        (Scope::Refused, false) => Decision::ScopeRefused,
+        (Scope::Unnamed | Scope::Granted, false) if renewals == 0 => renew,
+        (Scope::Unnamed, false) => Decision::Pass,
         // A brand-new token refused again: it is not the token.
-        (Scope::Untried, _) => Decision::ScopeRefused,
-        // It was not the scope before, so OpenEMR has forgotten this token, too.
-        (Scope::Served, renewals) => {
-            if renewals < MOST_RENEWALS {
-                renew
-            } else {
-                Decision::GiveUp
-            }
-        }
+        (Scope::Granted, false) => Decision::ScopeRefused,
+        (Scope::Unnamed | Scope::Refused | Scope::Granted, true) if renewals < MOST_RENEWALS => renew,
+        (Scope::Unnamed | Scope::Refused | Scope::Granted, true) => Decision::GiveUp,
     }
 }
 
 fn scope(need: Option<Need>, granted: &str, record: &ScopeRecord) -> Scope {
-    let Some(need) = need else { return Scope::Unnamed };
-    if !need.is_covered_by(granted) {
-        Scope::NotGranted
-    } else if record.is_refused(need) {
-        Scope::Refused
-    } else if record.was_served(need) {
-        Scope::Served
-    } else {
-        Scope::Untried
+    match need {
+        None => Scope::Unnamed,
+        Some(need) if !need.is_covered_by(granted) => Scope::NotGranted,
+        Some(need) if record.is_refused(need) => Scope::Refused,
+        Some(_) => Scope::Granted,
     }
 }
 
@@ -122,17 +111,29 @@ pub fn after_head(session: &mut Session, head: &mut ResponseHeader, context: &mu
         note_success(session, context);
         return Ok(());
     }
-    if head.status == StatusCode::UNAUTHORIZED {
-        return after_unauthorized(session, context);
-    }
-    match held_answer::could_be_revocation(head, &session.req_header().method) {
-        Readable::Not => Ok(()),
-        Readable::Compressed => ask_plainly(&session.req_header().method, context),
-        Readable::Plain => {
+    let readable = held_answer::readable(head, &session.req_header().method);
+    match (head.status, readable) {
+        (StatusCode::UNAUTHORIZED, Readable::Plain) if may_be_told_more(session, context) => {
             context.held = Some(HeldAnswer::hold(session, head)?);
             Ok(())
         }
+        (StatusCode::UNAUTHORIZED, _) => after_unauthorized(session, false, context),
+        (StatusCode::BAD_REQUEST, Readable::Compressed) => ask_plainly(&session.req_header().method, context),
+        (StatusCode::BAD_REQUEST, Readable::Plain) => {
+            context.held = Some(HeldAnswer::hold(session, head)?);
+            Ok(())
+        }
+        _ => Ok(()),
     }
+}
+
+/// Whether a 401 is worth reading: its head alone would count against the scope.
+fn may_be_told_more(session: &Session, context: &RequestContext) -> bool {
+    let decision = context.site().zip(context.token.as_ref()).map(|(site, token)| {
+        let scope = scope(need(session, context), &token.scope, &site.token.scopes);
+        judge(scope, false, context.recovery.renewals, can_repeat(session))
+    });
+    matches!(decision, Some(Decision::ScopeRefused | Decision::Pass))
 }
 
 /// After a piece of the body of an answer that is held back.
@@ -149,11 +150,14 @@ pub fn after_body(
     if !held.keep(piece) {
         return Err(fail(context, Failure::TooLong));
     }
-    if end_of_stream && held.says_revoked() {
-        context.held = None;
-        // That is about no scope.
-        let decision = judge(Scope::Served, context.recovery.renewals, can_repeat(session));
-        return follow(decision, None, context);
+    if end_of_stream {
+        let about_the_token = held.is_about_the_token();
+        if held.status() == StatusCode::UNAUTHORIZED {
+            after_unauthorized(session, about_the_token, context)?;
+        } else if about_the_token {
+            // A revoked trust is about no scope.
+            follow(judge(Scope::Unnamed, true, context.recovery.renewals, can_repeat(session)), None, context)?;
+        }
     }
     if end_of_stream && !session.is_body_done() {
         // A caller who waits for this answer before he sends his body would wait for ever.
@@ -179,13 +183,13 @@ pub async fn send_held(session: &mut Session, context: &mut RequestContext) {
     }
 }
 
-fn after_unauthorized(session: &Session, context: &mut RequestContext) -> pingora::Result<()> {
+fn after_unauthorized(session: &Session, about_the_token: bool, context: &mut RequestContext) -> pingora::Result<()> {
     let (Some(site), Some(token)) = (context.site(), &context.token) else { return Ok(()) };
     let record = &site.token.scopes;
     let need = need(session, context);
     let scope = scope(need, &token.scope, record);
-    let decision = judge(scope, context.recovery.renewals, can_repeat(session));
-    if let (Scope::Untried, Decision::ScopeRefused, Some(need)) = (scope, decision, need) {
+    let decision = judge(scope, about_the_token, context.recovery.renewals, can_repeat(session));
+    if let (Scope::Granted, Decision::ScopeRefused, Some(need)) = (scope, decision, need) {
         record.note_refused(need);
     }
     follow(decision, need, context)
@@ -226,6 +230,7 @@ fn again(context: &mut RequestContext) -> Box<Error> {
     context.recovery.again = true;
     context.upstream_time = None;
     context.json_end = None;
+    context.held = None;
     Error::new_in(ErrorType::new("Again"))
 }
 
@@ -244,8 +249,10 @@ pub async fn renew(context: &mut RequestContext) -> Result<(), Failure> {
     Ok(())
 }
 
+/// OpenEMR grants what the request needed.
 fn note_success(session: &Session, context: &RequestContext) {
-    if let (Some(site), Some(need)) = (context.site(), need(session, context)) {
+    let Some(site) = context.site().filter(|site| !site.token.scopes.is_empty()) else { return };
+    if let Some(need) = need(session, context) {
         site.token.scopes.note_served(need);
     }
 }
@@ -272,24 +279,28 @@ mod tests {
     #[test]
     fn a_refusal_is_judged_by_what_is_known() {
         use Decision::*;
-        for (scope, renewals, can_repeat, decision) in [
-            (Scope::NotGranted, 0, true, NotGranted),
-            (Scope::NotGranted, 0, false, NotGranted),
-            (Scope::NotGranted, 1, true, NotGranted),
-            (Scope::Refused, 0, true, ScopeRefused),
-            (Scope::Untried, 0, true, Renew),
-            (Scope::Untried, 0, false, RenewForOthers),
-            (Scope::Untried, 1, true, ScopeRefused),
-            (Scope::Served, 0, true, Renew),
-            (Scope::Served, 0, false, RenewForOthers),
-            (Scope::Served, 1, true, Renew),
-            (Scope::Served, 2, false, RenewForOthers),
-            (Scope::Served, 3, true, GiveUp),
-            (Scope::Unnamed, 0, true, Renew),
-            (Scope::Unnamed, 0, false, RenewForOthers),
-            (Scope::Unnamed, 1, true, Pass),
+        for (scope, about_the_token, renewals, can_repeat, decision) in [
+            (Scope::NotGranted, false, 0, true, NotGranted),
+            (Scope::NotGranted, false, 0, false, NotGranted),
+            (Scope::NotGranted, true, 1, true, NotGranted),
+            (Scope::Refused, false, 0, true, ScopeRefused),
+            (Scope::Refused, true, 0, true, Renew),
+            (Scope::Refused, true, 3, true, GiveUp),
+            (Scope::Granted, false, 0, true, Renew),
+            (Scope::Granted, false, 0, false, RenewForOthers),
+            (Scope::Granted, false, 1, true, ScopeRefused),
+            (Scope::Granted, true, 1, true, Renew),
+            (Scope::Granted, true, 1, false, RenewForOthers),
+            (Scope::Granted, true, 2, true, Renew),
+            (Scope::Granted, true, 3, true, GiveUp),
+            (Scope::Unnamed, false, 0, true, Renew),
+            (Scope::Unnamed, false, 0, false, RenewForOthers),
+            (Scope::Unnamed, false, 1, true, Pass),
+            (Scope::Unnamed, true, 1, true, Renew),
+            (Scope::Unnamed, true, 3, true, GiveUp),
         ] {
-            assert_eq!(judge(scope, renewals, can_repeat), decision, "{scope:?} {renewals} {can_repeat}");
+            let judged = judge(scope, about_the_token, renewals, can_repeat);
+            assert_eq!(judged, decision, "{scope:?} {about_the_token} {renewals} {can_repeat}");
         }
     }
 
@@ -300,32 +311,25 @@ mod tests {
         let granted = "system/Patient.read system/Goal.rs";
         assert_eq!(scope(None, granted, &record), Scope::Unnamed);
         assert_eq!(scope(need("/Observation"), granted, &record), Scope::NotGranted);
-        assert_eq!(scope(need("/Patient"), granted, &record), Scope::Untried);
-        record.note_served(need("/Patient").unwrap());
-        assert_eq!(scope(need("/Patient"), granted, &record), Scope::Served);
+        assert_eq!(scope(need("/Patient"), granted, &record), Scope::Granted);
         record.note_refused(need("/Goal").unwrap());
         assert_eq!(scope(need("/Goal"), granted, &record), Scope::Refused);
-        assert_eq!(scope(need("/Goal/1"), granted, &record), Scope::Untried);
+        assert_eq!(scope(need("/Goal/1"), granted, &record), Scope::Granted);
     }
 
-    fn any_scope() -> impl Strategy<Value = Scope> {
-        prop_oneof![
-            Just(Scope::Unnamed),
-            Just(Scope::NotGranted),
-            Just(Scope::Refused),
-            Just(Scope::Served),
-            Just(Scope::Untried)
-        ]
+    fn refusal() -> impl Strategy<Value = (Scope, bool)> {
+        let scope = prop_oneof![Just(Scope::Unnamed), Just(Scope::NotGranted), Just(Scope::Refused), Just(Scope::Granted)];
+        (scope, any::<bool>())
     }
 
     proptest! {
         /// Whatever OpenEMR answers, a request ends, and costs few exchanges.
         #[test]
-        fn every_request_ends(scopes in proptest::collection::vec(any_scope(), 1..10), can_repeat in any::<bool>()) {
+        fn every_request_ends(refusals in proptest::collection::vec(refusal(), 1..10), can_repeat in any::<bool>()) {
             let mut renewals = 0;
             let mut ended = false;
-            for scope in scopes.into_iter().cycle().take(20) {
-                if judge(scope, renewals, can_repeat) != Decision::Renew {
+            for (scope, about_the_token) in refusals.into_iter().cycle().take(20) {
+                if judge(scope, about_the_token, renewals, can_repeat) != Decision::Renew {
                     ended = true;
                     break;
                 }

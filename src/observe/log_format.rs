@@ -20,6 +20,9 @@ impl Format {
     /// # Errors
     /// Those of `out`.
     pub fn write(self, out: &mut env_logger::fmt::Formatter, record: &Record<'_>) -> io::Result<()> {
+        if is_noise(record) {
+            return Ok(());
+        }
         let time = out.timestamp_millis();
         let message = without_context(record);
         match self {
@@ -36,6 +39,12 @@ impl Format {
         }
         out.write_all(b"\n")
     }
+}
+
+/// Pingora calls it an error when a pooled connection is just being looked at by the pool itself: it takes another
+/// connection, and nobody loses anything.
+fn is_noise(record: &Record<'_>) -> bool {
+    record.target() == "pingora_core::connectors" && record.level() == Level::Error
 }
 
 fn level(level: Level) -> &'static str {
@@ -97,6 +106,15 @@ mod tests {
 
     fn kept(target: &str, message: &str) -> String {
         without_context(&Record::builder().target(target).args(format_args!("{message}")).build())
+    }
+
+    #[test]
+    fn only_that_one_error_is_noise() {
+        let noise = |target: &str, level| is_noise(&Record::builder().target(target).level(level).build());
+        assert!(noise("pingora_core::connectors", Level::Error));
+        assert!(!noise("pingora_core::connectors", Level::Warn));
+        assert!(!noise("pingora_core::connectors::l4", Level::Error));
+        assert!(!noise("openemr_gateway", Level::Error));
     }
 
     #[test]

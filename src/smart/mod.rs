@@ -20,7 +20,7 @@
 //! | [`refresher`] | the background service: one task a site, single flight |
 //! | [`scope`] | SMART scopes |
 //! | [`scope_need`] | which scope a FHIR interaction needs |
-//! | [`scope_record`] | what OpenEMR has shown about the scopes of a token |
+//! | [`scope_record`] | the scopes that are granted and of no use |
 
 pub mod assertion;
 pub mod exchange;

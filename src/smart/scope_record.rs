@@ -1,5 +1,8 @@
-//! What OpenEMR has shown about the scopes of a token: its 401 means a bad token as well as a missing scope, and its
-//! earlier answers tell which.
+//! The scopes that are of no use: granted, and refused to brand-new tokens all the same.
+//!
+//! OpenEMR's 401 means a bad token as well as a missing scope. What was once found to be the scope costs no more exchanges.
+
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
@@ -8,71 +11,55 @@ use crate::smart::scope_need::Need;
 /// More needs than this are not kept; the oldest goes.
 const MOST: usize = 64;
 
-/// What was served and what was refused, since the granted scope last changed. Readers take no lock.
+/// What was refused, since the granted scope last changed. Readers take no lock.
 #[derive(Debug, Default)]
 pub struct ScopeRecord {
-    seen: ArcSwap<Seen>,
-}
-
-#[derive(Debug, Default, Clone)]
-struct Seen {
-    served: Vec<Need>,
-    refused: Vec<Need>,
+    refused: ArcSwap<Vec<Need>>,
 }
 
 impl ScopeRecord {
-    /// Whether a request with this need has succeeded.
-    #[must_use]
-    pub fn was_served(&self, need: Need) -> bool {
-        self.seen.load().served.contains(&need)
-    }
-
     /// Whether brand-new tokens were refused for this need.
     #[must_use]
     pub fn is_refused(&self, need: Need) -> bool {
-        self.seen.load().refused.contains(&need)
+        self.refused.load().contains(&need)
     }
 
-    /// A request with this need succeeded. Costs one load when that is known.
+    /// Whether nothing was refused, which is so nearly always.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.refused.load().is_empty()
+    }
+
+    /// A request with this need succeeded.
     pub fn note_served(&self, need: Need) {
-        if !self.was_served(need) {
-            self.change(|seen| {
-                seen.refused.retain(|one| *one != need);
-                push(&mut seen.served, need);
-            });
+        if self.is_refused(need) {
+            self.change(|refused| refused.retain(|one| *one != need));
         }
     }
 
-    /// A brand-new token was refused for this need, and none had ever been served.
+    /// A brand-new token was refused for this need.
     pub fn note_refused(&self, need: Need) {
-        if !self.is_refused(need) {
-            self.change(|seen| {
-                seen.served.retain(|one| *one != need);
-                push(&mut seen.refused, need);
-            });
-        }
+        self.change(|refused| {
+            if !refused.contains(&need) {
+                if refused.len() >= MOST {
+                    refused.remove(0);
+                }
+                refused.push(need);
+            }
+        });
     }
 
     /// The granted scope is another: nothing is known any more.
     pub fn forget(&self) {
-        self.seen.store(std::sync::Arc::default());
+        self.refused.store(Arc::default());
     }
 
-    fn change(&self, change: impl Fn(&mut Seen)) {
-        self.seen.rcu(|seen| {
-            let mut seen = Seen::clone(seen);
-            change(&mut seen);
-            seen
+    fn change(&self, change: impl Fn(&mut Vec<Need>)) {
+        self.refused.rcu(|refused| {
+            let mut refused = Vec::clone(refused);
+            change(&mut refused);
+            refused
         });
-    }
-}
-
-fn push(needs: &mut Vec<Need>, need: Need) {
-    if needs.len() >= MOST {
-        needs.remove(0);
-    }
-    if !needs.contains(&need) {
-        needs.push(need);
     }
 }
 
@@ -93,11 +80,12 @@ mod tests {
         let record = ScopeRecord::default();
         let (patient, goal) = (need("/Patient"), need("/Goal"));
         record.note_refused(patient);
-        assert!(record.is_refused(patient) && !record.was_served(patient) && !record.is_refused(goal));
+        record.note_refused(goal);
+        assert!(record.is_refused(patient) && record.is_refused(goal));
         record.note_served(patient);
-        assert!(!record.is_refused(patient) && record.was_served(patient));
+        assert!(!record.is_refused(patient) && record.is_refused(goal));
         record.forget();
-        assert!(!record.is_refused(patient) && !record.was_served(patient));
+        assert!(!record.is_refused(goal));
     }
 
     const TYPES: [&str; 20] = [
@@ -125,7 +113,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_bounded_and_never_says_both(notes in proptest::collection::vec((0_usize..20, 0_usize..4, any::<bool>()), 0..400)) {
+        fn it_is_bounded_and_knows_the_last_word(notes in proptest::collection::vec((0_usize..20, 0_usize..4, any::<bool>()), 0..400)) {
             let record = ScopeRecord::default();
             for (index, kind, served) in notes {
                 let name = TYPES.get(index).unwrap();
@@ -137,9 +125,8 @@ mod tests {
                 };
                 let need = Need::of(Interaction::of(&method, path.as_bytes()), path.as_bytes()).unwrap();
                 if served { record.note_served(need) } else { record.note_refused(need) }
-                prop_assert_eq!((record.was_served(need), record.is_refused(need)), (served, !served));
-                let seen = record.seen.load();
-                prop_assert!(seen.served.len() <= MOST && seen.refused.len() <= MOST);
+                prop_assert_eq!(record.is_refused(need), !served);
+                prop_assert!(record.refused.load().len() <= MOST);
             }
         }
     }

@@ -31,6 +31,8 @@ pub struct Signer {
     name: String,
     pub(super) config: ArcSwap<config::Site>,
     keys: ArcSwap<Keys>,
+    /// In a rotation, held for the length of an attempt: after a reload the token's old task and its new one may meet.
+    turn: tokio::sync::Mutex<()>,
     patience: Mutex<Patience>,
 }
 
@@ -58,7 +60,14 @@ impl Signer {
     pub(super) fn new(ring: Arc<KeyRing>, site: &Arc<config::Site>) -> Self {
         let name = site.name.as_str().to_owned();
         let keys = ArcSwap::from_pointee(Keys::of(site.keys.clone(), &name));
-        Self { ring, name, config: ArcSwap::new(Arc::clone(site)), keys, patience: Mutex::default() }
+        Self {
+            ring,
+            name,
+            config: ArcSwap::new(Arc::clone(site)),
+            keys,
+            turn: tokio::sync::Mutex::default(),
+            patience: Mutex::default(),
+        }
     }
 
     /// The site.
@@ -106,6 +115,7 @@ impl Signer {
     pub async fn attempt(&self, endpoint: &mut impl Exchange) -> Result<Exchanged, TokenError> {
         let _unchanging = self.ring.gate.read().await;
         let _under_way = UnderWay::new(&self.ring.exchanges);
+        let _turn = if self.keys.load().published().may_change { Some(self.turn.lock().await) } else { None };
         let settled = self.keys.load_full();
         if self.should_try_new(&settled, Instant::now())
             && let Some(new) = settled.swapped()

@@ -95,7 +95,7 @@ pub struct TokenCell {
     phase: watch::Sender<Phase>,
     failing: AtomicBool,
     wishes: mpsc::Sender<Wish>,
-    /// What OpenEMR has shown about the token's scopes.
+    /// Which of the token's scopes are of no use.
     pub scopes: ScopeRecord,
 }
 
