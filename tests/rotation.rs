@@ -207,7 +207,10 @@ impl Setting {
         let orders = thread::scope(|scope| {
             let orders = scope.spawn(|| {
                 let mut orders = Vec::new();
-                while watched {
+                if !watched {
+                    return orders;
+                }
+                loop {
                     // One more look when the work is done: it may have ended with a change.
                     let is_last = done.load(Ordering::Relaxed);
                     let order = self.published();
@@ -215,11 +218,10 @@ impl Setting {
                         orders.push(order);
                     }
                     if is_last {
-                        break;
+                        return orders;
                     }
                     thread::sleep(Duration::from_millis(5));
                 }
-                orders
             });
             // A panic in here must not leave the others running.
             let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
