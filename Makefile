@@ -6,6 +6,8 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 target_dir := $(or $(CARGO_TARGET_DIR),target)
 gateway := $(target_dir)/debug/openemr-gateway
+# Most tests wait for a clock, not for a processor: more of them at once than there are processors.
+export RUST_TEST_THREADS ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test build lint postman clean prerequisites prerequisites-test

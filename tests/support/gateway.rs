@@ -185,9 +185,15 @@ impl Gateway {
     }
 }
 
-/// An address on which nobody listens at the moment.
+/// An address on which nobody listens at the moment. Not from the range that the system takes ports from by itself: the
+/// thousands of connections of other tests would be given it before the gateway has it.
 pub fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    loop {
+        let port = 10_000 + (uuid::Uuid::new_v4().as_u128() % 20_000) as u16;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().unwrap();
+        }
+    }
 }
 
 fn path(path: &Path) -> &str {
