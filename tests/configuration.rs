@@ -245,6 +245,9 @@ fn flags_and_rules_are_read_strictly() {
     assert!(out.contains("watch: true\n") && out.contains("ready: any\n") && out.contains("drain_delay: 500ms\n"), "{out}");
     fails(&with("watch: 1\n"), &[], "conf/gateway.yaml: watch: a number where true or false was due", "write true or false");
     fails(&with("ready: both\n"), &[], "conf/gateway.yaml: ready: `both` is not one of all, any", "write all or any");
+    let many: Vec<String> = (1..=33).map(|port| format!("{{address: \"127.0.0.1:{port}\"}}")).collect();
+    let many = with(&format!("listen: [{}]\n", many.join(", ")));
+    fails(&many, &[], "conf/gateway.yaml: listen: names 33 addresses", "name 32 at most");
     let zero = check(&changed("client_id: abc", "client_id: abc\n    in_flight: {most: 0}"), &[]);
     assert_eq!(zero.code, 1);
     assert!(zero.err.contains("sites.default.in_flight.most: `0` is no whole number above 0"), "{}", zero.err);

@@ -16,6 +16,8 @@ use super::{Listener, ListenerTls, defaults};
 
 /// The largest certificate file that is read, in bytes.
 const MAX_CERTIFICATES: usize = 4 * 1024 * 1024;
+/// What Pingora hands to a successor at once.
+const MAX_LISTENERS: usize = 32;
 const MAX_PRIVATE_KEY: usize = 64 * 1024;
 const TRY_OUT: &str = "for trying out:  openemr-gateway keys certificate --host localhost --out certs";
 
@@ -27,6 +29,11 @@ pub(super) fn read(written: Option<&[FileListener]>, place: &Place, findings: &m
     if written.is_empty() && findings.problems.is_empty() {
         let problem = place.member("listen").problem("names no address");
         findings.problem(problem.remedy(format!("write  - address: {}", defaults::LISTEN)));
+    }
+    if written.len() > MAX_LISTENERS {
+        let problem = place.member("listen").problem(format!("names {} addresses", written.len()));
+        findings.problem(problem.remedy(format!("name {MAX_LISTENERS} at most: that many are handed over in an upgrade")));
+        return Vec::new();
     }
     let mut listeners: Vec<Listener> = Vec::new();
     for entry in written {
