@@ -223,5 +223,4 @@ fn twenty_reloads_under_load_lose_no_request() {
         callers.into_iter().map(|caller| caller.join().unwrap()).sum()
     });
     assert!(sent > 100, "{sent}");
-    println!("fault: twenty reloads; sent {sent}; failed 0");
 }

@@ -90,7 +90,7 @@ fn a_successor_takes_over_without_a_lost_request() {
     });
     let mut successor = successor.unwrap();
     assert_eq!(caller.get(PATIENTS).status, 200);
-    println!("fault: upgrade; sent {}; failed 0", sent + 1);
+    assert!(sent > 50, "that was no load: {sent}");
     successor.signal("INT");
     ends_well(&mut successor);
     assert!(std::net::TcpStream::connect(gateway.address).is_err(), "somebody still listens");
@@ -272,7 +272,7 @@ fn the_systemd_units_reload_is_an_upgrade() {
         assert_ne!(main_pid, old_pid);
         ends_well(&mut gateway.process);
     });
-    println!("fault: systemctl reload; sent {sent}; failed 0");
+    assert!(sent > 50, "that was no load: {sent}");
     assert_eq!(gateway.caller().get(PATIENTS).status, 200);
     let kill = std::process::Command::new("sh").args(["-c", &format!("kill -INT {main_pid}")]).status().unwrap();
     assert!(kill.success());
