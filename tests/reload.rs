@@ -193,6 +193,45 @@ fn a_watched_file_is_read_again_without_a_signal() {
 }
 
 #[test]
+fn a_daemon_finds_its_files_again() {
+    let openemr = OpenEmr::start();
+    let folder = Folder::empty();
+    let address = free_address();
+    let keys = support::keys("RS384");
+    for name in ["private_key.pem", "jwks.json"] {
+        folder.secret(&format!("keys/{name}"), &std::fs::read_to_string(keys.join(name)).unwrap());
+    }
+    let mut config = config(&openemr);
+    config["listen"] = json!([{"address": address.to_string()}]);
+    config["sites"]["default"]["private_key"] = json!("keys/private_key.pem");
+    config["sites"]["default"]["jwks"] = json!("keys/jwks.json");
+    let path = |name: &str| folder.path(name).display().to_string();
+    config["server"] = json!({
+        "daemon": true, "pid_file": path("pid"), "error_log": path("log"), "upgrade_sock": path("upgrade.sock"),
+    });
+    folder.write("gateway.yaml", &config.to_string());
+    let started = folder.run(&["serve", "--config", "gateway.yaml"]);
+    assert_eq!(started.code, 0, "{}", started.err);
+    let caller = support::http::Caller::new(address);
+    eventually("the daemon serves", || std::net::TcpStream::connect(address).is_ok().then_some(()));
+    let pid = folder.read("pid").trim().to_owned();
+    let kill = |name: &str| {
+        let status = std::process::Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status();
+        assert!(status.unwrap().success());
+    };
+    config["routes"] = json!({"fhir": "/r4"});
+    folder.write("gateway.yaml", &config.to_string());
+    kill("HUP");
+    let served = eventually("the reload ends", || {
+        let log = folder.read("log");
+        (log.contains("is in force") || log.contains("stays as it is")).then(|| caller.get("/r4/Patient?_count=1").status)
+    });
+    kill("INT");
+    assert_eq!(served, 200, "{}", folder.read("log"));
+    eventually("the daemon ends", || std::net::TcpStream::connect(address).is_err().then_some(()));
+}
+
+#[test]
 fn twenty_reloads_under_load_lose_no_request() {
     let openemr = OpenEmr::start();
     let gateway = Gateway::start(&openemr);

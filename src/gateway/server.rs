@@ -81,8 +81,10 @@ pub fn run(mut config: Config, options: RunOptions, on_ready: impl FnOnce() + Se
     // Requests decide when the process ends (`drain`); Pingora's own wait, which is as long with requests as without, is
     // for the case that they never do.
     let longest = endings.grace.max(endings.grace_after_upgrade);
-    let server =
+    let mut server =
         ServerConf { grace_period_seconds: Some(longest.as_secs().saturating_add(60)), ..std::mem::take(&mut config.server) };
+    // A daemon would go to /, and a reload or a rotation of keys would look for relative paths there.
+    server.working_directory = server.working_directory.or_else(|| std::env::current_dir().ok());
     let opt = Opt { upgrade: options.upgrade, ..Opt::default() };
     let mut pingora = Server::new_with_opt_and_conf(Some(opt), server);
     let connector = Arc::new(Connector::new(Some(ConnectorOptions::from_server_conf(&pingora.configuration))));

@@ -41,10 +41,14 @@ impl Format {
     }
 }
 
-/// Pingora calls it an error when a pooled connection is just being looked at by the pool itself: it takes another
-/// connection, and nobody loses anything.
+/// Pingora calls it an error when a pooled connection is just being looked at by the pool itself (it takes another
+/// connection, and nobody loses anything), and when a successor waits for its listeners.
 fn is_noise(record: &Record<'_>) -> bool {
-    record.target() == "pingora_core::connectors" && record.level() == Level::Error
+    match record.target() {
+        "pingora_core::connectors" => record.level() == Level::Error,
+        "pingora_core::server::transfer_fd" => record.args().to_string().starts_with("No incoming socket transfer"),
+        _ => false,
+    }
 }
 
 fn level(level: Level) -> &'static str {
@@ -109,7 +113,12 @@ mod tests {
     }
 
     #[test]
-    fn only_that_one_error_is_noise() {
+    fn only_two_errors_are_noise() {
+        let transfer = |text: &str| {
+            is_noise(&Record::builder().target("pingora_core::server::transfer_fd").args(format_args!("{text}")).build())
+        };
+        assert!(transfer("No incoming socket transfer, sleep 1s and try again"));
+        assert!(!transfer("Giving up reading socket from: /run/a.sock"));
         let noise = |target: &str, level| is_noise(&Record::builder().target(target).level(level).build());
         assert!(noise("pingora_core::connectors", Level::Error));
         assert!(!noise("pingora_core::connectors", Level::Warn));
