@@ -253,14 +253,14 @@ fn an_export_has_more_time_than_the_rest() {
 fn an_export_is_never_sent_twice() {
     let openemr = OpenEmr::start();
     let gateway = exporting(&openemr);
-    gateway.fill_pool(&openemr);
-    openemr.reset();
-    openemr.order(&json!({"fhir": {"close_reused": true, "times": 1}}));
-    gateway.caller().send("GET", "/fhir/Patient/$export", &EXPORT, b"").outcome(502);
-    assert_eq!((openemr.count("requests_dropped"), openemr.count("fhir_requests")), (1, 0));
+    let export = || gateway.caller().send("GET", "/fhir/Patient/$export", &EXPORT, b"");
+    let (answer, asked) = gateway.meet_a_dead_connection(&openemr, export);
+    answer.outcome(502);
+    assert_eq!(asked, 0);
     // What was lost on its way back may be at work for minutes.
+    openemr.reset();
     openemr.order(&json!({"fhir": {"lose_answer": true, "times": 1}}));
-    gateway.caller().send("GET", "/fhir/Patient/$export", &EXPORT, b"").outcome(502);
+    export().outcome(502);
     assert_eq!(openemr.count("fhir_requests"), 1);
 }
 
@@ -268,12 +268,9 @@ fn an_export_is_never_sent_twice() {
 fn a_search_by_post_that_meets_a_dead_connection_is_repeated_with_its_body() {
     let openemr = OpenEmr::start();
     let gateway = Gateway::start(&openemr);
-    gateway.fill_pool(&openemr);
-    openemr.reset();
-    openemr.order(&json!({"fhir": {"close_reused": true, "times": 1}}));
     let form = [("Content-Type", "application/x-www-form-urlencoded")];
-    let answer = gateway.caller().post("/fhir/Patient/_search", &form, b"_count=1");
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    assert_eq!((openemr.count("requests_dropped"), openemr.count("fhir_requests")), (1, 1));
+    let (answer, asked) =
+        gateway.meet_a_dead_connection(&openemr, || gateway.caller().post("/fhir/Patient/_search", &form, b"_count=1"));
+    assert_eq!((answer.status, asked), (200, 1), "{}", answer.text());
     assert_eq!(openemr.state()["last_fhir_request"]["body_length"], 8);
 }

@@ -278,14 +278,12 @@ fn a_get_that_meets_a_dead_connection_is_repeated_unseen() {
         let gateway = Gateway::start(&openemr);
         for method in ["GET", "HEAD", "OPTIONS"] {
             let mut connection = gateway.caller().connect();
-            gateway.fill_pool(&openemr);
-            openemr.reset();
-            openemr.order(&json!({"fhir": {"close_reused": true, "times": 1}}));
-            connection.write(&request(method, PATIENTS, &[], b""));
-            let answer = connection.read(method);
+            let (answer, asked) = gateway.meet_a_dead_connection(&openemr, || {
+                connection.write(&request(method, PATIENTS, &[], b""));
+                connection.read(method)
+            });
             let expected = if method == "GET" { 200 } else { 404 };
-            assert_eq!(answer.status, expected, "{method}: {}", answer.text());
-            assert_eq!((openemr.count("requests_dropped"), openemr.count("fhir_requests")), (1, 1), "{method}");
+            assert_eq!((answer.status, asked), (expected, 1), "{method}: {}", answer.text());
             let line = gateway.access_line(answer.field("x-request-id").unwrap());
             assert!(line.contains(" retries=1"), "{line}");
         }
@@ -297,12 +295,10 @@ fn a_write_that_meets_a_dead_connection_is_not_repeated() {
     let openemr = OpenEmr::start();
     let gateway = Gateway::start(&openemr);
     for method in ["POST", "PUT", "DELETE", "PATCH"] {
-        gateway.fill_pool(&openemr);
-        openemr.reset();
-        openemr.order(&json!({"fhir": {"close_reused": true, "times": 1}}));
-        let answer = gateway.caller().send(method, "/fhir/Patient", &[], b"{}");
+        let (answer, asked) =
+            gateway.meet_a_dead_connection(&openemr, || gateway.caller().send(method, "/fhir/Patient", &[], b"{}"));
         answer.outcome(502);
-        assert_eq!((openemr.count("requests_dropped"), openemr.count("fhir_requests")), (1, 0), "{method}");
+        assert_eq!(asked, 0, "{method}");
         let line = gateway.access_line(answer.field("x-request-id").unwrap());
         assert!(line.contains(" retries=0"), "{line}");
     }

@@ -47,7 +47,7 @@
 //! Of the state, beside what its names say: `probes` are requests for `metadata` without a token, which no other
 //! counter but `paths` has; `paths` counts by method and path, hung-up requests included; `exchanges` has when each
 //! token request came and when its answer was out, by the true clock; `most_fhir_at_once` is how many FHIR requests
-//! had come and were not answered yet, at most.
+//! had come and were still worked on, at most.
 
 use std::{
     collections::HashMap,

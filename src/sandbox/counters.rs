@@ -153,6 +153,16 @@ impl Counters {
     }
 }
 
+impl UnderWay<'_> {
+    /// Its answer is about to go out. That is the end of a FHIR request; an exchange ends when its answer is out.
+    pub fn answering(self) -> Option<Self> {
+        match self.what {
+            What::Fhir => None,
+            What::Exchange(_) => Some(self),
+        }
+    }
+}
+
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         match self.what {

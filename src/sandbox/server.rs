@@ -18,6 +18,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
     answer::{Answer, Area, cookie_parts},
+    counters::UnderWay,
     dispatch::{self, Faced, Outcome},
     faults::lock,
     http1::{Connection, Ending, Framing},
@@ -131,7 +132,7 @@ async fn converse(world: &World, connection: &mut Connection<Stream>) -> io::Res
                 return Ok(Ending::CloseNotify);
             }
         };
-        let (faced, _under_way) = dispatch::face(world, &head, served > 0);
+        let (faced, under_way) = dispatch::face(world, &head, served > 0);
         match faced {
             Faced::HangUp => {
                 world.counters.requests_dropped.fetch_add(1, Ordering::Relaxed);
@@ -158,6 +159,8 @@ async fn converse(world: &World, connection: &mut Connection<Stream>) -> io::Res
                 None => None,
             };
             let mut outcome = dispatch::outcome(world, &head, &body, faced).await;
+            // Who reads the last byte may send the next request before this task runs again: it must not count as two.
+            let _exchange = under_way.and_then(UnderWay::answering);
             if let Some(response) = &mut outcome.response {
                 response.closes |= last;
                 connection.write(response).await?;

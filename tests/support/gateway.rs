@@ -139,18 +139,23 @@ impl Gateway {
         Caller::new(self.address)
     }
 
-    /// Sees to it that idle connections to OpenEMR are in the pool. One alone could still be on its way there when the
-    /// next request looks for it.
-    pub fn fill_pool(&self, openemr: &OpenEmr) {
-        const TARGET: &str = "/fhir/Patient?_count=1";
-        openemr.order(&json!({"fhir": {"delay_ms": 150}}));
-        std::thread::scope(|scope| {
-            for _ in 0..3 {
-                scope.spawn(|| assert_eq!(self.caller().get(TARGET).status, 200));
+    /// Makes OpenEMR close the next connection that is used again, in place of an answer, and asks until that was done:
+    /// a connection can still be on its way to the pool when the next request looks for it. Gives the answer of the
+    /// request that met it, and how many times OpenEMR was asked in all.
+    pub fn meet_a_dead_connection(&self, openemr: &OpenEmr, mut ask: impl FnMut() -> Answer) -> (Answer, u64) {
+        assert_eq!(self.caller().get("/fhir/Patient?_count=1").status, 200);
+        openemr.reset();
+        openemr.order(&json!({"fhir": {"close_reused": true, "times": 1}}));
+        let mut before = 0;
+        let answer = eventually("a request meets a dead connection", || {
+            let answer = ask();
+            if openemr.count("requests_dropped") == 1 {
+                return Some(answer);
             }
+            before += 1;
+            None
         });
-        openemr.order(&json!({"fhir": null}));
-        assert_eq!(self.caller().get(TARGET).status, 200);
+        (answer, openemr.count("fhir_requests") - before)
     }
 
     /// `POST /oauth/token` with that query.
