@@ -109,6 +109,8 @@ fn the_queue_is_in_order() {
     let openemr = OpenEmr::start();
     let gateway = limited(&openemr, json!({"most": 1, "queue": 8, "queue_timeout": "30s"}));
     let busy = occupy(&gateway, &openemr, 2_500);
+    // So far apart that the callers cannot overtake each other after their answers.
+    openemr.order(&json!({"fhir": {"delay_ms": 150}}));
     let (done, order) = std::sync::mpsc::channel();
     for number in 0..5 {
         let (caller, done) = (gateway.caller(), done.clone());
