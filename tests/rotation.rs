@@ -4,6 +4,8 @@
 #![cfg(feature = "sandbox")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
+#[path = "support/command.rs"]
+mod command;
 mod support;
 
 use std::fs;
@@ -15,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use command::Ended;
 use serde_json::{Value, json};
 use support::gateway::{config_for, free_address};
 use support::http::Caller;
@@ -31,13 +34,6 @@ struct Setting {
     address: SocketAddr,
     openemr: OpenEmr,
     gateway: Option<Process>,
-}
-
-/// How a command ended.
-struct Ended {
-    code: i32,
-    out: String,
-    err: String,
 }
 
 impl Setting {
@@ -130,11 +126,7 @@ impl Setting {
             .env("TZ", "Europe/Vienna")
             .output()
             .unwrap();
-        Ended {
-            code: output.status.code().unwrap_or(-1),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
+        Ended::of(output)
     }
 
     fn rotate(&self, publish_for: &str, retire_after: &str) -> String {

@@ -11,24 +11,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::{rsa::KeySize, signature::RsaKeyPair};
 use openemr_gateway::sandbox::{Client, Keys, Personality, Settings, Tls};
 use serde_json::{Value, json};
-use stand_in::{CLIENT, StandIn, exchange, jwk_set, read_answer, send, sign, sign_as, tls_stream, write_request};
+use stand_in::{
+    CLIENT, PATIENT_READ, PATIENTS, StandIn, exchange, jwk_set, read_answer, refused, send, sign, sign_as, started, tls_stream,
+    write_request,
+};
 use support::gateway::{Gateway, config};
 use support::openemr::OpenEmr;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-
-const PATIENTS: &str = "/apis/default/fhir/Patient?_count=5";
-const PATIENT_READ: &str = "system/Patient.read";
-
-async fn started() -> StandIn {
-    StandIn::start(Settings { patients: 20, ..Settings::default() }, None).await
-}
-
-fn refused(answer: &stand_in::Answer, status: u16, error: &str) {
-    assert_eq!((answer.status, answer.json()["error"].as_str()), (status, Some(error)), "{}", answer.text());
-}
 
 #[tokio::test]
 async fn the_first_rsa_key_of_the_set_verifies_and_kid_is_ignored() {

@@ -9,19 +9,8 @@ use std::time::{Duration, Instant};
 
 use openemr_gateway::sandbox::{Personality, Settings};
 use serde_json::{Value, json};
-use stand_in::{CLIENT, StandIn, exchange, send, write_request};
+use stand_in::{CLIENT, PATIENT_READ, PATIENTS, StandIn, exchange, refused, send, started, write_request};
 use tokio::{io::AsyncReadExt, net::TcpStream};
-
-const PATIENTS: &str = "/apis/default/fhir/Patient?_count=5";
-const PATIENT_READ: &str = "system/Patient.read";
-
-async fn started() -> StandIn {
-    StandIn::start(Settings { patients: 20, ..Settings::default() }, None).await
-}
-
-fn refused(answer: &stand_in::Answer, status: u16, error: &str) {
-    assert_eq!((answer.status, answer.json()["error"].as_str()), (status, Some(error)), "{}", answer.text());
-}
 
 #[tokio::test]
 async fn the_token_endpoint_goes_wrong_on_demand() {

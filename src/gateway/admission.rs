@@ -34,11 +34,11 @@ pub(super) fn set_deadlines(session: &mut Session, limits: &Limits) {
 /// # Errors
 /// The first reason to refuse it.
 pub(super) fn admit(session: &Session, context: &mut RequestContext) -> Result<(), Failure> {
-    if !allows(&context.runtime.access, caller(session)) {
+    if !allows(&context.runtime.settings.access, caller(session)) {
         return Err(Failure::NotAllowed);
     }
     let head_size = session.as_http1().map_or(0, |http1| http1.get_headers_raw_bytes().len());
-    if head_size > context.runtime.limits.request_head {
+    if head_size > context.runtime.settings.limits.request_head {
         return Err(Failure::HeadTooLarge);
     }
     if session.req_header().version == Version::HTTP_11 && session.get_header(HOST).is_none() {

@@ -105,14 +105,15 @@ impl RequestContext {
     /// A context on a runtime without sites.
     pub(super) fn alone() -> Self {
         use crate::config::{Access, ReadyRule, Routes, TokenExposure, defaults};
+        use crate::gateway::runtime::Settings;
         let routes = Routes { health: None, ready: None, jwks: None, token: None, fhir: None };
-        Self::new(Arc::new(Runtime {
-            sites: Vec::new(),
+        let settings = Settings {
             routes,
             access: Access::Open,
             token_exposure: TokenExposure::Never,
             limits: defaults::LIMITS,
             ready: ReadyRule::All,
-        }))
+        };
+        Self::new(Arc::new(Runtime { sites: Vec::new(), settings }))
     }
 }

@@ -75,10 +75,10 @@ impl ProxyHttp for Gateway {
 
     /// Deadlines for this connection, and where the request goes.
     async fn early_request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<()> {
-        admission::set_deadlines(session, &context.runtime.limits);
+        admission::set_deadlines(session, &context.runtime.settings.limits);
         self.let_go_when_draining(session);
         let target = Target::parse(session.req_header().raw_path());
-        context.route = Route::of(target.path, &context.runtime.routes, &context.runtime.sites);
+        context.route = Route::of(target.path, &context.runtime.settings.routes, &context.runtime.sites);
         Ok(())
     }
 
@@ -294,10 +294,12 @@ async fn answer_here(session: &Session, context: &RequestContext, draining: bool
     match context.route {
         Route::Fhir { .. } => None,
         Route::Health => Some(local::health(&head.method, &runtime.sites)),
-        Route::Ready => Some(local::ready(&head.method, &runtime.sites, runtime.ready, draining)),
+        Route::Ready => Some(local::ready(&head.method, &runtime.sites, runtime.settings.ready, draining)),
         Route::Jwks(site) => runtime.sites.get(site).map(|site| local::jwks(&head.method, site)),
         Route::Token => Some(match local::token_question(&head.method, Target::parse(head.raw_path()), &runtime.sites) {
-            Ok(question) => local::token(question, &runtime.sites, admission::caller(session), runtime.token_exposure).await,
+            Ok(question) => {
+                local::token(question, &runtime.sites, admission::caller(session), runtime.settings.token_exposure).await
+            }
             Err(answer) => answer,
         }),
         Route::NotFound => Some(local::not_found()),

@@ -54,16 +54,23 @@ pub struct Reloader {
     runtime: Arc<ArcSwap<Runtime>>,
     tasks: Tasks,
     certificates: Vec<(SocketAddr, Arc<ListenerCertificate>)>,
-    state: Mutex<State>,
+    running: Mutex<Running>,
 }
 
-/// What of the running configuration is not in the runtime.
+/// What a reload needs to know of the running configuration, besides the runtime.
 #[derive(Debug)]
-struct State {
-    /// What the process was started with and keeps to its end.
+pub struct Running {
     fixed: Fixed,
     watch: bool,
     files: Vec<PathBuf>,
+}
+
+impl Running {
+    /// Of this configuration.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        Self { fixed: Fixed::of(config), watch: config.watch, files: files(config) }
+    }
 }
 
 impl Reloader {
@@ -71,14 +78,12 @@ impl Reloader {
     #[must_use]
     pub fn new(
         source: ConfigSource,
-        fixed: Fixed,
-        watch: bool,
-        files: Vec<PathBuf>,
+        running: Running,
         runtime: Arc<ArcSwap<Runtime>>,
         tasks: Tasks,
         certificates: Vec<(SocketAddr, Arc<ListenerCertificate>)>,
     ) -> Self {
-        Self { source, runtime, tasks, certificates, state: Mutex::new(State { fixed, watch, files }) }
+        Self { source, runtime, tasks, certificates, running: Mutex::new(running) }
     }
 
     async fn reload(&self) {
@@ -106,22 +111,23 @@ impl Reloader {
         for Warning(warning) in warnings {
             warn!("{warning}");
         }
-        let (fixed, files) = (Fixed::of(&config), files(&config));
-        let (level, watch, listen) = (config.log.level, config.watch, config.listen.clone());
-        let running = self.runtime.load_full();
+        let loaded = Running::of(&config);
+        let (level, listen) = (config.log.level, config.listen.clone());
+        let runtime = self.runtime.load_full();
         let (sites, settings) = Settings::of(config);
-        let next = Runtime::build(sites, settings, &self.tasks, Some(&running))?;
+        let next = Runtime::build(sites, settings, &self.tasks, Some(&runtime))?;
         next.look_up_new_names().await;
-        await_tokens(&running, &next).await?;
+        await_tokens(&runtime, &next).await?;
         next.put_in_force();
         self.runtime.store(Arc::new(next));
         self.replace_certificates(&listen);
         log::set_max_level(level);
-        let mut state = self.state.lock();
-        for name in state.fixed.changed(&fixed) {
+        let mut running = self.running.lock();
+        for name in running.fixed.changed(&loaded.fixed) {
             warn!("{name} has changed: that takes effect with an upgrade (serve --upgrade) or a restart");
         }
-        (state.watch, state.files) = (watch, files);
+        // What is fixed stays as the process was started with it.
+        (running.watch, running.files) = (loaded.watch, loaded.files);
         Ok(())
     }
 
@@ -149,7 +155,7 @@ async fn await_tokens(running: &Runtime, next: &Runtime) -> Result<(), Kept> {
 }
 
 /// Every file that a configuration names and that is read with it.
-pub(super) fn files(config: &Config) -> Vec<PathBuf> {
+fn files(config: &Config) -> Vec<PathBuf> {
     let tls = config.listen.iter().filter_map(|listener| listener.tls.as_ref());
     let tls = tls.flat_map(|tls| [&tls.certificate, &tls.private_key]);
     let sites = config.sites.iter().flat_map(|site| {
@@ -171,9 +177,9 @@ impl BackgroundService for Reloader {
         let mut watched = Watched::default();
         loop {
             let (watch, files) = {
-                let state = self.state.lock();
+                let running = self.running.lock();
                 let own = std::iter::once(&self.source.config).chain(&self.source.env_file);
-                (state.watch, own.chain(&state.files).cloned().collect::<Vec<_>>())
+                (running.watch, own.chain(&running.files).cloned().collect::<Vec<_>>())
             };
             tokio::select! {
                 _ = hangup.recv() => {

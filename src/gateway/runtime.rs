@@ -23,19 +23,11 @@ use crate::smart::token_cell::TokenHandle;
 pub struct Runtime {
     /// The sites; requests know theirs by index.
     pub sites: Vec<Arc<Site>>,
-    /// The paths of the local routes.
-    pub routes: Routes,
-    /// Who may call.
-    pub access: Access,
-    /// To whom the access token is shown.
-    pub token_exposure: TokenExposure,
-    /// What a caller's connection may take.
-    pub limits: Limits,
-    /// When the gateway is ready.
-    pub ready: ReadyRule,
+    /// What holds for all of them.
+    pub settings: Settings,
 }
 
-/// What a runtime is built from, besides the sites.
+/// What holds for all sites.
 #[derive(Debug)]
 pub struct Settings {
     /// The paths of the local routes.
@@ -51,7 +43,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Takes a configuration apart: its sites, and what else a runtime is built from.
+    /// Takes a configuration apart: its sites, and what holds for all of them.
     #[must_use]
     pub fn of(config: Config) -> (Vec<config::Site>, Self) {
         let Config { sites, routes, access, token_exposure, limits, ready, .. } = config;
@@ -82,7 +74,6 @@ impl Runtime {
         tasks: &Tasks,
         previous: Option<&Self>,
     ) -> Result<Self, StartError> {
-        let Settings { routes, access, token_exposure, limits, ready } = settings;
         let mut made: Vec<Arc<Site>> = Vec::with_capacity(sites.len());
         for config in sites {
             let config = Arc::new(config);
@@ -104,9 +95,9 @@ impl Runtime {
                 None => start(&tasks.tokens, &config, &signer, &nodes),
             };
             let is_first = made.is_empty();
-            made.push(Arc::new(Site::new(config, identity, nodes, token, (keys, signer), &routes, is_first)));
+            made.push(Arc::new(Site::new(config, identity, nodes, token, (keys, signer), &settings.routes, is_first)));
         }
-        Ok(Self { sites: made, routes, access, token_exposure, limits, ready })
+        Ok(Self { sites: made, settings })
     }
 
     /// Makes tokens that are older than this runtime be renewed at its nodes and with its keys from now on. Building a

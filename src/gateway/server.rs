@@ -23,9 +23,8 @@ use crate::gateway::Gateway;
 use crate::gateway::certificates::{ListenerCertificate, tls_settings};
 use crate::gateway::drain::{Draining, Ending};
 use crate::gateway::first_tokens::FirstTokens;
-use crate::gateway::fixed::Fixed;
 use crate::gateway::lifecycle::Lifecycle;
-use crate::gateway::reload::{self, ConfigSource, Reloader};
+use crate::gateway::reload::{ConfigSource, Reloader, Running};
 use crate::gateway::runtime::{Runtime, Settings, Tasks};
 use crate::gateway::signals::{Endings, Signals};
 use crate::gateway::takeover::Takeover;
@@ -76,7 +75,7 @@ pub fn run(mut config: Config, options: RunOptions, on_ready: impl FnOnce() + Se
             TcpListener::bind(listener.address).map_err(|source| StartError::Listen { address: listener.address, source })?;
         }
     }
-    let fixed_part = options.source.map(|source| (source, Fixed::of(&config), config.watch, reload::files(&config)));
+    let reloading = options.source.map(|source| (source, Running::of(&config)));
     let endings = endings(&config);
     // Requests decide when the process ends (`drain`); Pingora's own wait, which is as long with requests as without, is
     // for the case that they never do.
@@ -124,8 +123,8 @@ pub fn run(mut config: Config, options: RunOptions, on_ready: impl FnOnce() + Se
         let takeover = Takeover::new(pingora.watch_execution_phase());
         pingora.add_service(background_service("takeover", takeover));
     }
-    if let Some((source, fixed, watch, files)) = fixed_part {
-        let reloader = Reloader::new(source, fixed, watch, files, runtime, tasks, certificates);
+    if let Some((source, running)) = reloading {
+        let reloader = Reloader::new(source, running, runtime, tasks, certificates);
         pingora.add_service(background_service("reload", reloader));
     }
     pingora.run(RunArgs { shutdown_signal: Box::new(Signals::new(lifecycle, endings)) });

@@ -30,6 +30,21 @@ pub const CLIENT: &str = "tester";
 /// How long anything may take.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
+/// A search that everybody understands.
+pub const PATIENTS: &str = "/apis/default/fhir/Patient?_count=5";
+/// The scope that it needs.
+pub const PATIENT_READ: &str = "system/Patient.read";
+
+/// An 8.0 with a few patients.
+pub async fn started() -> StandIn {
+    StandIn::start(Settings { patients: 20, ..Settings::default() }, None).await
+}
+
+/// Checks that OAuth said no, and how.
+pub fn refused(answer: &Answer, status: u16, error: &str) {
+    assert_eq!((answer.status, answer.json()["error"].as_str()), (status, Some(error)), "{}", answer.text());
+}
+
 pub struct StandIn {
     pub address: SocketAddr,
     pub admin: SocketAddr,

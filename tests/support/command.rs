@@ -14,6 +14,16 @@ pub struct Ended {
     pub err: String,
 }
 
+impl Ended {
+    pub fn of(output: std::process::Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
 /// A working directory with a good configuration in conf/gateway.yaml, and the keys it names.
 pub struct Folder(tempfile::TempDir);
 
@@ -99,11 +109,7 @@ impl Folder {
             .envs(variables.iter().copied())
             .output()
             .unwrap();
-        Ended {
-            code: output.status.code().unwrap_or(-1),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
+        Ended::of(output)
     }
 }
 
