@@ -7,6 +7,7 @@ pub mod clean_words;
 pub mod interaction;
 pub mod json_end;
 pub mod media_type;
+pub mod offered;
 pub mod openemr_error;
 pub mod operation_outcome;
 pub mod resource_type;
