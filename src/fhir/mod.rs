@@ -4,11 +4,13 @@
 pub mod body_step;
 pub mod capabilities;
 pub mod clean_words;
+pub mod created;
 pub mod interaction;
 pub mod json_end;
 pub mod media_type;
 pub mod offered;
 pub mod openemr_error;
 pub mod operation_outcome;
+pub mod prefer;
 pub mod resource_type;
 pub mod search_terms;

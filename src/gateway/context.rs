@@ -3,6 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::Method;
+use pingora::proxy::Session;
+
+use crate::config::Repairs;
 use crate::fhir::interaction::Interaction;
 use crate::fhir::json_end::JsonEnd;
 use crate::gateway::body::BodyPath;
@@ -60,6 +64,8 @@ pub struct RequestContext {
     pub held: Option<HeldAnswer>,
     /// Why this request fails, when the gateway itself says so.
     pub failure: Option<Failure>,
+    /// How much of the caller's body has gone to OpenEMR in this try.
+    pub body_sent: usize,
     /// Follows a body whose end only its own brackets tell.
     pub json_end: Option<JsonEnd>,
 }
@@ -88,6 +94,7 @@ impl RequestContext {
             recovery: Recovery::default(),
             held: None,
             failure: None,
+            body_sent: 0,
             json_end: None,
         }
     }
@@ -96,6 +103,18 @@ impl RequestContext {
     pub fn leave_openemr(&mut self) {
         self.permit = None;
         self.node = None;
+    }
+
+    /// What is smoothed for it; nothing on a local route.
+    #[must_use]
+    pub fn repairs(&self) -> Repairs {
+        self.site().map_or(Repairs::NONE, |site| site.config.repairs)
+    }
+
+    /// The method that goes to OpenEMR.
+    #[must_use]
+    pub fn method_sent<'a>(&'a self, session: &'a Session) -> &'a Method {
+        self.plan.method.as_ref().unwrap_or(&session.req_header().method)
     }
 
     /// The site, on a FHIR route.
