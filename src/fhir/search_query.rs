@@ -1,6 +1,6 @@
 //! The plan of a search: what goes to OpenEMR for what the caller asked, and what is to become of the answer.
 
-use super::capabilities::{Capabilities, Version};
+use super::capabilities::{Capabilities, TypeCapabilities, Version};
 use super::operation_outcome::IssueCode;
 use super::prefer::Handling;
 use super::query::{self, as_uri, parameters};
@@ -47,19 +47,27 @@ pub struct Refusal {
     pub text: String,
 }
 
-/// Plans a search with the parameters of a query (without `?`) and of a form. `None` where it is not the gateway's to
-/// judge: another server than OpenEMR knows its own ways, and of a type that cannot be searched OpenEMR says so.
+/// Whether a search is the gateway's to judge: another server than OpenEMR knows its own ways, and of a type that cannot be
+/// searched OpenEMR says so. Where nothing is known of the server it is taken for OpenEMR.
+#[must_use]
+pub fn is_judged(capabilities: Option<&Capabilities>, resource_type: &str) -> bool {
+    capabilities.is_none_or(|capabilities| known(capabilities, resource_type).is_some())
+}
+
+fn known<'a>(capabilities: &'a Capabilities, resource_type: &str) -> Option<(Version, &'a TypeCapabilities)> {
+    let known = capabilities.types.get(resource_type).filter(|known| known.interactions.contains("search-type"))?;
+    (capabilities.version != Version::Other).then_some((capabilities.version, known))
+}
+
+/// Plans a search with the parameters of a query (without `?`) and of a form; `None` where it is not [`is_judged`].
 ///
 /// # Errors
 /// Too many parameters; with [`Handling::Strict`], one that cannot be used as it is.
 pub fn plan(query: &[u8], form: &[u8], circumstances: &Circumstances<'_>) -> Result<Option<SearchPlan>, Refusal> {
-    let known = match circumstances.capabilities {
+    let known = match circumstances.capabilities.map(|capabilities| known(capabilities, circumstances.resource_type)) {
         None => None,
-        Some(Capabilities { version: Version::Other, .. }) => return Ok(None),
-        Some(capabilities) => match capabilities.types.get(circumstances.resource_type) {
-            Some(known) if known.interactions.contains("search-type") => Some((capabilities.version, known)),
-            _ => return Ok(None),
-        },
+        Some(None) => return Ok(None),
+        Some(known) => known,
     };
     let &Circumstances { resource_type, repairs, bases, .. } = circumstances;
     let searched = Searched { resource_type, known, bases, repairs, pages: circumstances.pager != Pager::Off };
