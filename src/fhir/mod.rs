@@ -3,8 +3,13 @@
 
 pub mod body_step;
 pub mod capabilities;
+pub mod elements;
 pub mod interaction;
 pub mod json_end;
+pub mod json_walk;
 pub mod operation_outcome;
+pub mod pretty;
+pub mod projection;
 pub mod resource_type;
 pub mod search_terms;
+pub mod spliced;
