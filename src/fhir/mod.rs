@@ -2,11 +2,18 @@
 //! that a body takes.
 
 pub mod body_step;
+pub mod bundle_entry;
+pub mod bundle_head;
+pub mod bundle_links;
+pub mod bundle_page;
+pub mod bundle_stream;
 pub mod capabilities;
+pub mod dropped_entry;
 pub mod elements;
 pub mod interaction;
 pub mod json_end;
 pub mod json_walk;
+pub mod local_time;
 pub mod operation_outcome;
 pub mod pretty;
 pub mod projection;

@@ -65,7 +65,7 @@ impl Spliced {
 
     fn settle(&mut self) {
         let kept = self.piece.get(self.kept.clone()).unwrap_or_default();
-        if self.made.is_empty() && !kept.is_empty() {
+        if self.made.capacity() - self.made.len() < kept.len() {
             // Most of the piece is likely to come, and a little more.
             self.made.reserve(self.piece.len() + self.piece.len() / 16 + 256);
         }
