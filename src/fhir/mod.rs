@@ -2,5 +2,6 @@
 
 pub mod interaction;
 pub mod json_end;
+pub mod link_rewriter;
 pub mod operation_outcome;
 pub mod resource_type;
