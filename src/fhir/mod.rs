@@ -14,6 +14,7 @@ pub mod interaction;
 pub mod json_end;
 pub mod json_walk;
 pub mod local_time;
+pub mod link_rewriter;
 pub mod operation_outcome;
 pub mod prefer;
 pub mod pretty;
