@@ -1,5 +1,5 @@
-//! FHIR R4's own words, with no socket in sight: what a request asks for, what a server can do, how an error is said, and the steps
-//! that a body takes.
+//! FHIR R4's own words, with no socket in sight: what a request asks for, what a server can do, how an error is said, and
+//! what becomes of a body on its way.
 
 pub mod body_step;
 pub mod bundle_entry;
@@ -15,6 +15,10 @@ pub mod json_end;
 pub mod json_walk;
 pub mod local_time;
 pub mod link_rewriter;
+pub mod clean_words;
+pub mod media_type;
+pub mod offered;
+pub mod openemr_error;
 pub mod operation_outcome;
 pub mod prefer;
 pub mod pretty;
