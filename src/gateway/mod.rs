@@ -8,6 +8,7 @@ mod admission;
 pub mod answer;
 pub mod ask;
 pub mod body;
+mod cancellations;
 mod certificates;
 pub mod context;
 pub mod documents;
@@ -16,6 +17,7 @@ pub mod failure;
 mod first_tokens;
 mod fixed;
 pub mod held_answer;
+mod http2;
 pub mod lifecycle;
 pub mod local;
 pub mod plan;
@@ -283,6 +285,7 @@ impl ProxyHttp for Gateway {
     /// One line. An answer that was held back to its end goes out first: this is the first phase after it.
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut RequestContext) {
         recovery::send_held(session, context).await;
+        http2::after_request(session, error);
         if access_log::is_on() {
             access_log::write(&account::access_line(session, error.is_some(), context));
         }
