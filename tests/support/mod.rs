@@ -5,6 +5,8 @@
 
 pub mod gateway;
 pub mod http;
+#[cfg(feature = "sandbox")]
+pub mod http2;
 pub mod load;
 mod load_connection;
 pub mod load_report;
