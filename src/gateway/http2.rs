@@ -1,4 +1,5 @@
-//! HTTP/2 towards callers: what one connection may do, how it is told to end, and when it is broken off.
+//! HTTP/2. Towards callers: what one connection may do, how it is told to end, and when it is broken off. Towards OpenEMR:
+//! what is offered to the web server before it.
 //!
 //! Pingora's own part ends at the streams. It has no count of requests on a connection, no deadline for the first one,
 //! and takes new streams for those that the caller has just reset.
@@ -16,6 +17,7 @@ use pingora::protocols::http::v2::server::H2Options;
 use pingora::protocols::{ALPN, Stream};
 use pingora::proxy::{HttpProxy, Session};
 use pingora::server::ShutdownWatch;
+use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource};
 use tokio::sync::{Notify, watch};
 
@@ -35,6 +37,12 @@ const RESET_UNSEEN: usize = 20;
 /// How many times the streams that a caller may have open the gateway works on: those that he has just reset are
 /// not ended yet.
 const ENDING: u32 = 2;
+
+/// Requests at once on one connection to OpenEMR's web server; more open another one.
+const STREAMS_UPSTREAM: usize = 16;
+/// What of one of its answers may wait for a slow caller, and of all on one connection.
+const UNREAD_ANSWER: u32 = 256 * 1024;
+const UNREAD_ANSWERS: u32 = 4 * 1024 * 1024;
 
 tokio::task_local! {
     static CONNECTION: Arc<Connection>;
@@ -154,6 +162,15 @@ fn h2_options(limits: &Limits) -> H2Options {
         .initial_connection_window_size(UNREAD_BODIES)
         .max_send_buffer_size(UNSENT_ANSWER);
     options
+}
+
+/// Lets a web server before OpenEMR choose HTTP/2 in the TLS handshake.
+pub(super) fn offer(peer: &mut HttpPeer) {
+    let options = &mut peer.options;
+    options.alpn = ALPN::H2H1;
+    options.max_h2_streams = STREAMS_UPSTREAM;
+    options.h2_stream_window_size = Some(UNREAD_ANSWER);
+    options.h2_connection_window_size = Some(UNREAD_ANSWERS);
 }
 
 /// Whether it may turn out to be an HTTP/2 connection.

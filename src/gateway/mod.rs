@@ -113,7 +113,8 @@ impl ProxyHttp for Gateway {
         if let Err(failure) = recovery::renew(context).await {
             return Err(fail(context, failure));
         }
-        match queue::take_turn(session, context).await?.and_then(|()| upstream::peer(context)) {
+        let version = session.req_header().version;
+        match queue::take_turn(session, context).await?.and_then(|()| upstream::peer(version, context)) {
             Ok(peer) => Ok(Box::new(peer)),
             Err(failure) => Err(fail(context, failure)),
         }
@@ -260,6 +261,7 @@ impl ProxyHttp for Gateway {
             was_pooled: client_reused,
             answer_begun: context.upstream_time.is_some() || session.response_written().is_some(),
             body_is_whole: !session.as_ref().retry_buffer_truncated(),
+            was_refused: upstream::was_refused(&error),
         };
         upstream::after_broken_connection(broken, context, &mut error);
         error

@@ -53,7 +53,12 @@ impl Http2 {
 
     fn over(runtime: Runtime, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
         let (send, ended) = runtime.block_on(async {
-            let (send, connection) = Builder::new().max_concurrent_reset_streams(1000).initial_connection_window_size(16 << 20).handshake(stream).await.unwrap();
+            let (send, connection) = Builder::new()
+                .max_concurrent_reset_streams(1000)
+                .initial_connection_window_size(16 << 20)
+                .handshake(stream)
+                .await
+                .unwrap();
             (send, tokio::spawn(connection))
         });
         Self { runtime, send, ended }
@@ -97,7 +102,8 @@ impl Http2 {
     /// Reads an answer to its end. A status of 0: there was none.
     pub fn read(&self, begun: Begun) -> Answer {
         self.within(async {
-            let mut read = Answer { version: "HTTP/2".to_owned(), status: 0, fields: Vec::new(), body: Vec::new(), end: End::Cut };
+            let mut read =
+                Answer { version: "HTTP/2".to_owned(), status: 0, fields: Vec::new(), body: Vec::new(), end: End::Cut };
             let Ok(answer) = begun.answer.await else { return read };
             let (head, mut body) = answer.into_parts();
             read.status = head.status.as_u16();
