@@ -10,8 +10,8 @@ use std::thread;
 
 use super::{Failure, Outcome};
 use crate::config::{
-    Access, BaseUrl, Config, Listener, Log, LogFormat, Node, Routes, Site, SiteKeys, SiteName, TokenExposure, defaults,
-    server_conf,
+    Access, BaseUrl, BulkData, Config, Listener, Log, LogFormat, Node, Paging, Repairs, Routes, Site, SiteKeys, SiteName,
+    TokenExposure, defaults, server_conf,
 };
 use crate::gateway::server::{self, RunOptions};
 use crate::keys::generate::NewKey;
@@ -122,13 +122,19 @@ fn site(openemr: SocketAddr, key: SigningKey, kid: String, jwks: JwkSet, folder:
         health_check: defaults::HEALTH_CHECK,
         in_flight: defaults::IN_FLIGHT,
         forced_refreshes: defaults::FORCED_REFRESHES,
+        repairs: Repairs::ALL,
+        paging: Paging::Slice,
+        also_known_as: Vec::new(),
+        documents_max_age: defaults::DOCUMENTS_MAX_AGE,
+        cors: None,
+        bulk_data: BulkData { folder: folder.join("bulk"), ..defaults::bulk_data() },
     })
 }
 
 fn config(listen: SocketAddr, site: Site) -> Config {
     let route = |path: &str| Some(path.to_owned());
     Config {
-        listen: vec![Listener { address: listen, tls: None }],
+        listen: vec![Listener { address: listen, tls: None, http2: true, h2c: false }],
         routes: Routes {
             health: route(defaults::HEALTH),
             ready: route(defaults::READY),
@@ -137,6 +143,8 @@ fn config(listen: SocketAddr, site: Site) -> Config {
             fhir: route(defaults::FHIR),
         },
         sites: vec![site],
+        public_url: None,
+        trusted_proxies: Vec::new(),
         // Made-up patients: whoever asks for another address than loopback may show them around.
         access: if listen.ip().is_loopback() {
             Access::AllowFrom(defaults::ALLOW_FROM.iter().filter_map(|network| network.parse().ok()).collect())
@@ -148,6 +156,7 @@ fn config(listen: SocketAddr, site: Site) -> Config {
         watch: false,
         drain_delay: defaults::DRAIN_DELAY,
         limits: defaults::LIMITS,
+        compression: defaults::COMPRESSION,
         log: Log { level: log::LevelFilter::Info, format: LogFormat::Text },
         server: server_conf::defaults(),
     }

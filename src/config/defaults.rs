@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Balance, Connections, HealthCheck, InFlightLimit, Limits, ReadyRule, RefreshLimit, Timeouts};
+use super::{Balance, BulkData, Compression, Connections, HealthCheck, InFlightLimit, Limits, ReadyRule, RefreshLimit, Timeouts};
 
 /// The file that is read when none is named.
 pub const CONFIG_FILE: &str = "conf/gateway.yaml";
@@ -24,6 +24,11 @@ pub const ALLOW_FROM: [&str; 2] = ["127.0.0.0/8", "::1/128"];
 /// What a caller's connection may take.
 pub const LIMITS: Limits = Limits {
     request_head: 64 * 1024,
+    request_target: 16 * 1024,
+    header_fields: 100,
+    request_body: 64 * 1024 * 1024,
+    response_head: 64 * 1024,
+    http2_streams: 100,
     read_timeout: Duration::from_secs(60),
     write_timeout: Duration::from_secs(60),
     keepalive_timeout: Duration::from_secs(60),
@@ -42,7 +47,8 @@ pub const TIMEOUTS: Timeouts = Timeouts {
 };
 
 /// Below the 5 s after which Apache closes an idle connection.
-pub const CONNECTIONS: Connections = Connections { idle_timeout: Duration::from_secs(4), resolve_every: Duration::from_secs(30) };
+pub const CONNECTIONS: Connections =
+    Connections { idle_timeout: Duration::from_secs(4), resolve_every: Duration::from_secs(30), http2: true };
 
 /// How requests are spread over nodes.
 pub const BALANCE: Balance = Balance::RoundRobin;
@@ -54,5 +60,45 @@ pub const IN_FLIGHT: InFlightLimit = InFlightLimit { most: 32, queue: 64, queue_
 pub const FORCED_REFRESHES: RefreshLimit = RefreshLimit { every: Duration::from_secs(1), burst: 5 };
 /// When `GET /ready` says yes.
 pub const READY_RULE: ReadyRule = ReadyRule::All;
+/// Below that, compressing costs more than it saves. The fastest levels: FHIR JSON shrinks to a tenth with any.
+pub const COMPRESSION: Compression = Compression { enabled: true, least: 1024, level: 3 };
+/// How long a CapabilityStatement is good. OpenEMR builds it anew at each request.
+pub const DOCUMENTS_MAX_AGE: Duration = Duration::from_secs(5 * 60);
+/// What a page of another origin may do.
+pub const CORS_METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+/// The fields that it may send.
+pub const CORS_HEADERS: [&str; 10] = [
+    "Accept",
+    "Authorization",
+    "Content-Type",
+    "If-Match",
+    "If-Modified-Since",
+    "If-None-Exist",
+    "If-None-Match",
+    "Prefer",
+    "Traceparent",
+    "X-Request-Id",
+];
+/// The fields that it may see.
+pub const CORS_EXPOSED: [&str; 9] = [
+    "Content-Disposition",
+    "Content-Location",
+    "ETag",
+    "Link",
+    "Location",
+    "Retry-After",
+    "WWW-Authenticate",
+    "X-Progress",
+    "X-Request-Id",
+];
+/// How long a browser may keep the answer to a preflight.
+pub const CORS_MAX_AGE: Duration = Duration::from_secs(10 * 60);
+
+/// Where the plans of exports are kept, and for how long. OpenEMR keeps their files for an hour.
+#[must_use]
+pub fn bulk_data() -> BulkData {
+    BulkData { folder: "state/bulk".into(), keep: Duration::from_secs(24 * 60 * 60) }
+}
+
 /// A load balancer that asks every second notices.
 pub const DRAIN_DELAY: Duration = Duration::from_secs(2);

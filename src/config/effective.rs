@@ -1,9 +1,13 @@
 //! The configuration as it takes effect: every default filled in, no secret in it, readable again as a configuration.
 
+use ipnet::IpNet;
 use serde_yaml::{Mapping, Value};
 
 use super::value::{duration_text, size_text};
-use super::{Access, Balance, BaseUrl, Config, Listener, LogFormat, Node, ReadyRule, Routes, Site, TokenExposure, server_conf};
+use super::{
+    Access, Balance, BaseUrl, Config, Cors, Listener, LogFormat, Node, Origins, Paging, ReadyRule, Repairs, Routes, Site,
+    TokenExposure, server_conf,
+};
 
 /// Writes a configuration as YAML. Private keys appear as the names of their files, nothing more.
 #[must_use]
@@ -13,6 +17,8 @@ pub fn effective_yaml(config: &Config) -> String {
         ("listen", config.listen.iter().map(listener).collect::<Vec<_>>().into()),
         ("routes", routes(&config.routes)),
         ("sites", Value::Mapping(config.sites.iter().map(|one| (one.name.as_str().into(), site(one))).collect())),
+        ("public_url", config.public_url.as_ref().map_or(Value::Null, |url| url.to_string().into())),
+        ("trusted_proxies", networks(&config.trusted_proxies)),
         ("access", access(&config.access)),
         (
             "token_exposure",
@@ -37,10 +43,23 @@ pub fn effective_yaml(config: &Config) -> String {
             "limits",
             mapping([
                 ("request_head", size_text(limits.request_head).into()),
+                ("request_target", size_text(limits.request_target).into()),
+                ("header_fields", limits.header_fields.into()),
+                ("request_body", size_text(limits.request_body).into()),
+                ("response_head", size_text(limits.response_head).into()),
+                ("http2_streams", limits.http2_streams.into()),
                 ("read_timeout", duration_text(limits.read_timeout).into()),
                 ("write_timeout", duration_text(limits.write_timeout).into()),
                 ("keepalive_timeout", duration_text(limits.keepalive_timeout).into()),
                 ("keepalive_requests", limits.keepalive_requests.into()),
+            ]),
+        ),
+        (
+            "compression",
+            mapping([
+                ("enabled", config.compression.enabled.into()),
+                ("least", size_text(config.compression.least).into()),
+                ("level", config.compression.level.into()),
             ]),
         ),
         (
@@ -76,6 +95,8 @@ fn listener(listener: &Listener) -> Value {
         ]);
         entries.insert("tls".into(), tls);
     }
+    entries.insert("http2".into(), listener.http2.into());
+    entries.insert("h2c".into(), listener.h2c.into());
     Value::Mapping(entries)
 }
 
@@ -93,11 +114,12 @@ fn routes(routes: &Routes) -> Value {
 fn access(access: &Access) -> Value {
     match access {
         Access::Open => "open".into(),
-        Access::AllowFrom(networks) => {
-            let networks: Vec<Value> = networks.iter().map(|network| network.to_string().into()).collect();
-            mapping([("allow_from", networks.into())])
-        }
+        Access::AllowFrom(allowed) => mapping([("allow_from", networks(allowed))]),
     }
+}
+
+fn networks(networks: &[IpNet]) -> Value {
+    networks.iter().map(|network| network.to_string().into()).collect::<Vec<Value>>().into()
 }
 
 fn site(site: &Site) -> Value {
@@ -128,6 +150,7 @@ fn site(site: &Site) -> Value {
             mapping([
                 ("idle_timeout", duration_text(site.connections.idle_timeout).into()),
                 ("resolve_every", duration_text(site.connections.resolve_every).into()),
+                ("http2", site.connections.http2.into()),
             ]),
         ),
         (
@@ -160,6 +183,48 @@ fn site(site: &Site) -> Value {
                 ("burst", site.forced_refreshes.burst.into()),
             ]),
         ),
+        ("repairs", repairs(site.repairs)),
+        (
+            "paging",
+            match site.paging {
+                Paging::Slice => "slice",
+                Paging::Native => "native",
+                Paging::Off => "off",
+            }
+            .into(),
+        ),
+        ("also_known_as", site.also_known_as.iter().map(|url| url.to_string().into()).collect::<Vec<Value>>().into()),
+        ("documents", mapping([("max_age", duration_text(site.documents_max_age).into())])),
+        ("cors", site.cors.as_ref().map_or(Value::Null, cors)),
+        (
+            "bulk_data",
+            mapping([
+                ("folder", site.bulk_data.folder.display().to_string().into()),
+                ("keep", duration_text(site.bulk_data.keep).into()),
+            ]),
+        ),
+    ])
+}
+
+fn repairs(mut repairs: Repairs) -> Value {
+    Value::Mapping(repairs.switches().into_iter().map(|(name, on)| (name.into(), (*on).into())).collect())
+}
+
+fn cors(cors: &Cors) -> Value {
+    let list = |names: &[String]| Value::from(names.iter().map(|name| name.as_str().into()).collect::<Vec<Value>>());
+    mapping([
+        (
+            "origins",
+            match &cors.origins {
+                Origins::Any => "*".into(),
+                Origins::These(origins) => list(origins),
+            },
+        ),
+        ("methods", list(&cors.methods)),
+        ("headers", list(&cors.headers)),
+        ("exposed", list(&cors.exposed)),
+        ("credentials", cors.credentials.into()),
+        ("max_age", duration_text(cors.max_age).into()),
     ])
 }
 

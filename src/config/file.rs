@@ -5,13 +5,28 @@ use std::time::Duration;
 use super::node::Node;
 use super::problem::{Findings, Place, Written};
 use super::section::{Section, elements, entries, text};
-use super::{Connections, HealthCheck, InFlightLimit, Limits, RefreshLimit, Timeouts, defaults};
+use super::site_conformance::{self, FileConformance};
+use super::{Compression, Connections, HealthCheck, InFlightLimit, Limits, RefreshLimit, Timeouts, defaults};
 
 /// The keys of the file.
-const TOP: [&str; 11] =
-    ["listen", "routes", "sites", "access", "token_exposure", "ready", "watch", "drain_delay", "limits", "log", "server"];
+const TOP: [&str; 14] = [
+    "listen",
+    "routes",
+    "sites",
+    "public_url",
+    "trusted_proxies",
+    "access",
+    "token_exposure",
+    "ready",
+    "watch",
+    "drain_delay",
+    "limits",
+    "compression",
+    "log",
+    "server",
+];
 const ROUTES: [&str; 5] = ["health", "ready", "jwks", "token", "fhir"];
-const SITE: [&str; 16] = [
+const SITE: [&str; 23] = [
     "openemr",
     "client_id",
     "private_key",
@@ -28,8 +43,26 @@ const SITE: [&str; 16] = [
     "health_check",
     "in_flight",
     "forced_refreshes",
+    "conformance",
+    "repairs",
+    "paging",
+    "also_known_as",
+    "documents",
+    "cors",
+    "bulk_data",
 ];
-const LIMITS: [&str; 5] = ["request_head", "read_timeout", "write_timeout", "keepalive_timeout", "keepalive_requests"];
+const LIMITS: [&str; 10] = [
+    "request_head",
+    "request_target",
+    "header_fields",
+    "request_body",
+    "response_head",
+    "http2_streams",
+    "read_timeout",
+    "write_timeout",
+    "keepalive_timeout",
+    "keepalive_requests",
+];
 const TIMEOUTS: [&str; 6] = ["connect", "total_connect", "read", "export", "write", "token"];
 
 /// The file as a whole. `None` stands for absent, here and below.
@@ -38,12 +71,15 @@ pub(super) struct File {
     pub(super) listen: Option<Vec<FileListener>>,
     pub(super) routes: FileRoutes,
     pub(super) sites: Vec<FileSite>,
+    pub(super) public_url: Option<Written<String>>,
+    pub(super) trusted_proxies: Vec<Written<String>>,
     pub(super) access: Option<FileAccess>,
     pub(super) token_exposure: Option<Written<String>>,
     pub(super) ready: Option<Written<String>>,
     pub(super) watch: bool,
     pub(super) drain_delay: Duration,
     pub(super) limits: Limits,
+    pub(super) compression: Compression,
     pub(super) log_level: Option<Written<String>>,
     pub(super) log_format: Option<Written<String>>,
     pub(super) server: Vec<(String, Node, Place)>,
@@ -52,6 +88,8 @@ pub(super) struct File {
 pub(super) struct FileListener {
     pub(super) address: Written<String>,
     pub(super) tls: Option<(Written<String>, Written<String>)>,
+    pub(super) http2: bool,
+    pub(super) h2c: bool,
 }
 
 /// A route as written.
@@ -99,6 +137,7 @@ pub(super) struct FileSite {
     pub(super) health_check: HealthCheck,
     pub(super) in_flight: InFlightLimit,
     pub(super) forced_refreshes: RefreshLimit,
+    pub(super) conformance: FileConformance,
 }
 
 impl FileSite {
@@ -125,6 +164,7 @@ impl FileSite {
             health_check: defaults::HEALTH_CHECK,
             in_flight: defaults::IN_FLIGHT,
             forced_refreshes: defaults::FORCED_REFRESHES,
+            conformance: FileConformance::default(),
         }
     }
 }
@@ -144,12 +184,15 @@ impl File {
                 fhir: FileRoute::Absent,
             },
             sites: Vec::new(),
+            public_url: None,
+            trusted_proxies: Vec::new(),
             access: None,
             token_exposure: None,
             ready: None,
             watch: false,
             drain_delay: defaults::DRAIN_DELAY,
             limits: defaults::LIMITS,
+            compression: defaults::COMPRESSION,
             log_level: None,
             log_format: None,
             server: Vec::new(),
@@ -177,6 +220,8 @@ impl File {
                 }
             }
         }
+        file.public_url = top.text("public_url", findings);
+        file.trusted_proxies = top.texts("trusted_proxies", findings).unwrap_or_default();
         file.access = top.node("access").and_then(|(node, place)| access(node, &place, findings));
         file.token_exposure = top.text("token_exposure", findings);
         file.ready = top.text("ready", findings);
@@ -186,14 +231,37 @@ impl File {
             let default = defaults::LIMITS;
             file.limits = Limits {
                 request_head: limits.size("request_head", default.request_head, findings),
+                request_target: limits.size("request_target", default.request_target, findings),
+                header_fields: limits.count("header_fields", default.header_fields, findings),
+                request_body: limits.size("request_body", default.request_body, findings),
+                response_head: limits.size("response_head", default.response_head, findings),
+                http2_streams: limits.count("http2_streams", default.http2_streams, findings),
                 read_timeout: limits.duration("read_timeout", default.read_timeout, findings),
                 write_timeout: limits.duration("write_timeout", default.write_timeout, findings),
                 keepalive_timeout: limits.duration("keepalive_timeout", default.keepalive_timeout, findings),
                 keepalive_requests: limits.count("keepalive_requests", default.keepalive_requests, findings),
             };
-            if !(1024..=1024 * 1024).contains(&file.limits.request_head) {
-                let problem = limits.place.member("request_head").problem("is outside 1KiB to 1MiB");
-                findings.problem(problem);
+            for (key, size) in [("request_head", file.limits.request_head), ("response_head", file.limits.response_head)] {
+                if !(1024..=1024 * 1024).contains(&size) {
+                    let problem = limits.place.member(key).problem("is outside 1KiB to 1MiB");
+                    findings.problem(problem.remedy("write it like  64KiB"));
+                }
+            }
+            if !(256..=file.limits.request_head).contains(&file.limits.request_target) {
+                let problem = limits.place.member("request_target").problem("is outside 256 bytes to request_head");
+                findings.problem(problem.remedy("lower it, or raise request_head"));
+            }
+        }
+        if let Some(section) = top.section("compression", &["enabled", "least", "level"], findings) {
+            let default = defaults::COMPRESSION;
+            file.compression = Compression {
+                enabled: section.flag("enabled", default.enabled, findings),
+                least: section.size("least", default.least, findings),
+                level: section.count("level", default.level, findings),
+            };
+            if file.compression.level > 9 {
+                let problem = section.place.member("level").problem(format!("`{}` is above 9", file.compression.level));
+                findings.problem(problem.remedy("write 1 (fast) to 9 (small)"));
             }
         }
         if let Some(log) = top.section("log", &["level", "format"], findings) {
@@ -214,7 +282,7 @@ fn listener(node: &Node, place: &Place, findings: &mut Findings) -> Option<FileL
         findings.problem(problem.remedy("write it as  - address: 127.0.0.1:8000"));
         return None;
     }
-    let listener = Section::open(node, place, &["address", "tls"], findings)?;
+    let listener = Section::open(node, place, &["address", "tls", "http2", "h2c"], findings)?;
     if !listener.has("address") {
         findings.problem(place.problem("`address` is missing").remedy("write  address: 127.0.0.1:8000"));
     }
@@ -233,7 +301,9 @@ fn listener(node: &Node, place: &Place, findings: &mut Findings) -> Option<FileL
             tls.text("certificate", findings).zip(tls.text("private_key", findings))
         }
     };
-    Some(FileListener { address: address?, tls })
+    let http2 = listener.flag("http2", true, findings);
+    let h2c = listener.flag("h2c", false, findings);
+    Some(FileListener { address: address?, tls, http2, h2c })
 }
 
 fn route(routes: &Section<'_>, key: &str, findings: &mut Findings) -> FileRoute {
@@ -294,11 +364,12 @@ fn site(name: &str, node: &Node, place: &Place, findings: &mut Findings) -> Opti
             token: timeouts.duration("token", default.token, findings),
         };
     }
-    if let Some(connections) = section.section("connections", &["idle_timeout", "resolve_every"], findings) {
+    if let Some(connections) = section.section("connections", &["idle_timeout", "resolve_every", "http2"], findings) {
         let default = defaults::CONNECTIONS;
         site.connections = Connections {
             idle_timeout: connections.duration("idle_timeout", default.idle_timeout, findings),
             resolve_every: connections.duration("resolve_every", default.resolve_every, findings),
+            http2: connections.flag("http2", default.http2, findings),
         };
     }
     site.balance = section.text("balance", findings);
@@ -324,5 +395,6 @@ fn site(name: &str, node: &Node, place: &Place, findings: &mut Findings) -> Opti
             burst: limit.count("burst", default.burst, findings),
         };
     }
+    site.conformance = site_conformance::read(&section, findings);
     Some(site)
 }

@@ -24,7 +24,10 @@ const TRY_OUT: &str = "for trying out:  openemr-gateway keys certificate --host 
 /// The listeners written, or the default one.
 pub(super) fn read(written: Option<&[FileListener]>, place: &Place, findings: &mut Findings) -> Vec<Listener> {
     let Some(written) = written else {
-        return defaults::LISTEN.parse().map(|address| vec![Listener { address, tls: None }]).unwrap_or_default();
+        return defaults::LISTEN
+            .parse()
+            .map(|address| vec![Listener { address, tls: None, http2: true, h2c: false }])
+            .unwrap_or_default();
     };
     if written.is_empty() && findings.problems.is_empty() {
         let problem = place.member("listen").problem("names no address");
@@ -45,7 +48,7 @@ pub(super) fn read(written: Option<&[FileListener]>, place: &Place, findings: &m
                 .problem(entry.address.place.problem(format!("`{address}` is listened on twice")).remedy("keep one of the two"));
             continue;
         }
-        listeners.push(Listener { address, tls });
+        listeners.push(Listener { address, tls, http2: entry.http2, h2c: entry.h2c });
     }
     listeners
 }

@@ -1,6 +1,7 @@
 //! Configuration: one YAML file and the environment in, a [`Config`] whose values cannot be wrong out.
 
 mod base_url;
+mod conformance;
 pub mod defaults;
 mod dotenv;
 mod effective;
@@ -13,6 +14,7 @@ mod read;
 mod section;
 pub mod server_conf;
 mod site;
+mod site_conformance;
 mod site_keys;
 mod site_rotation;
 mod upstream;
@@ -38,6 +40,7 @@ use crate::keys::{JwkSet, SigningKey};
 use crate::smart::scope::Scopes;
 
 pub use base_url::BaseUrlError;
+pub use conformance::{BulkData, Cors, Origins, Paging, Repairs};
 pub use effective::effective_yaml;
 pub use problem::{Problem, Warning};
 pub use upstream::{Balance, Connections, HealthCheck, InFlightLimit, Node, RefreshLimit, Timeouts};
@@ -140,6 +143,10 @@ pub struct Config {
     /// The OpenEMR sites, never none. The first is served at `routes.fhir`, the others at `/{site}` + `routes.fhir`;
     /// `default` comes first where there is one.
     pub sites: Vec<Site>,
+    /// Where callers find the gateway, when that is not where they say they call.
+    pub public_url: Option<BaseUrl>,
+    /// Whose word about callers is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// Who may call.
     pub access: Access,
     /// To whom `POST /oauth/token` shows the access token itself.
@@ -152,6 +159,8 @@ pub struct Config {
     pub drain_delay: Duration,
     /// What a caller's connection may take.
     pub limits: Limits,
+    /// Of answers.
+    pub compression: Compression,
     /// The log.
     pub log: Log,
     /// Pingora's own settings.
@@ -165,6 +174,10 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Certificate and key, when the listener speaks TLS.
     pub tls: Option<ListenerTls>,
+    /// Whether HTTP/2 is offered in the TLS handshake (ALPN).
+    pub http2: bool,
+    /// Whether HTTP/2 is spoken without TLS to a caller who begins with it (RFC 9113 section 3.3).
+    pub h2c: bool,
 }
 
 /// The certificate of a listener.
@@ -230,6 +243,18 @@ pub struct Site {
     pub in_flight: InFlightLimit,
     /// How often callers can cause a token exchange.
     pub forced_refreshes: RefreshLimit,
+    /// What is smoothed.
+    pub repairs: Repairs,
+    /// How search results are cut into pages.
+    pub paging: Paging,
+    /// Other FHIR bases that stand in its answers.
+    pub also_known_as: Vec<BaseUrl>,
+    /// How long its CapabilityStatement and SMART configuration are good.
+    pub documents_max_age: Duration,
+    /// What web pages of other origins may do; nothing where it is `None`.
+    pub cors: Option<Cors>,
+    /// Bulk exports.
+    pub bulk_data: BulkData,
 }
 
 impl Site {
@@ -338,6 +363,16 @@ pub enum TokenExposure {
 pub struct Limits {
     /// Request line and field lines together, in bytes. 431 beyond.
     pub request_head: usize,
+    /// The request target, in bytes. 414 beyond.
+    pub request_target: usize,
+    /// Field lines of a request. 431 beyond.
+    pub header_fields: u32,
+    /// A request's body, in bytes. 413 beyond.
+    pub request_body: usize,
+    /// The head of OpenEMR's answer, in bytes. 502 beyond.
+    pub response_head: usize,
+    /// Requests at once on one HTTP/2 connection.
+    pub http2_streams: u32,
     /// Between two reads of a request.
     pub read_timeout: Duration,
     /// For one write of an answer to make progress.
@@ -346,6 +381,17 @@ pub struct Limits {
     pub keepalive_timeout: Duration,
     /// Requests on one connection before it is closed.
     pub keepalive_requests: u32,
+}
+
+/// Compression of answers for callers who accept it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compression {
+    /// Whether there is any.
+    pub enabled: bool,
+    /// Shorter bodies go as they are, in bytes.
+    pub least: usize,
+    /// 1 is fast, 9 is small; what each algorithm has for it.
+    pub level: u32,
 }
 
 /// The log.

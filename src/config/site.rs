@@ -97,6 +97,12 @@ pub(super) fn read(written: &FileSite, is_first: bool, routes: &Routes, findings
         health_check: written.health_check,
         in_flight: written.in_flight,
         forced_refreshes: written.forced_refreshes,
+        repairs: written.conformance.repairs,
+        paging: written.conformance.paging,
+        also_known_as: written.conformance.also_known_as.clone(),
+        documents_max_age: written.conformance.documents_max_age,
+        cors: written.conformance.cors.clone(),
+        bulk_data: written.conformance.bulk_data.clone(),
     })
 }
 

@@ -75,4 +75,6 @@ pub struct Connections {
     pub idle_timeout: Duration,
     /// How often OpenEMR's name is looked up again.
     pub resolve_every: Duration,
+    /// Whether HTTP/2 is spoken where OpenEMR's server offers it (TLS ALPN).
+    pub http2: bool,
 }

@@ -5,7 +5,8 @@ use ipnet::IpNet;
 use super::file::{File, FileAccess, FileRoute, FileSite};
 use super::problem::{Findings, Written, did_you_mean, shown};
 use super::{
-    Access, Config, Log, LogFormat, ReadyRule, Routes, Site, TokenExposure, defaults, listening, server_conf, site, value,
+    Access, BaseUrl, Config, Log, LogFormat, ReadyRule, Routes, Site, TokenExposure, defaults, listening, server_conf, site,
+    value,
 };
 
 /// The most sites that one gateway serves.
@@ -58,12 +59,15 @@ pub(super) fn validate(file: &File, findings: &mut Findings) -> Option<Config> {
         listen,
         routes,
         sites,
+        public_url: file.public_url.as_ref().and_then(|written| public_url(written, findings)),
+        trusted_proxies: file.trusted_proxies.iter().filter_map(|written| network(written, findings)).collect(),
         access,
         token_exposure,
         ready,
         watch: file.watch,
         drain_delay: file.drain_delay,
         limits: file.limits,
+        compression: file.compression,
         log: Log { level, format },
         server,
     };
@@ -170,6 +174,16 @@ fn access(file: &File, listen: &[super::Listener], findings: &mut Findings) -> A
             loopback()
         }
     }
+}
+
+/// Never contacted, so that http is as good as https.
+fn public_url(written: &Written<String>, findings: &mut Findings) -> Option<BaseUrl> {
+    BaseUrl::parse(&written.value)
+        .map_err(|error| {
+            let problem = written.place.problem(format!("`{}` {error}", shown(&written.value)));
+            findings.problem(problem.remedy("write it like  https://gateway.example.org"));
+        })
+        .ok()
 }
 
 fn network(written: &Written<String>, findings: &mut Findings) -> Option<IpNet> {

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use crate::fhir::interaction::Interaction;
 use crate::fhir::json_end::JsonEnd;
+use crate::gateway::body::BodyPath;
 use crate::gateway::failure::Failure;
 use crate::gateway::held_answer::HeldAnswer;
 use crate::gateway::lifecycle::InFlight;
+use crate::gateway::plan::Plan;
 use crate::gateway::recovery::Recovery;
 use crate::gateway::route::Route;
 use crate::gateway::runtime::Runtime;
@@ -32,6 +34,10 @@ pub struct RequestContext {
     pub route: Route,
     /// What it asks for, on a FHIR route.
     pub interaction: Option<Interaction>,
+    /// What goes to OpenEMR in place of the caller's own.
+    pub plan: Plan,
+    /// What the body of the answer goes through on its way to the caller.
+    pub body: BodyPath,
     /// The token that it was given, on a FHIR route.
     pub token: Option<Arc<AccessToken>>,
     /// The right to be in flight at OpenEMR, until its answer has ended.
@@ -69,6 +75,8 @@ impl RequestContext {
             started: Instant::now(),
             route: Route::NotFound,
             interaction: None,
+            plan: Plan::default(),
+            body: BodyPath::default(),
             token: None,
             permit: None,
             node: None,
@@ -109,9 +117,12 @@ impl RequestContext {
         let routes = Routes { health: None, ready: None, jwks: None, token: None, fhir: None };
         let settings = Settings {
             routes,
+            public_url: None,
+            trusted_proxies: Vec::new(),
             access: Access::Open,
             token_exposure: TokenExposure::Never,
             limits: defaults::LIMITS,
+            compression: defaults::COMPRESSION,
             ready: ReadyRule::All,
         };
         Self::new(Arc::new(Runtime { sites: Vec::new(), settings }))

@@ -6,8 +6,11 @@
 mod account;
 mod admission;
 pub mod answer;
+pub mod ask;
+pub mod body;
 mod certificates;
 pub mod context;
+pub mod documents;
 mod drain;
 pub mod failure;
 mod first_tokens;
@@ -15,6 +18,7 @@ mod fixed;
 pub mod held_answer;
 pub mod lifecycle;
 pub mod local;
+pub mod plan;
 pub mod queue;
 pub mod recovery;
 pub mod reload;
@@ -125,13 +129,26 @@ impl ProxyHttp for Gateway {
             return Err(Error::new_in(ErrorType::InternalError));
         };
         let Target { path, query } = Target::parse(session.req_header().raw_path());
-        let rest = path.get(prefix..).unwrap_or_default();
-        let target = target::onto(&on.node().fhir.url().path, rest, query);
+        let rest = context.plan.path(path.get(prefix..).unwrap_or_default());
+        let target = target::onto(&on.node().fhir.url().path, rest, context.plan.query(query));
         request_head::rewrite(head, &target, &on.node().host, token)?;
+        context.plan.apply(head)?;
         // A refusal of what is not tried again for its compression alone must be readable at once.
         if context.recovery.plainly || !is_repeatable(&session.req_header().method, context.interaction) {
             head.remove_header(&ACCEPT_ENCODING);
         }
+        Ok(())
+    }
+
+    /// The caller's body, or what goes to OpenEMR in its place.
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        context: &mut RequestContext,
+    ) -> pingora::Result<()> {
+        context.plan.replace_body(body, end_of_stream);
         Ok(())
     }
 
@@ -195,7 +212,20 @@ impl ProxyHttp for Gateway {
         if context.held.is_some() {
             return Ok(());
         }
+        body::choose(session, head, context)?;
         response_head::rewrite(head, session.req_header().version, context.id)
+    }
+
+    /// The body on its way to the caller.
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        context: &mut RequestContext,
+    ) -> pingora::Result<Option<Duration>> {
+        context.body.pass(body, end_of_stream);
+        Ok(None)
     }
 
     /// No connection: is there another address, or another node?

@@ -5,10 +5,13 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use ipnet::IpNet;
 
-use crate::config::{self, Access, Config, Limits, ReadyRule, Routes, TokenExposure};
+use crate::config::{self, Access, BaseUrl, Compression, Config, Limits, ReadyRule, Routes, TokenExposure};
+use crate::gateway::ask::Client;
+use crate::gateway::documents::{self, Documents};
 use crate::gateway::server::StartError;
-use crate::gateway::site::Site;
+use crate::gateway::site::{Parts, Site};
 use crate::nodes::health::Watching;
 use crate::nodes::{Nodes, Terms};
 use crate::smart::exchange::TokenEndpoint;
@@ -32,12 +35,18 @@ pub struct Runtime {
 pub struct Settings {
     /// The paths of the local routes.
     pub routes: Routes,
+    /// Where callers find the gateway, when that is not where they say they call.
+    pub public_url: Option<BaseUrl>,
+    /// Whose word about callers is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// Who may call.
     pub access: Access,
     /// To whom the access token is shown.
     pub token_exposure: TokenExposure,
     /// What a caller's connection may take.
     pub limits: Limits,
+    /// Of answers.
+    pub compression: Compression,
     /// When the gateway is ready.
     pub ready: ReadyRule,
 }
@@ -46,8 +55,9 @@ impl Settings {
     /// Takes a configuration apart: its sites, and what holds for all of them.
     #[must_use]
     pub fn of(config: Config) -> (Vec<config::Site>, Self) {
-        let Config { sites, routes, access, token_exposure, limits, ready, .. } = config;
-        (sites, Self { routes, access, token_exposure, limits, ready })
+        let Config { sites, routes, public_url, trusted_proxies, access, token_exposure, limits, compression, ready, .. } =
+            config;
+        (sites, Self { routes, public_url, trusted_proxies, access, token_exposure, limits, compression, ready })
     }
 }
 
@@ -95,7 +105,12 @@ impl Runtime {
                 None => start(&tasks.tokens, &config, &signer, &nodes),
             };
             let is_first = made.is_empty();
-            made.push(Arc::new(Site::new(config, identity, nodes, token, (keys, signer), &settings.routes, is_first)));
+            let same_documents = |site: &&Arc<Site>| site.documents.terms() == &documents::Terms::of(&config);
+            let documents = earlier().find(same_documents).map(|site| Arc::clone(&site.documents));
+            let documents = documents.unwrap_or_else(|| Arc::new(Documents::new(&config)));
+            let client = Client { nodes: Arc::clone(&nodes), connector: tasks.tokens.connector() };
+            let parts = Parts { config, identity, nodes, token, keys, signer, client, documents };
+            made.push(Arc::new(Site::new(parts, &settings.routes, is_first)));
         }
         Ok(Self { sites: made, settings })
     }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use crate::config::{self, Routes};
+use crate::gateway::ask::Client;
+use crate::gateway::documents::Documents;
 use crate::nodes::Nodes;
 use crate::smart::identity::TokenIdentity;
 use crate::smart::signer::{SharedSigner, Signer};
@@ -23,27 +25,56 @@ pub struct Site {
     pub keys: Arc<Signer>,
     /// What signs for its token; of another site where that shares the token.
     pub signer: SharedSigner,
+    /// The gateway's own way to ask it.
+    pub client: Client,
+    /// What it says about itself.
+    pub documents: Arc<Documents>,
     /// Where callers find its FHIR API; `None` when `routes.fhir` is switched off.
     pub fhir_path: Option<String>,
     /// Where OpenEMR finds its JWK Set.
     pub jwks_path: Option<String>,
 }
 
+/// What a site is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// See [`Site::config`], and so on.
+    pub config: Arc<config::Site>,
+    /// See [`Site::identity`].
+    pub identity: TokenIdentity,
+    /// See [`Site::nodes`].
+    pub nodes: Arc<Nodes>,
+    /// See [`Site::token`].
+    pub token: Arc<TokenHandle>,
+    /// See [`Site::keys`].
+    pub keys: Arc<Signer>,
+    /// See [`Site::signer`].
+    pub signer: SharedSigner,
+    /// See [`Site::client`].
+    pub client: Client,
+    /// See [`Site::documents`].
+    pub documents: Arc<Documents>,
+}
+
 impl Site {
     /// Makes a site ready. The first site is served at the routes themselves, each further one below `/{site}`.
     #[must_use]
-    pub fn new(
-        config: Arc<config::Site>,
-        identity: TokenIdentity,
-        nodes: Arc<Nodes>,
-        token: Arc<TokenHandle>,
-        (keys, signer): (Arc<Signer>, SharedSigner),
-        routes: &Routes,
-        is_first: bool,
-    ) -> Self {
+    pub fn new(parts: Parts, routes: &Routes, is_first: bool) -> Self {
+        let Parts { config, identity, nodes, token, keys, signer, client, documents } = parts;
         let prefix = if is_first { String::new() } else { format!("/{}", config.name.as_str()) };
         let below = |route: &Option<String>| route.as_ref().map(|path| format!("{prefix}{path}"));
-        Self { keys, signer, fhir_path: below(&routes.fhir), jwks_path: below(&routes.jwks), config, identity, nodes, token }
+        Self {
+            fhir_path: below(&routes.fhir),
+            jwks_path: below(&routes.jwks),
+            config,
+            identity,
+            nodes,
+            token,
+            keys,
+            signer,
+            client,
+            documents,
+        }
     }
 
     /// The site's name in OpenEMR.

@@ -1,0 +1,210 @@
+//! What a server's CapabilityStatement says that it does (FHIR R4, "CapabilityStatement").
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+/// Which OpenEMR it is, as far as its ways differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// 7.0.3 and earlier: takes none of `_count`, `_offset` and `_sort`.
+    Old,
+    /// 7.0.4 and later, 8.x among them.
+    Modern,
+    /// Not OpenEMR.
+    Other,
+}
+
+/// What is said of one resource type.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TypeCapabilities {
+    /// `read`, `search-type`, `create`, and so on.
+    pub interactions: BTreeSet<String>,
+    /// The names of search parameters.
+    pub search_parameters: BTreeSet<String>,
+    /// The names of operations, without `$`.
+    pub operations: BTreeSet<String>,
+}
+
+/// What a server says that it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Which server it is.
+    pub version: Version,
+    /// `implementation.url`: the FHIR base by which it calls itself.
+    pub base: Option<String>,
+    /// By resource type.
+    pub types: BTreeMap<String, TypeCapabilities>,
+    /// `batch`, `transaction`, `history-system`, `search-system`.
+    pub interactions: BTreeSet<String>,
+    /// Operations at the base, without `$`.
+    pub operations: BTreeSet<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Statement {
+    resource_type: String,
+    software: Option<Software>,
+    implementation: Option<Implementation>,
+    #[serde(default)]
+    rest: Vec<Rest>,
+}
+
+#[derive(Deserialize)]
+struct Software {
+    name: Option<String>,
+    version: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Implementation {
+    url: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Rest {
+    #[serde(default)]
+    resource: Vec<Resource>,
+    #[serde(default)]
+    interaction: Vec<Interaction>,
+    #[serde(default)]
+    operation: Vec<Named>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Resource {
+    r#type: String,
+    #[serde(default)]
+    interaction: Vec<Interaction>,
+    #[serde(default)]
+    search_param: Vec<Named>,
+    #[serde(default)]
+    operation: Vec<Named>,
+}
+
+#[derive(Deserialize)]
+struct Interaction {
+    code: String,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
+
+/// Why a document is no CapabilityStatement.
+#[derive(Debug, thiserror::Error)]
+pub enum CapabilitiesError {
+    /// Not JSON, or not of the shape.
+    #[error("the CapabilityStatement cannot be read: {0}")]
+    Shape(#[from] serde_json::Error),
+    /// Another resource.
+    #[error("there is another resource where a CapabilityStatement was due")]
+    OtherResource,
+}
+
+impl Capabilities {
+    /// Reads a CapabilityStatement.
+    ///
+    /// # Errors
+    /// What is no CapabilityStatement.
+    pub fn parse(json: &[u8]) -> Result<Self, CapabilitiesError> {
+        let statement: Statement = serde_json::from_slice(json)?;
+        if statement.resource_type != "CapabilityStatement" {
+            return Err(CapabilitiesError::OtherResource);
+        }
+        let mut capabilities = Self {
+            version: version(statement.software.as_ref()),
+            base: statement.implementation.and_then(|implementation| implementation.url),
+            types: BTreeMap::new(),
+            interactions: BTreeSet::new(),
+            operations: BTreeSet::new(),
+        };
+        for rest in statement.rest {
+            capabilities.interactions.extend(codes(rest.interaction));
+            capabilities.operations.extend(operations(rest.operation));
+            for resource in rest.resource {
+                let known = capabilities.types.entry(resource.r#type).or_default();
+                known.interactions.extend(codes(resource.interaction));
+                known.search_parameters.extend(resource.search_param.into_iter().map(|named| named.name));
+                known.operations.extend(operations(resource.operation));
+            }
+        }
+        Ok(capabilities)
+    }
+}
+
+/// OpenEMR names its version up to 7.0.3 alone.
+fn version(software: Option<&Software>) -> Version {
+    let is_openemr = software.and_then(|software| software.name.as_deref()) == Some("OpenEMR");
+    let number = software.and_then(|software| software.version.as_deref()).unwrap_or_default();
+    let mut parts = number.split('.').map_while(|part| part.parse::<u32>().ok());
+    let number = (parts.next(), parts.next(), parts.next());
+    match number {
+        _ if !is_openemr => Version::Other,
+        (Some(major), minor, patch) if (major, minor.unwrap_or(0), patch.unwrap_or(0)) < (7, 0, 4) => Version::Old,
+        _ => Version::Modern,
+    }
+}
+
+fn codes(interactions: Vec<Interaction>) -> impl Iterator<Item = String> {
+    interactions.into_iter().map(|interaction| interaction.code)
+}
+
+fn operations(named: Vec<Named>) -> impl Iterator<Item = String> {
+    named.into_iter().map(|named| named.name.trim_start_matches('$').to_owned())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_a_server_does() {
+        let capabilities = Capabilities::parse(
+            br#"{"resourceType":"CapabilityStatement","software":{"name":"OpenEMR"},
+                "implementation":{"description":"x","url":"https:\/\/emr\/apis\/default\/fhir"},
+                "rest":[{"mode":"server","interaction":[{"code":"batch"}],"operation":[{"name":"$export"}],"resource":[
+                    {"type":"Patient","interaction":[{"code":"read"},{"code":"search-type"}],
+                     "searchParam":[{"name":"name","type":"string"},{"name":"_id","type":"token"}],
+                     "operation":[{"name":"export","definition":"x"}]},
+                    {"type":"Goal"}]}]}"#,
+        )
+        .unwrap();
+        assert_eq!(capabilities.version, Version::Modern);
+        assert_eq!(capabilities.base.as_deref(), Some("https://emr/apis/default/fhir"));
+        let patient = &capabilities.types["Patient"];
+        assert!(patient.search_parameters.contains("name") && patient.interactions.contains("search-type"));
+        assert!(patient.operations.contains("export") && capabilities.operations.contains("export"));
+        assert!(capabilities.interactions.contains("batch"));
+        assert!(capabilities.types["Goal"].search_parameters.is_empty());
+    }
+
+    #[test]
+    fn tells_versions_apart() {
+        for (name, number, version) in [
+            ("OpenEMR", None, Version::Modern),
+            ("OpenEMR", Some("7.0.3"), Version::Old),
+            ("OpenEMR", Some("7.0.2"), Version::Old),
+            ("OpenEMR", Some("6"), Version::Old),
+            ("OpenEMR", Some("7.0.4"), Version::Modern),
+            ("OpenEMR", Some("8.1.0"), Version::Modern),
+            ("HAPI FHIR Server", Some("7.0.3"), Version::Other),
+        ] {
+            let software = Software { name: Some(name.to_owned()), version: number.map(str::to_owned) };
+            assert_eq!(super::version(Some(&software)), version, "{name} {number:?}");
+        }
+        assert_eq!(super::version(None), Version::Other);
+    }
+
+    #[test]
+    fn what_is_none_is_an_error() {
+        for bad in ["", "[]", "{}", r#"{"resourceType":"Patient"}"#, r#"{"resourceType":"CapabilityStatement","rest":1}"#] {
+            assert!(Capabilities::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}
