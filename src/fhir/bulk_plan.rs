@@ -100,6 +100,14 @@ pub struct TypePlan {
     pub state: State,
 }
 
+impl TypePlan {
+    /// Whether it has come to nothing.
+    #[must_use]
+    pub fn is_failed(&self) -> bool {
+        matches!(self.state, State::Failed { .. })
+    }
+}
+
 /// One export.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
