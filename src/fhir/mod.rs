@@ -2,20 +2,24 @@
 //! what becomes of a body on its way.
 
 pub mod body_step;
+pub mod bulk_fields;
+pub mod bulk_manifest;
+pub mod bulk_plan;
+pub mod bulk_request;
 pub mod bundle_entry;
 pub mod bundle_head;
 pub mod bundle_links;
 pub mod bundle_page;
 pub mod bundle_stream;
 pub mod capabilities;
+pub mod clean_words;
 pub mod dropped_entry;
 pub mod elements;
 pub mod interaction;
 pub mod json_end;
 pub mod json_walk;
-pub mod local_time;
 pub mod link_rewriter;
-pub mod clean_words;
+pub mod local_time;
 pub mod media_type;
 pub mod offered;
 pub mod openemr_error;
