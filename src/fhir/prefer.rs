@@ -1,6 +1,27 @@
-//! What a client prefers to get back for a write: `Prefer: return=…` (FHIR R4, "RESTful API", 3.1.0.1.9; RFC 7240).
+//! `Prefer` (RFC 7240): what a caller would like, of which FHIR R4 names `handling`, `return` and `respond-async`.
 
-/// What comes back for a create or an update.
+/// How parameters are treated that a search does not know (FHIR R4, "Search", 3.1.1.1.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Handling {
+    /// They are refused.
+    Strict,
+    /// They are left out, and the answer says so.
+    #[default]
+    Lenient,
+}
+
+impl Handling {
+    /// What the field lines of a request's `Prefer` ask for.
+    #[must_use]
+    pub fn of<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        match value_of(lines, "handling") {
+            Some(value) if value.eq_ignore_ascii_case(b"strict") => Self::Strict,
+            _ => Self::Lenient,
+        }
+    }
+}
+
+/// What comes back for a create or an update (FHIR R4, "RESTful API", 3.1.0.1.9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Return {
     /// No body.
@@ -12,21 +33,47 @@ pub enum Return {
 }
 
 impl Return {
-    /// The first preference that is known; `None` where there is none. Takes the values of all Prefer fields.
-    pub fn of<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Option<Self> {
-        fields.flat_map(|field| field.split(|byte| matches!(byte, b',' | b';'))).find_map(|preference| {
-            let (name, value) = preference.split_at(preference.iter().position(|byte| *byte == b'=')?);
-            let value = value.get(1..)?.trim_ascii();
-            let value = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
-            match value {
-                _ if !name.trim_ascii().eq_ignore_ascii_case(b"return") => None,
-                _ if value.eq_ignore_ascii_case(b"minimal") => Some(Self::Minimal),
-                _ if value.eq_ignore_ascii_case(b"representation") => Some(Self::Representation),
-                _ if value.eq_ignore_ascii_case(b"OperationOutcome") => Some(Self::OperationOutcome),
-                _ => None,
-            }
-        })
+    /// What the field lines of a request's `Prefer` ask for; `None` where they do not.
+    #[must_use]
+    pub fn of<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Self> {
+        match value_of(lines, "return")? {
+            value if value.eq_ignore_ascii_case(b"minimal") => Some(Self::Minimal),
+            value if value.eq_ignore_ascii_case(b"representation") => Some(Self::Representation),
+            value if value.eq_ignore_ascii_case(b"OperationOutcome") => Some(Self::OperationOutcome),
+            _ => None,
+        }
     }
+}
+
+/// The value of a preference, empty where it has none. Of one that is named twice the first counts (RFC 7240, section 2).
+#[must_use]
+pub fn value_of<'a>(lines: impl IntoIterator<Item = &'a [u8]>, name: &str) -> Option<&'a [u8]> {
+    lines.into_iter().flat_map(|line| outside_quotes(line, b',')).find_map(|preference| {
+        // Parameters of the preference stand behind it.
+        let preference = outside_quotes(preference, b';').next()?;
+        let at = preference.iter().position(|byte| *byte == b'=').unwrap_or(preference.len());
+        let (token, value) = preference.split_at(at);
+        let value = value.strip_prefix(b"=").unwrap_or_default().trim_ascii();
+        token.trim_ascii().eq_ignore_ascii_case(name.as_bytes()).then(|| unquoted(value))
+    })
+}
+
+fn unquoted(value: &[u8]) -> &[u8] {
+    value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)
+}
+
+/// The pieces between separators that are in no quoted string.
+fn outside_quotes(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.split(move |byte| {
+        let is_escaped = std::mem::take(&mut escaped);
+        match byte {
+            b'\\' if quoted && !is_escaped => escaped = true,
+            b'"' if !is_escaped => quoted = !quoted,
+            byte => return *byte == separator && !quoted,
+        }
+        false
+    })
 }
 
 #[cfg(test)]
@@ -35,26 +82,57 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn reads_what_is_preferred() {
-        for (fields, expected) in [
+    fn handling_among_other_preferences() {
+        for (lines, strict) in [
+            (&["handling=strict"][..], true),
+            (&["respond-async, handling=strict"], true),
+            (&["respond-async", "return=minimal; a=b, Handling = \"Strict\" ;x"], true),
+            (&["handling=lenient, handling=strict"], false),
+            (&["handling=strict", "handling=lenient"], true),
+            (&["handling"], false),
+            (&["x=\"a, handling=strict\""], false),
+            (&["x=\"a\\\", handling=strict\""], false),
+            (&["x=\"a\\\"\", handling=strict"], true),
+            (&["x; handling=strict"], false),
+            (&["handling=strictly"], false),
+            (&[""], false),
+            (&[], false),
+        ] {
+            let handling = Handling::of(lines.iter().map(|line| line.as_bytes()));
+            assert_eq!(handling == Handling::Strict, strict, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_comes_back_for_a_write() {
+        for (lines, expected) in [
             (&[][..], None),
             (&["return=minimal"], Some(Return::Minimal)),
             (&["RETURN = Representation"], Some(Return::Representation)),
             (&["return=\"OperationOutcome\""], Some(Return::OperationOutcome)),
             (&["respond-async, return=minimal"], Some(Return::Minimal)),
-            (&["handling=strict; return=representation"], Some(Return::Representation)),
-            (&["respond-async", "return=representation"], Some(Return::Representation)),
-            (&["return=all", "return=minimal"], Some(Return::Minimal)),
+            (&["respond-async", "return=representation; x=y"], Some(Return::Representation)),
+            (&["return=all"], None),
             (&["return", "returned=minimal", "=", "minimal"], None),
         ] {
-            assert_eq!(Return::of(fields.iter().map(|field| field.as_bytes())), expected, "{fields:?}");
+            assert_eq!(Return::of(lines.iter().map(|line| line.as_bytes())), expected, "{lines:?}");
         }
+    }
+
+    #[test]
+    fn other_preferences_have_values() {
+        let line = b"respond-async, return=representation;foo=\"a;b\", wait=\"\"";
+        let value = |name| value_of([&line[..]], name);
+        assert_eq!(value("return"), Some(&b"representation"[..]));
+        assert_eq!(value("respond-async"), Some(&b""[..]));
+        assert_eq!(value("wait"), Some(&b""[..]));
+        assert_eq!(value("foo"), None);
     }
 
     proptest! {
         #[test]
-        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
-            let _ = Return::of(std::iter::once(&bytes[..]));
+        fn no_bytes_panic(line in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let _ = Handling::of([&line[..]]);
         }
     }
 }

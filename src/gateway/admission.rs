@@ -12,6 +12,7 @@ use crate::config::{Access, Limits};
 use crate::fhir::interaction::Interaction;
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Failure;
+use crate::gateway::http2;
 use crate::gateway::queue;
 use crate::gateway::route::Route;
 use crate::gateway::target::{self, Target};
@@ -58,8 +59,7 @@ fn check_sizes(session: &Session, limits: &Limits) -> Result<(), Failure> {
     if head.raw_path().len() > limits.request_target {
         return Err(Failure::TargetTooLong);
     }
-    let size = session.as_http1().map_or_else(|| size_of_fields(&head.headers), |http1| http1.get_headers_raw_bytes().len());
-    if size > limits.request_head {
+    if http2::head_size(session) > limits.request_head {
         return Err(Failure::HeadTooLarge);
     }
     if u32::try_from(head.headers.len()).is_ok_and(|count| count <= limits.header_fields) {

@@ -12,7 +12,6 @@ use serde::Serialize;
 use crate::fhir::operation_outcome::{Issue, OperationOutcome};
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Verdict;
-use crate::gateway::negotiation;
 use crate::gateway::route::Route;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -65,10 +64,10 @@ impl Answer {
     /// What a verdict looks like on this route: an OperationOutcome where FHIR is spoken, in the format that the caller
     /// accepts, and plain JSON elsewhere.
     #[must_use]
-    pub fn of_verdict(verdict: &Verdict, session: &Session, context: &RequestContext) -> Self {
+    pub fn of_verdict(verdict: &Verdict, context: &RequestContext) -> Self {
         let answer = match context.route {
             Route::Fhir { .. } => {
-                let format = negotiation::errors_format(session.req_header());
+                let format = context.errors_format;
                 let outcome = OperationOutcome::of(Issue::error(verdict.code, verdict.text.as_str()));
                 let body = outcome.of_request(&context.id.to_string()).write(format);
                 Self::new(verdict.status, format.content_type(), Bytes::from(body)).with(CACHE_CONTROL, NO_STORE)

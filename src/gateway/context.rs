@@ -9,6 +9,7 @@ use pingora::proxy::Session;
 use crate::config::Repairs;
 use crate::fhir::interaction::Interaction;
 use crate::fhir::json_end::JsonEnd;
+use crate::fhir::media_type::Format;
 use crate::gateway::body::BodyPath;
 use crate::gateway::failure::Failure;
 use crate::gateway::held_answer::HeldAnswer;
@@ -36,6 +37,8 @@ pub struct RequestContext {
     pub started: Instant,
     /// Where it goes.
     pub route: Route,
+    /// In which format the caller is told what went wrong.
+    pub errors_format: Format,
     /// What it asks for, on a FHIR route.
     pub interaction: Option<Interaction>,
     /// What goes to OpenEMR in place of the caller's own.
@@ -80,6 +83,7 @@ impl RequestContext {
             id: RequestId::next(),
             started: Instant::now(),
             route: Route::NotFound,
+            errors_format: Format::Json,
             interaction: None,
             plan: Plan::default(),
             body: BodyPath::default(),

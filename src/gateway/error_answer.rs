@@ -8,11 +8,10 @@ use http::header::{
     EXPIRES, LAST_MODIFIED, LINK, LOCATION, PROXY_AUTHENTICATE, VARY, WWW_AUTHENTICATE,
 };
 use log::debug;
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::ResponseHeader;
 
 use crate::fhir::openemr_error::{self, Circumstances};
 use crate::gateway::context::RequestContext;
-use crate::gateway::negotiation;
 
 /// So much of OpenEMR's words goes to the log.
 const MOST_LOGGED: usize = 4096;
@@ -38,12 +37,7 @@ const DROPPED: [HeaderName; 13] = [
 ///
 /// # Errors
 /// None in practice: the fields that are set are valid.
-pub(super) fn translate(
-    request: &RequestHeader,
-    head: &mut ResponseHeader,
-    body: &[u8],
-    context: &RequestContext,
-) -> pingora::Result<Bytes> {
+pub(super) fn translate(head: &mut ResponseHeader, body: &[u8], context: &RequestContext) -> pingora::Result<Bytes> {
     let status = head.status.as_u16();
     let words = body.get(..MOST_LOGGED).unwrap_or(body);
     debug!("request {}: OpenEMR answered {status}: {:?}", context.id, String::from_utf8_lossy(words));
@@ -51,7 +45,7 @@ pub(super) fn translate(
     let body = if head.headers.contains_key(CONTENT_ENCODING) { &[][..] } else { body };
     let resource_type = context.interaction.and_then(|interaction| interaction.resource_type);
     let outcome = openemr_error::outcome(Circumstances { status, resource_type }, body).of_request(&context.id.to_string());
-    let format = negotiation::errors_format(request);
+    let format = context.errors_format;
     for name in &DROPPED {
         head.remove_header(name);
     }

@@ -61,6 +61,10 @@ pub enum Failure {
     AnswerHeadTooLarge,
     /// A refusal whose body is longer than what is held back.
     TooLong,
+    /// A search by POST with a body that is no form.
+    NoForm,
+    /// A search by POST with a form that is larger than what can be kept for another try.
+    FormTooLarge,
 }
 
 /// What a caller is told.
@@ -143,6 +147,12 @@ impl Failure {
             Self::AnswerHeadTooLarge => {
                 Verdict::new(502, IssueCode::Exception, "The head of OpenEMR's answer is larger than the gateway takes.")
             }
+            Self::NoForm => Verdict::new(
+                415,
+                IssueCode::NotSupported,
+                "A search by POST has its parameters in a form: application/x-www-form-urlencoded.",
+            ),
+            Self::FormTooLarge => Verdict::new(413, IssueCode::TooCostly, "The form of a search may have 64 KiB at most."),
             Self::TooLong => Verdict::new(502, IssueCode::Exception, "OpenEMR's refusal is too long to be read."),
         }
     }

@@ -9,7 +9,7 @@
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use serde::Deserialize;
@@ -46,6 +46,7 @@ pub struct HeldAnswer {
     body: BytesMut,
     purpose: Purpose,
     is_cut: bool,
+    is_judged: bool,
 }
 
 /// What OpenEMR's error bodies say: `message` from 7.0.4 on, before that OAuth's members.
@@ -89,7 +90,13 @@ impl HeldAnswer {
     pub fn hold(session: &mut Session, head: &mut ResponseHeader, purpose: Purpose) -> pingora::Result<Self> {
         session.set_ignore_info_resp(true);
         let unsent = ResponseHeader::build(StatusCode::EARLY_HINTS, None)?;
-        Ok(Self { head: Box::new(std::mem::replace(head, unsent)), body: BytesMut::new(), purpose, is_cut: false })
+        Ok(Self {
+            head: Box::new(std::mem::replace(head, unsent)),
+            body: BytesMut::new(),
+            purpose,
+            is_cut: false,
+            is_judged: false,
+        })
     }
 
     /// Takes a piece of the body, so that it is not sent. False when there is too much of it to go out as it is; otherwise the
@@ -101,6 +108,17 @@ impl HeldAnswer {
             self.body.extend_from_slice(&piece);
         }
         !self.is_cut || self.purpose != Purpose::AsItIs
+    }
+
+    /// Its end has come, and was looked at.
+    pub fn note_judged(&mut self) {
+        self.is_judged = true;
+    }
+
+    /// Whether its end was looked at. In HTTP/2 an answer can end with its head, and Pingora shows no body then.
+    #[must_use]
+    pub fn is_judged(&self) -> bool {
+        self.is_judged
     }
 
     /// OpenEMR's status.
@@ -122,10 +140,12 @@ impl HeldAnswer {
     pub async fn send(self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<()> {
         let Self { mut head, body, purpose, .. } = self;
         session.set_ignore_info_resp(false);
+        // Pingora cannot write the head of an HTTP/2 answer to a caller of HTTP/1.1.
+        head.set_version(Version::HTTP_11);
         let request = session.req_header();
         let body = match purpose {
             Purpose::AsItIs => body.freeze(),
-            Purpose::Error => error_answer::translate(request, &mut head, &body, context)?,
+            Purpose::Error => error_answer::translate(&mut head, &body, context)?,
             Purpose::Created => write_answer::of_create(request, &mut head, body.freeze(), context).await?,
         };
         head.remove_header(&TRANSFER_ENCODING);
@@ -152,7 +172,7 @@ impl HeldAnswer {
     }
 }
 
-fn is_about_the_token(body: &[u8]) -> bool {
+pub(crate) fn is_about_the_token(body: &[u8]) -> bool {
     if body.len() > LONGEST_REFUSAL {
         return false;
     }

@@ -8,6 +8,8 @@ mod admission;
 pub mod answer;
 pub mod ask;
 pub mod body;
+pub mod bulk;
+mod cancellations;
 mod certificates;
 pub mod context;
 pub mod documents;
@@ -16,11 +18,14 @@ mod error_answer;
 pub mod failure;
 mod first_tokens;
 mod fixed;
+pub mod forwarded;
 pub mod held_answer;
+mod http2;
 pub mod lifecycle;
 pub mod local;
 pub mod negotiation;
 pub mod plan;
+pub mod public_base;
 pub mod queue;
 pub mod recovery;
 pub mod reload;
@@ -29,6 +34,7 @@ pub mod request_head;
 pub mod response_head;
 pub mod route;
 pub mod runtime;
+pub mod search;
 pub mod server;
 mod signals;
 pub mod site;
@@ -55,6 +61,7 @@ use pingora::{Error, ErrorType};
 use crate::fhir::interaction::is_repeatable;
 use crate::fhir::json_end::JsonEnd;
 use crate::gateway::answer::Answer;
+use crate::gateway::bulk::jobs::Exports;
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Failure;
 use crate::gateway::lifecycle::Lifecycle;
@@ -70,6 +77,8 @@ pub struct Gateway {
     pub runtime: Arc<ArcSwap<Runtime>>,
     /// Whether the process is on its way out.
     pub lifecycle: Arc<Lifecycle>,
+    /// The bulk exports of all sites.
+    pub exports: Arc<Exports>,
 }
 
 #[async_trait]
@@ -88,6 +97,7 @@ impl ProxyHttp for Gateway {
         self.let_go_when_draining(session);
         let target = Target::parse(session.req_header().raw_path());
         context.route = Route::of(target.path, &context.runtime.settings.routes, &context.runtime.sites);
+        context.errors_format = negotiation::errors_format(session.req_header());
         Ok(())
     }
 
@@ -101,12 +111,22 @@ impl ProxyHttp for Gateway {
             Ok(()) => admission::take_token(context).await,
             Err(failure) => Err(failure),
         };
+        if admitted.is_ok()
+            && let Some(answer) = bulk::answer(session, context, &self.exports).await?
+        {
+            return answer.send(session, context).await.map(|()| true);
+        }
+        if admitted.is_ok()
+            && let Err(verdict) = search::plan(session, context).await?
+        {
+            return Answer::of_verdict(&verdict, context).send(session, context).await.map(|()| true);
+        }
         let admitted = match admitted {
             Ok(()) => queue::take_turn(session, context).await?,
             Err(failure) => Err(failure),
         };
         let answer = match admitted {
-            Err(failure) => Some(Answer::of_verdict(&failure.verdict(), session, context)),
+            Err(failure) => Some(Answer::of_verdict(&failure.verdict(), context)),
             Ok(()) => answer_here(session, context, self.lifecycle.is_draining()).await,
         };
         match answer {
@@ -120,7 +140,8 @@ impl ProxyHttp for Gateway {
         if let Err(failure) = recovery::renew(context).await {
             return Err(fail(context, failure));
         }
-        match queue::take_turn(session, context).await?.and_then(|()| upstream::peer(context)) {
+        let version = session.req_header().version;
+        match queue::take_turn(session, context).await?.and_then(|()| upstream::peer(version, context)) {
             Ok(peer) => Ok(Box::new(peer)),
             Err(failure) => Err(fail(context, failure)),
         }
@@ -281,6 +302,7 @@ impl ProxyHttp for Gateway {
             was_pooled: client_reused,
             answer_begun: context.upstream_time.is_some() || session.response_written().is_some(),
             body_is_whole: !session.as_ref().retry_buffer_truncated(),
+            was_refused: upstream::was_refused(&error),
         };
         upstream::after_broken_connection(broken, context, &mut error);
         error
@@ -298,7 +320,7 @@ impl ProxyHttp for Gateway {
         let error_code = verdict.as_ref().map_or(0, |verdict| verdict.status);
         if let Some(verdict) = verdict.filter(|_| can_answer) {
             // The caller may be gone by now; the log line below says what he should have seen.
-            let _ = Answer::of_verdict(&verdict, session, context).send(session, context).await;
+            let _ = Answer::of_verdict(&verdict, context).send(session, context).await;
         }
         FailToProxy { error_code, can_reuse_downstream: false }
     }
@@ -306,6 +328,7 @@ impl ProxyHttp for Gateway {
     /// One line. An answer that was held back to its end goes out first: this is the first phase after it.
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut RequestContext) {
         recovery::send_held(session, context).await;
+        http2::after_request(session, error);
         if access_log::is_on() {
             access_log::write(&account::access_line(session, error.is_some(), context));
         }
