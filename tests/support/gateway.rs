@@ -55,6 +55,13 @@ impl Gateway {
         Self::with(config(openemr))
     }
 
+    /// In front of `openemr`, with nothing smoothed.
+    pub fn plain(openemr: &OpenEmr) -> Self {
+        let mut config = config(openemr);
+        config["sites"]["default"]["conformance"] = json!("pass_through");
+        Self::with(config)
+    }
+
     /// With that configuration; an address is filled in unless it names one.
     pub fn with(config: Value) -> Self {
         Self::within(&[], config)
