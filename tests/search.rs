@@ -163,7 +163,9 @@ fn a_form_is_read_however_it_comes() {
     assert_eq!(openemr.received("content-type"), ["application/x-www-form-urlencoded"]);
 
     let head = |field: &str| {
-        format!("POST /fhir/Patient/_search HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\n{field}\r\n\r\n")
+        format!(
+            "POST /fhir/Patient/_search HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\n{field}\r\n\r\n"
+        )
     };
     let mut chunked = gateway.caller().connect();
     chunked.write(head("Transfer-Encoding: chunked").as_bytes());
@@ -210,7 +212,7 @@ fn a_form_is_sent_again_with_a_new_token() {
     let gateway = gateway_for(&openemr, &["Patient"]);
     assert_eq!(gateway.caller().get("/fhir/Patient?_count=1").status, 200);
     openemr.reset();
-    openemr.order(&json!({"fhir": {"refuse": "token", "times": 1}}));
+    openemr.order(&json!({"fhir": {"refuse": "not_verified", "times": 1}}));
     assert_eq!(post(&gateway, "/fhir/Patient/_search", "name=A&x=1").status, 200);
     assert_eq!(openemr.count("fhir_requests"), 2);
     assert!(has_received_form(&openemr, "name=A"));
@@ -226,6 +228,7 @@ fn a_server_that_says_nothing_of_itself_is_asked_as_it_comes() {
         // The whole set is what every version can give.
         assert_eq!(received(&openemr), "/Condition?x:y=1&subject=Patient/1");
     }
+    gateway.logs(&["WARN", "CapabilityStatement"]);
     let told = gateway.log().matches("CapabilityStatement").count();
     assert_eq!(told, 1, "{}", gateway.log());
 }
