@@ -2,6 +2,10 @@
 //! what becomes of a body on its way.
 
 pub mod body_step;
+pub mod bulk_fields;
+pub mod bulk_manifest;
+pub mod bulk_plan;
+pub mod bulk_request;
 pub mod bundle_entry;
 pub mod bundle_head;
 pub mod bundle_links;

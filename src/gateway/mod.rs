@@ -8,6 +8,7 @@ mod admission;
 pub mod answer;
 pub mod ask;
 pub mod body;
+pub mod bulk;
 mod cancellations;
 mod certificates;
 pub mod context;
@@ -56,6 +57,7 @@ use pingora::{Error, ErrorType};
 use crate::fhir::interaction::is_repeatable;
 use crate::fhir::json_end::JsonEnd;
 use crate::gateway::answer::Answer;
+use crate::gateway::bulk::jobs::Exports;
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Failure;
 use crate::gateway::lifecycle::Lifecycle;
@@ -71,6 +73,8 @@ pub struct Gateway {
     pub runtime: Arc<ArcSwap<Runtime>>,
     /// Whether the process is on its way out.
     pub lifecycle: Arc<Lifecycle>,
+    /// The bulk exports of all sites.
+    pub exports: Arc<Exports>,
 }
 
 #[async_trait]
@@ -98,6 +102,11 @@ impl ProxyHttp for Gateway {
             Ok(()) => admission::take_token(context).await,
             Err(failure) => Err(failure),
         };
+        if admitted.is_ok()
+            && let Some(answer) = bulk::answer(session, context, &self.exports).await?
+        {
+            return answer.send(session, context).await.map(|()| true);
+        }
         if admitted.is_ok()
             && let Err(verdict) = search::plan(session, context).await?
         {
