@@ -57,7 +57,9 @@ for (const [name, gateway] of Object.entries(GATEWAYS)) {
         const count = Math.max(7, Math.ceil(expected.length / 10));
         const pages = await everyPage(base, type, `_count=${count}`, count);
         assertEachOnce(pages.flatMap((page) => ids(matches(page))), expected, `${type} in pages of ${count}`);
-        pages.forEach((page) => assert.equal(page.total, expected.length, `total of ${type}`));
+        pages.forEach(({ total }) => assert.ok([undefined, expected.length].includes(total), `${type}: total ${total}`));
+        const counted = searchset(await ask(`${base}/${type}?_count=${count}&_total=accurate`), { base, type, count });
+        assert.equal(counted.total, expected.length, type);
       }
       assert.ok(searchable.length > 10 && seen > 500, `${searchable.length} types, ${seen} resources`);
     });
@@ -116,7 +118,6 @@ for (const [name, gateway] of Object.entries(GATEWAYS)) {
       const posted = searchset(await ask(`${base}/Patient/_search`, form), { base, type: 'Patient', count: 5 });
       const got = searchset(await ask(`${base}/Patient?_count=5`), { base, type: 'Patient', count: 5 });
       assert.deepEqual(ids(matches(posted)), ids(matches(got)));
-      assert.equal(posted.total, got.total);
       const next = searchset(await ask(links(posted).next), { base, type: 'Patient', count: 5 });
       assert.equal(new Set([...ids(matches(posted)), ...ids(matches(next))]).size, 10);
     });
