@@ -15,10 +15,12 @@ mod drain;
 pub mod failure;
 mod first_tokens;
 mod fixed;
+pub mod forwarded;
 pub mod held_answer;
 pub mod lifecycle;
 pub mod local;
 pub mod plan;
+pub mod public_base;
 pub mod queue;
 pub mod recovery;
 pub mod reload;
@@ -26,6 +28,7 @@ pub mod request_head;
 pub mod response_head;
 pub mod route;
 pub mod runtime;
+pub mod search;
 pub mod server;
 mod signals;
 pub mod site;
@@ -92,6 +95,11 @@ impl ProxyHttp for Gateway {
             Ok(()) => admission::take_token(context).await,
             Err(failure) => Err(failure),
         };
+        if admitted.is_ok()
+            && let Err(verdict) = search::plan(session, context).await?
+        {
+            return Answer::of_verdict(&verdict, context.route).send(session, context).await.map(|()| true);
+        }
         let admitted = match admitted {
             Ok(()) => queue::take_turn(session, context).await?,
             Err(failure) => Err(failure),
