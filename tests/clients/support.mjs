@@ -42,7 +42,7 @@ export async function ask(url, options = {}) {
   const head = [...response.headers].map((field) => field.join(': ')).join('\n');
   assertDiscreet(head, text, what);
   assert.ok(response.headers.get('x-request-id'), `${what}: X-Request-Id`);
-  const json = /json/.test(response.headers.get('content-type') ?? '') && text ? parsed(text, what) : undefined;
+  const json = /\bjson/.test(response.headers.get('content-type') ?? '') && text ? parsed(text, what) : undefined;
   return { status: response.status, headers: response.headers, text, json, what };
 }
 
