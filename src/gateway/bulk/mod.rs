@@ -117,17 +117,17 @@ impl Asked<'_> {
         let all =
             |name: &HeaderName| self.fields.get_all(name).iter().filter_map(|field| field.to_str().ok()).collect::<Vec<_>>();
         let refusal = |status, code, text: &str| Refusal { status, code, text: text.to_owned() };
+        let missing = export_scopes::missing(granted, level.scope());
+        if !missing.is_empty() {
+            let text = format!("The gateway's token lacks the scope {}.", missing.join(" and "));
+            return Err(refusal(403, IssueCode::Forbidden, &text));
+        }
         if !accept_fhir_json(all(&http::header::ACCEPT)) {
             return Err(refusal(406, IssueCode::NotSupported, "Accept lets application/fhir+json not through."));
         }
         let preferences = Preferences::of(all(&HeaderName::from_static("prefer")));
         if !preferences.respond_async {
             return Err(refusal(400, IssueCode::Invalid, "An export needs the field  Prefer: respond-async"));
-        }
-        let missing = export_scopes::missing(granted, level.scope());
-        if !missing.is_empty() {
-            let text = format!("The gateway's token lacks the scope {}.", missing.join(" and "));
-            return Err(refusal(403, IssueCode::Forbidden, &text));
         }
         let mut parameters: Vec<_> = form_urlencoded::parse(self.query.as_bytes()).into_owned().collect();
         if !self.body.is_empty() && !self.fields.get(CONTENT_TYPE).is_some_and(is_json) {
@@ -270,7 +270,7 @@ fn empty(status: u16) -> Answer {
 }
 
 fn refused(context: &RequestContext, refusal: &Refusal) -> Answer {
-    let verdict = Verdict { status: refusal.status, code: refusal.code, text: refusal.text.clone().into(), retry_after: None };
+    let verdict = Verdict { status: refusal.status, code: refusal.code, text: refusal.text.clone(), retry_after: None };
     Answer::of_verdict(&verdict, context.route)
 }
 
