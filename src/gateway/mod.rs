@@ -9,6 +9,7 @@ pub mod answer;
 pub mod ask;
 pub mod body;
 pub mod bulk;
+mod cancellations;
 mod certificates;
 pub mod context;
 pub mod documents;
@@ -16,10 +17,13 @@ mod drain;
 pub mod failure;
 mod first_tokens;
 mod fixed;
+pub mod forwarded;
 pub mod held_answer;
+mod http2;
 pub mod lifecycle;
 pub mod local;
 pub mod plan;
+pub mod public_base;
 pub mod queue;
 pub mod recovery;
 pub mod reload;
@@ -27,6 +31,7 @@ pub mod request_head;
 pub mod response_head;
 pub mod route;
 pub mod runtime;
+pub mod search;
 pub mod server;
 mod signals;
 pub mod site;
@@ -101,6 +106,11 @@ impl ProxyHttp for Gateway {
         {
             return answer.send(session, context).await.map(|()| true);
         }
+        if admitted.is_ok()
+            && let Err(verdict) = search::plan(session, context).await?
+        {
+            return Answer::of_verdict(&verdict, context.route).send(session, context).await.map(|()| true);
+        }
         let admitted = match admitted {
             Ok(()) => queue::take_turn(session, context).await?,
             Err(failure) => Err(failure),
@@ -120,7 +130,8 @@ impl ProxyHttp for Gateway {
         if let Err(failure) = recovery::renew(context).await {
             return Err(fail(context, failure));
         }
-        match queue::take_turn(session, context).await?.and_then(|()| upstream::peer(context)) {
+        let version = session.req_header().version;
+        match queue::take_turn(session, context).await?.and_then(|()| upstream::peer(version, context)) {
             Ok(peer) => Ok(Box::new(peer)),
             Err(failure) => Err(fail(context, failure)),
         }
@@ -267,6 +278,7 @@ impl ProxyHttp for Gateway {
             was_pooled: client_reused,
             answer_begun: context.upstream_time.is_some() || session.response_written().is_some(),
             body_is_whole: !session.as_ref().retry_buffer_truncated(),
+            was_refused: upstream::was_refused(&error),
         };
         upstream::after_broken_connection(broken, context, &mut error);
         error
@@ -292,6 +304,7 @@ impl ProxyHttp for Gateway {
     /// One line. An answer that was held back to its end goes out first: this is the first phase after it.
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut RequestContext) {
         recovery::send_held(session, context).await;
+        http2::after_request(session, error);
         if access_log::is_on() {
             access_log::write(&account::access_line(session, error.is_some(), context));
         }

@@ -105,7 +105,8 @@ pub fn run(mut config: Config, options: RunOptions, on_ready: impl FnOnce() + Se
     let mut http_options = HttpServerOptions::default();
     http_options.keepalive_request_limit = Some(keepalive_requests);
     http.server_options = Some(http_options);
-    let mut proxy = Service::new("gateway".to_owned(), Draining::new(http, Arc::clone(&lifecycle)));
+    let mut proxy =
+        Service::new("gateway".to_owned(), Draining::new(http, &listen, Arc::clone(&runtime), Arc::clone(&lifecycle)));
     let certificates = add_listeners(&mut proxy, &listen, &pingora.configuration)?;
 
     let tokens = pingora.add_service(background_service("tokens", refresher));
@@ -161,8 +162,8 @@ fn add_listeners(proxy: &mut Proxy, listen: &[Listener], server: &ServerConf) ->
             None => proxy.add_tcp(&address),
             Some(tls) => {
                 let certificate = Arc::new(ListenerCertificate::new(Arc::clone(&tls.certified_key)));
-                let settings =
-                    tls_settings(Arc::clone(&certificate), server).map_err(|_| StartError::Certificate(listener.address))?;
+                let settings = tls_settings(Arc::clone(&certificate), listener.http2, server)
+                    .map_err(|_| StartError::Certificate(listener.address))?;
                 proxy.add_tls_with_settings(&address, None, settings);
                 certificates.push((listener.address, certificate));
             }
