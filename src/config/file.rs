@@ -243,11 +243,13 @@ impl File {
             };
             for (key, size) in [("request_head", file.limits.request_head), ("response_head", file.limits.response_head)] {
                 if !(1024..=1024 * 1024).contains(&size) {
-                    findings.problem(limits.place.member(key).problem("is outside 1KiB to 1MiB"));
+                    let problem = limits.place.member(key).problem("is outside 1KiB to 1MiB");
+                    findings.problem(problem.remedy("write it like  64KiB"));
                 }
             }
             if !(256..=file.limits.request_head).contains(&file.limits.request_target) {
-                findings.problem(limits.place.member("request_target").problem("is outside 256 bytes to request_head"));
+                let problem = limits.place.member("request_target").problem("is outside 256 bytes to request_head");
+                findings.problem(problem.remedy("lower it, or raise request_head"));
             }
         }
         if let Some(section) = top.section("compression", &["enabled", "least", "level"], findings) {

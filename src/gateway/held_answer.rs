@@ -134,7 +134,7 @@ impl HeldAnswer {
     }
 }
 
-fn is_about_the_token(body: &[u8]) -> bool {
+pub(crate) fn is_about_the_token(body: &[u8]) -> bool {
     if body.len() > LONGEST_REFUSAL {
         return false;
     }

@@ -8,6 +8,7 @@ mod admission;
 pub mod answer;
 pub mod ask;
 pub mod body;
+pub mod bulk;
 mod cancellations;
 mod certificates;
 pub mod compression;
@@ -17,11 +18,13 @@ mod drain;
 pub mod failure;
 mod first_tokens;
 mod fixed;
+pub mod forwarded;
 pub mod held_answer;
 mod http2;
 pub mod lifecycle;
 pub mod local;
 pub mod plan;
+pub mod public_base;
 pub mod queue;
 pub mod recovery;
 pub mod reload;
@@ -29,6 +32,7 @@ pub mod request_head;
 pub mod response_head;
 pub mod route;
 pub mod runtime;
+pub mod search;
 pub mod server;
 mod signals;
 pub mod site;
@@ -54,6 +58,7 @@ use pingora::{Error, ErrorType};
 use crate::fhir::interaction::is_repeatable;
 use crate::fhir::json_end::JsonEnd;
 use crate::gateway::answer::Answer;
+use crate::gateway::bulk::jobs::Exports;
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Failure;
 use crate::gateway::lifecycle::Lifecycle;
@@ -69,6 +74,8 @@ pub struct Gateway {
     pub runtime: Arc<ArcSwap<Runtime>>,
     /// Whether the process is on its way out.
     pub lifecycle: Arc<Lifecycle>,
+    /// The bulk exports of all sites.
+    pub exports: Arc<Exports>,
 }
 
 #[async_trait]
@@ -96,6 +103,16 @@ impl ProxyHttp for Gateway {
             Ok(()) => admission::take_token(context).await,
             Err(failure) => Err(failure),
         };
+        if admitted.is_ok()
+            && let Some(answer) = bulk::answer(session, context, &self.exports).await?
+        {
+            return answer.send(session, context).await.map(|()| true);
+        }
+        if admitted.is_ok()
+            && let Err(verdict) = search::plan(session, context).await?
+        {
+            return Answer::of_verdict(&verdict, context.route).send(session, context).await.map(|()| true);
+        }
         let admitted = match admitted {
             Ok(()) => queue::take_turn(session, context).await?,
             Err(failure) => Err(failure),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::Method;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue, TRANSFER_ENCODING};
 use pingora::http::RequestHeader;
 
 use crate::fhir::search_terms::SearchTerms;
@@ -46,6 +46,7 @@ impl Plan {
         }
         if let Some(form) = &self.form {
             head.remove_header(&TRANSFER_ENCODING);
+            head.remove_header(&EXPECT);
             head.insert_header(CONTENT_LENGTH, form.len())?;
             head.insert_header(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"))?;
         }
@@ -56,7 +57,7 @@ impl Plan {
     /// Puts the form in the place of the caller's body.
     pub fn replace_body(&mut self, body: &mut Option<Bytes>, end_of_stream: bool) {
         let Some(form) = &self.form else { return };
-        *body = (end_of_stream && !self.form_is_sent).then(|| form.clone());
+        *body = (end_of_stream && !self.form_is_sent && !form.is_empty()).then(|| form.clone());
         self.form_is_sent |= end_of_stream;
     }
 }

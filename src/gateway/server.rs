@@ -20,6 +20,8 @@ use sd_notify::NotifyState;
 
 use crate::config::{Config, Listener};
 use crate::gateway::Gateway;
+use crate::gateway::bulk::jobs::Exports;
+use crate::gateway::bulk::worker::Worker;
 use crate::gateway::certificates::{ListenerCertificate, tls_settings};
 use crate::gateway::drain::{Draining, Ending};
 use crate::gateway::first_tokens::FirstTokens;
@@ -95,7 +97,9 @@ pub fn run(mut config: Config, options: RunOptions, on_ready: impl FnOnce() + Se
     let (sites, settings) = Settings::of(config);
     let runtime = Arc::new(ArcSwap::from_pointee(Runtime::build(sites, settings, &tasks, None)?));
     let lifecycle = Arc::<Lifecycle>::default();
-    let gateway = Gateway { runtime: Arc::clone(&runtime), lifecycle: Arc::clone(&lifecycle) };
+    let exports = Arc::<Exports>::default();
+    let gateway = Gateway { runtime: Arc::clone(&runtime), lifecycle: Arc::clone(&lifecycle), exports: Arc::clone(&exports) };
+    let worker = Worker::new(Arc::clone(&runtime), exports, tasks.tokens.clone(), Arc::clone(&lifecycle));
 
     let mut http = http_proxy(&pingora.configuration, gateway);
     let mut http_options = HttpServerOptions::default();
@@ -117,6 +121,8 @@ pub fn run(mut config: Config, options: RunOptions, on_ready: impl FnOnce() + Se
     takeover.add_dependencies([&first_tokens, &nodes]);
     let proxy = pingora.add_service(proxy);
     proxy.add_dependency(&takeover);
+    let exports = pingora.add_service(background_service("exports", worker));
+    exports.add_dependency(&takeover);
     let announcement = pingora.add_service(background_service("start", Announcement::new(listen, on_ready)));
     announcement.add_dependency(&takeover);
     pingora.add_service(background_service("ending", Ending(Arc::clone(&lifecycle))));
