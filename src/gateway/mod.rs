@@ -10,6 +10,7 @@ pub mod ask;
 pub mod body;
 mod certificates;
 pub mod context;
+pub mod decode;
 pub mod documents;
 mod drain;
 pub mod failure;
@@ -18,6 +19,7 @@ mod fixed;
 pub mod forwarded;
 pub mod held_answer;
 pub mod lifecycle;
+pub mod links;
 pub mod local;
 pub mod plan;
 pub mod public_base;
@@ -25,6 +27,7 @@ pub mod queue;
 pub mod recovery;
 pub mod reload;
 pub mod request_head;
+pub mod request_links;
 pub mod response_head;
 pub mod route;
 pub mod runtime;
@@ -33,6 +36,7 @@ mod signals;
 pub mod site;
 mod takeover;
 pub mod target;
+pub mod tracing;
 pub mod upstream;
 mod watched;
 
@@ -53,6 +57,7 @@ use crate::fhir::interaction::is_repeatable;
 use crate::fhir::json_end::JsonEnd;
 use crate::gateway::answer::Answer;
 use crate::gateway::context::RequestContext;
+use crate::gateway::decode::Decoder;
 use crate::gateway::failure::Failure;
 use crate::gateway::lifecycle::Lifecycle;
 use crate::gateway::route::Route;
@@ -83,6 +88,7 @@ impl ProxyHttp for Gateway {
     async fn early_request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<()> {
         admission::set_deadlines(session, &context.runtime.settings.limits);
         self.let_go_when_draining(session);
+        tracing::begin(session, context);
         let target = Target::parse(session.req_header().raw_path());
         context.route = Route::of(target.path, &context.runtime.settings.routes, &context.runtime.sites);
         Ok(())
@@ -94,6 +100,9 @@ impl ProxyHttp for Gateway {
             Ok(()) => admission::take_token(context).await,
             Err(failure) => Err(failure),
         };
+        if admitted.is_ok() {
+            request_links::map(session, context).await?;
+        }
         let admitted = match admitted {
             Ok(()) => queue::take_turn(session, context).await?,
             Err(failure) => Err(failure),
@@ -134,9 +143,15 @@ impl ProxyHttp for Gateway {
         let rest = context.plan.path(path.get(prefix..).unwrap_or_default());
         let target = target::onto(&on.node().fhir.url().path, rest, context.plan.query(query));
         request_head::rewrite(head, &target, &on.node().host, token)?;
+        tracing::mark_request(head, session.req_header().version, context)?;
         context.plan.apply(head)?;
-        // A refusal of what is not tried again for its compression alone must be readable at once.
-        if context.recovery.plainly || !is_repeatable(&session.req_header().method, context.interaction) {
+        request_links::begin(session, head, context)?;
+        // A refusal of what is not tried again for its compression alone must be readable at once; and so must everything that
+        // is changed on its way.
+        if context.recovery.plainly
+            || context.site().is_some_and(|site| site.config.repairs.read_bodies())
+            || !is_repeatable(&session.req_header().method, context.interaction)
+        {
             head.remove_header(&ACCEPT_ENCODING);
         }
         Ok(())
@@ -151,6 +166,7 @@ impl ProxyHttp for Gateway {
         context: &mut RequestContext,
     ) -> pingora::Result<()> {
         context.plan.replace_body(body, end_of_stream);
+        request_links::pass(body, end_of_stream, context);
         Ok(())
     }
 
@@ -166,6 +182,11 @@ impl ProxyHttp for Gateway {
         }
         context.upstream_time = context.sent_upstream.map(|sent| sent.elapsed());
         upstream::after_head(head, context);
+        tracing::mark_answer(head)?;
+        context.decoder = match context.site() {
+            Some(site) if site.config.repairs.read_bodies() => Decoder::after_head(head)?,
+            _ => None,
+        };
         if response_head::is_page(head, context.interaction) {
             return Err(fail(context, Failure::Page));
         }
@@ -190,6 +211,12 @@ impl ProxyHttp for Gateway {
         end_of_stream: bool,
         context: &mut RequestContext,
     ) -> pingora::Result<Option<Duration>> {
+        if let Some(decoder) = &mut context.decoder {
+            match decoder.unpack(body.as_deref().unwrap_or_default(), end_of_stream) {
+                Ok(plain) => *body = (!plain.is_empty()).then_some(plain),
+                Err(_) => return Err(fail(context, Failure::CutShort)),
+            }
+        }
         if let Some(json_end) = &mut context.json_end {
             json_end.feed(body.as_deref().unwrap_or_default());
             if end_of_stream && !json_end.is_complete() {
@@ -330,7 +357,7 @@ async fn answer_here(session: &Session, context: &RequestContext, draining: bool
         Route::Jwks(site) => runtime.sites.get(site).map(|site| local::jwks(&head.method, site)),
         Route::Token => Some(match local::token_question(&head.method, Target::parse(head.raw_path()), &runtime.sites) {
             Ok(question) => {
-                local::token(question, &runtime.sites, admission::caller(session), runtime.settings.token_exposure).await
+                local::token(question, &runtime.sites, context.trace.is_local(), runtime.settings.token_exposure).await
             }
             Err(answer) => answer,
         }),
