@@ -18,7 +18,7 @@ pub enum Version {
 /// What is said of one resource type.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TypeCapabilities {
-    /// `read`, `search-type`, `create`, and so on.
+    /// `read`, `search-type`, `create`, and so on; `conditional-update` and its like among them.
     pub interactions: BTreeSet<String>,
     /// The names of search parameters.
     pub search_parameters: BTreeSet<String>,
@@ -80,6 +80,11 @@ struct Resource {
     #[serde(default)]
     interaction: Vec<Interaction>,
     #[serde(default)]
+    conditional_create: bool,
+    #[serde(default)]
+    conditional_update: bool,
+    conditional_delete: Option<String>,
+    #[serde(default)]
     search_param: Vec<Named>,
     #[serde(default)]
     operation: Vec<Named>,
@@ -127,7 +132,9 @@ impl Capabilities {
             capabilities.interactions.extend(codes(rest.interaction));
             capabilities.operations.extend(operations(rest.operation));
             for resource in rest.resource {
+                let conditional = conditional(&resource);
                 let known = capabilities.types.entry(resource.r#type).or_default();
+                known.interactions.extend(conditional);
                 known.interactions.extend(codes(resource.interaction));
                 known.search_parameters.extend(resource.search_param.into_iter().map(|named| named.name));
                 known.operations.extend(operations(resource.operation));
@@ -152,6 +159,21 @@ fn version(software: Option<&Software>) -> Version {
 
 fn codes(interactions: Vec<Interaction>) -> impl Iterator<Item = String> {
     interactions.into_iter().map(|interaction| interaction.code)
+}
+
+/// FHIR says by members of their own what is done on a condition; a conditional patch comes with the patch.
+fn conditional(resource: &Resource) -> impl Iterator<Item = String> + use<> {
+    let deletes = resource.conditional_delete.as_deref().is_some_and(|how| how != "not-supported");
+    let patches = resource.interaction.iter().any(|interaction| interaction.code == "patch");
+    [
+        (resource.conditional_create, "conditional-create"),
+        (resource.conditional_update, "conditional-update"),
+        (resource.conditional_update && patches, "conditional-patch"),
+        (deletes, "conditional-delete"),
+    ]
+    .into_iter()
+    .filter(|(is_done, _)| *is_done)
+    .map(|(_, code)| code.to_owned())
 }
 
 fn operations(named: Vec<Named>) -> impl Iterator<Item = String> {

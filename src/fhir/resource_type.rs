@@ -9,6 +9,18 @@ pub fn known(name: &[u8]) -> Option<&'static str> {
     NAMES.get(index).copied()
 }
 
+/// The resource type that may have been meant by a name that is none.
+#[must_use]
+pub fn meant(name: &[u8]) -> Option<&'static str> {
+    let name = std::str::from_utf8(name).ok().filter(|name| name.len() <= LONGEST)?;
+    let likeness = |known: &str| strsim::normalized_damerau_levenshtein(&known.to_ascii_lowercase(), &name.to_ascii_lowercase());
+    let (known, best) = NAMES.iter().map(|known| (*known, likeness(known))).max_by(|a, b| a.1.total_cmp(&b.1))?;
+    (best >= 0.75).then_some(known)
+}
+
+/// No name is longer, nor is one that is meant to be one.
+const LONGEST: usize = 40;
+
 /// Sorted by byte.
 static NAMES: &[&str] = &[
     "Account",
@@ -172,5 +184,21 @@ mod tests {
         for unknown in ["patient", "PATIENT", "Patients", "", "John"] {
             assert_eq!(known(unknown.as_bytes()), None);
         }
+    }
+
+    #[test]
+    fn guesses_what_was_meant() {
+        assert!(NAMES.iter().all(|name| name.len() <= LONGEST && meant(name.as_bytes()) == Some(*name)));
+        for (name, guess) in [
+            ("patient", Some("Patient")),
+            ("Patients", Some("Patient")),
+            ("Obervation", Some("Observation")),
+            ("jane", None),
+            ("", None),
+        ] {
+            assert_eq!(meant(name.as_bytes()), guess, "{name}");
+        }
+        assert_eq!(meant(&[b'a'; 1000]), None);
+        assert_eq!(meant(&[0xff]), None);
     }
 }

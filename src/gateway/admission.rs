@@ -12,6 +12,7 @@ use crate::config::{Access, Limits};
 use crate::fhir::interaction::Interaction;
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Failure;
+use crate::gateway::http2;
 use crate::gateway::queue;
 use crate::gateway::route::Route;
 use crate::gateway::target::{self, Target};
@@ -37,8 +38,7 @@ pub(super) fn admit(session: &Session, context: &mut RequestContext) -> Result<(
     if !allows(&context.runtime.settings.access, context.trace.client()) {
         return Err(Failure::NotAllowed);
     }
-    let head_size = session.as_http1().map_or(0, |http1| http1.get_headers_raw_bytes().len());
-    if head_size > context.runtime.settings.limits.request_head {
+    if http2::head_size(session) > context.runtime.settings.limits.request_head {
         return Err(Failure::HeadTooLarge);
     }
     if session.req_header().version == Version::HTTP_11 && session.get_header(HOST).is_none() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use pingora::listeners::tls::TlsSettings;
+use pingora::protocols::ALPN;
 use pingora::server::configuration::ServerConf;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -37,14 +38,15 @@ impl ResolvesServerCert for ListenerCertificate {
     }
 }
 
-/// The TLS settings of a listener with this certificate.
+/// The TLS settings of a listener with this certificate; with `http2`, a caller may choose HTTP/2 in the handshake (ALPN).
 ///
 /// # Errors
 /// None in practice: no file is read.
-pub fn tls_settings(certificate: Arc<ListenerCertificate>, server: &ServerConf) -> pingora::Result<TlsSettings> {
+pub fn tls_settings(certificate: Arc<ListenerCertificate>, http2: bool, server: &ServerConf) -> pingora::Result<TlsSettings> {
     // The files named here are not read: the resolver takes their place.
     let mut settings = TlsSettings::intermediate("", "")?;
     settings.set_cert_resolver(certificate);
+    settings.set_alpn(if http2 { ALPN::H2H1 } else { ALPN::H1 });
     settings.set_offload_threadpool_from_server_conf(server);
     Ok(settings)
 }

@@ -48,6 +48,10 @@ pub enum Failure {
     CutShort,
     /// A refusal whose body is longer than what is held back.
     TooLong,
+    /// A search by POST with a body that is no form.
+    NoForm,
+    /// A search by POST with a form that is larger than what can be kept for another try.
+    FormTooLarge,
 }
 
 /// What a caller is told.
@@ -110,6 +114,12 @@ impl Failure {
             Self::NoAddress => Verdict::new(502, IssueCode::Transient, "OpenEMR cannot be found."),
             Self::Page => Verdict::new(502, IssueCode::Exception, "OpenEMR answered with a web page where FHIR was due."),
             Self::CutShort => Verdict::new(502, IssueCode::Exception, "OpenEMR's answer ended too soon."),
+            Self::NoForm => Verdict::new(
+                415,
+                IssueCode::NotSupported,
+                "A search by POST has its parameters in a form: application/x-www-form-urlencoded.",
+            ),
+            Self::FormTooLarge => Verdict::new(413, IssueCode::TooCostly, "The form of a search may have 64 KiB at most."),
             Self::TooLong => Verdict::new(502, IssueCode::Exception, "OpenEMR's refusal is too long to be read."),
         }
     }

@@ -7,8 +7,8 @@ use crate::config::{Config, LogFormat};
 /// The settings that only a new process takes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fixed {
-    /// The addresses, and whether they speak TLS.
-    listen: Vec<(SocketAddr, bool)>,
+    /// The addresses, and whether they speak TLS, HTTP/2 over it, and HTTP/2 without it.
+    listen: Vec<(SocketAddr, bool, bool, bool)>,
     server: String,
     keepalive_requests: u32,
     log_format: LogFormat,
@@ -19,7 +19,8 @@ impl Fixed {
     /// Those of a configuration.
     #[must_use]
     pub fn of(config: &Config) -> Self {
-        let mut listen: Vec<_> = config.listen.iter().map(|one| (one.address, one.tls.is_some())).collect();
+        let listen = config.listen.iter().map(|one| (one.address, one.tls.is_some(), one.http2, one.h2c));
+        let mut listen: Vec<_> = listen.collect();
         listen.sort_unstable();
         Self {
             listen,

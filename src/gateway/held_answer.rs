@@ -8,7 +8,7 @@
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use serde::Deserialize;
@@ -32,6 +32,7 @@ const TOKEN_TROUBLE: [&str; 3] =
 pub struct HeldAnswer {
     head: Box<ResponseHeader>,
     body: BytesMut,
+    is_judged: bool,
 }
 
 /// What OpenEMR's error bodies say: `message` from 7.0.4 on, before that OAuth's members.
@@ -75,7 +76,7 @@ impl HeldAnswer {
     pub fn hold(session: &mut Session, head: &mut ResponseHeader) -> pingora::Result<Self> {
         session.set_ignore_info_resp(true);
         let unsent = ResponseHeader::build(StatusCode::EARLY_HINTS, None)?;
-        Ok(Self { head: Box::new(std::mem::replace(head, unsent)), body: BytesMut::new() })
+        Ok(Self { head: Box::new(std::mem::replace(head, unsent)), body: BytesMut::new(), is_judged: false })
     }
 
     /// Takes a piece of the body, so that it is not sent. False when there is too much of it.
@@ -84,6 +85,17 @@ impl HeldAnswer {
             self.body.extend_from_slice(&piece);
         }
         self.body.len() <= MOST
+    }
+
+    /// Its end has come, and was looked at.
+    pub fn note_judged(&mut self) {
+        self.is_judged = true;
+    }
+
+    /// Whether its end was looked at. In HTTP/2 an answer can end with its head, and Pingora shows no body then.
+    #[must_use]
+    pub fn is_judged(&self) -> bool {
+        self.is_judged
     }
 
     /// OpenEMR's status.
@@ -104,6 +116,8 @@ impl HeldAnswer {
     /// A caller who is gone.
     pub async fn send(mut self, session: &mut Session, id: RequestId) -> pingora::Result<()> {
         session.set_ignore_info_resp(false);
+        // Pingora cannot write the head of an HTTP/2 answer to a caller of HTTP/1.1.
+        self.head.set_version(Version::HTTP_11);
         self.head.remove_header(&TRANSFER_ENCODING);
         self.head.insert_header(CONTENT_LENGTH, self.body.len())?;
         response_head::rewrite(&mut self.head, session.req_header().version, id)?;
@@ -120,7 +134,7 @@ impl HeldAnswer {
     }
 }
 
-fn is_about_the_token(body: &[u8]) -> bool {
+pub(crate) fn is_about_the_token(body: &[u8]) -> bool {
     if body.len() > LONGEST_REFUSAL {
         return false;
     }

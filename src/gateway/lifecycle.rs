@@ -5,13 +5,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 /// Shared by all who must know that the process is on its way out.
 #[derive(Debug, Default)]
 pub struct Lifecycle {
     is_draining: AtomicBool,
+    draining: watch::Sender<bool>,
     is_closed: AtomicBool,
     in_flight: AtomicUsize,
+    connections: AtomicUsize,
     /// Set once, on the way out.
     ends_by: Mutex<Option<Instant>>,
 }
@@ -28,6 +31,13 @@ impl Lifecycle {
         // A duration so long that the clock cannot hold it is no deadline.
         *self.ends_by.lock() = Instant::now().checked_add(within);
         self.is_draining.store(true, Ordering::Relaxed);
+        self.draining.send_replace(true);
+    }
+
+    /// Becomes true when the process is on its way out.
+    #[must_use]
+    pub fn draining(&self) -> watch::Receiver<bool> {
+        self.draining.subscribe()
     }
 
     /// When the process ends, whatever is still under way.
@@ -54,6 +64,19 @@ impl Lifecycle {
         InFlight(Arc::clone(self))
     }
 
+    /// Counts an HTTP/2 connection for as long as the guard lives.
+    #[must_use]
+    pub fn connection(self: &Arc<Self>) -> Open {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        Open(Arc::clone(self))
+    }
+
+    /// How many HTTP/2 connections are open.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Acquire)
+    }
+
     /// How many requests are under way.
     #[must_use]
     pub fn in_flight(&self) -> usize {
@@ -68,6 +91,16 @@ pub struct InFlight(Arc<Lifecycle>);
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// One HTTP/2 connection.
+#[derive(Debug)]
+pub struct Open(Arc<Lifecycle>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Release);
     }
 }
 

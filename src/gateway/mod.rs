@@ -8,6 +8,8 @@ mod admission;
 pub mod answer;
 pub mod ask;
 pub mod body;
+pub mod bulk;
+mod cancellations;
 mod certificates;
 pub mod context;
 pub mod decode;
@@ -18,6 +20,7 @@ mod first_tokens;
 mod fixed;
 pub mod forwarded;
 pub mod held_answer;
+mod http2;
 pub mod lifecycle;
 pub mod links;
 pub mod local;
@@ -31,6 +34,7 @@ pub mod request_links;
 pub mod response_head;
 pub mod route;
 pub mod runtime;
+pub mod search;
 pub mod server;
 mod signals;
 pub mod site;
@@ -56,6 +60,7 @@ use pingora::{Error, ErrorType};
 use crate::fhir::interaction::is_repeatable;
 use crate::fhir::json_end::JsonEnd;
 use crate::gateway::answer::Answer;
+use crate::gateway::bulk::jobs::Exports;
 use crate::gateway::context::RequestContext;
 use crate::gateway::decode::Decoder;
 use crate::gateway::failure::Failure;
@@ -72,6 +77,8 @@ pub struct Gateway {
     pub runtime: Arc<ArcSwap<Runtime>>,
     /// Whether the process is on its way out.
     pub lifecycle: Arc<Lifecycle>,
+    /// The bulk exports of all sites.
+    pub exports: Arc<Exports>,
 }
 
 #[async_trait]
@@ -101,7 +108,20 @@ impl ProxyHttp for Gateway {
             Err(failure) => Err(failure),
         };
         if admitted.is_ok() {
-            request_links::map(session, context).await?;
+            request_links::map_query(session, context).await;
+        }
+        if admitted.is_ok()
+            && let Some(answer) = bulk::answer(session, context, &self.exports).await?
+        {
+            return answer.send(session, context).await.map(|()| true);
+        }
+        if admitted.is_ok()
+            && let Err(verdict) = search::plan(session, context).await?
+        {
+            return Answer::of_verdict(&verdict, context.route).send(session, context).await.map(|()| true);
+        }
+        if admitted.is_ok() {
+            request_links::map_body(session, context).await?;
         }
         let admitted = match admitted {
             Ok(()) => queue::take_turn(session, context).await?,
@@ -122,7 +142,8 @@ impl ProxyHttp for Gateway {
         if let Err(failure) = recovery::renew(context).await {
             return Err(fail(context, failure));
         }
-        match queue::take_turn(session, context).await?.and_then(|()| upstream::peer(context)) {
+        let version = session.req_header().version;
+        match queue::take_turn(session, context).await?.and_then(|()| upstream::peer(version, context)) {
             Ok(peer) => Ok(Box::new(peer)),
             Err(failure) => Err(fail(context, failure)),
         }
@@ -287,6 +308,7 @@ impl ProxyHttp for Gateway {
             was_pooled: client_reused,
             answer_begun: context.upstream_time.is_some() || session.response_written().is_some(),
             body_is_whole: !session.as_ref().retry_buffer_truncated(),
+            was_refused: upstream::was_refused(&error),
         };
         upstream::after_broken_connection(broken, context, &mut error);
         error
@@ -312,6 +334,7 @@ impl ProxyHttp for Gateway {
     /// One line. An answer that was held back to its end goes out first: this is the first phase after it.
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut RequestContext) {
         recovery::send_held(session, context).await;
+        http2::after_request(session, error);
         if access_log::is_on() {
             access_log::write(&account::access_line(session, error.is_some(), context));
         }

@@ -71,7 +71,7 @@ impl Plan {
         // To Pingora, nothing is the end.
         *body = match (end_of_stream, self.body_is_sent) {
             (false, _) => Some(Bytes::new()),
-            (true, false) => Some(other.clone()),
+            (true, false) => Some(other.clone()).filter(|other| !other.is_empty()),
             (true, true) => None,
         };
         self.body_is_sent |= end_of_stream;

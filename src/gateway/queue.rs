@@ -10,7 +10,7 @@ use crate::gateway::failure::Failure;
 use crate::nodes::in_flight::{Entry, Permit, Place};
 
 /// What Pingora keeps of a request's body for a second try.
-pub const RETRY_BUFFER: u64 = 64 * 1024;
+pub(super) const RETRY_BUFFER: u64 = 64 * 1024;
 
 /// Refuses a request at once when no node can be reached.
 ///

@@ -13,6 +13,7 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
 use crate::fhir::interaction::is_repeatable;
+use crate::gateway::answer::Answer;
 use crate::gateway::context::RequestContext;
 use crate::gateway::fail;
 use crate::gateway::failure::Failure;
@@ -151,6 +152,7 @@ pub fn after_body(
         return Err(fail(context, Failure::TooLong));
     }
     if end_of_stream {
+        held.note_judged();
         let about_the_token = held.is_about_the_token();
         if held.status() == StatusCode::UNAUTHORIZED {
             after_unauthorized(session, about_the_token, context)?;
@@ -177,10 +179,15 @@ pub async fn send_early(session: &mut Session, error: &Error, context: &mut Requ
 
 /// Sends an answer that was held back to its end.
 pub async fn send_held(session: &mut Session, context: &mut RequestContext) {
-    if let Some(held) = context.held.take() {
-        // The caller may be gone by now; there is nobody to tell.
-        let _ = held.send(session, context.id).await;
-    }
+    let Some(held) = context.held.take() else { return };
+    // What was refused is no longer repeated here; that was judged from the head.
+    let is_refusal = !held.is_judged() && held.status() == StatusCode::UNAUTHORIZED;
+    let failure = if is_refusal && after_unauthorized(session, false, context).is_err() { context.failure } else { None };
+    // The caller may be gone by now; there is nobody to tell.
+    let _ = match failure {
+        Some(failure) => Answer::of_verdict(&failure.verdict(), context.route).send(session, context).await,
+        None => held.send(session, context.id).await,
+    };
 }
 
 fn after_unauthorized(session: &Session, about_the_token: bool, context: &mut RequestContext) -> pingora::Result<()> {

@@ -12,6 +12,7 @@ use crate::fhir::resource_type;
 use crate::gateway::context::RequestContext;
 use crate::gateway::links::{Kind, public_base};
 use crate::gateway::queue::RETRY_BUFFER;
+use crate::gateway::site::Site;
 use crate::gateway::target::Target;
 
 static IF_NONE_EXIST: HeaderName = HeaderName::from_static("if-none-exist");
@@ -19,7 +20,31 @@ static IF_NONE_EXIST: HeaderName = HeaderName::from_static("if-none-exist");
 /// Search parameters whose values are URLs, not references (FHIR R4, "Search": type `uri`, and canonical references).
 const OF_URLS: [&[u8]; 6] = [b"url", b"_profile", b"_source", b"system", b"instantiates-canonical", b"instantiates-uri"];
 
-/// Before a request waits for its turn: maps its query, and its body where that can be kept whole.
+/// Before anything is made of a request: maps its query.
+pub async fn map_query(session: &Session, context: &mut RequestContext) {
+    let Some(site) = context.site().filter(|site| site.config.repairs.links).cloned() else { return };
+    site.links.learn(&site).await;
+    let query = Target::parse(session.req_header().raw_path()).query;
+    if let Some(query) = mapped(session, context, &site, query) {
+        context.plan.query = Some(query);
+    }
+}
+
+/// The form of a search, mapped.
+#[must_use]
+pub fn in_form(session: &Session, context: &RequestContext, site: &Site, form: Bytes) -> Bytes {
+    let mapped = site.config.repairs.links.then(|| mapped(session, context, site, &form)).flatten();
+    mapped.map_or(form, Bytes::from)
+}
+
+fn mapped(session: &Session, context: &RequestContext, site: &Site, query: &[u8]) -> Option<Vec<u8>> {
+    if !may_hold_a_link(query) {
+        return None;
+    }
+    query_with(public_base(session, context, site).links(), &site.links.names(site).own, query)
+}
+
+/// Before a request waits for its turn: maps its body, where that can be kept whole.
 ///
 /// A body that says its length has to keep to it, and OpenEMR's PHP takes no other (php-fpm behind Apache drops a chunked
 /// one), so that it is read before its head goes out. That is done for what Pingora keeps for a second try; a longer one passes
@@ -27,30 +52,23 @@ const OF_URLS: [&[u8]; 6] = [b"url", b"_profile", b"_source", b"system", b"insta
 ///
 /// # Errors
 /// A caller who is gone, or too slow.
-pub async fn map(session: &mut Session, context: &mut RequestContext) -> pingora::Result<()> {
+pub async fn map_body(session: &mut Session, context: &mut RequestContext) -> pingora::Result<()> {
     let Some(site) = context.site().filter(|site| site.config.repairs.links).cloned() else { return Ok(()) };
-    site.links.learn(&site).await;
     let head = session.req_header();
-    let callers = Target::parse(head.raw_path()).query;
-    let query = context.plan.query(callers);
-    let has_query = may_hold_a_link(query);
     let kind = kind(head);
-    let is_kept = has_body(&head.method) && kind != Kind::Other && length(head).is_some_and(|length| length <= RETRY_BUFFER);
-    if !has_query && !is_kept {
+    let is_kept = has_body(&head.method)
+        && !context.plan.has_body()
+        && matches!(kind, Kind::Json | Kind::Ndjson | Kind::Xml | Kind::Form)
+        && length(head).is_some_and(|length| length <= RETRY_BUFFER);
+    if !is_kept {
         return Ok(());
     }
-    let public = public_base(session, context, &site);
-    let (links, own) = (public.links(), &site.links.names(&site).own);
-    if has_query {
-        context.plan.query = query_with(links, own, query).or(context.plan.query.take());
-    }
-    if is_kept {
-        let body = read_ahead(session).await?;
-        if kind == Kind::Form {
-            context.plan.form = query_with(links, own, &body).map(Bytes::from);
-        } else {
-            context.plan.body = links.rewritten(&body, own).map(Bytes::from);
-        }
+    let body = read_ahead(session).await?;
+    if kind == Kind::Form {
+        context.plan.form = mapped(session, context, &site, &body).map(Bytes::from);
+    } else if may_hold_a_link(&body) {
+        let public = public_base(session, context, &site);
+        context.plan.body = public.links().rewritten(&body, &site.links.names(&site).own).map(Bytes::from);
     }
     Ok(())
 }
@@ -189,7 +207,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn mapped(query: &str) -> Option<String> {
+    fn sent(query: &str) -> Option<String> {
         let links = Links::to(["https://gw.example/fhir"]);
         let own = Replacement::new("https://emr.example/apis/default/fhir");
         query_with(&links, &own, query.as_bytes()).map(|query| String::from_utf8(query).unwrap())
@@ -212,7 +230,7 @@ mod tests {
                 "identifier=https%3A%2F%2Femr.example%2Fapis%2Fdefault%2Ffhir%2Fsid%7C1%262",
             ),
         ] {
-            assert_eq!(mapped(query).as_deref(), Some(expected), "{query}");
+            assert_eq!(sent(query).as_deref(), Some(expected), "{query}");
         }
     }
 
@@ -228,7 +246,7 @@ mod tests {
             "?https://gw.example/fhir/Patient/1",
             "?a=%zz&https=%",
         ] {
-            assert_eq!(mapped(query), None, "{query}");
+            assert_eq!(sent(query), None, "{query}");
         }
     }
 
@@ -236,7 +254,7 @@ mod tests {
         #[test]
         fn other_parameters_stay_byte_for_byte(before in "[ -%'-~]{0,20}", after in "[ -%'-~]{0,20}") {
             prop_assume!(!before.contains("http") && !after.contains("http"));
-            let got = mapped(&format!("{before}&p=https://gw.example/fhir/Goal/1&{after}"));
+            let got = sent(&format!("{before}&p=https://gw.example/fhir/Goal/1&{after}"));
             prop_assert_eq!(got, Some(format!("{before}&p=Goal%2F1&{after}")));
         }
     }

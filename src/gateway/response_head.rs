@@ -49,7 +49,8 @@ pub fn is_page(head: &ResponseHeader, interaction: Option<Interaction>) -> bool 
 /// Whether only the body itself tells where it ends: JSON in an answer with neither Content-Length nor chunks.
 #[must_use]
 pub fn ends_by_itself(head: &ResponseHeader) -> bool {
-    let is_delimited = head.headers.contains_key(CONTENT_LENGTH)
+    let is_delimited = head.version == Version::HTTP_2
+        || head.headers.contains_key(CONTENT_LENGTH)
         || (head.version != Version::HTTP_10 && head.headers.contains_key(TRANSFER_ENCODING));
     !is_delimited && !head.headers.contains_key(http::header::CONTENT_ENCODING) && is_json(head)
 }

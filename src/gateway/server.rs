@@ -20,6 +20,8 @@ use sd_notify::NotifyState;
 
 use crate::config::{Config, Listener};
 use crate::gateway::Gateway;
+use crate::gateway::bulk::jobs::Exports;
+use crate::gateway::bulk::worker::Worker;
 use crate::gateway::certificates::{ListenerCertificate, tls_settings};
 use crate::gateway::drain::{Draining, Ending};
 use crate::gateway::first_tokens::FirstTokens;
@@ -95,13 +97,16 @@ pub fn run(mut config: Config, options: RunOptions, on_ready: impl FnOnce() + Se
     let (sites, settings) = Settings::of(config);
     let runtime = Arc::new(ArcSwap::from_pointee(Runtime::build(sites, settings, &tasks, None)?));
     let lifecycle = Arc::<Lifecycle>::default();
-    let gateway = Gateway { runtime: Arc::clone(&runtime), lifecycle: Arc::clone(&lifecycle) };
+    let exports = Arc::<Exports>::default();
+    let gateway = Gateway { runtime: Arc::clone(&runtime), lifecycle: Arc::clone(&lifecycle), exports: Arc::clone(&exports) };
+    let worker = Worker::new(Arc::clone(&runtime), exports, tasks.tokens.clone(), Arc::clone(&lifecycle));
 
     let mut http = http_proxy(&pingora.configuration, gateway);
     let mut http_options = HttpServerOptions::default();
     http_options.keepalive_request_limit = Some(keepalive_requests);
     http.server_options = Some(http_options);
-    let mut proxy = Service::new("gateway".to_owned(), Draining::new(http, Arc::clone(&lifecycle)));
+    let mut proxy =
+        Service::new("gateway".to_owned(), Draining::new(http, &listen, Arc::clone(&runtime), Arc::clone(&lifecycle)));
     let certificates = add_listeners(&mut proxy, &listen, &pingora.configuration)?;
 
     let tokens = pingora.add_service(background_service("tokens", refresher));
@@ -116,6 +121,8 @@ pub fn run(mut config: Config, options: RunOptions, on_ready: impl FnOnce() + Se
     takeover.add_dependencies([&first_tokens, &nodes]);
     let proxy = pingora.add_service(proxy);
     proxy.add_dependency(&takeover);
+    let exports = pingora.add_service(background_service("exports", worker));
+    exports.add_dependency(&takeover);
     let announcement = pingora.add_service(background_service("start", Announcement::new(listen, on_ready)));
     announcement.add_dependency(&takeover);
     pingora.add_service(background_service("ending", Ending(Arc::clone(&lifecycle))));
@@ -155,8 +162,8 @@ fn add_listeners(proxy: &mut Proxy, listen: &[Listener], server: &ServerConf) ->
             None => proxy.add_tcp(&address),
             Some(tls) => {
                 let certificate = Arc::new(ListenerCertificate::new(Arc::clone(&tls.certified_key)));
-                let settings =
-                    tls_settings(Arc::clone(&certificate), server).map_err(|_| StartError::Certificate(listener.address))?;
+                let settings = tls_settings(Arc::clone(&certificate), listener.http2, server)
+                    .map_err(|_| StartError::Certificate(listener.address))?;
                 proxy.add_tls_with_settings(&address, None, settings);
                 certificates.push((listener.address, certificate));
             }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use http::Method;
+use http::{Method, Version};
 use pingora::http::ResponseHeader;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
@@ -11,6 +11,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 use crate::fhir::interaction::{Interaction, Kind, is_repeatable};
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Failure;
+use crate::gateway::http2;
 use crate::nodes::NoNode;
 use crate::nodes::breaker::Standing;
 use crate::nodes::origin::is_no_connection;
@@ -18,12 +19,12 @@ use crate::nodes::origin::is_no_connection;
 /// Groups from here up belong to single connections, below to sites.
 static NEXT_FRESH_GROUP: AtomicU64 = AtomicU64::new(1 << 32);
 
-/// The peer of the next try, at the request's node; where it has none, one is chosen. A request that met a dead
+/// The peer of the next try of a request in this version of HTTP, at its node; where it has none, one is chosen. A request that met a dead
 /// connection gets one that nobody has used: in a group of its own, the pool has none to offer.
 ///
 /// # Errors
 /// When all nodes are out, or no name of theirs has ever been resolved.
-pub fn peer(context: &mut RequestContext) -> Result<HttpPeer, Failure> {
+pub fn peer(version: Version, context: &mut RequestContext) -> Result<HttpPeer, Failure> {
     let nodes = &context.site().ok_or(Failure::NoAddress)?.nodes;
     if context.node.is_none() {
         context.node = Some(nodes.choose(context.tried, Instant::now()).map_err(|none| match none {
@@ -42,10 +43,13 @@ pub fn peer(context: &mut RequestContext) -> Result<HttpPeer, Failure> {
     if context.repeats > 0 {
         peer.group_key = NEXT_FRESH_GROUP.fetch_add(1, Ordering::Relaxed);
     }
-    if context.interaction.is_some_and(|interaction| interaction.kind == Kind::Export)
-        && let Some(site) = context.site()
-    {
+    let Some(site) = context.site() else { return Ok(peer) };
+    if context.interaction.is_some_and(|interaction| interaction.kind == Kind::Export) {
         peer.options.read_timeout = Some(site.config.timeouts.export);
+    }
+    // Pingora would answer a caller of HTTP/1.0 in chunks.
+    if site.config.connections.http2 && version != Version::HTTP_10 {
+        http2::offer(&mut peer);
     }
     Ok(peer)
 }
@@ -88,6 +92,8 @@ pub struct Broken<'a> {
     pub answer_begun: bool,
     /// Whether all of the body that was read so far can be sent again.
     pub body_is_whole: bool,
+    /// Whether OpenEMR's web server said that it has not looked at the request (RFC 9113 section 8.7).
+    pub was_refused: bool,
 }
 
 /// What is known of the node whose connection broke.
@@ -123,7 +129,7 @@ pub fn after_broken_connection(broken: Broken<'_>, context: &mut RequestContext,
         is_in: on.node().standing() == Standing::In,
         has_others: site.nodes.has_another(others),
     };
-    match again(broken.was_pooled, sight) {
+    match again(broken.was_pooled || broken.was_refused, sight) {
         None => return,
         Some(Again::ToTheSame) => {}
         Some(Again::ToAnotherNode) => {
@@ -136,8 +142,15 @@ pub fn after_broken_connection(broken: Broken<'_>, context: &mut RequestContext,
     error.set_retry(true);
 }
 
+/// Whether Pingora has heard that the request was not looked at: its stream was refused, or its connection told to end
+/// before it, or the server wants HTTP/1.1.
+#[must_use]
+pub fn was_refused(error: &Error) -> bool {
+    matches!(error.etype(), ErrorType::H2Error | ErrorType::H2Downgrade) && error.retry()
+}
+
 fn may_repeat(broken: Broken<'_>, interaction: Option<Interaction>) -> bool {
-    !broken.answer_begun && broken.body_is_whole && is_repeatable(broken.method, interaction)
+    !broken.answer_begun && broken.body_is_whole && (broken.was_refused || is_repeatable(broken.method, interaction))
 }
 
 /// Whether there is a better connection for a second try. A node that is merely slow keeps its request, or a slow search
@@ -159,11 +172,13 @@ mod tests {
     #[test]
     fn only_what_nobody_notices_is_sent_again() {
         fn broken(method: &Method, answer_begun: bool, body_is_whole: bool) -> Broken<'_> {
-            Broken { method, was_pooled: true, answer_begun, body_is_whole }
+            Broken { method, was_pooled: true, answer_begun, body_is_whole, was_refused: false }
         }
         fn may(method: &Method, path: &str) -> bool {
             may_repeat(broken(method, false, true), Some(Interaction::of(method, path.as_bytes())))
         }
+        let refused = Broken { was_refused: true, ..broken(&Method::POST, false, true) };
+        assert!(may_repeat(refused, None) && !may_repeat(Broken { body_is_whole: false, ..refused }, None));
         assert!(may(&Method::GET, "/Patient") && may(&Method::POST, "/Patient/_search"));
         assert!(!may(&Method::POST, "/Patient") && !may(&Method::PUT, "/Patient/1") && !may(&Method::GET, "/Patient/$export"));
         assert!(!may_repeat(broken(&Method::GET, true, true), None), "the caller has seen a part of the answer");
@@ -193,7 +208,8 @@ mod tests {
     #[test]
     fn an_error_without_a_node_is_never_retried() {
         let mut context = RequestContext::alone();
-        let broken = Broken { method: &Method::GET, was_pooled: true, answer_begun: false, body_is_whole: true };
+        let broken =
+            Broken { method: &Method::GET, was_pooled: true, answer_begun: false, body_is_whole: true, was_refused: false };
         for mut error in [Error::new_up(ErrorType::ReadError), Error::new_down(ErrorType::ReadError)] {
             after_broken_connection(broken, &mut context, &mut error);
             assert!(!error.retry());

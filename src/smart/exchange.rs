@@ -19,6 +19,7 @@ use crate::config::Site;
 use crate::nodes::Nodes;
 use crate::nodes::origin::{Origin, describe};
 use crate::smart::assertion::{self, Claimant};
+use crate::smart::scope::Scopes;
 use crate::smart::signer::{Exchange, SharedSigner};
 use crate::smart::signing_keys::Keys;
 use crate::smart::skew::{self, Change, Skew};
@@ -28,6 +29,9 @@ use crate::smart::token_response::{self, Answer, Grant, LARGEST_ANSWER, TokenErr
 /// A site's token endpoint and the client that asks it.
 pub struct TokenEndpoint {
     site: Arc<Site>,
+    scopes: Scopes,
+    /// Its tokens' name in the log.
+    name: String,
     signer: SharedSigner,
     /// A reload that changes nothing about the token can change what else is known of the nodes.
     nodes: Arc<ArcSwap<Nodes>>,
@@ -57,7 +61,16 @@ impl TokenEndpoint {
     /// The endpoint at any of these nodes, asked for the client of `site` with assertions that `signer` signs.
     #[must_use]
     pub fn new(site: Arc<Site>, signer: SharedSigner, nodes: Arc<Nodes>, connector: Arc<Connector>) -> Self {
-        Self { site, signer, nodes: Arc::new(ArcSwap::new(nodes)), first: 0, connector, skew: Skew::default() }
+        let (scopes, name) = (site.scopes.clone(), site.name.as_str().to_owned());
+        Self { site, scopes, name, signer, nodes: Arc::new(ArcSwap::new(nodes)), first: 0, connector, skew: Skew::default() }
+    }
+
+    /// The same, for tokens of fewer scopes, which the log names by their purpose.
+    #[must_use]
+    pub fn narrowed(mut self, scopes: Scopes, purpose: &str) -> Self {
+        self.scopes = scopes;
+        self.name = format!("{}, {purpose}", self.name);
+        self
     }
 
     /// The nodes that are asked, to be replaced by a reload.
@@ -70,6 +83,18 @@ impl TokenEndpoint {
     #[must_use]
     pub fn site(&self) -> &Site {
         &self.site
+    }
+
+    /// What is asked for.
+    #[must_use]
+    pub fn scopes(&self) -> &Scopes {
+        &self.scopes
+    }
+
+    /// Whose tokens the log says they are: the site's name, and their purpose unless that is everything.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// One exchange, within the site's `timeouts.token`; while the key is rotated there may be a second one, with the other key.
@@ -91,7 +116,7 @@ impl TokenEndpoint {
         let result = self.ask(keys).await;
         match &result {
             Err(TokenError::Refused(refusal)) if refusal.is_about_the_assertion() && self.skew.correction() != assumed => {
-                info!("site {}: the assertion is signed once more, by OpenEMR's clock", self.site.name.as_str());
+                info!("site {}: the assertion is signed once more, by OpenEMR's clock", self.name);
                 self.ask(keys).await
             }
             Ok(_) | Err(_) => result,
@@ -103,7 +128,7 @@ impl TokenEndpoint {
         let nodes = self.nodes.load_full();
         let (mut session, origin) = self.connect(&nodes).await?;
         // Signed after the connection stands: the assertion's life should not be spent on a slow handshake.
-        let form = token_request::form(&self.site.scopes, &self.sign(keys)?);
+        let form = token_request::form(&self.scopes, &self.sign(keys)?);
         let head = token_request::head(origin.url(), form.len()).map_err(|error| broken_off(&error))?;
         let (requested_at, by_the_clock) = (Instant::now(), SystemTime::now());
         session.write_request_header(Box::new(head)).await.map_err(|error| broken_off(&error))?;
@@ -132,7 +157,7 @@ impl TokenEndpoint {
     }
 
     fn note_skew(&mut self, ahead: i64) {
-        let name = self.site.name.as_str();
+        let name = &self.name;
         match self.skew.observe(ahead) {
             Change::None => {}
             Change::Apart(ahead) => {

@@ -228,7 +228,10 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 /// Written beside its place, flushed to the disk, moved there, and the move flushed, too.
-fn replace(path: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32)>) -> io::Result<()> {
+///
+/// # Errors
+/// The system's word. What was there before stays then.
+pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32)>) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let beside = path.with_file_name(name);

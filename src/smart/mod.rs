@@ -12,6 +12,7 @@
 //! | [`token_cell`] | what requests read, and how they wait for the first token |
 //! | [`identity`] | what makes a token: site, client, scopes |
 //! | [`exchange`] | one attempt at the token endpoint, over Pingora's connector |
+//! | [`export_scopes`] | the scopes of a bulk export, and a token's set narrowed to one type |
 //! | [`key_files`] | the files of a key rotation on the disk |
 //! | [`key_ring`] | what the sites share that sign with the same key |
 //! | [`signer`] | which key signs a site's assertions, and the second try in a rotation |
@@ -24,6 +25,7 @@
 
 pub mod assertion;
 pub mod exchange;
+pub mod export_scopes;
 pub mod identity;
 pub mod key_files;
 pub mod key_keeper;

@@ -156,7 +156,7 @@ impl SiteTask {
         match decision {
             Decision::Exchange => {
                 if let (Some(token), Reason::Needed, true) = (held, wish.reason, waiting.is_empty()) {
-                    let name = self.endpoint.site().name.as_str();
+                    let name = self.endpoint.name();
                     info!("site {name}: OpenEMR refuses token {} before its end: a new one is asked for", token.generation);
                 }
                 waiting.push(wish);
@@ -185,7 +185,7 @@ impl SiteTask {
     }
 
     fn succeeded(&mut self, token: &Arc<AccessToken>) {
-        let name = self.endpoint.site().name.as_str();
+        let name = self.endpoint.name();
         match self.schedule.failures() {
             0 => {}
             failures => info!("site {name}: a token at last, after {failures} failures"),
@@ -200,7 +200,7 @@ impl SiteTask {
     fn failed(&mut self, problem: TokenError) -> Arc<TokenError> {
         let now = Instant::now();
         self.schedule.failed(now, dice());
-        let (name, failures) = (self.endpoint.site().name.as_str(), self.schedule.failures());
+        let (name, failures) = (self.endpoint.name(), self.schedule.failures());
         match self.cell.usable(now) {
             Some(token) => warn!(
                 "site {name}: no new token (failure {failures}), the one in hand is good for {} s more: {problem}",
@@ -214,13 +214,12 @@ impl SiteTask {
     }
 
     fn accept(&self, Exchanged { grant, requested_at }: Exchanged) -> Result<Arc<AccessToken>, TokenError> {
-        let site = self.endpoint.site();
-        let missing = site.scopes.missing_from(&grant.scope);
+        let missing = self.endpoint.scopes().missing_from(&grant.scope);
         if !missing.is_empty() {
             let missing: Vec<&str> = missing.iter().map(|scope| scope.as_str()).collect();
             warn!(
                 "site {}: OpenEMR did not grant {}: the client is not registered for it, and requests that need it will be refused",
-                site.name.as_str(),
+                self.endpoint.name(),
                 missing.join(" ")
             );
         }

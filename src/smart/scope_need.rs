@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::fhir::interaction::{Interaction, Kind};
+use crate::fhir::interaction::{Interaction, Kind, operation_name};
 
 /// The operations that OpenEMR has scopes for.
 const OPERATIONS: [&str; 3] = ["$export", "$bulkdata-status", "$docref"];
@@ -39,8 +39,23 @@ impl Need {
             Kind::Create => Permission::Create,
             Kind::Update => Permission::Update,
             Kind::Export => Permission::Operation("$export"),
+            Kind::ExportStatus => Permission::Operation("$bulkdata-status"),
             Kind::Operation => Permission::Operation(operation(path)?),
-            Kind::Capabilities | Kind::Other => return None,
+            Kind::Capabilities
+            | Kind::SmartConfiguration
+            | Kind::SearchSystem
+            | Kind::SearchCompartment
+            | Kind::VersionRead
+            | Kind::HistoryInstance
+            | Kind::HistoryType
+            | Kind::HistorySystem
+            | Kind::ConditionalUpdate
+            | Kind::Patch
+            | Kind::ConditionalPatch
+            | Kind::Delete
+            | Kind::ConditionalDelete
+            | Kind::Batch
+            | Kind::Other => return None,
         };
         let resource = match (permission, interaction.resource_type) {
             (Permission::Operation("$docref"), _) => "DocumentReference",
@@ -95,8 +110,7 @@ impl fmt::Display for Need {
 
 fn operation(path: &[u8]) -> Option<&'static str> {
     path.split(|byte| *byte == b'/').find_map(|segment| {
-        // Some callers write the `$` encoded.
-        let name = segment.strip_prefix(b"$").or_else(|| segment.strip_prefix(b"%24"))?;
+        let name = operation_name(segment)?;
         OPERATIONS.into_iter().find(|known| known.as_bytes().strip_prefix(b"$") == Some(name))
     })
 }

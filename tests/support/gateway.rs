@@ -190,6 +190,28 @@ impl Gateway {
     }
 }
 
+/// A certificate for localhost and its key, made by `keys certificate`.
+pub struct Certificate {
+    pub certificate: PathBuf,
+    pub private_key: PathBuf,
+    _folder: TempDir,
+}
+
+impl Certificate {
+    pub fn make() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut making = Process::start(&["keys", "certificate", "--host", "localhost", "--out", path(folder.path())]);
+        assert!(eventually("the certificate is made", || making.ended()).success());
+        let file = |name| folder.path().join(name);
+        Self { certificate: file("localhost.pem"), private_key: file("localhost-key.pem"), _folder: folder }
+    }
+
+    /// What a listener with it has under `tls`.
+    pub fn tls(&self) -> Value {
+        json!({"certificate": self.certificate, "private_key": self.private_key})
+    }
+}
+
 /// An address on which nobody listens at the moment. Not from the range that the system takes ports from by itself: the
 /// thousands of connections of other tests would be given it before the gateway has it.
 pub fn free_address() -> SocketAddr {

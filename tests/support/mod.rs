@@ -5,6 +5,10 @@
 
 pub mod gateway;
 pub mod http;
+#[cfg(feature = "sandbox")]
+pub mod http2;
+#[cfg(feature = "sandbox")]
+pub mod http2_front;
 pub mod load;
 mod load_connection;
 pub mod load_report;

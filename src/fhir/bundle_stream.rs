@@ -1,0 +1,524 @@
+//! OpenEMR's Bundle becomes a `searchset`, and a page is cut out of it, in one pass.
+//!
+//! A quote within a JSON string is always escaped, so that the bytes `"fullUrl":"` can only be a name, and `}},{"fullUrl":"` only
+//! stands between two entries. All that is repaired stands near them, in the head, or behind the last entry, where what is known at
+//! the end goes: the members of an object have no order. So no document is parsed, and what stands between is not looked at.
+
+use bytes::{Bytes, BytesMut};
+use memchr::memmem::Finder;
+
+use super::body_step::BodyStep;
+use super::bundle_entry::{self, EntryHead};
+use super::bundle_head::{BundleHead, NoHead};
+use super::bundle_links;
+use super::bundle_page::{Mode, PageCut};
+use super::dropped_entry::DroppedEntry;
+use super::local_time;
+use super::search_terms::SearchTerms;
+use super::spliced::Spliced;
+
+/// Between two entries, from the brackets that end the first.
+const BETWEEN: &[u8] = br#"}},{"fullUrl":""#;
+
+/// White space that may follow a Bundle.
+const LONGEST_SPACE: usize = 16;
+
+/// When a piece begins in the middle of what must be read as one, so much of it is joined to what came before.
+const JOINED: usize = 1024;
+
+/// What becomes of a search's answer. What is no Bundle of OpenEMR's making, by its head, passes as it is.
+#[derive(Debug)]
+pub struct BundleStream {
+    terms: SearchTerms,
+    /// The FHIR base as it is escaped in this Bundle.
+    base: Vec<u8>,
+    /// When OpenEMR sent the answer, by its own clock, in seconds since 1970.
+    sent: Option<i64>,
+    between: Finder<'static>,
+    cut: PageCut,
+    place: Place,
+    /// Not decided yet: it belongs before the next piece.
+    held: Bytes,
+    /// `entry` has been begun.
+    has_entries: bool,
+    dropped: DroppedEntry,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Before the entries.
+    Head,
+    /// Where an entry begins.
+    Entry,
+    /// In an entry that is sent, behind its fullUrl.
+    Sent,
+    /// In an entry that is not.
+    Dropped,
+    /// Behind a Bundle without entries.
+    End,
+    /// In what is no Bundle of OpenEMR's.
+    Other,
+}
+
+impl BundleStream {
+    /// For the answer to a search. `base` is the FHIR base where the answer does not tell it, `sent` when OpenEMR sent the answer, by
+    /// its own `Date`, in seconds since 1970.
+    #[must_use]
+    pub fn new(terms: SearchTerms, base: &str, sent: Option<i64>) -> Self {
+        // The entries of Bundles that are entries would be taken for entries of this one.
+        let place = if terms.resource_type == "Bundle" { Place::Other } else { Place::Head };
+        Self {
+            base: base.as_bytes().to_vec(),
+            sent,
+            between: Finder::new(BETWEEN),
+            cut: PageCut::new(&terms),
+            place,
+            held: Bytes::new(),
+            has_entries: false,
+            dropped: DroppedEntry::default(),
+            terms,
+        }
+    }
+
+    /// Goes through a piece, and holds what of it cannot be decided before there is more.
+    fn go_through(&mut self, piece: &Bytes, is_all: bool, out: &mut Spliced) {
+        let mut at = 0;
+        while at < piece.len() {
+            let rest = piece.get(at..).unwrap_or_default();
+            let gone = match self.place {
+                Place::Head => self.head(rest, is_all, at, out),
+                Place::Entry => self.entry(rest, is_all, at, out),
+                Place::Sent | Place::Dropped => self.within_entry(piece, at, out),
+                Place::End | Place::Other => {
+                    out.keep(at..piece.len());
+                    Some(rest.len())
+                }
+            };
+            match gone {
+                Some(gone) => at += gone,
+                None => {
+                    self.held = piece.slice(at..);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn head(&mut self, rest: &[u8], is_all: bool, at: usize, out: &mut Spliced) -> Option<usize> {
+        let head = match BundleHead::read(rest) {
+            Ok(head) => head,
+            Err(NoHead::Short) if !is_all => return None,
+            Err(_) => {
+                self.place = Place::Other;
+                out.keep(at..at + rest.len());
+                return Some(rest.len());
+            }
+        };
+        let self_url = rest.get(head.self_url.clone()).unwrap_or_default();
+        if let Some(base) = bundle_links::base(self_url, self.terms.resource_type) {
+            self.base = base.to_vec();
+        }
+        out.put(br#"{"resourceType":"Bundle""#);
+        let last_updated = rest.get(head.last_updated.clone()).unwrap_or_default();
+        if !last_updated.is_empty() {
+            out.put(br#","meta":{"lastUpdated":""#);
+            out.put(last_updated);
+            let zone = str::from_utf8(last_updated).ok().and_then(|written| local_time::missing_zone(written, self.sent));
+            out.put(zone.unwrap_or_default().as_bytes());
+            out.put(br#""}"#);
+        }
+        out.put(br#","type":"searchset""#);
+        self.place = if head.has_entries { Place::Entry } else { Place::End };
+        Some(head.length)
+    }
+
+    fn entry(&mut self, rest: &[u8], is_all: bool, at: usize, out: &mut Spliced) -> Option<usize> {
+        let head = EntryHead::read(rest, is_all)?;
+        let mode = Mode::of(head.resource_type, self.terms.resource_type);
+        if !self.cut.next(mode) {
+            self.place = Place::Dropped;
+            self.dropped = DroppedEntry::default();
+            return Some(0);
+        }
+        self.place = Place::Sent;
+        self.begin_entry(out);
+        let url = rest.get(head.url.clone()).unwrap_or_default();
+        let repaired = head.resource_type.and_then(|name| bundle_entry::repaired_url(url, &self.base, name));
+        match repaired {
+            Some(url) => {
+                out.put(bundle_entry::BEGINNING);
+                out.put(&url);
+                out.put(b"\"");
+            }
+            None => out.keep(at..at + head.behind_url),
+        }
+        if head.behind_url > 0 {
+            out.put(mode.member());
+        }
+        Some(head.behind_url)
+    }
+
+    fn begin_entry(&mut self, out: &mut Spliced) {
+        out.put(if self.has_entries { b"," } else { br#","entry":["# });
+        self.has_entries = true;
+    }
+
+    fn within_entry(&mut self, piece: &Bytes, at: usize, out: &mut Spliced) -> Option<usize> {
+        let rest = piece.get(at..).unwrap_or_default();
+        let is_sent = self.place == Place::Sent;
+        if let Some(found) = self.between.find(rest) {
+            // Its brackets belong to the entry that ends here, the comma to nobody.
+            let end = found + 2;
+            if is_sent {
+                out.keep(at..at + end);
+            }
+            self.place = Place::Entry;
+            return Some(end + 1);
+        }
+        let decided = rest.len() - undecided(rest);
+        if is_sent {
+            out.keep(at..at + decided);
+        } else {
+            self.dropped.add(piece.slice(at..at + decided));
+        }
+        (decided > 0 || rest.is_empty()).then_some(decided)
+    }
+
+    /// Writes what stands behind the entries, where the Bundle has ended as it should. The only brackets that are closed here are
+    /// those that OpenEMR closed.
+    fn end(&mut self, out: &mut BytesMut) {
+        let has_ended = match self.place {
+            Place::Head | Place::Entry | Place::Other => false,
+            Place::End => true,
+            Place::Sent => self.held.trim_ascii_end() == b"]}",
+            Place::Dropped => self.held.trim_ascii_end() == b"]}" && self.dropped.is_complete(),
+        };
+        if !has_ended {
+            if self.place != Place::Dropped {
+                out.extend_from_slice(&self.held);
+            }
+            return;
+        }
+        if let Some(outcome) = self.terms.outcome.take() {
+            out.extend_from_slice(if self.has_entries {
+                br#",{"search":{"mode":"outcome"},"resource":"#
+            } else {
+                br#","entry":[{"search":{"mode":"outcome"},"resource":"#
+            });
+            self.has_entries = true;
+            out.extend_from_slice(outcome.as_bytes());
+            out.extend_from_slice(b"}");
+        }
+        if self.has_entries {
+            out.extend_from_slice(b"]");
+        }
+        if let Some(total) = self.cut.total().filter(|_| self.terms.total) {
+            out.extend_from_slice(format!(r#","total":{total}"#).as_bytes());
+        }
+        out.extend_from_slice(b",");
+        out.extend_from_slice(&bundle_links::member(&self.base, &self.terms, self.cut.has_more()));
+        out.extend_from_slice(b"}");
+    }
+}
+
+impl BodyStep for BundleStream {
+    fn feed(&mut self, piece: Bytes) -> Bytes {
+        let mut rest = piece;
+        let mut out = Spliced::of(Bytes::new());
+        while !self.held.is_empty() && !rest.is_empty() {
+            let joined = rest.split_to(JOINED.min(rest.len()));
+            let joined: Bytes = [std::mem::take(&mut self.held), joined].concat().into();
+            out.go_on(joined.clone());
+            self.go_through(&joined, false, &mut out);
+        }
+        if !rest.is_empty() {
+            out.go_on(rest.clone());
+            self.go_through(&rest, false, &mut out);
+        }
+        out.finish()
+    }
+
+    fn finish(&mut self) -> Bytes {
+        let held = std::mem::take(&mut self.held);
+        let mut out = Spliced::of(held.clone());
+        self.go_through(&held, true, &mut out);
+        let mut told = BytesMut::from(out.finish());
+        self.end(&mut told);
+        told.freeze()
+    }
+}
+
+/// How many of the last bytes could belong to what stands between two entries, or to the end of the Bundle.
+fn undecided(rest: &[u8]) -> usize {
+    let longest = BETWEEN.len().min(rest.len() + 1);
+    let between = (1..longest).rev().find(|&length| rest.ends_with(BETWEEN.get(..length).unwrap_or_default())).unwrap_or(0);
+    let space = rest.len() - rest.trim_ascii_end().len();
+    let end = match rest.trim_ascii_end() {
+        _ if space > LONGEST_SPACE => 0,
+        [.., b']', b'}'] => space + 2,
+        [.., b']'] if space == 0 => 1,
+        _ => 0,
+    };
+    between.max(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fhir::search_terms::{Page, Projection, Window};
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    const BASE: &str = "https://emr/apis/default/fhir";
+    const OUTCOME: &str = r#"{"resourceType":"OperationOutcome","issue":[]}"#;
+
+    fn terms(page: Option<Page>) -> SearchTerms {
+        SearchTerms {
+            resource_type: "Patient",
+            self_target: "/Patient?name=x&_count=2".to_owned(),
+            page_target: "/Patient?name=x".to_owned(),
+            page,
+            total: true,
+            entries: true,
+            projection: Projection::Whole,
+            pretty: false,
+            outcome: None,
+        }
+    }
+
+    fn page(offset: u64, count: u64) -> Option<Page> {
+        Some(Page { offset, count, window: Window::Whole })
+    }
+
+    /// A Bundle as OpenEMR writes it: matches, each with so many included entries.
+    fn bundle(included: &[usize], path: &str, escapes: bool) -> String {
+        let mut entries = Vec::new();
+        for (index, &more) in included.iter().enumerate() {
+            let address = format!("{BASE}/{path}");
+            entries.push(format!(
+                r#"{{"fullUrl":"{address}/p{index}","resource":{{"id":"p{index}","meta":{{"a":[{{}}]}},"resourceType":"Patient","text":{{"div":"\u003Cp\u0022}}}},{{\\\"fullUrl\\\":\\\"]}}"}},"name":[{{"given":["x"]}}]}}}}"#
+            ));
+            for number in 0..more {
+                entries.push(format!(
+                    r#"{{"fullUrl":"{address}/Patient-PSK-{index}-{number}","resource":{{"id":"x","resourceType":"Provenance","agent":[{{"who":{{}}}}]}}}}"#
+                ));
+            }
+        }
+        let rest = if entries.is_empty() { String::new() } else { format!(r#","entry":[{}]"#, entries.join(",")) };
+        let text = format!(
+            r#"{{"meta":{{"lastUpdated":"2026-11-24T03:28:26"}},"resourceType":"Bundle","type":"collection","total":{},"link":[{{"relation":"self","url":"{BASE}/{path}"}}]{rest}}}"#,
+            entries.len()
+        );
+        if escapes { text.replace('/', "\\/") } else { text }
+    }
+
+    /// The same on a whole document, as one would write it without a thought of memory.
+    fn naive(body: &str, terms: &SearchTerms) -> Value {
+        let mut bundle: Value = serde_json::from_str(body).unwrap();
+        let (mut matches, mut left) = (0, Vec::new());
+        for mut entry in bundle["entry"].as_array().cloned().unwrap_or_default() {
+            let own = entry["resource"]["resourceType"].as_str().unwrap().to_owned();
+            let is_match = own == "Patient";
+            matches += u64::from(is_match);
+            let id = entry["fullUrl"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+            entry["fullUrl"] = json!(format!("{BASE}/{own}/{id}"));
+            entry["search"] = json!({"mode": if is_match { "match" } else { "include" }});
+            let is_on_page = terms.page.is_none_or(|page| matches > page.offset && matches <= page.offset + page.count);
+            if is_on_page && terms.entries {
+                left.push(entry);
+            }
+        }
+        if let Some(outcome) = &terms.outcome {
+            left.push(json!({"search": {"mode": "outcome"}, "resource": serde_json::from_str::<Value>(outcome).unwrap()}));
+        }
+        bundle["meta"]["lastUpdated"] = json!("2026-11-24T03:28:26+01:00");
+        bundle["type"] = json!("searchset");
+        let members = bundle.as_object_mut().unwrap();
+        members.remove("entry");
+        members.remove("total");
+        if !left.is_empty() {
+            members.insert("entry".to_owned(), json!(left));
+        }
+        if terms.total {
+            members.insert("total".to_owned(), json!(matches));
+        }
+        let has_more = terms.page.is_some_and(|page| matches > page.offset + page.count);
+        let link = bundle_links::member(BASE.as_bytes(), terms, has_more);
+        let link: Value = serde_json::from_str(&format!("{{{}}}", str::from_utf8(&link).unwrap())).unwrap();
+        members.insert("link".to_owned(), link["link"].clone());
+        bundle
+    }
+
+    fn stream(terms: &SearchTerms) -> BundleStream {
+        BundleStream::new(terms.clone(), "https://elsewhere", Some(1_795_487_306))
+    }
+
+    fn run<'a>(terms: &SearchTerms, pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
+        let mut step = stream(terms);
+        let mut out = Vec::new();
+        for piece in pieces {
+            out.extend_from_slice(&step.feed(Bytes::copy_from_slice(piece)));
+        }
+        out.extend_from_slice(&step.finish());
+        String::from_utf8(out).unwrap()
+    }
+
+    fn some_terms() -> Vec<SearchTerms> {
+        vec![
+            terms(None),
+            terms(page(0, 1)),
+            terms(page(1, 1)),
+            terms(page(1, 5)),
+            terms(page(7, 5)),
+            SearchTerms { total: false, outcome: Some(OUTCOME.to_owned()), ..terms(page(0, 2)) },
+            SearchTerms { entries: false, ..terms(None) },
+            SearchTerms { entries: false, outcome: Some(OUTCOME.to_owned()), ..terms(None) },
+        ]
+    }
+
+    fn some_bundles() -> Vec<String> {
+        let shapes: [&[usize]; 5] = [&[], &[0], &[0, 0, 0], &[1, 0, 2], &[2]];
+        let mut bundles = Vec::new();
+        for shape in shapes {
+            for path in ["Patient", "Patient/_search"] {
+                bundles.extend([false, true].map(|escapes| bundle(shape, path, escapes)));
+            }
+        }
+        bundles
+    }
+
+    #[test]
+    fn becomes_the_searchset_that_was_asked_for_however_it_is_split() {
+        for terms in some_terms() {
+            for body in some_bundles() {
+                let expected = naive(&body, &terms);
+                for size in [1, 2, 3, 5, 17, 100, 1 << 20] {
+                    let told = run(&terms, body.as_bytes().chunks(size));
+                    let told: Value = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error} in {told}"));
+                    assert_eq!(told, expected, "{size} {body}");
+                }
+                for cut in 0..body.len() {
+                    let (first, second) = body.as_bytes().split_at(cut);
+                    let told = run(&terms, [first, second]);
+                    assert_eq!(serde_json::from_str::<Value>(&told).unwrap(), expected, "{cut} of {body}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_cut_short_does_not_become_whole() {
+        for terms in some_terms() {
+            for body in some_bundles() {
+                for cut in 0..body.len() {
+                    let told = run(&terms, [&body.as_bytes()[..cut]]);
+                    assert!(serde_json::from_str::<Value>(&told).is_err(), "{cut} of {body}: {told}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn white_space_may_follow() {
+        for (body, space) in some_bundles().iter().flat_map(|body| [(body, "\n"), (body, "\r\n  ")]) {
+            let told = run(&terms(page(0, 1)), [body.as_bytes(), space.as_bytes()]);
+            assert_eq!(serde_json::from_str::<Value>(&told).unwrap(), naive(body, &terms(page(0, 1))));
+        }
+    }
+
+    #[test]
+    fn what_openemr_did_not_make_passes_as_it_is() {
+        let ours = bundle(&[0, 1], "Patient", false);
+        let pretty = serde_json::to_string_pretty(&serde_json::from_str::<Value>(&ours).unwrap()).unwrap();
+        for body in [
+            pretty.as_str(),
+            &ours.replace("collection", "searchset"),
+            r#"{"resourceType":"OperationOutcome"}"#,
+            "[]",
+            "null",
+            "",
+            "x",
+        ] {
+            for size in [1, 7, 1 << 20] {
+                assert_eq!(run(&terms(page(0, 1)), body.as_bytes().chunks(size)), body);
+            }
+        }
+        let bundles = SearchTerms { resource_type: "Bundle", ..terms(None) };
+        assert_eq!(run(&bundles, [ours.as_bytes()]), ours);
+    }
+
+    #[test]
+    fn a_self_link_of_its_own_kind_is_replaced_by_the_base_that_is_known() {
+        let body = bundle(&[0], "Other", false);
+        let told: Value = serde_json::from_str(&run(&terms(None), [body.as_bytes()])).unwrap();
+        assert_eq!(told["link"][0]["url"], "https://elsewhere/Patient?name=x&_count=2");
+        assert_eq!(told["entry"][0]["fullUrl"], format!("{BASE}/Other/p0"));
+    }
+
+    #[test]
+    fn nothing_is_copied_where_no_entry_begins() {
+        let body = bundle(&[0, 0], "Patient", false);
+        let mut step = stream(&terms(None));
+        let _ = step.feed(Bytes::copy_from_slice(body.split_at(body.len() - 60).0.as_bytes()));
+        for text in ["a long text without an entry", "and another one"] {
+            let piece = Bytes::copy_from_slice(text.as_bytes());
+            // What was held of the piece before comes out with the first.
+            let told = step.feed(piece.clone());
+            assert!(told.ends_with(&piece));
+            if text.starts_with("and") {
+                assert_eq!(told.as_ptr(), piece.as_ptr());
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_that_does_not_say_what_it_is_is_a_match_and_memory_stays_bounded() {
+        let endless = format!(r#"{{"fullUrl":"{BASE}/Patient/p0","resource":{{"id":"1","x":"{}"}}}}"#, "y".repeat(100_000));
+        let body = bundle(&[0], "Patient", false).replace(r#""entry":["#, &format!(r#""entry":[{endless},"#));
+        let mut step = stream(&terms(None));
+        let mut out = Vec::new();
+        for piece in body.as_bytes().chunks(100) {
+            out.extend_from_slice(&step.feed(Bytes::copy_from_slice(piece)));
+            assert!(step.held.len() < 12 * 1024, "{}", step.held.len());
+        }
+        out.extend_from_slice(&step.finish());
+        let told: Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!((&told["total"], &told["entry"][0]["search"]["mode"]), (&json!(2), &json!("match")));
+    }
+
+    proptest! {
+        #[test]
+        fn pages_of_any_size_hold_every_entry_once(
+            included in prop::collection::vec(0..3_usize, 0..12), count in 1..6_u64, size in 1..400_usize, escapes in any::<bool>()
+        ) {
+            let body = bundle(&included, "Patient", escapes);
+            let whole: Value = serde_json::from_str(&run(&terms(None), [body.as_bytes()])).unwrap();
+            let (mut offset, mut entries) = (0, Vec::new());
+            loop {
+                let told = run(&terms(page(offset, count)), body.as_bytes().chunks(size));
+                let told: Value = serde_json::from_str(&told).unwrap();
+                prop_assert_eq!(&told["total"], &json!(included.len()));
+                entries.extend(told["entry"].as_array().cloned().unwrap_or_default());
+                let next = told["link"].as_array().unwrap().iter().find(|link| link["relation"] == "next");
+                let Some(next) = next else { break };
+                offset = next["url"].as_str().unwrap().rsplit_once("_offset=").unwrap().1.parse().unwrap();
+            }
+            prop_assert_eq!(entries, whole["entry"].as_array().cloned().unwrap_or_default());
+        }
+
+        #[test]
+        fn nonsense_comes_to_no_harm_and_every_split_tells_the_same(
+            middle in r#"(\{"fullUrl":"|\}\},|\]|\}|"resourceType":"|Patient"|Provenance"|"|\\|x| ){0,30}"#,
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..4), which in 0..8_usize
+        ) {
+            let (head, _) = bundle(&[0], "Patient", false).split_once(r#"p0""#).map(|(head, rest)| (head.to_owned(), rest.to_owned())).unwrap();
+            let body = format!("{head}{middle}");
+            let terms = some_terms().swap_remove(which);
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len())).collect();
+            cuts.extend([0, body.len()]);
+            cuts.sort_unstable();
+            let pieces = cuts.windows(2).map(|pair| &body.as_bytes()[pair[0]..pair[1]]);
+            prop_assert_eq!(run(&terms, pieces), run(&terms, [body.as_bytes()]));
+        }
+    }
+}

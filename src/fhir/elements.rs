@@ -1,0 +1,179 @@
+//! What FHIR R4's definitions say of the members of a resource: which are mandatory, which belong to its summary, and which are
+//! written with their type behind their name.
+//!
+//! The types are those that OpenEMR serves.
+
+/// The definitions' facts about one resource type, besides what all have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Elements {
+    mandatory: &'static str,
+    summary: &'static str,
+}
+
+impl Elements {
+    /// What is known of a type.
+    #[must_use]
+    pub fn of(resource_type: &str) -> Option<Self> {
+        let index = TYPES.binary_search_by(|(name, ..)| (*name).cmp(resource_type)).ok()?;
+        TYPES.get(index).map(|&(_, mandatory, summary)| Self { mandatory, summary })
+    }
+
+    /// Whether no resource of the type is valid without this member.
+    #[must_use]
+    pub fn is_mandatory(self, member: &str) -> bool {
+        is_listed(self.mandatory, member)
+    }
+
+    /// Whether the member belongs to the type's summary, as mandatory ones do.
+    #[must_use]
+    pub fn is_summary(self, member: &str) -> bool {
+        member == "implicitRules" || is_listed(self.summary, member) || self.is_mandatory(member)
+    }
+}
+
+/// Whether `member` is what `_elements` calls `asked`: the same name, or the same with a type behind it (`value` and
+/// `valueQuantity`).
+#[must_use]
+pub fn is_asked(asked: &str, member: &str) -> bool {
+    let asked = asked.strip_suffix("[x]").unwrap_or(asked);
+    asked == member || (CHOICES.binary_search(&asked).is_ok() && is_choice(asked, member))
+}
+
+fn is_listed(list: &str, member: &str) -> bool {
+    list.split_ascii_whitespace()
+        .any(|element| element.strip_suffix("[x]").map_or(element == member, |element| is_choice(element, member)))
+}
+
+fn is_choice(element: &str, member: &str) -> bool {
+    member.strip_prefix(element).is_some_and(|of_type| of_type.starts_with(|first: char| first.is_ascii_uppercase()))
+}
+
+/// Elements of R4's resources that may be of several types. Sorted.
+static CHOICES: &[&str] = &[
+    "abatement",
+    "age",
+    "asNeeded",
+    "born",
+    "code",
+    "created",
+    "deceased",
+    "doseNumber",
+    "effective",
+    "event",
+    "identified",
+    "item",
+    "legallyBinding",
+    "manufacturer",
+    "medication",
+    "module",
+    "multipleBirth",
+    "occurred",
+    "occurrence",
+    "onset",
+    "performed",
+    "product",
+    "quantity",
+    "reported",
+    "seriesDoses",
+    "serviced",
+    "source",
+    "start",
+    "statusReason",
+    "subject",
+    "target",
+    "timing",
+    "topic",
+    "value",
+];
+
+/// A type, what is mandatory, and what else is in its summary; `id`, `meta` and `implicitRules` go without saying. Sorted.
+#[rustfmt::skip]
+static TYPES: &[(&str, &str, &str)] = &[
+    ("AllergyIntolerance", "patient", "identifier clinicalStatus verificationStatus type category criticality code asserter"),
+    ("Appointment", "status participant", "identifier cancelationReason serviceCategory serviceType specialty appointmentType reasonCode start end"),
+    ("Binary", "contentType", "securityContext url"),
+    ("CarePlan", "status intent subject", "identifier instantiatesCanonical instantiatesUri basedOn replaces partOf category title description encounter period created author addresses"),
+    ("CareTeam", "", "identifier status category name subject encounter period managingOrganization"),
+    ("Condition", "subject", "identifier clinicalStatus verificationStatus code bodySite encounter onset[x] recordedDate recorder asserter"),
+    ("Coverage", "status beneficiary payor", "identifier type policyHolder subscriber subscriberId dependent period order network"),
+    ("Device", "", "udiCarrier status safety"),
+    ("DiagnosticReport", "status code", "identifier category subject encounter effective[x] issued performer resultsInterpreter media"),
+    ("DocumentReference", "status content", "masterIdentifier identifier docStatus type category subject date author relatesTo description securityLabel context"),
+    ("Encounter", "status class", "identifier type serviceType subject episodeOfCare participant appointment reasonCode reasonReference diagnosis"),
+    ("Goal", "lifecycleStatus description subject", "achievementStatus category priority start[x] statusDate expressedBy"),
+    ("Group", "type actual", "identifier active code name quantity managingEntity"),
+    ("Immunization", "status vaccineCode patient occurrence[x]", "primarySource performer note isSubpotent"),
+    ("Location", "", "identifier status operationalStatus name description mode type physicalType managingOrganization"),
+    ("Media", "status content", "identifier basedOn partOf type modality view subject encounter created[x] issued operator reasonCode bodySite deviceName device height width frames duration"),
+    ("Medication", "", "identifier code status manufacturer amount"),
+    ("MedicationDispense", "status medication[x]", "subject whenPrepared"),
+    ("MedicationRequest", "status intent medication[x] subject", "priority doNotPerform reported[x] authoredOn requester performerType instantiatesCanonical instantiatesUri basedOn groupIdentifier"),
+    ("Observation", "status code", "identifier basedOn partOf subject focus encounter effective[x] issued performer value[x] hasMember derivedFrom component"),
+    ("OperationDefinition", "name status kind code system type instance", "url version title experimental date publisher contact useContext jurisdiction affectsState base resource"),
+    ("Organization", "", "identifier active type name partOf"),
+    ("Patient", "", "identifier active name telecom gender birthDate deceased[x] address managingOrganization link"),
+    ("Person", "", "name telecom gender birthDate managingOrganization active"),
+    ("Practitioner", "", "identifier active name telecom address gender birthDate"),
+    ("PractitionerRole", "", "identifier active period practitioner organization code specialty location telecom"),
+    ("Procedure", "status subject", "identifier instantiatesCanonical instantiatesUri basedOn partOf statusReason category code encounter performed[x] recorder asserter performer location reasonCode reasonReference bodySite outcome"),
+    ("Provenance", "target recorded agent", ""),
+    ("Questionnaire", "status", "url identifier version name title experimental subjectType date publisher contact useContext jurisdiction effectivePeriod code"),
+    ("QuestionnaireResponse", "status", "identifier basedOn partOf questionnaire subject encounter authored author source"),
+    ("RelatedPerson", "patient", "identifier active relationship name telecom gender birthDate address"),
+    ("ServiceRequest", "status intent subject", "identifier instantiatesCanonical instantiatesUri basedOn replaces requisition category priority doNotPerform code orderDetail quantity[x] encounter occurrence[x] asNeeded[x] authoredOn requester performerType performer locationCode locationReference reasonCode reasonReference specimen bodySite patientInstruction"),
+    ("Specimen", "", "identifier accessionIdentifier status type subject receivedTime condition"),
+    ("ValueSet", "status", "url identifier version name title experimental date publisher contact useContext jurisdiction immutable"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tables_are_sorted() {
+        assert!(CHOICES.is_sorted());
+        assert!(TYPES.is_sorted_by_key(|(name, ..)| name));
+        for (name, ..) in TYPES {
+            assert!(Elements::of(name).is_some());
+        }
+        assert_eq!(Elements::of("Account"), None);
+    }
+
+    #[test]
+    fn members_by_type() {
+        let of = |name| Elements::of(name).unwrap();
+        for (resource_type, member, mandatory, summary) in [
+            ("Patient", "birthDate", false, true),
+            ("Patient", "deceasedBoolean", false, true),
+            ("Patient", "deceased", false, false),
+            ("Patient", "communication", false, false),
+            ("Patient", "implicitRules", false, true),
+            ("Observation", "status", true, true),
+            ("Observation", "valueQuantity", false, true),
+            ("Observation", "values", false, false),
+            ("Observation", "note", false, false),
+            ("Immunization", "occurrenceDateTime", true, true),
+            ("Provenance", "agent", true, true),
+            ("Encounter", "period", false, false),
+        ] {
+            assert_eq!(of(resource_type).is_mandatory(member), mandatory, "{resource_type} {member}");
+            assert_eq!(of(resource_type).is_summary(member), summary, "{resource_type} {member}");
+        }
+    }
+
+    #[test]
+    fn what_elements_asks_for() {
+        for (asked, member, is) in [
+            ("name", "name", true),
+            ("name", "names", false),
+            ("name", "nameHuman", false),
+            ("value", "valueQuantity", true),
+            ("value[x]", "valueString", true),
+            ("value", "values", false),
+            ("valueQuantity", "valueQuantity", true),
+            ("", "name", false),
+        ] {
+            assert_eq!(is_asked(asked, member), is, "{asked} {member}");
+        }
+    }
+}

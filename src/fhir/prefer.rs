@@ -1,0 +1,98 @@
+//! `Prefer` (RFC 7240): what a caller would like, of which FHIR R4 names `handling`, `return` and `respond-async`.
+
+/// How parameters are treated that a search does not know (FHIR R4, "Search", 3.1.1.1.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Handling {
+    /// They are refused.
+    Strict,
+    /// They are left out, and the answer says so.
+    #[default]
+    Lenient,
+}
+
+impl Handling {
+    /// What the field lines of a request's `Prefer` ask for.
+    #[must_use]
+    pub fn of<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        match value_of(lines, "handling") {
+            Some(value) if value.eq_ignore_ascii_case(b"strict") => Self::Strict,
+            _ => Self::Lenient,
+        }
+    }
+}
+
+/// The value of a preference, empty where it has none. Of one that is named twice the first counts (RFC 7240, section 2).
+#[must_use]
+pub fn value_of<'a>(lines: impl IntoIterator<Item = &'a [u8]>, name: &str) -> Option<&'a [u8]> {
+    lines.into_iter().flat_map(|line| outside_quotes(line, b',')).find_map(|preference| {
+        // Parameters of the preference stand behind it.
+        let preference = outside_quotes(preference, b';').next()?;
+        let at = preference.iter().position(|byte| *byte == b'=').unwrap_or(preference.len());
+        let (token, value) = preference.split_at(at);
+        let value = value.strip_prefix(b"=").unwrap_or_default().trim_ascii();
+        token.trim_ascii().eq_ignore_ascii_case(name.as_bytes()).then(|| unquoted(value))
+    })
+}
+
+fn unquoted(value: &[u8]) -> &[u8] {
+    value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)
+}
+
+/// The pieces between separators that are in no quoted string.
+fn outside_quotes(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.split(move |byte| {
+        let is_escaped = std::mem::take(&mut escaped);
+        match byte {
+            b'\\' if quoted && !is_escaped => escaped = true,
+            b'"' if !is_escaped => quoted = !quoted,
+            byte => return *byte == separator && !quoted,
+        }
+        false
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn handling_among_other_preferences() {
+        for (lines, strict) in [
+            (&["handling=strict"][..], true),
+            (&["respond-async, handling=strict"], true),
+            (&["respond-async", "return=minimal; a=b, Handling = \"Strict\" ;x"], true),
+            (&["handling=lenient, handling=strict"], false),
+            (&["handling=strict", "handling=lenient"], true),
+            (&["handling"], false),
+            (&["x=\"a, handling=strict\""], false),
+            (&["x=\"a\\\", handling=strict\""], false),
+            (&["x=\"a\\\"\", handling=strict"], true),
+            (&["x; handling=strict"], false),
+            (&["handling=strictly"], false),
+            (&[""], false),
+            (&[], false),
+        ] {
+            let handling = Handling::of(lines.iter().map(|line| line.as_bytes()));
+            assert_eq!(handling == Handling::Strict, strict, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn other_preferences_have_values() {
+        let line = b"respond-async, return=representation;foo=\"a;b\", wait=\"\"";
+        let value = |name| value_of([&line[..]], name);
+        assert_eq!(value("return"), Some(&b"representation"[..]));
+        assert_eq!(value("respond-async"), Some(&b""[..]));
+        assert_eq!(value("wait"), Some(&b""[..]));
+        assert_eq!(value("foo"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(line in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let _ = Handling::of([&line[..]]);
+        }
+    }
+}

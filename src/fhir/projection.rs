@@ -1,0 +1,518 @@
+//! `_elements` and `_summary`: resources with some of their members, and the tag that says so, in one pass and in constant memory.
+//!
+//! FHIR R4, "Search", 3.1.1.5.8 and 3.1.1.5.9. Mandatory members stay, so that what comes is a valid resource.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::body_step::BodyStep;
+use super::elements::{self, Elements};
+use super::json_walk::{JsonWalk, Part};
+use super::resource_type;
+use super::search_terms::Projection;
+use super::spliced::Spliced;
+
+/// No name and no URL that counts here is longer.
+const LONGEST: usize = 2048;
+
+const SUBSETTED: &[u8] = br#"{"system":"http://terminology.hl7.org/CodeSystem/v3-ObservationValue","code":"SUBSETTED"}"#;
+
+/// Cuts the resources of one answer down. What is no resource passes as it is.
+#[derive(Debug)]
+pub struct Projected {
+    projection: Projection,
+    walk: JsonWalk,
+    place: Place,
+    /// Whether resources stand in the entries of a Bundle.
+    in_entries: bool,
+    /// The type that resources have for all that is known before they say it.
+    expected: Option<&'static str>,
+    /// The type of the resource at hand.
+    resource_type: Option<&'static str>,
+    /// Whether the resource, its `meta` or its tags have a member, whichever the place is.
+    has_members: [bool; 3],
+    has_meta: bool,
+    has_tag: bool,
+    /// The name that is being read, or was read last, with its quotes.
+    name: Vec<u8>,
+    /// The value that is being read goes by as a whole.
+    passing: Option<Passing>,
+    text: Vec<u8>,
+}
+
+/// Where in the answer the walk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Outside resources.
+    Bundle,
+    /// Among a resource's members.
+    Resource,
+    /// Within its `meta`.
+    Meta,
+    /// Within its `meta.tag`.
+    Tags,
+    /// Behind what could be understood: all of it passes.
+    Lost,
+}
+
+/// What becomes of a value that goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Passing {
+    Kept,
+    /// Kept, and it tells the resource's type as the last but one segment of its URL.
+    FullUrl,
+    /// Kept, and it is the resource's type.
+    ResourceType,
+    Dropped,
+}
+
+impl Projected {
+    /// For a Bundle. The resources in its entries are of the type that their fullUrl tells, else of the type `expected`, until they
+    /// say themselves.
+    #[must_use]
+    pub fn bundle(projection: Projection, expected: Option<&'static str>) -> Self {
+        Self::new(projection, expected, true)
+    }
+
+    /// For one resource.
+    #[must_use]
+    pub fn resource(projection: Projection, expected: Option<&'static str>) -> Self {
+        Self::new(projection, expected, false)
+    }
+
+    fn new(projection: Projection, expected: Option<&'static str>, in_entries: bool) -> Self {
+        Self {
+            projection,
+            walk: JsonWalk::default(),
+            place: if in_entries { Place::Bundle } else { Place::Resource },
+            in_entries,
+            expected,
+            resource_type: expected,
+            has_members: [false; 3],
+            has_meta: false,
+            has_tag: false,
+            name: Vec::new(),
+            passing: None,
+            text: Vec::new(),
+        }
+    }
+
+    /// How many brackets stand open around a resource's members.
+    fn level(&self) -> u32 {
+        if self.in_entries { 4 } else { 1 }
+    }
+
+    fn advance(&mut self, at: usize, out: &mut Spliced) -> Option<usize> {
+        let rest = out.piece().get(at..).filter(|rest| !rest.is_empty())?;
+        if self.place == Place::Lost {
+            let length = rest.len();
+            out.keep(at..at + length);
+            return Some(length);
+        }
+        if let Some(passing) = self.passing {
+            let (length, has_ended) = self.walk.skip(rest);
+            self.pass(passing, rest.get(..length).unwrap_or_default());
+            if passing != Passing::Dropped {
+                out.keep(at..at + length);
+            }
+            if has_ended {
+                self.passing = None;
+                self.read_text(passing);
+            }
+            return Some(length);
+        }
+        let (part, length) = self.walk.step(rest)?;
+        match part {
+            Part::Name => {
+                let room = LONGEST.saturating_sub(self.name.len()).min(length);
+                self.name.extend_from_slice(rest.get(..room).unwrap_or_default());
+                if room < length && self.place == Place::Resource {
+                    self.begin_member(out);
+                    out.keep(at + room..at + length);
+                    self.place = Place::Lost;
+                    return Some(length);
+                }
+            }
+            Part::OpenObject | Part::Comma => self.name.clear(),
+            _ => {}
+        }
+        let here = at..at + length;
+        match self.place {
+            Place::Bundle => self.in_bundle(part, here, out),
+            Place::Resource => self.in_resource(part, here, out),
+            Place::Meta => self.in_meta(part, here, out),
+            Place::Tags => self.in_tags(part, here, out),
+            Place::Lost => out.keep(here),
+        }
+        Some(length)
+    }
+
+    fn pass(&mut self, passing: Passing, value: &[u8]) {
+        if self.place == Place::Tags {
+            self.has_members[2] |= !value.trim_ascii().is_empty();
+        }
+        if matches!(passing, Passing::FullUrl | Passing::ResourceType) {
+            let room = LONGEST.saturating_sub(self.text.len()).min(value.len());
+            self.text.extend_from_slice(value.get(..room).unwrap_or_default());
+        }
+    }
+
+    fn read_text(&mut self, passing: Passing) {
+        let told = self.text.trim_ascii();
+        match passing {
+            Passing::ResourceType => {
+                let told = told.strip_prefix(b"\"").and_then(|told| told.strip_suffix(b"\"")).unwrap_or_default();
+                self.resource_type = resource_type::known(told);
+            }
+            Passing::FullUrl => {
+                let segment = told.rsplit(|byte| *byte == b'/').nth(1).unwrap_or_default();
+                // PHP writes `\/`.
+                let segment = segment.strip_suffix(b"\\").unwrap_or(segment);
+                self.resource_type = resource_type::known(segment).or(self.resource_type);
+            }
+            Passing::Kept | Passing::Dropped => {}
+        }
+        self.text.clear();
+    }
+
+    fn in_bundle(&mut self, part: Part, here: Range<usize>, out: &mut Spliced) {
+        out.keep(here);
+        match (part, self.walk.depth(), self.name.as_slice()) {
+            (Part::Colon, 1, b"\"entry\"") | (Part::Colon, 3, b"\"resource\"") => {}
+            (Part::Colon, 3, b"\"fullUrl\"") => self.passing = Some(Passing::FullUrl),
+            (Part::Colon, ..) => self.passing = Some(Passing::Kept),
+            (Part::OpenObject, 3, _) => self.resource_type = self.expected,
+            // `name` has been cleared: it tells only what is read within this object.
+            (Part::OpenObject, 4, _) => self.enter(Place::Resource),
+            _ => {}
+        }
+    }
+
+    fn enter(&mut self, place: Place) {
+        self.place = place;
+        match place {
+            Place::Resource => (self.has_members[0], self.has_meta, self.has_tag) = (false, false, false),
+            Place::Meta => self.has_members[1] = false,
+            Place::Tags => self.has_members[2] = false,
+            Place::Bundle | Place::Lost => {}
+        }
+    }
+
+    fn in_resource(&mut self, part: Part, here: Range<usize>, out: &mut Spliced) {
+        let level = self.level();
+        match part {
+            Part::OpenObject if self.walk.depth() == level => {
+                out.keep(here);
+                self.enter(Place::Resource);
+            }
+            // Nothing but `meta` is looked into.
+            Part::OpenObject if self.walk.depth() == level + 1 => {
+                out.keep(here);
+                self.enter(Place::Meta);
+            }
+            Part::Name | Part::Comma => {}
+            Part::Colon => self.decide(out),
+            Part::Close if self.walk.depth() + 1 == level => {
+                if self.is_subset() && !self.has_meta {
+                    out.put(if self.has_members[0] { br#","meta":{"tag":["# } else { br#""meta":{"tag":["# });
+                    out.put(SUBSETTED);
+                    out.put(b"]}");
+                }
+                out.keep(here);
+                self.place = if self.in_entries { Place::Bundle } else { Place::Lost };
+            }
+            Part::Space | Part::Value => out.keep(here),
+            Part::OpenArray | Part::OpenObject | Part::Close => {
+                out.keep(here);
+                self.place = Place::Lost;
+            }
+        }
+    }
+
+    /// Does the member whose name has been read stay?
+    fn decide(&mut self, out: &mut Spliced) {
+        let name = decoded(&self.name);
+        let stays = keeps(&self.projection, self.resource_type, &name);
+        let is_looked_into = name == "meta" && self.is_subset();
+        self.passing = match name.as_ref() {
+            _ if !stays => Some(Passing::Dropped),
+            _ if is_looked_into => None,
+            "resourceType" => Some(Passing::ResourceType),
+            _ => Some(Passing::Kept),
+        };
+        self.has_meta |= name == "meta";
+        if stays {
+            self.begin_member(out);
+            out.put(b":");
+        }
+    }
+
+    fn begin_member(&mut self, out: &mut Spliced) {
+        if std::mem::replace(&mut self.has_members[0], true) {
+            out.put(b",");
+        }
+        out.put(&self.name);
+    }
+
+    fn in_meta(&mut self, part: Part, here: Range<usize>, out: &mut Spliced) {
+        let depth = self.walk.depth();
+        if part == Part::Close && depth == self.level() {
+            if !self.has_tag {
+                out.put(if self.has_members[1] { br#","tag":["# } else { br#""tag":["# });
+                out.put(SUBSETTED);
+                out.put(b"]");
+                self.has_tag = true;
+            }
+            self.place = Place::Resource;
+        }
+        out.keep(here);
+        self.has_members[1] |= part == Part::Name;
+        let is_tag = self.name == b"\"tag\"";
+        match part {
+            Part::Colon if !is_tag => self.passing = Some(Passing::Kept),
+            Part::OpenArray if is_tag => {
+                self.enter(Place::Tags);
+                self.passing = Some(Passing::Kept);
+            }
+            Part::OpenArray | Part::OpenObject => self.place = Place::Lost,
+            Part::Value => self.has_tag |= is_tag,
+            _ => {}
+        }
+    }
+
+    fn in_tags(&mut self, part: Part, here: Range<usize>, out: &mut Spliced) {
+        match part {
+            Part::Comma => self.passing = Some(Passing::Kept),
+            Part::Close => {
+                if self.has_members[2] {
+                    out.put(b",");
+                }
+                out.put(SUBSETTED);
+                self.has_tag = true;
+                self.place = Place::Meta;
+            }
+            _ => {}
+        }
+        out.keep(here);
+    }
+
+    /// Whether the resource at hand is to be marked as a part of itself.
+    fn is_subset(&self) -> bool {
+        match self.projection {
+            Projection::Whole => false,
+            _ if self.resource_type == Some(OPERATION_OUTCOME) => false,
+            Projection::Summary => self.resource_type.is_none_or(|name| Elements::of(name).is_some()),
+            Projection::Elements(_) | Projection::Text | Projection::Data => true,
+        }
+    }
+}
+
+impl BodyStep for Projected {
+    fn feed(&mut self, piece: Bytes) -> Bytes {
+        let mut out = Spliced::of(piece);
+        let mut at = 0;
+        while let Some(length) = self.advance(at, &mut out) {
+            at += length;
+        }
+        out.finish()
+    }
+
+    fn finish(&mut self) -> Bytes {
+        Bytes::new()
+    }
+}
+
+/// An outcome speaks of the search, and is never cut.
+const OPERATION_OUTCOME: &str = "OperationOutcome";
+
+/// Whether a resource keeps this member. What is not known of a type is kept.
+fn keeps(projection: &Projection, resource_type: Option<&str>, member: &str) -> bool {
+    // `_birthDate` holds the extensions of `birthDate`.
+    let member = member.strip_prefix('_').unwrap_or(member);
+    if matches!(member, "resourceType" | "id" | "meta") || resource_type == Some(OPERATION_OUTCOME) {
+        return true;
+    }
+    let known = resource_type.and_then(Elements::of);
+    let is_mandatory = known.is_some_and(|elements| elements.is_mandatory(member));
+    match projection {
+        Projection::Whole => true,
+        Projection::Data => member != "text",
+        Projection::Text => member == "text" || is_mandatory,
+        Projection::Summary => known.is_none_or(|elements| elements.is_summary(member)),
+        Projection::Elements(asked) => {
+            is_mandatory || asked.iter().any(|asked| elements::is_asked(top_level(asked, resource_type), member))
+        }
+    }
+}
+
+/// The member that `name`, `name.family` or `Patient.name` asks for; of another type's it is none.
+fn top_level<'a>(asked: &'a str, resource_type: Option<&str>) -> &'a str {
+    let mut segments = asked.split('.');
+    let first = segments.next().unwrap_or_default();
+    match resource_type::known(first.as_bytes()) {
+        None => first,
+        known if known == resource_type => segments.next().unwrap_or_default(),
+        _ => "",
+    }
+}
+
+/// A name as it is meant. Servers write the names of members plainly; it costs little to read others.
+fn decoded(name: &[u8]) -> Cow<'_, str> {
+    let plain = name.strip_prefix(b"\"").and_then(|name| name.strip_suffix(b"\"")).filter(|name| !name.contains(&b'\\'));
+    match plain.and_then(|plain| str::from_utf8(plain).ok()) {
+        Some(plain) => plain.into(),
+        None => serde_json::from_slice::<String>(name).unwrap_or_default().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Map, Value, json};
+
+    fn run(mut step: Projected, pieces: &[&[u8]]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for piece in pieces {
+            out.extend_from_slice(&step.feed(Bytes::copy_from_slice(piece)));
+        }
+        out.extend_from_slice(&step.finish());
+        out
+    }
+
+    /// The same, on a whole document.
+    fn naive(projection: &Projection, expected: Option<&'static str>, resource: &Value) -> Value {
+        let members = resource.as_object().unwrap();
+        let resource_type = members.get("resourceType").and_then(Value::as_str).or(expected);
+        let mut left: Map<String, Value> = members
+            .iter()
+            .filter(|(name, _)| keeps(projection, resource_type, name))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        let is_subset = *projection != Projection::Whole && resource_type != Some("OperationOutcome");
+        if is_subset && (*projection != Projection::Summary || resource_type.is_none_or(|name| Elements::of(name).is_some())) {
+            let meta = left.entry("meta").or_insert_with(|| json!({})).as_object_mut().unwrap();
+            let tags = meta.entry("tag").or_insert_with(|| json!([])).as_array_mut().unwrap();
+            tags.push(serde_json::from_slice(SUBSETTED).unwrap());
+        }
+        Value::Object(left)
+    }
+
+    fn projections() -> Vec<Projection> {
+        let elements = ["name", "value", "deceased", "Patient.birthDate", "Observation.note", "text"];
+        vec![
+            Projection::Whole,
+            Projection::Elements(elements.map(str::to_owned).to_vec()),
+            Projection::Elements(Vec::new()),
+            Projection::Summary,
+            Projection::Text,
+            Projection::Data,
+        ]
+    }
+
+    fn resources() -> Vec<Value> {
+        vec![
+            json!({"id": "1", "meta": {"versionId": "1", "tag": [{"code": "a}]\""}]}, "resourceType": "Patient", "text": {"div": "<p>\"}{"},
+                "name": [{"family": "O\\"}], "birthDate": "1980", "_birthDate": {"id": "x"}, "deceasedBoolean": false, "communication": [[]]}),
+            json!({"resourceType": "Patient", "meta": {"tag": []}, "contact": []}),
+            json!({"resourceType": "Patient", "meta": {}, "active": true}),
+            json!({"resourceType": "Patient"}),
+            json!({}),
+            json!({"id": "Patient-PSK-1", "resourceType": "Provenance", "target": [{"reference": "Patient/1"}], "recorded": "2026", "agent": [], "entity": 1}),
+            json!({"resourceType": "Observation", "valueQuantity": {"value": 1.5}, "note": [{"text": "n"}], "status": "final", "code": {"text": null}}),
+            json!({"resourceType": "OperationOutcome", "issue": [], "text": {}}),
+            json!({"resourceType": "Account", "name": "x", "owner": {}}),
+        ]
+    }
+
+    #[test]
+    fn one_resource_is_cut_as_its_definition_says_however_it_is_split() {
+        for projection in projections() {
+            for resource in resources() {
+                let expected = naive(&projection, None, &resource);
+                for text in [resource.to_string(), serde_json::to_string_pretty(&resource).unwrap()] {
+                    for cut in 0..=text.len() {
+                        let (first, second) = text.as_bytes().split_at(cut);
+                        let told = run(Projected::resource(projection.clone(), None), &[first, second]);
+                        let told: Value = serde_json::from_slice(&told).unwrap();
+                        assert_eq!(told, expected, "{projection:?} {text} {cut}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// A Bundle of all of them, and the same with its resources cut.
+    fn bundles(projection: &Projection, escaped: bool) -> (String, Value) {
+        let entry = |resource: &Value| {
+            let resource_type = resource["resourceType"].as_str().unwrap_or("Patient");
+            let full_url = format!("https://emr/fhir/{resource_type}/1");
+            json!({"fullUrl": full_url, "search": {"mode": "match"}, "resource": resource, "link": [{"resource": {"text": 1}}]})
+        };
+        let bundle = |resources: &[Value]| {
+            let entries: Vec<Value> = resources.iter().map(entry).collect();
+            json!({"resourceType": "Bundle", "text": {"entry": [{"resource": {"text": 1}}]}, "entry": entries, "total": 9})
+        };
+        let text = bundle(&resources()).to_string();
+        let text = if escaped { text.replace('/', "\\/") } else { text };
+        let cut: Vec<Value> = resources().iter().map(|resource| naive(projection, Some("Patient"), resource)).collect();
+        let mut expected = bundle(&cut);
+        for (entry, resource) in expected["entry"].as_array_mut().unwrap().iter_mut().zip(resources()) {
+            let resource_type = resource["resourceType"].as_str().unwrap_or("Patient");
+            entry["fullUrl"] = json!(format!("https://emr/fhir/{resource_type}/1"));
+        }
+        (text, expected)
+    }
+
+    #[test]
+    fn the_resources_of_a_bundle_are_cut_and_nothing_else() {
+        for projection in projections() {
+            for escaped in [false, true] {
+                let (text, expected) = bundles(&projection, escaped);
+                for size in [1, 2, 3, 7, 64, 100_000] {
+                    let pieces: Vec<&[u8]> = text.as_bytes().chunks(size).collect();
+                    let told = run(Projected::bundle(projection.clone(), Some("Patient")), &pieces);
+                    assert_eq!(serde_json::from_slice::<Value>(&told).unwrap(), expected, "{projection:?} {size}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_type_is_known_from_the_url_before_the_resource_says_it() {
+        let bundle = br#"{"entry":[{"fullUrl":"https:\/\/emr\/Provenance\/1","resource":{"recorded":1,"gender":2,"resourceType":"Provenance"}}]}"#;
+        let told = run(Projected::bundle(Projection::Summary, Some("Patient")), &[bundle]);
+        let told: Value = serde_json::from_slice(&told).unwrap();
+        let resource = told["entry"][0]["resource"].as_object().unwrap();
+        assert_eq!(resource.keys().collect::<Vec<_>>(), ["recorded", "resourceType", "meta"]);
+    }
+
+    #[test]
+    fn a_name_beyond_measure_ends_the_cutting_and_breaks_nothing() {
+        let long = "n".repeat(3 * LONGEST);
+        let text = json!({"resourceType": "Patient", "text": {}, long.as_str(): 1, "id": "x"}).to_string();
+        for size in [1, 1000, 100_000] {
+            let pieces: Vec<&[u8]> = text.as_bytes().chunks(size).collect();
+            let told: Value = serde_json::from_slice(&run(Projected::resource(Projection::Data, None), &pieces)).unwrap();
+            assert_eq!((&told[&long], &told["id"]), (&json!(1), &json!("x")));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nonsense_comes_to_no_harm_and_every_split_tells_the_same(
+            text in r#"(\{|\}|\[|\]|,|:|"meta"|"tag"|"entry"|"resource"|"fullUrl"|"resourceType"|"Patient"|"|\\| |1){0,40}"#,
+            cut in any::<prop::sample::Index>(), which in 0..6_usize
+        ) {
+            let projection = projections().swap_remove(which);
+            let (first, second) = text.as_bytes().split_at(cut.index(text.len() + 1));
+            for step in [Projected::resource, Projected::bundle] {
+                let whole = run(step(projection.clone(), None), &[text.as_bytes()]);
+                let split = run(step(projection.clone(), None), &[first, second]);
+                prop_assert_eq!(String::from_utf8(whole).unwrap(), String::from_utf8(split).unwrap());
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! A body with some of its bytes taken out and others put in, copied once at most, and not at all where nothing was done.
+
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+
+/// Collects what becomes of one piece of a body, or of several that follow each other.
+#[derive(Debug)]
+pub struct Spliced {
+    piece: Bytes,
+    /// What is kept of `piece`, behind what is in `made`.
+    kept: Range<usize>,
+    made: BytesMut,
+}
+
+impl Spliced {
+    /// Begins with a piece of which nothing is kept yet.
+    #[must_use]
+    pub fn of(piece: Bytes) -> Self {
+        Self { piece, kept: 0..0, made: BytesMut::new() }
+    }
+
+    /// Goes on with the next piece.
+    pub fn go_on(&mut self, piece: Bytes) {
+        self.settle();
+        self.piece = piece;
+    }
+
+    /// The piece at hand.
+    #[must_use]
+    pub fn piece(&self) -> &[u8] {
+        &self.piece
+    }
+
+    /// Keeps a part of the piece, which must lie behind all that was kept of it before.
+    pub fn keep(&mut self, part: Range<usize>) {
+        if part.is_empty() {
+            return;
+        }
+        if self.kept.end == part.start && !self.kept.is_empty() {
+            self.kept.end = part.end;
+        } else {
+            self.settle();
+            self.kept = part;
+        }
+    }
+
+    /// Puts other bytes behind what was kept so far.
+    pub fn put(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.settle();
+            self.made.extend_from_slice(bytes);
+        }
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn finish(mut self) -> Bytes {
+        if self.made.is_empty() {
+            return self.piece.get(self.kept.clone()).map(|kept| self.piece.slice_ref(kept)).unwrap_or_default();
+        }
+        self.settle();
+        self.made.freeze()
+    }
+
+    fn settle(&mut self) {
+        let kept = self.piece.get(self.kept.clone()).unwrap_or_default();
+        if self.made.capacity() - self.made.len() < kept.len() {
+            // Most of the piece is likely to come, and a little more.
+            self.made.reserve(self.piece.len() + self.piece.len() / 16 + 256);
+        }
+        self.made.extend_from_slice(kept);
+        self.kept = 0..0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_only_where_something_was_put_or_left_out() {
+        let piece = Bytes::from_static(b"abcdef");
+        let mut whole = Spliced::of(piece.clone());
+        whole.keep(1..3);
+        whole.keep(3..5);
+        let kept = whole.finish();
+        assert_eq!(kept, "bcde");
+        assert_eq!(kept.as_ptr(), piece.get(1..).unwrap().as_ptr());
+
+        let mut changed = Spliced::of(piece.clone());
+        changed.keep(0..2);
+        changed.put(b"-");
+        changed.keep(4..6);
+        changed.go_on(piece);
+        changed.keep(0..1);
+        assert_eq!(changed.finish(), "ab-efa");
+        assert_eq!(Spliced::of(Bytes::from_static(b"abc")).finish(), "");
+    }
+}

@@ -1,0 +1,188 @@
+//! What the answers to callers and the work in the background share: the jobs of each site.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use log::warn;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::config;
+use crate::fhir::bulk_plan::Plan;
+use crate::gateway::bulk::store::{FolderLock, Store};
+
+/// More exports than this are not taken on before one of them has come to its end.
+const MOST_UNFINISHED: usize = 8;
+
+/// The exports of all sites.
+#[derive(Debug, Default)]
+pub struct Exports {
+    sites: Mutex<HashMap<PathBuf, Arc<Jobs>>>,
+    /// Told when there is something to do, or to do otherwise.
+    pub(super) news: Notify,
+}
+
+/// The exports of one site.
+#[derive(Debug)]
+pub(super) struct Jobs {
+    store: Store,
+    /// Those that have come to their end, which need no look at their files: when that was.
+    finished: Mutex<HashMap<Uuid, i64>>,
+    /// Held to count and to add, so that the count is true.
+    adding: Mutex<()>,
+}
+
+/// What there is to do for a site.
+#[derive(Debug, Default)]
+pub(super) struct Todo {
+    /// To be worked on, in the order in which they came.
+    pub(super) unfinished: Vec<Plan>,
+    /// To be forgotten: deleted by callers, or too old.
+    pub(super) obsolete: Vec<Uuid>,
+}
+
+impl Todo {
+    /// Whether there is nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.unfinished.is_empty() && self.obsolete.is_empty()
+    }
+}
+
+/// A job that was not taken on: too many are under way.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TooMany;
+
+impl Exports {
+    /// The jobs of a site.
+    pub(super) fn of(&self, site: &config::Site) -> Arc<Jobs> {
+        let store = Store::of(site);
+        let mut sites = self.sites.lock();
+        Arc::clone(
+            sites
+                .entry(store.folder().to_owned())
+                .or_insert_with(|| Arc::new(Jobs { store, finished: Mutex::default(), adding: Mutex::default() })),
+        )
+    }
+}
+
+impl Jobs {
+    /// Takes a job on, unless too many are under way.
+    pub(super) async fn add(self: &Arc<Self>, plan: Plan) -> io::Result<Result<(), TooMany>> {
+        self.blocking(move |jobs| {
+            let _adding = jobs.adding.lock();
+            if jobs.look(None)?.unfinished.len() >= MOST_UNFINISHED {
+                return Ok(Err(TooMany));
+            }
+            jobs.store.save(&plan).map(Ok)
+        })
+        .await
+    }
+
+    /// The plan of a job that callers may know of.
+    pub(super) async fn find(self: &Arc<Self>, job: Uuid) -> io::Result<Option<Plan>> {
+        self.blocking(move |jobs| jobs.store.load(job)).await
+    }
+
+    /// Has a job deleted; `false` when there is none.
+    pub(super) async fn delete(self: &Arc<Self>, job: Uuid) -> io::Result<bool> {
+        self.blocking(move |jobs| match jobs.store.load(job) {
+            Ok(None) => Ok(false),
+            // A damaged one, too.
+            Ok(Some(_)) | Err(_) => jobs.store.mark_deleted(job).map(|()| true),
+        })
+        .await
+    }
+
+    /// What there is to do. Finished jobs are kept for `keep` milliseconds.
+    pub(super) async fn todo(self: &Arc<Self>, keep: i64) -> io::Result<Todo> {
+        self.blocking(move |jobs| jobs.look(Some(keep))).await
+    }
+
+    /// Takes the work for this process; `None` when another one has it.
+    pub(super) async fn lock(self: &Arc<Self>) -> io::Result<Option<FolderLock>> {
+        self.blocking(|jobs| jobs.store.lock()).await
+    }
+
+    /// Keeps a plan that has changed. The lock is held.
+    pub(super) async fn save(self: &Arc<Self>, plan: &Plan) -> io::Result<()> {
+        let plan = plan.clone();
+        self.blocking(move |jobs| jobs.store.save(&plan)).await
+    }
+
+    /// A plan, also of a job that is being deleted. The lock is held.
+    pub(super) async fn plan(self: &Arc<Self>, job: Uuid) -> io::Result<Option<Plan>> {
+        self.blocking(move |jobs| jobs.store.load_any(job)).await
+    }
+
+    /// Whether a caller wants a job deleted.
+    pub(super) async fn is_deleted(self: &Arc<Self>, job: Uuid) -> bool {
+        self.blocking(move |jobs| Ok(jobs.store.is_marked(job))).await.unwrap_or(false)
+    }
+
+    /// Forgets a job. The lock is held.
+    pub(super) async fn remove(self: &Arc<Self>, job: Uuid) {
+        let removed = self.blocking(move |jobs| {
+            jobs.store.remove(job);
+            jobs.finished.lock().remove(&job);
+            Ok(())
+        });
+        drop(removed.await);
+    }
+
+    fn look(&self, keep: Option<i64>) -> io::Result<Todo> {
+        let listing = self.store.list()?;
+        let mut todo = Todo { obsolete: listing.marked, ..Todo::default() };
+        let mut unfinished = BTreeMap::new();
+        let mut finished = self.finished.lock();
+        finished.retain(|job, _| listing.jobs.contains(job));
+        let latest = keep.map(|keep| now().saturating_sub(keep));
+        for job in listing.jobs.into_iter().filter(|job| !todo.obsolete.contains(job)).collect::<Vec<_>>() {
+            let ended = match finished.get(&job) {
+                Some(ended) => Some(*ended),
+                None => match self.store.load_any(job) {
+                    Ok(Some(plan)) => {
+                        let ended = plan.finished_at;
+                        if ended.is_none() {
+                            unfinished.insert((plan.asked_at, job), plan);
+                        }
+                        ended
+                    }
+                    Ok(None) => None,
+                    Err(error) if error.kind() == ErrorKind::InvalidData => {
+                        warn!("the plan of an export, {job}, is set aside: it {error}");
+                        self.store.set_aside(job);
+                        None
+                    }
+                    Err(error) => return Err(error),
+                },
+            };
+            if let Some(ended) = ended {
+                finished.insert(job, ended);
+                if latest.is_some_and(|latest| ended < latest) {
+                    todo.obsolete.push(job);
+                }
+            }
+        }
+        todo.unfinished = unfinished.into_values().collect();
+        Ok(todo)
+    }
+
+    /// The disk may be slow; requests are not to wait for it.
+    async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let jobs = Arc::clone(self);
+        tokio::task::spawn_blocking(move || work(&jobs)).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    }
+}
+
+/// Milliseconds since 1970.
+pub(super) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

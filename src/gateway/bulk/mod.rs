@@ -1,0 +1,328 @@
+//! Bulk exports as the FHIR Bulk Data Access guide has them, over an OpenEMR that does not.
+//!
+//! OpenEMR exports within the kick-off's own request, everything that the token grants, and its web server gives it 60
+//! seconds. So a caller is answered at once, and a task kicks off one type after the other, each with a token for that type
+//! alone. The caller sees one job.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `jobs` | the jobs of each site |
+//! | `openemr` | what OpenEMR is asked |
+//! | `store` | the plans on the disk |
+//! | `worker` | the background service |
+
+pub mod jobs;
+mod openemr;
+mod store;
+pub mod worker;
+
+use std::time::{Duration, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LOCATION, CONTENT_TYPE, EXPIRES, HeaderName, HeaderValue, RETRY_AFTER};
+use http::{HeaderMap, Method};
+use log::error;
+use pingora::proxy::Session;
+use uuid::Uuid;
+
+use crate::fhir::bulk_fields::{Preferences, accept_fhir_json};
+use crate::fhir::bulk_manifest;
+use crate::fhir::bulk_plan::Plan;
+use crate::fhir::bulk_request::{self, KickOff, Level, MAX_PARAMETERS, Refusal};
+use crate::fhir::operation_outcome::IssueCode;
+use crate::gateway::answer::Answer;
+use crate::gateway::bulk::jobs::{Exports, now};
+use crate::gateway::context::RequestContext;
+use crate::gateway::failure::Verdict;
+use crate::gateway::links::public_base;
+use crate::gateway::route::Route;
+use crate::gateway::site::Site;
+use crate::gateway::target::Target;
+use crate::smart::export_scopes;
+
+/// When a caller may ask again, in seconds, how far a job is.
+const ASK_AGAIN: u16 = 2;
+/// When there may be room for another export, in seconds.
+const ROOM_AGAIN: u16 = 60;
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// What a path below the FHIR base is about, when it is about an export.
+#[derive(Debug, PartialEq, Eq)]
+enum About {
+    KickOff(Level),
+    Status,
+    Errors,
+}
+
+impl About {
+    fn of(path: &str) -> Option<Self> {
+        let operation = |name: &str| {
+            let segment = path.strip_prefix('/').unwrap_or_default().trim_end_matches('/');
+            segment.strip_prefix('$').or_else(|| segment.strip_prefix("%24")) == Some(name)
+        };
+        if operation("bulkdata-status") {
+            return Some(Self::Status);
+        }
+        if operation("bulkdata-errors") {
+            return Some(Self::Errors);
+        }
+        Level::of(path).map(Self::KickOff)
+    }
+}
+
+/// Answers a request that is about an export, where the site's are the gateway's own; `None` for every other.
+///
+/// # Errors
+/// A caller who is gone before his request was read.
+pub async fn answer(session: &mut Session, context: &RequestContext, exports: &Exports) -> pingora::Result<Option<Answer>> {
+    let (Route::Fhir { prefix, .. }, Some(site)) = (context.route, context.site().filter(|site| site.config.repairs.bulk_data))
+    else {
+        return Ok(None);
+    };
+    let Target { path, query } = Target::parse(session.req_header().raw_path());
+    let Some(about) = path.get(prefix..).and_then(|rest| std::str::from_utf8(rest).ok()).and_then(About::of) else {
+        return Ok(None);
+    };
+    let query = String::from_utf8_lossy(query.strip_prefix(b"?").unwrap_or_default()).into_owned();
+    let method = session.req_header().method.clone();
+    let base = public_base(session, context, site).as_str().to_owned();
+    let answer = match (about, &method) {
+        (About::KickOff(level), &Method::GET | &Method::POST) => {
+            let body = match read_body(session).await? {
+                Some(body) => body,
+                None => return Ok(Some(refused(context, &too_large()))),
+            };
+            let asked = Asked { fields: &session.req_header().headers, query: &query, body: &body };
+            kick_off(context, site, exports, level, &asked, &base).await
+        }
+        (About::KickOff(_), _) => not_allowed(context, "GET, POST"),
+        (About::Status, &Method::GET | &Method::HEAD) => status(context, site, exports, job(&query), &base).await,
+        (About::Status, &Method::DELETE) => delete(context, site, exports, job(&query)).await,
+        (About::Status, _) => not_allowed(context, "GET, HEAD, DELETE"),
+        (About::Errors, &Method::GET | &Method::HEAD) => errors(context, site, exports, job(&query)).await,
+        (About::Errors, _) => not_allowed(context, "GET, HEAD"),
+    };
+    Ok(Some(answer))
+}
+
+/// A kick-off as it came.
+struct Asked<'a> {
+    fields: &'a HeaderMap,
+    query: &'a str,
+    body: &'a [u8],
+}
+
+impl Asked<'_> {
+    /// Judges it by what the token grants.
+    fn judge(&self, level: Level, granted: &str) -> Result<KickOff, Refusal> {
+        let all =
+            |name: &HeaderName| self.fields.get_all(name).iter().filter_map(|field| field.to_str().ok()).collect::<Vec<_>>();
+        let refusal = |status, code, text: &str| Refusal { status, code, text: text.to_owned() };
+        if !accept_fhir_json(all(&http::header::ACCEPT)) {
+            return Err(refusal(406, IssueCode::NotSupported, "Accept lets application/fhir+json not through."));
+        }
+        let preferences = Preferences::of(all(&HeaderName::from_static("prefer")));
+        if !preferences.respond_async {
+            return Err(refusal(400, IssueCode::Invalid, "An export needs the field  Prefer: respond-async"));
+        }
+        let missing = export_scopes::missing(granted, level.scope());
+        if !missing.is_empty() {
+            let text = format!("The gateway's token lacks the scope {}.", missing.join(" and "));
+            return Err(refusal(403, IssueCode::Forbidden, &text));
+        }
+        let mut parameters: Vec<_> = form_urlencoded::parse(self.query.as_bytes()).into_owned().collect();
+        if !self.body.is_empty() && !self.fields.get(CONTENT_TYPE).is_some_and(is_json) {
+            return Err(refusal(415, IssueCode::NotSupported, "The body of a kick-off is a Parameters resource in JSON."));
+        }
+        parameters.extend(bulk_request::parameters(self.body)?);
+        KickOff::judge(level, &parameters, preferences.handling, &export_scopes::readable_types(granted))
+    }
+}
+
+fn is_json(media_type: &HeaderValue) -> bool {
+    let essence = media_type.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    ["application/fhir+json", "application/json"].iter().any(|json| essence.eq_ignore_ascii_case(json))
+}
+
+/// Answers a kick-off at once; the work begins behind it.
+async fn kick_off(
+    context: &RequestContext,
+    site: &Site,
+    exports: &Exports,
+    level: Level,
+    asked: &Asked<'_>,
+    base: &str,
+) -> Answer {
+    let granted = context.token.as_ref().map(|token| token.scope.as_str()).unwrap_or_default();
+    let kick_off = match asked.judge(level, granted) {
+        Ok(kick_off) => kick_off,
+        Err(refusal) => return refused(context, &refusal),
+    };
+    let honoured = bulk_request::honoured(asked.query);
+    let separator = if honoured.is_empty() { "" } else { "?" };
+    let request = format!("{base}{}{separator}{honoured}", kick_off.level.path());
+    let job = Uuid::new_v4();
+    match exports.of(&site.config).add(Plan::new(job, kick_off, request, now())).await {
+        Ok(Ok(())) => exports.news.notify_waiters(),
+        Ok(Err(_)) => {
+            let text = "As many exports are under way as the gateway takes on.".to_owned();
+            let refusal = Refusal { status: 429, code: IssueCode::TooCostly, text };
+            return refused(context, &refusal).with(RETRY_AFTER, HeaderValue::from(ROOM_AGAIN));
+        }
+        Err(problem) => return disk_failed(context, site, &problem),
+    }
+    match HeaderValue::try_from(format!("{base}/$bulkdata-status?job={job}")) {
+        Ok(location) => empty(202).with(CONTENT_LOCATION, location),
+        Err(_) => {
+            refused(context, &Refusal { status: 400, code: IssueCode::Invalid, text: "The Host cannot be used.".to_owned() })
+        }
+    }
+}
+
+async fn status(context: &RequestContext, site: &Site, exports: &Exports, job: Option<Uuid>, base: &str) -> Answer {
+    let plan = match find(context, site, exports, job).await {
+        Ok(plan) => plan,
+        Err(answer) => return answer,
+    };
+    let Some(finished_at) = plan.finished_at else {
+        let (done, of) = plan.progress();
+        let answer = empty(202).with(RETRY_AFTER, HeaderValue::from(ASK_AGAIN));
+        return match HeaderValue::try_from(format!("{done} of {of} types done")) {
+            Ok(progress) => answer.with(HeaderName::from_static("x-progress"), progress),
+            Err(_) => answer,
+        };
+    };
+    let manifest = bulk_manifest::write(&plan, base, needs_token());
+    let known_until = finished_at.saturating_add(i64::try_from(site.config.bulk_data.keep.as_millis()).unwrap_or(i64::MAX));
+    let ends = plan.files_end_at().map_or(known_until, |end| end.min(known_until));
+    let answer = Answer::new(200, "application/json", Bytes::from(manifest)).with(CACHE_CONTROL, NO_STORE);
+    let ends = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(u64::try_from(ends).unwrap_or_default()));
+    // No HTTP date lies behind the year 9999.
+    let latest = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+    match ends.map(|ends| HeaderValue::try_from(httpdate::fmt_http_date(ends.min(latest)))) {
+        Some(Ok(ends)) => answer.with(EXPIRES, ends),
+        Some(Err(_)) | None => answer,
+    }
+}
+
+/// The gateway asks no token of its callers yet.
+fn needs_token() -> bool {
+    false
+}
+
+async fn delete(context: &RequestContext, site: &Site, exports: &Exports, job: Option<Uuid>) -> Answer {
+    let Some(job) = job else { return unknown(context) };
+    match exports.of(&site.config).delete(job).await {
+        Ok(true) => {
+            exports.news.notify_waiters();
+            empty(202)
+        }
+        Ok(false) => unknown(context),
+        Err(problem) => disk_failed(context, site, &problem),
+    }
+}
+
+async fn errors(context: &RequestContext, site: &Site, exports: &Exports, job: Option<Uuid>) -> Answer {
+    match find(context, site, exports, job).await {
+        Ok(plan) => {
+            let outcomes = Bytes::from(bulk_manifest::outcomes(&plan));
+            Answer::new(200, "application/fhir+ndjson", outcomes).with(CACHE_CONTROL, NO_STORE)
+        }
+        Err(answer) => answer,
+    }
+}
+
+async fn find(context: &RequestContext, site: &Site, exports: &Exports, job: Option<Uuid>) -> Result<Plan, Answer> {
+    let Some(job) = job else { return Err(unknown(context)) };
+    match exports.of(&site.config).find(job).await {
+        Ok(Some(plan)) => Ok(plan),
+        Ok(None) => Err(unknown(context)),
+        Err(problem) => Err(disk_failed(context, site, &problem)),
+    }
+}
+
+fn job(query: &str) -> Option<Uuid> {
+    let (_, job) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "job")?;
+    // Only as the gateway writes it: no other spelling is a name of a file.
+    Uuid::parse_str(&job).ok().filter(|parsed| parsed.to_string() == *job)
+}
+
+/// A body that is read whole; `None` when it is too large. Of a kick-off by GET there is none.
+async fn read_body(session: &mut Session) -> pingora::Result<Option<Bytes>> {
+    let mut body = BytesMut::new();
+    while let Some(piece) = session.read_request_body().await? {
+        if body.len() + piece.len() > MAX_PARAMETERS {
+            return Ok(None);
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(Some(body.freeze()))
+}
+
+fn empty(status: u16) -> Answer {
+    Answer::new(status, "application/fhir+json; charset=utf-8", Bytes::new()).with(CACHE_CONTROL, NO_STORE)
+}
+
+fn refused(context: &RequestContext, refusal: &Refusal) -> Answer {
+    let verdict = Verdict { status: refusal.status, code: refusal.code, text: refusal.text.clone().into(), retry_after: None };
+    Answer::of_verdict(&verdict, context.route)
+}
+
+fn not_allowed(context: &RequestContext, allowed: &'static str) -> Answer {
+    let text = "This operation takes other methods; see Allow.".to_owned();
+    refused(context, &Refusal { status: 405, code: IssueCode::NotSupported, text }).with(ALLOW, HeaderValue::from_static(allowed))
+}
+
+fn too_large() -> Refusal {
+    let text = format!("The body of a kick-off is larger than {MAX_PARAMETERS} bytes.");
+    Refusal { status: 413, code: IssueCode::TooCostly, text }
+}
+
+fn unknown(context: &RequestContext) -> Answer {
+    let text = "There is no such export, or no longer.".to_owned();
+    refused(context, &Refusal { status: 404, code: IssueCode::NotFound, text })
+}
+
+fn disk_failed(context: &RequestContext, site: &Site, problem: &std::io::Error) -> Answer {
+    error!("site {}: the folder of its exports cannot be used: {problem}", site.name());
+    let text = "The gateway cannot keep exports at the moment; its log says why.".to_owned();
+    refused(context, &Refusal { status: 500, code: IssueCode::Exception, text })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_about_exports() {
+        for (path, about) in [
+            ("/$export", Some(About::KickOff(Level::System))),
+            ("/Patient/%24export", Some(About::KickOff(Level::Patient))),
+            ("/$bulkdata-status", Some(About::Status)),
+            ("/%24bulkdata-status/", Some(About::Status)),
+            ("/$bulkdata-errors", Some(About::Errors)),
+            ("/Patient/$bulkdata-status", None),
+            ("/bulkdata-status", None),
+            ("/Patient", None),
+            ("", None),
+        ] {
+            assert_eq!(About::of(path), about, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_job_is_named_in_one_way_only() {
+        let text = "6a1d3c1e-59f4-4b0f-8f1c-0d8a2f8f6a11";
+        assert_eq!(job(&format!("x=1&job={text}")).map(|job| job.to_string()).as_deref(), Some(text));
+        for bad in [
+            "".to_owned(),
+            "job=".to_owned(),
+            format!("job={}", text.to_uppercase()),
+            format!("job={}", text.replace('-', "")),
+            format!("job=%7B{text}%7D"),
+            "job=..%2F..%2Fetc".to_owned(),
+        ] {
+            assert_eq!(job(&bad), None, "{bad}");
+        }
+    }
+}
