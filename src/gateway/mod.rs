@@ -13,6 +13,7 @@ mod cancellations;
 mod certificates;
 pub mod compression;
 pub mod context;
+pub mod decode;
 pub mod documents;
 mod drain;
 pub mod failure;
@@ -22,6 +23,7 @@ pub mod forwarded;
 pub mod held_answer;
 mod http2;
 pub mod lifecycle;
+pub mod links;
 pub mod local;
 pub mod plan;
 pub mod public_base;
@@ -29,6 +31,7 @@ pub mod queue;
 pub mod recovery;
 pub mod reload;
 pub mod request_head;
+pub mod request_links;
 pub mod response_head;
 pub mod route;
 pub mod runtime;
@@ -39,6 +42,7 @@ mod signals;
 pub mod site;
 mod takeover;
 pub mod target;
+pub mod tracing;
 pub mod upstream;
 mod watched;
 
@@ -56,11 +60,11 @@ use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
-use crate::fhir::interaction::is_repeatable;
 use crate::fhir::json_end::JsonEnd;
 use crate::gateway::answer::Answer;
 use crate::gateway::bulk::jobs::Exports;
 use crate::gateway::context::RequestContext;
+use crate::gateway::decode::Decoder;
 use crate::gateway::failure::Failure;
 use crate::gateway::lifecycle::Lifecycle;
 use crate::gateway::route::Route;
@@ -93,6 +97,7 @@ impl ProxyHttp for Gateway {
     async fn early_request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<()> {
         admission::set_deadlines(session, &context.runtime.settings.limits);
         self.let_go_when_draining(session);
+        tracing::begin(session, context);
         let target = Target::parse(session.req_header().raw_path());
         context.route = Route::of(target.path, &context.runtime.settings.routes, &context.runtime.sites);
         Ok(())
@@ -104,6 +109,9 @@ impl ProxyHttp for Gateway {
             Ok(()) => admission::take_token(context).await,
             Err(failure) => Err(failure),
         };
+        if admitted.is_ok() {
+            request_links::map_query(session, context).await;
+        }
         if admitted.is_ok()
             && let Some(answer) = bulk::answer(session, context, &self.exports).await?
         {
@@ -113,6 +121,9 @@ impl ProxyHttp for Gateway {
             && let Err(verdict) = search::plan(session, context).await?
         {
             return Answer::of_verdict(&verdict, context.route).send(session, context).await.map(|()| true);
+        }
+        if admitted.is_ok() {
+            request_links::map_body(session, context).await?;
         }
         let admitted = match admitted {
             Ok(()) => queue::take_turn(session, context).await?,
@@ -155,10 +166,10 @@ impl ProxyHttp for Gateway {
         let rest = context.plan.path(path.get(prefix..).unwrap_or_default());
         let target = target::onto(&on.node().fhir.url().path, rest, context.plan.query(query));
         request_head::rewrite(head, &target, &on.node().host, token)?;
-        search_answer::ask_plainly(head, query, context);
+        tracing::mark_request(head, session.req_header().version, context)?;
         context.plan.apply(head)?;
-        // A refusal of what is not tried again for its compression alone must be readable at once.
-        if context.recovery.plainly || !is_repeatable(&session.req_header().method, context.interaction) {
+        request_links::begin(session, head, context)?;
+        if context.reads_answer(&session.req_header().method) {
             head.remove_header(&ACCEPT_ENCODING);
         }
         Ok(())
@@ -173,6 +184,7 @@ impl ProxyHttp for Gateway {
         context: &mut RequestContext,
     ) -> pingora::Result<()> {
         context.plan.replace_body(body, end_of_stream);
+        request_links::pass(body, end_of_stream, context);
         Ok(())
     }
 
@@ -188,6 +200,11 @@ impl ProxyHttp for Gateway {
         }
         context.upstream_time = context.sent_upstream.map(|sent| sent.elapsed());
         upstream::after_head(head, context);
+        tracing::mark_answer(head)?;
+        context.decoder = match context.site() {
+            Some(site) if site.config.repairs.read_bodies() => Decoder::after_head(head)?,
+            _ => None,
+        };
         if response_head::is_page(head, context.interaction) {
             return Err(fail(context, Failure::Page));
         }
@@ -212,6 +229,12 @@ impl ProxyHttp for Gateway {
         end_of_stream: bool,
         context: &mut RequestContext,
     ) -> pingora::Result<Option<Duration>> {
+        if let Some(decoder) = &mut context.decoder {
+            match decoder.unpack(body.as_deref().unwrap_or_default(), end_of_stream) {
+                Ok(plain) => *body = (!plain.is_empty()).then_some(plain),
+                Err(_) => return Err(fail(context, Failure::CutShort)),
+            }
+        }
         if let Some(json_end) = &mut context.json_end {
             json_end.feed(body.as_deref().unwrap_or_default());
             if end_of_stream && !json_end.is_complete() {
@@ -367,7 +390,7 @@ async fn answer_here(session: &Session, context: &RequestContext, draining: bool
         Route::Jwks(site) => runtime.sites.get(site).map(|site| local::jwks(&head.method, site)),
         Route::Token => Some(match local::token_question(&head.method, Target::parse(head.raw_path()), &runtime.sites) {
             Ok(question) => {
-                local::token(question, &runtime.sites, admission::caller(session), runtime.settings.token_exposure).await
+                local::token(question, &runtime.sites, context.trace.is_local(), runtime.settings.token_exposure).await
             }
             Err(answer) => answer,
         }),
