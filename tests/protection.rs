@@ -240,6 +240,8 @@ fn exporting(openemr: &OpenEmr) -> Gateway {
     let mut config = config(openemr);
     config["sites"]["default"]["scopes"] = json!(["system/Patient.read", "system/Patient.$export"]);
     config["sites"]["default"]["timeouts"] = json!({"read": "400ms", "export": "20s"});
+    // The caller's own export, not one that the gateway makes of it.
+    config["sites"]["default"]["repairs"] = json!({"bulk_data": false});
     Gateway::with(config)
 }
 
