@@ -11,6 +11,7 @@ pub mod body;
 pub mod bulk;
 mod cancellations;
 mod certificates;
+pub mod compression;
 pub mod context;
 pub mod documents;
 mod drain;
@@ -47,6 +48,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderMap;
 use http::header::ACCEPT_ENCODING;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -235,6 +237,7 @@ impl ProxyHttp for Gateway {
             return Ok(());
         }
         body::choose(session, head, context)?;
+        compression::choose(session, head, context)?;
         response_head::rewrite(head, session.req_header().version, context.id)
     }
 
@@ -248,6 +251,18 @@ impl ProxyHttp for Gateway {
     ) -> pingora::Result<Option<Duration>> {
         context.body.pass(body, end_of_stream);
         Ok(None)
+    }
+
+    /// An HTTP/2 answer that ends with trailers: its body ended before them. They are nothing that FHIR knows.
+    async fn response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        _trailers: &mut HeaderMap,
+        context: &mut RequestContext,
+    ) -> pingora::Result<Option<Bytes>> {
+        let mut last = None;
+        context.body.pass(&mut last, true);
+        Ok(Some(last.unwrap_or_default()))
     }
 
     /// No connection: is there another address, or another node?
