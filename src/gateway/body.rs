@@ -7,7 +7,7 @@ use pingora::proxy::Session;
 
 use crate::fhir::body_step::BodyStep;
 use crate::gateway::context::RequestContext;
-use crate::gateway::{response_head, write_answer};
+use crate::gateway::{compression, links, response_head, search_answer, write_answer};
 
 /// The steps of one body, in order. Without any, pieces pass untouched.
 #[derive(Debug, Default)]
@@ -53,6 +53,7 @@ fn joined(first: Bytes, second: Bytes) -> Bytes {
 /// None in practice: the fields that are set are valid.
 pub fn prepare(session: &Session, head: &mut ResponseHeader, context: &mut RequestContext) -> pingora::Result<()> {
     choose(session, head, context)?;
+    compression::choose(session, head, context)?;
     response_head::rewrite(head, session.req_header().version, context.id)
 }
 
@@ -65,12 +66,12 @@ pub fn choose(session: &Session, head: &mut ResponseHeader, context: &mut Reques
     if head.status.is_informational() {
         return Ok(());
     }
-    let repairs = context.repairs();
-    if repairs.content && head.status.is_success() {
+    if context.repairs().content && head.status.is_success() {
         response_head::name_fhir_json(head, context.interaction)?;
     }
     // Held answers to creates have theirs already.
     let instead = write_answer::of_update(session.req_header(), head, context)?;
+    let links = links::after_head(session, head, context);
     if response_head::has_no_body(&session.req_header().method, head) {
         if context.plan.method.is_some() && response_head::is_json(head) {
             // Of the body as OpenEMR sent it, not as it would have gone on.
@@ -79,8 +80,13 @@ pub fn choose(session: &Session, head: &mut ResponseHeader, context: &mut Reques
         }
         return Ok(());
     }
-    if let Some(instead) = instead {
-        context.body.push(instead);
+    match instead {
+        Some(instead) => context.body.push(instead),
+        None => search_answer::add_steps(session, head, context),
+    }
+    // The last step: everything before it speaks of OpenEMR as OpenEMR does.
+    if let Some(links) = links {
+        context.body.push(links);
     }
     if context.body.is_empty() {
         return Ok(());

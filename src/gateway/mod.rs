@@ -11,7 +11,9 @@ pub mod body;
 pub mod bulk;
 mod cancellations;
 mod certificates;
+pub mod compression;
 pub mod context;
+pub mod decode;
 pub mod documents;
 mod drain;
 mod error_answer;
@@ -22,6 +24,7 @@ pub mod forwarded;
 pub mod held_answer;
 mod http2;
 pub mod lifecycle;
+pub mod links;
 pub mod local;
 pub mod negotiation;
 pub mod plan;
@@ -31,15 +34,18 @@ pub mod recovery;
 pub mod reload;
 mod repair;
 pub mod request_head;
+pub mod request_links;
 pub mod response_head;
 pub mod route;
 pub mod runtime;
 pub mod search;
+pub mod search_answer;
 pub mod server;
 mod signals;
 pub mod site;
 mod takeover;
 pub mod target;
+pub mod tracing;
 pub mod upstream;
 mod watched;
 mod write_answer;
@@ -50,6 +56,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderMap;
 use http::header::ACCEPT_ENCODING;
 use http::{Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -58,11 +65,11 @@ use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
-use crate::fhir::interaction::is_repeatable;
 use crate::fhir::json_end::JsonEnd;
 use crate::gateway::answer::Answer;
 use crate::gateway::bulk::jobs::Exports;
 use crate::gateway::context::RequestContext;
+use crate::gateway::decode::Decoder;
 use crate::gateway::failure::Failure;
 use crate::gateway::lifecycle::Lifecycle;
 use crate::gateway::route::Route;
@@ -95,6 +102,7 @@ impl ProxyHttp for Gateway {
     async fn early_request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<()> {
         admission::set_deadlines(session, &context.runtime.settings.limits);
         self.let_go_when_draining(session);
+        tracing::begin(session, context);
         let target = Target::parse(session.req_header().raw_path());
         context.route = Route::of(target.path, &context.runtime.settings.routes, &context.runtime.sites);
         context.errors_format = negotiation::errors_format(session.req_header());
@@ -111,6 +119,9 @@ impl ProxyHttp for Gateway {
             Ok(()) => admission::take_token(context).await,
             Err(failure) => Err(failure),
         };
+        if admitted.is_ok() {
+            request_links::map_query(session, context).await;
+        }
         if admitted.is_ok()
             && let Some(answer) = bulk::answer(session, context, &self.exports).await?
         {
@@ -120,6 +131,9 @@ impl ProxyHttp for Gateway {
             && let Err(verdict) = search::plan(session, context).await?
         {
             return Answer::of_verdict(&verdict, context).send(session, context).await.map(|()| true);
+        }
+        if admitted.is_ok() {
+            request_links::map_body(session, context).await?;
         }
         let admitted = match admitted {
             Ok(()) => queue::take_turn(session, context).await?,
@@ -163,9 +177,10 @@ impl ProxyHttp for Gateway {
         let rest = context.plan.path(path.get(prefix..).unwrap_or_default());
         let target = target::onto(&on.node().fhir.url().path, rest, context.plan.query(query));
         request_head::rewrite(head, &target, &on.node().host, token)?;
+        tracing::mark_request(head, session.req_header().version, context)?;
         context.plan.apply(head)?;
-        // A refusal of what is not tried again for its compression alone must be readable at once.
-        if context.recovery.plainly || !is_repeatable(&session.req_header().method, context.interaction) {
+        request_links::begin(session, head, context)?;
+        if context.reads_answer(&session.req_header().method) {
             head.remove_header(&ACCEPT_ENCODING);
         }
         Ok(())
@@ -185,6 +200,7 @@ impl ProxyHttp for Gateway {
             // The request is cut off, and cannot be taken for whole: neither its length nor its last chunk is reached.
             return Err(fail(context, Failure::BodyTooLarge));
         }
+        request_links::pass(body, end_of_stream, context);
         Ok(())
     }
 
@@ -200,8 +216,12 @@ impl ProxyHttp for Gateway {
         }
         context.upstream_time = context.sent_upstream.map(|sent| sent.elapsed());
         upstream::after_head(head, context);
+        tracing::mark_answer(head)?;
         if admission::size_of_fields(&head.headers) > context.runtime.settings.limits.response_head {
             return Err(fail(context, Failure::AnswerHeadTooLarge));
+        }
+        if context.repairs().read_bodies() {
+            context.decoder = Decoder::after_head(head)?;
         }
         if response_head::is_page(head, context.interaction) {
             return Err(fail(context, Failure::Page));
@@ -229,6 +249,12 @@ impl ProxyHttp for Gateway {
         end_of_stream: bool,
         context: &mut RequestContext,
     ) -> pingora::Result<Option<Duration>> {
+        if let Some(decoder) = &mut context.decoder {
+            match decoder.unpack(body.as_deref().unwrap_or_default(), end_of_stream) {
+                Ok(plain) => *body = (!plain.is_empty()).then_some(plain),
+                Err(_) => return Err(fail(context, Failure::CutShort)),
+            }
+        }
         if let Some(json_end) = &mut context.json_end {
             json_end.feed(body.as_deref().unwrap_or_default());
             if end_of_stream && !json_end.is_complete() {
@@ -270,6 +296,18 @@ impl ProxyHttp for Gateway {
         }
         context.body.pass(body, end_of_stream);
         Ok(None)
+    }
+
+    /// An HTTP/2 answer that ends with trailers: its body ended before them. They are nothing that FHIR knows.
+    async fn response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        _trailers: &mut HeaderMap,
+        context: &mut RequestContext,
+    ) -> pingora::Result<Option<Bytes>> {
+        let mut last = None;
+        context.body.pass(&mut last, true);
+        Ok(Some(last.unwrap_or_default()))
     }
 
     /// No connection: is there another address, or another node?
@@ -374,7 +412,7 @@ async fn answer_here(session: &Session, context: &RequestContext, draining: bool
         Route::Jwks(site) => runtime.sites.get(site).map(|site| local::jwks(&head.method, site)),
         Route::Token => Some(match local::token_question(&head.method, Target::parse(head.raw_path()), &runtime.sites) {
             Ok(question) => {
-                local::token(question, &runtime.sites, admission::caller(session), runtime.settings.token_exposure).await
+                local::token(question, &runtime.sites, context.trace.is_local(), runtime.settings.token_exposure).await
             }
             Err(answer) => answer,
         }),

@@ -20,9 +20,12 @@ use crate::fhir::search_query::{self, Circumstances};
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::{Failure, Verdict};
 use crate::gateway::queue::RETRY_BUFFER;
+use crate::gateway::request_links;
 use crate::gateway::site::Site;
 use crate::gateway::target::Target;
 
+/// How long a search waits for the CapabilityStatement, where that is not known.
+const PATIENCE: Duration = Duration::from_secs(5);
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 /// The largest form. Pingora keeps no more for another try.
 const MOST: usize = RETRY_BUFFER as usize;
@@ -34,14 +37,15 @@ const FORM: &[u8] = b"application/x-www-form-urlencoded";
 /// The outer: the caller is gone. The verdict: the search is refused.
 pub async fn plan(session: &mut Session, context: &mut RequestContext) -> pingora::Result<Result<(), Verdict>> {
     let Some((site, resource_type)) = planned_for(context) else { return Ok(Ok(())) };
-    let capabilities = site.documents.capabilities(&site).await;
+    // An OpenEMR that says nothing of itself is asked all the same.
+    let capabilities = timeout(PATIENCE, site.documents.capabilities(&site)).await.ok().flatten();
     let capabilities = capabilities.as_deref();
     if !search_query::is_judged(capabilities, resource_type) {
         return Ok(Ok(()));
     }
     let patience = context.runtime.settings.limits.read_timeout;
     let form = match read_form(session, site.config.repairs.search, patience).await? {
-        Ok(Some(form)) => form,
+        Ok(Some(form)) => request_links::in_form(session, context, &site, form),
         Ok(None) => return Ok(Ok(())),
         Err(failure) => return Ok(Err(failure.verdict())),
     };

@@ -59,6 +59,7 @@ impl Gateway {
     pub fn plain(openemr: &OpenEmr) -> Self {
         let mut config = config(openemr);
         config["sites"]["default"]["conformance"] = json!("pass_through");
+        config["sites"]["default"]["paging"] = json!("off");
         Self::with(config)
     }
 
