@@ -202,7 +202,6 @@ fn a_refusal_of_the_gateways_token_is_never_the_callers() {
     let gateway = Gateway::start(&openemr);
     let unauthorized = r#"{"error":"An error occurred","message":"Unauthorized","code":0}"#;
     for (content_type, body) in [("application/json", unauthorized), ("text/html", ""), ("text/html", "<h1>401</h1>")] {
-        openemr.order(&json!({"fhir": {"target": "/$bulkdata-status", "answer": {"status": 401, "content_type": content_type, "body": body}}}));
         for target in ["/fhir/metadata/x", "/fhir/Patient/1/$docref", "/fhir/.well-known/other"] {
             openemr.order(&json!({"fhir": {"answer": {"status": 401, "content_type": content_type, "body": body}}}));
             let said = issue(&ask(&gateway, target, &[]), 403);
