@@ -97,15 +97,16 @@ impl ProxyHttp for Gateway {
 
     /// May it pass? Local routes are answered here; a FHIR request takes its site's token, and waits for its turn.
     async fn request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<bool> {
-        let admitted = match admission::admit(session, context) {
-            Ok(()) => admission::take_token(context).await,
-            Err(failure) => Err(failure),
-        };
+        let admitted = admission::admit(session, context);
         if admitted.is_ok()
             && let Some(answer) = bulk::answer(session, context, &self.exports).await?
         {
             return answer.send(session, context).await.map(|()| true);
         }
+        let admitted = match admitted {
+            Ok(()) => admission::take_token(context).await,
+            Err(failure) => Err(failure),
+        };
         if admitted.is_ok()
             && let Err(verdict) = search::plan(session, context).await?
         {
