@@ -11,6 +11,7 @@ pub mod body;
 pub mod bulk;
 mod cancellations;
 mod certificates;
+pub mod compression;
 pub mod context;
 pub mod documents;
 mod drain;
@@ -32,6 +33,7 @@ pub mod response_head;
 pub mod route;
 pub mod runtime;
 pub mod search;
+pub mod search_answer;
 pub mod server;
 mod signals;
 pub mod site;
@@ -46,6 +48,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderMap;
 use http::header::ACCEPT_ENCODING;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -153,6 +156,7 @@ impl ProxyHttp for Gateway {
         let rest = context.plan.path(path.get(prefix..).unwrap_or_default());
         let target = target::onto(&on.node().fhir.url().path, rest, context.plan.query(query));
         request_head::rewrite(head, &target, &on.node().host, token)?;
+        search_answer::ask_plainly(head, query, context);
         context.plan.apply(head)?;
         // A refusal of what is not tried again for its compression alone must be readable at once.
         if context.recovery.plainly || !is_repeatable(&session.req_header().method, context.interaction) {
@@ -234,6 +238,7 @@ impl ProxyHttp for Gateway {
             return Ok(());
         }
         body::choose(session, head, context)?;
+        compression::choose(session, head, context)?;
         response_head::rewrite(head, session.req_header().version, context.id)
     }
 
@@ -247,6 +252,18 @@ impl ProxyHttp for Gateway {
     ) -> pingora::Result<Option<Duration>> {
         context.body.pass(body, end_of_stream);
         Ok(None)
+    }
+
+    /// An HTTP/2 answer that ends with trailers: its body ended before them. They are nothing that FHIR knows.
+    async fn response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        _trailers: &mut HeaderMap,
+        context: &mut RequestContext,
+    ) -> pingora::Result<Option<Bytes>> {
+        let mut last = None;
+        context.body.pass(&mut last, true);
+        Ok(Some(last.unwrap_or_default()))
     }
 
     /// No connection: is there another address, or another node?

@@ -19,7 +19,7 @@
 //!   "fhir": {"target": "/Patient", "method": "POST", "delay_ms": 0, "error": "system", "refuse": "revoked",
 //!            "answer": {"status": 418}, "html": true, "hang_up": true, "lose_answer": true, "silent": true,
 //!            "framing": "http10", "truncate_after": 100, "ending": "reset", "close_idle": true,
-//!            "close_reused": true, "times": 1},
+//!            "close_reused": true, "piece_bytes": 100, "times": 1},
 //!   "token_lifetime_seconds": 5,
 //!   "revoke_tokens": "by_admin",
 //!   "clients": {"the-client-id": {"enabled": false, "jwks": {"keys": []}, "jwks_uri": "http://gateway/jwks.json"}},
@@ -192,6 +192,7 @@ async fn answer(world: &World, head: &RequestHead, body: &ReceivedBody) -> Respo
         closes: !head.keeps_alive(),
         framing: Framing::ContentLength,
         cut_after: None,
+        piece: None,
     }
 }
 

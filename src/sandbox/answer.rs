@@ -140,6 +140,7 @@ impl Answer {
             closes: matches!(self.status, 400 | 414 | 500..=599),
             framing: if apache { Framing::ContentLength } else { Framing::Chunked },
             cut_after: None,
+            piece: None,
         }
     }
 }

@@ -154,6 +154,7 @@ async fn fhir(world: &World, request: &FhirRequest<'_>, rest: &str, faults: &Fhi
         response.framing = framing;
     }
     response.cut_after = faults.truncate_after;
+    response.piece = faults.piece_bytes;
     Outcome {
         response: Some(response),
         ending: faults.ending,
