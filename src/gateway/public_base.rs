@@ -1,7 +1,7 @@
 //! Where the caller of a request finds the gateway: what links in its answer begin with.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
 use crate::config::BaseUrl;
@@ -179,7 +179,7 @@ fn host_and_port(authority: &str) -> Option<(&str, Option<u16>)> {
     let inside = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let good = match inside {
         Some(address) => {
-            address.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':' || byte == b'.') && address.contains(':')
+            address.parse::<Ipv6Addr>().is_ok()
         }
         None => {
             host.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_')
