@@ -11,6 +11,7 @@ pub mod body;
 pub mod bulk;
 mod cancellations;
 mod certificates;
+pub mod compression;
 pub mod context;
 pub mod decode;
 pub mod documents;
@@ -35,6 +36,7 @@ pub mod response_head;
 pub mod route;
 pub mod runtime;
 pub mod search;
+pub mod search_answer;
 pub mod server;
 mod signals;
 pub mod site;
@@ -50,6 +52,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderMap;
 use http::header::ACCEPT_ENCODING;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -165,6 +168,7 @@ impl ProxyHttp for Gateway {
         let target = target::onto(&on.node().fhir.url().path, rest, context.plan.query(query));
         request_head::rewrite(head, &target, &on.node().host, token)?;
         tracing::mark_request(head, session.req_header().version, context)?;
+        search_answer::ask_plainly(head, query, context);
         context.plan.apply(head)?;
         request_links::begin(session, head, context)?;
         // A refusal of what is not tried again for its compression alone must be readable at once; and so must everything that
@@ -263,6 +267,7 @@ impl ProxyHttp for Gateway {
             return Ok(());
         }
         body::choose(session, head, context)?;
+        compression::choose(session, head, context)?;
         response_head::rewrite(head, session.req_header().version, context.id)
     }
 
@@ -276,6 +281,18 @@ impl ProxyHttp for Gateway {
     ) -> pingora::Result<Option<Duration>> {
         context.body.pass(body, end_of_stream);
         Ok(None)
+    }
+
+    /// An HTTP/2 answer that ends with trailers: its body ended before them. They are nothing that FHIR knows.
+    async fn response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        _trailers: &mut HeaderMap,
+        context: &mut RequestContext,
+    ) -> pingora::Result<Option<Bytes>> {
+        let mut last = None;
+        context.body.pass(&mut last, true);
+        Ok(Some(last.unwrap_or_default()))
     }
 
     /// No connection: is there another address, or another node?

@@ -178,13 +178,11 @@ fn host_and_port(authority: &str) -> Option<(&str, Option<u16>)> {
     };
     let inside = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let good = match inside {
-        Some(address) => {
-            address.parse::<Ipv6Addr>().is_ok()
-        }
-        None => {
-            host.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_')
-                && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
-        }
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => host.split('.').all(|label| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        }),
     };
     (good && host.len() <= 255).then_some((host, port))
 }

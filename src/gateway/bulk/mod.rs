@@ -85,7 +85,8 @@ pub async fn answer(session: &mut Session, context: &RequestContext, exports: &E
     };
     let query = String::from_utf8_lossy(query.strip_prefix(b"?").unwrap_or_default()).into_owned();
     let method = session.req_header().method.clone();
-    let base = public_base(session, context, site).as_str().to_owned();
+    let base = public_base(session, context, site);
+    let base = base.as_str();
     let answer = match (about, &method) {
         (About::KickOff(level), &Method::GET | &Method::POST) => {
             let body = match read_body(session).await? {
@@ -93,10 +94,10 @@ pub async fn answer(session: &mut Session, context: &RequestContext, exports: &E
                 None => return Ok(Some(refused(context, &too_large()))),
             };
             let asked = Asked { fields: &session.req_header().headers, query: &query, body: &body };
-            kick_off(context, site, exports, level, &asked, &base).await
+            kick_off(context, site, exports, level, &asked, base).await
         }
         (About::KickOff(_), _) => not_allowed(context, "GET, POST"),
-        (About::Status, &Method::GET | &Method::HEAD) => status(context, site, exports, job(&query), &base).await,
+        (About::Status, &Method::GET | &Method::HEAD) => status(context, site, exports, job(&query), base).await,
         (About::Status, &Method::DELETE) => delete(context, site, exports, job(&query)).await,
         (About::Status, _) => not_allowed(context, "GET, HEAD, DELETE"),
         (About::Errors, &Method::GET | &Method::HEAD) => errors(context, site, exports, job(&query)).await,
@@ -118,17 +119,17 @@ impl Asked<'_> {
         let all =
             |name: &HeaderName| self.fields.get_all(name).iter().filter_map(|field| field.to_str().ok()).collect::<Vec<_>>();
         let refusal = |status, code, text: &str| Refusal { status, code, text: text.to_owned() };
+        let missing = export_scopes::missing(granted, level.scope());
+        if !missing.is_empty() {
+            let text = format!("The gateway's token lacks the scope {}.", missing.join(" and "));
+            return Err(refusal(403, IssueCode::Forbidden, &text));
+        }
         if !accept_fhir_json(all(&http::header::ACCEPT)) {
             return Err(refusal(406, IssueCode::NotSupported, "Accept lets application/fhir+json not through."));
         }
         let preferences = Preferences::of(all(&HeaderName::from_static("prefer")));
         if !preferences.respond_async {
             return Err(refusal(400, IssueCode::Invalid, "An export needs the field  Prefer: respond-async"));
-        }
-        let missing = export_scopes::missing(granted, level.scope());
-        if !missing.is_empty() {
-            let text = format!("The gateway's token lacks the scope {}.", missing.join(" and "));
-            return Err(refusal(403, IssueCode::Forbidden, &text));
         }
         let mut parameters: Vec<_> = form_urlencoded::parse(self.query.as_bytes()).into_owned().collect();
         if !self.body.is_empty() && !self.fields.get(CONTENT_TYPE).is_some_and(is_json) {
@@ -264,7 +265,7 @@ fn empty(status: u16) -> Answer {
 }
 
 fn refused(context: &RequestContext, refusal: &Refusal) -> Answer {
-    let verdict = Verdict { status: refusal.status, code: refusal.code, text: refusal.text.clone().into(), retry_after: None };
+    let verdict = Verdict { status: refusal.status, code: refusal.code, text: refusal.text.clone(), retry_after: None };
     Answer::of_verdict(&verdict, context.route)
 }
 
