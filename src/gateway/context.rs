@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::fhir::interaction::Interaction;
+use http::Method;
+
+use crate::fhir::interaction::{Interaction, is_repeatable};
 use crate::fhir::json_end::JsonEnd;
 use crate::fhir::link_rewriter::LinkRewriter;
 use crate::gateway::body::BodyPath;
@@ -108,6 +110,16 @@ impl RequestContext {
     pub fn leave_openemr(&mut self) {
         self.permit = None;
         self.node = None;
+    }
+
+    /// Whether the answer is read on its way, and must come uncompressed: what is changed in it, and a refusal of what is not
+    /// tried again for its compression alone.
+    #[must_use]
+    pub fn reads_answer(&self, method: &Method) -> bool {
+        self.recovery.plainly
+            || self.plan.search.is_some()
+            || self.site().is_some_and(|site| site.config.repairs.read_bodies())
+            || !is_repeatable(method, self.interaction)
     }
 
     /// The site, on a FHIR route.

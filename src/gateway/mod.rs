@@ -60,7 +60,6 @@ use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
-use crate::fhir::interaction::is_repeatable;
 use crate::fhir::json_end::JsonEnd;
 use crate::gateway::answer::Answer;
 use crate::gateway::bulk::jobs::Exports;
@@ -168,15 +167,9 @@ impl ProxyHttp for Gateway {
         let target = target::onto(&on.node().fhir.url().path, rest, context.plan.query(query));
         request_head::rewrite(head, &target, &on.node().host, token)?;
         tracing::mark_request(head, session.req_header().version, context)?;
-        search_answer::ask_plainly(head, query, context);
         context.plan.apply(head)?;
         request_links::begin(session, head, context)?;
-        // A refusal of what is not tried again for its compression alone must be readable at once; and so must everything that
-        // is changed on its way.
-        if context.recovery.plainly
-            || context.site().is_some_and(|site| site.config.repairs.read_bodies())
-            || !is_repeatable(&session.req_header().method, context.interaction)
-        {
+        if context.reads_answer(&session.req_header().method) {
             head.remove_header(&ACCEPT_ENCODING);
         }
         Ok(())
