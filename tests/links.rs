@@ -10,7 +10,7 @@ use std::net::TcpListener;
 use std::thread;
 
 use serde_json::{Value, json};
-use support::gateway::{Gateway, config, site};
+use support::gateway::{Gateway, config, pass_through, site};
 use support::http::{Answer, End, request};
 use support::openemr::OpenEmr;
 
@@ -26,11 +26,9 @@ fn openemr(version: &str) -> OpenEmr {
 
 /// With the one repair that this is about, so that nothing else changes.
 fn links_alone(openemr: &OpenEmr) -> Value {
-    let mut config = config(openemr);
+    let mut config = pass_through(openemr);
     let site = &mut config["sites"]["default"];
-    site["conformance"] = json!("pass_through");
     site["repairs"] = json!({"links": true});
-    site["paging"] = json!("off");
     // OpenEMR's own token URL is its audience, whatever it is called by.
     site["token_audience"] = json!(format!("{EMR}/oauth2/default/token"));
     config
@@ -382,6 +380,7 @@ fn with_all_repairs_a_reference_to_the_gateway_finds_what_it_names() {
     let mut config = links_alone(&openemr);
     config["sites"]["default"]["conformance"] = json!("repair");
     config["sites"]["default"]["repairs"] = json!({});
+    config["sites"]["default"]["paging"] = json!("slice");
     let gateway = Gateway::with(config);
     let all = gateway.caller().get("/fhir/Observation").json();
     let patient = all["entry"][0]["resource"]["subject"]["reference"].as_str().unwrap().to_owned();
