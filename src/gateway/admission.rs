@@ -11,6 +11,7 @@ use pingora::proxy::Session;
 use crate::config::{Access, Limits};
 use crate::fhir::interaction::Interaction;
 use crate::gateway::context::RequestContext;
+use crate::gateway::cors;
 use crate::gateway::failure::Failure;
 use crate::gateway::http2;
 use crate::gateway::queue;
@@ -35,8 +36,11 @@ pub(super) fn set_deadlines(session: &mut Session, limits: &Limits) {
 /// # Errors
 /// The first reason to refuse it.
 pub(super) fn admit(session: &Session, context: &mut RequestContext) -> Result<(), Failure> {
-    if !allows(&context.runtime.settings.access, caller(session)) {
+    if !is_allowed(session, context) {
         return Err(Failure::NotAllowed);
+    }
+    if cors::is_foreign(session, context) {
+        return Err(Failure::ForeignPage);
     }
     if http2::head_size(session) > context.runtime.settings.limits.request_head {
         return Err(Failure::HeadTooLarge);
@@ -53,6 +57,11 @@ pub(super) fn admit(session: &Session, context: &mut RequestContext) -> Result<(
     target::check(rest).map_err(Failure::UnsafePath)?;
     context.interaction = Some(Interaction::of(&session.req_header().method, rest));
     queue::refuse_when_all_are_out(context)
+}
+
+/// Whether the caller's address may use the gateway.
+pub(super) fn is_allowed(session: &Session, context: &RequestContext) -> bool {
+    allows(&context.runtime.settings.access, caller(session))
 }
 
 fn allows(access: &Access, caller: Option<IpAddr>) -> bool {

@@ -14,6 +14,8 @@ use crate::smart::scope_need::Need;
 pub enum Failure {
     /// The caller's address is in none of `access.allow_from`.
     NotAllowed,
+    /// A web page that was not let in sent what could change something.
+    ForeignPage,
     /// The head is larger than `limits.request_head`.
     HeadTooLarge,
     /// HTTP/1.1 without Host (RFC 9112 section 3.2).
@@ -83,6 +85,9 @@ impl Failure {
     pub fn verdict(self) -> Verdict {
         match self {
             Self::NotAllowed => Verdict::new(403, IssueCode::Forbidden, "This address may not use the gateway."),
+            Self::ForeignPage => {
+                Verdict::new(403, IssueCode::Forbidden, "A web page of this origin may not send this to the gateway.")
+            }
             Self::HeadTooLarge => Verdict::new(431, IssueCode::TooCostly, "The request's head is larger than the gateway takes."),
             Self::NoHost => Verdict::new(400, IssueCode::Invalid, "The request has no Host field."),
             Self::UnsafePath(reason) => Verdict::new(400, IssueCode::Invalid, &format!("The request was refused: {reason}.")),

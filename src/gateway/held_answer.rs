@@ -14,8 +14,9 @@ use pingora::proxy::Session;
 use serde::Deserialize;
 
 use crate::gateway::answer::linger;
+use crate::gateway::context::RequestContext;
+use crate::gateway::cors;
 use crate::gateway::response_head;
-use crate::observe::request_id::RequestId;
 
 /// A longer body is not held back.
 pub const MOST: usize = 1024 * 1024;
@@ -114,13 +115,14 @@ impl HeldAnswer {
     ///
     /// # Errors
     /// A caller who is gone.
-    pub async fn send(mut self, session: &mut Session, id: RequestId) -> pingora::Result<()> {
+    pub async fn send(mut self, session: &mut Session, context: &RequestContext) -> pingora::Result<()> {
         session.set_ignore_info_resp(false);
         // Pingora cannot write the head of an HTTP/2 answer to a caller of HTTP/1.1.
         self.head.set_version(Version::HTTP_11);
         self.head.remove_header(&TRANSFER_ENCODING);
         self.head.insert_header(CONTENT_LENGTH, self.body.len())?;
-        response_head::rewrite(&mut self.head, session.req_header().version, id)?;
+        response_head::rewrite(&mut self.head, session.req_header().version, context.id)?;
+        cors::mark(session, &mut self.head, context)?;
         let body_is_left = !session.is_body_done();
         if body_is_left {
             session.set_keepalive(None);

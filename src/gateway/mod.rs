@@ -13,6 +13,7 @@ mod cancellations;
 mod certificates;
 pub mod compression;
 pub mod context;
+pub mod cors;
 pub mod documents;
 mod drain;
 pub mod failure;
@@ -99,6 +100,11 @@ impl ProxyHttp for Gateway {
 
     /// May it pass? Local routes are answered here; a FHIR request takes its site's token, and waits for its turn.
     async fn request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<bool> {
+        if admission::is_allowed(session, context)
+            && let Some(answer) = cors::answer(session, context)
+        {
+            return answer.send(session, context).await.map(|()| true);
+        }
         let admitted = match admission::admit(session, context) {
             Ok(()) => admission::take_token(context).await,
             Err(failure) => Err(failure),
@@ -236,7 +242,8 @@ impl ProxyHttp for Gateway {
         }
         body::choose(session, head, context)?;
         compression::choose(session, head, context)?;
-        response_head::rewrite(head, session.req_header().version, context.id)
+        response_head::rewrite(head, session.req_header().version, context.id)?;
+        cors::mark(session, head, context)
     }
 
     /// The body on its way to the caller.

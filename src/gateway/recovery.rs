@@ -173,7 +173,7 @@ pub fn after_body(
 pub async fn send_early(session: &mut Session, error: &Error, context: &mut RequestContext) -> bool {
     let Some(held) = context.held.take().filter(|_| error.etype().as_str() == EARLY) else { return false };
     // The caller may be gone by now; there is nobody to tell.
-    let _ = held.send(session, context.id).await;
+    let _ = held.send(session, context).await;
     true
 }
 
@@ -186,7 +186,7 @@ pub async fn send_held(session: &mut Session, context: &mut RequestContext) {
     // The caller may be gone by now; there is nobody to tell.
     let _ = match failure {
         Some(failure) => Answer::of_verdict(&failure.verdict(), context.route).send(session, context).await,
-        None => held.send(session, context.id).await,
+        None => held.send(session, context).await,
     };
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{self, Routes};
 use crate::gateway::ask::Client;
+use crate::gateway::cors::Policy;
 use crate::gateway::documents::Documents;
 use crate::nodes::Nodes;
 use crate::smart::identity::TokenIdentity;
@@ -29,6 +30,8 @@ pub struct Site {
     pub client: Client,
     /// What it says about itself.
     pub documents: Arc<Documents>,
+    /// What web pages of other origins may do.
+    pub cors: Option<Policy>,
     /// Where callers find its FHIR API; `None` when `routes.fhir` is switched off.
     pub fhir_path: Option<String>,
     /// Where OpenEMR finds its JWK Set.
@@ -66,6 +69,7 @@ impl Site {
         Self {
             fhir_path: below(&routes.fhir),
             jwks_path: below(&routes.jwks),
+            cors: config.cors.as_ref().map(Policy::new),
             config,
             identity,
             nodes,
