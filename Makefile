@@ -9,8 +9,11 @@ gateway := $(target_dir)/debug/openemr-gateway
 # Most tests wait for a clock, not for a processor: more of them at once than there are processors.
 export RUST_TEST_THREADS ?= 4
 
+# Where the FHIR clients of others are run.
+clients := tests/clients
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test build lint postman clean prerequisites prerequisites-test
+.PHONY: help demo test build lint postman clients clean prerequisites prerequisites-test
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,11 +34,16 @@ postman: prerequisites-test postman/node_modules/.installed ## The Postman colle
 	cargo build --locked
 	node postman/run.js "$(gateway)"
 
+# CLIENTS="bulk http2" runs some of them.
+clients: prerequisites-test $(clients)/node_modules/.installed $(clients)/.venv/.installed ## FHIR clients and validators of others against the demo
+	cargo build --locked
+	node $(clients)/run.js "$(gateway)" $(clients)/.venv/bin/python $(CLIENTS)
+
 build: prerequisites ## The program to install, optimised: target/release/openemr-gateway (takes minutes)
 	cargo build --locked --release
 
 clean: ## Remove what was built and downloaded
-	rm -rf "$(target_dir)" postman/node_modules
+	rm -rf "$(target_dir)" postman/node_modules $(clients)/node_modules $(clients)/.venv
 
 prerequisites:
 	@scripts/prerequisites build
@@ -43,7 +51,14 @@ prerequisites:
 prerequisites-test:
 	@scripts/prerequisites test
 
-# Node.js itself is no file to depend on: it has to be there before npm runs, hence the order-only prerequisite.
-postman/node_modules/.installed: postman/package.json postman/package-lock.json | prerequisites-test
-	cd postman && npm ci --no-audit --no-fund --loglevel=error --fetch-timeout=60000 --fetch-retries=3 </dev/null
+# Node.js and Python themselves are no files to depend on: they have to be there before their packages, hence the
+# order-only prerequisites.
+%/node_modules/.installed: %/package.json %/package-lock.json | prerequisites-test
+	cd $* && npm ci --no-audit --no-fund --loglevel=error --fetch-timeout=60000 --fetch-retries=3 </dev/null
+	@touch $@
+
+$(clients)/.venv/.installed: $(clients)/requirements.txt | prerequisites-test
+	rm -rf $(clients)/.venv
+	python3 -m venv $(clients)/.venv
+	$(clients)/.venv/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes --only-binary :all: --timeout 60 --retries 3 -r $< </dev/null
 	@touch $@

@@ -3,114 +3,11 @@
 
 'use strict';
 
-const { spawn } = require('child_process');
-const http = require('http');
-const net = require('net');
 const path = require('path');
 const newman = require('newman');
+const { startDemo, stopOnSignals } = require('../scripts/demo');
 
-const READY_WITHIN = 60_000;
 const RUN_WITHIN = 120_000;
-const STOP_WITHIN = 5_000;
-const ATTEMPTS = 3;
-
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-
-function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = net.createServer();
-    server.on('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
-}
-
-// The gateway's health, or undefined while nothing answers.
-function health(baseUrl) {
-  return new Promise((resolve) => {
-    const request = http.get(`${baseUrl}/health`, { timeout: 2_000, agent: false }, (response) => {
-      let body = '';
-      response.setEncoding('utf8');
-      response.on('data', (chunk) => (body += chunk));
-      response.on('error', () => resolve(undefined));
-      response.on('end', () => {
-        try {
-          resolve(JSON.parse(body));
-        } catch {
-          resolve(undefined);
-        }
-      });
-    });
-    request.on('timeout', () => request.destroy());
-    request.on('error', () => resolve(undefined));
-  });
-}
-
-class Demo {
-  constructor(gateway, port) {
-    this.baseUrl = `http://127.0.0.1:${port}`;
-    this.output = '';
-    this.over = false;
-    const keep = (chunk) => (this.output = (this.output + chunk).slice(-20_000));
-    this.process = spawn(gateway, ['demo', '--listen', `127.0.0.1:${port}`], { stdio: ['ignore', 'pipe', 'pipe'] });
-    this.process.stdout.on('data', keep);
-    this.process.stderr.on('data', keep);
-    this.ended = new Promise((resolve) => {
-      this.process.on('error', (error) => {
-        keep(`${gateway} cannot be started: ${error.message}\n  build it:  cargo build\n`);
-        this.over = true;
-        resolve();
-      });
-      this.process.on('exit', () => {
-        this.over = true;
-        resolve();
-      });
-    });
-  }
-
-  async ready() {
-    const deadline = Date.now() + READY_WITHIN;
-    while (!this.over && Date.now() < deadline) {
-      const known = await health(this.baseUrl);
-      if (known && known.status === 'ok' && known.sites.every((site) => site.token === 'valid')) {
-        return true;
-      }
-      await pause(50);
-    }
-    return false;
-  }
-
-  async stop() {
-    if (this.over) {
-      return;
-    }
-    this.process.kill('SIGINT');
-    const timer = setTimeout(() => this.process.kill('SIGKILL'), STOP_WITHIN);
-    await this.ended;
-    clearTimeout(timer);
-  }
-}
-
-async function startDemo(gateway, running) {
-  let output = '';
-  for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
-    const demo = new Demo(gateway, await freePort());
-    running.demo = demo;
-    if (await demo.ready()) {
-      return demo;
-    }
-    // Another program may have taken the port in between; any other trouble will show again.
-    const diedEarly = demo.over;
-    await demo.stop();
-    output = demo.output;
-    if (!diedEarly) {
-      break;
-    }
-  }
-  throw new Error(`the demo does not come up; it said:\n${output}`);
-}
 
 function runCollection(baseUrl) {
   return new Promise((resolve, reject) => {
@@ -141,16 +38,10 @@ async function main() {
     console.error('usage: node run.js path/to/openemr-gateway');
     return 2;
   }
-  const running = {};
-  process.on('exit', () => running.demo && !running.demo.over && running.demo.process.kill('SIGKILL'));
-  for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143], ['SIGHUP', 129]]) {
-    process.on(signal, async () => {
-      await running.demo?.stop();
-      process.exit(code);
-    });
-  }
+  stopOnSignals();
+  let demo;
   try {
-    const demo = await startDemo(path.resolve(gateway), running);
+    demo = await startDemo(path.resolve(gateway));
     const summary = await runCollection(demo.baseUrl);
     const good = passed(summary);
     if (!good) {
@@ -161,7 +52,7 @@ async function main() {
     console.error(`error: ${error.message}`);
     return 1;
   } finally {
-    await running.demo?.stop();
+    await demo?.stop();
   }
 }
 

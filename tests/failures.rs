@@ -46,7 +46,7 @@ fn an_openemr_that_is_silent_is_504() {
     let mut config = config(&openemr);
     config["sites"]["default"]["timeouts"] = json!({"read": "400ms"});
     let gateway = Gateway::with(config);
-    openemr.order(&json!({"fhir": {"delay_ms": 20_000, "times": 1}}));
+    openemr.order(&json!({"fhir": {"delay_ms": 20_000, "times": 1, "target": "/Patient"}}));
     let answer = gateway.caller().get(PATIENTS);
     assert_discreet(&answer.outcome(504), &openemr);
     assert_eq!(gateway.caller().get(PATIENTS).status, 200);

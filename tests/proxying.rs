@@ -20,9 +20,12 @@ fn target_at(openemr: &OpenEmr) -> String {
 }
 
 #[test]
-fn path_and_query_pass_byte_for_byte() {
+fn with_everything_switched_off_path_and_query_pass_byte_for_byte() {
     let openemr = OpenEmr::start();
-    let gateway = Gateway::start(&openemr);
+    let mut config = config(&openemr);
+    config["sites"]["default"]["conformance"] = json!("pass_through");
+    config["sites"]["default"]["paging"] = json!("off");
+    let gateway = Gateway::with(config);
     for (asked, received) in [
         ("/fhir/Patient?_count=5", "/Patient?_count=5"),
         ("/fhir/Patient?name=M%C3%BCller&given=a+b%20c&&=&x", "/Patient?name=M%C3%BCller&given=a+b%20c&&=&x"),
@@ -52,9 +55,9 @@ fn path_and_query_pass_byte_for_byte() {
 fn absolute_form_is_taken_for_its_path() {
     let openemr = OpenEmr::start();
     let gateway = Gateway::start(&openemr);
-    let answer = gateway.caller().get("http://gateway.example/fhir/Patient?_count=1");
+    let answer = gateway.caller().get("http://gateway.example/fhir/Patient?name=A");
     assert_eq!(answer.status, 200, "{}", answer.text());
-    assert_eq!(target_at(&openemr), format!("{FHIR}/Patient?_count=1"));
+    assert_eq!(target_at(&openemr), format!("{FHIR}/Patient?name=A"));
     assert_eq!(openemr.received("host"), [openemr.address.to_string()]);
 }
 
@@ -388,8 +391,8 @@ fn a_second_site_has_its_own_path_and_token() {
     let (first, second) = (token_of("default"), token_of("clinic-b"));
     assert_ne!(first["access_token"], second["access_token"]);
     for (asked, received, token) in [
-        ("/fhir/Patient?_count=1", "/apis/default/fhir/Patient?_count=1", &first),
-        ("/clinic-b/fhir/Patient?_count=1", "/apis/clinic-b/fhir/Patient?_count=1", &second),
+        ("/fhir/Patient?name=A", "/apis/default/fhir/Patient?name=A", &first),
+        ("/clinic-b/fhir/Patient?name=A", "/apis/clinic-b/fhir/Patient?name=A", &second),
         ("/clinic-b/fhir", "/apis/clinic-b/fhir", &second),
     ] {
         gateway.caller().get(asked);
@@ -410,13 +413,14 @@ fn connections_are_kept_on_both_sides() {
     // Pingora makes another one.
     config["server"] = json!({"threads": 1});
     let gateway = Gateway::with(config);
-    let before = openemr.count("connections_accepted");
     let mut connection = gateway.caller().connect();
+    let mut accepted = Vec::new();
     for _ in 0..20 {
         connection.write(&request("GET", "/fhir/Patient?_count=1", &[], b""));
         assert_eq!(connection.read("GET").status, 200);
+        accepted.push(openemr.count("connections_accepted"));
     }
-    assert_eq!(openemr.count("connections_accepted"), before + 1);
+    assert_eq!(accepted.first(), accepted.last());
 }
 
 #[test]

@@ -76,10 +76,16 @@ impl PageCut {
         self.sends && (self.match_is_on_page || mode == Mode::Outcome)
     }
 
-    /// Whether there is a match behind the page, once all entries have gone by.
+    /// Whether there is a match behind the page, or could be, once all entries have gone by.
     #[must_use]
     pub fn has_more(&self) -> bool {
-        self.has_more
+        // Where no row was looked ahead, a full answer may be the end or not; an empty page harms nobody.
+        let could_have = self.page.is_some_and(|page| match page.window {
+            Window::Whole => false,
+            Window::First(asked) => self.entries >= asked && asked <= page.offset.saturating_add(page.count),
+            Window::FromOffset(asked) => self.entries >= asked && asked <= page.count,
+        });
+        self.has_more || could_have
     }
 
     /// How many matches there are in all, where OpenEMR has sent enough to tell.
@@ -143,6 +149,9 @@ mod tests {
             (4, Window::FromOffset(3), 2, false, Some(6)),
             (4, Window::FromOffset(3), 0, false, None),
             (0, Window::FromOffset(3), 0, false, Some(0)),
+            (4, Window::FromOffset(2), 2, true, None),
+            (4, Window::FromOffset(2), 1, false, Some(5)),
+            (1, Window::First(3), 3, true, None),
         ] {
             let mut cut = PageCut::new(&terms(Some(Page { offset, count: 2, window })));
             for _ in 0..sent {
@@ -158,7 +167,7 @@ mod tests {
     proptest! {
         #[test]
         fn pages_of_any_size_give_each_entry_once(
-            included in prop::collection::vec(0..3_usize, 0..30), count in 1..12_u64, window in 0..3
+            included in prop::collection::vec(0..3_usize, 0..30), count in 1..12_u64, window in 0..3, ahead in 0..2_u64
         ) {
             let entries: Vec<Mode> =
                 included.iter().flat_map(|&more| [vec![Mode::Match], vec![Mode::Include; more]].concat()).collect();
@@ -173,8 +182,8 @@ mod tests {
                         (Window::First(asked), 0..entries.len().min(asked as usize))
                     }
                     2 if !has_includes => {
-                        let asked = count + 1;
-                        (Window::FromOffset(asked), offset as usize..entries.len().min((offset + asked) as usize))
+                        let asked = count + ahead;
+                        (Window::FromOffset(asked), (offset as usize).min(entries.len())..entries.len().min((offset + asked) as usize))
                     }
                     _ => (Window::Whole, 0..entries.len()),
                 };

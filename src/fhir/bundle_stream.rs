@@ -30,6 +30,8 @@ const JOINED: usize = 1024;
 #[derive(Debug)]
 pub struct BundleStream {
     terms: SearchTerms,
+    /// Whether the rest is repaired, too, besides what the terms ask for.
+    mends: bool,
     /// The FHIR base as it is escaped in this Bundle.
     base: Vec<u8>,
     /// When OpenEMR sent the answer, by its own clock, in seconds since 1970.
@@ -61,13 +63,14 @@ enum Place {
 }
 
 impl BundleStream {
-    /// For the answer to a search. `base` is the FHIR base where the answer does not tell it, `sent` when OpenEMR sent the answer, by
-    /// its own `Date`, in seconds since 1970.
+    /// For the answer to a search. With `mends` it becomes a searchset; without, it only is what the terms ask for. `base` is the
+    /// FHIR base where the answer does not tell it, `sent` when OpenEMR sent the answer, by its own `Date`, in seconds since 1970.
     #[must_use]
-    pub fn new(terms: SearchTerms, base: &str, sent: Option<i64>) -> Self {
+    pub fn new(terms: SearchTerms, mends: bool, base: &str, sent: Option<i64>) -> Self {
         // The entries of Bundles that are entries would be taken for entries of this one.
         let place = if terms.resource_type == "Bundle" { Place::Other } else { Place::Head };
         Self {
+            mends,
             base: base.as_bytes().to_vec(),
             sent,
             between: Finder::new(BETWEEN),
@@ -123,11 +126,12 @@ impl BundleStream {
         if !last_updated.is_empty() {
             out.put(br#","meta":{"lastUpdated":""#);
             out.put(last_updated);
-            let zone = str::from_utf8(last_updated).ok().and_then(|written| local_time::missing_zone(written, self.sent));
+            let written = str::from_utf8(last_updated).ok().filter(|_| self.mends);
+            let zone = written.and_then(|written| local_time::missing_zone(written, self.sent));
             out.put(zone.unwrap_or_default().as_bytes());
             out.put(br#""}"#);
         }
-        out.put(br#","type":"searchset""#);
+        out.put(if self.mends { br#","type":"searchset""# } else { br#","type":"collection""# });
         self.place = if head.has_entries { Place::Entry } else { Place::End };
         Some(head.length)
     }
@@ -143,7 +147,8 @@ impl BundleStream {
         self.place = Place::Sent;
         self.begin_entry(out);
         let url = rest.get(head.url.clone()).unwrap_or_default();
-        let repaired = head.resource_type.and_then(|name| bundle_entry::repaired_url(url, &self.base, name));
+        let repaired =
+            head.resource_type.filter(|_| self.mends).and_then(|name| bundle_entry::repaired_url(url, &self.base, name));
         match repaired {
             Some(url) => {
                 out.put(bundle_entry::BEGINNING);
@@ -152,7 +157,7 @@ impl BundleStream {
             }
             None => out.keep(at..at + head.behind_url),
         }
-        if head.behind_url > 0 {
+        if head.behind_url > 0 && self.mends {
             out.put(mode.member());
         }
         Some(head.behind_url)
@@ -350,7 +355,7 @@ mod tests {
     }
 
     fn stream(terms: &SearchTerms) -> BundleStream {
-        BundleStream::new(terms.clone(), "https://elsewhere", Some(1_795_487_306))
+        BundleStream::new(terms.clone(), true, "https://elsewhere", Some(1_795_487_306))
     }
 
     fn run<'a>(terms: &SearchTerms, pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
@@ -445,6 +450,18 @@ mod tests {
         }
         let bundles = SearchTerms { resource_type: "Bundle", ..terms(None) };
         assert_eq!(run(&bundles, [ours.as_bytes()]), ours);
+    }
+
+    #[test]
+    fn where_nothing_is_to_be_mended_a_page_is_cut_all_the_same() {
+        let body = bundle(&[0, 1, 0], "Patient/_search", true);
+        let original: Value = serde_json::from_str(&body).unwrap();
+        let mut step = BundleStream::new(terms(page(1, 1)), false, "", None);
+        let told = [step.feed(Bytes::from(body)), step.finish()].concat();
+        let told: Value = serde_json::from_slice(&told).unwrap();
+        assert_eq!(told["entry"].as_array().unwrap()[..], original["entry"].as_array().unwrap()[1..3]);
+        assert_eq!((&told["type"], &told["meta"], &told["total"]), (&json!("collection"), &original["meta"], &json!(3)));
+        assert_eq!(told["link"].as_array().unwrap().len(), 4);
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub mod prefer;
 pub mod pretty;
 pub mod projection;
 pub mod query;
+pub mod read_terms;
 pub mod resource_type;
 pub mod search_page;
 pub mod search_query;

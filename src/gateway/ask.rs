@@ -103,6 +103,8 @@ impl Site {
         while let Some(mut node) = on {
             match self.client.connect(node.node(), question.read_timeout).await {
                 Ok(mut session) => {
+                    // Pingora's connector leaves that to whoever reads.
+                    session.set_read_timeout(Some(question.read_timeout));
                     let sent = Instant::now();
                     send(&mut session, node.node(), question, token).await.map_err(|error| broken_off(&error))?;
                     let told = receive(&mut session, question.most).await;

@@ -8,6 +8,7 @@ use pingora::proxy::Session;
 use crate::fhir::body_step::BodyStep;
 use crate::gateway::context::RequestContext;
 use crate::gateway::response_head;
+use crate::gateway::search_answer;
 
 /// The steps of one body, in order. Without any, pieces pass untouched.
 #[derive(Debug, Default)]
@@ -56,6 +57,7 @@ pub fn choose(session: &Session, head: &mut ResponseHeader, context: &mut Reques
     if head.status.is_informational() || response_head::has_no_body(&session.req_header().method, head) {
         return Ok(());
     }
+    search_answer::add_steps(session, head, context);
     if context.body.is_empty() {
         return Ok(());
     }

@@ -34,6 +34,7 @@ pub mod response_head;
 pub mod route;
 pub mod runtime;
 pub mod search;
+pub mod search_answer;
 pub mod server;
 mod signals;
 pub mod site;
@@ -160,6 +161,7 @@ impl ProxyHttp for Gateway {
         let rest = context.plan.path(path.get(prefix..).unwrap_or_default());
         let target = target::onto(&on.node().fhir.url().path, rest, context.plan.query(query));
         request_head::rewrite(head, &target, &on.node().host, token)?;
+        search_answer::ask_plainly(head, query, context);
         context.plan.apply(head)?;
         // A refusal of what is not tried again for its compression alone must be readable at once.
         if context.recovery.plainly || !is_repeatable(&session.req_header().method, context.interaction) {

@@ -181,7 +181,10 @@ fn host_and_port(authority: &str) -> Option<(&str, Option<u16>)> {
         Some(address) => {
             address.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':' || byte == b'.') && address.contains(':')
         }
-        None => !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_')),
+        None => host.split('.').all(|label| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        }),
     };
     (good && host.len() <= 255).then_some((host, port))
 }

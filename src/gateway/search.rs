@@ -23,6 +23,8 @@ use crate::gateway::queue::RETRY_BUFFER;
 use crate::gateway::site::Site;
 use crate::gateway::target::Target;
 
+/// How long a search waits for the CapabilityStatement, where that is not known.
+const PATIENCE: Duration = Duration::from_secs(5);
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 /// The largest form. Pingora keeps no more for another try.
 const MOST: usize = RETRY_BUFFER as usize;
@@ -34,7 +36,8 @@ const FORM: &[u8] = b"application/x-www-form-urlencoded";
 /// The outer: the caller is gone. The verdict: the search is refused.
 pub async fn plan(session: &mut Session, context: &mut RequestContext) -> pingora::Result<Result<(), Verdict>> {
     let Some((site, resource_type)) = planned_for(context) else { return Ok(Ok(())) };
-    let capabilities = site.documents.capabilities(&site).await;
+    // An OpenEMR that says nothing of itself is asked all the same.
+    let capabilities = timeout(PATIENCE, site.documents.capabilities(&site)).await.ok().flatten();
     let capabilities = capabilities.as_deref();
     if !search_query::is_judged(capabilities, resource_type) {
         return Ok(Ok(()));

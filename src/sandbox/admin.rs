@@ -19,7 +19,7 @@
 //!   "fhir": {"target": "/Patient", "method": "POST", "delay_ms": 0, "error": "system", "refuse": "revoked",
 //!            "answer": {"status": 418}, "html": true, "hang_up": true, "lose_answer": true, "silent": true,
 //!            "framing": "http10", "truncate_after": 100, "ending": "reset", "close_idle": true,
-//!            "close_reused": true, "times": 1},
+//!            "close_reused": true, "piece_bytes": 100, "times": 1},
 //!   "token_lifetime_seconds": 5,
 //!   "revoke_tokens": "by_admin",
 //!   "clients": {"the-client-id": {"enabled": false, "jwks": {"keys": []}, "jwks_uri": "http://gateway/jwks.json"}},
@@ -28,7 +28,9 @@
 //!   "system_scopes": "off",
 //!   "clock_offset_seconds": -600,
 //!   "listener": "down",
-//!   "binary": {"id": "5000", "bytes": 1073741824}
+//!   "binary": {"id": "5000", "bytes": 1073741824},
+//!   "export": {"most_types": 3, "apache_waits_ms": 60000, "type_takes_ms": 500, "provenance": "timeout", "polls": 2,
+//!              "files_live_seconds": 3600}
 //! }
 //! ```
 //!
@@ -42,6 +44,7 @@
 //! | `fhir.error` | `system`, `database`, `php_fpm_down`, `php_fpm_timeout` |
 //! | `fhir.framing` | `chunked`, `content_length`, `http10` |
 //! | `fhir.ending` | `close_notify`, `no_close_notify`, `reset` |
+//! | `export.provenance` | `no`, `error`, `timeout` |
 //! | `revoke_tokens` | `by_admin`, `trusted_user`, `unknown` |
 //!
 //! Of the state, beside what its names say: `probes` are requests for `metadata` without a token, which no other
@@ -61,6 +64,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use super::{
+    bulk_export::Manner,
     clients::Keys,
     database::Revocation,
     faults::{FhirFaults, TokenFaults, lock},
@@ -87,6 +91,7 @@ struct Orders {
     jwks_cache_seconds: Option<u64>,
     listener: Option<Wanted>,
     binary: Option<BinaryOrder>,
+    export: Option<Manner>,
 }
 
 /// Null is no set, an object one, an array as many as it holds.
@@ -187,6 +192,7 @@ async fn answer(world: &World, head: &RequestHead, body: &ReceivedBody) -> Respo
         closes: !head.keeps_alive(),
         framing: Framing::ContentLength,
         cut_after: None,
+        piece: None,
     }
 }
 
@@ -234,6 +240,9 @@ async fn obey(world: &World, orders: Orders) -> Result<(), String> {
     if let Some(binary) = orders.binary {
         lock(&world.exports).publish(binary.id, binary.bytes);
     }
+    if let Some(manner) = orders.export {
+        lock(&world.exports).go(manner);
+    }
     if let Some(wanted) = orders.listener {
         let up = wanted == Wanted::Up;
         world.wanted_up.send_replace(up);
@@ -249,7 +258,12 @@ async fn settle(world: &World, up: bool) {
 }
 
 fn state(world: &World) -> Value {
+    let exports = {
+        let exports = lock(&world.exports);
+        json!({"kick_offs": exports.kick_offs(), "jobs": exports.job_count()})
+    };
     let mut state = json!({
+        "exports": exports,
         "openemr": world.personality.to_string(),
         "listener": if *world.is_up.borrow() { "up" } else { "down" },
         "clock_offset_seconds": world.clock.offset(),

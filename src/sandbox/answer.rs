@@ -63,6 +63,8 @@ pub struct Answer {
     pub dress: Dress,
     /// Fields beyond the set, such as Content-Location.
     pub extra: Vec<(&'static str, String)>,
+    /// How long it takes to come about, in milliseconds.
+    pub takes_ms: u32,
 }
 
 impl Answer {
@@ -96,12 +98,18 @@ impl Answer {
 
     /// Any content.
     pub fn new(status: u16, content_type: &str, body: Body) -> Answer {
-        Answer { status, content_type: content_type.to_owned(), body, dress: Dress::Usual, extra: Vec::new() }
+        Answer { status, content_type: content_type.to_owned(), body, dress: Dress::Usual, extra: Vec::new(), takes_ms: 0 }
     }
 
     /// The same answer in another dress.
     pub fn dressed(mut self, dress: Dress) -> Answer {
         self.dress = dress;
+        self
+    }
+
+    /// The same answer, after a while.
+    pub fn after(mut self, milliseconds: u32) -> Answer {
+        self.takes_ms = milliseconds;
         self
     }
 
@@ -132,6 +140,7 @@ impl Answer {
             closes: matches!(self.status, 400 | 414 | 500..=599),
             framing: if apache { Framing::ContentLength } else { Framing::Chunked },
             cut_after: None,
+            piece: None,
         }
     }
 }

@@ -178,7 +178,7 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-fn milliseconds() -> u64 {
+pub(super) fn milliseconds() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -144,6 +144,7 @@ async fn fhir(world: &World, request: &FhirRequest<'_>, rest: &str, faults: &Fhi
     } else {
         refusals::no_such_site(world.personality, false)
     };
+    wait(answer.takes_ms.into()).await;
     if faults.lose_answer {
         world.counters.requests_dropped.fetch_add(1, Ordering::Relaxed);
         return Outcome::nothing();
@@ -153,6 +154,7 @@ async fn fhir(world: &World, request: &FhirRequest<'_>, rest: &str, faults: &Fhi
         response.framing = framing;
     }
     response.cut_after = faults.truncate_after;
+    response.piece = faults.piece_bytes;
     Outcome {
         response: Some(response),
         ending: faults.ending,

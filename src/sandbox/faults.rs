@@ -115,6 +115,8 @@ pub struct FhirFaults {
     pub framing: Option<Framing>,
     /// Stop after so many bytes of the body and close.
     pub truncate_after: Option<u64>,
+    /// Send the body so many bytes at a time.
+    pub piece_bytes: Option<u64>,
     /// How the connection is closed after a truncation or an HTTP/1.0 answer.
     pub ending: Ending,
     /// Close the connection after each answer, without having said so.

@@ -87,6 +87,8 @@ pub struct Response {
     pub framing: Framing,
     /// Stop after so many bytes of the body, as if the server had died.
     pub cut_after: Option<u64>,
+    /// The body goes out so many bytes at a time, each a chunk of its own where there are chunks.
+    pub piece: Option<u64>,
 }
 
 /// A connection with what was read ahead on it.
@@ -213,9 +215,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let limit = response.cut_after.map_or(length, |cut| cut.min(length));
         let mut out = BytesMut::from(head_text(response, length).as_bytes());
         let chunked = is_chunked(response);
+        let most = PATTERN.len() as u64;
+        // A pattern begins anew with each piece.
+        let most = response.piece.filter(|_| !whole.is_empty()).map_or(most, |piece| piece.clamp(1, most));
         let mut sent = 0;
         while sent < limit {
-            let step = (limit - sent).min(PATTERN.len() as u64);
+            let step = (limit - sent).min(most);
             let piece = match &response.body {
                 Body::Pattern(_) => pattern_at(sent, step),
                 _ => usize::try_from(sent)
@@ -357,6 +362,7 @@ mod tests {
             closes,
             framing,
             cut_after: None,
+            piece: None,
         };
         let body = || Body::Whole(Bytes::from_static(b"[]"));
         assert_eq!(
@@ -384,6 +390,7 @@ mod tests {
             closes: false,
             framing: Framing::Http10,
             cut_after: None,
+            piece: None,
         };
         tokio::spawn(async move { Connection::new(theirs).write(&response).await });
         let mut bytes = Vec::new();

@@ -98,13 +98,6 @@ impl Population {
         }
     }
 
-    /// The types that have resources.
-    pub fn types(&self) -> Vec<&str> {
-        let mut types: Vec<&str> = self.shelves.keys().map(String::as_str).collect();
-        types.sort_unstable();
-        types
-    }
-
     /// The Provenance that `_revinclude=Provenance:target` adds for a resource.
     pub fn provenance_of(&self, resource_type: &str, id: &str) -> Value {
         let organization = || json!({"reference": format!("Organization/{}", self.organization), "type": "Organization"});

@@ -185,6 +185,7 @@ impl World {
         self.wanted_up.send_replace(true);
         lock(&self.clients).extend(self.first_clients.clone());
         self.counters.reset();
+        lock(&self.exports).reset();
         self.client_keys.fetches().store(0, Ordering::Relaxed);
     }
 }

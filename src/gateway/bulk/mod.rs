@@ -16,10 +16,12 @@ mod openemr;
 mod store;
 pub mod worker;
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LOCATION, CONTENT_TYPE, EXPIRES, HOST, HeaderName, HeaderValue, RETRY_AFTER};
+use http::uri::Authority;
 use http::{HeaderMap, Method};
 use log::error;
 use pingora::proxy::Session;
@@ -30,10 +32,13 @@ use crate::fhir::bulk_manifest;
 use crate::fhir::bulk_plan::Plan;
 use crate::fhir::bulk_request::{self, KickOff, Level, MAX_PARAMETERS, Refusal};
 use crate::fhir::operation_outcome::IssueCode;
+use crate::gateway::admission;
 use crate::gateway::answer::Answer;
 use crate::gateway::bulk::jobs::{Exports, now};
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Verdict;
+use crate::gateway::forwarded::{CalledAt, Hops};
+use crate::gateway::public_base::{self, PublicBase};
 use crate::gateway::route::Route;
 use crate::gateway::site::Site;
 use crate::gateway::target::Target;
@@ -84,7 +89,8 @@ pub async fn answer(session: &mut Session, context: &RequestContext, exports: &E
     };
     let query = String::from_utf8_lossy(query.strip_prefix(b"?").unwrap_or_default()).into_owned();
     let method = session.req_header().method.clone();
-    let base = base(session, site);
+    let base = base(session, context, site);
+    let base = base.as_str();
     let answer = match (about, &method) {
         (About::KickOff(level), &Method::GET | &Method::POST) => {
             let body = match read_body(session).await? {
@@ -92,10 +98,10 @@ pub async fn answer(session: &mut Session, context: &RequestContext, exports: &E
                 None => return Ok(Some(refused(context, &too_large()))),
             };
             let asked = Asked { fields: &session.req_header().headers, query: &query, body: &body };
-            kick_off(context, site, exports, level, &asked, &base).await
+            kick_off(context, site, exports, level, &asked, base).await
         }
         (About::KickOff(_), _) => not_allowed(context, "GET, POST"),
-        (About::Status, &Method::GET | &Method::HEAD) => status(context, site, exports, job(&query), &base).await,
+        (About::Status, &Method::GET | &Method::HEAD) => status(context, site, exports, job(&query), base).await,
         (About::Status, &Method::DELETE) => delete(context, site, exports, job(&query)).await,
         (About::Status, _) => not_allowed(context, "GET, HEAD, DELETE"),
         (About::Errors, &Method::GET | &Method::HEAD) => errors(context, site, exports, job(&query)).await,
@@ -117,17 +123,17 @@ impl Asked<'_> {
         let all =
             |name: &HeaderName| self.fields.get_all(name).iter().filter_map(|field| field.to_str().ok()).collect::<Vec<_>>();
         let refusal = |status, code, text: &str| Refusal { status, code, text: text.to_owned() };
+        let missing = export_scopes::missing(granted, level.scope());
+        if !missing.is_empty() {
+            let text = format!("The gateway's token lacks the scope {}.", missing.join(" and "));
+            return Err(refusal(403, IssueCode::Forbidden, &text));
+        }
         if !accept_fhir_json(all(&http::header::ACCEPT)) {
             return Err(refusal(406, IssueCode::NotSupported, "Accept lets application/fhir+json not through."));
         }
         let preferences = Preferences::of(all(&HeaderName::from_static("prefer")));
         if !preferences.respond_async {
             return Err(refusal(400, IssueCode::Invalid, "An export needs the field  Prefer: respond-async"));
-        }
-        let missing = export_scopes::missing(granted, level.scope());
-        if !missing.is_empty() {
-            let text = format!("The gateway's token lacks the scope {}.", missing.join(" and "));
-            return Err(refusal(403, IssueCode::Forbidden, &text));
         }
         let mut parameters: Vec<_> = form_urlencoded::parse(self.query.as_bytes()).into_owned().collect();
         if !self.body.is_empty() && !self.fields.get(CONTENT_TYPE).is_some_and(is_json) {
@@ -259,10 +265,23 @@ async fn read_body(session: &mut Session) -> pingora::Result<Option<Bytes>> {
 }
 
 /// Where the caller finds the site's FHIR API.
-fn base(session: &Session, site: &Site) -> String {
-    let is_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-    let host = session.get_header(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
-    format!("{}://{host}{}", if is_tls { "https" } else { "http" }, site.fhir_path.as_deref().unwrap_or_default())
+fn base(session: &Session, context: &RequestContext, site: &Site) -> Arc<PublicBase> {
+    let head = session.req_header();
+    let trusted = &context.runtime.settings.trusted_proxies;
+    let called_at = match admission::caller(session) {
+        Some(peer) => CalledAt::of(&head.headers, peer, &Hops::of(&head.headers, peer, trusted), trusted),
+        None => CalledAt::default(),
+    };
+    let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let asked = public_base::Asked {
+        public_url: context.runtime.settings.public_url.as_ref(),
+        called_at,
+        host: host.or_else(|| head.uri.authority().map(Authority::as_str)),
+        tls: session.digest().is_some_and(|digest| digest.ssl_digest.is_some()),
+        local: session.server_addr().and_then(|address| address.as_inet()).copied(),
+        fhir_path: site.fhir_path.as_deref().unwrap_or_default(),
+    };
+    asked.base(None)
 }
 
 fn empty(status: u16) -> Answer {
@@ -270,7 +289,7 @@ fn empty(status: u16) -> Answer {
 }
 
 fn refused(context: &RequestContext, refusal: &Refusal) -> Answer {
-    let verdict = Verdict { status: refusal.status, code: refusal.code, text: refusal.text.clone().into(), retry_after: None };
+    let verdict = Verdict { status: refusal.status, code: refusal.code, text: refusal.text.clone(), retry_after: None };
     Answer::of_verdict(&verdict, context.route)
 }
 

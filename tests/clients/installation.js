@@ -1,0 +1,103 @@
+// A gateway as an operator would set it up, in front of a stand-in for OpenEMR that knows itself by another address:
+// keys, certificate and configuration by the gateway's own commands.
+
+'use strict';
+
+const { execFileSync } = require('child_process');
+const fs = require('fs');
+const os = require('os');
+const path = require('path');
+const { Program, freePort, onFreePort } = require('../../scripts/demo');
+
+const CLIENT_ID = 'clients';
+// What OpenEMR calls itself. No answer of the gateway may name it.
+const PUBLIC_ADDRESS = 'https://emr.clinic.example:8443/openemr';
+
+const READ = ['Patient', 'Observation', 'Condition', 'Encounter', 'Organization', 'Location', 'Practitioner', 'Group', 'Provenance'];
+const EXPORT = ['system/Patient.$export', 'system/Group.$export', 'system/*.$export', 'system/*.$bulkdata-status', 'system/Binary.read'];
+
+function scopes(openemr) {
+  const writing = openemr === '7.0.3' ? [] : ['system/Patient.write'];
+  return [...READ.map((type) => `system/${type}.read`), ...EXPORT, ...writing];
+}
+
+class Installation {
+  constructor(folder, standIn, gateway, openemr, tlsUrl) {
+    this.folder = folder;
+    this.standIn = standIn;
+    this.gateway = gateway;
+    this.baseUrl = gateway.baseUrl;
+    this.tlsUrl = tlsUrl;
+    this.certificate = path.join(folder, 'certs', 'localhost.pem');
+    this.openemr = openemr;
+  }
+
+  get output() {
+    return `${this.standIn.output}\n${this.gateway.output}`;
+  }
+
+  async stop() {
+    await this.gateway.stop();
+    await this.standIn.stop();
+    fs.rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+async function startStandIn(program, folder, openemr) {
+  const standIn = new Program(program, [
+    'sandbox', '--listen', '127.0.0.1:0', '--openemr', openemr, '--patients', '60',
+    '--client-id', CLIENT_ID, '--jwks', path.join(folder, 'keys', 'jwks.json'), '--scope', scopes(openemr).join(' '),
+    '--site-address', PUBLIC_ADDRESS,
+  ]);
+  const base = await standIn.until(({ output }) => /listening on (\S+)/.exec(output)?.[1]);
+  if (!base) {
+    throw new Error(`the stand-in for OpenEMR ${openemr} does not come up; it said:\n${standIn.output}`);
+  }
+  return Object.assign(standIn, { base });
+}
+
+function configuration(folder, base, openemr, port, tlsPort) {
+  const at = (...names) => JSON.stringify(path.join(folder, ...names));
+  return `
+listen:
+  - address: 127.0.0.1:${port}
+  - address: 127.0.0.1:${tlsPort}
+    tls: { certificate: ${at('certs', 'localhost.pem')}, private_key: ${at('certs', 'localhost-key.pem')} }
+sites:
+  default:
+    openemr: ${base}
+    token_audience: ${PUBLIC_ADDRESS}/oauth2/default/token
+    client_id: ${CLIENT_ID}
+    private_key: ${at('keys', 'private_key.pem')}
+    jwks: ${at('keys', 'jwks.json')}
+    scopes: ${JSON.stringify(scopes(openemr))}
+    cors: { origins: ["https://app.example.org"] }
+    bulk_data: { folder: ${at('bulk')} }
+`;
+}
+
+// `openemr` is the version that the stand-in plays.
+async function startInstallation(program, openemr) {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'openemr-gateway-clients-'));
+  const run = (...options) => execFileSync(program, options, { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'], timeout: 60_000 });
+  let standIn;
+  try {
+    run('keys', 'generate', '--bits', '2048', '--out', 'keys');
+    run('keys', 'certificate', '--host', 'localhost', '--out', 'certs');
+    standIn = await startStandIn(program, folder, openemr);
+    let tlsPort;
+    const gateway = await onFreePort(program, `the gateway for OpenEMR ${openemr}`, async (port) => {
+      tlsPort = await freePort();
+      const file = path.join(folder, 'gateway.yaml');
+      fs.writeFileSync(file, configuration(folder, standIn.base, openemr, port, tlsPort));
+      return ['serve', '--config', file];
+    });
+    return new Installation(folder, standIn, gateway, openemr, `https://localhost:${tlsPort}`);
+  } catch (error) {
+    await standIn?.stop();
+    fs.rmSync(folder, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+module.exports = { PUBLIC_ADDRESS, startInstallation };

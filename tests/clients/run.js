@@ -1,0 +1,107 @@
+// Runs other people's FHIR clients against the gateway: a demo (OpenEMR 8.0), and two installations with a certificate
+// (8.0 and 7.0.3). One test file after the other, so that none changes what another pages through.
+//
+//   node run.js path/to/openemr-gateway path/to/python [part of a file's name ...]
+
+'use strict';
+
+const { spawn } = require('child_process');
+const fs = require('fs');
+const path = require('path');
+const { startDemo, stopOnSignals } = require('../../scripts/demo');
+const { PUBLIC_ADDRESS, startInstallation } = require('./installation');
+
+const FILE_WITHIN = 300_000;
+
+// What a test file is run with.
+function command(python, file) {
+  return file.endsWith('.py')
+    ? [python, ['-W', 'ignore::ResourceWarning', '-m', 'unittest', '-v', path.basename(file, '.py')]]
+    : [process.execPath, ['--test', '--test-reporter=spec', file]];
+}
+
+function run(program, options, environment) {
+  return new Promise((resolve) => {
+    const child = spawn(program, options, {
+      cwd: __dirname,
+      env: { ...process.env, ...environment, NO_COLOR: '1', PYTHONDONTWRITEBYTECODE: '1', PYTHONIOENCODING: 'utf-8' },
+      stdio: ['ignore', 'inherit', 'inherit'],
+    });
+    const timer = setTimeout(() => {
+      console.error(`${options.at(-1)} takes longer than ${FILE_WITHIN / 1000} s`);
+      child.kill('SIGKILL');
+    }, FILE_WITHIN);
+    child.on('error', (error) => {
+      clearTimeout(timer);
+      console.error(`${program} cannot be started: ${error.message}`);
+      resolve(false);
+    });
+    child.on('exit', (code) => {
+      clearTimeout(timer);
+      resolve(code === 0);
+    });
+  });
+}
+
+async function main() {
+  const [gateway, python, ...wanted] = process.argv.slice(2);
+  if (!gateway || !python) {
+    console.error('usage: node run.js path/to/openemr-gateway path/to/python [part of a file\'s name ...]');
+    return 2;
+  }
+  const files = fs
+    .readdirSync(__dirname)
+    .filter((file) => /^test_.*\.py$|\.test\.mjs$/.test(file))
+    .filter((file) => wanted.length === 0 || wanted.some((part) => file.includes(part)))
+    .sort();
+  if (files.length === 0) {
+    console.error(`no test file is called ${wanted.join(' or ')}`);
+    return 2;
+  }
+  stopOnSignals();
+  const program = path.resolve(gateway);
+  const started = {};
+  const failed = [];
+  try {
+    started.demo = await startDemo(program);
+    started.modern = await startInstallation(program, '8.0');
+    started.old = await startInstallation(program, '7.0.3');
+    const environment = {
+      DEMO: started.demo.baseUrl,
+      MODERN: started.modern.baseUrl,
+      MODERN_TLS: started.modern.tlsUrl,
+      MODERN_CERTIFICATE: started.modern.certificate,
+      OLD: started.old.baseUrl,
+      // What no answer may hold: the addresses at which OpenEMR is, and by which it knows itself.
+      HIDDEN_ADDRESSES: [PUBLIC_ADDRESS, started.modern.standIn.base, started.old.standIn.base, standInOf(started.demo)].join(' '),
+    };
+    for (const file of files) {
+      console.log(`\n${file}`);
+      if (!(await run(...command(python, file), environment))) {
+        failed.push(file);
+      }
+    }
+  } catch (error) {
+    console.error(`error: ${error.message}`);
+    failed.push('start');
+  } finally {
+    if (failed.length > 0) {
+      Object.entries(started).forEach(([name, one]) => console.error(`\n${name} said:\n${one.output.replace(/^.* INFO  access .*\n/gm, '').slice(-4_000)}`));
+    }
+    await Promise.all(Object.values(started).map((one) => one.stop()));
+  }
+  // The line by which a reader, or a machine, knows how it went.
+  console.log(`\nclients: ${files.length - failed.length} passed, ${failed.length} failed${failed.map((file) => `\n  ${file}`).join('')}`);
+  return failed.length === 0 ? 0 : 1;
+}
+
+// The demo says where its stand-in is.
+function standInOf(demo) {
+  const found = /stand-in for OpenEMR at (http:\/\/[0-9.:]+\d)/.exec(demo.output);
+  if (!found) {
+    throw new Error(`the demo does not say where its stand-in is:\n${demo.output}`);
+  }
+  return found[1];
+}
+
+main().then((code) => process.exit(code));
