@@ -36,7 +36,7 @@ pub(super) fn set_deadlines(session: &mut Session, limits: &Limits) {
 /// # Errors
 /// The first reason to refuse it.
 pub(super) fn admit(session: &Session, context: &mut RequestContext) -> Result<(), Failure> {
-    if !is_allowed(session, context) {
+    if !is_allowed(context) {
         return Err(Failure::NotAllowed);
     }
     if cors::is_foreign(session, context) {
@@ -60,8 +60,8 @@ pub(super) fn admit(session: &Session, context: &mut RequestContext) -> Result<(
 }
 
 /// Whether the caller's address may use the gateway.
-pub(super) fn is_allowed(session: &Session, context: &RequestContext) -> bool {
-    allows(&context.runtime.settings.access, caller(session))
+pub(super) fn is_allowed(context: &RequestContext) -> bool {
+    allows(&context.runtime.settings.access, context.trace.client())
 }
 
 fn allows(access: &Access, caller: Option<IpAddr>) -> bool {
@@ -83,12 +83,6 @@ pub(super) async fn take_token(context: &mut RequestContext) -> Result<(), Failu
     };
     context.token = Some(token);
     Ok(())
-}
-
-/// Who called.
-pub(super) fn caller(session: &Session) -> Option<IpAddr> {
-    // An IPv4 caller of an IPv6 socket is written ::ffff:a.b.c.d there; rules are about a.b.c.d.
-    session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip().to_canonical())
 }
 
 /// A request to switch protocols. `h2c` is only an offer (Java's client makes it on every request) and is

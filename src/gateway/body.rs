@@ -7,8 +7,7 @@ use pingora::proxy::Session;
 
 use crate::fhir::body_step::BodyStep;
 use crate::gateway::context::RequestContext;
-use crate::gateway::response_head;
-use crate::gateway::search_answer;
+use crate::gateway::{links, response_head, search_answer};
 
 /// The steps of one body, in order. Without any, pieces pass untouched.
 #[derive(Debug, Default)]
@@ -54,10 +53,15 @@ fn joined(first: Bytes, second: Bytes) -> Bytes {
 /// None in practice: the fields that are set are valid.
 pub fn choose(session: &Session, head: &mut ResponseHeader, context: &mut RequestContext) -> pingora::Result<()> {
     context.body = BodyPath::default();
+    let links = links::after_head(session, head, context);
     if head.status.is_informational() || response_head::has_no_body(&session.req_header().method, head) {
         return Ok(());
     }
     search_answer::add_steps(session, head, context);
+    // The last step: everything before it speaks of OpenEMR as OpenEMR does.
+    if let Some(links) = links {
+        context.body.push(links);
+    }
     if context.body.is_empty() {
         return Ok(());
     }

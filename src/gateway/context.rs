@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::fhir::interaction::Interaction;
 use crate::fhir::json_end::JsonEnd;
+use crate::fhir::link_rewriter::LinkRewriter;
 use crate::gateway::body::BodyPath;
+use crate::gateway::decode::Decoder;
 use crate::gateway::failure::Failure;
 use crate::gateway::held_answer::HeldAnswer;
 use crate::gateway::lifecycle::InFlight;
@@ -14,6 +16,7 @@ use crate::gateway::recovery::Recovery;
 use crate::gateway::route::Route;
 use crate::gateway::runtime::Runtime;
 use crate::gateway::site::Site;
+use crate::gateway::tracing::Trace;
 use crate::nodes::in_flight::Permit;
 use crate::nodes::{OnNode, Tried};
 use crate::observe::request_id::RequestId;
@@ -28,6 +31,8 @@ pub struct RequestContext {
     pub runtime: Arc<Runtime>,
     /// Its name in the log.
     pub id: RequestId,
+    /// Who called, and its place in a trace.
+    pub trace: Trace,
     /// When its head had been read.
     pub started: Instant,
     /// Where it goes.
@@ -36,6 +41,8 @@ pub struct RequestContext {
     pub interaction: Option<Interaction>,
     /// What goes to OpenEMR in place of the caller's own.
     pub plan: Plan,
+    /// What a body that is not kept whole goes through on its way to OpenEMR.
+    pub request_links: Option<LinkRewriter>,
     /// What the body of the answer goes through on its way to the caller.
     pub body: BodyPath,
     /// The token that it was given, on a FHIR route.
@@ -60,6 +67,8 @@ pub struct RequestContext {
     pub held: Option<HeldAnswer>,
     /// Why this request fails, when the gateway itself says so.
     pub failure: Option<Failure>,
+    /// Unpacks a body that came compressed.
+    pub decoder: Option<Decoder>,
     /// Follows a body whose end only its own brackets tell.
     pub json_end: Option<JsonEnd>,
 }
@@ -72,10 +81,12 @@ impl RequestContext {
             in_flight: None,
             runtime,
             id: RequestId::next(),
+            trace: Trace::unknown(),
             started: Instant::now(),
             route: Route::NotFound,
             interaction: None,
             plan: Plan::default(),
+            request_links: None,
             body: BodyPath::default(),
             token: None,
             permit: None,
@@ -88,6 +99,7 @@ impl RequestContext {
             recovery: Recovery::default(),
             held: None,
             failure: None,
+            decoder: None,
             json_end: None,
         }
     }

@@ -14,6 +14,7 @@ mod certificates;
 pub mod compression;
 pub mod context;
 pub mod cors;
+pub mod decode;
 pub mod documents;
 mod drain;
 pub mod failure;
@@ -23,6 +24,7 @@ pub mod forwarded;
 pub mod held_answer;
 mod http2;
 pub mod lifecycle;
+pub mod links;
 pub mod local;
 pub mod plan;
 pub mod public_base;
@@ -30,6 +32,7 @@ pub mod queue;
 pub mod recovery;
 pub mod reload;
 pub mod request_head;
+pub mod request_links;
 pub mod response_head;
 pub mod route;
 pub mod runtime;
@@ -40,6 +43,7 @@ mod signals;
 pub mod site;
 mod takeover;
 pub mod target;
+pub mod tracing;
 pub mod upstream;
 mod watched;
 
@@ -62,6 +66,7 @@ use crate::fhir::json_end::JsonEnd;
 use crate::gateway::answer::Answer;
 use crate::gateway::bulk::jobs::Exports;
 use crate::gateway::context::RequestContext;
+use crate::gateway::decode::Decoder;
 use crate::gateway::failure::Failure;
 use crate::gateway::lifecycle::Lifecycle;
 use crate::gateway::route::Route;
@@ -94,6 +99,7 @@ impl ProxyHttp for Gateway {
     async fn early_request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<()> {
         admission::set_deadlines(session, &context.runtime.settings.limits);
         self.let_go_when_draining(session);
+        tracing::begin(session, context);
         let target = Target::parse(session.req_header().raw_path());
         context.route = Route::of(target.path, &context.runtime.settings.routes, &context.runtime.sites);
         Ok(())
@@ -101,7 +107,7 @@ impl ProxyHttp for Gateway {
 
     /// May it pass? Local routes are answered here; a FHIR request takes its site's token, and waits for its turn.
     async fn request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<bool> {
-        if admission::is_allowed(session, context)
+        if admission::is_allowed(context)
             && let Some(answer) = cors::answer(session, context)
         {
             return answer.send(session, context).await.map(|()| true);
@@ -110,6 +116,9 @@ impl ProxyHttp for Gateway {
             Ok(()) => admission::take_token(context).await,
             Err(failure) => Err(failure),
         };
+        if admitted.is_ok() {
+            request_links::map_query(session, context).await;
+        }
         if admitted.is_ok()
             && let Some(answer) = bulk::answer(session, context, &self.exports).await?
         {
@@ -119,6 +128,9 @@ impl ProxyHttp for Gateway {
             && let Err(verdict) = search::plan(session, context).await?
         {
             return Answer::of_verdict(&verdict, context.route).send(session, context).await.map(|()| true);
+        }
+        if admitted.is_ok() {
+            request_links::map_body(session, context).await?;
         }
         let admitted = match admitted {
             Ok(()) => queue::take_turn(session, context).await?,
@@ -161,10 +173,16 @@ impl ProxyHttp for Gateway {
         let rest = context.plan.path(path.get(prefix..).unwrap_or_default());
         let target = target::onto(&on.node().fhir.url().path, rest, context.plan.query(query));
         request_head::rewrite(head, &target, &on.node().host, token)?;
+        tracing::mark_request(head, session.req_header().version, context)?;
         search_answer::ask_plainly(head, query, context);
         context.plan.apply(head)?;
-        // A refusal of what is not tried again for its compression alone must be readable at once.
-        if context.recovery.plainly || !is_repeatable(&session.req_header().method, context.interaction) {
+        request_links::begin(session, head, context)?;
+        // A refusal of what is not tried again for its compression alone must be readable at once; and so must everything that
+        // is changed on its way.
+        if context.recovery.plainly
+            || context.site().is_some_and(|site| site.config.repairs.read_bodies())
+            || !is_repeatable(&session.req_header().method, context.interaction)
+        {
             head.remove_header(&ACCEPT_ENCODING);
         }
         Ok(())
@@ -179,6 +197,7 @@ impl ProxyHttp for Gateway {
         context: &mut RequestContext,
     ) -> pingora::Result<()> {
         context.plan.replace_body(body, end_of_stream);
+        request_links::pass(body, end_of_stream, context);
         Ok(())
     }
 
@@ -194,6 +213,11 @@ impl ProxyHttp for Gateway {
         }
         context.upstream_time = context.sent_upstream.map(|sent| sent.elapsed());
         upstream::after_head(head, context);
+        tracing::mark_answer(head)?;
+        context.decoder = match context.site() {
+            Some(site) if site.config.repairs.read_bodies() => Decoder::after_head(head)?,
+            _ => None,
+        };
         if response_head::is_page(head, context.interaction) {
             return Err(fail(context, Failure::Page));
         }
@@ -218,6 +242,12 @@ impl ProxyHttp for Gateway {
         end_of_stream: bool,
         context: &mut RequestContext,
     ) -> pingora::Result<Option<Duration>> {
+        if let Some(decoder) = &mut context.decoder {
+            match decoder.unpack(body.as_deref().unwrap_or_default(), end_of_stream) {
+                Ok(plain) => *body = (!plain.is_empty()).then_some(plain),
+                Err(_) => return Err(fail(context, Failure::CutShort)),
+            }
+        }
         if let Some(json_end) = &mut context.json_end {
             json_end.feed(body.as_deref().unwrap_or_default());
             if end_of_stream && !json_end.is_complete() {
@@ -374,7 +404,7 @@ async fn answer_here(session: &Session, context: &RequestContext, draining: bool
         Route::Jwks(site) => runtime.sites.get(site).map(|site| local::jwks(&head.method, site)),
         Route::Token => Some(match local::token_question(&head.method, Target::parse(head.raw_path()), &runtime.sites) {
             Ok(question) => {
-                local::token(question, &runtime.sites, admission::caller(session), runtime.settings.token_exposure).await
+                local::token(question, &runtime.sites, context.trace.is_local(), runtime.settings.token_exposure).await
             }
             Err(answer) => answer,
         }),

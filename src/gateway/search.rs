@@ -20,6 +20,7 @@ use crate::fhir::search_query::{self, Circumstances};
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::{Failure, Verdict};
 use crate::gateway::queue::RETRY_BUFFER;
+use crate::gateway::request_links;
 use crate::gateway::site::Site;
 use crate::gateway::target::Target;
 
@@ -44,7 +45,7 @@ pub async fn plan(session: &mut Session, context: &mut RequestContext) -> pingor
     }
     let patience = context.runtime.settings.limits.read_timeout;
     let form = match read_form(session, site.config.repairs.search, patience).await? {
-        Ok(Some(form)) => form,
+        Ok(Some(form)) => request_links::in_form(session, context, &site, form),
         Ok(None) => return Ok(Ok(())),
         Err(failure) => return Ok(Err(failure.verdict())),
     };

@@ -6,6 +6,7 @@ use crate::config::{self, Routes};
 use crate::gateway::ask::Client;
 use crate::gateway::cors::Policy;
 use crate::gateway::documents::Documents;
+use crate::gateway::links::SiteLinks;
 use crate::nodes::Nodes;
 use crate::smart::identity::TokenIdentity;
 use crate::smart::signer::{SharedSigner, Signer};
@@ -32,6 +33,8 @@ pub struct Site {
     pub documents: Arc<Documents>,
     /// What web pages of other origins may do.
     pub cors: Option<Policy>,
+    /// The links in its answers.
+    pub links: SiteLinks,
     /// Where callers find its FHIR API; `None` when `routes.fhir` is switched off.
     pub fhir_path: Option<String>,
     /// Where OpenEMR finds its JWK Set.
@@ -70,6 +73,7 @@ impl Site {
             fhir_path: below(&routes.fhir),
             jwks_path: below(&routes.jwks),
             cors: config.cors.as_ref().map(Policy::new),
+            links: SiteLinks::new(&config),
             config,
             identity,
             nodes,
