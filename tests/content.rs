@@ -8,6 +8,7 @@ mod support;
 use serde_json::{Value, json};
 use support::gateway::{Gateway, config};
 use support::http::{Answer, End, request};
+use support::http2::Http2;
 use support::openemr::OpenEmr;
 
 const FHIR_JSON: &str = "application/fhir+json; charset=utf-8";
@@ -269,4 +270,31 @@ fn answers_to_writes_can_be_left_alone() {
     let answer = create(&gateway, &[("Prefer", "return=minimal")]);
     assert_eq!((answer.status, answer.field("location")), (201, None));
     assert!(answer.json()["uuid"].is_string());
+}
+
+#[test]
+fn all_of_it_holds_in_http_2() {
+    let openemr = OpenEmr::start();
+    let mut config = config(&openemr);
+    config["listen"] = json!([{"h2c": true}]);
+    config["sites"]["default"]["scopes"] = json!(["system/Patient.read", "system/Patient.write"]);
+    let gateway = Gateway::with(config);
+    let client = Http2::plain(gateway.address);
+    let read = format!("/fhir/Patient/{}", a_patient(&gateway));
+    for target in ["/fhir/Patient", &read, "/fhir/metadata"] {
+        let head = client.send("HEAD", target, &[], b"");
+        assert_eq!((head.status, head.end, head.body.len()), (200, End::Whole, 0), "{target}");
+        assert_eq!(head.field("content-type"), Some(FHIR_JSON), "{target}");
+    }
+    let created = client.send("POST", "/fhir/Patient", &[("content-type", "application/fhir+json")], NEW_PATIENT.as_bytes());
+    assert_eq!((created.status, created.end, created.json()["id"].clone()), (201, End::Whole, json!(located(&created))));
+    let minimal = client.send("PUT", &read, &[("prefer", "return=minimal")], NEW_PATIENT.as_bytes());
+    assert_eq!((minimal.status, minimal.end, minimal.text().as_str()), (200, End::Whole, ""));
+    client.get("/fhir/Patient/11111111-2222-3333-4444-555555555555").outcome(404);
+    client.send("PATCH", &read, &[], b"[]").outcome(405);
+    assert_eq!(client.get("/fhir/Patient?_format=xml").status, 406);
+    openemr.order(&json!({"fhir": {"error": "php_fpm_down"}}));
+    client.get(&read).outcome(503);
+    let head = client.send("HEAD", &read, &[], b"");
+    assert_eq!((head.status, head.end, head.body.len()), (503, End::Whole, 0));
 }

@@ -113,6 +113,7 @@ fn whatever_openemr_says_is_said_in_fhirs_words() {
             "conflict",
             "contradicts",
         ),
+        (fixed(302, "text/html", "<a href=\"https://127.0.0.1/interface/login\">moved</a>"), 502, "exception", "another address"),
         (fixed(429, "application/json", "nonsense"), 429, "throttled", "too often"),
         (
             fixed(400, "application/json", &format!(r#"{{"message":"{}"}}"#, "x".repeat(300_000))),

@@ -15,6 +15,8 @@ use crate::smart::scope_need::Need;
 pub enum Failure {
     /// The caller's address is in none of `access.allow_from`.
     NotAllowed,
+    /// A web page that was not let in sent what could change something.
+    ForeignPage,
     /// The head is larger than `limits.request_head`.
     HeadTooLarge,
     /// The request target is longer than `limits.request_target`.
@@ -55,6 +57,8 @@ pub enum Failure {
     NoAddress,
     /// OpenEMR answered 200 with a page.
     Page,
+    /// OpenEMR sent the gateway elsewhere.
+    Redirected,
     /// The body ended before its document did.
     CutShort,
     /// The head of OpenEMR's answer is larger than `limits.response_head`.
@@ -65,6 +69,33 @@ pub enum Failure {
     NoForm,
     /// A search by POST with a form that is larger than what can be kept for another try.
     FormTooLarge,
+}
+
+/// Why a request goes no further.
+#[derive(Debug)]
+pub enum Stop {
+    /// Its caller is told this.
+    Refused(Verdict),
+    /// Its caller is gone.
+    Gone(Box<Error>),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Refused(failure.verdict())
+    }
+}
+
+impl From<Verdict> for Stop {
+    fn from(verdict: Verdict) -> Self {
+        Self::Refused(verdict)
+    }
+}
+
+impl From<Box<Error>> for Stop {
+    fn from(error: Box<Error>) -> Self {
+        Self::Gone(error)
+    }
 }
 
 /// What a caller is told.
@@ -98,6 +129,9 @@ impl Failure {
     pub fn verdict(self) -> Verdict {
         match self {
             Self::NotAllowed => Verdict::new(403, IssueCode::Forbidden, "This address may not use the gateway."),
+            Self::ForeignPage => {
+                Verdict::new(403, IssueCode::Forbidden, "A web page of this origin may not send this to the gateway.")
+            }
             Self::HeadTooLarge => Verdict::new(431, IssueCode::TooLong, "The request's head is larger than the gateway takes."),
             Self::TargetTooLong => Verdict::new(
                 414,
@@ -143,6 +177,7 @@ impl Failure {
             Self::QueueTimeout(wait) => Verdict::later(wait, "OpenEMR is busy: the request waited for its turn too long."),
             Self::NoAddress => Verdict::new(502, IssueCode::Transient, "OpenEMR cannot be found."),
             Self::Page => Verdict::new(502, IssueCode::Exception, "OpenEMR answered with a web page where FHIR was due."),
+            Self::Redirected => Verdict::new(502, IssueCode::Exception, "OpenEMR sent the gateway to another address."),
             Self::CutShort => Verdict::new(502, IssueCode::Exception, "OpenEMR's answer ended too soon."),
             Self::AnswerHeadTooLarge => {
                 Verdict::new(502, IssueCode::Exception, "The head of OpenEMR's answer is larger than the gateway takes.")
