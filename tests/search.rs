@@ -5,11 +5,14 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use support::eventually;
 use support::gateway::{Gateway, config};
 use support::http::{Answer, request};
+use support::http2::Http2;
 use support::openemr::OpenEmr;
 
 const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
@@ -211,6 +214,32 @@ fn a_form_is_read_however_it_comes() {
     assert_eq!(waiting.read("POST").status, 200);
     assert!(has_received_form(&openemr, "name=A"));
     assert!(openemr.received("expect").is_empty());
+}
+
+#[test]
+fn a_form_may_come_over_http_2_and_may_not_come_for_ever() {
+    let openemr = OpenEmr::start();
+    let mut config = config(&openemr);
+    config["listen"] = json!([{"h2c": true}]);
+    config["limits"] = json!({"read_timeout": "1s"});
+    let gateway = Gateway::with(config);
+    let http2 = Http2::plain(gateway.address);
+    let answer = http2.send("POST", "/fhir/Patient/_search", &[FORM], b"name=A&x=1");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(has_received_form(&openemr, "name=A"));
+    assert_eq!(http2.send("POST", "/fhir/Patient/_search?name=A&x=1", &[FORM], b"").status, 200);
+    assert_eq!(received(&openemr), "/Patient/_search?name=A");
+
+    let mut slow = gateway.caller().connect();
+    slow.write(b"POST /fhir/Patient/_search HTTP/1.1\r\nHost: a\r\nContent-Length: 90\r\n\r\n");
+    let began = Instant::now();
+    // Each byte comes in time; all of them would not.
+    while began.elapsed() < Duration::from_millis(1_200) {
+        slow.write(b"a");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    slow.read("POST").outcome(408);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 #[test]

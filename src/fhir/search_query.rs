@@ -198,6 +198,7 @@ fn push_numbers(query: &mut Vec<u8>, count: Option<u64>, offset: Option<u64>) {
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
+    use crate::fhir::resource_type;
     use crate::fhir::search_terms::{Page, Projection, Window};
     use proptest::prelude::*;
     use std::sync::LazyLock;
@@ -428,8 +429,10 @@ mod tests {
         assert!(plan(&many.as_bytes()["name=A&".len()..], b"", &of("Patient", &MODERN)).is_ok());
     }
 
+    /// Of every type that can be searched.
     fn any_type() -> impl Strategy<Value = &'static str> {
-        proptest::sample::select(vec!["Patient", "Observation", "Condition", "Encounter", "Practitioner", "Specimen"])
+        let types = MODERN.types.iter().filter(|(_, known)| known.interactions.contains("search-type"));
+        proptest::sample::select(types.map(|(name, _)| resource_type::known(name.as_bytes()).unwrap()).collect::<Vec<_>>())
     }
 
     fn any_query() -> impl Strategy<Value = String> {
