@@ -74,9 +74,14 @@ fn openemr_is_asked_what_it_knows_and_nothing_else() {
         assert!(matches!(answer.status, 200 | 400), "{asked}: {}", answer.text());
         assert_eq!(received(&openemr), expected, "{asked}");
     }
-    let absolute = format!("/fhir/Condition?patient={}/apis/default/fhir/Patient/1", openemr.base);
-    gateway.caller().get(&absolute);
-    assert_eq!(received(&openemr), "/Condition?patient=Patient/1");
+    // A reference that a caller has read in an answer, and one by OpenEMR's own address.
+    for base in ["http://gateway.example/fhir", &format!("{}/apis/default/fhir", openemr.base)] {
+        gateway.caller().get(&format!("/fhir/Condition?subject={base}/Patient/1&_format=json"));
+        let target = received(&openemr);
+        assert!(["/Condition?patient=Patient/1", "/Condition?patient=Patient%2F1"].contains(&target.as_str()), "{target}");
+        post(&gateway, "/fhir/Condition/_search", &format!("subject={base}/Patient/1&x=1"));
+        assert!(["patient=Patient/1", "patient=Patient%2F1"].iter().any(|form| has_received_form(&openemr, form)));
+    }
 }
 
 #[test]
