@@ -230,17 +230,18 @@ fn a_body_cut_short_never_ends_cleanly() {
 fn an_old_caller_gets_whole_bodies_and_notices_a_cut_where_http_1_0_can_say_it() {
     let openemr = OpenEmr::start();
     let gateway = Gateway::start(&openemr);
-    let ask = || {
+    let ask = |target: &str| {
         let mut connection = gateway.caller().connect();
-        connection.write(b"GET /fhir/Patient HTTP/1.0\r\n\r\n");
+        connection.write(format!("GET {target} HTTP/1.0\r\n\r\n").as_bytes());
         connection.read("GET")
     };
-    let whole = ask();
+    let whole = ask("/fhir/Patient");
     assert_eq!((whole.status, whole.end), (200, End::Closed), "{:?}", whole.fields);
     assert_eq!(whole.json()["resourceType"], "Bundle");
-    // Without a length, his body ends with the connection, however that ends.
+    // Without a length, his body ends with the connection, however that ends. Of what passes as it is, OpenEMR's is told.
+    publish(&openemr, LARGE);
     openemr.order(&json!({"fhir": {"framing": "content_length", "truncate_after": 3000}}));
-    let answer = ask();
+    let answer = ask(BINARY);
     assert!(is_visibly_broken(&answer), "{} {:?}", answer.status, answer.end);
 }
 
@@ -307,7 +308,7 @@ fn a_write_that_meets_a_dead_connection_is_not_repeated() {
 #[test]
 fn a_fresh_connection_that_breaks_is_openemrs_own_trouble() {
     let openemr = OpenEmr::start();
-    openemr.order(&json!({"fhir": {"hang_up": true}}));
+    openemr.order(&json!({"fhir": {"target": "/Patient", "hang_up": true}}));
     let gateway = Gateway::start(&openemr);
     gateway.caller().get(PATIENTS).outcome(502);
     assert_eq!(openemr.count("requests_dropped"), 1);
