@@ -19,6 +19,7 @@ pub mod elements;
 pub mod interaction;
 pub mod json_end;
 pub mod json_walk;
+pub mod kept_members;
 pub mod link_rewriter;
 pub mod local_time;
 pub mod media_type;

@@ -192,7 +192,7 @@ impl ProxyHttp for Gateway {
         if admission::size_of_fields(&head.headers) > context.runtime.settings.limits.response_head {
             return Err(fail(context, Failure::AnswerHeadTooLarge));
         }
-        if context.repairs().read_bodies() {
+        if context.repairs().read_bodies() || context.plan.search.is_some() {
             context.decoder = Decoder::after_head(head)?;
         }
         if response_head::is_page(head, context.interaction) {
