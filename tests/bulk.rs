@@ -284,7 +284,8 @@ fn since_reaches_openemr() {
     let folder = tempfile::tempdir().unwrap();
     let gateway = Gateway::with(exporting(&openemr, &["Patient"], &folder));
     let caller = gateway.caller();
-    for (since, count) in [("2001-01-01T00:00:00%2B01:00", 20), ("2001-01-01T00:00:00+01:00", 20), ("2099-01-01T00:00:00.5Z", 0)]
+    for (since, count) in
+        [("2001-01-01T00:00:00%2B01:00", 20), ("2001-01-01T00:00:00+01:00", 20), ("2099-01-01T00:00:00.123456Z", 0)]
     {
         let status = kick_off(&caller, &format!("/fhir/Patient/$export?_since={since}"));
         let manifest = ended(&caller, &status).json();
@@ -525,6 +526,21 @@ fn openemr_7_0_3_exports_too_and_v2_scopes_stay_v2() {
     assert_eq!(files(&gateway.caller(), &manifest).len(), 1);
     let scope = openemr.state()["last_token_request"]["scope"].as_str().unwrap().to_owned();
     assert_eq!(scope, "system/Patient.rs system/Binary.read system/*.$export system/*.$bulkdata-status");
+}
+
+#[test]
+fn what_changed_up_to_the_transaction_time_is_in_it_by_openemrs_clock() {
+    let openemr = OpenEmr::with(&["--clock-offset", "-100"]);
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = Gateway::with(exporting(&openemr, &["Patient"], &folder));
+    let caller = gateway.caller();
+    let manifest = ended(&caller, &kick_off(&caller, "/fhir/Patient/$export")).json();
+    let behind = SystemTime::now().duration_since(instant(&manifest["transactionTime"])).unwrap().as_secs();
+    assert!((99..=110).contains(&behind), "{behind}");
+    // The next export begins there.
+    let since = manifest["transactionTime"].as_str().unwrap();
+    let manifest = ended(&caller, &kick_off(&caller, &format!("/fhir/Patient/$export?_since={since}"))).json();
+    assert_eq!((manifest["output"].as_array().unwrap().len(), &manifest["error"]), (1, &json!([])));
 }
 
 #[test]

@@ -28,9 +28,11 @@ use pingora::proxy::Session;
 use uuid::Uuid;
 
 use crate::fhir::bulk_fields::{Preferences, accept_fhir_json};
+use crate::fhir::bulk_level::Level;
 use crate::fhir::bulk_manifest;
+use crate::fhir::bulk_parameters::{self, MAX_PARAMETERS};
 use crate::fhir::bulk_plan::{LONGEST_URL, Plan};
-use crate::fhir::bulk_request::{self, KickOff, Level, MAX_PARAMETERS, Refusal};
+use crate::fhir::bulk_request::{KickOff, Refusal};
 use crate::fhir::interaction::Kind;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::gateway::admission;
@@ -159,7 +161,8 @@ impl Asked<'_> {
         if !self.body.is_empty() && !self.fields.get(CONTENT_TYPE).is_some_and(is_json) {
             return Err(refusal(415, IssueCode::NotSupported, "The body of a kick-off is a Parameters resource in JSON."));
         }
-        parameters.extend(bulk_request::parameters(self.body)?);
+        let of_body = bulk_parameters::of_resource(self.body);
+        parameters.extend(of_body.ok_or_else(|| Refusal::invalid("The body is no Parameters resource."))?);
         KickOff::judge(level, &parameters, preferences.handling, &export_scopes::readable_types(granted))
     }
 }
@@ -183,7 +186,7 @@ async fn kick_off(
         Ok(kick_off) => kick_off,
         Err(refusal) => return refused(context, &refusal),
     };
-    let honoured = bulk_request::honoured(asked.query);
+    let honoured = bulk_parameters::honoured(asked.query);
     let separator = if honoured.is_empty() { "" } else { "?" };
     let request = format!("{base}{}{separator}{honoured}", kick_off.level.path());
     if request.len() > LONGEST_URL {
