@@ -66,6 +66,19 @@ impl Repairs {
         }
     }
 
+    /// Whether the bodies of answers are read for any of them.
+    #[must_use]
+    pub const fn read_bodies(&self) -> bool {
+        self.links
+            || self.errors
+            || self.content
+            || self.search
+            || self.bundles
+            || self.writes
+            || self.documents
+            || self.bulk_data
+    }
+
     /// The switches with their names.
     #[must_use]
     pub fn switches(&mut self) -> [(&'static str, &mut bool); 11] {

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use memchr::memmem::Finder;
 
+use super::body_step::BodyStep;
+
 /// So many bytes before a URL tell whether it begins there: `\u0022` is the longest escape.
 const LOOK_BACK: usize = 6;
 
@@ -238,10 +240,11 @@ impl LinkRewriter {
     pub fn new(links: Arc<Links>, to: Arc<Replacement>) -> Self {
         Self { links, to, held: Vec::new(), before: Vec::new(), hits: Vec::new() }
     }
+}
 
-    /// The next bytes of the body; gives those that can go on. A chunk without a match is not copied, unless the one
-    /// before ended with what could have been the beginning of one.
-    pub fn feed(&mut self, chunk: Bytes) -> Bytes {
+impl BodyStep for LinkRewriter {
+    /// A piece without a match is not copied, unless the one before ended with what could have been the beginning of one.
+    fn feed(&mut self, chunk: Bytes) -> Bytes {
         if chunk.is_empty() {
             return chunk;
         }
@@ -264,8 +267,7 @@ impl LinkRewriter {
         out
     }
 
-    /// The body has ended: what was held back.
-    pub fn finish(&mut self) -> Bytes {
+    fn finish(&mut self) -> Bytes {
         let held = std::mem::take(&mut self.held);
         self.hits.clear();
         self.links.find(&held, &self.before, held.len(), true, &mut self.hits);

@@ -5,7 +5,6 @@ use log::{info, warn};
 use pingora::Error;
 use pingora::proxy::Session;
 
-use crate::gateway::admission::caller;
 use crate::gateway::context::RequestContext;
 use crate::nodes::origin::describe;
 use crate::observe::access_log;
@@ -24,7 +23,8 @@ pub(super) fn report(error: &Error, context: &RequestContext, caller_is_there: b
 pub(super) fn access_line<'a>(session: &'a Session, failed: bool, context: &'a RequestContext) -> access_log::Line<'a> {
     access_log::Line {
         request_id: context.id,
-        caller: caller(session),
+        caller: context.trace.client(),
+        trace_id: context.trace.context.trace_id(),
         method: known_method(&session.req_header().method),
         site: context.site().map(|site| site.name()),
         resource_type: context.interaction.and_then(|interaction| interaction.resource_type),

@@ -3,9 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::fhir::interaction::Interaction;
+use http::Method;
+use pingora::proxy::Session;
+
+use crate::config::Repairs;
+use crate::fhir::interaction::{Interaction, is_repeatable};
 use crate::fhir::json_end::JsonEnd;
+use crate::fhir::link_rewriter::LinkRewriter;
+use crate::fhir::media_type::Format;
 use crate::gateway::body::BodyPath;
+use crate::gateway::decode::Decoder;
 use crate::gateway::failure::Failure;
 use crate::gateway::held_answer::HeldAnswer;
 use crate::gateway::lifecycle::InFlight;
@@ -14,6 +21,7 @@ use crate::gateway::recovery::Recovery;
 use crate::gateway::route::Route;
 use crate::gateway::runtime::Runtime;
 use crate::gateway::site::Site;
+use crate::gateway::tracing::Trace;
 use crate::nodes::in_flight::Permit;
 use crate::nodes::{OnNode, Tried};
 use crate::observe::request_id::RequestId;
@@ -28,14 +36,20 @@ pub struct RequestContext {
     pub runtime: Arc<Runtime>,
     /// Its name in the log.
     pub id: RequestId,
+    /// Who called, and its place in a trace.
+    pub trace: Trace,
     /// When its head had been read.
     pub started: Instant,
     /// Where it goes.
     pub route: Route,
+    /// In which format the caller is told what went wrong.
+    pub errors_format: Format,
     /// What it asks for, on a FHIR route.
     pub interaction: Option<Interaction>,
     /// What goes to OpenEMR in place of the caller's own.
     pub plan: Plan,
+    /// What a body that is not kept whole goes through on its way to OpenEMR.
+    pub request_links: Option<LinkRewriter>,
     /// What the body of the answer goes through on its way to the caller.
     pub body: BodyPath,
     /// The token that it was given, on a FHIR route.
@@ -60,6 +74,10 @@ pub struct RequestContext {
     pub held: Option<HeldAnswer>,
     /// Why this request fails, when the gateway itself says so.
     pub failure: Option<Failure>,
+    /// Unpacks a body that came compressed.
+    pub decoder: Option<Decoder>,
+    /// How much of the caller's body has gone to OpenEMR in this try.
+    pub body_sent: usize,
     /// Follows a body whose end only its own brackets tell.
     pub json_end: Option<JsonEnd>,
 }
@@ -72,10 +90,13 @@ impl RequestContext {
             in_flight: None,
             runtime,
             id: RequestId::next(),
+            trace: Trace::unknown(),
             started: Instant::now(),
             route: Route::NotFound,
+            errors_format: Format::Json,
             interaction: None,
             plan: Plan::default(),
+            request_links: None,
             body: BodyPath::default(),
             token: None,
             permit: None,
@@ -88,6 +109,8 @@ impl RequestContext {
             recovery: Recovery::default(),
             held: None,
             failure: None,
+            decoder: None,
+            body_sent: 0,
             json_end: None,
         }
     }
@@ -96,6 +119,28 @@ impl RequestContext {
     pub fn leave_openemr(&mut self) {
         self.permit = None;
         self.node = None;
+    }
+
+    /// Whether the answer is read on its way, and must come uncompressed: what is changed in it, and a refusal of what is not
+    /// tried again for its compression alone.
+    #[must_use]
+    pub fn reads_answer(&self, method: &Method) -> bool {
+        self.recovery.plainly
+            || self.plan.search.is_some()
+            || self.repairs().read_bodies()
+            || !is_repeatable(method, self.interaction)
+    }
+
+    /// What is smoothed for it; nothing on a local route.
+    #[must_use]
+    pub fn repairs(&self) -> Repairs {
+        self.site().map_or(Repairs::NONE, |site| site.config.repairs)
+    }
+
+    /// The method that goes to OpenEMR.
+    #[must_use]
+    pub fn method_sent<'a>(&'a self, session: &'a Session) -> &'a Method {
+        self.plan.method.as_ref().unwrap_or(&session.req_header().method)
     }
 
     /// The site, on a FHIR route.

@@ -60,6 +60,12 @@ impl Documents {
         &self.terms
     }
 
+    /// What the server was last known to do. Asks nobody.
+    #[must_use]
+    pub fn known(&self) -> Option<Arc<Capabilities>> {
+        self.known.load().as_ref().map(|known| Arc::clone(&known.capabilities))
+    }
+
     /// What the server can do; fetched where it is not known or too old. All who ask meanwhile wait for the one fetch.
     /// `None` when OpenEMR has never said it.
     pub async fn capabilities(&self, site: &Site) -> Option<Arc<Capabilities>> {

@@ -46,13 +46,19 @@ impl Hops {
         hops
     }
 
-    fn follow<'a>(&mut self, mut entries: impl Iterator<Item = Option<IpAddr>>, trusted: &[IpNet]) {
+    fn follow(&mut self, mut entries: impl Iterator<Item = Option<IpAddr>>, trusted: &[IpNet]) {
         while is_trusted(self.client(), trusted) {
             let Some(Some(address)) = entries.next() else { return };
             let Some(place) = self.addresses.get_mut(self.count) else { return };
             *place = address;
             self.count += 1;
         }
+    }
+
+    /// Who is connected.
+    #[must_use]
+    pub fn peer(&self) -> IpAddr {
+        self.peer_first().next().unwrap_or(IpAddr::from([0; 4]))
     }
 
     /// Who the request came from in the first place, as far as it can be believed.
@@ -70,6 +76,12 @@ impl Hops {
             list.push_str(&address.to_string());
         }
         list
+    }
+
+    /// Whether it has never left this machine.
+    #[must_use]
+    pub fn are_loopback(&self) -> bool {
+        self.peer_first().all(|address| address.is_loopback())
     }
 
     /// How many entries of each list are believed.
@@ -98,8 +110,8 @@ pub struct CalledAt<'a> {
 impl<'a> CalledAt<'a> {
     /// Reads the fields of a request that came by these hops; nothing where the connected peer is not trusted.
     #[must_use]
-    pub fn of(fields: &'a HeaderMap, peer: IpAddr, hops: &Hops, trusted: &[IpNet]) -> Self {
-        if !is_trusted(peer, trusted) {
+    pub fn of(fields: &'a HeaderMap, hops: &Hops, trusted: &[IpNet]) -> Self {
+        if !is_trusted(hops.peer(), trusted) {
             return Self::default();
         }
         // The hop that the client met; where a list has fewer entries, its first.
@@ -242,9 +254,9 @@ mod tests {
         ] {
             let fields = fields(lines);
             let hops = Hops::of(&fields, peer, &trusted());
-            assert_eq!(CalledAt::of(&fields, peer, &hops, &trusted()), expected, "{lines:?}");
+            assert_eq!(CalledAt::of(&fields, &hops, &trusted()), expected, "{lines:?}");
             let stranger: IpAddr = "203.0.113.9".parse().unwrap();
-            assert_eq!(CalledAt::of(&fields, stranger, &Hops::direct(stranger), &trusted()), CalledAt::default());
+            assert_eq!(CalledAt::of(&fields, &Hops::direct(stranger), &trusted()), CalledAt::default());
         }
     }
 
@@ -257,7 +269,7 @@ mod tests {
                 let hops = Hops::of(&fields, peer, &trusted());
                 prop_assert!(hops.list().split(", ").all(|entry| entry.parse::<IpAddr>().is_ok()));
                 prop_assert!(hops.list().len() < 800);
-                let _ = CalledAt::of(&fields, peer, &hops, &trusted());
+                let _ = CalledAt::of(&fields, &hops, &trusted());
             }
         }
     }

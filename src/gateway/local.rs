@@ -1,7 +1,6 @@
 //! The routes that the gateway answers itself: health, readiness, JWK Set, token.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -175,7 +174,7 @@ struct TokenAnswer<'a> {
 }
 
 /// Answers it, with a new token if that was asked for.
-pub async fn token(question: TokenQuestion, sites: &[Arc<Site>], caller: Option<IpAddr>, exposure: TokenExposure) -> Answer {
+pub async fn token(question: TokenQuestion, sites: &[Arc<Site>], is_local: bool, exposure: TokenExposure) -> Answer {
     let Some(site) = sites.get(question.site) else {
         return Answer::error(404, "unknown_site", "No site of this name is configured.");
     };
@@ -187,7 +186,7 @@ pub async fn token(question: TokenQuestion, sites: &[Arc<Site>], caller: Option<
         _ => site.token.newer_than(site.token.latest().map_or(0, |token| token.generation), reason).await,
     };
     match token {
-        Ok(token) => show(&token, is_shown(caller, exposure)),
+        Ok(token) => show(&token, is_shown(is_local, exposure)),
         Err(refused) => no_new_token(&refused),
     }
 }
@@ -220,11 +219,11 @@ fn show(token: &AccessToken, shown: bool) -> Answer {
     )
 }
 
-fn is_shown(caller: Option<IpAddr>, exposure: TokenExposure) -> bool {
+fn is_shown(is_local: bool, exposure: TokenExposure) -> bool {
     match exposure {
         TokenExposure::Always => true,
         TokenExposure::Never => false,
-        TokenExposure::Loopback => caller.is_some_and(|address| address.is_loopback()),
+        TokenExposure::Loopback => is_local,
     }
 }
 

@@ -18,9 +18,11 @@ pub struct Plan {
     pub query: Option<Vec<u8>>,
     /// Another form in place of the body, which has been read whole.
     pub form: Option<Bytes>,
+    /// Another body of the same media type, in place of one that has been read whole.
+    pub body: Option<Bytes>,
     /// What was searched for, and what becomes of the Bundle that comes back.
     pub search: Option<Box<SearchTerms>>,
-    form_is_sent: bool,
+    body_is_sent: bool,
 }
 
 impl Plan {
@@ -44,20 +46,34 @@ impl Plan {
         if let Some(method) = &self.method {
             head.set_method(method.clone());
         }
-        if let Some(form) = &self.form {
+        if let Some(body) = self.form.as_ref().or(self.body.as_ref()) {
             head.remove_header(&TRANSFER_ENCODING);
+            // He has sent it already.
             head.remove_header(&EXPECT);
-            head.insert_header(CONTENT_LENGTH, form.len())?;
+            head.insert_header(CONTENT_LENGTH, body.len())?;
+        }
+        if self.form.is_some() {
             head.insert_header(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"))?;
         }
-        self.form_is_sent = false;
+        self.body_is_sent = false;
         Ok(())
     }
 
-    /// Puts the form in the place of the caller's body.
+    /// Whether something goes to OpenEMR in place of the caller's body.
+    #[must_use]
+    pub fn has_body(&self) -> bool {
+        self.form.is_some() || self.body.is_some()
+    }
+
+    /// Puts it in the place of the caller's body.
     pub fn replace_body(&mut self, body: &mut Option<Bytes>, end_of_stream: bool) {
-        let Some(form) = &self.form else { return };
-        *body = (end_of_stream && !self.form_is_sent && !form.is_empty()).then(|| form.clone());
-        self.form_is_sent |= end_of_stream;
+        let Some(other) = self.form.as_ref().or(self.body.as_ref()) else { return };
+        // To Pingora, nothing is the end.
+        *body = match (end_of_stream, self.body_is_sent) {
+            (false, _) => Some(Bytes::new()),
+            (true, false) => Some(other.clone()).filter(|other| !other.is_empty()),
+            (true, true) => None,
+        };
+        self.body_is_sent |= end_of_stream;
     }
 }

@@ -20,6 +20,7 @@ use crate::fhir::search_query::{self, Circumstances};
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::{Failure, Verdict};
 use crate::gateway::queue::RETRY_BUFFER;
+use crate::gateway::request_links;
 use crate::gateway::site::Site;
 use crate::gateway::target::Target;
 
@@ -44,7 +45,7 @@ pub async fn plan(session: &mut Session, context: &mut RequestContext) -> pingor
     }
     let patience = context.runtime.settings.limits.read_timeout;
     let form = match read_form(session, site.config.repairs.search, patience).await? {
-        Ok(Some(form)) => form,
+        Ok(Some(form)) => request_links::in_form(session, context, &site, form),
         Ok(None) => return Ok(Ok(())),
         Err(failure) => return Ok(Err(failure.verdict())),
     };
@@ -61,7 +62,9 @@ pub async fn plan(session: &mut Session, context: &mut RequestContext) -> pingor
     let planned = match search_query::plan(query, &form, &circumstances) {
         Ok(Some(planned)) => planned,
         Ok(None) => return Ok(Ok(())),
-        Err(refusal) => return Ok(Err(Verdict { status: 400, code: refusal.code, text: refusal.text, retry_after: None })),
+        Err(refusal) => {
+            return Ok(Err(Verdict { status: 400, code: refusal.code, text: refusal.text, retry_after: None, allow: None }));
+        }
     };
     // What came in a form stays in one: a query is logged by more servers than a body.
     let (query, form) = if form.is_empty() { (planned.sent, None) } else { (Vec::new(), Some(planned.sent.into())) };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::config::{self, Routes};
 use crate::gateway::ask::Client;
 use crate::gateway::documents::Documents;
+use crate::gateway::links::SiteLinks;
 use crate::nodes::Nodes;
 use crate::smart::identity::TokenIdentity;
 use crate::smart::signer::{SharedSigner, Signer};
@@ -29,6 +30,8 @@ pub struct Site {
     pub client: Client,
     /// What it says about itself.
     pub documents: Arc<Documents>,
+    /// The links in its answers.
+    pub links: SiteLinks,
     /// Where callers find its FHIR API; `None` when `routes.fhir` is switched off.
     pub fhir_path: Option<String>,
     /// Where OpenEMR finds its JWK Set.
@@ -66,6 +69,7 @@ impl Site {
         Self {
             fhir_path: below(&routes.fhir),
             jwks_path: below(&routes.jwks),
+            links: SiteLinks::new(&config),
             config,
             identity,
             nodes,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use log::{Level, log_enabled};
 
 use super::request_id::RequestId;
+use super::trace_context::TraceId;
 
 /// The log target of access lines.
 pub const TARGET: &str = "access";
@@ -18,7 +19,9 @@ pub const TARGET: &str = "access";
 pub struct Line<'a> {
     /// Its name, as in `X-Request-Id`.
     pub request_id: RequestId,
-    /// Who called.
+    /// The trace that it belongs to.
+    pub trace_id: TraceId,
+    /// Who called, as far as trusted proxies tell.
     pub caller: Option<IpAddr>,
     /// The method, one of HTTP's own or `other`.
     pub method: &'static str,
@@ -52,6 +55,7 @@ pub fn write(line: &Line<'_>) {
     log::info!(
         target: TARGET,
         request_id:% = line.request_id,
+        trace_id:% = line.trace_id,
         caller = caller.as_deref().unwrap_or("-"),
         method = line.method,
         site = line.site.unwrap_or("-"),

@@ -5,6 +5,7 @@ pub mod access_log;
 pub mod log_format;
 pub mod log_writer;
 pub mod request_id;
+pub mod trace_context;
 
 use log::LevelFilter;
 

@@ -1,13 +1,20 @@
-//! The name of a request: in the log, in the answer's `X-Request-Id`.
+//! The name of a request: in the log, in `X-Request-Id` of the answer and of what goes to OpenEMR.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::HeaderValue;
 
-/// Tells two requests apart, in the log and in the answer: 16 hex digits, unique among the requests of a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RequestId(u64);
+/// The longest name that is taken from somebody else.
+const MOST: usize = 64;
+
+/// Tells two requests apart, in the log and in the answer. Of a request that the gateway named itself: 16 hex digits,
+/// unique among the requests of a process.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct RequestId {
+    bytes: [u8; MOST],
+    length: usize,
+}
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
@@ -23,36 +30,77 @@ impl RequestId {
     /// The next one.
     #[must_use]
     pub fn next() -> Self {
-        Self(*PROCESS | (NEXT.fetch_add(1, Ordering::Relaxed) & 0xffff_ffff))
+        Self::numbered(*PROCESS | (NEXT.fetch_add(1, Ordering::Relaxed) & 0xffff_ffff))
+    }
+
+    fn numbered(number: u64) -> Self {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let mut bytes = [0; MOST];
+        for (at, place) in bytes.iter_mut().take(16).enumerate() {
+            let nibble = (number >> (60 - 4 * at)) & 0xf;
+            *place = usize::try_from(nibble).ok().and_then(|nibble| HEX.get(nibble)).copied().unwrap_or(b'0');
+        }
+        Self { bytes, length: 16 }
+    }
+
+    /// One that a caller gave: at most 64 letters, digits and `-._~:@/+=`, so that it can stand in any log.
+    #[must_use]
+    pub fn given(text: &[u8]) -> Option<Self> {
+        let mut bytes = [0; MOST];
+        let is_good = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~:@/+=".contains(byte);
+        bytes.get_mut(..text.len()).filter(|_| !text.is_empty() && text.iter().all(is_good))?.copy_from_slice(text);
+        Some(Self { bytes, length: text.len() })
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.bytes.get(..self.length).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
     }
 
     /// As a field value.
     #[must_use]
     pub fn header_value(self) -> HeaderValue {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
-        let digits: [u8; 16] = std::array::from_fn(|at| {
-            let nibble = (self.0 >> (60 - 4 * at)) & 0xf;
-            usize::try_from(nibble).ok().and_then(|nibble| HEX.get(nibble)).copied().unwrap_or(b'0')
-        });
-        HeaderValue::from_bytes(&digits).unwrap_or(HeaderValue::from_static("0"))
+        HeaderValue::from_str(self.as_str()).unwrap_or(HeaderValue::from_static("0"))
     }
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RequestId").field(&self.as_str()).finish()
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_field_value_is_the_displayed_id() {
-        for id in [RequestId(0), RequestId(0xdead_beef_0000_0001), RequestId(u64::MAX), RequestId::next()] {
+        for number in [0, 0xdead_beef_0000_0001, u64::MAX] {
+            let id = RequestId::numbered(number);
+            assert_eq!(id.to_string(), format!("{number:016x}"));
             assert_eq!(id.header_value().as_bytes(), id.to_string().as_bytes());
         }
         assert_ne!(RequestId::next(), RequestId::next());
+    }
+
+    #[test]
+    fn a_given_name_can_stand_in_any_log() {
+        let longest = "x".repeat(MOST);
+        for good in ["1", "0af7651916cd43dd8448eb211c80319c", "Root=1-67891233-abcdef012345678912345678", "a/b:c@d~e+f", &longest]
+        {
+            assert_eq!(RequestId::given(good.as_bytes()).unwrap().as_str(), good);
+        }
+        for bad in ["", "a b", "a\tb", "a\"b", "a\nb", "a,b", "é", "a;b", "a%b", &"x".repeat(MOST + 1)] {
+            assert_eq!(RequestId::given(bad.as_bytes()), None, "{bad}");
+        }
     }
 }

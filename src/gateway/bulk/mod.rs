@@ -16,12 +16,10 @@ mod openemr;
 mod store;
 pub mod worker;
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LOCATION, CONTENT_TYPE, EXPIRES, HOST, HeaderName, HeaderValue, RETRY_AFTER};
-use http::uri::Authority;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LOCATION, CONTENT_TYPE, EXPIRES, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Method};
 use log::error;
 use pingora::proxy::Session;
@@ -40,8 +38,7 @@ use crate::gateway::answer::Answer;
 use crate::gateway::bulk::jobs::{Exports, now};
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Verdict;
-use crate::gateway::forwarded::{CalledAt, Hops};
-use crate::gateway::public_base::{self, PublicBase};
+use crate::gateway::links::public_base;
 use crate::gateway::route::Route;
 use crate::gateway::site::Site;
 use crate::gateway::target::Target;
@@ -104,14 +101,14 @@ pub async fn answer(session: &mut Session, context: &mut RequestContext, exports
     if matches!(about, About::KickOff(_))
         && let Err(failure) = admission::take_token(context).await
     {
-        return Ok(Some(Answer::of_verdict(&failure.verdict(), context.route)));
+        return Ok(Some(Answer::of_verdict(&failure.verdict(), context)));
     }
     let context = &*context;
     let Some(site) = context.site() else { return Ok(None) };
     let query = Target::parse(session.req_header().raw_path()).query;
     let query = String::from_utf8_lossy(query.strip_prefix(b"?").unwrap_or_default()).into_owned();
     let method = session.req_header().method.clone();
-    let base = base(session, context, site);
+    let base = public_base(session, context, site);
     let base = base.as_str();
     let answer = match (about, &method) {
         (About::KickOff(level), &Method::GET | &Method::POST) => {
@@ -290,33 +287,14 @@ async fn read_body(session: &mut Session) -> pingora::Result<Option<Bytes>> {
     Ok(Some(body.freeze()))
 }
 
-/// Where the caller finds the site's FHIR API.
-fn base(session: &Session, context: &RequestContext, site: &Site) -> Arc<PublicBase> {
-    let head = session.req_header();
-    let trusted = &context.runtime.settings.trusted_proxies;
-    let called_at = match admission::caller(session) {
-        Some(peer) => CalledAt::of(&head.headers, peer, &Hops::of(&head.headers, peer, trusted), trusted),
-        None => CalledAt::default(),
-    };
-    let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
-    let asked = public_base::Asked {
-        public_url: context.runtime.settings.public_url.as_ref(),
-        called_at,
-        host: host.or_else(|| head.uri.authority().map(Authority::as_str)),
-        tls: session.digest().is_some_and(|digest| digest.ssl_digest.is_some()),
-        local: session.server_addr().and_then(|address| address.as_inet()).copied(),
-        fhir_path: site.fhir_path.as_deref().unwrap_or_default(),
-    };
-    asked.base(None)
-}
-
 fn empty(status: u16) -> Answer {
     Answer::new(status, "application/fhir+json; charset=utf-8", Bytes::new()).with(CACHE_CONTROL, NO_STORE)
 }
 
 fn refused(context: &RequestContext, refusal: &Refusal) -> Answer {
-    let verdict = Verdict { status: refusal.status, code: refusal.code, text: refusal.text.clone(), retry_after: None };
-    Answer::of_verdict(&verdict, context.route)
+    let verdict =
+        Verdict { status: refusal.status, code: refusal.code, text: refusal.text.clone(), retry_after: None, allow: None };
+    Answer::of_verdict(&verdict, context)
 }
 
 fn not_allowed(context: &RequestContext, allowed: &'static str) -> Answer {

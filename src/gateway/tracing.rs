@@ -1,0 +1,115 @@
+//! Who called, and by which names a request is followed through logs: `X-Request-Id`, W3C Trace Context, `Via`,
+//! `X-Forwarded-For`.
+
+use std::net::IpAddr;
+
+use http::header::{HeaderName, HeaderValue, VIA};
+use http::{HeaderMap, Version};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::Session;
+
+use crate::gateway::context::RequestContext;
+use crate::gateway::forwarded::{Hops, is_trusted};
+use crate::observe::request_id::RequestId;
+use crate::observe::trace_context::{Origin, TraceContext, is_good_state};
+
+static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// What is known of a request's way here.
+#[derive(Debug, Clone, Copy)]
+pub struct Trace {
+    /// The addresses that it came by; `None` when it did not come by IP.
+    pub hops: Option<Hops>,
+    /// Its place in a trace.
+    pub context: TraceContext,
+    state_goes_on: bool,
+}
+
+impl Trace {
+    /// Reads a request's head.
+    fn of(fields: &HeaderMap, hops: Option<Hops>) -> Self {
+        let mut parents = fields.get_all(&TRACEPARENT).iter();
+        // Two of them are none.
+        let parent = parents.next().filter(|_| parents.next().is_none());
+        let (context, origin) = TraceContext::of(parent.map(HeaderValue::as_bytes));
+        let state = fields.get_all(&TRACESTATE).iter().map(HeaderValue::as_bytes);
+        Self { hops, context, state_goes_on: origin == Origin::Caller && is_good_state(state) }
+    }
+
+    /// A request of which nothing is known.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self { hops: None, context: TraceContext::of(None).0, state_goes_on: false }
+    }
+
+    /// Whether it has never left this machine, proxies included.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.hops.as_ref().is_some_and(Hops::are_loopback)
+    }
+
+    /// Who called: the connected peer, or who called him, where he is a trusted proxy.
+    #[must_use]
+    pub fn client(&self) -> Option<IpAddr> {
+        self.hops.as_ref().map(Hops::client)
+    }
+}
+
+/// At the beginning of a request: who called, and what it is named.
+pub fn begin(session: &Session, context: &mut RequestContext) {
+    let fields = &session.req_header().headers;
+    let trusted = &context.runtime.settings.trusted_proxies;
+    let peer = peer(session);
+    context.trace = Trace::of(fields, peer.map(|peer| Hops::of(fields, peer, trusted)));
+    if peer.is_some_and(|peer| is_trusted(peer, trusted))
+        && let Some(id) = fields.get(&X_REQUEST_ID).and_then(|value| RequestId::given(value.as_bytes()))
+    {
+        context.id = id;
+    }
+}
+
+/// Who is connected.
+#[must_use]
+pub fn peer(session: &Session) -> Option<IpAddr> {
+    // An IPv4 caller of an IPv6 socket is written ::ffff:a.b.c.d there; rules are about a.b.c.d.
+    session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip().to_canonical())
+}
+
+/// Marks what goes to OpenEMR: its names, who sent it, and that it came through here.
+///
+/// # Errors
+/// None in practice: the fields that are set are valid.
+pub fn mark_request(head: &mut RequestHeader, received: Version, context: &RequestContext) -> pingora::Result<()> {
+    let trace = &context.trace;
+    head.insert_header(&X_REQUEST_ID, context.id.header_value())?;
+    head.insert_header(&TRACEPARENT, trace.context.header_value())?;
+    if !trace.state_goes_on {
+        head.remove_header(&TRACESTATE);
+    }
+    if let Some(hops) = &trace.hops {
+        head.insert_header(&X_FORWARDED_FOR, hops.list())?;
+    }
+    head.append_header(VIA, via(received)).map(drop)
+}
+
+/// Marks what comes back: that it came through here.
+///
+/// # Errors
+/// None in practice: the field that is set is valid.
+pub fn mark_answer(head: &mut ResponseHeader) -> pingora::Result<()> {
+    let via = via(head.version);
+    head.append_header(VIA, via).map(drop)
+}
+
+/// This hop, with the version of the message that it received (RFC 9110 section 7.6.3).
+fn via(received: Version) -> HeaderValue {
+    HeaderValue::from_static(match received {
+        Version::HTTP_09 | Version::HTTP_10 => "1.0 openemr-gateway",
+        Version::HTTP_2 => "2.0 openemr-gateway",
+        Version::HTTP_3 => "3.0 openemr-gateway",
+        _ => "1.1 openemr-gateway",
+    })
+}
