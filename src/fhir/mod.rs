@@ -2,7 +2,6 @@
 //! what becomes of a body on its way.
 
 pub mod body_step;
-pub mod bulk_fields;
 pub mod bulk_level;
 pub mod bulk_manifest;
 pub mod bulk_parameters;
