@@ -26,6 +26,7 @@ mod http2;
 pub mod lifecycle;
 pub mod links;
 pub mod local;
+pub mod metadata;
 pub mod plan;
 pub mod public_base;
 pub mod queue;
@@ -113,6 +114,14 @@ impl ProxyHttp for Gateway {
             return answer.send(session, context).await.map(|()| true);
         }
         let admitted = match admission::admit(session, context) {
+            Ok(()) => match metadata::answer(session, context).await {
+                Ok(Some(answer)) => return answer.send(session, context).await.map(|()| true),
+                Ok(None) => queue::refuse_when_all_are_out(context),
+                Err(failure) => Err(failure),
+            },
+            Err(failure) => Err(failure),
+        };
+        let admitted = match admitted {
             Ok(()) => admission::take_token(context).await,
             Err(failure) => Err(failure),
         };
