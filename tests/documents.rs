@@ -54,7 +54,8 @@ fn callers_meet_the_gateway_and_nobody_is_sent_to_openemr() {
         assert!(rest["security"]["description"].as_str().unwrap().contains("no credentials"));
         assert_eq!(said["format"], json!(["application/fhir+json", "json"]));
         let patient = rest["resource"].as_array().unwrap().iter().find(|one| one["type"] == "Patient").unwrap();
-        let has_export = |operations: &Value| operations.as_array().is_some_and(|all| all.iter().any(|one| one["name"] == "export"));
+        let has_export =
+            |operations: &Value| operations.as_array().is_some_and(|all| all.iter().any(|one| one["name"] == "export"));
         assert!(has_export(&patient["operation"]) && !has_export(&rest["operation"]), "{version}: {patient}");
         assert!(patient["searchParam"].as_array().unwrap().len() > 3);
         assert_eq!(answer.field("content-type"), Some("application/fhir+json; charset=utf-8"));

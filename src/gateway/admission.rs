@@ -3,17 +3,20 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use http::Version;
-use http::header::{HOST, UPGRADE};
+use http::header::{CONTENT_LENGTH, HOST, UPGRADE};
+use http::{HeaderMap, Version};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use crate::config::{Access, Limits};
 use crate::fhir::interaction::Interaction;
+use crate::gateway::bulk;
 use crate::gateway::context::RequestContext;
 use crate::gateway::cors;
 use crate::gateway::failure::Failure;
 use crate::gateway::http2;
+use crate::gateway::metadata;
+use crate::gateway::queue;
 use crate::gateway::route::Route;
 use crate::gateway::target::{self, Target};
 
@@ -41,9 +44,7 @@ pub(super) fn admit(session: &Session, context: &mut RequestContext) -> Result<(
     if cors::is_foreign(session, context) {
         return Err(Failure::ForeignPage);
     }
-    if http2::head_size(session) > context.runtime.settings.limits.request_head {
-        return Err(Failure::HeadTooLarge);
-    }
+    check_sizes(session, &context.runtime.settings.limits)?;
     if session.req_header().version == Version::HTTP_11 && session.get_header(HOST).is_none() {
         return Err(Failure::NoHost);
     }
@@ -55,12 +56,37 @@ pub(super) fn admit(session: &Session, context: &mut RequestContext) -> Result<(
     let rest = path.get(prefix..).unwrap_or_default();
     target::check(rest).map_err(Failure::UnsafePath)?;
     context.interaction = Some(Interaction::of(&session.req_header().method, rest));
-    Ok(())
+    if bulk::answers(session, context) || metadata::answers(context) {
+        return Ok(());
+    }
+    queue::refuse_when_all_are_out(context)
 }
 
 /// Whether the caller's address may use the gateway.
 pub(super) fn is_allowed(context: &RequestContext) -> bool {
     allows(&context.runtime.settings.access, context.trace.client())
+}
+
+/// What a request's head says of its size. HTTP/2 has its own bound on heads, and no raw bytes.
+fn check_sizes(session: &Session, limits: &Limits) -> Result<(), Failure> {
+    let head = session.req_header();
+    if head.raw_path().len() > limits.request_target {
+        return Err(Failure::TargetTooLong);
+    }
+    if http2::head_size(session) > limits.request_head {
+        return Err(Failure::HeadTooLarge);
+    }
+    if u32::try_from(head.headers.len()).is_ok_and(|count| count <= limits.header_fields) {
+        let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.trim().parse::<u64>().ok());
+        let is_too_large = length.is_some_and(|length| length > limits.request_body as u64);
+        return if is_too_large { Err(Failure::BodyTooLarge) } else { Ok(()) };
+    }
+    Err(Failure::TooManyFields)
+}
+
+/// As they are written in HTTP/1.1, with colon, blank and line end.
+pub(super) fn size_of_fields(fields: &HeaderMap) -> usize {
+    fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
 }
 
 fn allows(access: &Access, caller: Option<IpAddr>) -> bool {

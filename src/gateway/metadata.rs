@@ -10,7 +10,7 @@ use pingora::proxy::Session;
 
 use crate::config;
 use crate::fhir::capability_statement::{self, Exports, Shown};
-use crate::fhir::interaction::Kind;
+use crate::fhir::interaction::{Interaction, Kind};
 use crate::gateway::answer::Answer;
 use crate::gateway::compression::{Coding, Compressing};
 use crate::gateway::context::RequestContext;
@@ -129,6 +129,12 @@ fn is_known(fields: &HeaderMap, tag: &str) -> bool {
     fields.get_all(IF_NONE_MATCH).iter().any(|line| line.as_bytes().split(|byte| *byte == b',').any(opaque))
 }
 
+/// Whether a request is answered here, with or without an OpenEMR.
+pub(super) fn answers(context: &RequestContext) -> bool {
+    let is_for_one = |interaction: Interaction| matches!(interaction.kind, Kind::Capabilities | Kind::SmartConfiguration);
+    context.repairs().documents && context.interaction.is_some_and(is_for_one)
+}
+
 /// The answer to a request for one of the documents; `None` where the request is for something else, or OpenEMR's own
 /// document is wanted.
 ///
@@ -136,7 +142,7 @@ fn is_known(fields: &HeaderMap, tag: &str) -> bool {
 /// OpenEMR has never said what it does, and does not say it now.
 pub(super) async fn answer(session: &Session, context: &RequestContext) -> Result<Option<Answer>, Failure> {
     let (Some(site), Some(interaction)) = (context.site(), context.interaction) else { return Ok(None) };
-    if !site.config.repairs.documents || !matches!(interaction.kind, Kind::Capabilities | Kind::SmartConfiguration) {
+    if !answers(context) {
         return Ok(None);
     }
     let compression = context.runtime.settings.compression;

@@ -17,6 +17,7 @@ pub mod cors;
 pub mod decode;
 pub mod documents;
 mod drain;
+mod error_answer;
 pub mod failure;
 mod first_tokens;
 mod fixed;
@@ -27,11 +28,13 @@ pub mod lifecycle;
 pub mod links;
 pub mod local;
 pub mod metadata;
+pub mod negotiation;
 pub mod plan;
 pub mod public_base;
 pub mod queue;
 pub mod recovery;
 pub mod reload;
+mod repair;
 pub mod request_head;
 pub mod request_links;
 pub mod response_head;
@@ -47,6 +50,7 @@ pub mod target;
 pub mod tracing;
 pub mod upstream;
 mod watched;
+mod write_answer;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -56,19 +60,19 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::ACCEPT_ENCODING;
+use http::{Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
-use crate::fhir::interaction::is_repeatable;
 use crate::fhir::json_end::JsonEnd;
 use crate::gateway::answer::Answer;
 use crate::gateway::bulk::jobs::Exports;
 use crate::gateway::context::RequestContext;
 use crate::gateway::decode::Decoder;
-use crate::gateway::failure::Failure;
+use crate::gateway::failure::{Failure, Stop};
 use crate::gateway::lifecycle::Lifecycle;
 use crate::gateway::route::Route;
 use crate::gateway::runtime::Runtime;
@@ -103,56 +107,19 @@ impl ProxyHttp for Gateway {
         tracing::begin(session, context);
         let target = Target::parse(session.req_header().raw_path());
         context.route = Route::of(target.path, &context.runtime.settings.routes, &context.runtime.sites);
+        context.errors_format = negotiation::errors_format(session.req_header());
         Ok(())
     }
 
-    /// May it pass? Local routes are answered here; a FHIR request takes its site's token, and waits for its turn.
+    /// What the gateway answers itself is answered here; the rest goes on to OpenEMR.
     async fn request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<bool> {
-        if admission::is_allowed(context)
-            && let Some(answer) = cors::answer(session, context)
-        {
-            return answer.send(session, context).await.map(|()| true);
-        }
-        let admitted = match admission::admit(session, context) {
-            Ok(()) => match metadata::answer(session, context).await {
-                Ok(Some(answer)) => return answer.send(session, context).await.map(|()| true),
-                Ok(None) => queue::refuse_when_all_are_out(context),
-                Err(failure) => Err(failure),
-            },
-            Err(failure) => Err(failure),
+        let answer = match self.prepare(session, context).await {
+            Ok(None) => return Ok(false),
+            Ok(Some(answer)) => answer,
+            Err(Stop::Refused(verdict)) => Answer::of_verdict(&verdict, context),
+            Err(Stop::Gone(error)) => return Err(error),
         };
-        let admitted = match admitted {
-            Ok(()) => admission::take_token(context).await,
-            Err(failure) => Err(failure),
-        };
-        if admitted.is_ok() {
-            request_links::map_query(session, context).await;
-        }
-        if admitted.is_ok()
-            && let Some(answer) = bulk::answer(session, context, &self.exports).await?
-        {
-            return answer.send(session, context).await.map(|()| true);
-        }
-        if admitted.is_ok()
-            && let Err(verdict) = search::plan(session, context).await?
-        {
-            return Answer::of_verdict(&verdict, context.route).send(session, context).await.map(|()| true);
-        }
-        if admitted.is_ok() {
-            request_links::map_body(session, context).await?;
-        }
-        let admitted = match admitted {
-            Ok(()) => queue::take_turn(session, context).await?,
-            Err(failure) => Err(failure),
-        };
-        let answer = match admitted {
-            Err(failure) => Some(Answer::of_verdict(&failure.verdict(), context.route)),
-            Ok(()) => answer_here(session, context, self.lifecycle.is_draining()).await,
-        };
-        match answer {
-            Some(answer) => answer.send(session, context).await.map(|()| true),
-            None => Ok(false),
-        }
+        answer.send(session, context).await.map(|()| true)
     }
 
     /// A connection to one of OpenEMR's nodes; in place of a token that OpenEMR has refused, another one first.
@@ -175,6 +142,7 @@ impl ProxyHttp for Gateway {
         context: &mut RequestContext,
     ) -> pingora::Result<()> {
         context.sent_upstream = Some(Instant::now());
+        context.body_sent = 0;
         let (Route::Fhir { prefix, .. }, Some(on), Some(token)) = (context.route, &context.node, &context.token) else {
             return Err(Error::new_in(ErrorType::InternalError));
         };
@@ -183,15 +151,9 @@ impl ProxyHttp for Gateway {
         let target = target::onto(&on.node().fhir.url().path, rest, context.plan.query(query));
         request_head::rewrite(head, &target, &on.node().host, token)?;
         tracing::mark_request(head, session.req_header().version, context)?;
-        search_answer::ask_plainly(head, query, context);
         context.plan.apply(head)?;
         request_links::begin(session, head, context)?;
-        // A refusal of what is not tried again for its compression alone must be readable at once; and so must everything that
-        // is changed on its way.
-        if context.recovery.plainly
-            || context.site().is_some_and(|site| site.config.repairs.read_bodies())
-            || !is_repeatable(&session.req_header().method, context.interaction)
-        {
+        if context.reads_answer(&session.req_header().method) {
             head.remove_header(&ACCEPT_ENCODING);
         }
         Ok(())
@@ -206,6 +168,11 @@ impl ProxyHttp for Gateway {
         context: &mut RequestContext,
     ) -> pingora::Result<()> {
         context.plan.replace_body(body, end_of_stream);
+        context.body_sent = context.body_sent.saturating_add(body.as_ref().map_or(0, Bytes::len));
+        if context.body_sent > context.runtime.settings.limits.request_body {
+            // The request is cut off, and cannot be taken for whole: neither its length nor its last chunk is reached.
+            return Err(fail(context, Failure::BodyTooLarge));
+        }
         request_links::pass(body, end_of_stream, context);
         Ok(())
     }
@@ -223,20 +190,24 @@ impl ProxyHttp for Gateway {
         context.upstream_time = context.sent_upstream.map(|sent| sent.elapsed());
         upstream::after_head(head, context);
         tracing::mark_answer(head)?;
-        context.decoder = match context.site() {
-            Some(site) if site.config.repairs.read_bodies() => Decoder::after_head(head)?,
-            _ => None,
-        };
+        if admission::size_of_fields(&head.headers) > context.runtime.settings.limits.response_head {
+            return Err(fail(context, Failure::AnswerHeadTooLarge));
+        }
+        if context.repairs().read_bodies() {
+            context.decoder = Decoder::after_head(head)?;
+        }
         if response_head::is_page(head, context.interaction) {
             return Err(fail(context, Failure::Page));
         }
-        let ends_by_itself = response_head::ends_by_itself(head);
+        let (ends_by_itself, status) = (response_head::ends_by_itself(head), head.status);
+        let has_no_body = response_head::has_no_body(context.method_sent(session), head);
         recovery::after_head(session, head, context)?;
         // A request that goes there again keeps its place.
-        if response_head::has_no_body(&session.req_header().method, head) {
+        if has_no_body {
             context.leave_openemr();
         }
-        if ends_by_itself && (head.status.is_success() || context.held.is_some()) {
+        let can_be_a_refusal = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED);
+        if ends_by_itself && (status.is_success() || (can_be_a_refusal && context.held.is_some())) {
             context.json_end = Some(JsonEnd::default());
         }
         Ok(())
@@ -281,20 +252,21 @@ impl ProxyHttp for Gateway {
         if context.held.is_some() {
             return Ok(());
         }
-        body::choose(session, head, context)?;
-        compression::choose(session, head, context)?;
-        response_head::rewrite(head, session.req_header().version, context.id)?;
-        cors::mark(session, head, context)
+        body::prepare(session, head, context)
     }
 
     /// The body on its way to the caller.
     fn response_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
         context: &mut RequestContext,
     ) -> pingora::Result<Option<Duration>> {
+        if session.req_header().method == Method::HEAD {
+            // It went out as a GET.
+            *body = None;
+        }
         context.body.pass(body, end_of_stream);
         Ok(None)
     }
@@ -359,7 +331,7 @@ impl ProxyHttp for Gateway {
         let error_code = verdict.as_ref().map_or(0, |verdict| verdict.status);
         if let Some(verdict) = verdict.filter(|_| can_answer) {
             // The caller may be gone by now; the log line below says what he should have seen.
-            let _ = Answer::of_verdict(&verdict, context.route).send(session, context).await;
+            let _ = Answer::of_verdict(&verdict, context).send(session, context).await;
         }
         FailToProxy { error_code, can_reuse_downstream: false }
     }
@@ -395,6 +367,30 @@ impl ProxyHttp for Gateway {
 }
 
 impl Gateway {
+    /// All that comes before a request is sent: may it pass, does the gateway answer it itself, what goes to OpenEMR in place of
+    /// what the caller sent, the site's token, and its turn.
+    async fn prepare(&self, session: &mut Session, context: &mut RequestContext) -> Result<Option<Answer>, Stop> {
+        if admission::is_allowed(context)
+            && let Some(answer) = cors::answer(session, context)
+        {
+            return Ok(Some(answer));
+        }
+        admission::admit(session, context)?;
+        if let Some(answer) = bulk::answer(session, context, &self.exports).await? {
+            return Ok(Some(answer));
+        }
+        repair::plan(session, context).await?;
+        if let Some(answer) = metadata::answer(session, context).await? {
+            return Ok(Some(answer));
+        }
+        admission::take_token(context).await?;
+        request_links::map_query(session, context).await;
+        search::plan(session, context).await??;
+        request_links::map_body(session, context).await?;
+        queue::take_turn(session, context).await??;
+        Ok(answer_here(session, context, self.lifecycle.is_draining()).await)
+    }
+
     /// On the way out every answer is the last of its connection: the next one is another process's.
     fn let_go_when_draining(&self, session: &mut Session) {
         if self.lifecycle.is_draining() {

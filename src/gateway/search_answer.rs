@@ -1,7 +1,7 @@
 //! The answer to a search, and to a read of a part of a resource: which steps its body takes.
 
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, DATE};
-use pingora::http::{RequestHeader, ResponseHeader};
+use http::header::{CONTENT_ENCODING, DATE};
+use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
 use crate::config;
@@ -15,21 +15,6 @@ use crate::fhir::search_terms::{Projection, SearchTerms};
 use crate::gateway::context::RequestContext;
 use crate::gateway::response_head;
 use crate::gateway::target::Target;
-
-/// Asks for an answer that can be read as it comes.
-pub fn ask_plainly(head: &mut RequestHeader, query: &[u8], context: &RequestContext) {
-    let query = query.strip_prefix(b"?").unwrap_or(query);
-    let is_read = match subject(context) {
-        Some((Kind::Search, _, site)) => site.repairs.bundles || context.plan.search.is_some(),
-        Some((Kind::Read, resource_type, site)) => {
-            site.repairs.search && ReadTerms::of(query, resource_type) != ReadTerms::default()
-        }
-        _ => false,
-    };
-    if is_read {
-        head.remove_header(&ACCEPT_ENCODING);
-    }
-}
 
 /// Adds the steps that the body behind this head takes.
 pub fn add_steps(session: &Session, head: &ResponseHeader, context: &mut RequestContext) {
