@@ -14,6 +14,7 @@ pub mod bundle_links;
 pub mod bundle_page;
 pub mod bundle_stream;
 pub mod capabilities;
+pub mod capability_statement;
 pub mod clean_words;
 pub mod created;
 pub mod dropped_entry;

@@ -47,6 +47,8 @@ pub enum Failure {
     NotGranted(Need),
     /// It did, and refuses what the scope is for all the same.
     ScopeRefused(Need),
+    /// OpenEMR has not said what it does.
+    NoStatement,
     /// No node of OpenEMR's can be reached, and it is worth trying again after this long.
     AllOut(Duration),
     /// As many requests wait for OpenEMR as may.
@@ -172,6 +174,9 @@ impl Failure {
                 IssueCode::Forbidden,
                 &format!("This needs the scope {need}, and OpenEMR refuses it even to a new access token of the gateway."),
             ),
+            Self::NoStatement => {
+                Verdict::later(Duration::from_secs(5), "OpenEMR's CapabilityStatement cannot be had at the moment.")
+            }
             Self::AllOut(wait) => Verdict::later(wait, "OpenEMR cannot be reached at the moment."),
             Self::QueueFull(wait) => Verdict::later(wait, "OpenEMR is busy, and too many requests wait for it already."),
             Self::QueueTimeout(wait) => Verdict::later(wait, "OpenEMR is busy: the request waited for its turn too long."),

@@ -27,6 +27,7 @@ mod http2;
 pub mod lifecycle;
 pub mod links;
 pub mod local;
+pub mod metadata;
 pub mod negotiation;
 pub mod plan;
 pub mod public_base;
@@ -382,6 +383,9 @@ impl Gateway {
             return Ok(Some(answer));
         }
         repair::plan(session, context).await?;
+        if let Some(answer) = metadata::answer(session, context).await? {
+            return Ok(Some(answer));
+        }
         admission::take_token(context).await?;
         request_links::map_query(session, context).await;
         search::plan(session, context).await??;
