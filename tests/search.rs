@@ -108,6 +108,32 @@ fn no_type_is_asked_what_empties_its_answer() {
 }
 
 #[test]
+fn what_is_left_out_is_said_along_with_what_was_found() {
+    for version in ["8.0", "7.0.3"] {
+        let openemr = OpenEmr::with(&["--openemr", version]);
+        let gateway = gateway_for(&openemr, &["Patient", "Condition"]);
+        let found = |query: &str| gateway.caller().get(&format!("/fhir/Condition?{query}")).json();
+        let bundle = found("clinical-status=active&_lastUpdated=gt2000&code:exact=CANARY&_include=CANARY");
+        let entries = bundle["entry"].as_array().unwrap();
+        assert_eq!((entries.len(), bundle["total"].as_u64()), (11, Some(10)), "an outcome is no match");
+        let modes = |mode: &str| entries.iter().filter(|entry| entry["search"]["mode"] == mode).collect::<Vec<_>>();
+        let [outcome] = modes("outcome")[..] else { panic!("{bundle}") };
+        let issues = outcome["resource"]["issue"].as_array().unwrap();
+        let of_issues = |member: &str| issues.iter().map(|issue| issue[member].clone()).collect::<Vec<_>>();
+        assert_eq!(of_issues("severity"), ["warning"; 3]);
+        assert_eq!(of_issues("location"), [["http.clinical-status"], ["http.code:exact"], ["http._include"]].map(|at| json!(at)));
+        assert!(issues.iter().all(|issue| issue["diagnostics"].as_str().unwrap().starts_with("The parameter ")));
+        assert!(!bundle.to_string().contains("CANARY"));
+        let own = bundle["link"][0]["url"].as_str().unwrap();
+        assert!(own.ends_with("/fhir/Condition?_lastUpdated=gt2000"), "{own}");
+        // Nothing is said where nothing was left out, and something where nothing was found.
+        assert!(!found("_lastUpdated=gt2000").to_string().contains("OperationOutcome"));
+        let none = found("_lastUpdated=gt2100&x=1");
+        assert_eq!((none["total"].as_u64(), none["entry"][0]["search"]["mode"].as_str()), (Some(0), Some("outcome")));
+    }
+}
+
+#[test]
 fn strict_handling_names_parameters_and_asks_nobody() {
     let openemr = OpenEmr::start();
     let gateway = gateway_for(&openemr, &["Patient"]);

@@ -3,6 +3,8 @@
 //!
 //! The types are those that OpenEMR serves.
 
+use super::resource_type;
+
 /// The definitions' facts about one resource type, besides what all have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Elements {
@@ -31,12 +33,33 @@ impl Elements {
     }
 }
 
-/// Whether `member` is what `_elements` calls `asked`: the same name, or the same with a type behind it (`value` and
-/// `valueQuantity`).
-#[must_use]
-pub fn is_asked(asked: &str, member: &str) -> bool {
-    let asked = asked.strip_suffix("[x]").unwrap_or(asked);
-    asked == member || (CHOICES.binary_search(&asked).is_ok() && is_choice(asked, member))
+/// What one word of `_elements` asks for: `name`, `value` (which is written with its type, as `valueQuantity`), `name.family` (of which
+/// the whole of `name` comes) or `Patient.name` (of one type alone).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    member: String,
+    is_choice: bool,
+    only_of: Option<&'static str>,
+}
+
+impl Asked {
+    /// Reads it.
+    #[must_use]
+    pub fn read(word: &str) -> Self {
+        let mut segments = word.split('.');
+        let first = segments.next().unwrap_or_default();
+        let only_of = resource_type::known(first.as_bytes());
+        let member = only_of.map_or(first, |_| segments.next().unwrap_or_default());
+        let member = member.strip_suffix("[x]").unwrap_or(member);
+        Self { member: member.to_owned(), is_choice: CHOICES.binary_search(&member).is_ok(), only_of }
+    }
+
+    /// Whether it means this member of a resource of that type.
+    #[must_use]
+    pub fn is(&self, resource_type: Option<&str>, member: &str) -> bool {
+        let is_named = self.member == member || (self.is_choice && is_choice(&self.member, member));
+        is_named && (self.only_of.is_none() || self.only_of == resource_type)
+    }
 }
 
 fn is_listed(list: &str, member: &str) -> bool {
@@ -163,7 +186,7 @@ mod tests {
 
     #[test]
     fn what_elements_asks_for() {
-        for (asked, member, is) in [
+        for (word, member, is) in [
             ("name", "name", true),
             ("name", "names", false),
             ("name", "nameHuman", false),
@@ -171,9 +194,14 @@ mod tests {
             ("value[x]", "valueString", true),
             ("value", "values", false),
             ("valueQuantity", "valueQuantity", true),
+            ("name.family", "name", true),
+            ("Patient.name", "name", true),
+            ("Patient.name.family", "name", true),
+            ("Observation.name", "name", false),
+            ("Patient", "name", false),
             ("", "name", false),
         ] {
-            assert_eq!(is_asked(asked, member), is, "{asked} {member}");
+            assert_eq!(Asked::read(word).is(Some("Patient"), member), is, "{word} {member}");
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod bundle_page;
 pub mod bundle_stream;
 pub mod capabilities;
 pub mod clean_words;
+pub mod created;
 pub mod dropped_entry;
 pub mod elements;
 pub mod interaction;

@@ -21,6 +21,30 @@ impl Handling {
     }
 }
 
+/// What comes back for a create or an update (FHIR R4, "RESTful API", 3.1.0.1.9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Return {
+    /// No body.
+    Minimal,
+    /// The resource.
+    Representation,
+    /// What has been done, in an OperationOutcome.
+    OperationOutcome,
+}
+
+impl Return {
+    /// What the field lines of a request's `Prefer` ask for; `None` where they do not.
+    #[must_use]
+    pub fn of<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Self> {
+        match value_of(lines, "return")? {
+            value if value.eq_ignore_ascii_case(b"minimal") => Some(Self::Minimal),
+            value if value.eq_ignore_ascii_case(b"representation") => Some(Self::Representation),
+            value if value.eq_ignore_ascii_case(b"OperationOutcome") => Some(Self::OperationOutcome),
+            _ => None,
+        }
+    }
+}
+
 /// The value of a preference, empty where it has none. Of one that is named twice the first counts (RFC 7240, section 2).
 #[must_use]
 pub fn value_of<'a>(lines: impl IntoIterator<Item = &'a [u8]>, name: &str) -> Option<&'a [u8]> {
@@ -76,6 +100,22 @@ mod tests {
         ] {
             let handling = Handling::of(lines.iter().map(|line| line.as_bytes()));
             assert_eq!(handling == Handling::Strict, strict, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_comes_back_for_a_write() {
+        for (lines, expected) in [
+            (&[][..], None),
+            (&["return=minimal"], Some(Return::Minimal)),
+            (&["RETURN = Representation"], Some(Return::Representation)),
+            (&["return=\"OperationOutcome\""], Some(Return::OperationOutcome)),
+            (&["respond-async, return=minimal"], Some(Return::Minimal)),
+            (&["respond-async", "return=representation; x=y"], Some(Return::Representation)),
+            (&["return=all"], None),
+            (&["return", "returned=minimal", "=", "minimal"], None),
+        ] {
+            assert_eq!(Return::of(lines.iter().map(|line| line.as_bytes())), expected, "{lines:?}");
         }
     }
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::body_step::BodyStep;
-use super::elements::{self, Elements};
+use super::elements::{Asked, Elements};
 use super::json_walk::{JsonWalk, Part};
 use super::resource_type;
 use super::search_terms::Projection;
@@ -22,15 +22,15 @@ const SUBSETTED: &[u8] = br#"{"system":"http://terminology.hl7.org/CodeSystem/v3
 /// Cuts the resources of one answer down. What is no resource passes as it is.
 #[derive(Debug)]
 pub struct Projected {
-    projection: Projection,
+    rule: Rule,
     walk: JsonWalk,
     place: Place,
     /// Whether resources stand in the entries of a Bundle.
     in_entries: bool,
     /// The type that resources have for all that is known before they say it.
-    expected: Option<&'static str>,
-    /// The type of the resource at hand.
-    resource_type: Option<&'static str>,
+    expected: Subject,
+    /// The resource at hand.
+    subject: Subject,
     /// Whether the resource, its `meta` or its tags have a member, whichever the place is.
     has_members: [bool; 3],
     has_meta: bool,
@@ -84,12 +84,12 @@ impl Projected {
 
     fn new(projection: Projection, expected: Option<&'static str>, in_entries: bool) -> Self {
         Self {
-            projection,
+            rule: Rule::of(projection),
             walk: JsonWalk::default(),
             place: if in_entries { Place::Bundle } else { Place::Resource },
             in_entries,
-            expected,
-            resource_type: expected,
+            expected: Subject::of(expected),
+            subject: Subject::of(expected),
             has_members: [false; 3],
             has_meta: false,
             has_tag: false,
@@ -164,13 +164,15 @@ impl Projected {
         match passing {
             Passing::ResourceType => {
                 let told = told.strip_prefix(b"\"").and_then(|told| told.strip_suffix(b"\"")).unwrap_or_default();
-                self.resource_type = resource_type::known(told);
+                self.subject = Subject::of(resource_type::known(told));
             }
             Passing::FullUrl => {
                 let segment = told.rsplit(|byte| *byte == b'/').nth(1).unwrap_or_default();
                 // PHP writes `\/`.
                 let segment = segment.strip_suffix(b"\\").unwrap_or(segment);
-                self.resource_type = resource_type::known(segment).or(self.resource_type);
+                if let Some(known) = resource_type::known(segment) {
+                    self.subject = Subject::of(Some(known));
+                }
             }
             Passing::Kept | Passing::Dropped => {}
         }
@@ -183,7 +185,7 @@ impl Projected {
             (Part::Colon, 1, b"\"entry\"") | (Part::Colon, 3, b"\"resource\"") => {}
             (Part::Colon, 3, b"\"fullUrl\"") => self.passing = Some(Passing::FullUrl),
             (Part::Colon, ..) => self.passing = Some(Passing::Kept),
-            (Part::OpenObject, 3, _) => self.resource_type = self.expected,
+            (Part::OpenObject, 3, _) => self.subject = self.expected,
             // `name` has been cleared: it tells only what is read within this object.
             (Part::OpenObject, 4, _) => self.enter(Place::Resource),
             _ => {}
@@ -215,7 +217,7 @@ impl Projected {
             Part::Name | Part::Comma => {}
             Part::Colon => self.decide(out),
             Part::Close if self.walk.depth() + 1 == level => {
-                if self.is_subset() && !self.has_meta {
+                if self.rule.marks(self.subject) && !self.has_meta {
                     out.put(if self.has_members[0] { br#","meta":{"tag":["# } else { br#""meta":{"tag":["# });
                     out.put(SUBSETTED);
                     out.put(b"]}");
@@ -234,8 +236,8 @@ impl Projected {
     /// Does the member whose name has been read stay?
     fn decide(&mut self, out: &mut Spliced) {
         let name = decoded(&self.name);
-        let stays = keeps(&self.projection, self.resource_type, &name);
-        let is_looked_into = name == "meta" && self.is_subset();
+        let stays = self.rule.keeps(self.subject, &name);
+        let is_looked_into = name == "meta" && self.rule.marks(self.subject);
         self.passing = match name.as_ref() {
             _ if !stays => Some(Passing::Dropped),
             _ if is_looked_into => None,
@@ -297,16 +299,6 @@ impl Projected {
         }
         out.keep(here);
     }
-
-    /// Whether the resource at hand is to be marked as a part of itself.
-    fn is_subset(&self) -> bool {
-        match self.projection {
-            Projection::Whole => false,
-            _ if self.resource_type == Some(OPERATION_OUTCOME) => false,
-            Projection::Summary => self.resource_type.is_none_or(|name| Elements::of(name).is_some()),
-            Projection::Elements(_) | Projection::Text | Projection::Data => true,
-        }
-    }
 }
 
 impl BodyStep for Projected {
@@ -324,37 +316,65 @@ impl BodyStep for Projected {
     }
 }
 
-/// An outcome speaks of the search, and is never cut.
-const OPERATION_OUTCOME: &str = "OperationOutcome";
+/// What stays of resources.
+#[derive(Debug)]
+struct Rule {
+    projection: Projection,
+    asked: Vec<Asked>,
+}
 
-/// Whether a resource keeps this member. What is not known of a type is kept.
-fn keeps(projection: &Projection, resource_type: Option<&str>, member: &str) -> bool {
-    // `_birthDate` holds the extensions of `birthDate`.
-    let member = member.strip_prefix('_').unwrap_or(member);
-    if matches!(member, "resourceType" | "id" | "meta") || resource_type == Some(OPERATION_OUTCOME) {
-        return true;
+impl Rule {
+    fn of(projection: Projection) -> Self {
+        let asked = match &projection {
+            Projection::Elements(words) => words.iter().map(|word| Asked::read(word)).collect(),
+            _ => Vec::new(),
+        };
+        Self { projection, asked }
     }
-    let known = resource_type.and_then(Elements::of);
-    let is_mandatory = known.is_some_and(|elements| elements.is_mandatory(member));
-    match projection {
-        Projection::Whole => true,
-        Projection::Data => member != "text",
-        Projection::Text => member == "text" || is_mandatory,
-        Projection::Summary => known.is_none_or(|elements| elements.is_summary(member)),
-        Projection::Elements(asked) => {
-            is_mandatory || asked.iter().any(|asked| elements::is_asked(top_level(asked, resource_type), member))
+
+    /// Whether a resource keeps this member. What is not known of a type is kept.
+    fn keeps(&self, subject: Subject, member: &str) -> bool {
+        // `_birthDate` holds the extensions of `birthDate`.
+        let member = member.strip_prefix('_').unwrap_or(member);
+        if matches!(member, "resourceType" | "id" | "meta") || subject.is_outcome() {
+            return true;
+        }
+        let is_mandatory = || subject.elements.is_some_and(|elements| elements.is_mandatory(member));
+        match self.projection {
+            Projection::Whole => true,
+            Projection::Data => member != "text",
+            Projection::Text => member == "text" || is_mandatory(),
+            Projection::Summary => subject.elements.is_none_or(|elements| elements.is_summary(member)),
+            Projection::Elements(_) => self.asked.iter().any(|asked| asked.is(subject.resource_type, member)) || is_mandatory(),
+        }
+    }
+
+    /// Whether a resource is to be marked as a part of itself.
+    fn marks(&self, subject: Subject) -> bool {
+        match self.projection {
+            Projection::Whole => false,
+            _ if subject.is_outcome() => false,
+            Projection::Summary => subject.resource_type.is_none() || subject.elements.is_some(),
+            Projection::Elements(_) | Projection::Text | Projection::Data => true,
         }
     }
 }
 
-/// The member that `name`, `name.family` or `Patient.name` asks for; of another type's it is none.
-fn top_level<'a>(asked: &'a str, resource_type: Option<&str>) -> &'a str {
-    let mut segments = asked.split('.');
-    let first = segments.next().unwrap_or_default();
-    match resource_type::known(first.as_bytes()) {
-        None => first,
-        known if known == resource_type => segments.next().unwrap_or_default(),
-        _ => "",
+/// The type of a resource, and what is known of it.
+#[derive(Debug, Clone, Copy)]
+struct Subject {
+    resource_type: Option<&'static str>,
+    elements: Option<Elements>,
+}
+
+impl Subject {
+    fn of(resource_type: Option<&'static str>) -> Self {
+        Self { resource_type, elements: resource_type.and_then(Elements::of) }
+    }
+
+    /// An outcome speaks of the search, and is never cut.
+    fn is_outcome(self) -> bool {
+        self.resource_type == Some("OperationOutcome")
     }
 }
 
@@ -385,14 +405,15 @@ mod tests {
     /// The same, on a whole document.
     fn naive(projection: &Projection, expected: Option<&'static str>, resource: &Value) -> Value {
         let members = resource.as_object().unwrap();
-        let resource_type = members.get("resourceType").and_then(Value::as_str).or(expected);
+        let named = members.get("resourceType").and_then(Value::as_str).and_then(|name| resource_type::known(name.as_bytes()));
+        let subject = Subject::of(named.or(expected));
+        let rule = Rule::of(projection.clone());
         let mut left: Map<String, Value> = members
             .iter()
-            .filter(|(name, _)| keeps(projection, resource_type, name))
+            .filter(|(name, _)| rule.keeps(subject, name))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
-        let is_subset = *projection != Projection::Whole && resource_type != Some("OperationOutcome");
-        if is_subset && (*projection != Projection::Summary || resource_type.is_none_or(|name| Elements::of(name).is_some())) {
+        if rule.marks(subject) {
             let meta = left.entry("meta").or_insert_with(|| json!({})).as_object_mut().unwrap();
             let tags = meta.entry("tag").or_insert_with(|| json!([])).as_array_mut().unwrap();
             tags.push(serde_json::from_slice(SUBSETTED).unwrap());

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use http::Version;
-use http::header::{HOST, UPGRADE};
+use http::header::{CONTENT_LENGTH, HOST, UPGRADE};
+use http::{HeaderMap, Version};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
@@ -38,9 +38,7 @@ pub(super) fn admit(session: &Session, context: &mut RequestContext) -> Result<(
     if !allows(&context.runtime.settings.access, context.trace.client()) {
         return Err(Failure::NotAllowed);
     }
-    if http2::head_size(session) > context.runtime.settings.limits.request_head {
-        return Err(Failure::HeadTooLarge);
-    }
+    check_sizes(session, &context.runtime.settings.limits)?;
     if session.req_header().version == Version::HTTP_11 && session.get_header(HOST).is_none() {
         return Err(Failure::NoHost);
     }
@@ -53,6 +51,28 @@ pub(super) fn admit(session: &Session, context: &mut RequestContext) -> Result<(
     target::check(rest).map_err(Failure::UnsafePath)?;
     context.interaction = Some(Interaction::of(&session.req_header().method, rest));
     queue::refuse_when_all_are_out(context)
+}
+
+/// What a request's head says of its size. HTTP/2 has its own bound on heads, and no raw bytes.
+fn check_sizes(session: &Session, limits: &Limits) -> Result<(), Failure> {
+    let head = session.req_header();
+    if head.raw_path().len() > limits.request_target {
+        return Err(Failure::TargetTooLong);
+    }
+    if http2::head_size(session) > limits.request_head {
+        return Err(Failure::HeadTooLarge);
+    }
+    if u32::try_from(head.headers.len()).is_ok_and(|count| count <= limits.header_fields) {
+        let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.trim().parse::<u64>().ok());
+        let is_too_large = length.is_some_and(|length| length > limits.request_body as u64);
+        return if is_too_large { Err(Failure::BodyTooLarge) } else { Ok(()) };
+    }
+    Err(Failure::TooManyFields)
+}
+
+/// As they are written in HTTP/1.1, with colon, blank and line end.
+pub(super) fn size_of_fields(fields: &HeaderMap) -> usize {
+    fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
 }
 
 fn allows(access: &Access, caller: Option<IpAddr>) -> bool {

@@ -9,13 +9,12 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use serde::Serialize;
 
-use crate::fhir::operation_outcome;
+use crate::fhir::operation_outcome::{Issue, OperationOutcome};
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Verdict;
 use crate::gateway::route::Route;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json; charset=utf-8");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 /// How long a body that nobody wants is still read, so that its sender sees the answer before a reset.
 const LINGER: Duration = Duration::from_secs(2);
@@ -62,21 +61,27 @@ impl Answer {
             .with(ALLOW, HeaderValue::from_static(allowed))
     }
 
-    /// What a verdict looks like on this route: an OperationOutcome where FHIR is spoken, plain JSON elsewhere.
+    /// What a verdict looks like on this route: an OperationOutcome where FHIR is spoken, in the format that the caller
+    /// accepts, and plain JSON elsewhere.
     #[must_use]
-    pub fn of_verdict(verdict: &Verdict, route: Route) -> Self {
-        let answer = match route {
-            Route::Fhir { .. } => Self {
-                content_type: FHIR_JSON,
-                ..Self::new(verdict.status, "", Bytes::from(operation_outcome::json(verdict.code, &verdict.text)))
+    pub fn of_verdict(verdict: &Verdict, context: &RequestContext) -> Self {
+        let answer = match context.route {
+            Route::Fhir { .. } => {
+                let format = context.errors_format;
+                let outcome = OperationOutcome::of(Issue::error(verdict.code, verdict.text.as_str()));
+                let body = outcome.of_request(&context.id.to_string()).write(format);
+                Self::new(verdict.status, format.content_type(), Bytes::from(body)).with(CACHE_CONTROL, NO_STORE)
             }
-            .with(CACHE_CONTROL, NO_STORE),
             Route::Health | Route::Ready | Route::Jwks(_) | Route::Token | Route::NotFound => {
                 Self::error(verdict.status, error_word(verdict.status), &verdict.text)
             }
         };
-        match verdict.retry_after {
+        let answer = match verdict.retry_after {
             Some(seconds) => answer.with(RETRY_AFTER, HeaderValue::from(seconds)),
+            None => answer,
+        };
+        match verdict.allow.and_then(|allowed| HeaderValue::from_str(&allowed.to_string()).ok()) {
+            Some(allowed) => answer.with(ALLOW, allowed),
             None => answer,
         }
     }
@@ -129,6 +134,8 @@ fn error_word(status: u16) -> &'static str {
         403 => "forbidden",
         404 => "not_found",
         408 => "request_timeout",
+        413 => "body_too_large",
+        414 => "url_too_long",
         431 => "head_too_large",
         503 => "unavailable",
         _ => "failed",

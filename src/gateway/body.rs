@@ -7,7 +7,7 @@ use pingora::proxy::Session;
 
 use crate::fhir::body_step::BodyStep;
 use crate::gateway::context::RequestContext;
-use crate::gateway::{links, response_head, search_answer};
+use crate::gateway::{compression, links, response_head, search_answer, write_answer};
 
 /// The steps of one body, in order. Without any, pieces pass untouched.
 #[derive(Debug, Default)]
@@ -47,17 +47,43 @@ fn joined(first: Bytes, second: Bytes) -> Bytes {
     }
 }
 
+/// Makes the head of an answer what the caller sees, and decides what the body behind it goes through.
+///
+/// # Errors
+/// None in practice: the fields that are set are valid.
+pub fn prepare(session: &Session, head: &mut ResponseHeader, context: &mut RequestContext) -> pingora::Result<()> {
+    choose(session, head, context)?;
+    compression::choose(session, head, context)?;
+    response_head::rewrite(head, session.req_header().version, context.id)
+}
+
 /// Decides what the body behind this head goes through, and makes the head say so.
 ///
 /// # Errors
 /// None in practice: the fields that are set are valid.
 pub fn choose(session: &Session, head: &mut ResponseHeader, context: &mut RequestContext) -> pingora::Result<()> {
     context.body = BodyPath::default();
-    let links = links::after_head(session, head, context);
-    if head.status.is_informational() || response_head::has_no_body(&session.req_header().method, head) {
+    if head.status.is_informational() {
         return Ok(());
     }
-    search_answer::add_steps(session, head, context);
+    if context.repairs().content && head.status.is_success() {
+        response_head::name_fhir_json(head, context.interaction)?;
+    }
+    // Held answers to creates have theirs already.
+    let instead = write_answer::of_update(session.req_header(), head, context)?;
+    let links = links::after_head(session, head, context);
+    if response_head::has_no_body(&session.req_header().method, head) {
+        if context.plan.method.is_some() && response_head::is_json(head) {
+            // Of the body as OpenEMR sent it, not as it would have gone on.
+            head.remove_header(&CONTENT_LENGTH);
+            head.remove_header(&ETAG);
+        }
+        return Ok(());
+    }
+    match instead {
+        Some(instead) => context.body.push(instead),
+        None => search_answer::add_steps(session, head, context),
+    }
     // The last step: everything before it speaks of OpenEMR as OpenEMR does.
     if let Some(links) = links {
         context.body.push(links);

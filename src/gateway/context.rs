@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::Method;
+use pingora::proxy::Session;
 
+use crate::config::Repairs;
 use crate::fhir::interaction::{Interaction, is_repeatable};
 use crate::fhir::json_end::JsonEnd;
 use crate::fhir::link_rewriter::LinkRewriter;
+use crate::fhir::media_type::Format;
 use crate::gateway::body::BodyPath;
 use crate::gateway::decode::Decoder;
 use crate::gateway::failure::Failure;
@@ -39,6 +42,8 @@ pub struct RequestContext {
     pub started: Instant,
     /// Where it goes.
     pub route: Route,
+    /// In which format the caller is told what went wrong.
+    pub errors_format: Format,
     /// What it asks for, on a FHIR route.
     pub interaction: Option<Interaction>,
     /// What goes to OpenEMR in place of the caller's own.
@@ -71,6 +76,8 @@ pub struct RequestContext {
     pub failure: Option<Failure>,
     /// Unpacks a body that came compressed.
     pub decoder: Option<Decoder>,
+    /// How much of the caller's body has gone to OpenEMR in this try.
+    pub body_sent: usize,
     /// Follows a body whose end only its own brackets tell.
     pub json_end: Option<JsonEnd>,
 }
@@ -86,6 +93,7 @@ impl RequestContext {
             trace: Trace::unknown(),
             started: Instant::now(),
             route: Route::NotFound,
+            errors_format: Format::Json,
             interaction: None,
             plan: Plan::default(),
             request_links: None,
@@ -102,6 +110,7 @@ impl RequestContext {
             held: None,
             failure: None,
             decoder: None,
+            body_sent: 0,
             json_end: None,
         }
     }
@@ -118,8 +127,20 @@ impl RequestContext {
     pub fn reads_answer(&self, method: &Method) -> bool {
         self.recovery.plainly
             || self.plan.search.is_some()
-            || self.site().is_some_and(|site| site.config.repairs.read_bodies())
+            || self.repairs().read_bodies()
             || !is_repeatable(method, self.interaction)
+    }
+
+    /// What is smoothed for it; nothing on a local route.
+    #[must_use]
+    pub fn repairs(&self) -> Repairs {
+        self.site().map_or(Repairs::NONE, |site| site.config.repairs)
+    }
+
+    /// The method that goes to OpenEMR.
+    #[must_use]
+    pub fn method_sent<'a>(&'a self, session: &'a Session) -> &'a Method {
+        self.plan.method.as_ref().unwrap_or(&session.req_header().method)
     }
 
     /// The site, on a FHIR route.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pingora::{Error, ErrorSource, ErrorType};
 
+use crate::fhir::offered::{Allowed, Refusal};
 use crate::fhir::operation_outcome::IssueCode;
 use crate::gateway::target::UnsafePath;
 use crate::smart::scope_need::Need;
@@ -16,6 +17,16 @@ pub enum Failure {
     NotAllowed,
     /// The head is larger than `limits.request_head`.
     HeadTooLarge,
+    /// The request target is longer than `limits.request_target`.
+    TargetTooLong,
+    /// The head has more field lines than `limits.header_fields`.
+    TooManyFields,
+    /// The body is larger than `limits.request_body`.
+    BodyTooLarge,
+    /// The caller wants a format that OpenEMR does not speak.
+    NotAcceptable,
+    /// OpenEMR does not do this.
+    NotOffered(Refusal),
     /// HTTP/1.1 without Host (RFC 9112 section 3.2).
     NoHost,
     /// The path could leave the FHIR base.
@@ -46,6 +57,8 @@ pub enum Failure {
     Page,
     /// The body ended before its document did.
     CutShort,
+    /// The head of OpenEMR's answer is larger than `limits.response_head`.
+    AnswerHeadTooLarge,
     /// A refusal whose body is longer than what is held back.
     TooLong,
     /// A search by POST with a body that is no form.
@@ -65,11 +78,13 @@ pub struct Verdict {
     pub text: String,
     /// `Retry-After`, in whole seconds.
     pub retry_after: Option<u64>,
+    /// `Allow`, of a 405.
+    pub allow: Option<Allowed>,
 }
 
 impl Verdict {
     fn new(status: u16, code: IssueCode, text: &str) -> Self {
-        Self { status, code, text: text.to_owned(), retry_after: None }
+        Self { status, code, text: text.to_owned(), retry_after: None, allow: None }
     }
 
     fn later(wait: Duration, text: &str) -> Self {
@@ -83,7 +98,22 @@ impl Failure {
     pub fn verdict(self) -> Verdict {
         match self {
             Self::NotAllowed => Verdict::new(403, IssueCode::Forbidden, "This address may not use the gateway."),
-            Self::HeadTooLarge => Verdict::new(431, IssueCode::TooCostly, "The request's head is larger than the gateway takes."),
+            Self::HeadTooLarge => Verdict::new(431, IssueCode::TooLong, "The request's head is larger than the gateway takes."),
+            Self::TargetTooLong => Verdict::new(
+                414,
+                IssueCode::TooLong,
+                "The request's URL is longer than the gateway takes. A search can be sent as POST to _search.",
+            ),
+            Self::TooManyFields => {
+                Verdict::new(431, IssueCode::TooLong, "The request has more header fields than the gateway takes.")
+            }
+            Self::BodyTooLarge => Verdict::new(413, IssueCode::TooLong, "The request's body is larger than the gateway takes."),
+            Self::NotAcceptable => {
+                Verdict::new(406, IssueCode::NotSupported, "OpenEMR speaks JSON alone: ask for application/fhir+json.")
+            }
+            Self::NotOffered(refusal) => {
+                Verdict { allow: refusal.allowed(), ..Verdict::new(refusal.status(), refusal.code(), &refusal.to_string()) }
+            }
             Self::NoHost => Verdict::new(400, IssueCode::Invalid, "The request has no Host field."),
             Self::UnsafePath(reason) => Verdict::new(400, IssueCode::Invalid, &format!("The request was refused: {reason}.")),
             Self::Upgrade => Verdict::new(400, IssueCode::NotSupported, "The gateway does not switch protocols."),
@@ -114,6 +144,9 @@ impl Failure {
             Self::NoAddress => Verdict::new(502, IssueCode::Transient, "OpenEMR cannot be found."),
             Self::Page => Verdict::new(502, IssueCode::Exception, "OpenEMR answered with a web page where FHIR was due."),
             Self::CutShort => Verdict::new(502, IssueCode::Exception, "OpenEMR's answer ended too soon."),
+            Self::AnswerHeadTooLarge => {
+                Verdict::new(502, IssueCode::Exception, "The head of OpenEMR's answer is larger than the gateway takes.")
+            }
             Self::NoForm => Verdict::new(
                 415,
                 IssueCode::NotSupported,

@@ -1,10 +1,11 @@
-//! A refusal that is held back until its body is known.
+//! An answer that is held back until its body is known.
 //!
 //! OpenEMR says 400 when the client's trust was revoked, with a head like any other 400's, and 401 for a token that it
-//! does not know as well as for a missing scope: only the body tells. Pingora sends a head on before it shows the body, so
-//! a head that could be such a refusal is replaced by an informational one that is not sent, and the body is kept. When it
-//! ends, the request is either repeated with a new token, and nothing of this answer has gone out, or the answer is
-//! sent as OpenEMR gave it: when Pingora is done with the request, since no phase before that can send a head.
+//! does not know as well as for a missing scope: only the body tells. An error becomes an OperationOutcome even where it has no
+//! body, and the answer to a create tells in its body what belongs into its head. Pingora sends a head on before it shows the
+//! body, so such a head is replaced by an informational one that is not sent, and the body is kept. When it ends, the
+//! request is either repeated with a new token, and nothing of this answer has gone out, or the answer is sent: when Pingora is
+//! done with the request, since no phase before that can send a head.
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -14,10 +15,10 @@ use pingora::proxy::Session;
 use serde::Deserialize;
 
 use crate::gateway::answer::linger;
-use crate::gateway::response_head;
-use crate::observe::request_id::RequestId;
+use crate::gateway::context::RequestContext;
+use crate::gateway::{body, error_answer, response_head, write_answer};
 
-/// A longer body is not held back.
+/// No more of a body is held back.
 pub const MOST: usize = 1024 * 1024;
 /// OpenEMR's refusal has less than 200 bytes.
 const LONGEST_REFUSAL: usize = 4096;
@@ -27,11 +28,24 @@ const LONGEST_REFUSAL: usize = 4096;
 const TOKEN_TROUBLE: [&str; 3] =
     ["Refresh Token revoked", "The resource owner or authorization server denied", "invalid token or expired token"];
 
+/// What becomes of an answer that was held back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// It goes out as OpenEMR gave it, or not at all.
+    AsItIs,
+    /// It is said as an OperationOutcome.
+    Error,
+    /// It says where the new resource is.
+    Created,
+}
+
 /// An answer of which nothing has been sent.
 #[derive(Debug)]
 pub struct HeldAnswer {
     head: Box<ResponseHeader>,
     body: BytesMut,
+    purpose: Purpose,
+    is_cut: bool,
     is_judged: bool,
 }
 
@@ -73,18 +87,27 @@ impl HeldAnswer {
     ///
     /// # Errors
     /// None in practice: 103 is a status.
-    pub fn hold(session: &mut Session, head: &mut ResponseHeader) -> pingora::Result<Self> {
+    pub fn hold(session: &mut Session, head: &mut ResponseHeader, purpose: Purpose) -> pingora::Result<Self> {
         session.set_ignore_info_resp(true);
         let unsent = ResponseHeader::build(StatusCode::EARLY_HINTS, None)?;
-        Ok(Self { head: Box::new(std::mem::replace(head, unsent)), body: BytesMut::new(), is_judged: false })
+        Ok(Self {
+            head: Box::new(std::mem::replace(head, unsent)),
+            body: BytesMut::new(),
+            purpose,
+            is_cut: false,
+            is_judged: false,
+        })
     }
 
-    /// Takes a piece of the body, so that it is not sent. False when there is too much of it.
+    /// Takes a piece of the body, so that it is not sent. False when there is too much of it to go out as it is; otherwise the
+    /// rest is not looked at.
     pub fn keep(&mut self, piece: &mut Option<Bytes>) -> bool {
-        if let Some(piece) = piece.take() {
+        let piece = piece.take().unwrap_or_default();
+        self.is_cut |= self.body.len() + piece.len() > MOST;
+        if !self.is_cut {
             self.body.extend_from_slice(&piece);
         }
-        self.body.len() <= MOST
+        !self.is_cut || self.purpose != Purpose::AsItIs
     }
 
     /// Its end has come, and was looked at.
@@ -110,23 +133,38 @@ impl HeldAnswer {
         is_about_the_token(&self.body)
     }
 
-    /// Sends the answer as OpenEMR gave it, now that it is whole.
+    /// Sends the answer, now that it is whole: through the same steps as one that was not held back.
     ///
     /// # Errors
     /// A caller who is gone.
-    pub async fn send(mut self, session: &mut Session, id: RequestId) -> pingora::Result<()> {
+    pub async fn send(self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<()> {
+        let Self { mut head, body, purpose, .. } = self;
         session.set_ignore_info_resp(false);
         // Pingora cannot write the head of an HTTP/2 answer to a caller of HTTP/1.1.
-        self.head.set_version(Version::HTTP_11);
-        self.head.remove_header(&TRANSFER_ENCODING);
-        self.head.insert_header(CONTENT_LENGTH, self.body.len())?;
-        response_head::rewrite(&mut self.head, session.req_header().version, id)?;
+        head.set_version(Version::HTTP_11);
+        let request = session.req_header();
+        let body = match purpose {
+            Purpose::AsItIs => body.freeze(),
+            Purpose::Error => error_answer::translate(&mut head, &body, context)?,
+            Purpose::Created => write_answer::of_create(request, &mut head, body.freeze(), context).await?,
+        };
+        head.remove_header(&TRANSFER_ENCODING);
+        head.insert_header(CONTENT_LENGTH, body.len())?;
+        body::prepare(session, &mut head, context)?;
+        let mut body = Some(body);
+        context.body.pass(&mut body, true);
+        let body = body.unwrap_or_default();
+        head.remove_header(&TRANSFER_ENCODING);
+        head.insert_header(CONTENT_LENGTH, body.len())?;
         let body_is_left = !session.is_body_done();
         if body_is_left {
             session.set_keepalive(None);
         }
-        session.write_response_header(self.head, false).await?;
-        session.write_response_body(Some(self.body.freeze()), true).await?;
+        let head_only = session.req_header().method == Method::HEAD;
+        session.write_response_header(head, head_only).await?;
+        if !head_only {
+            session.write_response_body(Some(body), true).await?;
+        }
         if body_is_left {
             linger(session).await;
         }

@@ -16,6 +16,7 @@ pub mod context;
 pub mod decode;
 pub mod documents;
 mod drain;
+mod error_answer;
 pub mod failure;
 mod first_tokens;
 mod fixed;
@@ -25,11 +26,13 @@ mod http2;
 pub mod lifecycle;
 pub mod links;
 pub mod local;
+pub mod negotiation;
 pub mod plan;
 pub mod public_base;
 pub mod queue;
 pub mod recovery;
 pub mod reload;
+mod repair;
 pub mod request_head;
 pub mod request_links;
 pub mod response_head;
@@ -45,6 +48,7 @@ pub mod target;
 pub mod tracing;
 pub mod upstream;
 mod watched;
+mod write_answer;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -54,6 +58,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::ACCEPT_ENCODING;
+use http::{Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -100,12 +105,17 @@ impl ProxyHttp for Gateway {
         tracing::begin(session, context);
         let target = Target::parse(session.req_header().raw_path());
         context.route = Route::of(target.path, &context.runtime.settings.routes, &context.runtime.sites);
+        context.errors_format = negotiation::errors_format(session.req_header());
         Ok(())
     }
 
     /// May it pass? Local routes are answered here; a FHIR request takes its site's token, and waits for its turn.
     async fn request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<bool> {
         let admitted = match admission::admit(session, context) {
+            Ok(()) => repair::plan(session, context).await,
+            Err(failure) => Err(failure),
+        };
+        let admitted = match admitted {
             Ok(()) => admission::take_token(context).await,
             Err(failure) => Err(failure),
         };
@@ -120,7 +130,7 @@ impl ProxyHttp for Gateway {
         if admitted.is_ok()
             && let Err(verdict) = search::plan(session, context).await?
         {
-            return Answer::of_verdict(&verdict, context.route).send(session, context).await.map(|()| true);
+            return Answer::of_verdict(&verdict, context).send(session, context).await.map(|()| true);
         }
         if admitted.is_ok() {
             request_links::map_body(session, context).await?;
@@ -130,7 +140,7 @@ impl ProxyHttp for Gateway {
             Err(failure) => Err(failure),
         };
         let answer = match admitted {
-            Err(failure) => Some(Answer::of_verdict(&failure.verdict(), context.route)),
+            Err(failure) => Some(Answer::of_verdict(&failure.verdict(), context)),
             Ok(()) => answer_here(session, context, self.lifecycle.is_draining()).await,
         };
         match answer {
@@ -159,6 +169,7 @@ impl ProxyHttp for Gateway {
         context: &mut RequestContext,
     ) -> pingora::Result<()> {
         context.sent_upstream = Some(Instant::now());
+        context.body_sent = 0;
         let (Route::Fhir { prefix, .. }, Some(on), Some(token)) = (context.route, &context.node, &context.token) else {
             return Err(Error::new_in(ErrorType::InternalError));
         };
@@ -184,6 +195,11 @@ impl ProxyHttp for Gateway {
         context: &mut RequestContext,
     ) -> pingora::Result<()> {
         context.plan.replace_body(body, end_of_stream);
+        context.body_sent = context.body_sent.saturating_add(body.as_ref().map_or(0, Bytes::len));
+        if context.body_sent > context.runtime.settings.limits.request_body {
+            // The request is cut off, and cannot be taken for whole: neither its length nor its last chunk is reached.
+            return Err(fail(context, Failure::BodyTooLarge));
+        }
         request_links::pass(body, end_of_stream, context);
         Ok(())
     }
@@ -201,20 +217,24 @@ impl ProxyHttp for Gateway {
         context.upstream_time = context.sent_upstream.map(|sent| sent.elapsed());
         upstream::after_head(head, context);
         tracing::mark_answer(head)?;
-        context.decoder = match context.site() {
-            Some(site) if site.config.repairs.read_bodies() => Decoder::after_head(head)?,
-            _ => None,
-        };
+        if admission::size_of_fields(&head.headers) > context.runtime.settings.limits.response_head {
+            return Err(fail(context, Failure::AnswerHeadTooLarge));
+        }
+        if context.repairs().read_bodies() {
+            context.decoder = Decoder::after_head(head)?;
+        }
         if response_head::is_page(head, context.interaction) {
             return Err(fail(context, Failure::Page));
         }
-        let ends_by_itself = response_head::ends_by_itself(head);
+        let (ends_by_itself, status) = (response_head::ends_by_itself(head), head.status);
+        let has_no_body = response_head::has_no_body(context.method_sent(session), head);
         recovery::after_head(session, head, context)?;
         // A request that goes there again keeps its place.
-        if response_head::has_no_body(&session.req_header().method, head) {
+        if has_no_body {
             context.leave_openemr();
         }
-        if ends_by_itself && (head.status.is_success() || context.held.is_some()) {
+        let can_be_a_refusal = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED);
+        if ends_by_itself && (status.is_success() || (can_be_a_refusal && context.held.is_some())) {
             context.json_end = Some(JsonEnd::default());
         }
         Ok(())
@@ -259,19 +279,21 @@ impl ProxyHttp for Gateway {
         if context.held.is_some() {
             return Ok(());
         }
-        body::choose(session, head, context)?;
-        compression::choose(session, head, context)?;
-        response_head::rewrite(head, session.req_header().version, context.id)
+        body::prepare(session, head, context)
     }
 
     /// The body on its way to the caller.
     fn response_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
         context: &mut RequestContext,
     ) -> pingora::Result<Option<Duration>> {
+        if session.req_header().method == Method::HEAD {
+            // It went out as a GET.
+            *body = None;
+        }
         context.body.pass(body, end_of_stream);
         Ok(None)
     }
@@ -336,7 +358,7 @@ impl ProxyHttp for Gateway {
         let error_code = verdict.as_ref().map_or(0, |verdict| verdict.status);
         if let Some(verdict) = verdict.filter(|_| can_answer) {
             // The caller may be gone by now; the log line below says what he should have seen.
-            let _ = Answer::of_verdict(&verdict, context.route).send(session, context).await;
+            let _ = Answer::of_verdict(&verdict, context).send(session, context).await;
         }
         FailToProxy { error_code, can_reuse_downstream: false }
     }

@@ -17,9 +17,10 @@ use crate::gateway::answer::Answer;
 use crate::gateway::context::RequestContext;
 use crate::gateway::fail;
 use crate::gateway::failure::Failure;
-use crate::gateway::held_answer::{self, HeldAnswer, Readable};
+use crate::gateway::held_answer::{self, HeldAnswer, Purpose, Readable};
 use crate::gateway::route::Route;
 use crate::gateway::target::Target;
+use crate::gateway::{response_head, write_answer};
 use crate::smart::scope_need::Need;
 use crate::smart::scope_record::ScopeRecord;
 
@@ -110,22 +111,41 @@ fn scope(need: Option<Need>, granted: &str, record: &ScopeRecord) -> Scope {
 pub fn after_head(session: &mut Session, head: &mut ResponseHeader, context: &mut RequestContext) -> pingora::Result<()> {
     if head.status.is_success() {
         note_success(session, context);
-        return Ok(());
+        let is_held = write_answer::is_of_a_create(head, context) && response_head::is_json(head);
+        return if is_held { hold(session, head, Purpose::Created, context) } else { Ok(()) };
     }
-    let readable = held_answer::readable(head, &session.req_header().method);
-    match (head.status, readable) {
-        (StatusCode::UNAUTHORIZED, Readable::Plain) if may_be_told_more(session, context) => {
-            context.held = Some(HeldAnswer::hold(session, head)?);
-            Ok(())
+    let readable = held_answer::readable(head, context.method_sent(session));
+    let could_be_the_token = match (head.status, readable) {
+        (StatusCode::UNAUTHORIZED, Readable::Plain) if may_be_told_more(session, context) => true,
+        (StatusCode::UNAUTHORIZED, _) => {
+            after_unauthorized(session, false, context)?;
+            false
         }
-        (StatusCode::UNAUTHORIZED, _) => after_unauthorized(session, false, context),
-        (StatusCode::BAD_REQUEST, Readable::Compressed) => ask_plainly(&session.req_header().method, context),
-        (StatusCode::BAD_REQUEST, Readable::Plain) => {
-            context.held = Some(HeldAnswer::hold(session, head)?);
-            Ok(())
+        (StatusCode::BAD_REQUEST, Readable::Compressed) => {
+            ask_plainly(&session.req_header().method, context)?;
+            false
         }
-        _ => Ok(()),
+        (StatusCode::BAD_REQUEST, Readable::Plain) => true,
+        _ => false,
+    };
+    let is_error = head.status.is_client_error() || head.status.is_server_error();
+    match (is_error && context.repairs().errors, could_be_the_token) {
+        (true, _) => hold(session, head, Purpose::Error, context),
+        (false, true) => hold(session, head, Purpose::AsItIs, context),
+        (false, false) => Ok(()),
     }
+}
+
+/// Holds an answer back until its end.
+fn hold(session: &mut Session, head: &mut ResponseHeader, purpose: Purpose, context: &mut RequestContext) -> pingora::Result<()> {
+    let has_no_body = response_head::has_no_body(context.method_sent(session), head);
+    context.held = Some(HeldAnswer::hold(session, head, purpose)?);
+    if has_no_body { end_early(session) } else { Ok(()) }
+}
+
+/// A caller who waits for this answer before he sends his body would wait for ever.
+fn end_early(session: &mut Session) -> pingora::Result<()> {
+    if session.is_body_done() { Ok(()) } else { Err(Error::new_in(ErrorType::new(EARLY))) }
 }
 
 /// Whether a 401 is worth reading: its head alone would count against the scope.
@@ -151,21 +171,21 @@ pub fn after_body(
     if !held.keep(piece) {
         return Err(fail(context, Failure::TooLong));
     }
-    if end_of_stream {
-        held.note_judged();
-        let about_the_token = held.is_about_the_token();
-        if held.status() == StatusCode::UNAUTHORIZED {
-            after_unauthorized(session, about_the_token, context)?;
-        } else if about_the_token {
-            // A revoked trust is about no scope.
+    if !end_of_stream {
+        return Ok(());
+    }
+    held.note_judged();
+    let about_the_token = held.is_about_the_token();
+    match held.status() {
+        StatusCode::UNAUTHORIZED => after_unauthorized(session, about_the_token, context)?,
+        // A revoked trust is about no scope.
+        StatusCode::BAD_REQUEST if about_the_token => {
             follow(judge(Scope::Unnamed, true, context.recovery.renewals, can_repeat(session)), None, context)?;
         }
+        _ => {}
     }
-    if end_of_stream && !session.is_body_done() {
-        // A caller who waits for this answer before he sends his body would wait for ever.
-        return Err(Error::new_in(ErrorType::new(EARLY)));
-    }
-    Ok(())
+    context.leave_openemr();
+    end_early(session)
 }
 
 /// When the proxying ended because an answer came before its request was whole: sends it. False when it ended otherwise;
@@ -173,7 +193,7 @@ pub fn after_body(
 pub async fn send_early(session: &mut Session, error: &Error, context: &mut RequestContext) -> bool {
     let Some(held) = context.held.take().filter(|_| error.etype().as_str() == EARLY) else { return false };
     // The caller may be gone by now; there is nobody to tell.
-    let _ = held.send(session, context.id).await;
+    let _ = held.send(session, context).await;
     true
 }
 
@@ -185,8 +205,8 @@ pub async fn send_held(session: &mut Session, context: &mut RequestContext) {
     let failure = if is_refusal && after_unauthorized(session, false, context).is_err() { context.failure } else { None };
     // The caller may be gone by now; there is nobody to tell.
     let _ = match failure {
-        Some(failure) => Answer::of_verdict(&failure.verdict(), context.route).send(session, context).await,
-        None => held.send(session, context.id).await,
+        Some(failure) => Answer::of_verdict(&failure.verdict(), context).send(session, context).await,
+        None => held.send(session, context).await,
     };
 }
 

@@ -1,13 +1,14 @@
 //! What comes back: OpenEMR's head, without what only its own web server or its own callers are concerned with.
 
-use http::HeaderName;
 use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::{HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
 use pingora::http::ResponseHeader;
 
-use crate::fhir::interaction::Interaction;
+use crate::fhir::interaction::{Interaction, Kind};
 use crate::observe::request_id::RequestId;
 
+const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json; charset=utf-8");
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Rewrites the head of OpenEMR's answer to a caller who speaks `version`.
@@ -59,6 +60,23 @@ pub fn ends_by_itself(head: &ResponseHeader) -> bool {
 #[must_use]
 pub fn is_json(head: &ResponseHeader) -> bool {
     media_type_is(head, b"application/json") || media_type_is(head, b"application/fhir+json")
+}
+
+/// FHIR's name for JSON where OpenEMR says `application/json`: of resources, not of documents, nor of what other specifications
+/// define (the SMART configuration, the manifest of an export).
+///
+/// # Errors
+/// None in practice: the field that is set is valid.
+pub fn name_fhir_json(head: &mut ResponseHeader, interaction: Option<Interaction>) -> pingora::Result<()> {
+    let is_fhir = interaction.is_some_and(|interaction| match interaction.kind {
+        Kind::SmartConfiguration | Kind::ExportStatus => false,
+        Kind::Other => interaction.resource_type.is_some(),
+        _ => true,
+    });
+    if is_fhir && is_json(head) && !head.headers.contains_key(CONTENT_DISPOSITION) {
+        head.insert_header(CONTENT_TYPE, FHIR_JSON)?;
+    }
+    Ok(())
 }
 
 /// Whether no body comes after this head (RFC 9112 section 6.3).
@@ -129,6 +147,30 @@ mod tests {
         assert!(is_page(&document, Some(Interaction::of(&Method::GET, b"/Patient/1"))));
         assert!(!is_page(&head(404, &[("Content-Type", "text/html")]), None));
         assert!(!is_page(&head(200, &[("Content-Type", "application/json")]), None));
+    }
+
+    #[test]
+    fn fhir_json_gets_its_name_and_nothing_else_does() {
+        let fhir = "application/fhir+json; charset=utf-8";
+        for (path, content_type, disposition, named) in [
+            ("/Patient", "application/json", false, fhir),
+            ("/Patient", "application/fhir+json", false, fhir),
+            ("/Patient/1", "Application/JSON; charset=utf-8", false, fhir),
+            ("/metadata", "application/json", false, fhir),
+            ("/Binary/1", "application/json", false, fhir),
+            ("/Binary/1", "application/json", true, "application/json"),
+            ("/Binary/1", "application/fhir+ndjson", true, "application/fhir+ndjson"),
+            ("/Binary/1", "application/pdf", false, "application/pdf"),
+            ("/.well-known/smart-configuration", "application/json", false, "application/json"),
+            ("/$bulkdata-status", "application/json", false, "application/json"),
+        ] {
+            let mut head = head(200, &[("Content-Type", content_type)]);
+            if disposition {
+                head.insert_header("Content-Disposition", "attachment").unwrap();
+            }
+            name_fhir_json(&mut head, Some(Interaction::of(&Method::GET, path.as_bytes()))).unwrap();
+            assert_eq!(head.headers.get("content-type").unwrap(), named, "{path} {content_type}");
+        }
     }
 
     #[test]

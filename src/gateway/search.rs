@@ -62,7 +62,9 @@ pub async fn plan(session: &mut Session, context: &mut RequestContext) -> pingor
     let planned = match search_query::plan(query, &form, &circumstances) {
         Ok(Some(planned)) => planned,
         Ok(None) => return Ok(Ok(())),
-        Err(refusal) => return Ok(Err(Verdict { status: 400, code: refusal.code, text: refusal.text, retry_after: None })),
+        Err(refusal) => {
+            return Ok(Err(Verdict { status: 400, code: refusal.code, text: refusal.text, retry_after: None, allow: None }));
+        }
     };
     // What came in a form stays in one: a query is logged by more servers than a body.
     let (query, form) = if form.is_empty() { (planned.sent, None) } else { (Vec::new(), Some(planned.sent.into())) };

@@ -265,8 +265,9 @@ fn empty(status: u16) -> Answer {
 }
 
 fn refused(context: &RequestContext, refusal: &Refusal) -> Answer {
-    let verdict = Verdict { status: refusal.status, code: refusal.code, text: refusal.text.clone(), retry_after: None };
-    Answer::of_verdict(&verdict, context.route)
+    let verdict =
+        Verdict { status: refusal.status, code: refusal.code, text: refusal.text.clone(), retry_after: None, allow: None };
+    Answer::of_verdict(&verdict, context)
 }
 
 fn not_allowed(context: &RequestContext, allowed: &'static str) -> Answer {

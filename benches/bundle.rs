@@ -1,0 +1,89 @@
+//! What becomes of a search Bundle of 200 KB, as OpenEMR 8 writes it, in the pieces in which Pingora reads it.
+
+#![allow(missing_docs)]
+
+use std::hint::black_box;
+
+use bytes::Bytes;
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use openemr_gateway::fhir::body_step::BodyStep;
+use openemr_gateway::fhir::bundle_stream::BundleStream;
+use openemr_gateway::fhir::pretty::Pretty;
+use openemr_gateway::fhir::projection::Projected;
+use openemr_gateway::fhir::search_terms::{Page, Projection, SearchTerms, Window};
+
+const SIZE: usize = 200_000;
+/// What Pingora reads at once.
+const PIECE: usize = 64 * 1024;
+
+/// Patients as OpenEMR 8 writes them, 2.5 kB each.
+fn bundle() -> Bytes {
+    let base = r"https:\/\/localhost:9300\/apis\/default\/fhir";
+    let mut out = format!(
+        r#"{{"meta":{{"lastUpdated":"2026-11-23T22:25:34"}},"resourceType":"Bundle","type":"collection","total":80,"link":[{{"relation":"self","url":"{base}\/Patient"}}],"entry":["#
+    );
+    let mut number = 0;
+    while out.len() < SIZE {
+        out.push_str(if number == 0 { "" } else { "," });
+        out.push_str(&format!(
+            r#"{{"fullUrl":"{base}\/Patient\/a34c{number:04}-1e2d-4f6b-9c3a-0f1e2d3c4b5a","resource":{{"id":"a34c{number:04}-1e2d-4f6b-9c3a-0f1e2d3c4b5a","meta":{{"versionId":"1","lastUpdated":"2026-11-24T02:17:06+00:00","profile":["http:\/\/hl7.org\/fhir\/us\/core\/StructureDefinition\/us-core-patient","http:\/\/hl7.org\/fhir\/us\/core\/StructureDefinition\/us-core-patient|3.1.1","http:\/\/hl7.org\/fhir\/us\/core\/StructureDefinition\/us-core-patient|8.0.0"]}},"resourceType":"Patient","text":{{"status":"generated","div":"\u003Cdiv xmlns=\u0022http:\/\/www.w3.org\/1999\/xhtml\u0022\u003E \u003Cp\u003EJos\u00e9 Garc\u00eda\u003C\/p\u003E\u003C\/div\u003E"}},"extension":[{{"valueCode":"F","url":"http:\/\/hl7.org\/fhir\/us\/core\/StructureDefinition\/us-core-birthsex"}},{{"extension":[{{"valueCoding":{{"system":"urn:oid:2.16.840.1.113883.6.238","code":"2106-3","display":"White"}},"url":"ombCategory"}},{{"valueString":"White","url":"text"}}],"url":"http:\/\/hl7.org\/fhir\/us\/core\/StructureDefinition\/us-core-race"}},{{"extension":[{{"valueCoding":{{"system":"urn:oid:2.16.840.1.113883.6.238","code":"2186-5","display":"Not Hispanic or Latino"}},"url":"ombCategory"}},{{"valueString":"Not Hispanic or Latino","url":"text"}}],"url":"http:\/\/hl7.org\/fhir\/us\/core\/StructureDefinition\/us-core-ethnicity"}},{{"valueCoding":{{"system":"DataAbsentReason","code":"unknown","display":"Unknown"}},"url":"http:\/\/hl7.org\/fhir\/us\/core\/StructureDefinition\/us-core-sex"}},{{"valueCoding":{{"system":"http:\/\/terminology.hl7.org\/CodeSystem\/data-absent-reason","code":"unknown","display":"Unknown"}},"url":"http:\/\/hl7.org\/fhir\/us\/core\/StructureDefinition\/us-core-interpreter-needed"}}],"identifier":[{{"use":"official","type":{{"coding":[{{"system":"http:\/\/terminology.hl7.org\/CodeSystem\/v2-0203","code":"PT"}}]}},"system":"http:\/\/terminology.hl7.org\/CodeSystem\/v2-0203","value":"LAB-{number:06}"}}],"active":true,"name":[{{"use":"official","family":"Garc\u00eda","given":["Jos\u00e9","B"]}}],"telecom":[{{"system":"phone","value":"555-0101","use":"home"}},{{"system":"email","value":"p{number}@example.org","use":"home"}}],"gender":"female","birthDate":"1951-09-07","deceasedBoolean":false,"address":[{{"use":"home","type":"both","line":["1 Stra\u00dfe 1"],"city":"Z\u00fcrich","state":"CA","postalCode":"00037","country":"US","period":{{"start":"2026-11-24T02:17:05.000+00:00"}}}}],"communication":[{{"language":{{"coding":[{{"system":"urn:ietf:bcp:47","code":"en","display":"English"}}],"text":"English"}}}}]}}}}"#
+        ));
+        number += 1;
+    }
+    out.push_str("]}");
+    out.into()
+}
+
+fn stream(page: Option<Page>, entries: bool) -> Box<dyn BodyStep> {
+    let terms = SearchTerms {
+        resource_type: "Patient",
+        self_target: "/Patient?name=x".to_owned(),
+        page_target: "/Patient?name=x".to_owned(),
+        page,
+        total: true,
+        entries,
+        projection: Projection::Whole,
+        pretty: false,
+        outcome: None,
+    };
+    Box::new(BundleStream::new(terms, true, "https://localhost:9300/apis/default/fhir", Some(1_795_472_734)))
+}
+
+fn projected(projection: Projection) -> Box<dyn BodyStep> {
+    Box::new(Projected::bundle(projection, Some("Patient")))
+}
+
+fn benchmarks(criterion: &mut Criterion) {
+    let body = bundle();
+    let pieces: Vec<Bytes> = (0..body.len()).step_by(PIECE).map(|at| body.slice(at..body.len().min(at + PIECE))).collect();
+    let elements = || Projection::Elements(vec!["name".to_owned(), "birthDate".to_owned()]);
+    let mut group = criterion.benchmark_group("bundle");
+    group.throughput(Throughput::Bytes(body.len() as u64));
+    let steps: [(&str, &dyn Fn() -> Box<dyn BodyStep>); 7] = [
+        ("searchset", &|| stream(None, true)),
+        ("a page of ten out of it", &|| stream(Some(Page { offset: 20, count: 10, window: Window::Whole }), true)),
+        ("the total alone", &|| stream(None, false)),
+        ("_summary=true", &|| projected(Projection::Summary)),
+        ("_summary=data", &|| projected(Projection::Data)),
+        ("_elements", &|| projected(elements())),
+        ("_pretty", &|| Box::new(Pretty::default())),
+    ];
+    for (name, step) in steps {
+        group.bench_function(name, |bencher| {
+            bencher.iter_batched(
+                || (step(), pieces.clone()),
+                |(mut step, pieces)| {
+                    for piece in pieces {
+                        black_box(step.feed(piece));
+                    }
+                    black_box(step.finish());
+                },
+                BatchSize::SmallInput,
+            );
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, benchmarks);
+criterion_main!(benches);

@@ -1,0 +1,73 @@
+//! What OpenEMR says of a resource that it has just created: `{"pid":504,"uuid":"…"}`, which is no resource.
+
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Said {
+    uuid: Option<String>,
+    id: Option<String>,
+    #[serde(rename = "resourceType")]
+    resource_type: Option<String>,
+}
+
+/// What was created.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Created {
+    /// Its id, one that can stand in a path.
+    pub id: Option<String>,
+    /// Whether the answer is the resource itself, as FHIR has it.
+    pub is_resource: bool,
+}
+
+impl Created {
+    /// Reads the body of the answer to a create; `None` where it is no object.
+    #[must_use]
+    pub fn read(body: &[u8]) -> Option<Self> {
+        let said = serde_json::Deserializer::from_slice(body).into_iter::<Said>().next()?.ok()?;
+        let is_resource = said.resource_type.is_some();
+        let id = if is_resource { said.id } else { said.uuid.or(said.id) };
+        Some(Self { id: id.filter(|id| is_id(id)), is_resource })
+    }
+}
+
+/// FHIR R4, data type id.
+fn is_id(id: &str) -> bool {
+    (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn finds_the_id() {
+        for (body, id, is_resource) in [
+            (r#"{"pid":504,"uuid":"a34c725e-4aa6-4c6b-9e74-82879c13d5f2"}"#, Some("a34c725e-4aa6-4c6b-9e74-82879c13d5f2"), false),
+            (r#"{"id":"7"}"#, Some("7"), false),
+            (r#"{"resourceType":"Patient","id":"7","uuid":"8"}"#, Some("7"), true),
+            (r#"{"resourceType":"OperationOutcome","issue":[]}"#, None, true),
+            (r#"{"uuid":"a/../b"}"#, None, false),
+            (r#"{"uuid":"a\r\nb"}"#, None, false),
+            ("{}", None, false),
+        ] {
+            let expected = Created { id: id.map(str::to_owned), is_resource };
+            assert_eq!(Created::read(body.as_bytes()), Some(expected), "{body}");
+        }
+        for body in [r#"{"uuid":7}"#, "7", "", r#"{"uuid":"a"#] {
+            assert_eq!(Created::read(body.as_bytes()), None, "{body}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_gives_an_id_that_can_stand_in_a_path(uuid in any::<String>(), noise in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let body = serde_json::json!({ "uuid": uuid }).to_string();
+            for body in [body.as_bytes(), &noise] {
+                if let Some(id) = Created::read(body).and_then(|created| created.id) {
+                    prop_assert!(!id.is_empty() && !id.contains(['/', '?', '#', '\r', '\n', ' ', '%']));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! In which format a caller wants his answer, read off his request's head.
+
+use http::header::ACCEPT;
+use pingora::http::RequestHeader;
+
+use crate::fhir::interaction::{Interaction, Kind};
+use crate::fhir::media_type::{self, Accepted, Format, Negotiated};
+use crate::gateway::target::Target;
+
+/// What he gets, by `_format` and Accept.
+#[must_use]
+pub fn negotiated(head: &RequestHeader, interaction: Option<Interaction>) -> Negotiated {
+    let form = media_type::form(Target::parse(head.raw_path()).query);
+    let accepted = Accepted::of(head.headers.get_all(ACCEPT).iter().map(|value| value.as_bytes()));
+    media_type::negotiate(form.format, accepted, interaction.is_some_and(can_be_a_document))
+}
+
+/// In which format he is told what went wrong.
+#[must_use]
+pub fn errors_format(head: &RequestHeader) -> Format {
+    negotiated(head, None).errors
+}
+
+/// Binary gives documents as they are: a C-CDA is asked for as XML.
+fn can_be_a_document(interaction: Interaction) -> bool {
+    interaction.kind == Kind::Read && interaction.resource_type == Some("Binary")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use http::Method;
+
+    #[test]
+    fn a_document_may_be_xml() {
+        for (target, accept, acceptable, errors) in [
+            ("/fhir/Binary/1", "application/xml", true, Format::Xml),
+            ("/fhir/Binary/1?_format=xml", "*/*", false, Format::Xml),
+            ("/fhir/Patient/1", "application/xml", false, Format::Xml),
+            ("/fhir/Patient/1?_format=json", "application/xml", true, Format::Json),
+            ("/fhir/Patient/1", "*/*", true, Format::Json),
+        ] {
+            let mut head = RequestHeader::build("GET", target.as_bytes(), None).unwrap();
+            head.append_header("Accept", accept).unwrap();
+            let interaction =
+                Interaction::of(&Method::GET, Target::parse(target.as_bytes()).path.strip_prefix(b"/fhir").unwrap());
+            assert_eq!(negotiated(&head, Some(interaction)), Negotiated { errors, acceptable }, "{target} {accept}");
+        }
+    }
+}
