@@ -429,6 +429,50 @@ fn a_successor_takes_the_exports_over_with_the_listeners() {
 }
 
 #[test]
+fn a_stopped_gateway_ends_with_the_type_that_is_under_way_and_a_new_one_goes_on() {
+    let openemr = OpenEmr::start();
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = exporting(&openemr, &["Patient", "Observation", "Encounter", "Condition"], &folder);
+    config["listen"] = json!([{"address": free_address().to_string()}]);
+    config["drain_delay"] = json!("10ms");
+    let mut gateway = Gateway::with(config.clone());
+    openemr.order(&json!({"export": {"type_takes_ms": 1_500}}));
+    let status = kick_off(&gateway.caller(), "/fhir/Patient/$export");
+    eventually("the second type is under way", || (kick_offs(&openemr).len() == 2).then_some(()));
+    gateway.process.signal("TERM");
+    let how = eventually("it ends", || gateway.process.ended());
+    assert!(how.success(), "{how}");
+    drop(gateway);
+    assert_eq!(kick_offs(&openemr).len(), 2, "no other was begun");
+    openemr.order(&json!({"export": {}}));
+    let gateway = Gateway::with(config);
+    let manifest = ended(&gateway.caller(), &status).json();
+    assert_eq!(files(&gateway.caller(), &manifest).len(), 4);
+    assert_eq!(manifest["error"], json!([]), "nothing was lost");
+    assert_eq!(kick_offs(&openemr).len(), 4);
+}
+
+#[test]
+fn a_reload_changes_what_comes_next_and_loses_nothing() {
+    let openemr = OpenEmr::start();
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = Gateway::with(exporting(&openemr, &["Patient", "Observation", "Encounter"], &folder));
+    let caller = gateway.caller();
+    openemr.order(&json!({"export": {"type_takes_ms": 700}}));
+    let status = kick_off(&caller, "/fhir/Patient/$export");
+    eventually("the first type is under way", || (kick_offs(&openemr).len() == 1).then_some(()));
+    let mut config = gateway.config.clone();
+    config["sites"]["default"]["scopes"] = scopes(&["Patient", "Encounter"]);
+    config["sites"]["default"]["timeouts"] = json!({"read": "20s"});
+    let log = gateway.reload(&config);
+    assert!(log.contains("is in force"), "{log}");
+    let manifest = ended(&caller, &status).json();
+    assert_eq!(files(&caller, &manifest).into_keys().collect::<Vec<_>>(), ["Encounter", "Patient"]);
+    let said = errors(&caller, &manifest);
+    assert_eq!(said, ["Observation: OpenEMR does not let the gateway's client export this type."]);
+}
+
+#[test]
 fn two_sites_export_side_by_side_and_know_nothing_of_each_other() {
     let openemr = OpenEmr::with(&["--site", "default", "--site", "clinic"]);
     let folder = tempfile::tempdir().unwrap();
@@ -526,9 +570,11 @@ fn a_refused_token_is_replaced_and_an_openemr_that_is_away_is_waited_for() {
     eventually("the first type is under way", || (kick_offs(&openemr).len() == 1).then_some(()));
     openemr.order(&json!({"listener": "down"}));
     gateway.logs(&["export of Patient failed"]);
+    // Where it stands is told all the same.
+    eventually("no node can be reached", || (caller.get("/fhir/Patient").status == 503).then_some(()));
+    assert_eq!(caller.get(&status).field("x-progress"), Some("1 of 2 types done"));
     openemr.order(&json!({"listener": "up"}));
-    // Where it stands is not told while no node can be reached.
-    let manifest = eventually("the export ends", || Some(caller.get(&status)).filter(|answer| answer.status == 200)).json();
+    let manifest = ended(&caller, &status).json();
     assert_eq!(files(&caller, &manifest).into_keys().collect::<Vec<_>>(), ["Condition"]);
     assert!(errors(&caller, &manifest)[0].starts_with("Patient: The connection broke"));
 }

@@ -132,7 +132,7 @@ pub fn write(plan: &Plan, base: &str, needs_token: bool) -> String {
 #[must_use]
 pub fn outcomes(plan: &Plan) -> String {
     let failures = plan.types.iter().filter_map(|one| match &one.state {
-        State::Failed { cause, .. } => Some((code(*cause), format!("{}: {}", one.name, text(*cause)))),
+        State::Failed { cause, .. } => Some((code(*cause), format!("{}: {cause}", one.name))),
         _ => None,
     });
     let left_out = plan.left_out.iter().map(|left| (IssueCode::NotSupported, left.text()));
@@ -147,26 +147,6 @@ fn code(cause: Cause) -> IssueCode {
         Cause::Unreachable | Cause::NoToken | Cause::Interrupted => IssueCode::Transient,
         Cause::Status(_) | Cause::Broken | Cause::Lost | Cause::Reported | Cause::NotUnderstood => IssueCode::Exception,
     }
-}
-
-fn text(cause: Cause) -> String {
-    let fixed = match cause {
-        Cause::Status(400 | 404 | 501) => "OpenEMR does not export this type.",
-        Cause::Status(status) => return format!("OpenEMR failed with status {status}. It was not tried again."),
-        Cause::Forbidden => "OpenEMR does not let the gateway's client export this type.",
-        Cause::TimedOut => "OpenEMR did not come to an end in time. It was not tried again.",
-        Cause::Broken => "The connection broke while OpenEMR was at work. It was not tried again.",
-        Cause::Unreachable => "OpenEMR could not be reached, or was busy, for minutes.",
-        Cause::NoToken => "The gateway got no access token for minutes.",
-        Cause::Interrupted => {
-            "The gateway was restarted while OpenEMR was at work. It was not tried again; ask for this type anew."
-        }
-        Cause::Lost => "OpenEMR lost its job.",
-        Cause::Endless => "OpenEMR's job did not come to an end.",
-        Cause::Reported => "OpenEMR reported an error and exported nothing.",
-        Cause::NotUnderstood => "OpenEMR's answer was not understood.",
-    };
-    fixed.to_owned()
 }
 
 #[cfg(test)]

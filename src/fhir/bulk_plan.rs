@@ -3,6 +3,8 @@
 //!
 //! A plan is kept on the disk and outlives the process. It holds ids and type names, nothing about a patient.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -10,12 +12,12 @@ use super::bulk_request::{KickOff, LeftOut, Level, instant, is_id};
 use super::resource_type;
 
 /// The largest plan, in bytes.
-pub const MAX_PLAN: usize = 256 * 1024;
+pub const MAX_PLAN: usize = 4 * 1024 * 1024;
 const VERSION: u32 = 1;
 /// More files of one type than this are not believed.
-const MOST_FILES: usize = 500;
-/// The longest URL of a kick-off that is kept.
-const LONGEST_URL: usize = 16 * 1024;
+const MOST_FILES: usize = 100;
+/// The longest URL of a kick-off that is kept, in bytes.
+pub const LONGEST_URL: usize = 16 * 1024;
 /// How long OpenEMR keeps the files of a job, from its begin.
 const FILES_LIVE: i64 = 60 * 60 * 1000;
 
@@ -45,6 +47,28 @@ pub enum Cause {
     Reported,
     /// OpenEMR said something that is none of this.
     NotUnderstood,
+}
+
+impl fmt::Display for Cause {
+    /// A sentence for a human.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Status(400 | 404 | 501) => "OpenEMR does not export this type.",
+            Self::Status(status) => return write!(f, "OpenEMR failed with status {status}. It was not tried again."),
+            Self::Forbidden => "OpenEMR does not let the gateway's client export this type.",
+            Self::TimedOut => "OpenEMR did not come to an end in time. It was not tried again.",
+            Self::Broken => "The connection broke while OpenEMR was at work. It was not tried again.",
+            Self::Unreachable => "OpenEMR could not be reached, or was busy, for minutes.",
+            Self::NoToken => "The gateway got no access token for minutes.",
+            Self::Interrupted => {
+                "The gateway was restarted while OpenEMR was at work. It was not tried again; ask for this type anew."
+            }
+            Self::Lost => "OpenEMR lost its job.",
+            Self::Endless => "OpenEMR's job did not come to an end.",
+            Self::Reported => "OpenEMR reported an error and exported nothing.",
+            Self::NotUnderstood => "OpenEMR's answer was not understood.",
+        })
+    }
 }
 
 /// How far a type is.
@@ -285,9 +309,10 @@ impl Plan {
     }
 
     /// OpenEMR's job has come to its end, with these Binaries; it began at `began`, by OpenEMR's clock.
-    pub fn done(&mut self, index: usize, mut files: Vec<String>, mut errors: Vec<String>, began: Option<i64>, now: i64) {
-        files.truncate(MOST_FILES);
-        errors.truncate(MOST_FILES);
+    pub fn done(&mut self, index: usize, files: Vec<String>, errors: Vec<String>, began: Option<i64>, now: i64) {
+        if files.len().max(errors.len()) > MOST_FILES {
+            return self.failed(index, Cause::NotUnderstood, now);
+        }
         if let (Some(began), Some(known)) = (began, self.transaction_time) {
             self.transaction_time = Some(known.min(began));
         }
@@ -420,6 +445,23 @@ pub(super) mod tests {
         assert!(after.recover(5));
         assert_eq!(after.step(), Step::KickOff(2));
         assert_eq!(after.types.get(1).unwrap().state, State::Failed { cause: Cause::Interrupted, job: None });
+    }
+
+    #[test]
+    fn a_plan_never_grows_beyond_what_is_read_back() {
+        let mut all = plan(&[("Patient", true), ("Goal", true)]);
+        for (index, count) in [(0, MOST_FILES), (1, MOST_FILES + 1)] {
+            all.kicked_off(index, 1);
+            all.accepted(index, "j".to_owned(), 2);
+            all.done(index, vec!["x".repeat(64); count], vec!["x".repeat(64); count], None, 3);
+        }
+        assert!(matches!(all.types.first().unwrap().state, State::Done { .. }));
+        assert!(matches!(all.types.last().unwrap().state, State::Failed { cause: Cause::NotUnderstood, .. }));
+        let one = all.types.first().unwrap().clone();
+        // As many as FHIR has types.
+        all.types = vec![one; 150];
+        all.request = "x".repeat(LONGEST_URL);
+        assert_eq!(Plan::parse(&all.to_bytes()).unwrap(), all);
     }
 
     #[test]

@@ -159,9 +159,10 @@ pub fn operation_name(segment: &[u8]) -> Option<&[u8]> {
     segment.strip_prefix(b"$").or_else(|| segment.strip_prefix(b"%24"))
 }
 
-/// The operations of FHIR R4, of Bulk Data Access and of US Core.
+/// The operations of FHIR R4, of Bulk Data Access (and the one that serves what went wrong) and of US Core.
 static OPERATIONS: &[&str] = &[
     "apply",
+    "bulkdata-errors",
     "bulkdata-status",
     "closure",
     "compose",

@@ -10,6 +10,7 @@ use pingora::proxy::Session;
 
 use crate::config::{Access, Limits};
 use crate::fhir::interaction::Interaction;
+use crate::gateway::bulk;
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Failure;
 use crate::gateway::http2;
@@ -50,6 +51,9 @@ pub(super) fn admit(session: &Session, context: &mut RequestContext) -> Result<(
     let rest = path.get(prefix..).unwrap_or_default();
     target::check(rest).map_err(Failure::UnsafePath)?;
     context.interaction = Some(Interaction::of(&session.req_header().method, rest));
+    if bulk::answers(session, context) {
+        return Ok(());
+    }
     queue::refuse_when_all_are_out(context)
 }
 

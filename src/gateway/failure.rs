@@ -67,6 +67,33 @@ pub enum Failure {
     FormTooLarge,
 }
 
+/// Why a request goes no further.
+#[derive(Debug)]
+pub enum Stop {
+    /// Its caller is told this.
+    Refused(Verdict),
+    /// Its caller is gone.
+    Gone(Box<Error>),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Refused(failure.verdict())
+    }
+}
+
+impl From<Verdict> for Stop {
+    fn from(verdict: Verdict) -> Self {
+        Self::Refused(verdict)
+    }
+}
+
+impl From<Box<Error>> for Stop {
+    fn from(error: Box<Error>) -> Self {
+        Self::Gone(error)
+    }
+}
+
 /// What a caller is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {

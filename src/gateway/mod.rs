@@ -70,7 +70,7 @@ use crate::gateway::answer::Answer;
 use crate::gateway::bulk::jobs::Exports;
 use crate::gateway::context::RequestContext;
 use crate::gateway::decode::Decoder;
-use crate::gateway::failure::Failure;
+use crate::gateway::failure::{Failure, Stop};
 use crate::gateway::lifecycle::Lifecycle;
 use crate::gateway::route::Route;
 use crate::gateway::runtime::Runtime;
@@ -109,44 +109,15 @@ impl ProxyHttp for Gateway {
         Ok(())
     }
 
-    /// May it pass? Local routes are answered here; a FHIR request takes its site's token, and waits for its turn.
+    /// What the gateway answers itself is answered here; the rest goes on to OpenEMR.
     async fn request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<bool> {
-        let admitted = match admission::admit(session, context) {
-            Ok(()) => repair::plan(session, context).await,
-            Err(failure) => Err(failure),
+        let answer = match self.prepare(session, context).await {
+            Ok(None) => return Ok(false),
+            Ok(Some(answer)) => answer,
+            Err(Stop::Refused(verdict)) => Answer::of_verdict(&verdict, context),
+            Err(Stop::Gone(error)) => return Err(error),
         };
-        let admitted = match admitted {
-            Ok(()) => admission::take_token(context).await,
-            Err(failure) => Err(failure),
-        };
-        if admitted.is_ok() {
-            request_links::map_query(session, context).await;
-        }
-        if admitted.is_ok()
-            && let Some(answer) = bulk::answer(session, context, &self.exports).await?
-        {
-            return answer.send(session, context).await.map(|()| true);
-        }
-        if admitted.is_ok()
-            && let Err(verdict) = search::plan(session, context).await?
-        {
-            return Answer::of_verdict(&verdict, context).send(session, context).await.map(|()| true);
-        }
-        if admitted.is_ok() {
-            request_links::map_body(session, context).await?;
-        }
-        let admitted = match admitted {
-            Ok(()) => queue::take_turn(session, context).await?,
-            Err(failure) => Err(failure),
-        };
-        let answer = match admitted {
-            Err(failure) => Some(Answer::of_verdict(&failure.verdict(), context)),
-            Ok(()) => answer_here(session, context, self.lifecycle.is_draining()).await,
-        };
-        match answer {
-            Some(answer) => answer.send(session, context).await.map(|()| true),
-            None => Ok(false),
-        }
+        answer.send(session, context).await.map(|()| true)
     }
 
     /// A connection to one of OpenEMR's nodes; in place of a token that OpenEMR has refused, another one first.
@@ -394,6 +365,22 @@ impl ProxyHttp for Gateway {
 }
 
 impl Gateway {
+    /// All that comes before a request is sent: may it pass, does the gateway answer it itself, what goes to OpenEMR in place of
+    /// what the caller sent, the site's token, and its turn.
+    async fn prepare(&self, session: &mut Session, context: &mut RequestContext) -> Result<Option<Answer>, Stop> {
+        admission::admit(session, context)?;
+        if let Some(answer) = bulk::answer(session, context, &self.exports).await? {
+            return Ok(Some(answer));
+        }
+        repair::plan(session, context).await?;
+        admission::take_token(context).await?;
+        request_links::map_query(session, context).await;
+        search::plan(session, context).await??;
+        request_links::map_body(session, context).await?;
+        queue::take_turn(session, context).await??;
+        Ok(answer_here(session, context, self.lifecycle.is_draining()).await)
+    }
+
     /// On the way out every answer is the last of its connection: the next one is another process's.
     fn let_go_when_draining(&self, session: &mut Session) {
         if self.lifecycle.is_draining() {

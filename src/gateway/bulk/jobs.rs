@@ -13,10 +13,12 @@ use uuid::Uuid;
 
 use crate::config;
 use crate::fhir::bulk_plan::Plan;
-use crate::gateway::bulk::store::{FolderLock, Store};
+use crate::gateway::bulk::store::{FolderLock, Listing, Store};
 
 /// More exports than this are not taken on before one of them has come to its end.
 const MOST_UNFINISHED: usize = 8;
+/// More exports than this are not known, the finished ones included.
+const MOST_KNOWN: usize = 1000;
 
 /// The exports of all sites.
 #[derive(Debug, Default)]
@@ -43,6 +45,8 @@ pub(super) struct Todo {
     pub(super) unfinished: Vec<Plan>,
     /// To be forgotten: deleted by callers, or too old.
     pub(super) obsolete: Vec<Uuid>,
+    /// How many jobs there are in all.
+    known: usize,
 }
 
 impl Todo {
@@ -74,7 +78,8 @@ impl Jobs {
     pub(super) async fn add(self: &Arc<Self>, plan: Plan) -> io::Result<Result<(), TooMany>> {
         self.blocking(move |jobs| {
             let _adding = jobs.adding.lock();
-            if jobs.look(None)?.unfinished.len() >= MOST_UNFINISHED {
+            let todo = jobs.look(None)?;
+            if todo.unfinished.len() >= MOST_UNFINISHED || todo.known >= MOST_KNOWN {
                 return Ok(Err(TooMany));
             }
             jobs.store.save(&plan).map(Ok)
@@ -134,13 +139,13 @@ impl Jobs {
     }
 
     fn look(&self, keep: Option<i64>) -> io::Result<Todo> {
-        let listing = self.store.list()?;
-        let mut todo = Todo { obsolete: listing.marked, ..Todo::default() };
+        let Listing { jobs, marked } = self.store.list()?;
+        let mut todo = Todo { known: jobs.len(), obsolete: marked.iter().copied().collect(), ..Todo::default() };
         let mut unfinished = BTreeMap::new();
         let mut finished = self.finished.lock();
-        finished.retain(|job, _| listing.jobs.contains(job));
+        finished.retain(|job, _| jobs.contains(job));
         let latest = keep.map(|keep| now().saturating_sub(keep));
-        for job in listing.jobs.into_iter().filter(|job| !todo.obsolete.contains(job)).collect::<Vec<_>>() {
+        for job in jobs.difference(&marked).copied() {
             let ended = match finished.get(&job) {
                 Some(ended) => Some(*ended),
                 None => match self.store.load_any(job) {

@@ -27,9 +27,11 @@ use uuid::Uuid;
 
 use crate::fhir::bulk_fields::{Preferences, accept_fhir_json};
 use crate::fhir::bulk_manifest;
-use crate::fhir::bulk_plan::Plan;
+use crate::fhir::bulk_plan::{LONGEST_URL, Plan};
 use crate::fhir::bulk_request::{self, KickOff, Level, MAX_PARAMETERS, Refusal};
+use crate::fhir::interaction::Kind;
 use crate::fhir::operation_outcome::IssueCode;
+use crate::gateway::admission;
 use crate::gateway::answer::Answer;
 use crate::gateway::bulk::jobs::{Exports, now};
 use crate::gateway::context::RequestContext;
@@ -70,19 +72,38 @@ impl About {
     }
 }
 
-/// Answers a request that is about an export, where the site's are the gateway's own; `None` for every other.
+/// What a request is about, where it is about an export and the site's are the gateway's own.
+fn about(session: &Session, context: &RequestContext) -> Option<About> {
+    let Route::Fhir { prefix, .. } = context.route else { return None };
+    // Nearly every request is done with here.
+    if !matches!(context.interaction?.kind, Kind::Export | Kind::ExportStatus | Kind::Operation) {
+        return None;
+    }
+    let path = std::str::from_utf8(Target::parse(session.req_header().raw_path()).path.get(prefix..)?).ok()?;
+    About::of(path).filter(|_| context.site().is_some_and(|site| site.config.repairs.bulk_data))
+}
+
+/// Whether a request is answered here, with or without an OpenEMR.
+#[must_use]
+pub fn answers(session: &Session, context: &RequestContext) -> bool {
+    about(session, context).is_some()
+}
+
+/// Answers a request that is about an export, where the site's are the gateway's own; `None` for every other. OpenEMR is
+/// not asked for it, and may be out of reach.
 ///
 /// # Errors
 /// A caller who is gone before his request was read.
-pub async fn answer(session: &mut Session, context: &RequestContext, exports: &Exports) -> pingora::Result<Option<Answer>> {
-    let (Route::Fhir { prefix, .. }, Some(site)) = (context.route, context.site().filter(|site| site.config.repairs.bulk_data))
-    else {
-        return Ok(None);
-    };
-    let Target { path, query } = Target::parse(session.req_header().raw_path());
-    let Some(about) = path.get(prefix..).and_then(|rest| std::str::from_utf8(rest).ok()).and_then(About::of) else {
-        return Ok(None);
-    };
+pub async fn answer(session: &mut Session, context: &mut RequestContext, exports: &Exports) -> pingora::Result<Option<Answer>> {
+    let Some(about) = about(session, context) else { return Ok(None) };
+    if matches!(about, About::KickOff(_))
+        && let Err(failure) = admission::take_token(context).await
+    {
+        return Ok(Some(Answer::of_verdict(&failure.verdict(), context)));
+    }
+    let context = &*context;
+    let Some(site) = context.site() else { return Ok(None) };
+    let query = Target::parse(session.req_header().raw_path()).query;
     let query = String::from_utf8_lossy(query.strip_prefix(b"?").unwrap_or_default()).into_owned();
     let method = session.req_header().method.clone();
     let base = public_base(session, context, site);
@@ -162,6 +183,9 @@ async fn kick_off(
     let honoured = bulk_request::honoured(asked.query);
     let separator = if honoured.is_empty() { "" } else { "?" };
     let request = format!("{base}{}{separator}{honoured}", kick_off.level.path());
+    if request.len() > LONGEST_URL {
+        return refused(context, &Refusal { status: 414, code: IssueCode::TooCostly, text: "The URL is too long.".to_owned() });
+    }
     let job = Uuid::new_v4();
     match exports.of(&site.config).add(Plan::new(job, kick_off, request, now())).await {
         Ok(Ok(())) => exports.news.notify_waiters(),

@@ -3,6 +3,7 @@
 //! Who holds the lock works on the jobs and changes their files; anybody may add a job or a mark. So two processes that
 //! meet in an upgrade never work on one job, and each answers for all of them.
 
+use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -38,9 +39,9 @@ pub(super) struct FolderLock {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Listing {
     /// The jobs.
-    pub(super) jobs: Vec<Uuid>,
+    pub(super) jobs: HashSet<Uuid>,
     /// Those of them that are to be deleted, and what a crash has left of others.
-    pub(super) marked: Vec<Uuid>,
+    pub(super) marked: HashSet<Uuid>,
 }
 
 impl Store {
@@ -98,8 +99,8 @@ impl Store {
             let name = entry?.file_name();
             let Some((stem, kind)) = name.to_str().and_then(|name| name.split_once('.')) else { continue };
             match (Uuid::parse_str(stem), kind) {
-                (Ok(job), "json") => listing.jobs.push(job),
-                (Ok(job), "deleted") => listing.marked.push(job),
+                (Ok(job), "json") => drop(listing.jobs.insert(job)),
+                (Ok(job), "deleted") => drop(listing.marked.insert(job)),
                 _ => {}
             }
         }
@@ -182,7 +183,7 @@ mod tests {
         store.save(&plan(1)).unwrap();
         store.save(&plan(1)).unwrap();
         assert_eq!(store.load(Uuid::from_u128(1)).unwrap(), Some(plan(1)));
-        assert_eq!(store.list().unwrap().jobs, [Uuid::from_u128(1)]);
+        assert_eq!(store.list().unwrap().jobs, HashSet::from([Uuid::from_u128(1)]));
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
         assert_eq!((mode(&folder.path().join("bulk")), mode(store.folder())), (0o700, 0o700));
         assert_eq!(mode(&store.plan(Uuid::from_u128(1))), 0o600);
@@ -198,7 +199,7 @@ mod tests {
         store.mark_deleted(job).unwrap();
         assert_eq!(store.load(job).unwrap(), None);
         assert!(store.load_any(job).unwrap().is_some());
-        assert_eq!(store.list().unwrap(), Listing { jobs: vec![job], marked: vec![job] });
+        assert_eq!(store.list().unwrap(), Listing { jobs: HashSet::from([job]), marked: HashSet::from([job]) });
         store.remove(job);
         store.remove(job);
         assert_eq!(store.list().unwrap(), Listing::default());

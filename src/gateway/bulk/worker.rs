@@ -237,7 +237,7 @@ impl Shift<'_> {
                 Went::On
             }
             KickedOff::Failed(cause) => {
-                warn!("site {}: export of {name} failed: {cause:?}", self.name);
+                warn!("site {}: export of {name} failed: {cause}", self.name);
                 plan.failed(index, cause, now());
                 Went::On
             }
@@ -252,7 +252,7 @@ impl Shift<'_> {
             Progress::Unknown => return Some(Went::Later(Cause::Unreachable)),
             Progress::Ended(ended) => plan.done(index, ended.files, ended.errors, ended.began, now()),
             Progress::Failed(cause) => {
-                warn!("site {}: export of {name} failed: {cause:?}", self.name);
+                warn!("site {}: export of {name} failed: {cause}", self.name);
                 plan.failed(index, cause, now());
             }
         }
