@@ -37,6 +37,14 @@ pub fn config_for(base: &str) -> Value {
     })
 }
 
+/// The same without any repair: OpenEMR's answers as they are.
+pub fn pass_through(openemr: &OpenEmr) -> Value {
+    let mut config = config(openemr);
+    config["sites"]["default"]["conformance"] = json!("pass_through");
+    config["sites"]["default"]["paging"] = json!("off");
+    config
+}
+
 /// A site of that OpenEMR, with keys of `algorithm`.
 pub fn site(base: &str, algorithm: &str) -> Value {
     let keys = keys(algorithm);
