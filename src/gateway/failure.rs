@@ -15,6 +15,8 @@ use crate::smart::scope_need::Need;
 pub enum Failure {
     /// The caller's address is in none of `access.allow_from`.
     NotAllowed,
+    /// A web page that was not let in sent what could change something.
+    ForeignPage,
     /// The head is larger than `limits.request_head`.
     HeadTooLarge,
     /// The request target is longer than `limits.request_target`.
@@ -125,6 +127,9 @@ impl Failure {
     pub fn verdict(self) -> Verdict {
         match self {
             Self::NotAllowed => Verdict::new(403, IssueCode::Forbidden, "This address may not use the gateway."),
+            Self::ForeignPage => {
+                Verdict::new(403, IssueCode::Forbidden, "A web page of this origin may not send this to the gateway.")
+            }
             Self::HeadTooLarge => Verdict::new(431, IssueCode::TooLong, "The request's head is larger than the gateway takes."),
             Self::TargetTooLong => Verdict::new(
                 414,

@@ -13,6 +13,7 @@ mod cancellations;
 mod certificates;
 pub mod compression;
 pub mod context;
+pub mod cors;
 pub mod decode;
 pub mod documents;
 mod drain;
@@ -368,6 +369,11 @@ impl Gateway {
     /// All that comes before a request is sent: may it pass, does the gateway answer it itself, what goes to OpenEMR in place of
     /// what the caller sent, the site's token, and its turn.
     async fn prepare(&self, session: &mut Session, context: &mut RequestContext) -> Result<Option<Answer>, Stop> {
+        if admission::is_allowed(context)
+            && let Some(answer) = cors::answer(session, context)
+        {
+            return Ok(Some(answer));
+        }
         admission::admit(session, context)?;
         if let Some(answer) = bulk::answer(session, context, &self.exports).await? {
             return Ok(Some(answer));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{self, Routes};
 use crate::gateway::ask::Client;
+use crate::gateway::cors::Policy;
 use crate::gateway::documents::Documents;
 use crate::gateway::links::SiteLinks;
 use crate::nodes::Nodes;
@@ -30,6 +31,8 @@ pub struct Site {
     pub client: Client,
     /// What it says about itself.
     pub documents: Arc<Documents>,
+    /// What web pages of other origins may do.
+    pub cors: Option<Policy>,
     /// The links in its answers.
     pub links: SiteLinks,
     /// Where callers find its FHIR API; `None` when `routes.fhir` is switched off.
@@ -69,6 +72,7 @@ impl Site {
         Self {
             fhir_path: below(&routes.fhir),
             jwks_path: below(&routes.jwks),
+            cors: config.cors.as_ref().map(Policy::new),
             links: SiteLinks::new(&config),
             config,
             identity,
