@@ -12,8 +12,10 @@ use crate::config::{Access, Limits};
 use crate::fhir::interaction::Interaction;
 use crate::gateway::bulk;
 use crate::gateway::context::RequestContext;
+use crate::gateway::cors;
 use crate::gateway::failure::Failure;
 use crate::gateway::http2;
+use crate::gateway::metadata;
 use crate::gateway::queue;
 use crate::gateway::route::Route;
 use crate::gateway::target::{self, Target};
@@ -36,8 +38,11 @@ pub(super) fn set_deadlines(session: &mut Session, limits: &Limits) {
 /// # Errors
 /// The first reason to refuse it.
 pub(super) fn admit(session: &Session, context: &mut RequestContext) -> Result<(), Failure> {
-    if !allows(&context.runtime.settings.access, context.trace.client()) {
+    if !is_allowed(context) {
         return Err(Failure::NotAllowed);
+    }
+    if cors::is_foreign(session, context) {
+        return Err(Failure::ForeignPage);
     }
     check_sizes(session, &context.runtime.settings.limits)?;
     if session.req_header().version == Version::HTTP_11 && session.get_header(HOST).is_none() {
@@ -51,10 +56,15 @@ pub(super) fn admit(session: &Session, context: &mut RequestContext) -> Result<(
     let rest = path.get(prefix..).unwrap_or_default();
     target::check(rest).map_err(Failure::UnsafePath)?;
     context.interaction = Some(Interaction::of(&session.req_header().method, rest));
-    if bulk::answers(session, context) {
+    if bulk::answers(session, context) || metadata::answers(context) {
         return Ok(());
     }
     queue::refuse_when_all_are_out(context)
+}
+
+/// Whether the caller's address may use the gateway.
+pub(super) fn is_allowed(context: &RequestContext) -> bool {
+    allows(&context.runtime.settings.access, context.trace.client())
 }
 
 /// What a request's head says of its size. HTTP/2 has its own bound on heads, and no raw bytes.

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use serde::Serialize;
 
 use crate::fhir::operation_outcome::{Issue, OperationOutcome};
 use crate::gateway::context::RequestContext;
+use crate::gateway::cors;
 use crate::gateway::failure::Verdict;
 use crate::gateway::route::Route;
 
@@ -18,6 +19,8 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 /// How long a body that nobody wants is still read, so that its sender sees the answer before a reset.
 const LINGER: Duration = Duration::from_secs(2);
+/// A body up to this, in bytes, is read to its end for the sake of its connection.
+const SHORT: u64 = 64 * 1024;
 
 /// A whole answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +42,12 @@ impl Answer {
     #[must_use]
     pub fn new(status: u16, content_type: &'static str, body: Bytes) -> Self {
         Self { status, content_type: HeaderValue::from_static(content_type), fields: Vec::new(), body }
+    }
+
+    /// An answer that has no body by its status (204, 304).
+    #[must_use]
+    pub fn empty(status: u16) -> Self {
+        Self::new(status, "", Bytes::new())
     }
 
     /// JSON that is not to be kept by anybody.
@@ -99,17 +108,21 @@ impl Answer {
     /// A caller who is gone.
     pub async fn send(self, session: &mut Session, context: &RequestContext) -> pingora::Result<()> {
         let mut head = ResponseHeader::build(self.status, Some(self.fields.len() + 4))?;
-        head.insert_header(CONTENT_TYPE, self.content_type)?;
-        head.insert_header(CONTENT_LENGTH, self.body.len())?;
+        let has_none = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if !has_none {
+            head.insert_header(CONTENT_TYPE, self.content_type)?;
+            head.insert_header(CONTENT_LENGTH, self.body.len())?;
+        }
         head.insert_header("x-request-id", context.id.header_value())?;
         for (name, value) in self.fields {
             head.insert_header(name, value)?;
         }
-        let body_is_left = !session.is_body_done();
+        cors::mark(session, &mut head, context)?;
+        let body_is_left = !session.is_body_done() && !drain_short_body(session).await;
         if body_is_left {
             session.set_keepalive(None);
         }
-        let head_only = session.req_header().method == Method::HEAD;
+        let head_only = has_none || session.req_header().method == Method::HEAD;
         session.write_response_header(Box::new(head), head_only).await?;
         if !head_only {
             session.write_response_body(Some(self.body), true).await?;
@@ -119,6 +132,19 @@ impl Answer {
         }
         Ok(())
     }
+}
+
+/// Reads a short body that nobody wants, so that its connection can go on. False when it does not go on anyway, when there is
+/// more of the body, or it does not come.
+async fn drain_short_body(session: &mut Session) -> bool {
+    if session.get_keepalive().is_none() {
+        return false;
+    }
+    let length = session.get_header(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if length.is_none_or(|length| length > SHORT) || session.get_header(EXPECT).is_some() {
+        return false;
+    }
+    matches!(tokio::time::timeout(LINGER, session.drain_request_body()).await, Ok(Ok(_)))
 }
 
 /// Reads what is left of a body that nobody wants. A caller who waits for "100 Continue" will not send it any more.

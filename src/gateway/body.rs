@@ -7,7 +7,7 @@ use pingora::proxy::Session;
 
 use crate::fhir::body_step::BodyStep;
 use crate::gateway::context::RequestContext;
-use crate::gateway::{compression, links, response_head, search_answer, write_answer};
+use crate::gateway::{compression, cors, links, response_head, search_answer, write_answer};
 
 /// The steps of one body, in order. Without any, pieces pass untouched.
 #[derive(Debug, Default)]
@@ -54,7 +54,8 @@ fn joined(first: Bytes, second: Bytes) -> Bytes {
 pub fn prepare(session: &Session, head: &mut ResponseHeader, context: &mut RequestContext) -> pingora::Result<()> {
     choose(session, head, context)?;
     compression::choose(session, head, context)?;
-    response_head::rewrite(head, session.req_header().version, context.id)
+    response_head::rewrite(head, session.req_header().version, context.id)?;
+    cors::mark(session, head, context)
 }
 
 /// Decides what the body behind this head goes through, and makes the head say so.

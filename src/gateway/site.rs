@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use crate::config::{self, Routes};
 use crate::gateway::ask::Client;
+use crate::gateway::cors::Policy;
 use crate::gateway::documents::Documents;
 use crate::gateway::links::SiteLinks;
+use crate::gateway::metadata::Metadata;
 use crate::nodes::Nodes;
 use crate::smart::identity::TokenIdentity;
 use crate::smart::signer::{SharedSigner, Signer};
@@ -30,6 +32,10 @@ pub struct Site {
     pub client: Client,
     /// What it says about itself.
     pub documents: Arc<Documents>,
+    /// What of it callers are shown.
+    pub metadata: Metadata,
+    /// What web pages of other origins may do.
+    pub cors: Option<Policy>,
     /// The links in its answers.
     pub links: SiteLinks,
     /// Where callers find its FHIR API; `None` when `routes.fhir` is switched off.
@@ -69,6 +75,8 @@ impl Site {
         Self {
             fhir_path: below(&routes.fhir),
             jwks_path: below(&routes.jwks),
+            metadata: Metadata::new(&config),
+            cors: config.cors.as_ref().map(Policy::new),
             links: SiteLinks::new(&config),
             config,
             identity,
