@@ -59,6 +59,8 @@ pub enum Failure {
     NoAddress,
     /// OpenEMR answered 200 with a page.
     Page,
+    /// OpenEMR sent the gateway elsewhere.
+    Redirected,
     /// The body ended before its document did.
     CutShort,
     /// The head of OpenEMR's answer is larger than `limits.response_head`.
@@ -180,6 +182,7 @@ impl Failure {
             Self::QueueTimeout(wait) => Verdict::later(wait, "OpenEMR is busy: the request waited for its turn too long."),
             Self::NoAddress => Verdict::new(502, IssueCode::Transient, "OpenEMR cannot be found."),
             Self::Page => Verdict::new(502, IssueCode::Exception, "OpenEMR answered with a web page where FHIR was due."),
+            Self::Redirected => Verdict::new(502, IssueCode::Exception, "OpenEMR sent the gateway to another address."),
             Self::CutShort => Verdict::new(502, IssueCode::Exception, "OpenEMR's answer ended too soon."),
             Self::AnswerHeadTooLarge => {
                 Verdict::new(502, IssueCode::Exception, "The head of OpenEMR's answer is larger than the gateway takes.")
