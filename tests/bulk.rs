@@ -215,7 +215,6 @@ fn what_cannot_be_done_is_refused_in_fhirs_words_and_never_reaches_openemr() {
     let asynchronous = ("Prefer", "respond-async");
     for (method, target, fields, status, words) in [
         ("GET", "/fhir/$export", &[][..], 400, "respond-async"),
-        ("GET", "/fhir/$export", &[asynchronous, ("Accept", "text/html")], 406, "application/fhir+json"),
         ("GET", "/fhir/$export?_since=2026-01-01", &[asynchronous], 400, "_since"),
         ("GET", "/fhir/$export?_outputFormat=csv", &[asynchronous], 400, "_outputFormat"),
         ("GET", "/fhir/$export?_type=Patient,Goal", &[asynchronous], 403, "system/Goal.read"),
@@ -234,6 +233,10 @@ fn what_cannot_be_done_is_refused_in_fhirs_words_and_never_reaches_openemr() {
         let body = if method == "POST" { &b"{\"resourceType\":\"Patient\"}"[..] } else { b"" };
         let told = caller.send(method, target, fields, body).outcome(status);
         assert!(told.contains(words), "{method} {target}: {told}");
+    }
+    for (target, accept) in [("/fhir/$export", "application/fhir+xml"), ("/fhir/$export?_format=xml", "*/*")] {
+        // Said in the XML that he wants.
+        assert_eq!(caller.send("GET", target, &[asynchronous, ("Accept", accept)], b"").status, 406);
     }
     let large = vec![b' '; 65 * 1024];
     caller.send("POST", "/fhir/$export", &[asynchronous, ("Content-Type", "application/fhir+json")], &large).outcome(413);
@@ -284,7 +287,8 @@ fn since_reaches_openemr() {
     let folder = tempfile::tempdir().unwrap();
     let gateway = Gateway::with(exporting(&openemr, &["Patient"], &folder));
     let caller = gateway.caller();
-    for (since, count) in [("2001-01-01T00:00:00%2B01:00", 20), ("2001-01-01T00:00:00+01:00", 20), ("2099-01-01T00:00:00.5Z", 0)]
+    for (since, count) in
+        [("2001-01-01T00:00:00%2B01:00", 20), ("2001-01-01T00:00:00+01:00", 20), ("2099-01-01T00:00:00.123456Z", 0)]
     {
         let status = kick_off(&caller, &format!("/fhir/Patient/$export?_since={since}"));
         let manifest = ended(&caller, &status).json();
@@ -525,6 +529,21 @@ fn openemr_7_0_3_exports_too_and_v2_scopes_stay_v2() {
     assert_eq!(files(&gateway.caller(), &manifest).len(), 1);
     let scope = openemr.state()["last_token_request"]["scope"].as_str().unwrap().to_owned();
     assert_eq!(scope, "system/Patient.rs system/Binary.read system/*.$export system/*.$bulkdata-status");
+}
+
+#[test]
+fn what_changed_up_to_the_transaction_time_is_in_it_by_openemrs_clock() {
+    let openemr = OpenEmr::with(&["--clock-offset", "-100"]);
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = Gateway::with(exporting(&openemr, &["Patient"], &folder));
+    let caller = gateway.caller();
+    let manifest = ended(&caller, &kick_off(&caller, "/fhir/Patient/$export")).json();
+    let behind = SystemTime::now().duration_since(instant(&manifest["transactionTime"])).unwrap().as_secs();
+    assert!((99..=110).contains(&behind), "{behind}");
+    // The next export begins there.
+    let since = manifest["transactionTime"].as_str().unwrap();
+    let manifest = ended(&caller, &kick_off(&caller, &format!("/fhir/Patient/$export?_since={since}"))).json();
+    assert_eq!((manifest["output"].as_array().unwrap().len(), &manifest["error"]), (1, &json!([])));
 }
 
 #[test]

@@ -8,10 +8,12 @@ mod support;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::gateway::{Gateway, config, pass_through, site};
+use support::gateway::{Certificate, Gateway, config, pass_through, site};
 use support::http::{Answer, End, request};
+use support::http2::Http2;
 use support::openemr::OpenEmr;
 
 /// What OpenEMR calls itself, wherever it is.
@@ -221,20 +223,42 @@ fn public_url_and_trusted_proxies_say_where_that_is() {
 fn over_tls_they_are_https() {
     let openemr = openemr("8.0");
     let mut config = links_alone(&openemr);
-    let certificates = tempfile::tempdir().unwrap();
-    let made = std::process::Command::new(support::binary())
-        .args(["keys", "certificate", "--host", "localhost", "--out"])
-        .arg(certificates.path())
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let file = |name: &str| certificates.path().join(name);
-    config["listen"] =
-        json!([{"tls": {"certificate": file("localhost.pem"), "private_key": file("localhost-key.pem"), }, "http2": false}]);
+    let made = Certificate::make();
+    config["listen"] = json!([{"tls": made.tls()}]);
     let gateway = Gateway::with(config);
-    let mut connection = gateway.caller().connect_tls(&file("localhost.pem"));
+    let mut connection = gateway.caller().connect_tls(&made.certificate);
     connection.write(&request("GET", "/fhir/Patient?_count=1", &[("Host", "localhost:8443")], b""));
     assert_eq!(connection.read("GET").json()["link"][0]["url"], "https://localhost:8443/fhir/Patient");
+}
+
+#[test]
+fn over_http2_they_lead_to_its_authority() {
+    let openemr = openemr("8.0");
+    let mut config = links_alone(&openemr);
+    config["listen"] = json!([{"h2c": true}]);
+    let gateway = Gateway::with(config);
+    let answer = Http2::plain(gateway.address).get("/fhir/Patient?_count=1");
+    assert_eq!((answer.status, answer.end), (200, End::Whole), "{}", answer.text());
+    assert_eq!(answer.json()["link"][0]["url"], format!("{HERE}/Patient"));
+}
+
+#[test]
+fn an_openemr_that_does_not_say_what_it_is_called_holds_nobody_up() {
+    let openemr = openemr("8.0");
+    openemr.order(&json!({"fhir": {"target": "/metadata", "silent": true}}));
+    let gateway = Gateway::with(links_alone(&openemr));
+    let asked = Instant::now();
+    // The configured address is known all the same.
+    let body = json!({"a": format!("http://{}{FHIR}/X", openemr.address), "b": format!("{EMR}{FHIR}/X")}).to_string();
+    openemr.order(&json!({"fhir": [
+        {"target": "/metadata", "silent": true}, {"target": "/Goal", "answer": {"status": 200, "body": body}},
+    ]}));
+    let answer = gateway.caller().get("/fhir/Goal").json();
+    assert_eq!(
+        (answer["a"].as_str().unwrap(), answer["b"].as_str().unwrap()),
+        (&*format!("{HERE}/X"), &*format!("{EMR}{FHIR}/X"))
+    );
+    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
 }
 
 #[test]

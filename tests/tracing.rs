@@ -194,3 +194,31 @@ fn via_names_the_gateway_both_ways() {
     connection.read("GET");
     assert_eq!(openemr.received("via"), ["1.0 openemr-gateway"]);
 }
+
+#[test]
+fn what_the_gateway_asks_for_a_caller_is_asked_in_his_name() {
+    let openemr = OpenEmr::start();
+    let mut config = trusting(&openemr);
+    config["sites"]["default"]["scopes"] = json!(["system/Patient.read", "system/Patient.write"]);
+    let gateway = Gateway::with(config);
+    let patient = json!({
+        "resourceType": "Patient", "name": [{"use": "official", "family": "Testing", "given": ["Tessa"]}],
+        "gender": "female", "birthDate": "1980-02-03",
+    });
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let fields = [
+        ("Content-Type", "application/fhir+json"),
+        ("X-Forwarded-For", "192.0.2.1"),
+        ("X-Request-Id", "mine"),
+        ("traceparent", &format!("00-{trace}-b7ad6b7169203331-01")),
+    ];
+    let mut connection = gateway.caller().connect_from("127.0.0.2".parse::<IpAddr>().unwrap());
+    connection.write(&request("POST", "/fhir/Patient", &fields, patient.to_string().as_bytes()));
+    let answer = connection.read("POST");
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    // The create's answer is no resource: it was read back.
+    assert_eq!(openemr.state()["last_fhir_request"]["method"], "GET");
+    assert_eq!(openemr.received("x-forwarded-for"), ["192.0.2.1, 127.0.0.2"]);
+    assert_eq!(openemr.received("x-request-id"), ["mine"]);
+    assert_eq!(parent_at(&openemr)[1], trace);
+}

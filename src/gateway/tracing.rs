@@ -83,16 +83,26 @@ pub fn peer(session: &Session) -> Option<IpAddr> {
 /// # Errors
 /// None in practice: the fields that are set are valid.
 pub fn mark_request(head: &mut RequestHeader, received: Version, context: &RequestContext) -> pingora::Result<()> {
-    let trace = &context.trace;
-    head.insert_header(&X_REQUEST_ID, context.id.header_value())?;
-    head.insert_header(&TRACEPARENT, trace.context.header_value())?;
-    if !trace.state_goes_on {
+    for (name, value) in names(context) {
+        head.insert_header(name, value)?;
+    }
+    if !context.trace.state_goes_on {
         head.remove_header(&TRACESTATE);
     }
-    if let Some(hops) = &trace.hops {
-        head.insert_header(&X_FORWARDED_FOR, hops.list())?;
-    }
     head.append_header(VIA, via(received)).map(drop)
+}
+
+/// By which names OpenEMR knows a request, and who sent it; also of what the gateway itself asks on somebody's behalf.
+pub fn names(context: &RequestContext) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    let trace = &context.trace;
+    // Addresses and commas make a field value.
+    let forwarded_for = trace.hops.as_ref().and_then(|hops| HeaderValue::try_from(hops.list()).ok());
+    let names = [
+        (X_REQUEST_ID.clone(), Some(context.id.header_value())),
+        (TRACEPARENT.clone(), Some(trace.context.header_value())),
+        (X_FORWARDED_FOR.clone(), forwarded_for),
+    ];
+    names.into_iter().filter_map(|(name, value)| Some((name, value?)))
 }
 
 /// Marks what comes back: that it came through here.

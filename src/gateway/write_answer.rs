@@ -20,6 +20,7 @@ use crate::gateway::ask::Question;
 use crate::gateway::context::RequestContext;
 use crate::gateway::route::Route;
 use crate::gateway::target::Target;
+use crate::gateway::tracing;
 
 /// A longer resource is not read back.
 const MOST: usize = 4 * 1024 * 1024;
@@ -119,7 +120,8 @@ fn outcome(context: &RequestContext, text: &str) -> Bytes {
 /// The new resource; `None` where the token may not read, or OpenEMR does not answer.
 async fn read(target: &str, context: &RequestContext) -> Option<Bytes> {
     let site = context.site()?;
-    let question = Question::get(target, MOST, site.config.timeouts.read);
+    let mut question = Question::get(target, MOST, site.config.timeouts.read);
+    question.fields.extend(tracing::names(context));
     match site.ask_with_token(&question).await {
         Ok(told) if told.head.status == StatusCode::OK => Some(told.body),
         Ok(told) => {

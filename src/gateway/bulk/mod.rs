@@ -25,18 +25,21 @@ use log::error;
 use pingora::proxy::Session;
 use uuid::Uuid;
 
-use crate::fhir::bulk_fields::{Preferences, accept_fhir_json};
+use crate::fhir::bulk_level::Level;
 use crate::fhir::bulk_manifest;
+use crate::fhir::bulk_parameters::{self, MAX_PARAMETERS};
 use crate::fhir::bulk_plan::{LONGEST_URL, Plan};
-use crate::fhir::bulk_request::{self, KickOff, Level, MAX_PARAMETERS, Refusal};
+use crate::fhir::bulk_request::{KickOff, Refusal};
 use crate::fhir::interaction::Kind;
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::prefer::{self, Handling};
 use crate::gateway::admission;
 use crate::gateway::answer::Answer;
 use crate::gateway::bulk::jobs::{Exports, now};
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Verdict;
 use crate::gateway::links::public_base;
+use crate::gateway::negotiation::negotiated;
 use crate::gateway::route::Route;
 use crate::gateway::site::Site;
 use crate::gateway::target::Target;
@@ -114,7 +117,9 @@ pub async fn answer(session: &mut Session, context: &mut RequestContext, exports
                 Some(body) => body,
                 None => return Ok(Some(refused(context, &too_large()))),
             };
-            let asked = Asked { fields: &session.req_header().headers, query: &query, body: &body };
+            let head = session.req_header();
+            let is_acceptable = negotiated(head, context.interaction).acceptable;
+            let asked = Asked { fields: &head.headers, is_acceptable, query: &query, body: &body };
             kick_off(context, site, exports, level, &asked, base).await
         }
         (About::KickOff(_), _) => not_allowed(context, "GET, POST"),
@@ -130,6 +135,7 @@ pub async fn answer(session: &mut Session, context: &mut RequestContext, exports
 /// A kick-off as it came.
 struct Asked<'a> {
     fields: &'a HeaderMap,
+    is_acceptable: bool,
     query: &'a str,
     body: &'a [u8],
 }
@@ -137,27 +143,31 @@ struct Asked<'a> {
 impl Asked<'_> {
     /// Judges it by what the token grants.
     fn judge(&self, level: Level, granted: &str) -> Result<KickOff, Refusal> {
-        let all =
-            |name: &HeaderName| self.fields.get_all(name).iter().filter_map(|field| field.to_str().ok()).collect::<Vec<_>>();
         let refusal = |status, code, text: &str| Refusal { status, code, text: text.to_owned() };
         let missing = export_scopes::missing(granted, level.scope());
         if !missing.is_empty() {
             let text = format!("The gateway's token lacks the scope {}.", missing.join(" and "));
             return Err(refusal(403, IssueCode::Forbidden, &text));
         }
-        if !accept_fhir_json(all(&http::header::ACCEPT)) {
-            return Err(refusal(406, IssueCode::NotSupported, "Accept lets application/fhir+json not through."));
+        if !self.is_acceptable {
+            return Err(refusal(406, IssueCode::NotSupported, "An export is told of in application/fhir+json alone."));
         }
-        let preferences = Preferences::of(all(&HeaderName::from_static("prefer")));
-        if !preferences.respond_async {
+        let prefers = |name| prefer::value_of(self.fields.get_all("prefer").iter().map(HeaderValue::as_bytes), name);
+        if prefers("respond-async").is_none() {
             return Err(refusal(400, IssueCode::Invalid, "An export needs the field  Prefer: respond-async"));
         }
+        let handling = prefers("handling").and_then(|handling| match handling {
+            _ if handling.eq_ignore_ascii_case(b"lenient") => Some(Handling::Lenient),
+            _ if handling.eq_ignore_ascii_case(b"strict") => Some(Handling::Strict),
+            _ => None,
+        });
         let mut parameters: Vec<_> = form_urlencoded::parse(self.query.as_bytes()).into_owned().collect();
         if !self.body.is_empty() && !self.fields.get(CONTENT_TYPE).is_some_and(is_json) {
             return Err(refusal(415, IssueCode::NotSupported, "The body of a kick-off is a Parameters resource in JSON."));
         }
-        parameters.extend(bulk_request::parameters(self.body)?);
-        KickOff::judge(level, &parameters, preferences.handling, &export_scopes::readable_types(granted))
+        let of_body = bulk_parameters::of_resource(self.body);
+        parameters.extend(of_body.ok_or_else(|| Refusal::invalid("The body is no Parameters resource."))?);
+        KickOff::judge(level, &parameters, handling, &export_scopes::readable_types(granted))
     }
 }
 
@@ -180,7 +190,7 @@ async fn kick_off(
         Ok(kick_off) => kick_off,
         Err(refusal) => return refused(context, &refusal),
     };
-    let honoured = bulk_request::honoured(asked.query);
+    let honoured = bulk_parameters::honoured(asked.query);
     let separator = if honoured.is_empty() { "" } else { "?" };
     let request = format!("{base}{}{separator}{honoured}", kick_off.level.path());
     if request.len() > LONGEST_URL {

@@ -166,7 +166,8 @@ impl Store {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::fhir::bulk_request::{KickOff, Level};
+    use crate::fhir::bulk_level::Level;
+    use crate::fhir::bulk_request::KickOff;
     use std::os::unix::fs::PermissionsExt as _;
 
     fn plan(job: u128) -> Plan {
