@@ -22,6 +22,8 @@ pub struct TypeCapabilities {
     pub interactions: BTreeSet<String>,
     /// The names of search parameters.
     pub search_parameters: BTreeSet<String>,
+    /// Those of them that are dates.
+    pub dates: BTreeSet<String>,
     /// The names of operations, without `$`.
     pub operations: BTreeSet<String>,
 }
@@ -85,7 +87,7 @@ struct Resource {
     conditional_update: bool,
     conditional_delete: Option<String>,
     #[serde(default)]
-    search_param: Vec<Named>,
+    search_param: Vec<SearchParameter>,
     #[serde(default)]
     operation: Vec<Named>,
 }
@@ -93,6 +95,12 @@ struct Resource {
 #[derive(Deserialize)]
 struct Interaction {
     code: String,
+}
+
+#[derive(Deserialize)]
+struct SearchParameter {
+    name: String,
+    r#type: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -136,7 +144,12 @@ impl Capabilities {
                 let known = capabilities.types.entry(resource.r#type).or_default();
                 known.interactions.extend(conditional);
                 known.interactions.extend(codes(resource.interaction));
-                known.search_parameters.extend(resource.search_param.into_iter().map(|named| named.name));
+                for parameter in resource.search_param {
+                    if parameter.r#type.as_deref() == Some("date") {
+                        known.dates.insert(parameter.name.clone());
+                    }
+                    known.search_parameters.insert(parameter.name);
+                }
                 known.operations.extend(operations(resource.operation));
             }
         }

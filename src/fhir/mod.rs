@@ -35,6 +35,7 @@ pub mod projection;
 pub mod query;
 pub mod read_terms;
 pub mod resource_type;
+pub mod search_date;
 pub mod search_page;
 pub mod search_query;
 pub mod search_reading;

@@ -79,6 +79,11 @@ pub fn plan(query: &[u8], form: &[u8], circumstances: &Circumstances<'_>) -> Res
         }
         reading.take(&parameter, &searched);
     }
+    // FHIR R4, "Search", 3.1.1.3: what cannot be read is an error, however the rest is handled.
+    if let Some(name) = &reading.no_date {
+        let text = format!("The value of {name} is no date as FHIR writes it, such as 2024-02-29 or ge2024-01-01.");
+        return Err(Refusal { code: IssueCode::Value, text });
+    }
     let plan = made_of(&mut reading, known.map(|(version, _)| version), circumstances);
     match circumstances.handling {
         Handling::Strict if !reading.remarks.is_empty() => {

@@ -7,6 +7,7 @@
 
 use super::capabilities::{TypeCapabilities, Version};
 use super::query::{self, Parameter};
+use super::search_date::are_dates;
 use super::search_reference::{bare_ids, is_patients, relative};
 use super::search_remark::{Remark, Why};
 use super::search_terms::Projection;
@@ -131,6 +132,8 @@ pub struct Reading {
     pub pretty: Option<bool>,
     /// What was not used.
     pub remarks: Vec<Remark>,
+    /// A date parameter whose value is none.
+    pub no_date: Option<String>,
 }
 
 impl Reading {
@@ -166,6 +169,7 @@ impl Reading {
             }
             Some("_revinclude") if name == "_revinclude" && parameter.value == PROVENANCES => self.provenances = true,
             Some("_include" | "_revinclude") => self.remark(name, Why::NotIncluded),
+            _ if known.dates.contains(name) && !are_dates(&parameter.value) => self.no_date = Some(name.to_owned()),
             _ => match filter(parameter, known, searched) {
                 Some(filter) => self.filters.push(filter),
                 None => self.remark(name, Why::NotSearchable),

@@ -184,6 +184,7 @@ for (const [name, gateway] of Object.entries(GATEWAYS)) {
       const cases = [
         ['Patient/not-a-uuid', {}, [400, 404]],
         [`Patient/${NOBODY}`, {}, [404]],
+        ['Patient?birthdate=notadate', {}, [400]],
         ['Nonsense', {}, [404]],
         ['patient', {}, [404]],
         [`Patient/${NOBODY}`, { method: 'PATCH', headers: { 'content-type': 'application/json-patch+json' }, body: '[]' }, [405, 501]],
