@@ -34,7 +34,9 @@ fn bundle() -> Bytes {
     out.into()
 }
 
-fn stream(page: Option<Page>, entries: bool) -> Box<dyn BodyStep> {
+type Step = Box<dyn BodyStep>;
+
+fn stream(page: Option<Page>, entries: bool) -> Step {
     let terms = SearchTerms {
         resource_type: "Patient",
         self_target: "/Patient?name=x".to_owned(),
@@ -49,7 +51,7 @@ fn stream(page: Option<Page>, entries: bool) -> Box<dyn BodyStep> {
     Box::new(BundleStream::new(terms, true, "https://localhost:9300/apis/default/fhir", Some(1_795_472_734)))
 }
 
-fn projected(projection: Projection) -> Box<dyn BodyStep> {
+fn projected(projection: Projection) -> Step {
     Box::new(Projected::bundle(projection, Some("Patient")))
 }
 
@@ -59,7 +61,7 @@ fn benchmarks(criterion: &mut Criterion) {
     let elements = || Projection::Elements(vec!["name".to_owned(), "birthDate".to_owned()]);
     let mut group = criterion.benchmark_group("bundle");
     group.throughput(Throughput::Bytes(body.len() as u64));
-    let steps: [(&str, &dyn Fn() -> Box<dyn BodyStep>); 7] = [
+    let steps: [(&str, &dyn Fn() -> Step); 7] = [
         ("searchset", &|| stream(None, true)),
         ("a page of ten out of it", &|| stream(Some(Page { offset: 20, count: 10, window: Window::Whole }), true)),
         ("the total alone", &|| stream(None, false)),

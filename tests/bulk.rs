@@ -215,7 +215,6 @@ fn what_cannot_be_done_is_refused_in_fhirs_words_and_never_reaches_openemr() {
     let asynchronous = ("Prefer", "respond-async");
     for (method, target, fields, status, words) in [
         ("GET", "/fhir/$export", &[][..], 400, "respond-async"),
-        ("GET", "/fhir/$export", &[asynchronous, ("Accept", "text/html")], 406, "application/fhir+json"),
         ("GET", "/fhir/$export?_since=2026-01-01", &[asynchronous], 400, "_since"),
         ("GET", "/fhir/$export?_outputFormat=csv", &[asynchronous], 400, "_outputFormat"),
         ("GET", "/fhir/$export?_type=Patient,Goal", &[asynchronous], 403, "system/Goal.read"),
@@ -234,6 +233,10 @@ fn what_cannot_be_done_is_refused_in_fhirs_words_and_never_reaches_openemr() {
         let body = if method == "POST" { &b"{\"resourceType\":\"Patient\"}"[..] } else { b"" };
         let told = caller.send(method, target, fields, body).outcome(status);
         assert!(told.contains(words), "{method} {target}: {told}");
+    }
+    for (target, accept) in [("/fhir/$export", "application/fhir+xml"), ("/fhir/$export?_format=xml", "*/*")] {
+        // Said in the XML that he wants.
+        assert_eq!(caller.send("GET", target, &[asynchronous, ("Accept", accept)], b"").status, 406);
     }
     let large = vec![b' '; 65 * 1024];
     caller.send("POST", "/fhir/$export", &[asynchronous, ("Content-Type", "application/fhir+json")], &large).outcome(413);
@@ -284,7 +287,8 @@ fn since_reaches_openemr() {
     let folder = tempfile::tempdir().unwrap();
     let gateway = Gateway::with(exporting(&openemr, &["Patient"], &folder));
     let caller = gateway.caller();
-    for (since, count) in [("2001-01-01T00:00:00%2B01:00", 20), ("2001-01-01T00:00:00+01:00", 20), ("2099-01-01T00:00:00.5Z", 0)]
+    for (since, count) in
+        [("2001-01-01T00:00:00%2B01:00", 20), ("2001-01-01T00:00:00+01:00", 20), ("2099-01-01T00:00:00.123456Z", 0)]
     {
         let status = kick_off(&caller, &format!("/fhir/Patient/$export?_since={since}"));
         let manifest = ended(&caller, &status).json();
@@ -528,6 +532,21 @@ fn openemr_7_0_3_exports_too_and_v2_scopes_stay_v2() {
 }
 
 #[test]
+fn what_changed_up_to_the_transaction_time_is_in_it_by_openemrs_clock() {
+    let openemr = OpenEmr::with(&["--clock-offset", "-100"]);
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = Gateway::with(exporting(&openemr, &["Patient"], &folder));
+    let caller = gateway.caller();
+    let manifest = ended(&caller, &kick_off(&caller, "/fhir/Patient/$export")).json();
+    let behind = SystemTime::now().duration_since(instant(&manifest["transactionTime"])).unwrap().as_secs();
+    assert!((99..=110).contains(&behind), "{behind}");
+    // The next export begins there.
+    let since = manifest["transactionTime"].as_str().unwrap();
+    let manifest = ended(&caller, &kick_off(&caller, &format!("/fhir/Patient/$export?_since={since}"))).json();
+    assert_eq!((manifest["output"].as_array().unwrap().len(), &manifest["error"]), (1, &json!([])));
+}
+
+#[test]
 fn a_missing_scope_of_the_export_is_named() {
     let openemr = OpenEmr::start();
     let gateway = Gateway::start(&openemr);
@@ -594,6 +613,38 @@ fn every_url_is_where_the_caller_finds_the_gateway() {
     for entry in [&manifest["output"][0], &manifest["error"][0]] {
         assert!(entry["url"].as_str().unwrap().starts_with("https://fhir.example.org/emr/fhir/"), "{manifest}");
     }
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named_in_the_log_alone() {
+    let openemr = OpenEmr::start();
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = exporting(&openemr, &["Patient"], &folder);
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    config["sites"]["default"]["bulk_data"]["folder"] = json!(file);
+    let gateway = Gateway::with(config);
+    let told = gateway.caller().send("GET", "/fhir/$export", &KICK_OFF, b"").outcome(500);
+    assert!(!told.contains(file.to_str().unwrap()), "{told}");
+    gateway.logs(&[file.to_str().unwrap(), "bulk_data.folder"]);
+}
+
+#[test]
+fn a_damaged_plan_is_set_aside_and_the_others_go_on() {
+    let openemr = OpenEmr::start();
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = Gateway::with(exporting(&openemr, &["Patient"], &folder));
+    let caller = gateway.caller();
+    let first = kick_off(&caller, "/fhir/Patient/$export");
+    ended(&caller, &first);
+    let job = "6a1d3c1e-59f4-4b0f-8f1c-0d8a2f8f6a11";
+    let plans = folder.path().join("bulk/default");
+    fs::write(plans.join(format!("{job}.json")), "{\"version\":1").unwrap();
+    gateway.logs(&[job, "set aside"]);
+    eventually("it is set aside", || plans.join(format!("{job}.damaged")).exists().then_some(()));
+    caller.get(&format!("/fhir/$bulkdata-status?job={job}")).outcome(404);
+    assert_eq!(caller.get(&first).status, 200);
+    ended(&caller, &kick_off(&caller, "/fhir/Patient/$export"));
 }
 
 #[test]

@@ -36,6 +36,7 @@ fn an_access_line_has_every_field() {
         "method=GET ",
         "site=default ",
         "resource_type=Patient ",
+        "interaction=search-type ",
         "status=200 ",
         &bytes,
         " retries=0",
@@ -58,10 +59,10 @@ fn an_access_line_is_json_where_that_is_asked_for() {
     let id = answer.field("x-request-id").unwrap();
     let line: Value = serde_json::from_str(&gateway.access_line(id)).unwrap();
     assert_eq!(line["request_id"], id);
-    assert_eq!(line["message"], "access");
+    assert_eq!((line["message"].as_str(), line["interaction"].as_str()), (Some("access"), Some("delete")));
     assert_eq!(line["level"], "info");
     assert_eq!((line["method"].as_str(), line["resource_type"].as_str()), (Some("DELETE"), Some("Observation")));
-    assert_eq!((line["status"].as_u64(), line["retries"].as_u64()), (Some(404), Some(0)));
+    assert_eq!((line["status"].as_u64(), line["retries"].as_u64()), (Some(405), Some(0)));
     assert!(line["time"].as_str().unwrap().ends_with('Z') && line["duration_ms"].is_number());
     for line in gateway.log().lines() {
         assert!(serde_json::from_str::<Value>(line).is_ok(), "{line}");

@@ -283,11 +283,10 @@ fn requests_take_turns_or_go_where_answers_come_fastest() {
     let gateway = Gateway::with(config);
     cluster.living().for_each(OpenEmr::reset);
     cluster.node(0).order(&json!({"fhir": {"delay_ms": 100}}));
-    // Reads: a search would ask a node first what can be searched by.
-    let unknown = "/fhir/Patient/11111111-2222-3333-4444-555555555555";
-    (0..60).for_each(|_| assert_eq!(gateway.caller().get(unknown).status, 404));
+    (0..60).for_each(|_| assert_eq!(gateway.caller().get(PATIENTS).status, 200));
+    // What the gateway itself asks first can have told it enough.
     let (slow, fast) = (served(cluster.node(0)), served(cluster.node(1)));
-    assert!(slow >= 1 && fast > 5 * slow, "{slow} and {fast}");
+    assert!(fast > 5 * slow, "{slow} and {fast}");
 }
 
 #[test]

@@ -5,11 +5,14 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use support::eventually;
 use support::gateway::{Gateway, config};
 use support::http::{Answer, request};
+use support::http2::Http2;
 use support::openemr::OpenEmr;
 
 const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
@@ -71,9 +74,14 @@ fn openemr_is_asked_what_it_knows_and_nothing_else() {
         assert!(matches!(answer.status, 200 | 400), "{asked}: {}", answer.text());
         assert_eq!(received(&openemr), expected, "{asked}");
     }
-    let absolute = format!("/fhir/Condition?patient={}/apis/default/fhir/Patient/1", openemr.base);
-    gateway.caller().get(&absolute);
-    assert_eq!(received(&openemr), "/Condition?patient=Patient/1");
+    // A reference that a caller has read in an answer, and one by OpenEMR's own address.
+    for base in ["http://gateway.example/fhir", &format!("{}/apis/default/fhir", openemr.base)] {
+        gateway.caller().get(&format!("/fhir/Condition?subject={base}/Patient/1&_format=json"));
+        let target = received(&openemr);
+        assert!(["/Condition?patient=Patient/1", "/Condition?patient=Patient%2F1"].contains(&target.as_str()), "{target}");
+        post(&gateway, "/fhir/Condition/_search", &format!("subject={base}/Patient/1&x=1"));
+        assert!(["patient=Patient/1", "patient=Patient%2F1"].iter().any(|form| has_received_form(&openemr, form)));
+    }
 }
 
 #[test]
@@ -214,6 +222,32 @@ fn a_form_is_read_however_it_comes() {
 }
 
 #[test]
+fn a_form_may_come_over_http_2_and_may_not_come_for_ever() {
+    let openemr = OpenEmr::start();
+    let mut config = config(&openemr);
+    config["listen"] = json!([{"h2c": true}]);
+    config["limits"] = json!({"read_timeout": "1s"});
+    let gateway = Gateway::with(config);
+    let http2 = Http2::plain(gateway.address);
+    let answer = http2.send("POST", "/fhir/Patient/_search", &[FORM], b"name=A&x=1");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(has_received_form(&openemr, "name=A"));
+    assert_eq!(http2.send("POST", "/fhir/Patient/_search?name=A&x=1", &[FORM], b"").status, 200);
+    assert_eq!(received(&openemr), "/Patient/_search?name=A");
+
+    let mut slow = gateway.caller().connect();
+    slow.write(b"POST /fhir/Patient/_search HTTP/1.1\r\nHost: a\r\nContent-Length: 90\r\n\r\n");
+    let began = Instant::now();
+    // Each byte comes in time; all of them would not.
+    while began.elapsed() < Duration::from_millis(1_200) {
+        slow.write(b"a");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    slow.read("POST").outcome(408);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[test]
 fn what_is_no_form_is_refused_unread() {
     let openemr = OpenEmr::start();
     let gateway = gateway_for(&openemr, &["Patient"]);
@@ -257,6 +291,17 @@ fn a_server_that_says_nothing_of_itself_is_asked_as_it_comes() {
     gateway.logs(&["WARN", "CapabilityStatement"]);
     let told = gateway.log().matches("CapabilityStatement").count();
     assert_eq!(told, 1, "{}", gateway.log());
+}
+
+#[test]
+fn an_openemr_that_is_slow_to_say_what_it_can_do_holds_nobody_up_for_long() {
+    let openemr = OpenEmr::start();
+    let gateway = gateway_for(&openemr, &["Condition"]);
+    openemr.order(&json!({"fhir": {"delay_ms": 25_000, "target": "/metadata"}}));
+    let began = Instant::now();
+    assert_eq!(gateway.caller().get("/fhir/Condition?_count=5&_offset=2").status, 200);
+    assert_eq!(received(&openemr), "/Condition");
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
 }
 
 #[test]

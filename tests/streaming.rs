@@ -85,7 +85,7 @@ fn a_large_upload_arrives_whole_in_either_framing() {
     connection.write(b"0\r\n\r\n");
     let chunked = connection.read("POST");
     assert_received(&openemr, LARGE, &sha256);
-    assert_eq!((by_length.status, by_length.text()), (chunked.status, chunked.text()));
+    assert_eq!(by_length.outcome(400), chunked.outcome(400));
     // The connection goes on behind a chunked body.
     connection.write(&request("GET", PATIENTS, &[], b""));
     assert_eq!(connection.read("GET").status, 200);
@@ -155,7 +155,9 @@ fn a_download_and_an_upload_of_256_mb_stay_below_64_mib() {
     const HUGE: u64 = 256_000_000;
     let openemr = OpenEmr::start();
     publish(&openemr, HUGE);
-    let gateway = Gateway::start(&openemr);
+    let mut config = config(&openemr);
+    config["limits"] = json!({"request_body": "300MiB"});
+    let gateway = Gateway::with(config);
 
     let mut connection = gateway.caller().connect();
     connection.write(&request("GET", BINARY, &[], b""));
@@ -276,14 +278,13 @@ fn a_get_that_meets_a_dead_connection_is_repeated_unseen() {
     for options in [&[][..], &["--tls"]] {
         let openemr = OpenEmr::with(options);
         let gateway = Gateway::start(&openemr);
-        for method in ["GET", "HEAD", "OPTIONS"] {
+        for method in ["GET", "HEAD"] {
             let mut connection = gateway.caller().connect();
             let (answer, asked) = gateway.meet_a_dead_connection(&openemr, || {
                 connection.write(&request(method, PATIENTS, &[], b""));
                 connection.read(method)
             });
-            let expected = if method == "GET" { 200 } else { 404 };
-            assert_eq!((answer.status, asked), (expected, 1), "{method}: {}", answer.text());
+            assert_eq!((answer.status, asked), (200, 1), "{method}: {}", answer.text());
             let line = gateway.access_line(answer.field("x-request-id").unwrap());
             assert!(line.contains(" retries=1"), "{line}");
         }
@@ -293,7 +294,7 @@ fn a_get_that_meets_a_dead_connection_is_repeated_unseen() {
 #[test]
 fn a_write_that_meets_a_dead_connection_is_not_repeated() {
     let openemr = OpenEmr::start();
-    let gateway = Gateway::start(&openemr);
+    let gateway = Gateway::with(pass_through(&openemr));
     for method in ["POST", "PUT", "DELETE", "PATCH"] {
         let (answer, asked) =
             gateway.meet_a_dead_connection(&openemr, || gateway.caller().send(method, "/fhir/Patient", &[], b"{}"));

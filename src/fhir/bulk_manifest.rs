@@ -5,8 +5,9 @@ use jiff::{Timestamp, civil};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::bulk_plan::{Cause, Plan, State};
-use super::bulk_request::is_id;
+use super::bulk_level::is_id;
+use super::bulk_plan::Plan;
+use super::bulk_state::{Cause, State};
 use super::operation_outcome::{self, IssueCode};
 
 /// The largest manifest of OpenEMR that is read, in bytes.
@@ -248,7 +249,7 @@ mod tests {
         #[test]
         fn every_time_of_ours_is_an_instant(millis in 0_i64..4_102_444_800_000) {
             let text = instant(millis);
-            prop_assert_eq!(super::super::bulk_request::instant(&text), Some(text.clone()));
+            prop_assert_eq!(super::super::bulk_parameters::instant(&text), Some(text.clone()));
             prop_assert_eq!(time(&json!(text)), Some(millis));
         }
     }

@@ -1,17 +1,15 @@
 //! What a bulk export is asked for (Bulk Data Access IG 2.0, "Bulk Data Kick-off Request"), and what of it can be done.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::bulk_fields::Handling;
+use super::bulk_level::Level;
+use super::bulk_parameters::instant;
 use super::operation_outcome::IssueCode;
+use super::prefer::Handling;
 use super::resource_type;
 
-/// The largest body of a kick-off by POST that is read, in bytes.
-pub const MAX_PARAMETERS: usize = 64 * 1024;
 /// More parameters than this are refused.
 const MOST_PARAMETERS: usize = 100;
 /// What every answer is written in, by the names that the IG lists.
@@ -19,75 +17,6 @@ const NDJSON: [&str; 3] = ["application/fhir+ndjson", "application/ndjson", "ndj
 /// Parameters of the IG that OpenEMR knows nothing of.
 const NOT_SUPPORTED: [&str; 6] =
     ["_elements", "_typeFilter", "patient", "includeAssociatedData", "organizeOutputBy", "allowPartialManifests"];
-/// Types that no export of OpenEMR has: files, and definitions of the server's own.
-const NEVER_EXPORTED: [&str; 2] = ["Binary", "OperationDefinition"];
-/// Types that say nothing about a patient, and help to read nothing about one.
-const NOT_OF_PATIENTS: [&str; 2] = ["Questionnaire", "ValueSet"];
-
-/// Whose data is exported.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Level {
-    /// `[base]/$export`
-    System,
-    /// `[base]/Patient/$export`
-    Patient,
-    /// `[base]/Group/[id]/$export`
-    Group(String),
-}
-
-impl Level {
-    /// The level that a path names, which stands behind the FHIR base; `None` when it is no export.
-    #[must_use]
-    pub fn of(path: &str) -> Option<Self> {
-        let segments: Vec<&str> = path.strip_prefix('/')?.trim_end_matches('/').split('/').collect();
-        let (operation, before) = segments.split_last()?;
-        if !matches!(*operation, "$export" | "%24export") {
-            return None;
-        }
-        match *before {
-            [] => Some(Self::System),
-            ["Patient"] => Some(Self::Patient),
-            ["Group", id] if is_id(id) => Some(Self::Group(id.to_owned())),
-            _ => None,
-        }
-    }
-
-    /// The path below the FHIR base.
-    #[must_use]
-    pub fn path(&self) -> Cow<'static, str> {
-        match self {
-            Self::System => "/$export".into(),
-            Self::Patient => "/Patient/$export".into(),
-            Self::Group(id) => format!("/Group/{id}/$export").into(),
-        }
-    }
-
-    /// The scope of its operation, as OpenEMR names it.
-    #[must_use]
-    pub fn scope(&self) -> &'static str {
-        match self {
-            Self::System => "system/*.$export",
-            Self::Patient => "system/Patient.$export",
-            Self::Group(_) => "system/Group.$export",
-        }
-    }
-
-    /// Whether an export of this level can hold resources of a type.
-    #[must_use]
-    pub fn has(&self, resource_type: &str) -> bool {
-        !NEVER_EXPORTED.contains(&resource_type) && (*self == Self::System || !NOT_OF_PATIENTS.contains(&resource_type))
-    }
-}
-
-/// An id as FHIR and OpenEMR write it, which can stand in a path.
-#[must_use]
-pub fn is_id(text: &str) -> bool {
-    let is_mark = |byte: u8| matches!(byte, b'-' | b'_' | b'.');
-    (1..=64).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
-        && !text.bytes().all(|byte| byte == b'.')
-}
 
 /// Something of the request that was left out, to be said in the manifest. It quotes nothing of the caller's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,7 +64,9 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    fn invalid(text: impl Into<String>) -> Self {
+    /// A request that is not one.
+    #[must_use]
+    pub fn invalid(text: impl Into<String>) -> Self {
         Self { status: 400, code: IssueCode::Invalid, text: text.into() }
     }
 }
@@ -178,8 +109,8 @@ impl KickOff {
                 "_since" => since = Some(instant(value).ok_or_else(|| Refusal::invalid("_since is no instant."))?),
                 "_type" => asked.get_or_insert_default().extend(value.split(',').map(str::trim).filter(|name| !name.is_empty())),
                 "_outputFormat" => check_format(value)?,
-                "_format" if is_json(value) => {}
-                "_pretty" => {}
+                // What the answers to the kick-off itself are written in.
+                "_format" | "_pretty" => {}
                 known => note(
                     &mut left_out,
                     match NOT_SUPPORTED.iter().find(|name| **name == known) {
@@ -241,82 +172,6 @@ fn check_format(value: &str) -> Result<(), Refusal> {
     Err(Refusal { status: 400, code: IssueCode::NotSupported, text })
 }
 
-fn is_json(value: &str) -> bool {
-    matches!(value.trim().replace(' ', "+").as_str(), "json" | "application/json" | "application/fhir+json" | "text/json")
-}
-
-/// A FHIR instant (FHIR R4, "Data Types", instant); `None` for anything else. A date is none.
-#[must_use]
-pub fn instant(text: &str) -> Option<String> {
-    // An unencoded `+` of the query has become a space.
-    let text = text.trim().replace(' ', "+");
-    let (date_and_time, zone) = match text.strip_suffix('Z') {
-        Some(rest) => (rest, "Z"),
-        None => text.split_at_checked(text.len().checked_sub(6)?)?,
-    };
-    let fits = |text: &str, shape: &str| {
-        text.len() == shape.len()
-            && text.bytes().zip(shape.bytes()).all(|(byte, shape)| match shape {
-                b'0' => byte.is_ascii_digit(),
-                b'+' => matches!(byte, b'+' | b'-'),
-                other => byte == other,
-            })
-    };
-    let (seconds, fraction) = date_and_time.split_once('.').unwrap_or((date_and_time, "0"));
-    let is_shaped = fits(seconds, "0000-00-00T00:00:00")
-        && (1..=9).contains(&fraction.len())
-        && fraction.bytes().all(|byte| byte.is_ascii_digit())
-        && (zone == "Z" || fits(zone, "+00:00"));
-    (is_shaped && text.parse::<jiff::Timestamp>().is_ok()).then_some(text)
-}
-
-/// The part of a raw query (without its `?`) that was honoured, byte for byte. The rest could name a patient, and is not
-/// kept.
-#[must_use]
-pub fn honoured(query: &str) -> String {
-    let is_honoured = |pair: &&str| {
-        let name = form_urlencoded::parse(pair.as_bytes()).next().map(|(name, _)| name.into_owned()).unwrap_or_default();
-        matches!(name.as_str(), "_since" | "_type" | "_outputFormat")
-    };
-    query.split('&').filter(is_honoured).collect::<Vec<_>>().join("&")
-}
-
-/// The parameters of a kick-off by POST: a Parameters resource, whose values are of any primitive type.
-///
-/// # Errors
-/// A body that is no Parameters resource. What is too deep or too large to read is none either.
-pub fn parameters(body: &[u8]) -> Result<Vec<(String, String)>, Refusal> {
-    let refusal = || Refusal::invalid("The body is no Parameters resource.");
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Ok(Vec::new());
-    }
-    let Value::Object(resource) = serde_json::from_slice(body).map_err(|_| refusal())? else { return Err(refusal()) };
-    if resource.get("resourceType").and_then(Value::as_str) != Some("Parameters") {
-        return Err(refusal());
-    }
-    let listed = match resource.get("parameter") {
-        None => return Ok(Vec::new()),
-        Some(Value::Array(listed)) => listed,
-        Some(_) => return Err(refusal()),
-    };
-    listed
-        .iter()
-        .map(|parameter| {
-            let name = parameter.get("name").and_then(Value::as_str).ok_or_else(refusal)?;
-            let members = parameter.as_object().ok_or_else(refusal)?;
-            let value = members.iter().find(|(key, _)| key.starts_with("value")).map(|(_, value)| value);
-            let text = match value {
-                Some(Value::String(text)) => text.clone(),
-                Some(Value::Bool(flag)) => flag.to_string(),
-                Some(Value::Number(number)) => number.to_string(),
-                // A reference, or parts: of a parameter that is not supported in any case.
-                Some(Value::Object(_) | Value::Array(_) | Value::Null) | None => String::new(),
-            };
-            Ok((name.to_owned(), text))
-        })
-        .collect()
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -336,28 +191,6 @@ mod tests {
 
     fn names(kick_off: &KickOff) -> Vec<&'static str> {
         kick_off.types.iter().map(|(name, _)| *name).collect()
-    }
-
-    #[test]
-    fn three_paths_are_exports() {
-        for (path, level) in [
-            ("/$export", Some(Level::System)),
-            ("/%24export", Some(Level::System)),
-            ("/Patient/$export", Some(Level::Patient)),
-            ("/Patient/$export/", Some(Level::Patient)),
-            ("/Group/a34c-1/$export", Some(Level::Group("a34c-1".to_owned()))),
-            ("/Group/..../$export", None),
-            ("/Group/a%20b/$export", None),
-            ("/Group/$export", None),
-            ("/Observation/$export", None),
-            ("/Patient/1/$export", None),
-            ("/$exports", None),
-            ("$export", None),
-            ("", None),
-        ] {
-            assert_eq!(Level::of(path), level, "{path}");
-        }
-        assert_eq!(Level::Group("7".to_owned()).path(), "/Group/7/$export");
     }
 
     #[test]
@@ -385,7 +218,6 @@ mod tests {
             ("patient=Patient/1", 400, LeftOut::Parameter("patient".to_owned())),
             ("includeAssociatedData=x", 400, LeftOut::Parameter("includeAssociatedData".to_owned())),
             ("Jane=Doe", 400, LeftOut::UnknownParameter),
-            ("_format=xml", 400, LeftOut::UnknownParameter),
             ("_type=Patient,Jane", 400, LeftOut::UnknownType),
             ("_type=Patient,ValueSet", 400, LeftOut::NotExported("ValueSet".to_owned())),
             ("_type=Patient,Goal", 403, LeftOut::NotGranted("Goal".to_owned())),
@@ -415,56 +247,16 @@ mod tests {
 
     #[test]
     fn since_is_an_instant() {
-        for good in
-            ["2026-11-24T02:28:30Z", "2026-11-24T02:28:30.123456Z", "2026-11-24T02:28:30+01:00", "2026-11-24T02:28:30-05:30"]
-        {
-            assert_eq!(instant(good).as_deref(), Some(good));
-        }
-        assert_eq!(judge("_since=2026-11-24T02:28:30+01:00", None).unwrap().since.as_deref(), Some("2026-11-24T02:28:30+01:00"));
-        for bad in [
-            "2026-11-24",
-            "2026",
-            "2026-11-24T02:28:30",
-            "2026-13-24T02:28:30Z",
-            "2026-11-24T02:28Z",
-            "2026-11-24t02:28:30Z",
-            "x",
-            "ä€Z",
-            "2026-11-24T02:28:30.Z",
-        ] {
-            assert_eq!(instant(bad), None, "{bad}");
-            assert_eq!(judge(&format!("_since={bad}"), Some(Handling::Lenient)).unwrap_err().status, 400, "{bad}");
-        }
-    }
-
-    #[test]
-    fn what_could_name_a_patient_is_not_kept() {
-        for (query, kept) in [
-            ("_type=Patient&_since=2026-11-24T02:28:30Z", "_type=Patient&_since=2026-11-24T02:28:30Z"),
-            ("%5Ftype=a%2Cb&_typeFilter=Patient%3Fname%3DJane&_outputFormat=ndjson", "%5Ftype=a%2Cb&_outputFormat=ndjson"),
-            ("Jane", ""),
-            ("", ""),
-        ] {
-            assert_eq!(honoured(query), kept, "{query}");
-        }
-    }
-
-    #[test]
-    fn a_parameters_resource_says_the_same() {
-        let body = r#"{"resourceType":"Parameters","parameter":[{"name":"_type","valueString":"Patient"},{"name":"_type","valueCode":"Goal"},
-            {"name":"_since","valueInstant":"2026-11-24T02:28:30Z"},{"name":"patient","valueReference":{"reference":"Patient/1"}}]}"#;
-        let expected = [("_type", "Patient"), ("_type", "Goal"), ("_since", "2026-11-24T02:28:30Z"), ("patient", "")];
-        assert_eq!(parameters(body.as_bytes()).unwrap(), expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        assert!(parameters(b" ").unwrap().is_empty());
-        for bad in ["[]", "{}", r#"{"resourceType":"Patient"}"#, r#"{"resourceType":"Parameters","parameter":[1]}"#, "{"] {
-            assert_eq!(parameters(bad.as_bytes()).unwrap_err().status, 400, "{bad}");
-        }
+        let since = |query: &str| judge(query, Some(Handling::Lenient)).map(|kick_off| kick_off.since);
+        let zoned = Some("2026-11-24T02:28:30+01:00".to_owned());
+        assert_eq!(since("_since=2026-11-24T02:28:30+01:00"), Ok(zoned));
+        assert_eq!(since("_since="), Ok(None));
+        assert_eq!(since("_since=2026-11-24").unwrap_err().status, 400);
     }
 
     proptest! {
         #[test]
         fn nothing_that_a_caller_writes_panics_or_is_kept(query in ".{0,60}", lenient in any::<bool>()) {
-            let _ = (Level::of(&query), instant(&query), honoured(&query), parameters(query.as_bytes()));
             if let Ok(kick_off) = judge(&query, lenient.then_some(Handling::Lenient)) {
                 prop_assert!(kick_off.types.iter().all(|(name, _)| GRANTED.contains(name)));
             }

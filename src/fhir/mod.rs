@@ -2,16 +2,19 @@
 //! what becomes of a body on its way.
 
 pub mod body_step;
-pub mod bulk_fields;
+pub mod bulk_level;
 pub mod bulk_manifest;
+pub mod bulk_parameters;
 pub mod bulk_plan;
 pub mod bulk_request;
+pub mod bulk_state;
 pub mod bundle_entry;
 pub mod bundle_head;
 pub mod bundle_links;
 pub mod bundle_page;
 pub mod bundle_stream;
 pub mod capabilities;
+pub mod capability_statement;
 pub mod clean_words;
 pub mod created;
 pub mod dropped_entry;
@@ -19,6 +22,7 @@ pub mod elements;
 pub mod interaction;
 pub mod json_end;
 pub mod json_walk;
+pub mod kept_members;
 pub mod link_rewriter;
 pub mod local_time;
 pub mod media_type;

@@ -28,6 +28,7 @@ pub(super) fn access_line<'a>(session: &'a Session, failed: bool, context: &'a R
         method: known_method(&session.req_header().method),
         site: context.site().map(|site| site.name()),
         resource_type: context.interaction.and_then(|interaction| interaction.resource_type),
+        interaction: context.interaction.map(|interaction| interaction.kind.code()),
         status: session.response_written().map(|head| head.status.as_u16()),
         whole: !failed,
         bytes: session.body_bytes_sent(),

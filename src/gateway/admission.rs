@@ -15,6 +15,7 @@ use crate::gateway::context::RequestContext;
 use crate::gateway::cors;
 use crate::gateway::failure::Failure;
 use crate::gateway::http2;
+use crate::gateway::metadata;
 use crate::gateway::queue;
 use crate::gateway::route::Route;
 use crate::gateway::target::{self, Target};
@@ -55,7 +56,7 @@ pub(super) fn admit(session: &Session, context: &mut RequestContext) -> Result<(
     let rest = path.get(prefix..).unwrap_or_default();
     target::check(rest).map_err(Failure::UnsafePath)?;
     context.interaction = Some(Interaction::of(&session.req_header().method, rest));
-    if bulk::answers(session, context) {
+    if bulk::answers(session, context) || metadata::answers(context) {
         return Ok(());
     }
     queue::refuse_when_all_are_out(context)

@@ -19,6 +19,8 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 /// How long a body that nobody wants is still read, so that its sender sees the answer before a reset.
 const LINGER: Duration = Duration::from_secs(2);
+/// A body up to this, in bytes, is read to its end for the sake of its connection.
+const SHORT: u64 = 64 * 1024;
 
 /// A whole answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,7 +118,7 @@ impl Answer {
             head.insert_header(name, value)?;
         }
         cors::mark(session, &mut head, context)?;
-        let body_is_left = !session.is_body_done();
+        let body_is_left = !session.is_body_done() && !drain_short_body(session).await;
         if body_is_left {
             session.set_keepalive(None);
         }
@@ -130,6 +132,19 @@ impl Answer {
         }
         Ok(())
     }
+}
+
+/// Reads a short body that nobody wants, so that its connection can go on. False when it does not go on anyway, when there is
+/// more of the body, or it does not come.
+async fn drain_short_body(session: &mut Session) -> bool {
+    if session.get_keepalive().is_none() {
+        return false;
+    }
+    let length = session.get_header(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if length.is_none_or(|length| length > SHORT) || session.get_header(EXPECT).is_some() {
+        return false;
+    }
+    matches!(tokio::time::timeout(LINGER, session.drain_request_body()).await, Ok(Ok(_)))
 }
 
 /// Reads what is left of a body that nobody wants. A caller who waits for "100 Continue" will not send it any more.

@@ -23,6 +23,7 @@ use crate::smart::token::AccessToken;
 const TOKEN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What asks.
+#[derive(Clone)]
 pub struct Client {
     /// Where.
     pub nodes: Arc<Nodes>,
@@ -97,26 +98,7 @@ impl Site {
     /// # Errors
     /// Why there is no answer.
     pub async fn ask(&self, question: &Question<'_>, token: Option<&AccessToken>) -> Result<Told, AskError> {
-        let _permit = turn(&self.client.nodes).await?;
-        let mut tried = Tried::default();
-        let mut on = Some(self.client.nodes.choose(tried, Instant::now()).map_err(|_| AskError::Unreachable)?);
-        while let Some(mut node) = on {
-            match self.client.connect(node.node(), question.read_timeout).await {
-                Ok(mut session) => {
-                    // Pingora's connector leaves that to whoever reads.
-                    session.set_read_timeout(Some(question.read_timeout));
-                    let sent = Instant::now();
-                    send(&mut session, node.node(), question, token).await.map_err(|error| broken_off(&error))?;
-                    let told = receive(&mut session, question.most).await;
-                    if let Ok(told) = &told {
-                        node.answered(Some(sent.elapsed()), told.head.status.is_server_error());
-                    }
-                    return told;
-                }
-                Err(is_its_fault) => on = node.unreachable(is_its_fault, &mut tried, Instant::now()),
-            }
-        }
-        Err(AskError::Unreachable)
+        self.client.ask(question, token).await
     }
 
     /// Asks OpenEMR with the site's token; once more with another one, where it is refused.
@@ -140,6 +122,33 @@ impl Site {
 }
 
 impl Client {
+    /// Asks OpenEMR, with a token or without. Nothing is sent twice, whatever the answer.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn ask(&self, question: &Question<'_>, token: Option<&AccessToken>) -> Result<Told, AskError> {
+        let _permit = turn(&self.nodes).await?;
+        let mut tried = Tried::default();
+        let mut on = Some(self.nodes.choose(tried, Instant::now()).map_err(|_| AskError::Unreachable)?);
+        while let Some(mut node) = on {
+            match self.connect(node.node(), question.read_timeout).await {
+                Ok(mut session) => {
+                    // Pingora's connector leaves that to whoever reads.
+                    session.set_read_timeout(Some(question.read_timeout));
+                    let sent = Instant::now();
+                    send(&mut session, node.node(), question, token).await.map_err(|error| broken_off(&error))?;
+                    let told = receive(&mut session, question.most).await;
+                    if let Ok(told) = &told {
+                        node.answered(Some(sent.elapsed()), told.head.status.is_server_error());
+                    }
+                    return told;
+                }
+                Err(is_its_fault) => on = node.unreachable(is_its_fault, &mut tried, Instant::now()),
+            }
+        }
+        Err(AskError::Unreachable)
+    }
+
     /// A connection to one of the node's addresses; otherwise, whether that counts against the node.
     async fn connect(&self, node: &Node, read_timeout: Duration) -> Result<HttpSession, bool> {
         let mut is_its_fault = true;

@@ -47,6 +47,8 @@ pub enum Failure {
     NotGranted(Need),
     /// It did, and refuses what the scope is for all the same.
     ScopeRefused(Need),
+    /// OpenEMR has not said what it does.
+    NoStatement,
     /// No node of OpenEMR's can be reached, and it is worth trying again after this long.
     AllOut(Duration),
     /// As many requests wait for OpenEMR as may.
@@ -57,6 +59,8 @@ pub enum Failure {
     NoAddress,
     /// OpenEMR answered 200 with a page.
     Page,
+    /// OpenEMR sent the gateway elsewhere.
+    Redirected,
     /// The body ended before its document did.
     CutShort,
     /// The head of OpenEMR's answer is larger than `limits.response_head`.
@@ -170,11 +174,15 @@ impl Failure {
                 IssueCode::Forbidden,
                 &format!("This needs the scope {need}, and OpenEMR refuses it even to a new access token of the gateway."),
             ),
+            Self::NoStatement => {
+                Verdict::later(Duration::from_secs(5), "OpenEMR's CapabilityStatement cannot be had at the moment.")
+            }
             Self::AllOut(wait) => Verdict::later(wait, "OpenEMR cannot be reached at the moment."),
             Self::QueueFull(wait) => Verdict::later(wait, "OpenEMR is busy, and too many requests wait for it already."),
             Self::QueueTimeout(wait) => Verdict::later(wait, "OpenEMR is busy: the request waited for its turn too long."),
             Self::NoAddress => Verdict::new(502, IssueCode::Transient, "OpenEMR cannot be found."),
             Self::Page => Verdict::new(502, IssueCode::Exception, "OpenEMR answered with a web page where FHIR was due."),
+            Self::Redirected => Verdict::new(502, IssueCode::Exception, "OpenEMR sent the gateway to another address."),
             Self::CutShort => Verdict::new(502, IssueCode::Exception, "OpenEMR's answer ended too soon."),
             Self::AnswerHeadTooLarge => {
                 Verdict::new(502, IssueCode::Exception, "The head of OpenEMR's answer is larger than the gateway takes.")

@@ -110,6 +110,12 @@ impl Names {
         }
     }
 
+    /// A document of OpenEMR's with its links replaced.
+    #[must_use]
+    pub fn in_the_name_of(&self, document: Vec<u8>, public: &str) -> Vec<u8> {
+        self.links.rewritten(&document, &Replacement::new(public)).unwrap_or(document)
+    }
+
     /// A field's value with its links replaced; `None` where there is none.
     fn rewritten(&self, value: &HeaderValue, public: &PublicBase) -> Option<HeaderValue> {
         let value = value.as_bytes();

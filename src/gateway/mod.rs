@@ -27,6 +27,7 @@ mod http2;
 pub mod lifecycle;
 pub mod links;
 pub mod local;
+pub mod metadata;
 pub mod negotiation;
 pub mod plan;
 pub mod public_base;
@@ -192,11 +193,14 @@ impl ProxyHttp for Gateway {
         if admission::size_of_fields(&head.headers) > context.runtime.settings.limits.response_head {
             return Err(fail(context, Failure::AnswerHeadTooLarge));
         }
-        if context.repairs().read_bodies() {
+        if context.repairs().read_bodies() || context.plan.search.is_some() {
             context.decoder = Decoder::after_head(head)?;
         }
         if response_head::is_page(head, context.interaction) {
             return Err(fail(context, Failure::Page));
+        }
+        if response_head::sends_elsewhere(head) && context.repairs().errors {
+            return Err(fail(context, Failure::Redirected));
         }
         let (ends_by_itself, status) = (response_head::ends_by_itself(head), head.status);
         let has_no_body = response_head::has_no_body(context.method_sent(session), head);
@@ -379,6 +383,9 @@ impl Gateway {
             return Ok(Some(answer));
         }
         repair::plan(session, context).await?;
+        if let Some(answer) = metadata::answer(session, context).await? {
+            return Ok(Some(answer));
+        }
         admission::take_token(context).await?;
         request_links::map_query(session, context).await;
         search::plan(session, context).await??;

@@ -24,7 +24,7 @@ const OF_URLS: [&[u8]; 6] = [b"url", b"_profile", b"_source", b"system", b"insta
 pub async fn map_query(session: &Session, context: &mut RequestContext) {
     let Some(site) = context.site().filter(|site| site.config.repairs.links).cloned() else { return };
     site.links.learn(&site).await;
-    let query = Target::parse(session.req_header().raw_path()).query;
+    let query = context.plan.query(Target::parse(session.req_header().raw_path()).query);
     if let Some(query) = mapped(session, context, &site, query) {
         context.plan.query = Some(query);
     }

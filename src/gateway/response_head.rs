@@ -47,6 +47,12 @@ pub fn is_page(head: &ResponseHeader, interaction: Option<Interaction>) -> bool 
     head.status == StatusCode::OK && media_type_is(head, b"text/html") && !is_document
 }
 
+/// Whether this sends the caller to another address, where he has no token: a wrong `openemr`, or http where https is due.
+#[must_use]
+pub fn sends_elsewhere(head: &ResponseHeader) -> bool {
+    matches!(head.status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
 /// Whether only the body itself tells where it ends: JSON in an answer with neither Content-Length nor chunks.
 #[must_use]
 pub fn ends_by_itself(head: &ResponseHeader) -> bool {

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use crate::config::{self, BaseUrl, Paging};
 use crate::fhir::capabilities::Capabilities;
 use crate::fhir::interaction::Kind;
+use crate::fhir::media_type::{self, Named};
 use crate::fhir::prefer::Handling;
 use crate::fhir::search_page::Pager;
 use crate::fhir::search_query::{self, Circumstances};
@@ -49,6 +50,9 @@ pub async fn plan(session: &mut Session, context: &mut RequestContext) -> pingor
         Ok(None) => return Ok(Ok(())),
         Err(failure) => return Ok(Err(failure.verdict())),
     };
+    if site.config.repairs.content && media_type::form(&form).format.is_some_and(|named| named != Named::Json) {
+        return Ok(Err(Failure::NotAcceptable.verdict()));
+    }
     let query = context.plan.query(Target::parse(session.req_header().raw_path()).query);
     let query = query.strip_prefix(b"?").unwrap_or(query);
     let circumstances = Circumstances {
@@ -103,18 +107,22 @@ async fn read_form(session: &mut Session, repairs: bool, patience: Duration) -> 
         // OpenEMR, who would say it, is not asked before the form is known.
         session.as_mut().write_response_header(Box::new(ResponseHeader::build(StatusCode::CONTINUE, None)?)).await?;
     }
+    // All of it is a packet or two: whoever sends it byte by byte has no longer than another has for one of his.
+    let read = timeout(patience, read_whole(session)).await;
+    let read = read.unwrap_or_else(|_| Error::e_explain(ErrorType::ReadTimedout, "reading a form"));
+    Ok(read.map_err(|error| error.into_down())?.ok_or(Failure::FormTooLarge).map(Some))
+}
+
+/// `None` for one that is too large.
+async fn read_whole(session: &mut Session) -> pingora::Result<Option<Bytes>> {
     let mut form = BytesMut::new();
-    loop {
-        let read = timeout(patience, session.as_mut().read_request_body()).await;
-        let read = read.unwrap_or_else(|_| Error::e_explain(ErrorType::ReadTimedout, "reading a form"));
-        match read.map_err(|error| error.into_down())? {
-            Some(piece) => form.extend_from_slice(&piece),
-            None => return Ok(Ok(Some(form.freeze()))),
+    while let Some(piece) = session.as_mut().read_request_body().await? {
+        if form.len() + piece.len() > MOST {
+            return Ok(None);
         }
-        if form.len() > MOST {
-            return Ok(Err(Failure::FormTooLarge));
-        }
+        form.extend_from_slice(&piece);
     }
+    Ok(Some(form.freeze()))
 }
 
 /// Whether the body can be read as a form. Without a media type PHP would not read it at all, and answer with everybody.

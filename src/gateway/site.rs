@@ -7,6 +7,7 @@ use crate::gateway::ask::Client;
 use crate::gateway::cors::Policy;
 use crate::gateway::documents::Documents;
 use crate::gateway::links::SiteLinks;
+use crate::gateway::metadata::Metadata;
 use crate::nodes::Nodes;
 use crate::smart::identity::TokenIdentity;
 use crate::smart::signer::{SharedSigner, Signer};
@@ -31,6 +32,8 @@ pub struct Site {
     pub client: Client,
     /// What it says about itself.
     pub documents: Arc<Documents>,
+    /// What of it callers are shown.
+    pub metadata: Metadata,
     /// What web pages of other origins may do.
     pub cors: Option<Policy>,
     /// The links in its answers.
@@ -72,6 +75,7 @@ impl Site {
         Self {
             fhir_path: below(&routes.fhir),
             jwks_path: below(&routes.jwks),
+            metadata: Metadata::new(&config),
             cors: config.cors.as_ref().map(Policy::new),
             links: SiteLinks::new(&config),
             config,

@@ -29,6 +29,8 @@ pub struct Line<'a> {
     pub site: Option<&'a str>,
     /// A resource type of FHIR R4.
     pub resource_type: Option<&'static str>,
+    /// FHIR's code of what was asked for.
+    pub interaction: Option<&'static str>,
     /// The status that the caller saw; none when he left before.
     pub status: Option<u16>,
     /// Whether the answer went out whole.
@@ -60,6 +62,7 @@ pub fn write(line: &Line<'_>) {
         method = line.method,
         site = line.site.unwrap_or("-"),
         resource_type = line.resource_type.unwrap_or("-"),
+        interaction = line.interaction.unwrap_or("-"),
         status = line.status.unwrap_or(0),
         whole = line.whole,
         bytes = line.bytes,

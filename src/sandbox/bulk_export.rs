@@ -13,7 +13,7 @@ use super::{
     answer::{Answer, Dress, random_bytes},
     calendar,
     counters::milliseconds,
-    faults::lock,
+    faults::{ServerError, lock},
     fhir_api::FhirRequest,
     http1::Body,
     personality::Personality,
@@ -186,9 +186,13 @@ pub fn kick_off(world: &World, request: &FhirRequest<'_>, grant: &Grant) -> Answ
 
 /// Writes every type's file, and a job that lists them.
 fn export(world: &World, request: &FhirRequest<'_>, grant: &Grant, types: &[&str]) -> Answer {
-    let since = form_urlencoded::parse(request.head.query().as_bytes())
-        .find(|(name, _)| name == "_since")
-        .and_then(|(_, since)| since.parse::<jiff::Timestamp>().ok());
+    let since = form_urlencoded::parse(request.head.query().as_bytes()).find(|(name, _)| name == "_since");
+    let since = match since.map(|(_, since)| parse_since(&since)) {
+        None => None,
+        Some(Some(since)) => Some(since),
+        // Nobody catches the exception.
+        Some(None) => return refusals::server_error(world.personality, ServerError::System),
+    };
     let job = random_uuid();
     let mut output = Vec::new();
     {
@@ -229,6 +233,20 @@ fn export(world: &World, request: &FhirRequest<'_>, grant: &Grant, types: &[&str
     exports.jobs.insert(job.clone(), Job { client: grant.client.clone(), manifest, polls_left });
     let status_url = format!("{}/apis/{}/fhir/$bulkdata-status?job={job}", world.site_address, request.site);
     Answer::new(202, "application/json", Body::Empty).with("Content-Location", status_url)
+}
+
+/// A time as OpenEMR reads it: up to four digits of a second, of which it takes the number for milliseconds.
+fn parse_since(text: &str) -> Option<jiff::Timestamp> {
+    let whole = match text.split_once('.') {
+        None => text.to_owned(),
+        Some((seconds, rest)) => {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            let (fraction, zone) = rest.split_at_checked(digits)?;
+            let milliseconds = (1..=4).contains(&digits).then(|| fraction.parse::<u16>().ok())??.min(999);
+            format!("{seconds}.{milliseconds:03}{zone}")
+        }
+    };
+    whole.parse().ok()
 }
 
 /// One resource a line, of those that changed at that instant or later.

@@ -95,18 +95,18 @@ it('reads every refusal', WITHIN, async () => {
   const invalid = await refused(client.create({ resourceType: 'Patient', body: { resourceType: 'Patient' } }));
   assert.equal(invalid.status, 400);
   const unrouted = [
-    client.vread({ ...patient, version: '1' }),
-    client.resourceHistory(patient),
-    client.typeHistory({ resourceType: 'Patient' }),
-    client.systemHistory(),
-    client.delete(patient),
-    client.patch({ ...patient, jsonPatch: [{ op: 'replace', path: '/gender', value: 'male' }] }),
-    client.batch({ body: { resourceType: 'Bundle', type: 'batch', entry: [] } }),
-    client.transaction({ body: { resourceType: 'Bundle', type: 'transaction', entry: [] } }),
-    client.create({ resourceType: 'Observation', body: { resourceType: 'Observation' } }),
+    () => client.vread({ ...patient, version: '1' }),
+    () => client.resourceHistory(patient),
+    () => client.typeHistory({ resourceType: 'Patient' }),
+    () => client.systemHistory(),
+    () => client.delete(patient),
+    () => client.patch({ ...patient, jsonPatch: [{ op: 'replace', path: '/gender', value: 'male' }] }),
+    () => client.batch({ body: { resourceType: 'Bundle', type: 'batch', entry: [] } }),
+    () => client.transaction({ body: { resourceType: 'Bundle', type: 'transaction', entry: [] } }),
+    () => client.create({ resourceType: 'Observation', body: { resourceType: 'Observation' } }),
   ];
   for (const one of unrouted) {
-    const { status, outcome } = await refused(one);
+    const { status, outcome } = await refused(one());
     assert.ok([405, 501].includes(status), `${status} ${JSON.stringify(outcome)}`);
   }
 });

@@ -13,12 +13,15 @@ const CLIENT_ID = 'clients';
 // What OpenEMR calls itself. No answer of the gateway may name it.
 const PUBLIC_ADDRESS = 'https://emr.clinic.example:8443/openemr';
 
-const READ = ['Patient', 'Observation', 'Condition', 'Encounter', 'Organization', 'Location', 'Practitioner', 'Group', 'Provenance'];
-const EXPORT = ['system/Patient.$export', 'system/Group.$export', 'system/*.$export', 'system/*.$bulkdata-status', 'system/Binary.read'];
-
-function scopes(openemr) {
-  const writing = openemr === '7.0.3' ? [] : ['system/Patient.write'];
-  return [...READ.map((type) => `system/${type}.read`), ...EXPORT, ...writing];
+// Every scope that this OpenEMR knows for a program without a user: read what there is, export, and write Patient.
+async function everyScope(base, openemr) {
+  const answer = await fetch(`${base}/oauth2/default/.well-known/openid-configuration`, { signal: AbortSignal.timeout(10_000) });
+  const known = (await answer.json()).scopes_supported.filter((scope) => /^system\/[A-Z*]/.test(scope));
+  // Types that came later are known in the newer spelling alone.
+  const readable = known.filter((scope) => /\.read$/.test(scope) && !scope.includes('*'));
+  const newer = known.filter((scope) => /^system\/[A-Za-z]+\.rs$/.test(scope) && !readable.includes(scope.replace(/rs$/, 'read')));
+  const operations = known.filter((scope) => scope.includes('.$'));
+  return [...readable, ...newer, ...operations, ...(openemr === '7.0.3' ? [] : ['system/Patient.write'])];
 }
 
 class Installation {
@@ -46,8 +49,7 @@ class Installation {
 async function startStandIn(program, folder, openemr) {
   const standIn = new Program(program, [
     'sandbox', '--listen', '127.0.0.1:0', '--openemr', openemr, '--patients', '60',
-    '--client-id', CLIENT_ID, '--jwks', path.join(folder, 'keys', 'jwks.json'), '--scope', scopes(openemr).join(' '),
-    '--site-address', PUBLIC_ADDRESS,
+    '--client-id', CLIENT_ID, '--jwks', path.join(folder, 'keys', 'jwks.json'), '--site-address', PUBLIC_ADDRESS,
   ]);
   const base = await standIn.until(({ output }) => /listening on (\S+)/.exec(output)?.[1]);
   if (!base) {
@@ -56,7 +58,7 @@ async function startStandIn(program, folder, openemr) {
   return Object.assign(standIn, { base });
 }
 
-function configuration(folder, base, openemr, port, tlsPort) {
+function configuration(folder, base, scopes, port, tlsPort) {
   const at = (...names) => JSON.stringify(path.join(folder, ...names));
   return `
 listen:
@@ -70,7 +72,7 @@ sites:
     client_id: ${CLIENT_ID}
     private_key: ${at('keys', 'private_key.pem')}
     jwks: ${at('keys', 'jwks.json')}
-    scopes: ${JSON.stringify(scopes(openemr))}
+    scopes: ${JSON.stringify(scopes)}
     cors: { origins: ["https://app.example.org"] }
     bulk_data: { folder: ${at('bulk')} }
 `;
@@ -85,11 +87,12 @@ async function startInstallation(program, openemr) {
     run('keys', 'generate', '--bits', '2048', '--out', 'keys');
     run('keys', 'certificate', '--host', 'localhost', '--out', 'certs');
     standIn = await startStandIn(program, folder, openemr);
+    const scopes = await everyScope(standIn.base, openemr);
     let tlsPort;
     const gateway = await onFreePort(program, `the gateway for OpenEMR ${openemr}`, async (port) => {
       tlsPort = await freePort();
       const file = path.join(folder, 'gateway.yaml');
-      fs.writeFileSync(file, configuration(folder, standIn.base, openemr, port, tlsPort));
+      fs.writeFileSync(file, configuration(folder, standIn.base, scopes, port, tlsPort));
       return ['serve', '--config', file];
     });
     return new Installation(folder, standIn, gateway, openemr, `https://localhost:${tlsPort}`);

@@ -71,8 +71,23 @@ export function problems(resource) {
   if (!types.has(resource?.resourceType)) {
     return [`not a resource of R4: ${JSON.stringify(resource)?.slice(0, 200)}`];
   }
-  const own = [...bySchema(resource), ...byDefinitions(resource)]
+  return [...judged(resource), ...held(resource).flatMap(problems)];
+}
+
+// Verdicts by what was judged: the same resource comes on many pages.
+const verdicts = new Map();
+
+function judged(resource) {
+  const text = JSON.stringify(resource);
+  if (!verdicts.has(text)) {
+    verdicts.set(text, complaints(resource));
+  }
+  return verdicts.get(text);
+}
+
+function complaints(resource) {
+  const found = [...bySchema(resource), ...byDefinitions(resource)]
     .filter(({ path, says }) => !OPENEMRS_OWN.some((known) => known.path === path && known.says.test(says)))
     .map(({ path, says }) => `${path} of ${resource.id ?? 'the answer'}: ${says}`);
-  return [...new Set(own), ...held(resource).flatMap(problems)];
+  return [...new Set(found)];
 }

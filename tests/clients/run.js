@@ -44,8 +44,8 @@ function run(program, options, environment) {
 }
 
 async function main() {
-  const [gateway, python, ...wanted] = process.argv.slice(2);
-  if (!gateway || !python) {
+  const [gateway, interpreter, ...wanted] = process.argv.slice(2);
+  if (!gateway || !interpreter) {
     console.error('usage: node run.js path/to/openemr-gateway path/to/python [part of a file\'s name ...]');
     return 2;
   }
@@ -60,7 +60,9 @@ async function main() {
   }
   stopOnSignals();
   const program = path.resolve(gateway);
+  const python = path.resolve(interpreter);
   const started = {};
+  const passed = [];
   const failed = [];
   try {
     started.demo = await startDemo(program);
@@ -77,13 +79,12 @@ async function main() {
     };
     for (const file of files) {
       console.log(`\n${file}`);
-      if (!(await run(...command(python, file), environment))) {
-        failed.push(file);
-      }
+      const good = await run(...command(python, file), environment);
+      (good ? passed : failed).push(file);
     }
   } catch (error) {
     console.error(`error: ${error.message}`);
-    failed.push('start');
+    failed.push('the start');
   } finally {
     if (failed.length > 0) {
       Object.entries(started).forEach(([name, one]) => console.error(`\n${name} said:\n${one.output.replace(/^.* INFO  access .*\n/gm, '').slice(-4_000)}`));
@@ -91,7 +92,7 @@ async function main() {
     await Promise.all(Object.values(started).map((one) => one.stop()));
   }
   // The line by which a reader, or a machine, knows how it went.
-  console.log(`\nclients: ${files.length - failed.length} passed, ${failed.length} failed${failed.map((file) => `\n  ${file}`).join('')}`);
+  console.log(`\nclients: ${passed.length} passed, ${failed.length} failed${failed.map((file) => `\n  ${file}`).join('')}`);
   return failed.length === 0 ? 0 : 1;
 }
 

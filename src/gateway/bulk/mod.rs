@@ -25,18 +25,21 @@ use log::error;
 use pingora::proxy::Session;
 use uuid::Uuid;
 
-use crate::fhir::bulk_fields::{Preferences, accept_fhir_json};
+use crate::fhir::bulk_level::Level;
 use crate::fhir::bulk_manifest;
+use crate::fhir::bulk_parameters::{self, MAX_PARAMETERS};
 use crate::fhir::bulk_plan::{LONGEST_URL, Plan};
-use crate::fhir::bulk_request::{self, KickOff, Level, MAX_PARAMETERS, Refusal};
+use crate::fhir::bulk_request::{KickOff, Refusal};
 use crate::fhir::interaction::Kind;
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::prefer::{self, Handling};
 use crate::gateway::admission;
 use crate::gateway::answer::Answer;
-use crate::gateway::bulk::jobs::{Exports, now};
+use crate::gateway::bulk::jobs::{Exports, Jobs, now};
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Verdict;
 use crate::gateway::links::public_base;
+use crate::gateway::negotiation::negotiated;
 use crate::gateway::route::Route;
 use crate::gateway::site::Site;
 use crate::gateway::target::Target;
@@ -114,7 +117,9 @@ pub async fn answer(session: &mut Session, context: &mut RequestContext, exports
                 Some(body) => body,
                 None => return Ok(Some(refused(context, &too_large()))),
             };
-            let asked = Asked { fields: &session.req_header().headers, query: &query, body: &body };
+            let head = session.req_header();
+            let is_acceptable = negotiated(head, context.interaction).acceptable;
+            let asked = Asked { fields: &head.headers, is_acceptable, query: &query, body: &body };
             kick_off(context, site, exports, level, &asked, base).await
         }
         (About::KickOff(_), _) => not_allowed(context, "GET, POST"),
@@ -130,6 +135,7 @@ pub async fn answer(session: &mut Session, context: &mut RequestContext, exports
 /// A kick-off as it came.
 struct Asked<'a> {
     fields: &'a HeaderMap,
+    is_acceptable: bool,
     query: &'a str,
     body: &'a [u8],
 }
@@ -137,27 +143,31 @@ struct Asked<'a> {
 impl Asked<'_> {
     /// Judges it by what the token grants.
     fn judge(&self, level: Level, granted: &str) -> Result<KickOff, Refusal> {
-        let all =
-            |name: &HeaderName| self.fields.get_all(name).iter().filter_map(|field| field.to_str().ok()).collect::<Vec<_>>();
         let refusal = |status, code, text: &str| Refusal { status, code, text: text.to_owned() };
         let missing = export_scopes::missing(granted, level.scope());
         if !missing.is_empty() {
             let text = format!("The gateway's token lacks the scope {}.", missing.join(" and "));
             return Err(refusal(403, IssueCode::Forbidden, &text));
         }
-        if !accept_fhir_json(all(&http::header::ACCEPT)) {
-            return Err(refusal(406, IssueCode::NotSupported, "Accept lets application/fhir+json not through."));
+        if !self.is_acceptable {
+            return Err(refusal(406, IssueCode::NotSupported, "An export is told of in application/fhir+json alone."));
         }
-        let preferences = Preferences::of(all(&HeaderName::from_static("prefer")));
-        if !preferences.respond_async {
+        let prefers = |name| prefer::value_of(self.fields.get_all("prefer").iter().map(HeaderValue::as_bytes), name);
+        if prefers("respond-async").is_none() {
             return Err(refusal(400, IssueCode::Invalid, "An export needs the field  Prefer: respond-async"));
         }
+        let handling = prefers("handling").and_then(|handling| match handling {
+            _ if handling.eq_ignore_ascii_case(b"lenient") => Some(Handling::Lenient),
+            _ if handling.eq_ignore_ascii_case(b"strict") => Some(Handling::Strict),
+            _ => None,
+        });
         let mut parameters: Vec<_> = form_urlencoded::parse(self.query.as_bytes()).into_owned().collect();
         if !self.body.is_empty() && !self.fields.get(CONTENT_TYPE).is_some_and(is_json) {
             return Err(refusal(415, IssueCode::NotSupported, "The body of a kick-off is a Parameters resource in JSON."));
         }
-        parameters.extend(bulk_request::parameters(self.body)?);
-        KickOff::judge(level, &parameters, preferences.handling, &export_scopes::readable_types(granted))
+        let of_body = bulk_parameters::of_resource(self.body);
+        parameters.extend(of_body.ok_or_else(|| Refusal::invalid("The body is no Parameters resource."))?);
+        KickOff::judge(level, &parameters, handling, &export_scopes::readable_types(granted))
     }
 }
 
@@ -180,21 +190,22 @@ async fn kick_off(
         Ok(kick_off) => kick_off,
         Err(refusal) => return refused(context, &refusal),
     };
-    let honoured = bulk_request::honoured(asked.query);
+    let honoured = bulk_parameters::honoured(asked.query);
     let separator = if honoured.is_empty() { "" } else { "?" };
     let request = format!("{base}{}{separator}{honoured}", kick_off.level.path());
     if request.len() > LONGEST_URL {
         return refused(context, &Refusal { status: 414, code: IssueCode::TooCostly, text: "The URL is too long.".to_owned() });
     }
     let job = Uuid::new_v4();
-    match exports.of(&site.config).add(Plan::new(job, kick_off, request, now())).await {
+    let jobs = exports.of(&site.config);
+    match jobs.add(Plan::new(job, kick_off, request, now())).await {
         Ok(Ok(())) => exports.news.notify_waiters(),
         Ok(Err(_)) => {
             let text = "As many exports are under way as the gateway takes on.".to_owned();
             let refusal = Refusal { status: 429, code: IssueCode::TooCostly, text };
             return refused(context, &refusal).with(RETRY_AFTER, HeaderValue::from(ROOM_AGAIN));
         }
-        Err(problem) => return disk_failed(context, site, &problem),
+        Err(problem) => return disk_failed(context, site, &jobs, &problem),
     }
     match HeaderValue::try_from(format!("{base}/$bulkdata-status?job={job}")) {
         Ok(location) => empty(202).with(CONTENT_LOCATION, location),
@@ -237,13 +248,14 @@ fn needs_token() -> bool {
 
 async fn delete(context: &RequestContext, site: &Site, exports: &Exports, job: Option<Uuid>) -> Answer {
     let Some(job) = job else { return unknown(context) };
-    match exports.of(&site.config).delete(job).await {
+    let jobs = exports.of(&site.config);
+    match jobs.delete(job).await {
         Ok(true) => {
             exports.news.notify_waiters();
             empty(202)
         }
         Ok(false) => unknown(context),
-        Err(problem) => disk_failed(context, site, &problem),
+        Err(problem) => disk_failed(context, site, &jobs, &problem),
     }
 }
 
@@ -259,10 +271,11 @@ async fn errors(context: &RequestContext, site: &Site, exports: &Exports, job: O
 
 async fn find(context: &RequestContext, site: &Site, exports: &Exports, job: Option<Uuid>) -> Result<Plan, Answer> {
     let Some(job) = job else { return Err(unknown(context)) };
-    match exports.of(&site.config).find(job).await {
+    let jobs = exports.of(&site.config);
+    match jobs.find(job).await {
         Ok(Some(plan)) => Ok(plan),
         Ok(None) => Err(unknown(context)),
-        Err(problem) => Err(disk_failed(context, site, &problem)),
+        Err(problem) => Err(disk_failed(context, site, &jobs, &problem)),
     }
 }
 
@@ -309,8 +322,11 @@ fn unknown(context: &RequestContext) -> Answer {
     refused(context, &Refusal { status: 404, code: IssueCode::NotFound, text })
 }
 
-fn disk_failed(context: &RequestContext, site: &Site, problem: &std::io::Error) -> Answer {
-    error!("site {}: the folder of its exports cannot be used: {problem}", site.name());
+fn disk_failed(context: &RequestContext, site: &Site, jobs: &Jobs, problem: &std::io::Error) -> Answer {
+    let (name, folder) = (site.name(), jobs.folder().display());
+    error!(
+        "site {name}: {folder} cannot be used for its exports: {problem}; bulk_data.folder must be the gateway's own to write"
+    );
     let text = "The gateway cannot keep exports at the moment; its log says why.".to_owned();
     refused(context, &Refusal { status: 500, code: IssueCode::Exception, text })
 }

@@ -8,9 +8,11 @@ use http::header::{ACCEPT, CONTENT_LOCATION, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use pingora::http::ResponseHeader;
 
+use crate::fhir::bulk_level::is_id;
 use crate::fhir::bulk_manifest::{self, Ended, MAX_MANIFEST};
-use crate::fhir::bulk_plan::{Cause, Plan};
-use crate::fhir::bulk_request::is_id;
+use crate::fhir::bulk_parameters::in_whole_seconds;
+use crate::fhir::bulk_plan::Plan;
+use crate::fhir::bulk_state::Cause;
 use crate::gateway::ask::{AskError, Question, Told};
 use crate::gateway::held_answer::is_about_the_token;
 use crate::gateway::site::Site;
@@ -116,7 +118,7 @@ fn refuses_the_token(told: &Told) -> bool {
 /// `_type` is for an OpenEMR that heeds it one day; this one goes by the token alone.
 fn target(plan: &Plan, resource_type: &str) -> String {
     let mut target = format!("{}?_type={resource_type}", plan.level.path());
-    if let Some(since) = &plan.since {
+    if let Some(since) = plan.since.as_deref().and_then(in_whole_seconds) {
         target.push_str("&_since=");
         target.extend(byte_serialize(since.as_bytes()));
     }
@@ -165,7 +167,8 @@ pub(super) async fn delete(site: &Site, job: &str) {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::fhir::bulk_request::{KickOff, Level};
+    use crate::fhir::bulk_level::Level;
+    use crate::fhir::bulk_request::KickOff;
     use uuid::Uuid;
 
     #[test]
@@ -191,10 +194,10 @@ mod tests {
         let kick_off = KickOff {
             level: Level::Group("g".to_owned()),
             types: vec![("Patient", true)],
-            since: Some("2026-11-24T02:28:30+01:00".to_owned()),
+            since: Some("2026-11-24T02:28:30.5+01:00".to_owned()),
             left_out: Vec::new(),
         };
         let plan = Plan::new(Uuid::from_u128(1), kick_off, String::new(), 0);
-        assert_eq!(target(&plan, "Patient"), "/Group/g/$export?_type=Patient&_since=2026-11-24T02%3A28%3A30%2B01%3A00");
+        assert_eq!(target(&plan, "Patient"), "/Group/g/$export?_type=Patient&_since=2026-11-24T01%3A28%3A30Z");
     }
 }

@@ -15,7 +15,8 @@ use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 use tokio::task::JoinSet;
 
-use crate::fhir::bulk_plan::{Cause, Plan, Step};
+use crate::fhir::bulk_plan::{Plan, Step};
+use crate::fhir::bulk_state::Cause;
 use crate::gateway::bulk::jobs::{Exports, Jobs, Todo, now};
 use crate::gateway::bulk::openemr::{self, KickedOff, Progress};
 use crate::gateway::lifecycle::Lifecycle;

@@ -1,0 +1,112 @@
+//! Whose data a bulk export is about (Bulk Data Access IG 2.0, "Endpoints").
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+/// Types that no export of OpenEMR has: files, and definitions of the server's own.
+const NEVER_EXPORTED: [&str; 2] = ["Binary", "OperationDefinition"];
+/// Types that say nothing about a patient, and help to read nothing about one.
+const NOT_OF_PATIENTS: [&str; 2] = ["Questionnaire", "ValueSet"];
+
+/// Whose data is exported.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// `[base]/$export`
+    System,
+    /// `[base]/Patient/$export`
+    Patient,
+    /// `[base]/Group/[id]/$export`
+    Group(String),
+}
+
+impl Level {
+    /// The level that a path names, which stands behind the FHIR base; `None` when it is no export.
+    #[must_use]
+    pub fn of(path: &str) -> Option<Self> {
+        let segments: Vec<&str> = path.strip_prefix('/')?.trim_end_matches('/').split('/').collect();
+        let (operation, before) = segments.split_last()?;
+        if !matches!(*operation, "$export" | "%24export") {
+            return None;
+        }
+        match *before {
+            [] => Some(Self::System),
+            ["Patient"] => Some(Self::Patient),
+            ["Group", id] if is_id(id) => Some(Self::Group(id.to_owned())),
+            _ => None,
+        }
+    }
+
+    /// The path below the FHIR base.
+    #[must_use]
+    pub fn path(&self) -> Cow<'static, str> {
+        match self {
+            Self::System => "/$export".into(),
+            Self::Patient => "/Patient/$export".into(),
+            Self::Group(id) => format!("/Group/{id}/$export").into(),
+        }
+    }
+
+    /// The scope of its operation, as OpenEMR names it.
+    #[must_use]
+    pub fn scope(&self) -> &'static str {
+        match self {
+            Self::System => "system/*.$export",
+            Self::Patient => "system/Patient.$export",
+            Self::Group(_) => "system/Group.$export",
+        }
+    }
+
+    /// Whether an export of this level can hold resources of a type.
+    #[must_use]
+    pub fn has(&self, resource_type: &str) -> bool {
+        !NEVER_EXPORTED.contains(&resource_type) && (*self == Self::System || !NOT_OF_PATIENTS.contains(&resource_type))
+    }
+}
+
+/// An id as FHIR and OpenEMR write it, which can stand in a path.
+#[must_use]
+pub fn is_id(text: &str) -> bool {
+    let is_mark = |byte: u8| matches!(byte, b'-' | b'_' | b'.');
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
+        && !text.bytes().all(|byte| byte == b'.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn three_paths_are_exports() {
+        for (path, level) in [
+            ("/$export", Some(Level::System)),
+            ("/%24export", Some(Level::System)),
+            ("/Patient/$export", Some(Level::Patient)),
+            ("/Patient/$export/", Some(Level::Patient)),
+            ("/Group/a34c-1/$export", Some(Level::Group("a34c-1".to_owned()))),
+            ("/Group/..../$export", None),
+            ("/Group/a%20b/$export", None),
+            ("/Group/$export", None),
+            ("/Observation/$export", None),
+            ("/Patient/1/$export", None),
+            ("/$exports", None),
+            ("$export", None),
+            ("", None),
+        ] {
+            assert_eq!(Level::of(path), level, "{path}");
+        }
+        assert_eq!(Level::Group("7".to_owned()).path(), "/Group/7/$export");
+    }
+
+    proptest! {
+        #[test]
+        fn a_level_leads_where_it_came_from(path in "/((Patient|Group|Goal)/)?([a-z.-]{1,4}/)?(\\$|%24)export/?|.{0,20}") {
+            if let Some(level) = Level::of(&path) {
+                prop_assert_eq!(Level::of(&level.path()), Some(level));
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! A CapabilityStatement as the gateway gives it to its callers: what they meet is the gateway, not the server behind it.
+
+use serde_json::{Map, Value, json};
+
+/// What the gateway does that the server does not say, or says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Shown {
+    /// Whether web pages of other origins may ask.
+    pub cors: bool,
+    /// Whether answers are FHIR's media type, and `_format` is understood.
+    pub formats: bool,
+    /// Bulk exports that are offered.
+    pub exports: Exports,
+}
+
+/// The levels at which an export can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Exports {
+    /// `[base]/$export`
+    pub system: bool,
+    /// `[base]/Patient/$export`
+    pub patient: bool,
+    /// `[base]/Group/[id]/$export`
+    pub group: bool,
+}
+
+/// The gateway asks its callers for no credentials. Whatever the server wants, the gateway brings.
+const SECURITY: &str = "The gateway asks its callers for no credentials: it decides by their network address, and brings the \
+                        access token that the server behind it asks for. There is nothing to authorize at that server.";
+
+/// Rewrites a CapabilityStatement. Links are not touched.
+///
+/// # Errors
+/// What is no JSON object.
+pub fn shown(json: &[u8], shown: &Shown) -> Result<Vec<u8>, serde_json::Error> {
+    let mut statement: Map<String, Value> = serde_json::from_slice(json)?;
+    if shown.formats {
+        statement.insert("format".to_owned(), json!(["application/fhir+json", "json"]));
+    }
+    let rest = statement.get_mut("rest").and_then(Value::as_array_mut).map(Vec::as_mut_slice).unwrap_or_default();
+    for rest in rest.iter_mut().filter_map(Value::as_object_mut) {
+        rest.insert("security".to_owned(), json!({"cors": shown.cors, "description": SECURITY}));
+        offer_exports(rest, shown.exports);
+    }
+    serde_json::to_vec(&statement)
+}
+
+fn offer_exports(rest: &mut Map<String, Value>, exports: Exports) {
+    if exports.system {
+        offer(rest, "export", "export");
+    }
+    let resources = rest.get_mut("resource").and_then(Value::as_array_mut).map(Vec::as_mut_slice).unwrap_or_default();
+    for resource in resources.iter_mut().filter_map(Value::as_object_mut) {
+        match resource.get("type").and_then(Value::as_str) {
+            Some("Patient") if exports.patient => offer(resource, "export", "patient-export"),
+            Some("Group") if exports.group => offer(resource, "export", "group-export"),
+            _ => {}
+        }
+    }
+}
+
+/// Adds an operation, unless it is there.
+fn offer(at: &mut Map<String, Value>, name: &str, definition: &str) {
+    let definition = format!("http://hl7.org/fhir/uv/bulkdata/OperationDefinition/{definition}");
+    let operations = at.entry("operation").or_insert_with(|| json!([]));
+    let Some(operations) = operations.as_array_mut() else { return };
+    let is_this = |operation: &Value| operation["name"].as_str().is_some_and(|known| known.trim_start_matches('$') == name);
+    if !operations.iter().any(is_this) {
+        operations.push(json!({"name": name, "definition": definition}));
+    }
+}
+
+/// The SMART configuration of a server that asks its callers for nothing (SMART App Launch 2.2, "Conformance"). It
+/// has no endpoint: one at the server behind would make callers authorize for what they need no leave.
+#[must_use]
+pub fn smart_configuration() -> Vec<u8> {
+    let nothing = json!({"grant_types_supported": [], "code_challenge_methods_supported": [], "capabilities": []});
+    nothing.to_string().into_bytes()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const OF_OPENEMR: &str = r#"{"resourceType":"CapabilityStatement","format":["application\/json"],
+        "implementation":{"url":"https:\/\/emr\/apis\/default\/fhir"},
+        "rest":[{"mode":"server","security":{"service":[{"text":"SMART-on-FHIR"}],"extension":[{"url":
+            "http:\/\/fhir-registry.smarthealthit.org\/StructureDefinition\/oauth-uris","extension":[{"url":"token",
+            "valueUri":"https:\/\/emr\/oauth2\/default\/token"}]}]},
+          "resource":[{"type":"Patient","operation":[{"name":"$everything","definition":"x"}]},{"type":"Group"},{"type":"Goal"}]}]}"#;
+
+    fn of_openemr(shown: &Shown) -> Value {
+        serde_json::from_slice(&super::shown(OF_OPENEMR.as_bytes(), shown).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn nobody_is_sent_to_the_server_to_authorize() {
+        let statement = of_openemr(&Shown { cors: true, ..Shown::default() });
+        let security = &statement["rest"][0]["security"];
+        assert_eq!((&security["cors"], security.as_object().unwrap().len()), (&json!(true), 2));
+        assert!(!statement.to_string().contains("oauth2"));
+        assert_eq!(statement["format"], json!(["application/json"]));
+        assert_eq!(statement["rest"][0]["mode"], "server");
+        assert_eq!(statement["rest"][0].get("operation"), None);
+        assert!(!String::from_utf8(smart_configuration()).unwrap().contains("endpoint"));
+    }
+
+    #[test]
+    fn what_the_gateway_adds_is_said() {
+        let exports = Exports { system: true, patient: true, group: true };
+        let statement = of_openemr(&Shown { formats: true, exports, cors: false });
+        assert_eq!(statement["format"], json!(["application/fhir+json", "json"]));
+        let definition = |operation: &str| format!("http://hl7.org/fhir/uv/bulkdata/OperationDefinition/{operation}");
+        let rest = &statement["rest"][0];
+        assert_eq!(rest["operation"], json!([{"name": "export", "definition": definition("export")}]));
+        let patient = rest["resource"][0]["operation"].as_array().unwrap();
+        assert_eq!((patient.len(), &patient[1]["definition"]), (2, &json!(definition("patient-export"))));
+        assert_eq!(rest["resource"][1]["operation"][0]["definition"], definition("group-export"));
+        assert_eq!(rest["resource"][2].get("operation"), None);
+        // Shown twice, it is the same.
+        let once = super::shown(OF_OPENEMR.as_bytes(), &Shown { formats: true, exports, cors: false }).unwrap();
+        assert_eq!(super::shown(&once, &Shown { formats: true, exports, cors: false }).unwrap(), once);
+    }
+
+    proptest! {
+        #[test]
+        fn no_document_panics(json in r#"\{("(rest|format|a)":(\[(\{("(resource|operation|security)":(\[\{\}\]|1|\[1\]|null))?\}|2)?\]|3|"x"),?){0,2}\}"#) {
+            let exports = Exports { system: true, patient: true, group: true };
+            let _ = super::shown(json.as_bytes(), &Shown { formats: true, exports, cors: true });
+        }
+    }
+}
