@@ -107,8 +107,8 @@ fn site(openemr: SocketAddr, key: SigningKey, kid: String, jwks: JwkSet, folder:
     Ok(Site {
         openemr_site: name.clone(),
         name,
-        token_audience: token_url.to_string(),
-        nodes: vec![Node { fhir_base: url("/apis/default/fhir"), token_url }],
+        token_audience: Some(token_url.to_string()),
+        nodes: vec![Node { fhir_base: url("/apis/default/fhir"), token_url: Some(token_url) }],
         client_id: CLIENT_ID.to_owned(),
         private_key_file: folder.join("private_key.pem"),
         jwks_file: folder.join("jwks.json"),

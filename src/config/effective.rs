@@ -126,8 +126,8 @@ fn site(site: &Site) -> Value {
     let timeouts = &site.timeouts;
     mapping([
         ("fhir_base", urls(&site.nodes, |node| &node.fhir_base)),
-        ("token_url", urls(&site.nodes, |node| &node.token_url)),
-        ("token_audience", site.token_audience.clone().into()),
+        ("token_url", token_urls(&site.nodes)),
+        ("token_audience", site.token_audience.clone().map_or(Value::Null, Value::from)),
         ("client_id", site.client_id.clone().into()),
         ("private_key", site.private_key_file.display().to_string().into()),
         ("jwks", site.jwks_file.display().to_string().into()),
@@ -233,6 +233,16 @@ fn urls(nodes: &[Node], of: impl Fn(&Node) -> &BaseUrl) -> Value {
     match nodes {
         [one] => of(one).to_string().into(),
         several => several.iter().map(|node| of(node).to_string().into()).collect::<Vec<Value>>().into(),
+    }
+}
+
+/// All of them are configured, or none.
+fn token_urls(nodes: &[Node]) -> Value {
+    let urls: Vec<Value> = nodes.iter().filter_map(|node| Some(node.token_url.as_ref()?.to_string().into())).collect();
+    match <[Value; 1]>::try_from(urls) {
+        Ok([one]) => one,
+        Err(none) if none.is_empty() => Value::Null,
+        Err(several) => several.into(),
     }
 }
 

@@ -216,7 +216,7 @@ pub struct Site {
     /// Where FHIR requests go and tokens come from; never none.
     pub nodes: Vec<Node>,
     /// The `aud` of the client assertion: OpenEMR's own idea of its token URL.
-    pub token_audience: String,
+    pub token_audience: Option<String>,
     /// The registered client.
     pub client_id: String,
     /// The file of the private key, as written.
@@ -263,13 +263,6 @@ impl Site {
     pub fn fhir_base(&self) -> &BaseUrl {
         let [first, ..] = self.nodes.as_slice() else { unreachable!("validation refuses a site without nodes") };
         &first.fhir_base
-    }
-
-    /// The first node's token URL.
-    #[must_use]
-    pub fn token_url(&self) -> &BaseUrl {
-        let [first, ..] = self.nodes.as_slice() else { unreachable!("validation refuses a site without nodes") };
-        &first.token_url
     }
 }
 

@@ -36,12 +36,13 @@ pub(super) fn read(written: &FileSite, is_first: bool, routes: &Routes, findings
     let nodes = nodes(written, openemr_site.as_ref(), findings);
     let token_audience = match (&written.token_audience, nodes.as_deref()) {
         (Some(written), _) => audience(written, findings),
-        (None, Some([node])) => Some(node.token_url.to_string()),
-        (None, Some(_)) => {
+        (None, Some([Node { token_url: Some(url), .. }])) => Some(url.to_string()),
+        (None, Some([_, _, ..])) if nodes.iter().flatten().any(|node| node.token_url.is_some()) => {
             missing_audience(written, findings);
             None
         }
-        (None, None) => None,
+        // The token endpoint, wherever it turns out to be.
+        (None, Some(_) | None) => None,
     };
     let balance = validate::choice(
         written.balance.as_ref(),
@@ -80,7 +81,7 @@ pub(super) fn read(written: &FileSite, is_first: bool, routes: &Routes, findings
         name: name?,
         openemr_site: openemr_site?,
         nodes: nodes?,
-        token_audience: token_audience?,
+        token_audience,
         client_id: client_id?,
         private_key_file: key_file?.value.clone().into(),
         keys: keys?,
@@ -142,7 +143,7 @@ fn missing(site: &FileSite, key: &str, variable: &str, example: &str, findings: 
 
 /// The site's nodes: one a URL of the longest list, where a single URL counts for all nodes.
 fn nodes(site: &FileSite, id: Option<&SiteName>, findings: &mut Findings) -> Option<Vec<Node>> {
-    if site.openemr.is_none() && (site.fhir_base.is_none() || site.token_url.is_none()) && !site.written.contains(&"openemr") {
+    if site.openemr.is_none() && site.fhir_base.is_none() && !site.written.contains(&"openemr") {
         missing(site, "openemr", "OEMR_BASE", "https://emr.example.org", findings);
     }
     let openemr = site.openemr.as_ref().map(|written| urls(site, "openemr", written, findings));
@@ -154,6 +155,11 @@ fn nodes(site: &FileSite, id: Option<&SiteName>, findings: &mut Findings) -> Opt
         Some(written) => urls(site, "fhir_base", written, findings),
         None => derived("/apis/", "/fhir"),
     };
+    let is_written = |key: &&str| site.written.contains(key);
+    if site.fhir_base.is_some() && site.token_url.is_none() && !["openemr", "token_url"].iter().any(is_written) {
+        let nodes = fhir_bases?.into_iter().map(|fhir_base| Node { fhir_base, token_url: None });
+        return Some(nodes.collect());
+    }
     let token_urls = match &site.token_url {
         Some(written) => urls(site, "token_url", written, findings),
         None => derived("/oauth2/", "/token"),
@@ -167,7 +173,7 @@ fn nodes(site: &FileSite, id: Option<&SiteName>, findings: &mut Findings) -> Opt
         return None;
     }
     let pairs = fhir_bases.into_iter().cycle().zip(token_urls.into_iter().cycle()).take(count);
-    Some(pairs.map(|(fhir_base, token_url)| Node { fhir_base, token_url }).collect())
+    Some(pairs.map(|(fhir_base, token_url)| Node { fhir_base, token_url: Some(token_url) }).collect())
 }
 
 fn urls(site: &FileSite, key: &str, written: &[Written<String>], findings: &mut Findings) -> Option<Vec<BaseUrl>> {

@@ -9,8 +9,8 @@ use super::BaseUrl;
 pub struct Node {
     /// Where FHIR requests go.
     pub fhir_base: BaseUrl,
-    /// Where tokens come from.
-    pub token_url: BaseUrl,
+    /// Where tokens come from; where it is `None`, the server's SMART configuration says it.
+    pub token_url: Option<BaseUrl>,
 }
 
 /// How requests are spread over the nodes of a site.

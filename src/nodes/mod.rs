@@ -22,6 +22,7 @@ mod line;
 pub mod node;
 mod on_node;
 pub mod origin;
+pub mod token_origin;
 
 pub use on_node::{OnNode, Tried};
 
@@ -180,7 +181,7 @@ impl Nodes {
 
     /// Looks up the names that have no address yet.
     pub async fn resolve_new(self: &Arc<Self>) {
-        self.resolve_those(|node| node.fhir.address_count() == 0 || node.tokens.address_count() == 0).await;
+        self.resolve_those(|node| node.fhir.address_count() == 0 || node.has_lost_token_endpoint()).await;
     }
 
     async fn resolve_those(self: &Arc<Self>, are_meant: impl Fn(&Node) -> bool) {
@@ -290,7 +291,7 @@ mod tests {
     fn nodes(count: usize, balance: Balance) -> Arc<Nodes> {
         let url = |index: usize| BaseUrl::parse(&format!("https://emr{index}.example.org")).unwrap();
         let terms = Terms {
-            nodes: (0..count).map(|index| config::Node { fhir_base: url(index), token_url: url(index) }).collect(),
+            nodes: (0..count).map(|index| config::Node { fhir_base: url(index), token_url: Some(url(index)) }).collect(),
             ca_file: None,
             timeouts: defaults::TIMEOUTS,
             connections: defaults::CONNECTIONS,

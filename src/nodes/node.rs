@@ -9,6 +9,7 @@ use http::header::InvalidHeaderValue;
 use crate::config;
 use crate::nodes::breaker::Standing;
 use crate::nodes::origin::Origin;
+use crate::nodes::token_origin::TokenOrigins;
 use crate::nodes::{Terms, balance};
 
 /// One of the servers that together are an OpenEMR. How it stands is decided by the breaker and written here.
@@ -17,7 +18,7 @@ pub struct Node {
     /// Its FHIR API.
     pub fhir: Origin,
     /// Its token endpoint.
-    pub tokens: Origin,
+    pub tokens: TokenOrigins,
     /// The `Host` of its FHIR requests.
     pub host: HeaderValue,
     pub(super) standing: AtomicU8,
@@ -34,7 +35,7 @@ impl Node {
     pub(super) fn new(node: &config::Node, terms: &Terms) -> Result<Self, InvalidHeaderValue> {
         Ok(Self {
             fhir: Origin::new(&node.fhir_base, terms),
-            tokens: Origin::new(&node.token_url, terms),
+            tokens: TokenOrigins::new(node, terms),
             host: HeaderValue::from_str(&node.fhir_base.authority())?,
             standing: AtomicU8::new(Standing::In as u8),
             has_failures: AtomicBool::new(false),
@@ -47,7 +48,14 @@ impl Node {
     /// Looks up its names. The origins have told the log what is wrong, once.
     pub(super) async fn resolve(&self) {
         let _ = self.fhir.resolve().await;
-        let _ = self.tokens.resolve().await;
+        if let Some(tokens) = self.tokens.known() {
+            let _ = tokens.origin.resolve().await;
+        }
+    }
+
+    /// Whether its token endpoint is known, and has no address.
+    pub(super) fn has_lost_token_endpoint(&self) -> bool {
+        self.tokens.known().is_some_and(|tokens| tokens.origin.address_count() == 0)
     }
 
     /// How it stands.

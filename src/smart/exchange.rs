@@ -9,16 +9,19 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use log::{info, warn};
 use pingora::connectors::http::Connector;
-use pingora::http::ResponseHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::config::Site;
-use crate::nodes::Nodes;
+use crate::nodes::node::Node;
 use crate::nodes::origin::{Origin, describe};
+use crate::nodes::token_origin::TokenOrigin;
+use crate::nodes::{Nodes, Terms};
 use crate::smart::assertion::{self, Claimant};
+use crate::smart::discovery::{self, Found};
 use crate::smart::scope::Scopes;
 use crate::smart::signer::{Exchange, SharedSigner};
 use crate::smart::signing_keys::Keys;
@@ -107,6 +110,8 @@ impl TokenEndpoint {
         if exchanged.is_err() {
             // Another node may do better: this one's trouble may be its token endpoint's alone.
             self.first = self.first.wrapping_add(1);
+            // And an endpoint that was found may have moved.
+            self.nodes.load().by_standing(0).for_each(|node| node.tokens.doubt());
         }
         exchanged
     }
@@ -126,10 +131,10 @@ impl TokenEndpoint {
     /// One request and its answer.
     async fn ask(&mut self, keys: &Keys) -> Result<Exchanged, TokenError> {
         let nodes = self.nodes.load_full();
-        let (mut session, origin) = self.connect(&nodes).await?;
+        let (mut session, endpoint) = self.connect(&nodes).await?;
         // Signed after the connection stands: the assertion's life should not be spent on a slow handshake.
-        let form = token_request::form(&self.scopes, &self.sign(keys)?);
-        let head = token_request::head(origin.url(), form.len()).map_err(|error| broken_off(&error))?;
+        let form = token_request::form(&self.scopes, &self.sign(keys, &endpoint.audience)?);
+        let head = token_request::head(endpoint.origin.url(), form.len()).map_err(|error| broken_off(&error))?;
         let (requested_at, by_the_clock) = (Instant::now(), SystemTime::now());
         session.write_request_header(Box::new(head)).await.map_err(|error| broken_off(&error))?;
         let body = Bytes::copy_from_slice(form.as_bytes());
@@ -149,9 +154,9 @@ impl TokenEndpoint {
     }
 
     /// A client assertion of this moment, by OpenEMR's clock.
-    fn sign(&self, keys: &Keys) -> Result<Zeroizing<String>, TokenError> {
-        let claimant =
-            Claimant { client_id: &self.site.client_id, audience: &self.site.token_audience, kid: keys.kid(), key: keys.key() };
+    fn sign(&self, keys: &Keys, endpoint: &str) -> Result<Zeroizing<String>, TokenError> {
+        let audience = self.site.token_audience.as_deref().unwrap_or(endpoint);
+        let claimant = Claimant { client_id: &self.site.client_id, audience, kid: keys.kid(), key: keys.key() };
         assertion::sign(claimant, self.skew.apply(SystemTime::now()), Uuid::new_v4())
             .map_err(|error| TokenError::Signing(error.to_string()))
     }
@@ -177,15 +182,59 @@ impl TokenEndpoint {
     }
 
     /// A connection to the first node that takes one; those that are in come first.
-    async fn connect<'n>(&self, nodes: &'n Nodes) -> Result<(HttpSession, &'n Origin), TokenError> {
+    async fn connect(&self, nodes: &Nodes) -> Result<(HttpSession, Arc<TokenOrigin>), TokenError> {
         let mut failure = None;
-        for origin in nodes.by_standing(self.first).map(|node| &node.tokens) {
-            match self.connect_to(origin).await {
-                Ok(session) => return Ok((session, origin)),
+        for node in nodes.by_standing(self.first) {
+            let connected = match self.endpoint_of(node, nodes.terms()).await {
+                Ok(endpoint) => self.connect_to(&endpoint.origin).await.map(|session| (session, endpoint)),
+                Err(error) => Err(error),
+            };
+            match connected {
+                Ok(connected) => return Ok(connected),
                 Err(error) => failure = Some(error),
             }
         }
         Err(TokenError::Unreachable(failure.unwrap_or_else(|| "there is no node".to_owned())))
+    }
+
+    /// A node's token endpoint. One that was found holds until it is found anew, whatever comes of looking for it.
+    async fn endpoint_of(&self, node: &Node, terms: &Terms) -> Result<Arc<TokenOrigin>, String> {
+        let known = node.tokens.known();
+        if !node.tokens.is_to_be_found() {
+            return known.ok_or_else(|| "it is not known".to_owned());
+        }
+        match self.find(node).await {
+            Ok(found) => {
+                if known.is_none_or(|known| known.audience != found.text) {
+                    info!("site {}: its token endpoint is {}", self.name, found.url);
+                }
+                Ok(node.tokens.found(&found.url, &found.text, terms))
+            }
+            Err(problem) => {
+                let problem = format!("the SMART configuration below {}: {problem}", node.fhir.url());
+                known.inspect(|_| warn!("site {}: {problem}", self.name)).ok_or(problem)
+            }
+        }
+    }
+
+    /// Asks a server where its token endpoint is.
+    async fn find(&self, node: &Node) -> Result<Found, String> {
+        let mut session = self.connect_to(&node.fhir).await?;
+        let target = format!("{}{}", node.fhir.url().path, discovery::PATH);
+        let ask = async {
+            let mut head = RequestHeader::build("GET", target.as_bytes(), None)?;
+            head.insert_header("Host", node.host.clone())?;
+            head.insert_header("Accept", "application/json")?;
+            head.insert_header("Connection", "close")?;
+            session.write_request_header(Box::new(head)).await?;
+            session.finish_request_body().await
+        };
+        ask.await.map_err(|error| describe(&error))?;
+        let answer = read_answer(&mut session, |_| None).await.map_err(|error| error.to_string())?;
+        if answer.status != 200 {
+            return Err(format!("status {}", answer.status));
+        }
+        discovery::token_endpoint(&answer.body).map_err(|error| error.to_string())
     }
 
     async fn connect_to(&self, origin: &Origin) -> Result<HttpSession, String> {

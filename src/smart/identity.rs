@@ -1,20 +1,37 @@
 //! What makes a token: tokens are kept per site, client and scope set.
 
-use crate::config::{BaseUrl, CaFile, RefreshLimit, Site, Timeouts};
+use crate::config::{BaseUrl, CaFile, Node, RefreshLimit, Site, Timeouts};
 
 /// Two sites with the same identity share one token, and a site keeps its token over a reload that leaves it alone.
 ///
 /// The signing key is not part of it: another key gets the same tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenIdentity {
-    token_urls: Vec<BaseUrl>,
-    audience: String,
+    endpoints: Vec<Endpoint>,
+    audience: Option<String>,
     client_id: String,
     /// Sorted: OpenEMR does not care for their order.
     scopes: Vec<String>,
     ca_file: Option<CaFile>,
     timeouts: Timeouts,
     forced_refreshes: RefreshLimit,
+}
+
+/// Where tokens come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Endpoint {
+    Configured(BaseUrl),
+    /// The SMART configuration of this FHIR base says it.
+    SaidAt(BaseUrl),
+}
+
+impl Endpoint {
+    fn of(node: &Node) -> Self {
+        match &node.token_url {
+            Some(url) => Self::Configured(url.clone()),
+            None => Self::SaidAt(node.fhir_base.clone()),
+        }
+    }
 }
 
 impl TokenIdentity {
@@ -24,7 +41,7 @@ impl TokenIdentity {
         let mut scopes: Vec<String> = site.scopes.iter().map(|scope| scope.as_str().to_owned()).collect();
         scopes.sort_unstable();
         Self {
-            token_urls: site.nodes.iter().map(|node| node.token_url.clone()).collect(),
+            endpoints: site.nodes.iter().map(Endpoint::of).collect(),
             audience: site.token_audience.clone(),
             client_id: site.client_id.clone(),
             scopes,

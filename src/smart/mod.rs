@@ -11,6 +11,7 @@
 //! | [`skew`] | how far OpenEMR's clock is off ours |
 //! | [`token_cell`] | what requests read, and how they wait for the first token |
 //! | [`identity`] | what makes a token: site, client, scopes |
+//! | [`discovery`] | the token endpoint, from a server's SMART configuration |
 //! | [`exchange`] | one attempt at the token endpoint, over Pingora's connector |
 //! | [`export_scopes`] | the scopes of a bulk export, and a token's set narrowed to one type |
 //! | [`key_files`] | the files of a key rotation on the disk |
@@ -24,6 +25,7 @@
 //! | [`scope_record`] | the scopes that are granted and of no use |
 
 pub mod assertion;
+pub mod discovery;
 pub mod exchange;
 pub mod export_scopes;
 pub mod identity;

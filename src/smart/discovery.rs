@@ -1,0 +1,90 @@
+//! Where a server's token endpoint is, by its SMART configuration (SMART App Launch 2.2, "Conformance").
+//!
+//! Of that document only `token_endpoint` is believed: OpenEMR's other members contradict each other and what it does.
+
+use serde::Deserialize;
+
+use crate::config::{BaseUrl, BaseUrlError};
+
+/// Where it is, below the FHIR base.
+pub const PATH: &str = "/.well-known/smart-configuration";
+
+/// Why a SMART configuration does not say where the token endpoint is.
+#[derive(Debug, thiserror::Error)]
+pub enum DiscoveryError {
+    /// Not JSON, or another shape.
+    #[error("it names no token_endpoint")]
+    Unnamed,
+    /// Not a URL.
+    #[error("its token_endpoint {0}")]
+    NoUrl(#[from] BaseUrlError),
+    /// An assertion would travel in the open.
+    #[error("its token_endpoint is not https, and not on this machine")]
+    NotHttps,
+}
+
+/// A token endpoint.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Where it is.
+    pub url: BaseUrl,
+    /// The same, to the letter.
+    pub text: String,
+}
+
+#[derive(Deserialize)]
+struct SmartConfiguration {
+    token_endpoint: String,
+}
+
+/// Reads a SMART configuration.
+///
+/// # Errors
+/// No token endpoint that may be used: the same rules hold as for one that is configured.
+pub fn token_endpoint(json: &[u8]) -> Result<Found, DiscoveryError> {
+    let SmartConfiguration { token_endpoint: text } = serde_json::from_slice(json).map_err(|_| DiscoveryError::Unnamed)?;
+    let url = BaseUrl::parse(&text)?;
+    if !url.https && !url.is_loopback() {
+        return Err(DiscoveryError::NotHttps);
+    }
+    Ok(Found { url, text })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn only_a_token_endpoint_that_may_be_used_is_believed() {
+        for (endpoint, good) in [
+            (r#""https://emr.example.org/oauth2/default/token""#, true),
+            (r#""https:\/\/emr.example.org:9300\/oauth2\/default\/token""#, true),
+            (r#""http://localhost:9300/token""#, true),
+            (r#""http://127.0.0.1/token""#, true),
+            (r#""http://emr.example.org/token""#, false),
+            (r#""https://user:secret@emr.example.org/token""#, false),
+            (r#""/oauth2/default/token""#, false),
+            (r#""ftp://emr.example.org/token""#, false),
+            (r#""""#, false),
+            ("null", false),
+            ("[1]", false),
+        ] {
+            let json = format!(r#"{{"issuer":"x","token_endpoint":{endpoint},"scopes_supported":[["a"]]}}"#);
+            assert_eq!(token_endpoint(json.as_bytes()).is_ok(), good, "{endpoint}");
+        }
+        for json in ["", "[]", "{}", "<html>"] {
+            assert!(token_endpoint(json.as_bytes()).is_err(), "{json}");
+        }
+        let found = token_endpoint(br#"{"token_endpoint":"https://EMR.example.org/a/token/"}"#);
+        assert!(found.is_err() || found.unwrap().text == "https://EMR.example.org/a/token/", "to the letter");
+    }
+
+    proptest! {
+        #[test]
+        fn no_document_panics(json in ".{0,200}") {
+            let _ = token_endpoint(json.as_bytes());
+        }
+    }
+}
