@@ -31,8 +31,8 @@ fn an_openemr_that_is_gone_is_502_until_it_is_back() {
     let gateway = Gateway::start(&openemr);
     assert_eq!(gateway.caller().get(PATIENTS).status, 200);
     openemr.order(&json!({"listener": "down"}));
-    for method in ["GET", "POST", "PUT"] {
-        let answer = gateway.caller().send(method, "/fhir/Patient", &[], b"{}");
+    for (method, target) in [("GET", "/fhir/Patient"), ("POST", "/fhir/Patient"), ("PUT", "/fhir/Patient/1")] {
+        let answer = gateway.caller().send(method, target, &[], b"{}");
         assert_discreet(&answer.outcome(502), &openemr);
     }
     gateway.logs(&["WARN", "Connection refused"]);

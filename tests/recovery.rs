@@ -293,7 +293,9 @@ fn openemr_that_takes_none_of_its_own_tokens_is_not_hammered() {
 #[test]
 fn a_401_for_which_no_scope_can_be_named_is_said_to_be_the_gateways() {
     let openemr = openemr("8.0");
-    let gateway = Gateway::start(&openemr);
+    let mut config = config(&openemr);
+    config["sites"]["default"]["repairs"] = json!({"documents": false});
+    let gateway = Gateway::with(config);
     refuse(&openemr, "/metadata", UNAUTHORIZED);
     let answer = gateway.caller().get("/fhir/metadata");
     assert!(answer.outcome(403).contains("whatever access token"));
