@@ -22,9 +22,9 @@ demo: prerequisites ## The gateway in front of a stand-in for OpenEMR, on http:/
 	cargo build --locked
 	@exec "$(gateway)" demo $(if $(LISTEN),--listen $(LISTEN))
 
-test: lint ## Everything: format, lints, tests, the Postman collection against the demo
+test: lint ## Everything: format, lints, tests, the Postman collection and the FHIR clients of others against the demo
 	cargo test --locked
-	@$(MAKE) --no-print-directory postman
+	@$(MAKE) --no-print-directory postman clients
 
 lint: prerequisites-test ## Format and lints
 	cargo fmt --check

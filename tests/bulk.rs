@@ -616,6 +616,38 @@ fn every_url_is_where_the_caller_finds_the_gateway() {
 }
 
 #[test]
+fn a_folder_that_cannot_be_written_is_named_in_the_log_alone() {
+    let openemr = OpenEmr::start();
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = exporting(&openemr, &["Patient"], &folder);
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    config["sites"]["default"]["bulk_data"]["folder"] = json!(file);
+    let gateway = Gateway::with(config);
+    let told = gateway.caller().send("GET", "/fhir/$export", &KICK_OFF, b"").outcome(500);
+    assert!(!told.contains(file.to_str().unwrap()), "{told}");
+    gateway.logs(&[file.to_str().unwrap(), "bulk_data.folder"]);
+}
+
+#[test]
+fn a_damaged_plan_is_set_aside_and_the_others_go_on() {
+    let openemr = OpenEmr::start();
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = Gateway::with(exporting(&openemr, &["Patient"], &folder));
+    let caller = gateway.caller();
+    let first = kick_off(&caller, "/fhir/Patient/$export");
+    ended(&caller, &first);
+    let job = "6a1d3c1e-59f4-4b0f-8f1c-0d8a2f8f6a11";
+    let plans = folder.path().join("bulk/default");
+    fs::write(plans.join(format!("{job}.json")), "{\"version\":1").unwrap();
+    gateway.logs(&[job, "set aside"]);
+    eventually("it is set aside", || plans.join(format!("{job}.damaged")).exists().then_some(()));
+    caller.get(&format!("/fhir/$bulkdata-status?job={job}")).outcome(404);
+    assert_eq!(caller.get(&first).status, 200);
+    ended(&caller, &kick_off(&caller, "/fhir/Patient/$export"));
+}
+
+#[test]
 fn an_export_that_is_too_old_is_forgotten() {
     let openemr = OpenEmr::start();
     let folder = tempfile::tempdir().unwrap();

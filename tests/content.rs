@@ -99,7 +99,10 @@ fn what_openemr_does_not_speak_is_not_acceptable() {
         assert_eq!(answer.field("content-type"), Some(kind), "{target} {accept}");
         assert!(answer.text().contains("OperationOutcome") && answer.text().contains("not-supported"));
     }
+    let form = ("Content-Type", "application/x-www-form-urlencoded");
+    assert_eq!(gateway.caller().post("/fhir/Patient/_search", &[form], b"name=A&_format=xml").status, 406);
     assert_eq!(openemr.count("fhir_requests"), before);
+    assert_eq!(gateway.caller().post("/fhir/Patient/_search", &[form], b"name=A&_format=json").status, 200);
     for accept in [
         "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
         "text/html",

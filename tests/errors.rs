@@ -113,7 +113,6 @@ fn whatever_openemr_says_is_said_in_fhirs_words() {
             "conflict",
             "contradicts",
         ),
-        (fixed(302, "text/html", "<a href=\"https://127.0.0.1/interface/login\">moved</a>"), 502, "exception", "another address"),
         (fixed(429, "application/json", "nonsense"), 429, "throttled", "too often"),
         (
             fixed(400, "application/json", &format!(r#"{{"message":"{}"}}"#, "x".repeat(300_000))),
@@ -137,6 +136,17 @@ fn whatever_openemr_says_is_said_in_fhirs_words() {
     openemr.order(&json!({"fhir": null}));
     connection.write(&request("GET", "/fhir/Patient?_count=1", &[], b""));
     assert_eq!(connection.read("GET").status, 200);
+}
+
+#[test]
+fn nobody_is_sent_to_another_address() {
+    let openemr = OpenEmr::start();
+    let gateway = Gateway::start(&openemr);
+    for status in [301, 302, 307] {
+        openemr.order(&json!({"fhir": fixed(status, "text/html", "<a href=\"https://127.0.0.1/interface/login\">moved</a>")}));
+        let said = issue(&ask(&gateway, PATIENTS, &[]), 502);
+        assert!(said["diagnostics"].as_str().unwrap().contains("another address"), "{said}");
+    }
 }
 
 #[test]

@@ -294,6 +294,17 @@ fn a_server_that_says_nothing_of_itself_is_asked_as_it_comes() {
 }
 
 #[test]
+fn an_openemr_that_is_slow_to_say_what_it_can_do_holds_nobody_up_for_long() {
+    let openemr = OpenEmr::start();
+    let gateway = gateway_for(&openemr, &["Condition"]);
+    openemr.order(&json!({"fhir": {"delay_ms": 25_000, "target": "/metadata"}}));
+    let began = Instant::now();
+    assert_eq!(gateway.caller().get("/fhir/Condition?_count=5&_offset=2").status, 200);
+    assert_eq!(received(&openemr), "/Condition");
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+}
+
+#[test]
 fn each_switch_leaves_alone_what_it_does_not_name() {
     let openemr = OpenEmr::start();
     let asked = "/Patient?name:exact=A&&_count=5&_format=json&_sort=family";

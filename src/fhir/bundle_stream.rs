@@ -192,15 +192,18 @@ impl BundleStream {
     /// Writes what stands behind the entries, where the Bundle has ended as it should. The only brackets that are closed here are
     /// those that OpenEMR closed.
     fn end(&mut self, out: &mut BytesMut) {
-        let has_ended = match self.place {
+        let held = std::mem::take(&mut self.held);
+        let place = std::mem::replace(&mut self.place, Place::Other);
+        let is_closed = held.trim_ascii_end() == b"]}";
+        let has_ended = match place {
             Place::Head | Place::Entry | Place::Other => false,
             Place::End => true,
-            Place::Sent => self.held.trim_ascii_end() == b"]}",
-            Place::Dropped => self.held.trim_ascii_end() == b"]}" && self.dropped.is_complete(),
+            Place::Sent => is_closed,
+            Place::Dropped => is_closed && self.dropped.is_complete(),
         };
         if !has_ended {
-            if self.place != Place::Dropped {
-                out.extend_from_slice(&self.held);
+            if place != Place::Dropped {
+                out.extend_from_slice(&held);
             }
             return;
         }

@@ -153,6 +153,16 @@ fn what_was_cut_short_does_not_become_whole() {
 }
 
 #[test]
+fn the_end_is_said_once() {
+    for body in some_bundles() {
+        let mut step = stream(&terms(None));
+        let _ = step.feed(Bytes::from(body));
+        assert!(!step.finish().is_empty());
+        assert!(step.finish().is_empty());
+    }
+}
+
+#[test]
 fn white_space_may_follow() {
     for (body, space) in some_bundles().iter().flat_map(|body| [(body, "\n"), (body, "\r\n  ")]) {
         let told = run(&terms(page(0, 1)), [body.as_bytes(), space.as_bytes()]);

@@ -1,7 +1,10 @@
 //! What of a request is smoothed, or refused in FHIR's words, before it waits for its turn.
 
+use std::time::Duration;
+
 use http::Method;
 use pingora::proxy::Session;
+use tokio::time::timeout;
 
 use crate::fhir::interaction::Kind;
 use crate::fhir::{media_type, offered};
@@ -10,6 +13,9 @@ use crate::gateway::failure::Failure;
 use crate::gateway::negotiation;
 use crate::gateway::route::Route;
 use crate::gateway::target::Target;
+
+/// How long a request waits for the CapabilityStatement that says whether it is refused.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Plans what goes to OpenEMR in place of what it does not understand.
 ///
@@ -48,7 +54,8 @@ async fn refuse_what_is_not_offered(session: &Session, path: &[u8], context: &Re
     if !offered::is_in_question(interaction) {
         return Ok(());
     }
-    match site.documents.capabilities(site).await {
+    // An OpenEMR that says nothing of itself is asked all the same.
+    match timeout(PATIENCE, site.documents.capabilities(site)).await.ok().flatten() {
         Some(capabilities) => {
             offered::check(&session.req_header().method, path, interaction, &capabilities).map_err(Failure::NotOffered)
         }

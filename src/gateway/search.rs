@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use crate::config::{self, BaseUrl, Paging};
 use crate::fhir::capabilities::Capabilities;
 use crate::fhir::interaction::Kind;
+use crate::fhir::media_type::{self, Named};
 use crate::fhir::prefer::Handling;
 use crate::fhir::search_page::Pager;
 use crate::fhir::search_query::{self, Circumstances};
@@ -49,6 +50,9 @@ pub async fn plan(session: &mut Session, context: &mut RequestContext) -> pingor
         Ok(None) => return Ok(Ok(())),
         Err(failure) => return Ok(Err(failure.verdict())),
     };
+    if site.config.repairs.content && media_type::form(&form).format.is_some_and(|named| named != Named::Json) {
+        return Ok(Err(Failure::NotAcceptable.verdict()));
+    }
     let query = context.plan.query(Target::parse(session.req_header().raw_path()).query);
     let query = query.strip_prefix(b"?").unwrap_or(query);
     let circumstances = Circumstances {

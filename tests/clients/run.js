@@ -44,8 +44,8 @@ function run(program, options, environment) {
 }
 
 async function main() {
-  const [gateway, python, ...wanted] = process.argv.slice(2);
-  if (!gateway || !python) {
+  const [gateway, interpreter, ...wanted] = process.argv.slice(2);
+  if (!gateway || !interpreter) {
     console.error('usage: node run.js path/to/openemr-gateway path/to/python [part of a file\'s name ...]');
     return 2;
   }
@@ -60,6 +60,7 @@ async function main() {
   }
   stopOnSignals();
   const program = path.resolve(gateway);
+  const python = path.resolve(interpreter);
   const started = {};
   const passed = [];
   const failed = [];

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -74,6 +74,11 @@ impl Exports {
 }
 
 impl Jobs {
+    /// Where their plans are.
+    pub(super) fn folder(&self) -> &Path {
+        self.store.folder()
+    }
+
     /// Takes a job on, unless too many are under way.
     pub(super) async fn add(self: &Arc<Self>, plan: Plan) -> io::Result<Result<(), TooMany>> {
         self.blocking(move |jobs| {
@@ -157,6 +162,8 @@ impl Jobs {
                         ended
                     }
                     Ok(None) => None,
+                    // Another version's, whose process may be at work.
+                    Err(error) if error.kind() == ErrorKind::Unsupported => None,
                     Err(error) if error.kind() == ErrorKind::InvalidData => {
                         warn!("the plan of an export, {job}, is set aside: it {error}");
                         self.store.set_aside(job);

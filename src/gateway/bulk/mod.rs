@@ -35,7 +35,7 @@ use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::prefer::{self, Handling};
 use crate::gateway::admission;
 use crate::gateway::answer::Answer;
-use crate::gateway::bulk::jobs::{Exports, now};
+use crate::gateway::bulk::jobs::{Exports, Jobs, now};
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Verdict;
 use crate::gateway::links::public_base;
@@ -197,14 +197,15 @@ async fn kick_off(
         return refused(context, &Refusal { status: 414, code: IssueCode::TooCostly, text: "The URL is too long.".to_owned() });
     }
     let job = Uuid::new_v4();
-    match exports.of(&site.config).add(Plan::new(job, kick_off, request, now())).await {
+    let jobs = exports.of(&site.config);
+    match jobs.add(Plan::new(job, kick_off, request, now())).await {
         Ok(Ok(())) => exports.news.notify_waiters(),
         Ok(Err(_)) => {
             let text = "As many exports are under way as the gateway takes on.".to_owned();
             let refusal = Refusal { status: 429, code: IssueCode::TooCostly, text };
             return refused(context, &refusal).with(RETRY_AFTER, HeaderValue::from(ROOM_AGAIN));
         }
-        Err(problem) => return disk_failed(context, site, &problem),
+        Err(problem) => return disk_failed(context, site, &jobs, &problem),
     }
     match HeaderValue::try_from(format!("{base}/$bulkdata-status?job={job}")) {
         Ok(location) => empty(202).with(CONTENT_LOCATION, location),
@@ -247,13 +248,14 @@ fn needs_token() -> bool {
 
 async fn delete(context: &RequestContext, site: &Site, exports: &Exports, job: Option<Uuid>) -> Answer {
     let Some(job) = job else { return unknown(context) };
-    match exports.of(&site.config).delete(job).await {
+    let jobs = exports.of(&site.config);
+    match jobs.delete(job).await {
         Ok(true) => {
             exports.news.notify_waiters();
             empty(202)
         }
         Ok(false) => unknown(context),
-        Err(problem) => disk_failed(context, site, &problem),
+        Err(problem) => disk_failed(context, site, &jobs, &problem),
     }
 }
 
@@ -269,10 +271,11 @@ async fn errors(context: &RequestContext, site: &Site, exports: &Exports, job: O
 
 async fn find(context: &RequestContext, site: &Site, exports: &Exports, job: Option<Uuid>) -> Result<Plan, Answer> {
     let Some(job) = job else { return Err(unknown(context)) };
-    match exports.of(&site.config).find(job).await {
+    let jobs = exports.of(&site.config);
+    match jobs.find(job).await {
         Ok(Some(plan)) => Ok(plan),
         Ok(None) => Err(unknown(context)),
-        Err(problem) => Err(disk_failed(context, site, &problem)),
+        Err(problem) => Err(disk_failed(context, site, &jobs, &problem)),
     }
 }
 
@@ -319,8 +322,11 @@ fn unknown(context: &RequestContext) -> Answer {
     refused(context, &Refusal { status: 404, code: IssueCode::NotFound, text })
 }
 
-fn disk_failed(context: &RequestContext, site: &Site, problem: &std::io::Error) -> Answer {
-    error!("site {}: the folder of its exports cannot be used: {problem}", site.name());
+fn disk_failed(context: &RequestContext, site: &Site, jobs: &Jobs, problem: &std::io::Error) -> Answer {
+    let (name, folder) = (site.name(), jobs.folder().display());
+    error!(
+        "site {name}: {folder} cannot be used for its exports: {problem}; bulk_data.folder must be the gateway's own to write"
+    );
     let text = "The gateway cannot keep exports at the moment; its log says why.".to_owned();
     refused(context, &Refusal { status: 500, code: IssueCode::Exception, text })
 }

@@ -14,7 +14,7 @@ use log::warn;
 use uuid::Uuid;
 
 use crate::config;
-use crate::fhir::bulk_plan::{MAX_PLAN, Plan};
+use crate::fhir::bulk_plan::{MAX_PLAN, Plan, PlanError};
 use crate::smart::key_files::replace;
 
 /// The mode of the folders.
@@ -83,7 +83,10 @@ impl Store {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         }
-        let plan = Plan::parse(&bytes).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+        let plan = Plan::parse(&bytes).map_err(|error| match error {
+            PlanError::Version(_) => io::Error::new(ErrorKind::Unsupported, error),
+            PlanError::TooLarge | PlanError::Json(_) | PlanError::Damaged => io::Error::new(ErrorKind::InvalidData, error),
+        })?;
         if plan.job == job { Ok(Some(plan)) } else { Err(io::Error::new(ErrorKind::InvalidData, "is another job's plan")) }
     }
 
