@@ -294,8 +294,8 @@ fn openemr_that_takes_none_of_its_own_tokens_is_not_hammered() {
 fn a_401_for_which_no_scope_can_be_named_is_said_to_be_the_gateways() {
     let openemr = openemr("8.0");
     let gateway = Gateway::start(&openemr);
-    refuse(&openemr, "/metadata", UNAUTHORIZED);
-    let answer = gateway.caller().get("/fhir/metadata");
+    refuse(&openemr, "/.well-known/other", UNAUTHORIZED);
+    let answer = gateway.caller().get("/fhir/.well-known/other");
     assert!(answer.outcome(403).contains("whatever access token"));
     assert_eq!(openemr.count("token_requests"), 2);
 }

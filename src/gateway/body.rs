@@ -52,8 +52,10 @@ fn joined(first: Bytes, second: Bytes) -> Bytes {
 /// # Errors
 /// None in practice: the fields that are set are valid.
 pub fn prepare(session: &Session, head: &mut ResponseHeader, context: &mut RequestContext) -> pingora::Result<()> {
+    // What it is on its way changes its length, not whether it is long.
+    let length = compression::length(head);
     choose(session, head, context)?;
-    compression::choose(session, head, context)?;
+    compression::choose(session, head, length, context)?;
     response_head::rewrite(head, session.req_header().version, context.id)?;
     cors::mark(session, head, context)
 }

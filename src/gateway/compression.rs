@@ -199,13 +199,25 @@ impl fmt::Debug for Compressing {
     }
 }
 
+/// How long the body behind a head is, where it says so.
+#[must_use]
+pub fn length(head: &ResponseHeader) -> Option<usize> {
+    head.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 /// Decides whether the body behind this head is compressed on its way, and makes the head say so. The last step of all.
+/// `length`: of the body as it came.
 ///
 /// # Errors
 /// None in practice: the fields that are set are valid.
-pub fn choose(session: &Session, head: &mut ResponseHeader, context: &mut RequestContext) -> pingora::Result<()> {
+pub fn choose(
+    session: &Session,
+    head: &mut ResponseHeader,
+    length: Option<usize>,
+    context: &mut RequestContext,
+) -> pingora::Result<()> {
     let settings = context.runtime.settings.compression;
-    if !settings.enabled || !may_be_compressed(head, settings.least) {
+    if !settings.enabled || !may_be_compressed(head, length, settings.least) {
         return Ok(());
     }
     add_vary(head, "Accept-Encoding")?;
@@ -237,8 +249,7 @@ pub fn say(head: &mut ResponseHeader, coding: Coding) -> pingora::Result<()> {
 }
 
 /// Whether the body is a text, whole, not yet compressed, and long enough as far as is known. Errors are short.
-fn may_be_compressed(head: &ResponseHeader, least: usize) -> bool {
-    let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+fn may_be_compressed(head: &ResponseHeader, length: Option<usize>, least: usize) -> bool {
     let forbids = |line: &HeaderValue| {
         line.as_bytes().split(|byte| *byte == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(b"no-transform"))
     };
@@ -359,7 +370,8 @@ mod tests {
             (304, &[json], false),
             (404, &[json], false),
         ] {
-            assert_eq!(may_be_compressed(&head(status, fields), 1024), may, "{status} {fields:?}");
+            let head = head(status, fields);
+            assert_eq!(may_be_compressed(&head, length(&head), 1024), may, "{status} {fields:?}");
         }
     }
 
