@@ -1,7 +1,7 @@
 //! A compressed answer made plain, so that it can be read and changed.
 //!
 //! OpenEMR is not asked for compressed answers where the gateway reads them: of 200 KB, unpacking takes 56 µs where rewriting
-//! every link takes 7 (`benches/links.rs`), and packing them takes its server five times as long. It may pack them all the same.
+//! every link takes 7 (`bench/links.rs`), and packing them takes its server five times as long. It may pack them all the same.
 
 use std::fmt;
 use std::io::{self, Write};
