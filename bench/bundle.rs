@@ -37,17 +37,7 @@ fn bundle() -> Bytes {
 type Step = Box<dyn BodyStep>;
 
 fn stream(page: Option<Page>, entries: bool) -> Step {
-    let terms = SearchTerms {
-        resource_type: "Patient",
-        self_target: "/Patient?name=x".to_owned(),
-        page_target: "/Patient?name=x".to_owned(),
-        page,
-        total: true,
-        entries,
-        projection: Projection::Whole,
-        pretty: false,
-        outcome: None,
-    };
+    let terms = SearchTerms { page, entries, ..SearchTerms::whole("Patient", "/Patient?name=x".to_owned()) };
     Box::new(BundleStream::new(terms, true, "https://localhost:9300/apis/default/fhir", Some(1_795_472_734)))
 }
 

@@ -106,21 +106,10 @@ impl PageCut {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fhir::search_terms::Projection;
     use proptest::prelude::*;
 
     fn terms(page: Option<Page>) -> SearchTerms {
-        SearchTerms {
-            resource_type: "Patient",
-            self_target: String::new(),
-            page_target: String::new(),
-            page,
-            total: true,
-            entries: true,
-            projection: Projection::Whole,
-            pretty: false,
-            outcome: None,
-        }
+        SearchTerms { page, ..SearchTerms::whole("Patient", String::new()) }
     }
 
     #[test]

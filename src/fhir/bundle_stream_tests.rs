@@ -1,5 +1,5 @@
 use super::*;
-use crate::fhir::search_terms::{Page, Projection, Window};
+use crate::fhir::search_terms::{Page, Window};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -7,17 +7,8 @@ const BASE: &str = "https://emr/apis/default/fhir";
 const OUTCOME: &str = r#"{"resourceType":"OperationOutcome","issue":[]}"#;
 
 fn terms(page: Option<Page>) -> SearchTerms {
-    SearchTerms {
-        resource_type: "Patient",
-        self_target: "/Patient?name=x&_count=2".to_owned(),
-        page_target: "/Patient?name=x".to_owned(),
-        page,
-        total: true,
-        entries: true,
-        projection: Projection::Whole,
-        pretty: false,
-        outcome: None,
-    }
+    let self_target = "/Patient?name=x&_count=2".to_owned();
+    SearchTerms { self_target, page, ..SearchTerms::whole("Patient", "/Patient?name=x".to_owned()) }
 }
 
 fn page(offset: u64, count: u64) -> Option<Page> {

@@ -24,6 +24,24 @@ pub struct SearchTerms {
     pub outcome: Option<String>,
 }
 
+impl SearchTerms {
+    /// A search of which everything is sent as it comes. `target` is its own, and that of its pages.
+    #[must_use]
+    pub fn whole(resource_type: &'static str, target: String) -> Self {
+        Self {
+            resource_type,
+            page_target: target.clone(),
+            self_target: target,
+            page: None,
+            total: true,
+            entries: true,
+            projection: Projection::Whole,
+            pretty: false,
+            outcome: None,
+        }
+    }
+}
+
 /// A page of a search's matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {

@@ -295,6 +295,7 @@ pub fn add_vary(head: &mut ResponseHeader, name: &'static str) -> pingora::Resul
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::gateway::response_head::tests::head;
     use proptest::prelude::*;
     use std::io::Read;
 
@@ -334,14 +335,6 @@ mod tests {
         ] {
             assert_eq!(accepted(lines), coding, "{lines:?}");
         }
-    }
-
-    fn head(status: u16, fields: &[(&'static str, &str)]) -> ResponseHeader {
-        let mut head = ResponseHeader::build(status, None).unwrap();
-        for (name, value) in fields {
-            head.append_header(*name, *value).unwrap();
-        }
-        head
     }
 
     #[test]

@@ -190,17 +190,11 @@ impl ProxyHttp for Gateway {
         context.upstream_time = context.sent_upstream.map(|sent| sent.elapsed());
         upstream::after_head(head, context);
         tracing::mark_answer(head)?;
-        if admission::size_of_fields(&head.headers) > context.runtime.settings.limits.response_head {
-            return Err(fail(context, Failure::AnswerHeadTooLarge));
+        if let Err(failure) = response_head::check(head, context) {
+            return Err(fail(context, failure));
         }
         if context.repairs().read_bodies() || context.plan.search.is_some() {
             context.decoder = Decoder::after_head(head)?;
-        }
-        if response_head::is_page(head, context.interaction) {
-            return Err(fail(context, Failure::Page));
-        }
-        if response_head::sends_elsewhere(head) && context.repairs().errors {
-            return Err(fail(context, Failure::Redirected));
         }
         let (ends_by_itself, status) = (response_head::ends_by_itself(head), head.status);
         let has_no_body = response_head::has_no_body(context.method_sent(session), head);

@@ -6,6 +6,9 @@ use http::{Method, StatusCode, Version};
 use pingora::http::ResponseHeader;
 
 use crate::fhir::interaction::{Interaction, Kind};
+use crate::gateway::admission;
+use crate::gateway::context::RequestContext;
+use crate::gateway::failure::Failure;
 use crate::observe::request_id::RequestId;
 
 const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json; charset=utf-8");
@@ -38,18 +41,33 @@ fn is_dropped(name: &str) -> bool {
     }
 }
 
+/// Whether an answer with this head may go on at all.
+///
+/// # Errors
+/// One that is too large, is none of FHIR's, or leads away from the gateway.
+pub fn check(head: &ResponseHeader, context: &RequestContext) -> Result<(), Failure> {
+    if admission::size_of_fields(&head.headers) > context.runtime.settings.limits.response_head {
+        return Err(Failure::AnswerHeadTooLarge);
+    }
+    if is_page(head, context.interaction) {
+        return Err(Failure::Page);
+    }
+    if sends_elsewhere(head) && context.repairs().errors {
+        return Err(Failure::Redirected);
+    }
+    Ok(())
+}
+
 /// Whether this is a web page where FHIR was due: a login page, Apache's or PHP's. A document that OpenEMR
 /// stores as HTML is none: it comes from Binary, as an attachment.
-#[must_use]
-pub fn is_page(head: &ResponseHeader, interaction: Option<Interaction>) -> bool {
+fn is_page(head: &ResponseHeader, interaction: Option<Interaction>) -> bool {
     let is_document = interaction.is_some_and(|interaction| interaction.resource_type == Some("Binary"))
         && head.headers.contains_key(CONTENT_DISPOSITION);
     head.status == StatusCode::OK && media_type_is(head, b"text/html") && !is_document
 }
 
 /// Whether this sends the caller to another address, where he has no token: a wrong `openemr`, or http where https is due.
-#[must_use]
-pub fn sends_elsewhere(head: &ResponseHeader) -> bool {
+fn sends_elsewhere(head: &ResponseHeader) -> bool {
     matches!(head.status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
@@ -102,10 +120,10 @@ fn media_type_is(head: &ResponseHeader, expected: &[u8]) -> bool {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn head(status: u16, fields: &[(&'static str, &str)]) -> ResponseHeader {
+    pub(in crate::gateway) fn head(status: u16, fields: &[(&'static str, &str)]) -> ResponseHeader {
         let mut head = ResponseHeader::build(status, None).unwrap();
         for (name, value) in fields {
             head.append_header(*name, *value).unwrap();

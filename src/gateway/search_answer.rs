@@ -70,17 +70,8 @@ fn subject(context: &RequestContext) -> Option<(Kind, &'static str, &config::Sit
 fn as_it_was_asked(resource_type: &'static str, query: &[u8]) -> SearchTerms {
     let mark = if query.is_empty() { "" } else { "?" };
     let target = format!("/{resource_type}{mark}{}", query::as_uri(query));
-    SearchTerms {
-        resource_type,
-        page_target: target.clone(),
-        self_target: target,
-        page: None,
-        total: !query::parameters(query).any(|parameter| matches!(parameter.name.as_ref(), "_count" | "_offset")),
-        entries: true,
-        projection: Projection::Whole,
-        pretty: false,
-        outcome: None,
-    }
+    let total = !query::parameters(query).any(|parameter| matches!(parameter.name.as_ref(), "_count" | "_offset"));
+    SearchTerms { total, ..SearchTerms::whole(resource_type, target) }
 }
 
 /// When OpenEMR sent this, by its own clock, in seconds since 1970.
