@@ -52,6 +52,12 @@ impl Named {
     }
 }
 
+/// A media type, or a content coding, without its parameters.
+#[must_use]
+pub fn essence(value: &[u8]) -> &[u8] {
+    value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()
+}
+
 fn is_json(name: &[u8]) -> bool {
     [&b"application/fhir+json"[..], b"application/json", b"application/json+fhir", b"text/json"]
         .iter()

@@ -14,9 +14,16 @@ impl Handling {
     /// What the field lines of a request's `Prefer` ask for.
     #[must_use]
     pub fn of<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        match value_of(lines, "handling") {
-            Some(value) if value.eq_ignore_ascii_case(b"strict") => Self::Strict,
-            _ => Self::Lenient,
+        Self::named(lines).unwrap_or_default()
+    }
+
+    /// The same; `None` where they do not say it.
+    #[must_use]
+    pub fn named<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Self> {
+        match value_of(lines, "handling")? {
+            value if value.eq_ignore_ascii_case(b"strict") => Some(Self::Strict),
+            value if value.eq_ignore_ascii_case(b"lenient") => Some(Self::Lenient),
+            _ => None,
         }
     }
 }

@@ -3,13 +3,14 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, HOST, UPGRADE};
+use http::header::{HOST, UPGRADE};
 use http::{HeaderMap, Version};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use crate::config::{Access, Limits};
 use crate::fhir::interaction::Interaction;
+use crate::gateway::body::content_length;
 use crate::gateway::bulk;
 use crate::gateway::context::RequestContext;
 use crate::gateway::cors;
@@ -77,8 +78,7 @@ fn check_sizes(session: &Session, limits: &Limits) -> Result<(), Failure> {
         return Err(Failure::HeadTooLarge);
     }
     if u32::try_from(head.headers.len()).is_ok_and(|count| count <= limits.header_fields) {
-        let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.trim().parse::<u64>().ok());
-        let is_too_large = length.is_some_and(|length| length > limits.request_body as u64);
+        let is_too_large = content_length(&head.headers).is_some_and(|length| length > limits.request_body as u64);
         return if is_too_large { Err(Failure::BodyTooLarge) } else { Ok(()) };
     }
     Err(Failure::TooManyFields)

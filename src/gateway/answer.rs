@@ -10,6 +10,7 @@ use pingora::proxy::Session;
 use serde::Serialize;
 
 use crate::fhir::operation_outcome::{Issue, OperationOutcome};
+use crate::gateway::body::content_length;
 use crate::gateway::context::RequestContext;
 use crate::gateway::cors;
 use crate::gateway::failure::Verdict;
@@ -76,7 +77,7 @@ impl Answer {
     pub fn of_verdict(verdict: &Verdict, context: &RequestContext) -> Self {
         let answer = match context.route {
             Route::Fhir { .. } => {
-                let format = context.errors_format;
+                let format = context.negotiated.errors;
                 let outcome = OperationOutcome::of(Issue::error(verdict.code, verdict.text.as_str()));
                 let body = outcome.of_request(&context.id.to_string()).write(format);
                 Self::new(verdict.status, format.content_type(), Bytes::from(body)).with(CACHE_CONTROL, NO_STORE)
@@ -140,8 +141,7 @@ async fn drain_short_body(session: &mut Session) -> bool {
     if session.get_keepalive().is_none() {
         return false;
     }
-    let length = session.get_header(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if length.is_none_or(|length| length > SHORT) || session.get_header(EXPECT).is_some() {
+    if content_length(&session.req_header().headers).is_none_or(|length| length > SHORT) || session.get_header(EXPECT).is_some() {
         return false;
     }
     matches!(tokio::time::timeout(LINGER, session.drain_request_body()).await, Ok(Ok(_)))

@@ -10,7 +10,7 @@ use http::{HeaderName, Method, StatusCode};
 use pingora::connectors::http::Connector;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
-use pingora::upstreams::peer::ALPN;
+use pingora::upstreams::peer::{ALPN, HttpPeer};
 
 use crate::gateway::site::Site;
 use crate::nodes::in_flight::{Entry, Permit};
@@ -131,7 +131,7 @@ impl Client {
         let mut tried = Tried::default();
         let mut on = Some(self.nodes.choose(tried, Instant::now()).map_err(|_| AskError::Unreachable)?);
         while let Some(mut node) = on {
-            match self.connect(node.node(), question.read_timeout).await {
+            match self.connect(node.node()).await {
                 Ok(mut session) => {
                     // Pingora's connector leaves that to whoever reads.
                     session.set_read_timeout(Some(question.read_timeout));
@@ -150,21 +150,10 @@ impl Client {
     }
 
     /// A connection to one of the node's addresses; otherwise, whether that counts against the node.
-    async fn connect(&self, node: &Node, read_timeout: Duration) -> Result<HttpSession, bool> {
-        let mut is_its_fault = true;
-        for _ in 0..node.fhir.address_count() {
-            let Some(mut peer) = node.fhir.peer() else { break };
-            peer.options.read_timeout = Some(read_timeout);
-            peer.options.alpn = ALPN::H1;
-            match self.connector.get_http_session(&peer).await {
-                Ok((session, _)) => return Ok(session),
-                Err(error) => {
-                    node.fhir.avoid(&peer);
-                    is_its_fault = is_no_connection(&error);
-                }
-            }
-        }
-        Err(is_its_fault)
+    async fn connect(&self, node: &Node) -> Result<HttpSession, bool> {
+        let plain = |peer: &mut HttpPeer| peer.options.alpn = ALPN::H1;
+        let connected = node.fhir.connect(&self.connector, plain).await;
+        connected.map_err(|failure| failure.is_none_or(|failure| is_no_connection(&failure.error)))
     }
 }
 

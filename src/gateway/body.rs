@@ -1,7 +1,7 @@
 //! What the body of an answer goes through on its way to the caller: decided from its head, piece by piece from then on.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, ETAG, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, ETAG, HeaderMap, TRANSFER_ENCODING};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
@@ -39,6 +39,12 @@ impl BodyPath {
     }
 }
 
+/// How long a body is, by its head; `None` where that is not said.
+#[must_use]
+pub fn content_length(fields: &HeaderMap) -> Option<u64> {
+    fields.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}
+
 fn joined(first: Bytes, second: Bytes) -> Bytes {
     match (first.is_empty(), second.is_empty()) {
         (_, true) => first,
@@ -53,7 +59,7 @@ fn joined(first: Bytes, second: Bytes) -> Bytes {
 /// None in practice: the fields that are set are valid.
 pub fn prepare(session: &Session, head: &mut ResponseHeader, context: &mut RequestContext) -> pingora::Result<()> {
     // What it is on its way changes its length, not whether it is long.
-    let length = compression::length(head);
+    let length = content_length(&head.headers);
     choose(session, head, context)?;
     compression::choose(session, head, length, context)?;
     response_head::rewrite(head, session.req_header().version, context.id)?;

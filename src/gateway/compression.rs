@@ -19,6 +19,7 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
 use crate::fhir::body_step::BodyStep;
+use crate::fhir::media_type::essence;
 use crate::gateway::context::RequestContext;
 
 /// How far a coding looks back, as a power of two: 512 KiB, which bounds the memory of each answer under way.
@@ -199,12 +200,6 @@ impl fmt::Debug for Compressing {
     }
 }
 
-/// How long the body behind a head is, where it says so.
-#[must_use]
-pub fn length(head: &ResponseHeader) -> Option<usize> {
-    head.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
 /// Decides whether the body behind this head is compressed on its way, and makes the head say so. The last step of all.
 /// `length`: of the body as it came.
 ///
@@ -213,7 +208,7 @@ pub fn length(head: &ResponseHeader) -> Option<usize> {
 pub fn choose(
     session: &Session,
     head: &mut ResponseHeader,
-    length: Option<usize>,
+    length: Option<u64>,
     context: &mut RequestContext,
 ) -> pingora::Result<()> {
     let settings = context.runtime.settings.compression;
@@ -249,13 +244,13 @@ pub fn say(head: &mut ResponseHeader, coding: Coding) -> pingora::Result<()> {
 }
 
 /// Whether the body is a text, whole, not yet compressed, and long enough as far as is known. Errors are short.
-fn may_be_compressed(head: &ResponseHeader, length: Option<usize>, least: usize) -> bool {
+fn may_be_compressed(head: &ResponseHeader, length: Option<u64>, least: usize) -> bool {
     let forbids = |line: &HeaderValue| {
         line.as_bytes().split(|byte| *byte == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(b"no-transform"))
     };
     head.status.is_success()
         && !matches!(head.status, StatusCode::NO_CONTENT | StatusCode::PARTIAL_CONTENT)
-        && length.is_none_or(|length| length >= least)
+        && length.is_none_or(|length| length >= least as u64)
         && !head.headers.contains_key(CONTENT_ENCODING)
         && !head.headers.contains_key(CONTENT_RANGE)
         && !head.headers.get_all(CACHE_CONTROL).iter().any(forbids)
@@ -264,7 +259,7 @@ fn may_be_compressed(head: &ResponseHeader, length: Option<usize>, least: usize)
 
 /// Whether a media type is of texts.
 fn is_text(value: &[u8]) -> bool {
-    let media_type = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
+    let media_type = essence(value).to_ascii_lowercase();
     match media_type.split_at_checked(b"application/".len()) {
         Some((b"application/", kind)) => {
             matches!(kind, b"json" | b"xml" | b"ndjson" | b"x-ndjson" | b"javascript" | b"rtf")
@@ -295,6 +290,7 @@ pub fn add_vary(head: &mut ResponseHeader, name: &'static str) -> pingora::Resul
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::gateway::body::content_length;
     use crate::gateway::response_head::tests::head;
     use proptest::prelude::*;
     use std::io::Read;
@@ -364,7 +360,7 @@ mod tests {
             (404, &[json], false),
         ] {
             let head = head(status, fields);
-            assert_eq!(may_be_compressed(&head, length(&head), 1024), may, "{status} {fields:?}");
+            assert_eq!(may_be_compressed(&head, content_length(&head.headers), 1024), may, "{status} {fields:?}");
         }
     }
 

@@ -10,7 +10,7 @@ use crate::config::Repairs;
 use crate::fhir::interaction::{Interaction, is_repeatable};
 use crate::fhir::json_end::JsonEnd;
 use crate::fhir::link_rewriter::LinkRewriter;
-use crate::fhir::media_type::Format;
+use crate::fhir::media_type::{Format, Negotiated};
 use crate::gateway::body::BodyPath;
 use crate::gateway::decode::Decoder;
 use crate::gateway::failure::Failure;
@@ -42,8 +42,8 @@ pub struct RequestContext {
     pub started: Instant,
     /// Where it goes.
     pub route: Route,
-    /// In which format the caller is told what went wrong.
-    pub errors_format: Format,
+    /// In which format the caller is told what went wrong, and whether a resource can be told him at all.
+    pub negotiated: Negotiated,
     /// What it asks for, on a FHIR route.
     pub interaction: Option<Interaction>,
     /// What goes to OpenEMR in place of the caller's own.
@@ -93,7 +93,7 @@ impl RequestContext {
             trace: Trace::unknown(),
             started: Instant::now(),
             route: Route::NotFound,
-            errors_format: Format::Json,
+            negotiated: Negotiated { errors: Format::Json, acceptable: true },
             interaction: None,
             plan: Plan::default(),
             request_links: None,

@@ -45,7 +45,7 @@ pub(super) fn translate(head: &mut ResponseHeader, body: &[u8], context: &Reques
     let body = if head.headers.contains_key(CONTENT_ENCODING) { &[][..] } else { body };
     let resource_type = context.interaction.and_then(|interaction| interaction.resource_type);
     let outcome = openemr_error::outcome(Circumstances { status, resource_type }, body).of_request(&context.id.to_string());
-    let format = context.errors_format;
+    let format = context.negotiated.errors;
     for name in &DROPPED {
         head.remove_header(name);
     }

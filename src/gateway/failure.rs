@@ -116,7 +116,8 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    fn new(status: u16, code: IssueCode, text: &str) -> Self {
+    /// Without more than a status, FHIR's word and a sentence.
+    pub(super) fn new(status: u16, code: IssueCode, text: &str) -> Self {
         Self { status, code, text: text.to_owned(), retry_after: None, allow: None }
     }
 

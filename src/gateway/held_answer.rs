@@ -74,8 +74,7 @@ pub fn readable(head: &ResponseHeader, method: &Method) -> Readable {
     if *method == Method::HEAD || !response_head::is_json(head) {
         return Readable::Not;
     }
-    let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    match length.is_none_or(|length| (1..=LONGEST_REFUSAL).contains(&length)) {
+    match body::content_length(&head.headers).is_none_or(|length| (1..=LONGEST_REFUSAL as u64).contains(&length)) {
         false => Readable::Not,
         true if head.headers.contains_key(CONTENT_ENCODING) => Readable::Compressed,
         true => Readable::Plain,

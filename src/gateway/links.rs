@@ -1,7 +1,6 @@
 //! Links in answers: which of OpenEMR's names for itself are looked for, and what stands in their place.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -9,11 +8,11 @@ use http::header::{CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LOCATION, CONT
 use http::{HeaderMap, Version};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
-use tokio::sync::Notify;
 
 use crate::config::{self, BaseUrl};
 use crate::fhir::capabilities::Capabilities;
 use crate::fhir::link_rewriter::{LinkRewriter, Links, Replacement};
+use crate::fhir::media_type::essence;
 use crate::gateway::context::RequestContext;
 use crate::gateway::forwarded::CalledAt;
 use crate::gateway::public_base::{Asked, PublicBase};
@@ -28,8 +27,6 @@ pub struct SiteLinks {
     configured: Vec<BaseUrl>,
     names: ArcSwap<Names>,
     latest: ArcSwapOption<PublicBase>,
-    is_asking: AtomicBool,
-    asked: Notify,
 }
 
 /// By which names OpenEMR is known.
@@ -50,13 +47,7 @@ impl SiteLinks {
     pub fn new(site: &config::Site) -> Self {
         let bases = site.nodes.iter().map(|node| &node.fhir_base).chain(&site.also_known_as);
         let configured: Vec<BaseUrl> = bases.cloned().collect();
-        Self {
-            names: ArcSwap::from_pointee(Names::of(&configured, None)),
-            configured,
-            latest: ArcSwapOption::empty(),
-            is_asking: AtomicBool::new(false),
-            asked: Notify::new(),
-        }
+        Self { names: ArcSwap::from_pointee(Names::of(&configured, None)), configured, latest: ArcSwapOption::empty() }
     }
 
     /// The names, with what is known of the site by now.
@@ -70,28 +61,16 @@ impl SiteLinks {
         self.names.store(Arc::clone(&names));
         names
     }
+}
 
-    /// Before the first answer: asks OpenEMR what it calls itself, which nothing else tells. Without its word, the
-    /// configured names have to do.
-    pub async fn learn(&self, site: &Arc<Site>) {
-        if site.documents.known().is_some() {
-            return;
-        }
-        let asked = self.asked.notified();
-        tokio::pin!(asked);
-        asked.as_mut().enable();
-        if !self.is_asking.swap(true, Ordering::AcqRel) {
-            let site = Arc::clone(site);
-            // A task of its own: a caller who hangs up, or has waited long enough, does not end it for the others.
-            tokio::spawn(async move {
-                let _ = site.documents.capabilities(&site).await;
-                site.links.is_asking.store(false, Ordering::Release);
-                site.links.asked.notify_waiters();
-            });
-        }
-        // Whatever came of it shows where it is used.
-        let _ = tokio::time::timeout(PATIENCE, asked).await;
+/// Before the first answer: asks OpenEMR what it calls itself, which nothing else tells. Without its word, the
+/// configured names have to do.
+pub async fn learn_names(site: &Site) {
+    if site.documents.known().is_some() {
+        return;
     }
+    // Whatever came of it shows where it is used. The fetch goes on for others.
+    let _ = tokio::time::timeout(PATIENCE, site.documents.capabilities(site)).await;
 }
 
 impl Names {
@@ -209,7 +188,7 @@ impl Kind {
     /// The kind of a Content-Type.
     #[must_use]
     pub fn of(content_type: &[u8]) -> Self {
-        let media_type = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        let media_type = essence(content_type);
         let is = |known: &[&[u8]]| known.iter().any(|one| media_type.eq_ignore_ascii_case(one));
         let ends = |suffix: &[u8]| {
             let from = media_type.len().saturating_sub(suffix.len());

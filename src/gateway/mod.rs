@@ -107,7 +107,7 @@ impl ProxyHttp for Gateway {
         tracing::begin(session, context);
         let target = Target::parse(session.req_header().raw_path());
         context.route = Route::of(target.path, &context.runtime.settings.routes, &context.runtime.sites);
-        context.errors_format = negotiation::errors_format(session.req_header());
+        context.negotiated = negotiation::negotiated(session.req_header(), None);
         Ok(())
     }
 

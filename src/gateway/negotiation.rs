@@ -1,11 +1,13 @@
 //! In which format a caller wants his answer, read off his request's head.
 
-use http::header::ACCEPT;
+use http::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 
 use crate::fhir::interaction::{Interaction, Kind};
-use crate::fhir::media_type::{self, Accepted, Format, Negotiated};
+use crate::fhir::media_type::{self, Accepted, Negotiated};
 use crate::gateway::target::Target;
+
+static PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// What he gets, by `_format` and Accept.
 #[must_use]
@@ -15,10 +17,9 @@ pub fn negotiated(head: &RequestHeader, interaction: Option<Interaction>) -> Neg
     media_type::negotiate(form.format, accepted, interaction.is_some_and(can_be_a_document))
 }
 
-/// In which format he is told what went wrong.
-#[must_use]
-pub fn errors_format(head: &RequestHeader) -> Format {
-    negotiated(head, None).errors
+/// The lines of his `Prefer`.
+pub fn preferences(fields: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    fields.get_all(&PREFER).iter().map(HeaderValue::as_bytes)
 }
 
 /// Binary gives documents as they are: a C-CDA is asked for as XML.
@@ -30,6 +31,7 @@ fn can_be_a_document(interaction: Interaction) -> bool {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::fhir::media_type::Format;
     use http::Method;
 
     #[test]

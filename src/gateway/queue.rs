@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use http::header::CONTENT_LENGTH;
 use pingora::proxy::Session;
 
+use crate::gateway::body::content_length;
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Failure;
 use crate::nodes::in_flight::{Entry, Permit, Place};
@@ -74,6 +74,5 @@ fn can_be_watched(session: &mut Session) -> bool {
     if session.as_mut().is_body_done() {
         return true;
     }
-    let length = session.get_header(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    length.is_some_and(|length| length <= RETRY_BUFFER)
+    content_length(&session.req_header().headers).is_some_and(|length| length <= RETRY_BUFFER)
 }

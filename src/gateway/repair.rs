@@ -35,7 +35,8 @@ pub(super) async fn plan(session: &Session, context: &mut RequestContext) -> Res
         context.plan.path = Some(without.to_vec());
     }
     if repairs.content {
-        if !negotiation::negotiated(head, context.interaction).acceptable {
+        // A document may be of a type that a resource may not.
+        if !context.negotiated.acceptable && !negotiation::negotiated(head, context.interaction).acceptable {
             return Err(Failure::NotAcceptable);
         }
         // In a search, `_pretty` is for what makes the Bundle.

@@ -2,15 +2,16 @@
 
 use bytes::Bytes;
 use http::Method;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, EXPECT, HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use crate::fhir::body_step::BodyStep;
 use crate::fhir::link_rewriter::{LinkRewriter, Links, Replacement};
 use crate::fhir::resource_type;
+use crate::gateway::body::content_length;
 use crate::gateway::context::RequestContext;
-use crate::gateway::links::{Kind, public_base};
+use crate::gateway::links::{Kind, learn_names, public_base};
 use crate::gateway::queue::RETRY_BUFFER;
 use crate::gateway::site::Site;
 use crate::gateway::target::Target;
@@ -23,7 +24,7 @@ const OF_URLS: [&[u8]; 6] = [b"url", b"_profile", b"_source", b"system", b"insta
 /// Before anything is made of a request: maps its query.
 pub async fn map_query(session: &Session, context: &mut RequestContext) {
     let Some(site) = context.site().filter(|site| site.config.repairs.links).cloned() else { return };
-    site.links.learn(&site).await;
+    learn_names(&site).await;
     let query = context.plan.query(Target::parse(session.req_header().raw_path()).query);
     if let Some(query) = mapped(session, context, &site, query) {
         context.plan.query = Some(query);
@@ -59,7 +60,7 @@ pub async fn map_body(session: &mut Session, context: &mut RequestContext) -> pi
     let is_kept = has_body(&head.method)
         && !context.plan.has_body()
         && matches!(kind, Kind::Json | Kind::Ndjson | Kind::Xml | Kind::Form)
-        && length(head).is_some_and(|length| length <= RETRY_BUFFER);
+        && content_length(&head.headers).is_some_and(|length| length <= RETRY_BUFFER);
     if !is_kept {
         return Ok(());
     }
@@ -81,7 +82,7 @@ pub fn begin(session: &Session, head: &mut RequestHeader, context: &mut RequestC
     context.request_links = None;
     let Some(site) = context.site().filter(|site| site.config.repairs.links) else { return Ok(()) };
     let condition = head.headers.get(&IF_NONE_EXIST).filter(|value| may_hold_a_link(value.as_bytes()));
-    let is_streamed = length(head).is_none()
+    let is_streamed = content_length(&head.headers).is_none()
         && has_body(&head.method)
         && matches!(kind(head), Kind::Json | Kind::Ndjson | Kind::Xml)
         && !context.plan.has_body();
@@ -131,10 +132,6 @@ fn has_body(method: &Method) -> bool {
 
 fn kind(head: &RequestHeader) -> Kind {
     head.headers.get(CONTENT_TYPE).map_or(Kind::Other, |value| Kind::of(value.as_bytes()))
-}
-
-fn length(head: &RequestHeader) -> Option<u64> {
-    head.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 fn may_hold_a_link(query: &[u8]) -> bool {

@@ -6,6 +6,7 @@ use http::{Method, StatusCode, Version};
 use pingora::http::ResponseHeader;
 
 use crate::fhir::interaction::{Interaction, Kind};
+use crate::fhir::media_type::essence;
 use crate::gateway::admission;
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Failure;
@@ -112,10 +113,7 @@ pub fn has_no_body(method: &Method, head: &ResponseHeader) -> bool {
 }
 
 fn media_type_is(head: &ResponseHeader, expected: &[u8]) -> bool {
-    head.headers.get(CONTENT_TYPE).is_some_and(|value| {
-        let media_type = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-        media_type.trim_ascii().eq_ignore_ascii_case(expected)
-    })
+    head.headers.get(CONTENT_TYPE).is_some_and(|value| essence(value.as_bytes()).eq_ignore_ascii_case(expected))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
 use http::{HeaderName, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
@@ -18,8 +18,10 @@ use crate::fhir::media_type::{self, Named};
 use crate::fhir::prefer::Handling;
 use crate::fhir::search_page::Pager;
 use crate::fhir::search_query::{self, Circumstances};
+use crate::gateway::body::content_length;
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::{Failure, Verdict};
+use crate::gateway::negotiation::preferences;
 use crate::gateway::queue::RETRY_BUFFER;
 use crate::gateway::request_links;
 use crate::gateway::site::Site;
@@ -27,7 +29,6 @@ use crate::gateway::target::Target;
 
 /// How long a search waits for the CapabilityStatement, where that is not known.
 const PATIENCE: Duration = Duration::from_secs(5);
-const PREFER: HeaderName = HeaderName::from_static("prefer");
 /// The largest form. Pingora keeps no more for another try.
 const MOST: usize = RETRY_BUFFER as usize;
 const FORM: &[u8] = b"application/x-www-form-urlencoded";
@@ -60,14 +61,14 @@ pub async fn plan(session: &mut Session, context: &mut RequestContext) -> pingor
         capabilities,
         repairs: site.config.repairs.search,
         pager: pager(site.config.paging),
-        handling: Handling::of(session.req_header().headers.get_all(PREFER).iter().map(|value| value.as_bytes())),
+        handling: Handling::of(preferences(&session.req_header().headers)),
         bases: &bases(&site, capabilities, [query, &form]),
     };
     let planned = match search_query::plan(query, &form, &circumstances) {
         Ok(Some(planned)) => planned,
         Ok(None) => return Ok(Ok(())),
         Err(refusal) => {
-            return Ok(Err(Verdict { status: 400, code: refusal.code, text: refusal.text, retry_after: None, allow: None }));
+            return Ok(Err(Verdict::new(400, refusal.code, &refusal.text)));
         }
     };
     // What came in a form stays in one: a query is logged by more servers than a body.
@@ -99,8 +100,7 @@ async fn read_form(session: &mut Session, repairs: bool, patience: Duration) -> 
         (false, true) => return Ok(Err(Failure::NoForm)),
         (false, false) => return Ok(Ok(None)),
     }
-    let length = session.get_header(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length > MOST) {
+    if content_length(&session.req_header().headers).is_some_and(|length| length > RETRY_BUFFER) {
         return Ok(Err(Failure::FormTooLarge));
     }
     if session.get_header(EXPECT).is_some() {
@@ -128,8 +128,7 @@ async fn read_whole(session: &mut Session) -> pingora::Result<Option<Bytes>> {
 /// Whether the body can be read as a form. Without a media type PHP would not read it at all, and answer with everybody.
 fn is_form(head: &RequestHeader) -> bool {
     let has = |name: HeaderName, value: &[u8]| {
-        let told = head.headers.get(name).map(|told| told.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default());
-        told.is_none_or(|told| told.trim_ascii().eq_ignore_ascii_case(value))
+        head.headers.get(name).is_none_or(|told| media_type::essence(told.as_bytes()).eq_ignore_ascii_case(value))
     };
     has(CONTENT_TYPE, FORM) && has(CONTENT_ENCODING, b"identity")
 }

@@ -27,7 +27,7 @@ pub fn add_steps(session: &Session, head: &ResponseHeader, context: &mut Request
     match subject(context) {
         Some((Kind::Search, resource_type, site)) => {
             let mends = site.repairs.bundles;
-            let base = site.nodes.first().map(|node| node.fhir_base.to_string()).unwrap_or_default();
+            let base = site.fhir_base().to_string();
             let terms = context.plan.search.take().map(|terms| *terms);
             if let Some(terms) = terms.or_else(|| mends.then(|| as_it_was_asked(resource_type, query))) {
                 add_search_steps(terms, mends, &base, head, context);

@@ -5,8 +5,8 @@
 //! servers: client libraries take the answer's body for it.
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, LOCATION};
-use http::{HeaderName, StatusCode};
 use log::warn;
 use pingora::http::{RequestHeader, ResponseHeader};
 
@@ -18,14 +18,13 @@ use crate::fhir::operation_outcome::{Issue, IssueCode, OperationOutcome, Severit
 use crate::fhir::prefer::Return;
 use crate::gateway::ask::Question;
 use crate::gateway::context::RequestContext;
+use crate::gateway::negotiation::preferences;
 use crate::gateway::route::Route;
 use crate::gateway::target::Target;
 use crate::gateway::tracing;
 
 /// A longer resource is not read back.
 const MOST: usize = 4 * 1024 * 1024;
-
-static PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// Whether this is the answer to a create, whose body tells where the new resource is.
 #[must_use]
@@ -98,8 +97,7 @@ pub(super) fn of_update(
 }
 
 fn preferred(request: &RequestHeader) -> Return {
-    let fields = request.headers.get_all(&PREFER).iter().map(HeaderValue::as_bytes);
-    Return::of(fields).unwrap_or(Return::Representation)
+    Return::of(preferences(&request.headers)).unwrap_or(Return::Representation)
 }
 
 /// Says where the resource is, at OpenEMR's base: links to that become the gateway's further on.

@@ -16,6 +16,7 @@ use pingora::protocols::http::client::HttpSession;
 use pingora::server::ShutdownWatch;
 use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::BackgroundService;
+use pingora::upstreams::peer::HttpPeer;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -219,20 +220,14 @@ async fn ask(node: &Node, limit: Duration, connector: &Connector) -> Result<u16,
 
 /// A connection of its own to one of the node's addresses.
 async fn connect(node: &Node, limit: Duration, connector: &Connector) -> Result<HttpSession, String> {
-    let mut problem = "it has no address".to_owned();
-    for _ in 0..node.fhir.address_count() {
-        let Some(mut peer) = node.fhir.peer() else { break };
+    let bound = |peer: &mut HttpPeer| {
         peer.options.read_timeout = Some(limit);
         peer.options.write_timeout = Some(limit);
-        match connector.get_http_session(&peer).await {
-            Ok((session, _)) => return Ok(session),
-            Err(error) => {
-                node.fhir.avoid(&peer);
-                problem = describe(&error);
-            }
-        }
-    }
-    Err(problem)
+    };
+    node.fhir.connect(connector, bound).await.map_err(|failure| match failure {
+        Some(failure) => describe(&failure.error),
+        None => "it has no address".to_owned(),
+    })
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use log::{info, warn};
+use pingora::connectors::http::Connector;
+use pingora::protocols::http::client::HttpSession;
 use pingora::protocols::tls::CaType;
 use pingora::upstreams::peer::{ALPN, HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::utils::tls::{WrappedX509, parse_x509};
@@ -43,6 +45,15 @@ pub enum ResolveError {
     /// An answer without an address.
     #[error("{0} has no address")]
     NoAddress(String),
+}
+
+/// Why no connection stands.
+#[derive(Debug)]
+pub struct NoConnection {
+    /// The address that was tried last.
+    pub address: String,
+    /// What came of it.
+    pub error: Box<Error>,
 }
 
 /// One origin server (RFC 9110 section 3.6) of one site: OpenEMR's FHIR API, or its token endpoint.
@@ -162,6 +173,31 @@ impl Origin {
         let peers = self.peers.load();
         let index = self.preferred.load(Ordering::Relaxed).checked_rem(peers.len())?;
         peers.get(index).cloned()
+    }
+
+    /// A connection outside the request path, to one of the addresses, each of which is tried once. `prepare` makes a peer what
+    /// this connection needs.
+    ///
+    /// # Errors
+    /// What came of the last address; `None` when there is none.
+    pub async fn connect(
+        &self,
+        connector: &Connector,
+        prepare: impl Fn(&mut HttpPeer) + Send,
+    ) -> Result<HttpSession, Option<NoConnection>> {
+        let mut failure = None;
+        for _ in 0..self.address_count() {
+            let Some(mut peer) = self.peer() else { break };
+            prepare(&mut peer);
+            match connector.get_http_session(&peer).await {
+                Ok((session, _)) => return Ok(session),
+                Err(error) => {
+                    self.avoid(&peer);
+                    failure = Some(NoConnection { address: peer._address.to_string(), error });
+                }
+            }
+        }
+        Err(failure)
     }
 
     /// Says that `failed` took no connection: the next one dials another address, if there is one.

@@ -241,19 +241,11 @@ impl TokenEndpoint {
         if origin.address_count() == 0 {
             origin.resolve().await.map_err(|error| error.to_string())?;
         }
-        let mut failure = None;
-        for _ in 0..origin.address_count() {
-            let Some(mut peer) = origin.peer() else { break };
-            bound(&mut peer, self.site.timeouts.token);
-            match self.connector.get_http_session(&peer).await {
-                Ok((session, _)) => return Ok(session),
-                Err(error) => {
-                    origin.avoid(&peer);
-                    failure = Some(format!("{} at {}: {}", origin.url(), peer._address, describe(&error)));
-                }
-            }
-        }
-        Err(failure.unwrap_or_else(|| "it has no address".to_owned()))
+        let limit = self.site.timeouts.token;
+        origin.connect(&self.connector, |peer| bound(peer, limit)).await.map_err(|failure| match failure {
+            Some(failure) => format!("{} at {}: {}", origin.url(), failure.address, describe(&failure.error)),
+            None => "it has no address".to_owned(),
+        })
     }
 }
 

@@ -39,7 +39,7 @@ use crate::gateway::bulk::jobs::{Exports, Jobs, now};
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Verdict;
 use crate::gateway::links::public_base;
-use crate::gateway::negotiation::negotiated;
+use crate::gateway::negotiation::preferences;
 use crate::gateway::route::Route;
 use crate::gateway::site::Site;
 use crate::gateway::target::Target;
@@ -118,7 +118,7 @@ pub async fn answer(session: &mut Session, context: &mut RequestContext, exports
                 None => return Ok(Some(refused(context, &too_large()))),
             };
             let head = session.req_header();
-            let is_acceptable = negotiated(head, context.interaction).acceptable;
+            let is_acceptable = context.negotiated.acceptable;
             let asked = Asked { fields: &head.headers, is_acceptable, query: &query, body: &body };
             kick_off(context, site, exports, level, &asked, base).await
         }
@@ -152,15 +152,10 @@ impl Asked<'_> {
         if !self.is_acceptable {
             return Err(refusal(406, IssueCode::NotSupported, "An export is told of in application/fhir+json alone."));
         }
-        let prefers = |name| prefer::value_of(self.fields.get_all("prefer").iter().map(HeaderValue::as_bytes), name);
-        if prefers("respond-async").is_none() {
+        if prefer::value_of(preferences(self.fields), "respond-async").is_none() {
             return Err(refusal(400, IssueCode::Invalid, "An export needs the field  Prefer: respond-async"));
         }
-        let handling = prefers("handling").and_then(|handling| match handling {
-            _ if handling.eq_ignore_ascii_case(b"lenient") => Some(Handling::Lenient),
-            _ if handling.eq_ignore_ascii_case(b"strict") => Some(Handling::Strict),
-            _ => None,
-        });
+        let handling = Handling::named(preferences(self.fields));
         let mut parameters: Vec<_> = form_urlencoded::parse(self.query.as_bytes()).into_owned().collect();
         if !self.body.is_empty() && !self.fields.get(CONTENT_TYPE).is_some_and(is_json) {
             return Err(refusal(415, IssueCode::NotSupported, "The body of a kick-off is a Parameters resource in JSON."));
@@ -302,9 +297,7 @@ fn empty(status: u16) -> Answer {
 }
 
 fn refused(context: &RequestContext, refusal: &Refusal) -> Answer {
-    let verdict =
-        Verdict { status: refusal.status, code: refusal.code, text: refusal.text.clone(), retry_after: None, allow: None };
-    Answer::of_verdict(&verdict, context)
+    Answer::of_verdict(&Verdict::new(refusal.status, refusal.code, &refusal.text), context)
 }
 
 fn not_allowed(context: &RequestContext, allowed: &'static str) -> Answer {
