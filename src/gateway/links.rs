@@ -14,9 +14,9 @@ use crate::fhir::capabilities::Capabilities;
 use crate::fhir::link_rewriter::{LinkRewriter, Links, Replacement};
 use crate::fhir::media_type::essence;
 use crate::gateway::context::RequestContext;
-use crate::gateway::forwarded::CalledAt;
-use crate::gateway::public_base::{Asked, PublicBase};
-use crate::gateway::site::Site;
+use crate::http::forwarded::CalledAt;
+use crate::site::prepared::Site;
+use crate::site::public_base::{Asked, PublicBase};
 
 /// How long a request waits until OpenEMR has said what it calls itself. It says it once; what comes after that is known.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -14,10 +14,10 @@ use crate::fhir::interaction::{Interaction, Kind};
 use crate::gateway::answer::Answer;
 use crate::gateway::compression::{Coding, Compressing};
 use crate::gateway::context::RequestContext;
-use crate::gateway::documents::Statement;
 use crate::gateway::failure::Failure;
 use crate::gateway::links;
-use crate::gateway::site::Site;
+use crate::site::documents::Statement;
+use crate::site::prepared::Site;
 
 /// By so many names callers are remembered to find the gateway. A caller can make them up.
 const MOST_NAMES: usize = 8;

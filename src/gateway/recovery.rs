@@ -19,9 +19,9 @@ use crate::gateway::fail;
 use crate::gateway::failure::Failure;
 use crate::gateway::held_answer::{self, HeldAnswer, Purpose, Readable};
 use crate::gateway::route::Route;
-use crate::gateway::target::Target;
 use crate::gateway::{response_head, write_answer};
-use crate::smart::scope_need::Need;
+use crate::http::request_target::Target;
+use crate::scopes::required::Need;
 use crate::smart::scope_record::ScopeRecord;
 
 /// How long a request waits for a token in place of one that was refused.

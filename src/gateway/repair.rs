@@ -7,12 +7,13 @@ use pingora::proxy::Session;
 use tokio::time::timeout;
 
 use crate::fhir::interaction::Kind;
-use crate::fhir::{media_type, offered};
+use crate::fhir::media_type;
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Failure;
 use crate::gateway::negotiation;
 use crate::gateway::route::Route;
-use crate::gateway::target::Target;
+use crate::http::request_target::Target;
+use crate::openemr::offered;
 
 /// How long a request waits for the CapabilityStatement that says whether it is refused.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -13,8 +13,8 @@ use crate::gateway::body::content_length;
 use crate::gateway::context::RequestContext;
 use crate::gateway::links::{Kind, learn_names, public_base};
 use crate::gateway::queue::RETRY_BUFFER;
-use crate::gateway::site::Site;
-use crate::gateway::target::Target;
+use crate::http::request_target::Target;
+use crate::site::prepared::Site;
 
 static IF_NONE_EXIST: HeaderName = HeaderName::from_static("if-none-exist");
 

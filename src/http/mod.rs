@@ -1,0 +1,5 @@
+//! HTTP's own words, without a socket: request targets, queries and forwarding fields.
+
+pub mod forwarded;
+pub mod query;
+pub mod request_target;
