@@ -4,7 +4,7 @@
 #
 #   bench/cost.sh            5 s a row; COST_SECONDS sets it
 #
-# Needs nginx, wrk, jq and curl. OpenEMR's part is played by an nginx that has three answers of the stand-in's in files.
+# Needs nginx, wrk, jq and curl. OpenEMR's part is played by an nginx that has three answers of the sandbox's in files.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:$HOME/.cargo/bin"
