@@ -3,3 +3,4 @@
 pub mod forwarded;
 pub mod query;
 pub mod request_target;
+pub mod set_field;
