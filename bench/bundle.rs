@@ -7,10 +7,11 @@ use std::hint::black_box;
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use openemr_gateway::fhir::body_step::BodyStep;
-use openemr_gateway::fhir::bundle_stream::BundleStream;
+use openemr_gateway::fhir::kept_members::Projection;
 use openemr_gateway::fhir::pretty::Pretty;
 use openemr_gateway::fhir::projection::Projected;
-use openemr_gateway::fhir::search_terms::{Page, Projection, SearchTerms, Window};
+use openemr_gateway::openemr::bundle_stream::BundleStream;
+use openemr_gateway::openemr::search_terms::{Page, SearchTerms, Window};
 
 const SIZE: usize = 200_000;
 /// What Pingora reads at once.

@@ -4,7 +4,7 @@
 #
 #   bench/cost.sh            5 s a row; COST_SECONDS sets it
 #
-# Needs nginx, wrk, jq and curl. OpenEMR's part is played by an nginx that has three answers of the stand-in's in files.
+# Needs nginx, wrk, jq and curl. OpenEMR's part is played by an nginx that has three answers of the sandbox's in files.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:$HOME/.cargo/bin"
@@ -22,7 +22,9 @@ chmod 755 "$folder"
 started=()
 finish() {
     for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done
-    for name in openemr plain; do [ -e "$folder/$name.pid" ] && kill "$(cat "$folder/$name.pid")" 2>/dev/null || true; done
+    for name in openemr plain; do
+        if [ -e "$folder/$name.pid" ]; then kill "$(cat "$folder/$name.pid")" 2>/dev/null || true; fi
+    done
     rm -rf "$folder"
 }
 trap finish EXIT
@@ -80,6 +82,7 @@ conf openemr "server { listen 127.0.0.1:19310; root $folder/www;
   location = /apis/default/fhir/metadata { rewrite ^ /metadata break; }
   location = /apis/default/fhir/Patient { rewrite ^ /bundle break; }
   location /apis/default/fhir/Patient/ { rewrite ^ /patient break; } }"
+# shellcheck disable=SC2016 # nginx's variables
 conf plain 'upstream openemr { server 127.0.0.1:19310; keepalive 64; }
   server { listen 127.0.0.1:19320; location / { proxy_http_version 1.1; proxy_set_header Connection "";
   proxy_set_header Authorization "Bearer x"; rewrite ^/fhir(.*)$ /apis/default/fhir$1 break; proxy_pass http://openemr; } }'

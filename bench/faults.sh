@@ -2,7 +2,7 @@
 # The fault tests at a higher rate and for longer, against the release build, and a table of what came of them.
 #
 #   bench/faults.sh                       all of them
-#   bench/faults.sh refresh_under_load    the files tests/<name>.rs alone
+#   bench/faults.sh refresh_under_load    the modules of that name in tests/it/ alone
 #
 # FAULT_RATE (requests a second) and FAULT_SECONDS set how hard and how long; tests that need a rate of their own keep
 # it. Ends with 1 if a test failed or a request was not answered as it should be.
@@ -18,20 +18,18 @@ cargo build --locked --release
 # The tests themselves stay in the quick build: only what they start is measured.
 export OPENEMR_GATEWAY=$target/release/openemr-gateway
 
-# The fault tests are those that use the load or print a row of their own; tests/load.rs tests the load itself.
+# The fault tests are those that send a load or print a row of their own; the module `load` tests the load itself.
 if [ $# -eq 0 ]; then
-    for file in $(grep -lE 'support::load|load_report' tests/*.rs); do
-        [ "$file" = tests/load.rs ] || set -- "$@" "$(basename "$file" .rs)"
-    done
+    while read -r file; do
+        module=${file#tests/it/}
+        module=${module%.rs}
+        set -- "$@" "${module//\//::}::"
+    done < <(grep -rlE 'support::load|load_report' tests/it --include='*.rs' | grep -vE '^tests/it/(support/|load\.rs)' | sort)
 fi
 printf '%s requests a second for %s s where a test allows; the log is %s\n' "$FAULT_RATE" "$FAULT_SECONDS" "$log"
 
-tests=()
-for name in "$@"; do
-    tests+=(--test "$name")
-done
 status=0
-cargo test --locked --no-fail-fast "${tests[@]}" -- --test-threads=1 --nocapture 2>&1 | tee "$log" | awk -F '|' '
+cargo test --locked --test it -- --test-threads=1 --nocapture "$@" 2>&1 | tee "$log" | awk -F '|' '
     function line(fault, sent, failed, stall) {
         printf "%-52s %14s %8s %14s\n", fault, sent, failed, stall
         fflush()

@@ -3,27 +3,41 @@
 //! Callers send plain FHIR requests; the gateway holds the private key, keeps a
 //! SMART Backend Services access token per site and stamps it on what goes to OpenEMR.
 //!
-//! | module | what it is |
-//! |---|---|
-//! | [`cli`] | the command line: one file a command |
-//! | [`config`] | the YAML file and the environment, checked into a [`config::Config`] that cannot be wrong |
-//! | [`keys`] | private keys, JWK Sets and key ids: bytes in, keys out |
-//! | [`smart`] | client assertions, the token exchange and the life of an access token |
-//! | [`fhir`] | FHIR's own words: interactions and OperationOutcomes |
-//! | [`gateway`] | the Pingora proxy: the life of one request |
-//! | [`nodes`] | where OpenEMR is: its nodes, which of them are in, how many requests may be at work there |
-//! | [`observe`] | what the operator sees: the log and its access lines |
-//! | `sandbox` | the stand-in for OpenEMR (Cargo feature `sandbox`) |
+//! A room uses only rooms on floors below its own (`tests/rooms.rs` holds the code to that).
+//!
+//! | floor | room | what it is |
+//! |---|---|---|
+//! | 11 | [`cli`] | the command line: one file a command |
+//! | 10 | `server` | the process: services, listeners, signals, upgrade, reload |
+//! | 9 | `gateway` | the Pingora proxy: the life of one request |
+//! | 8 | `exports` | bulk exports: their plans on the disk, the worker, OpenEMR's side |
+//! | 7 | `site` | one OpenEMR made ready for requests |
+//! | 6 | `smart` | client assertions, the token exchange and the life of an access token |
+//! | 5 | `nodes` | OpenEMR's servers: addresses, health, requests in flight |
+//! | 4 | `config` | the YAML file and the environment, checked into a `Config` that cannot be wrong |
+//! | 2 | `openemr` | OpenEMR's dialect: Bundles, searches, errors, exports |
+//! | 2 | `scopes` | SMART scopes |
+//! | 1 | [`fhir`] | FHIR's own words: interactions, OperationOutcomes, media types |
+//! | 1 | `http` | request targets, field lists, `Forwarded` |
+//! | 1 | [`keys`] | private keys, JWK Sets, key ids and key files |
+//! | 1 | `observe` | what the operator sees: the log and its access lines |
+//! | – | `sandbox` | a fake OpenEMR (Cargo feature `sandbox`), used by `cli` alone |
 
 #![forbid(unsafe_code)]
 
 pub mod cli;
 pub mod config;
+pub mod exports;
 pub mod fhir;
 pub mod gateway;
+pub mod http;
 pub mod keys;
 pub mod nodes;
 pub mod observe;
+pub mod openemr;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
+pub mod scopes;
+pub mod server;
+pub mod site;
 pub mod smart;

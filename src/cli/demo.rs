@@ -13,12 +13,12 @@ use crate::config::{
     Access, BaseUrl, BulkData, Config, Listener, Log, LogFormat, Node, Paging, Repairs, Routes, Site, SiteKeys, SiteName,
     TokenExposure, defaults, server_conf,
 };
-use crate::gateway::server::{self, RunOptions};
 use crate::keys::generate::NewKey;
 use crate::keys::{JwkSet, KidMethod, SigningKey, kid};
 use crate::observe::{self, log_format::Format};
 use crate::sandbox::{Client, Keys, Personality, Sandbox, SandboxError, Settings};
-use crate::smart::scope::{Scope, Scopes};
+use crate::scopes::scope::{Scope, Scopes};
+use crate::server::{self, RunOptions};
 
 const CLIENT_ID: &str = "openemr-gateway-demo";
 /// What the stand-in's client may do besides reading every type.

@@ -14,11 +14,11 @@ use crate::config::value::{duration, duration_text};
 use crate::config::{Config, Site, defaults};
 use crate::keys::generate::{GeneratedKey, NewKey, generate};
 use crate::keys::jwk_set::MAX_KEYS;
+use crate::keys::key_files::{KeyFileError, KeyFiles};
 use crate::keys::rotation::{Rotation, Stage, State, Which};
 use crate::keys::rotation_files::{KeyFile, KeyFolder as _, agree};
 use crate::keys::{Jwk, KidMethod, kid};
 use crate::smart::identity::TokenIdentity;
-use crate::smart::key_files::{KeyFileError, KeyFiles};
 
 /// For how long a copy of the JWK Set may be kept, by its Cache-Control.
 const COPIES_LIVE: Duration = Duration::from_secs(300);

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use super::{Failure, Outcome};
 use crate::config::problem::{Place, Source};
 use crate::config::{LogFormat, defaults, listening};
-use crate::gateway::reload::ConfigSource;
-use crate::gateway::server::{self, RunOptions};
 use crate::observe::log_format::Format;
 use crate::observe::start_log;
+use crate::server::reload::ConfigSource;
+use crate::server::{self, RunOptions};
 
 /// `serve`
 #[derive(Debug, clap::Args)]

@@ -37,7 +37,7 @@ use read::ReadError;
 
 use crate::keys::rotation::{Rotation, Which};
 use crate::keys::{JwkSet, SigningKey};
-use crate::smart::scope::Scopes;
+use crate::scopes::scope::Scopes;
 
 pub use base_url::BaseUrlError;
 pub use conformance::{BulkData, Cors, Origins, Paging, Repairs};

@@ -8,8 +8,8 @@ use super::problem::{Findings, Place, Written, shown, shown_path};
 use super::{
     Balance, BaseUrl, CaFile, Node, Routes, Site, SiteName, defaults, listening, site_keys, site_rotation, validate, value,
 };
-use crate::smart::key_files::KeyFiles;
-use crate::smart::scope::{Scope, ScopeError, Scopes};
+use crate::keys::key_files::KeyFiles;
+use crate::scopes::scope::{Scope, ScopeError, Scopes};
 
 /// The most nodes of one site.
 const MAX_NODES: usize = 64;

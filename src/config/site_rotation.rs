@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::problem::{Findings, Problem, Written, shown, shown_path};
 use super::{Rotating, SiteKeys, site_keys};
+use crate::keys::key_files::{KeyFileError, KeyFiles};
 use crate::keys::rotation::{Rotation, Stage, Which};
 use crate::keys::rotation_files::KeyFile;
 use crate::keys::{JwkSet, SigningKey};
-use crate::smart::key_files::{KeyFileError, KeyFiles};
 
 /// Reads the private key, the JWK Set and the state beside it, and checks that they fit together.
 pub(super) fn read(

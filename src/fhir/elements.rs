@@ -3,7 +3,7 @@
 //!
 //! The types are those that OpenEMR serves.
 
-use super::resource_type;
+use crate::fhir::resource_type;
 
 /// The definitions' facts about one resource type, besides what all have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use super::resource_type;
+use crate::fhir::resource_type;
 
 /// An interaction of FHIR's RESTful API, of FHIR Bulk Data Access or of SMART App Launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

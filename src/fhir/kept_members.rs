@@ -1,7 +1,22 @@
 //! Which members of a resource `_elements` and `_summary` leave, by what FHIR R4's definitions say of its type.
 
-use super::elements::{Asked, Elements};
-use super::search_terms::Projection;
+use crate::fhir::elements::{Asked, Elements};
+
+/// What is left of each resource (FHIR R4, "Search", `_elements` and `_summary`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Projection {
+    /// All of it.
+    #[default]
+    Whole,
+    /// These members, besides the mandatory ones.
+    Elements(Vec<String>),
+    /// `_summary=true`: what the definitions mark as summary.
+    Summary,
+    /// `_summary=text`: `text`, `id`, `meta`, and what is mandatory.
+    Text,
+    /// `_summary=data`: all but `text`.
+    Data,
+}
 
 /// What stays of resources.
 #[derive(Debug)]

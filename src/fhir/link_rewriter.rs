@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use memchr::memmem::Finder;
 
-use super::body_step::BodyStep;
+use crate::fhir::body_step::BodyStep;
 
 /// So many bytes before a URL tell whether it begins there: `\u0022` is the longest escape.
 const LOOK_BACK: usize = 6;
@@ -276,5 +276,4 @@ impl BodyStep for LinkRewriter {
 }
 
 #[cfg(test)]
-#[path = "link_rewriter_tests.rs"]
 mod tests;

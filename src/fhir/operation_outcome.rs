@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
-use super::media_type::Format;
+use crate::fhir::media_type::Format;
 
 /// `OperationOutcome.issue.severity` (FHIR R4, value set issue-severity).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

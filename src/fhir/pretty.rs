@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use memchr::memchr2;
 
-use super::body_step::BodyStep;
+use crate::fhir::body_step::BodyStep;
 
 /// Beyond this depth lines are indented no further.
 const DEEPEST: usize = 32;

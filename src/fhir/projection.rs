@@ -7,12 +7,12 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::body_step::BodyStep;
-use super::json_walk::{JsonWalk, Part};
-use super::kept_members::{Rule, Subject};
-use super::resource_type;
-use super::search_terms::Projection;
-use super::spliced::Spliced;
+use crate::fhir::body_step::BodyStep;
+use crate::fhir::json_walk::{JsonWalk, Part};
+use crate::fhir::kept_members::Projection;
+use crate::fhir::kept_members::{Rule, Subject};
+use crate::fhir::resource_type;
+use crate::fhir::spliced::Spliced;
 
 /// No name and no URL that counts here is longer.
 const LONGEST: usize = 2048;
@@ -326,5 +326,4 @@ fn decoded(name: &[u8]) -> Cow<'_, str> {
 }
 
 #[cfg(test)]
-#[path = "projection_tests.rs"]
 mod tests;

@@ -11,15 +11,15 @@ use pingora::proxy::Session;
 use crate::config::{Access, Limits};
 use crate::fhir::interaction::Interaction;
 use crate::gateway::body::content_length;
-use crate::gateway::bulk;
 use crate::gateway::context::RequestContext;
 use crate::gateway::cors;
+use crate::gateway::exports;
 use crate::gateway::failure::Failure;
 use crate::gateway::http2;
 use crate::gateway::metadata;
 use crate::gateway::queue;
 use crate::gateway::route::Route;
-use crate::gateway::target::{self, Target};
+use crate::http::request_target::{self, Target};
 
 /// How long a request waits for a token that is on its way.
 const TOKEN_PATIENCE: Duration = Duration::from_secs(5);
@@ -55,9 +55,9 @@ pub(super) fn admit(session: &Session, context: &mut RequestContext) -> Result<(
     }
     let Target { path, .. } = Target::parse(session.req_header().raw_path());
     let rest = path.get(prefix..).unwrap_or_default();
-    target::check(rest).map_err(Failure::UnsafePath)?;
+    request_target::check(rest).map_err(Failure::UnsafePath)?;
     context.interaction = Some(Interaction::of(&session.req_header().method, rest));
-    if bulk::answers(session, context) || metadata::answers(context) {
+    if exports::answers(session, context) || metadata::answers(context) {
         return Ok(());
     }
     queue::refuse_when_all_are_out(context)

@@ -7,24 +7,24 @@ use http::Method;
 use pingora::proxy::Session;
 
 use crate::config::Repairs;
+use crate::fhir::completeness::JsonEnd;
 use crate::fhir::interaction::{Interaction, is_repeatable};
-use crate::fhir::json_end::JsonEnd;
 use crate::fhir::link_rewriter::LinkRewriter;
 use crate::fhir::media_type::{Format, Negotiated};
 use crate::gateway::body::BodyPath;
 use crate::gateway::decode::Decoder;
 use crate::gateway::failure::Failure;
 use crate::gateway::held_answer::HeldAnswer;
-use crate::gateway::lifecycle::InFlight;
 use crate::gateway::plan::Plan;
 use crate::gateway::recovery::Recovery;
 use crate::gateway::route::Route;
-use crate::gateway::runtime::Runtime;
-use crate::gateway::site::Site;
 use crate::gateway::tracing::Trace;
 use crate::nodes::in_flight::Permit;
 use crate::nodes::{OnNode, Tried};
 use crate::observe::request_id::RequestId;
+use crate::site::lifecycle::InFlight;
+use crate::site::prepared::Site;
+use crate::site::runtime::Runtime;
 use crate::smart::token::AccessToken;
 
 /// One request's own knowledge; Pingora hands it from phase to phase.
@@ -158,7 +158,7 @@ impl RequestContext {
     /// A context on a runtime without sites.
     pub(super) fn alone() -> Self {
         use crate::config::{Access, ReadyRule, Routes, TokenExposure, defaults};
-        use crate::gateway::runtime::Settings;
+        use crate::site::runtime::Settings;
         let routes = Routes { health: None, ready: None, jwks: None, token: None, fhir: None };
         let settings = Settings {
             routes,

@@ -10,8 +10,8 @@ use http::header::{
 use log::debug;
 use pingora::http::ResponseHeader;
 
-use crate::fhir::openemr_error::{self, Circumstances};
 use crate::gateway::context::RequestContext;
+use crate::openemr::error::{self, Circumstances};
 
 /// So much of OpenEMR's words goes to the log.
 const MOST_LOGGED: usize = 4096;
@@ -44,12 +44,12 @@ pub(super) fn translate(head: &mut ResponseHeader, body: &[u8], context: &Reques
     // What is compressed is not read.
     let body = if head.headers.contains_key(CONTENT_ENCODING) { &[][..] } else { body };
     let resource_type = context.interaction.and_then(|interaction| interaction.resource_type);
-    let outcome = openemr_error::outcome(Circumstances { status, resource_type }, body).of_request(&context.id.to_string());
+    let outcome = error::outcome(Circumstances { status, resource_type }, body).of_request(&context.id.to_string());
     let format = context.negotiated.errors;
     for name in &DROPPED {
         head.remove_header(name);
     }
-    head.set_status(StatusCode::from_u16(openemr_error::status(status)).unwrap_or(StatusCode::BAD_GATEWAY))?;
+    head.set_status(StatusCode::from_u16(error::status(status)).unwrap_or(StatusCode::BAD_GATEWAY))?;
     head.insert_header(CONTENT_TYPE, format.content_type())?;
     head.insert_header(CACHE_CONTROL, "no-store")?;
     Ok(Bytes::from(outcome.write(format)))

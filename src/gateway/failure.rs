@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use pingora::{Error, ErrorSource, ErrorType};
 
-use crate::fhir::offered::{Allowed, Refusal};
 use crate::fhir::operation_outcome::IssueCode;
-use crate::gateway::target::UnsafePath;
-use crate::smart::scope_need::Need;
+use crate::http::request_target::UnsafePath;
+use crate::openemr::offered::{Allowed, Refusal};
+use crate::scopes::required::Need;
 
 /// Why the gateway itself refuses or gives up a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

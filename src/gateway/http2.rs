@@ -49,7 +49,7 @@ tokio::task_local! {
 }
 
 /// One HTTP/2 connection of a caller.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     proxy: Arc<HttpProxy<Gateway>>,
     options: HttpServerOptions,
     h2: H2Options,
@@ -63,7 +63,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// With what these limits say. `h2c`: whether it may be one without TLS.
-    pub(super) fn new(proxy: Arc<HttpProxy<Gateway>>, limits: Limits, h2c: bool) -> Self {
+    pub(crate) fn new(proxy: Arc<HttpProxy<Gateway>>, limits: Limits, h2c: bool) -> Self {
         let mut options = proxy.server_options.clone().unwrap_or_default();
         options.h2c = h2c;
         options.h2_idle_timeout = Some(limits.keepalive_timeout);
@@ -81,7 +81,7 @@ impl Connection {
     }
 
     /// Serves it to its end. Once `ending` is true, it takes no new requests (GOAWAY), and ends with those under way.
-    pub(super) async fn serve(self: Arc<Self>, stream: Stream, mut ending: ShutdownWatch) {
+    pub(crate) async fn serve(self: Arc<Self>, stream: Stream, mut ending: ShutdownWatch) {
         let (end, told) = watch::channel(false);
         let first_within = self.limits.read_timeout;
         let served = self.process_new(stream, &told);
@@ -165,7 +165,7 @@ fn h2_options(limits: &Limits) -> H2Options {
 }
 
 /// Lets a web server before OpenEMR choose HTTP/2 in the TLS handshake.
-pub(super) fn offer(peer: &mut HttpPeer) {
+pub(crate) fn offer(peer: &mut HttpPeer) {
     let options = &mut peer.options;
     options.alpn = ALPN::H2H1;
     options.max_h2_streams = STREAMS_UPSTREAM;
@@ -174,12 +174,12 @@ pub(super) fn offer(peer: &mut HttpPeer) {
 }
 
 /// Whether it may turn out to be an HTTP/2 connection.
-pub(super) fn may_be(stream: &Stream, h2c: bool) -> bool {
+pub(crate) fn may_be(stream: &Stream, h2c: bool) -> bool {
     h2c || matches!(stream.selected_alpn_proto(), Some(ALPN::H2))
 }
 
 /// The size of a request's head: in HTTP/2, where it came in packed, what it would be in HTTP/1.1.
-pub(super) fn head_size(session: &Session) -> usize {
+pub(crate) fn head_size(session: &Session) -> usize {
     if let Some(http1) = session.as_http1() {
         return http1.get_headers_raw_bytes().len();
     }
@@ -191,7 +191,7 @@ pub(super) fn head_size(session: &Session) -> usize {
 }
 
 /// After a request: had its caller given it up?
-pub(super) fn after_request(session: &Session, error: Option<&Error>) {
+pub(crate) fn after_request(session: &Session, error: Option<&Error>) {
     if session.is_http2() && error.is_some_and(|error| *error.esource() == ErrorSource::Downstream) {
         let _ = CONNECTION.try_with(|connection| {
             if !connection.cancellations.lock().note(Instant::now()) {

@@ -6,50 +6,33 @@
 mod account;
 mod admission;
 pub mod answer;
-pub mod ask;
 pub mod body;
-pub mod bulk;
 mod cancellations;
-mod certificates;
 pub mod compression;
 pub mod context;
 pub mod cors;
 pub mod decode;
-pub mod documents;
-mod drain;
 mod error_answer;
+pub mod exports;
 pub mod failure;
-mod first_tokens;
-mod fixed;
-pub mod forwarded;
 pub mod held_answer;
-mod http2;
-pub mod lifecycle;
+pub mod http2;
 pub mod links;
 pub mod local;
 pub mod metadata;
 pub mod negotiation;
 pub mod plan;
-pub mod public_base;
 pub mod queue;
 pub mod recovery;
-pub mod reload;
 mod repair;
 pub mod request_head;
 pub mod request_links;
 pub mod response_head;
 pub mod route;
-pub mod runtime;
 pub mod search;
 pub mod search_answer;
-pub mod server;
-mod signals;
-pub mod site;
-mod takeover;
-pub mod target;
 pub mod tracing;
 pub mod upstream;
-mod watched;
 mod write_answer;
 
 use std::sync::Arc;
@@ -67,17 +50,17 @@ use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
-use crate::fhir::json_end::JsonEnd;
+use crate::exports::jobs::Exports;
+use crate::fhir::completeness::JsonEnd;
 use crate::gateway::answer::Answer;
-use crate::gateway::bulk::jobs::Exports;
 use crate::gateway::context::RequestContext;
 use crate::gateway::decode::Decoder;
 use crate::gateway::failure::{Failure, Stop};
-use crate::gateway::lifecycle::Lifecycle;
 use crate::gateway::route::Route;
-use crate::gateway::runtime::Runtime;
-use crate::gateway::target::Target;
+use crate::http::request_target::{self, Target};
 use crate::observe::access_log;
+use crate::site::lifecycle::Lifecycle;
+use crate::site::runtime::Runtime;
 
 /// The proxy.
 #[derive(Debug)]
@@ -148,7 +131,7 @@ impl ProxyHttp for Gateway {
         };
         let Target { path, query } = Target::parse(session.req_header().raw_path());
         let rest = context.plan.path(path.get(prefix..).unwrap_or_default());
-        let target = target::onto(&on.node().fhir.url().path, rest, context.plan.query(query));
+        let target = request_target::onto(&on.node().fhir.url().path, rest, context.plan.query(query));
         request_head::rewrite(head, &target, &on.node().host, token)?;
         tracing::mark_request(head, session.req_header().version, context)?;
         context.plan.apply(head)?;
@@ -373,7 +356,7 @@ impl Gateway {
             return Ok(Some(answer));
         }
         admission::admit(session, context)?;
-        if let Some(answer) = bulk::answer(session, context, &self.exports).await? {
+        if let Some(answer) = exports::answer(session, context, &self.exports).await? {
             return Ok(Some(answer));
         }
         repair::plan(session, context).await?;

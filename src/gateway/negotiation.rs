@@ -5,7 +5,7 @@ use pingora::http::RequestHeader;
 
 use crate::fhir::interaction::{Interaction, Kind};
 use crate::fhir::media_type::{self, Accepted, Negotiated};
-use crate::gateway::target::Target;
+use crate::http::request_target::Target;
 
 static PREFER: HeaderName = HeaderName::from_static("prefer");
 

@@ -7,12 +7,13 @@ use pingora::proxy::Session;
 use tokio::time::timeout;
 
 use crate::fhir::interaction::Kind;
-use crate::fhir::{media_type, offered};
+use crate::fhir::media_type;
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Failure;
 use crate::gateway::negotiation;
 use crate::gateway::route::Route;
-use crate::gateway::target::Target;
+use crate::http::request_target::Target;
+use crate::openemr::offered;
 
 /// How long a request waits for the CapabilityStatement that says whether it is refused.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -56,7 +57,7 @@ async fn refuse_what_is_not_offered(session: &Session, path: &[u8], context: &Re
         return Ok(());
     }
     // An OpenEMR that says nothing of itself is asked all the same.
-    match timeout(PATIENCE, site.documents.capabilities(site)).await.ok().flatten() {
+    match timeout(PATIENCE, site.capabilities()).await.ok().flatten() {
         Some(capabilities) => {
             offered::check(&session.req_header().method, path, interaction, &capabilities).map_err(Failure::NotOffered)
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::Routes;
-use crate::gateway::site::Site;
+use crate::site::prepared::Site;
 
 /// Where a request goes. Sites are named by their index: nothing is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,16 +16,16 @@ use crate::fhir::capabilities::Capabilities;
 use crate::fhir::interaction::Kind;
 use crate::fhir::media_type::{self, Named};
 use crate::fhir::prefer::Handling;
-use crate::fhir::search_page::Pager;
-use crate::fhir::search_query::{self, Circumstances};
 use crate::gateway::body::content_length;
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::{Failure, Verdict};
 use crate::gateway::negotiation::preferences;
 use crate::gateway::queue::RETRY_BUFFER;
 use crate::gateway::request_links;
-use crate::gateway::site::Site;
-use crate::gateway::target::Target;
+use crate::http::request_target::Target;
+use crate::openemr::search_page::Pager;
+use crate::openemr::search_plan::{self, Circumstances};
+use crate::site::prepared::Site;
 
 /// How long a search waits for the CapabilityStatement, where that is not known.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -40,9 +40,9 @@ const FORM: &[u8] = b"application/x-www-form-urlencoded";
 pub async fn plan(session: &mut Session, context: &mut RequestContext) -> pingora::Result<Result<(), Verdict>> {
     let Some((site, resource_type)) = planned_for(context) else { return Ok(Ok(())) };
     // An OpenEMR that says nothing of itself is asked all the same.
-    let capabilities = timeout(PATIENCE, site.documents.capabilities(&site)).await.ok().flatten();
+    let capabilities = timeout(PATIENCE, site.capabilities()).await.ok().flatten();
     let capabilities = capabilities.as_deref();
-    if !search_query::is_judged(capabilities, resource_type) {
+    if !search_plan::is_judged(capabilities, resource_type) {
         return Ok(Ok(()));
     }
     let patience = context.runtime.settings.limits.read_timeout;
@@ -64,7 +64,7 @@ pub async fn plan(session: &mut Session, context: &mut RequestContext) -> pingor
         handling: Handling::of(preferences(&session.req_header().headers)),
         bases: &bases(&site, capabilities, [query, &form]),
     };
-    let planned = match search_query::plan(query, &form, &circumstances) {
+    let planned = match search_plan::plan(query, &form, &circumstances) {
         Ok(Some(planned)) => planned,
         Ok(None) => return Ok(Ok(())),
         Err(refusal) => {

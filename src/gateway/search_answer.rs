@@ -5,16 +5,17 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
 use crate::config;
-use crate::fhir::bundle_stream::BundleStream;
 use crate::fhir::interaction::{Interaction, Kind};
+use crate::fhir::kept_members::Projection;
 use crate::fhir::pretty::Pretty;
 use crate::fhir::projection::Projected;
-use crate::fhir::query;
-use crate::fhir::read_terms::ReadTerms;
-use crate::fhir::search_terms::{Projection, SearchTerms};
 use crate::gateway::context::RequestContext;
 use crate::gateway::response_head;
-use crate::gateway::target::Target;
+use crate::http::query;
+use crate::http::request_target::Target;
+use crate::openemr::bundle_stream::BundleStream;
+use crate::openemr::read_terms::ReadTerms;
+use crate::openemr::search_terms::SearchTerms;
 
 /// Adds the steps that the body behind this head takes.
 pub fn add_steps(session: &Session, head: &ResponseHeader, context: &mut RequestContext) {

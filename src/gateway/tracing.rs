@@ -9,7 +9,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 
 use crate::gateway::context::RequestContext;
-use crate::gateway::forwarded::{Hops, is_trusted};
+use crate::http::forwarded::{Hops, is_trusted};
 use crate::observe::request_id::RequestId;
 use crate::observe::trace_context::{Origin, TraceContext, is_good_state};
 

@@ -11,17 +11,17 @@ use log::warn;
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use crate::fhir::body_step::BodyStep;
-use crate::fhir::created::Created;
 use crate::fhir::interaction::Kind;
 use crate::fhir::media_type::Format;
 use crate::fhir::operation_outcome::{Issue, IssueCode, OperationOutcome, Severity};
 use crate::fhir::prefer::Return;
-use crate::gateway::ask::Question;
 use crate::gateway::context::RequestContext;
 use crate::gateway::negotiation::preferences;
 use crate::gateway::route::Route;
-use crate::gateway::target::Target;
 use crate::gateway::tracing;
+use crate::http::request_target::Target;
+use crate::openemr::created::Created;
+use crate::site::client::Question;
 
 /// A longer resource is not read back.
 const MOST: usize = 4 * 1024 * 1024;

@@ -4,6 +4,7 @@ pub mod certificate;
 mod der;
 pub mod generate;
 pub mod jwk_set;
+pub mod key_files;
 pub mod kid;
 pub mod pem;
 pub mod rotation;

@@ -10,7 +10,7 @@ use jsonwebtoken::EncodingKey;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::der::{self, KeyKind};
+use crate::keys::der::{self, KeyKind};
 
 /// The largest key file that is read, in bytes.
 pub const MAX_KEY_FILE: usize = 64 * 1024;

@@ -5,8 +5,8 @@
 
 use jiff::Timestamp;
 
-use super::rotation::{Stage, State};
 use super::{JwkSet, JwkSetError};
+use crate::keys::rotation::{Stage, State};
 
 /// A file of a rotation, by its part in it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

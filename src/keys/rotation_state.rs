@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Jwk;
-use super::rotation::{Finished, Rotation, Stage, Standing, State, Which};
+use crate::keys::rotation::{Finished, Rotation, Stage, Standing, State, Which};
 
 /// The largest state file that is read, in bytes.
 pub const MAX_STATE_FILE: usize = 256 * 1024;

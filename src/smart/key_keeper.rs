@@ -17,9 +17,9 @@ use pingora::services::background::BackgroundService;
 use tokio::task::JoinSet;
 
 use crate::config;
+use crate::keys::key_files::{KeyFileError, KeyFiles};
 use crate::keys::rotation::{Event, Rotation, Stage, State, Which};
 use crate::keys::rotation_files::{KeyFile, KeyFolder as _, agree};
-use crate::smart::key_files::{KeyFileError, KeyFiles};
 use crate::smart::key_ring::{KeyRing, KeyRings};
 
 /// How often the files are looked at.

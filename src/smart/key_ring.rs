@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, RwLock};
 
 use crate::config;
+use crate::keys::key_files::{KeyFiles, Looks};
 use crate::keys::rotation::{Event, Rotation};
-use crate::smart::key_files::{KeyFiles, Looks};
 use crate::smart::signer::Signer;
 
 /// The keys of one private key file and JWK Set, which several sites may share.

@@ -27,16 +27,12 @@
 pub mod assertion;
 pub mod discovery;
 pub mod exchange;
-pub mod export_scopes;
 pub mod identity;
-pub mod key_files;
 pub mod key_keeper;
 pub mod key_ring;
 pub mod refresh_limit;
 pub mod refresher;
 pub mod schedule;
-pub mod scope;
-pub mod scope_need;
 pub mod scope_record;
 pub mod signer;
 pub mod signing_keys;

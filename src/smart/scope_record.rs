@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::smart::scope_need::Need;
+use crate::scopes::required::Need;
 
 /// More needs than this are not kept; the oldest goes.
 const MOST: usize = 64;

@@ -13,10 +13,10 @@ use log::{info, warn};
 use parking_lot::Mutex;
 
 use crate::config::{self, SiteKeys};
+use crate::keys::key_files::KeyFiles;
 use crate::keys::rotation::Event;
 use crate::keys::rotation_files::KeyFile;
 use crate::smart::exchange::Exchanged;
-use crate::smart::key_files::KeyFiles;
 use crate::smart::key_ring::KeyRing;
 use crate::smart::signing_keys::{Keys, Published};
 use crate::smart::token_response::{Grant, TokenError};

@@ -7,7 +7,7 @@ use pingora::http::RequestHeader;
 use zeroize::Zeroizing;
 
 use crate::config::BaseUrl;
-use crate::smart::scope::Scopes;
+use crate::scopes::scope::Scopes;
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
@@ -40,7 +40,7 @@ pub fn head(token_url: &BaseUrl, body_length: usize) -> pingora::Result<RequestH
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::smart::scope::Scope;
+    use crate::scopes::scope::Scope;
 
     #[test]
     fn form_holds_the_four_fields_and_nothing_else() {

@@ -1,4 +1,4 @@
-// A gateway as an operator would set it up, in front of a stand-in for OpenEMR that knows itself by another address:
+// A gateway as an operator would set it up, in front of a sandbox that knows itself by another address:
 // keys, certificate and configuration by the gateway's own commands.
 
 'use strict';
@@ -25,9 +25,9 @@ async function everyScope(base, openemr) {
 }
 
 class Installation {
-  constructor(folder, standIn, gateway, openemr, tlsUrl) {
+  constructor(folder, sandbox, gateway, openemr, tlsUrl) {
     this.folder = folder;
-    this.standIn = standIn;
+    this.sandbox = sandbox;
     this.gateway = gateway;
     this.baseUrl = gateway.baseUrl;
     this.tlsUrl = tlsUrl;
@@ -36,26 +36,26 @@ class Installation {
   }
 
   get output() {
-    return `${this.standIn.output}\n${this.gateway.output}`;
+    return `${this.sandbox.output}\n${this.gateway.output}`;
   }
 
   async stop() {
     await this.gateway.stop();
-    await this.standIn.stop();
+    await this.sandbox.stop();
     fs.rmSync(this.folder, { recursive: true, force: true });
   }
 }
 
-async function startStandIn(program, folder, openemr) {
-  const standIn = new Program(program, [
+async function startSandbox(program, folder, openemr) {
+  const sandbox = new Program(program, [
     'sandbox', '--listen', '127.0.0.1:0', '--openemr', openemr, '--patients', '60',
     '--client-id', CLIENT_ID, '--jwks', path.join(folder, 'keys', 'jwks.json'), '--site-address', PUBLIC_ADDRESS,
   ]);
-  const base = await standIn.until(({ output }) => /listening on (\S+)/.exec(output)?.[1]);
+  const base = await sandbox.until(({ output }) => /listening on (\S+)/.exec(output)?.[1]);
   if (!base) {
-    throw new Error(`the stand-in for OpenEMR ${openemr} does not come up; it said:\n${standIn.output}`);
+    throw new Error(`the sandbox ${openemr} does not come up; it said:\n${sandbox.output}`);
   }
-  return Object.assign(standIn, { base });
+  return Object.assign(sandbox, { base });
 }
 
 function configuration(folder, base, scopes, port, tlsPort) {
@@ -78,26 +78,26 @@ sites:
 `;
 }
 
-// `openemr` is the version that the stand-in plays.
+// `openemr` is the version that the sandbox plays.
 async function startInstallation(program, openemr) {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'openemr-gateway-clients-'));
   const run = (...options) => execFileSync(program, options, { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'], timeout: 60_000 });
-  let standIn;
+  let sandbox;
   try {
     run('keys', 'generate', '--bits', '2048', '--out', 'keys');
     run('keys', 'certificate', '--host', 'localhost', '--out', 'certs');
-    standIn = await startStandIn(program, folder, openemr);
-    const scopes = await everyScope(standIn.base, openemr);
+    sandbox = await startSandbox(program, folder, openemr);
+    const scopes = await everyScope(sandbox.base, openemr);
     let tlsPort;
     const gateway = await onFreePort(program, `the gateway for OpenEMR ${openemr}`, async (port) => {
       tlsPort = await freePort();
       const file = path.join(folder, 'gateway.yaml');
-      fs.writeFileSync(file, configuration(folder, standIn.base, scopes, port, tlsPort));
+      fs.writeFileSync(file, configuration(folder, sandbox.base, scopes, port, tlsPort));
       return ['serve', '--config', file];
     });
-    return new Installation(folder, standIn, gateway, openemr, `https://localhost:${tlsPort}`);
+    return new Installation(folder, sandbox, gateway, openemr, `https://localhost:${tlsPort}`);
   } catch (error) {
-    await standIn?.stop();
+    await sandbox?.stop();
     fs.rmSync(folder, { recursive: true, force: true });
     throw error;
   }

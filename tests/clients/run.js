@@ -75,7 +75,7 @@ async function main() {
       MODERN_CERTIFICATE: started.modern.certificate,
       OLD: started.old.baseUrl,
       // What no answer may hold: the addresses at which OpenEMR is, and by which it knows itself.
-      HIDDEN_ADDRESSES: [PUBLIC_ADDRESS, started.modern.standIn.base, started.old.standIn.base, standInOf(started.demo)].join(' '),
+      HIDDEN_ADDRESSES: [PUBLIC_ADDRESS, started.modern.sandbox.base, started.old.sandbox.base, sandboxOf(started.demo)].join(' '),
     };
     for (const file of files) {
       console.log(`\n${file}`);
@@ -96,11 +96,11 @@ async function main() {
   return failed.length === 0 ? 0 : 1;
 }
 
-// The demo says where its stand-in is.
-function standInOf(demo) {
-  const found = /stand-in for OpenEMR at (http:\/\/[0-9.:]+\d)/.exec(demo.output);
+// The demo says where its sandbox is.
+function sandboxOf(demo) {
+  const found = /(?:stand-in for OpenEMR|sandbox) at (http:\/\/[0-9.:]+\d)/.exec(demo.output);
   if (!found) {
-    throw new Error(`the demo does not say where its stand-in is:\n${demo.output}`);
+    throw new Error(`the demo does not say where its sandbox is:\n${demo.output}`);
   }
   return found[1];
 }

@@ -1,0 +1,203 @@
+//! What an export asks of OpenEMR: a kick-off for one type, how far it is, and that it be forgotten.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use form_urlencoded::byte_serialize;
+use http::header::{ACCEPT, CONTENT_LOCATION, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use pingora::http::ResponseHeader;
+
+use crate::fhir::export_level::is_id;
+use crate::fhir::export_parameters::in_whole_seconds;
+use crate::openemr::export_manifest::{self, Ended, MAX_MANIFEST};
+use crate::openemr::export_plan::Plan;
+use crate::openemr::export_state::Cause;
+use crate::openemr::token_refusal::is_about_the_token;
+use crate::scopes::export::narrowed;
+use crate::site::client::{AskError, Question, Told};
+use crate::site::prepared::Site;
+use crate::smart::exchange::TokenEndpoint;
+use crate::smart::refresher::TokenTasks;
+use crate::smart::token::AccessToken;
+
+/// The longest answer to a kick-off that is read: an OperationOutcome.
+const MOST: usize = 64 * 1024;
+/// How long a token may take to come, in one go.
+const TOKEN_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What became of a kick-off.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum KickedOff {
+    /// OpenEMR has a job for it.
+    Accepted(String),
+    /// OpenEMR does not export that, and said so with this status.
+    NotExported(u16),
+    /// It came to nothing, and must not be tried again.
+    Failed(Cause),
+    /// OpenEMR has never heard of it, for the time being.
+    NotSent,
+}
+
+/// How far OpenEMR's job is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// At its end.
+    Ended(Ended),
+    /// Not there yet.
+    Working,
+    /// It came to nothing.
+    Failed(Cause),
+    /// Nobody could say, for the time being.
+    Unknown,
+}
+
+/// A token for one type of the site's, from an endpoint that is asked for nothing else and forgotten with its answer;
+/// `None` when there is none in time.
+pub(crate) async fn narrow_token(
+    tokens: &TokenTasks,
+    site: &Site,
+    resource_type: &str,
+) -> Result<Arc<AccessToken>, Option<Cause>> {
+    let scopes = narrowed(&site.config.scopes, resource_type).ok_or(Some(Cause::Forbidden))?;
+    let (config, signer) = (Arc::clone(&site.config), Arc::clone(&site.signer));
+    let endpoint = TokenEndpoint::new(config, signer, Arc::clone(&site.nodes), tokens.connector());
+    let handle = tokens.start(endpoint.narrowed(scopes, &format!("export of {resource_type}")));
+    handle.wait(TOKEN_PATIENCE).await.map_err(|_| None)
+}
+
+/// Kicks one type off. OpenEMR works on it before it answers; it is not asked twice, unless it refused the token and so
+/// did nothing.
+pub(crate) async fn kick_off(
+    tokens: &TokenTasks,
+    site: &Site,
+    plan: &Plan,
+    resource_type: &str,
+    first: &AccessToken,
+) -> KickedOff {
+    let target = target(plan, resource_type);
+    let fields = vec![
+        // OpenEMR compares both as strings.
+        (ACCEPT, HeaderValue::from_static("application/fhir+json")),
+        (HeaderName::from_static("prefer"), HeaderValue::from_static("respond-async")),
+    ];
+    let read_timeout = site.config.timeouts.export;
+    let question = Question { method: Method::GET, target: &target, fields, body: None, most: MOST, read_timeout };
+    let begun = Instant::now();
+    let told = match site.ask(&question, Some(first)).await {
+        Ok(told) if refuses_the_token(&told) => match narrow_token(tokens, site, resource_type).await {
+            Ok(second) => site.ask(&question, Some(&second)).await,
+            Err(Some(cause)) => return KickedOff::Failed(cause),
+            Err(None) => return KickedOff::NotSent,
+        },
+        told => told,
+    };
+    match told {
+        Ok(told) if refuses_the_token(&told) => KickedOff::Failed(Cause::Forbidden),
+        Ok(told) => match told.head.status.as_u16() {
+            202 => job(&told.head).map_or(KickedOff::Failed(Cause::NotUnderstood), KickedOff::Accepted),
+            status @ (400 | 404) => KickedOff::NotExported(status),
+            403 => KickedOff::Failed(Cause::Forbidden),
+            status => KickedOff::Failed(Cause::Status(status)),
+        },
+        Err(AskError::Unreachable | AskError::Busy | AskError::NoToken) => KickedOff::NotSent,
+        Err(AskError::BrokenOff(_)) if begun.elapsed() >= read_timeout => KickedOff::Failed(Cause::TimedOut),
+        Err(AskError::BrokenOff(_)) => KickedOff::Failed(Cause::Broken),
+        Err(AskError::TooLong(_)) => KickedOff::Failed(Cause::NotUnderstood),
+    }
+}
+
+fn refuses_the_token(told: &Told) -> bool {
+    match told.head.status {
+        StatusCode::UNAUTHORIZED => true,
+        StatusCode::BAD_REQUEST => is_about_the_token(&told.body),
+        _ => false,
+    }
+}
+
+/// `_type` is for an OpenEMR that heeds it one day; this one goes by the token alone.
+fn target(plan: &Plan, resource_type: &str) -> String {
+    let mut target = format!("{}?_type={resource_type}", plan.level.path());
+    if let Some(since) = plan.since.as_deref().and_then(in_whole_seconds) {
+        target.push_str("&_since=");
+        target.extend(byte_serialize(since.as_bytes()));
+    }
+    target
+}
+
+/// The job in `…/$bulkdata-status?job=…`.
+fn job(head: &ResponseHeader) -> Option<String> {
+    let location = head.headers.get(CONTENT_LOCATION)?.to_str().ok()?;
+    let (_, query) = location.split_once('?')?;
+    let (_, job) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "job")?;
+    is_id(&job).then(|| job.into_owned())
+}
+
+/// How far a job is. Any token of the client's will do.
+pub(crate) async fn progress(site: &Site, job: &str, resource_type: &str) -> Progress {
+    let target = format!("/$bulkdata-status?job={job}");
+    let question = Question::get(&target, MAX_MANIFEST, site.config.timeouts.read);
+    match site.ask_with_token(&question).await {
+        Ok(told) => match told.head.status.as_u16() {
+            200 => match export_manifest::read(&told.body, resource_type) {
+                Some(ended) if ended.has_failed && ended.files.is_empty() && ended.errors.is_empty() => {
+                    Progress::Failed(Cause::Reported)
+                }
+                Some(ended) => Progress::Ended(ended),
+                None => Progress::Failed(Cause::NotUnderstood),
+            },
+            202 => Progress::Working,
+            400 | 404 => Progress::Failed(Cause::Lost),
+            401 | 403 => Progress::Failed(Cause::Forbidden),
+            _ => Progress::Unknown,
+        },
+        Err(AskError::TooLong(_)) => Progress::Failed(Cause::NotUnderstood),
+        Err(AskError::Unreachable | AskError::Busy | AskError::NoToken | AskError::BrokenOff(_)) => Progress::Unknown,
+    }
+}
+
+/// Has OpenEMR forget a job and its files. Without an answer they last their hour.
+pub(crate) async fn delete(site: &Site, job: &str) {
+    let target = format!("/$bulkdata-status?job={job}");
+    let question = Question { method: Method::DELETE, ..Question::get(&target, MOST, site.config.timeouts.read) };
+    let _ = site.ask_with_token(&question).await;
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::fhir::export_level::Level;
+    use crate::fhir::export_request::KickOff;
+    use uuid::Uuid;
+
+    #[test]
+    fn the_job_is_read_from_its_address() {
+        for (location, expected) in [
+            (
+                "https://h/apis/default/fhir/$bulkdata-status?job=a34c7255-811c-439b-ae75-3caf4873f54c",
+                Some("a34c7255-811c-439b-ae75-3caf4873f54c"),
+            ),
+            ("/fhir/$bulkdata-status?x=1&job=7", Some("7")),
+            ("/fhir/$bulkdata-status?job=..%2F7", None),
+            ("/fhir/$bulkdata-status?job=", None),
+            ("/fhir/$bulkdata-status", None),
+        ] {
+            let mut head = ResponseHeader::build(202, None).unwrap();
+            head.insert_header(CONTENT_LOCATION, location).unwrap();
+            assert_eq!(job(&head).as_deref(), expected, "{location}");
+        }
+    }
+
+    #[test]
+    fn a_kick_off_names_one_type_and_the_instant() {
+        let kick_off = KickOff {
+            level: Level::Group("g".to_owned()),
+            types: vec![("Patient", true)],
+            since: Some("2026-11-24T02:28:30.5+01:00".to_owned()),
+            left_out: Vec::new(),
+        };
+        let plan = Plan::new(Uuid::from_u128(1), kick_off, String::new(), 0);
+        assert_eq!(target(&plan, "Patient"), "/Group/g/$export?_type=Patient&_since=2026-11-24T01%3A28%3A30Z");
+    }
+}

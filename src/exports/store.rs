@@ -1,0 +1,232 @@
+//! The plans of a site's exports on the disk: a folder with one file a job, and a mark beside each that is to be deleted.
+//!
+//! Who holds the lock works on the jobs and changes their files; anybody may add a job or a mark. So two processes that
+//! meet in an upgrade never work on one job, and each answers for all of them.
+
+use std::collections::HashSet;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use log::warn;
+use uuid::Uuid;
+
+use crate::config;
+use crate::keys::key_files::replace;
+use crate::openemr::export_plan::{MAX_PLAN, Plan, PlanError};
+
+/// The mode of the folders.
+const OWN_FOLDER: u32 = 0o700;
+/// The mode of the files.
+const OWN: u32 = 0o600;
+/// A half-written file that is older than this is nobody's.
+const ABANDONED: Duration = Duration::from_secs(60);
+
+/// A site's folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Store(PathBuf);
+
+/// Keeps other processes off the jobs of a folder until it is dropped.
+#[derive(Debug)]
+pub(crate) struct FolderLock {
+    /// `None` where the filesystem knows no locks.
+    _folder: Option<File>,
+}
+
+/// What stands in the folder.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Listing {
+    /// The jobs.
+    pub(crate) jobs: HashSet<Uuid>,
+    /// Those of them that are to be deleted, and what a crash has left of others.
+    pub(crate) marked: HashSet<Uuid>,
+}
+
+impl Store {
+    /// The store of a site. A site's name has no character that means something in a path.
+    pub(crate) fn of(site: &config::Site) -> Self {
+        let folder = std::path::absolute(&site.bulk_data.folder).unwrap_or_else(|_| site.bulk_data.folder.clone());
+        Self(folder.join(site.name.as_str()))
+    }
+
+    /// Where it is.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.0
+    }
+
+    fn plan(&self, job: Uuid) -> PathBuf {
+        self.0.join(format!("{job}.json"))
+    }
+
+    fn mark(&self, job: Uuid) -> PathBuf {
+        self.0.join(format!("{job}.deleted"))
+    }
+
+    /// Takes a job's plan, in place of an earlier one of the same job. It is on the disk when this returns.
+    pub(crate) fn save(&self, plan: &Plan) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(OWN_FOLDER).create(&self.0)?;
+        replace(&self.plan(plan.job), &plan.to_bytes(), OWN, None)
+    }
+
+    /// A job's plan; `None` when there is none, or when it is to be deleted.
+    pub(crate) fn load(&self, job: Uuid) -> io::Result<Option<Plan>> {
+        if self.is_marked(job) { Ok(None) } else { self.load_any(job) }
+    }
+
+    /// A job's plan; `None` when there is none.
+    pub(crate) fn load_any(&self, job: Uuid) -> io::Result<Option<Plan>> {
+        let mut bytes = Vec::new();
+        match File::open(self.plan(job)).and_then(|file| file.take(MAX_PLAN as u64 + 1).read_to_end(&mut bytes)) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        let plan = Plan::parse(&bytes).map_err(|error| match error {
+            PlanError::Version(_) => io::Error::new(ErrorKind::Unsupported, error),
+            PlanError::TooLarge | PlanError::Json(_) | PlanError::Damaged => io::Error::new(ErrorKind::InvalidData, error),
+        })?;
+        if plan.job == job { Ok(Some(plan)) } else { Err(io::Error::new(ErrorKind::InvalidData, "is another job's plan")) }
+    }
+
+    /// What is there; nothing where there is no folder.
+    pub(crate) fn list(&self) -> io::Result<Listing> {
+        let mut listing = Listing::default();
+        let entries = match fs::read_dir(&self.0) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(listing),
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let name = entry?.file_name();
+            let Some((stem, kind)) = name.to_str().and_then(|name| name.split_once('.')) else { continue };
+            match (Uuid::parse_str(stem), kind) {
+                (Ok(job), "json") => drop(listing.jobs.insert(job)),
+                (Ok(job), "deleted") => drop(listing.marked.insert(job)),
+                _ => {}
+            }
+        }
+        Ok(listing)
+    }
+
+    /// Says that a job is to be deleted.
+    pub(crate) fn mark_deleted(&self, job: Uuid) -> io::Result<()> {
+        OpenOptions::new().write(true).create(true).truncate(false).mode(OWN).open(self.mark(job)).map(drop)
+    }
+
+    /// Whether a job is to be deleted.
+    pub(crate) fn is_marked(&self, job: Uuid) -> bool {
+        self.mark(job).exists()
+    }
+
+    /// Forgets a job.
+    pub(crate) fn remove(&self, job: Uuid) {
+        // The mark last: without it, a crash between the two would bring the job back.
+        for path in [self.plan(job), self.mark(job)] {
+            if let Err(error) = fs::remove_file(&path)
+                && error.kind() != ErrorKind::NotFound
+            {
+                warn!("{} cannot be removed: {error}", path.display());
+            }
+        }
+    }
+
+    /// Puts a plan aside that cannot be read, for whoever wants to know why.
+    pub(crate) fn set_aside(&self, job: Uuid) {
+        let aside = self.0.join(format!("{job}.damaged"));
+        if let Err(error) = fs::rename(self.plan(job), &aside) {
+            warn!("{} cannot be renamed: {error}", self.plan(job).display());
+        }
+    }
+
+    /// Takes the jobs for this process; `None` when another one has them.
+    pub(crate) fn lock(&self) -> io::Result<Option<FolderLock>> {
+        let folder = File::open(&self.0)?;
+        match folder.try_lock() {
+            Ok(()) => {
+                self.sweep();
+                Ok(Some(FolderLock { _folder: Some(folder) }))
+            }
+            Err(TryLockError::Error(_)) => Ok(Some(FolderLock { _folder: None })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+        }
+    }
+
+    /// Removes what a process left behind that was killed while it wrote.
+    fn sweep(&self) {
+        for entry in fs::read_dir(&self.0).into_iter().flatten().flatten() {
+            let is_half_written = entry.path().extension().is_some_and(|extension| extension == "new");
+            let age = entry.metadata().and_then(|metadata| metadata.modified()).map(|time| time.elapsed().unwrap_or_default());
+            if is_half_written && age.is_ok_and(|age| age > ABANDONED) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::fhir::export_level::Level;
+    use crate::fhir::export_request::KickOff;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn plan(job: u128) -> Plan {
+        let kick_off = KickOff { level: Level::System, types: vec![("Patient", true)], since: None, left_out: Vec::new() };
+        Plan::new(Uuid::from_u128(job), kick_off, "http://gw/fhir/$export".to_owned(), 1)
+    }
+
+    #[test]
+    fn what_is_saved_is_found_again_and_nobody_else_can_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store(folder.path().join("bulk/default"));
+        assert_eq!(store.list().unwrap(), Listing::default());
+        assert_eq!(store.load(Uuid::from_u128(1)).unwrap(), None);
+        store.save(&plan(1)).unwrap();
+        store.save(&plan(1)).unwrap();
+        assert_eq!(store.load(Uuid::from_u128(1)).unwrap(), Some(plan(1)));
+        assert_eq!(store.list().unwrap().jobs, HashSet::from([Uuid::from_u128(1)]));
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!((mode(&folder.path().join("bulk")), mode(store.folder())), (0o700, 0o700));
+        assert_eq!(mode(&store.plan(Uuid::from_u128(1))), 0o600);
+    }
+
+    #[test]
+    fn a_marked_job_is_not_there_until_it_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store(folder.path().to_owned());
+        let job = Uuid::from_u128(1);
+        store.save(&plan(1)).unwrap();
+        store.mark_deleted(job).unwrap();
+        store.mark_deleted(job).unwrap();
+        assert_eq!(store.load(job).unwrap(), None);
+        assert!(store.load_any(job).unwrap().is_some());
+        assert_eq!(store.list().unwrap(), Listing { jobs: HashSet::from([job]), marked: HashSet::from([job]) });
+        store.remove(job);
+        store.remove(job);
+        assert_eq!(store.list().unwrap(), Listing::default());
+    }
+
+    #[test]
+    fn a_damaged_plan_is_an_error_and_can_be_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store(folder.path().to_owned());
+        store.save(&plan(1)).unwrap();
+        fs::rename(store.plan(Uuid::from_u128(1)), store.plan(Uuid::from_u128(2))).unwrap();
+        assert_eq!(store.load(Uuid::from_u128(2)).unwrap_err().kind(), ErrorKind::InvalidData);
+        store.set_aside(Uuid::from_u128(2));
+        assert_eq!(store.list().unwrap(), Listing::default());
+    }
+
+    #[test]
+    fn one_at_a_time_has_the_jobs() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store(folder.path().to_owned());
+        let held = store.lock().unwrap();
+        assert!(held.is_some() && store.lock().unwrap().is_none());
+        drop(held);
+        assert!(store.lock().unwrap().is_some());
+    }
+}

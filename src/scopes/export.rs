@@ -1,0 +1,128 @@
+//! The scopes of a bulk export: which types a token lets be exported, and the set that is narrowed to one of them.
+//!
+//! OpenEMR exports every type that the token grants, whatever `_type` says. A token for one type alone is the only way to
+//! have one type alone.
+
+use crate::fhir::resource_type;
+use crate::scopes::scope::{Scope, Scopes};
+
+/// The type that OpenEMR cannot export on many installs, and works at in vain for minutes.
+const TROUBLE: &str = "Provenance";
+/// What the status of an export needs.
+const STATUS: &str = "system/*.$bulkdata-status";
+/// What the files of an export need, in SMART's first syntax.
+const FILES: &str = "system/Binary.read";
+
+/// The types that a granted scope (space separated, RFC 6749 section 3.3) lets be read, each once, in its order; the one
+/// that is likely to fail comes last.
+#[must_use]
+pub fn readable_types(granted: &str) -> Vec<&'static str> {
+    let mut types = Vec::new();
+    for scope in granted.split(' ').filter(|scope| reads(scope)) {
+        if let Some(name) = subject(scope).and_then(|name| resource_type::known(name.as_bytes()))
+            && !types.contains(&name)
+        {
+            types.push(name);
+        }
+    }
+    types.sort_by_key(|name| *name == TROUBLE);
+    types
+}
+
+/// The scopes besides the types' own that an export needs and `granted` lacks. `operation` is the scope of the `$export`;
+/// OpenEMR takes that of any level for any other.
+#[must_use]
+pub fn missing(granted: &str, operation: &'static str) -> Vec<&'static str> {
+    let has = |fits: &dyn Fn(&str) -> bool| granted.split(' ').any(fits);
+    [
+        (operation, has(&|scope| is_operation(scope, "$export"))),
+        (STATUS, has(&|scope| is_operation(scope, "$bulkdata-status"))),
+        (FILES, has(&|scope| reads(scope) && subject(scope) == Some("Binary"))),
+    ]
+    .into_iter()
+    .filter_map(|(scope, is_there)| (!is_there).then_some(scope))
+    .collect()
+}
+
+/// Of `scopes`, in their own spelling, what exports one type: its read scopes, the export's own, and that of the files.
+/// `None` when there is none for the type.
+#[must_use]
+pub fn narrowed(scopes: &Scopes, resource_type: &str) -> Option<Scopes> {
+    let is_of = |scope: &Scope, name: &str| reads(scope.as_str()) && subject(scope.as_str()) == Some(name);
+    if !scopes.iter().any(|scope| is_of(scope, resource_type)) {
+        return None;
+    }
+    let is_kept = |scope: &&Scope| {
+        is_of(scope, resource_type)
+            || is_of(scope, "Binary")
+            || is_operation(scope.as_str(), "$export")
+            || is_operation(scope.as_str(), "$bulkdata-status")
+    };
+    Scopes::new(scopes.iter().filter(is_kept).cloned())
+}
+
+fn parts(scope: &str) -> Option<(&str, &str)> {
+    scope.strip_prefix("system/")?.split_once('.')
+}
+
+fn subject(scope: &str) -> Option<&str> {
+    parts(scope).map(|(subject, _)| subject)
+}
+
+fn is_operation(scope: &str, name: &str) -> bool {
+    parts(scope).is_some_and(|(_, permission)| permission == name)
+}
+
+/// `read`, or letters with `r` or `s` among them.
+fn reads(scope: &str) -> bool {
+    parts(scope).is_some_and(|(_, permission)| match permission.split('?').next().unwrap_or_default() {
+        "read" => true,
+        "write" => false,
+        letters => !letters.starts_with('$') && letters.contains(['r', 's']),
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const GRANTED: &str = "system/Provenance.read system/Patient.rs system/Patient.write system/Observation.s?category=x|y \
+        system/Goal.c system/Patient.$export system/*.$bulkdata-status system/Binary.read system/Nonsense.read openid";
+
+    #[test]
+    fn the_types_that_can_be_read() {
+        assert_eq!(readable_types(GRANTED), ["Patient", "Observation", "Binary", "Provenance"]);
+        assert!(readable_types("").is_empty());
+    }
+
+    #[test]
+    fn missing_scopes_are_named() {
+        assert!(missing(GRANTED, "system/Group.$export").is_empty());
+        let nothing = missing("system/Patient.read", "system/Group.$export");
+        assert_eq!(nothing, ["system/Group.$export", "system/*.$bulkdata-status", "system/Binary.read"]);
+        assert_eq!(
+            missing("system/*.$export system/*.$bulkdata-status system/Binary.write", "system/*.$export"),
+            ["system/Binary.read"]
+        );
+    }
+
+    #[test]
+    fn a_set_is_narrowed_in_its_own_spelling() {
+        let parse = |text: &str| Scopes::new(text.split(' ').map(|scope| Scope::parse(scope).unwrap())).unwrap();
+        let v2 = parse(
+            "system/Patient.rs system/Patient.cud system/Observation.rs?category=a system/Observation.rs?category=b system/Binary.rs system/*.$export system/*.$bulkdata-status system/DocumentReference.$docref",
+        );
+        assert_eq!(
+            narrowed(&v2, "Observation").unwrap().to_string(),
+            "system/Observation.rs?category=a system/Observation.rs?category=b system/Binary.rs system/*.$export system/*.$bulkdata-status"
+        );
+        assert_eq!(
+            narrowed(&v2, "Patient").unwrap().to_string(),
+            "system/Patient.rs system/Binary.rs system/*.$export system/*.$bulkdata-status"
+        );
+        assert_eq!(narrowed(&v2, "Goal"), None);
+        let v1 = parse("system/Goal.read system/Patient.$export system/Binary.read");
+        assert_eq!(narrowed(&v1, "Goal").unwrap().to_string(), "system/Goal.read system/Patient.$export system/Binary.read");
+    }
+}

@@ -1,0 +1,6 @@
+//! What is configured, what is wrong with it, and what the operator is told.
+
+mod answers;
+mod sources;
+mod startup;
+mod startup_keys;

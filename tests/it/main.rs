@@ -1,0 +1,27 @@
+//! The end-to-end tests: the built binary, driven as a user would drive it.
+//!
+//! They are one program, because each test binary links the whole gateway. `cargo test --test it token::` runs one
+//! topic, `cargo test --test it a_part_of_its_name` one test.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(unreachable_pub, reason = "a test binary exports nothing")]
+
+#[cfg(feature = "sandbox")]
+mod answers;
+#[cfg(feature = "sandbox")]
+mod bulk;
+mod cli;
+mod configuration;
+#[cfg(feature = "sandbox")]
+mod load;
+#[cfg(feature = "sandbox")]
+mod nodes;
+#[cfg(feature = "sandbox")]
+mod process;
+#[cfg(feature = "sandbox")]
+mod requests;
+#[cfg(feature = "sandbox")]
+mod sandbox;
+mod support;
+#[cfg(feature = "sandbox")]
+mod token;

@@ -1,0 +1,8 @@
+//! The process: logs, readiness, reload, shutdown, upgrade.
+
+mod logs;
+mod readiness;
+mod reload;
+mod shutdown;
+mod tracing;
+mod upgrade;

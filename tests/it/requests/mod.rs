@@ -1,0 +1,9 @@
+//! What a client may send, over which protocol, and what the gateway answers itself.
+
+mod http2;
+mod http2_upstream;
+mod limits;
+mod local_routes;
+mod protection;
+mod proxying;
+mod streaming;

@@ -1,0 +1,160 @@
+//! Runs the built binary in a folder of its own, and keeps what it said.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ended {
+    pub fn of(output: std::process::Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+/// A working directory with a good configuration in conf/gateway.yaml, and the keys it names.
+pub struct Folder(tempfile::TempDir);
+
+pub const GOOD: &str = "\
+sites:
+  default:
+    openemr: https://emr.example.org
+    client_id: abc
+    private_key: keys/private_key.pem
+    jwks: keys/jwks.json
+    scopes: [system/Patient.read, system/Observation.read]
+";
+
+impl Folder {
+    pub fn empty() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub fn good() -> Self {
+        let folder = Self::empty();
+        folder.write("conf/gateway.yaml", GOOD);
+        folder.secret("keys/private_key.pem", include_str!("../../keys/rsa2048-pkcs8.pem"));
+        folder.make_jwks();
+        folder
+    }
+
+    /// Writes the JWK Set of keys/private_key.pem, by the command that users have for it.
+    pub fn make_jwks(&self) {
+        let jwks = self.run(&["keys", "jwks", "--private-key", "keys/private_key.pem"]);
+        assert_eq!(jwks.code, 0, "{}", jwks.err);
+        self.write("keys/jwks.json", &jwks.out);
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        // Not canonical on purpose: errors name the path as the program resolves it.
+        self.0.path().join(name)
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+    }
+
+    pub fn secret(&self, name: &str, text: &str) {
+        self.write(name, text);
+        self.chmod(name, 0o600);
+    }
+
+    pub fn chmod(&self, name: &str, mode: u32) {
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    pub fn mode(&self, name: &str) -> u32 {
+        fs::metadata(self.path(name)).unwrap().permissions().mode() & 0o7777
+    }
+
+    /// Replaces `from`, which must be there, in a file.
+    pub fn replace(&self, name: &str, from: &str, to: &str) {
+        let text = self.read(name);
+        assert!(text.contains(from), "{from} is not in {name}");
+        self.write(name, &text.replace(from, to));
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Ended {
+        self.run_with(arguments, &[])
+    }
+
+    /// Runs the binary with these variables and no others.
+    pub fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
+        self.run_program(Path::new(env!("CARGO_BIN_EXE_openemr-gateway")), arguments, variables)
+    }
+
+    pub fn run_program(&self, program: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
+        let output = Command::new(program)
+            .args(arguments)
+            .current_dir(self.0.path())
+            .env_clear()
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap();
+        Ended::of(output)
+    }
+}
+
+pub fn check(folder: &Folder, variables: &[(&str, &str)]) -> Ended {
+    let checked = folder.run_with(&["config", "check"], variables);
+    let tested = folder.run_with(&["serve", "--test"], variables);
+    assert_eq!((checked.code, &checked.err), (tested.code, &tested.err));
+    if checked.code == 0 {
+        assert!(tested.out.contains("good"), "{}", tested.out);
+    } else {
+        assert_eq!(checked.out, "");
+    }
+    checked
+}
+
+/// One error, word for word; `{abs}` stands for the working directory.
+pub fn fails(folder: &Folder, variables: &[(&str, &str)], message: &str, remedy: &str) {
+    let ended = check(folder, variables);
+    let message = message.replace("{abs}", &folder.path("").display().to_string());
+    assert_eq!(ended.code, 1, "{}", ended.err);
+    assert_eq!(ended.err.matches("error: ").count(), 1, "not one error:\n{}", ended.err);
+    assert!(ended.err.contains(&format!("error: {message}\n  ")), "not\n{message}\nbut\n{}", ended.err);
+    assert!(ended.err.contains(remedy), "no remedy `{remedy}` in\n{}", ended.err);
+}
+
+pub fn passes(folder: &Folder, variables: &[(&str, &str)]) -> String {
+    let ended = check(folder, variables);
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+    ended.out
+}
+
+/// A good folder whose configuration was changed in one place.
+pub fn changed(from: &str, to: &str) -> Folder {
+    let folder = Folder::good();
+    folder.replace("conf/gateway.yaml", from, to);
+    folder
+}
+
+pub fn with(more: &str) -> Folder {
+    let folder = Folder::good();
+    folder.write("conf/gateway.yaml", &format!("{GOOD}{more}"));
+    folder
+}
+
+/// The JWK of the good folder's key.
+pub fn own_key(folder: &Folder) -> serde_json::Value {
+    let set: serde_json::Value = serde_json::from_str(&folder.read("keys/jwks.json")).unwrap();
+    set["keys"][0].clone()
+}

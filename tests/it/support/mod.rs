@@ -1,0 +1,27 @@
+//! What every end-to-end test stands on: the built binary as OpenEMR and as the gateway, and a client that reads what
+//! comes off the wire strictly.
+
+pub mod command;
+#[cfg(feature = "sandbox")]
+pub mod gateway;
+#[cfg(feature = "sandbox")]
+pub mod http;
+#[cfg(feature = "sandbox")]
+pub mod http2;
+#[cfg(feature = "sandbox")]
+pub mod http2_front;
+#[cfg(feature = "sandbox")]
+pub mod load;
+#[cfg(feature = "sandbox")]
+mod load_connection;
+#[cfg(feature = "sandbox")]
+pub mod load_report;
+#[cfg(feature = "sandbox")]
+pub mod openemr;
+#[cfg(feature = "sandbox")]
+mod process;
+#[cfg(feature = "sandbox")]
+pub mod sandbox;
+
+#[cfg(feature = "sandbox")]
+pub use process::{DEADLINE, Process, binary, eventually, keys};
