@@ -9,10 +9,10 @@ use pingora::proxy::Session;
 use crate::fhir::body_step::BodyStep;
 use crate::fhir::link_rewriter::{LinkRewriter, Links, Replacement};
 use crate::fhir::resource_type;
-use crate::gateway::body::content_length;
 use crate::gateway::context::RequestContext;
 use crate::gateway::links::{Kind, learn_names, public_base};
 use crate::gateway::queue::RETRY_BUFFER;
+use crate::http::fields::content_length;
 use crate::http::request_target::Target;
 use crate::site::prepared::Site;
 
@@ -42,7 +42,7 @@ fn mapped(session: &Session, context: &RequestContext, site: &Site, query: &[u8]
     if !may_hold_a_link(query) {
         return None;
     }
-    query_with(public_base(session, context, site).links(), &site.links.names(site).own, query)
+    query_with(public_base(session, context, site).links(), &site.links.names(site.documents.known()).own, query)
 }
 
 /// Before a request waits for its turn: maps its body, where that can be kept whole.
@@ -69,7 +69,7 @@ pub async fn map_body(session: &mut Session, context: &mut RequestContext) -> pi
         context.plan.form = mapped(session, context, &site, &body).map(Bytes::from);
     } else if may_hold_a_link(&body) {
         let public = public_base(session, context, &site);
-        context.plan.body = public.links().rewritten(&body, &site.links.names(&site).own).map(Bytes::from);
+        context.plan.body = public.links().rewritten(&body, &site.links.names(site.documents.known()).own).map(Bytes::from);
     }
     Ok(())
 }
@@ -90,7 +90,7 @@ pub fn begin(session: &Session, head: &mut RequestHeader, context: &mut RequestC
         return Ok(());
     }
     let public = public_base(session, context, site);
-    let names = site.links.names(site);
+    let names = site.links.names(site.documents.known());
     let mapped = condition.and_then(|value| query_with(public.links(), &names.own, value.as_bytes()));
     let mapped = mapped.and_then(|value| HeaderValue::from_bytes(&value).ok());
     if is_streamed {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use crate::config::{self, Routes};
-use crate::gateway::cors::Policy;
-use crate::gateway::links::SiteLinks;
-use crate::gateway::metadata::Metadata;
 use crate::nodes::Nodes;
 use crate::site::client::Client;
+use crate::site::cors::CorsPolicy;
 use crate::site::documents::Documents;
+use crate::site::links::SiteLinks;
+use crate::site::metadata::Metadata;
 use crate::smart::identity::TokenIdentity;
 use crate::smart::signer::{SharedSigner, Signer};
 use crate::smart::token_cell::TokenHandle;
@@ -35,7 +35,7 @@ pub struct Site {
     /// What of it callers are shown.
     pub metadata: Metadata,
     /// What web pages of other origins may do.
-    pub cors: Option<Policy>,
+    pub cors: Option<CorsPolicy>,
     /// The links in its answers.
     pub links: SiteLinks,
     /// Where callers find its FHIR API; `None` when `routes.fhir` is switched off.
@@ -76,7 +76,7 @@ impl Site {
             fhir_path: below(&routes.fhir),
             jwks_path: below(&routes.jwks),
             metadata: Metadata::new(&config),
-            cors: config.cors.as_ref().map(Policy::new),
+            cors: config.cors.as_ref().map(CorsPolicy::new),
             links: SiteLinks::new(&config),
             config,
             identity,
