@@ -9,11 +9,13 @@ use pingora::proxy::Session;
 use crate::fhir::body_step::BodyStep;
 use crate::fhir::media_type::essence;
 use crate::gateway::context::RequestContext;
-use crate::http::coding::{Coding, Compressing};
-use crate::http::fields::{add_vary, forget_length, members};
+use crate::http::coding::Coding;
+use crate::http::compressor::Compressor;
+use crate::http::fields::{forget_length, members};
 use crate::http::set_field::SetField;
+use crate::http::vary::add_vary;
 
-impl BodyStep for Compressing {
+impl BodyStep for Compressor {
     fn feed(&mut self, piece: Bytes) -> Bytes {
         Self::feed(self, piece)
     }
@@ -38,7 +40,7 @@ pub fn choose(session: &Session, head: &mut ResponseHeader, length: Option<u64>,
     }
     say(head, coding);
     forget_length(head);
-    context.body.push(Compressing::new(coding, settings.level));
+    context.body.push(Compressor::new(coding, settings.level));
 }
 
 /// Makes a head say that its body is in this coding. Bytes that differ need another validator than the text's.

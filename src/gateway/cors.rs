@@ -2,8 +2,8 @@
 //!
 //! OpenEMR allows every origin and lets preflights fall through to a 404. Nothing of that reaches a browser. Because the
 //! gateway adds the token, what a page may send matters as much as what it may read: a form that any page posts to
-//! `/fhir/Patient` needs no permission in the CORS protocol. Such a request is refused, unless it comes from the gateway's own
-//! origin or from one that is allowed.
+//! `/fhir/Patient` needs nobody's leave in the CORS protocol. Such a request is refused, unless it is the gateway's own
+//! origin's or one that was let in.
 
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ALLOW, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY};
 use http::{Method, StatusCode};
@@ -13,8 +13,12 @@ use pingora::proxy::Session;
 use crate::gateway::context::RequestContext;
 use crate::gateway::route::Route;
 use crate::http::answer::Answer;
-use crate::site::cors::CorsPolicy;
+use crate::site::cors::Policy;
 
+/// What the answer to a preflight depends on.
+const PREFLIGHT_VARIES: HeaderValue = HeaderValue::from_static(
+    "Origin, Access-Control-Request-Method, Access-Control-Request-Headers, Access-Control-Request-Private-Network",
+);
 const METHODS: HeaderValue = HeaderValue::from_static("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT");
 static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -27,7 +31,12 @@ pub(super) fn answer(session: &Session, context: &RequestContext) -> Option<Answ
     let policy = context.site().and_then(|site| site.cors.as_ref());
     let is_preflight = head.headers.contains_key(ORIGIN) && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     Some(match policy {
-        Some(policy) if is_preflight => policy.preflight(&head.headers),
+        Some(policy) if is_preflight => {
+            let fields = policy.preflight_fields(&head.headers).into_iter();
+            fields.fold(Answer::empty(StatusCode::NO_CONTENT).with(VARY, PREFLIGHT_VARIES), |answer, (name, value)| {
+                answer.with(name, value)
+            })
+        }
         Some(_) | None => Answer::empty(StatusCode::NO_CONTENT).with(ALLOW, METHODS),
     })
 }
@@ -58,7 +67,7 @@ pub(super) fn is_foreign(session: &Session, context: &RequestContext) -> bool {
 
 /// Whether a request is one that a browser makes for a page of an origin that was not let in, and could change something.
 /// `own`: by what names the gateway is called.
-fn is_foreign_write(method: &Method, fields: &HeaderMap, own: [Option<&str>; 2], policy: Option<&CorsPolicy>) -> bool {
+fn is_foreign_write(method: &Method, fields: &HeaderMap, own: [Option<&str>; 2], policy: Option<&Policy>) -> bool {
     if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
         return false;
     }
@@ -87,26 +96,10 @@ fn is_foreign_write(method: &Method, fields: &HeaderMap, own: [Option<&str>; 2],
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::config::{Cors, Origins};
-    use std::time::Duration;
+    use crate::config::Origins;
+    use crate::site::cors::tests::{named, policy};
 
     const APP: &str = "https://app.example.org";
-
-    fn policy(origins: Origins, credentials: bool) -> CorsPolicy {
-        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-        CorsPolicy::new(&Cors {
-            origins,
-            methods: names(&["GET", "POST"]),
-            headers: names(&["Accept", "Prefer"]),
-            exposed: names(&["ETag", "Location"]),
-            credentials,
-            max_age: Duration::from_secs(600),
-        })
-    }
-
-    fn named() -> CorsPolicy {
-        policy(Origins::These(vec![APP.to_owned(), "http://localhost:3000".to_owned()]), true)
-    }
 
     fn fields(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())).collect()

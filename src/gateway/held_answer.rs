@@ -21,6 +21,7 @@ use crate::openemr::token_refusal;
 
 /// No more of a body is held back.
 pub const MOST: usize = 1024 * 1024;
+
 /// What becomes of an answer that was held back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {

@@ -1,7 +1,6 @@
-//! Links in answers: which of OpenEMR's names for itself are looked for, and what stands in their place.
+//! Links in answers: those to OpenEMR become links to the gateway.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LOCATION, CONTENT_TYPE, HOST, HeaderValue, LINK, LOCATION};
 use http::{HeaderMap, Version};
@@ -13,20 +12,7 @@ use crate::fhir::media_type::essence;
 use crate::gateway::context::RequestContext;
 use crate::http::forwarded::CalledAt;
 use crate::site::prepared::Site;
-use crate::site::public_base::{Asked, PublicBase};
-
-/// How long a request waits until OpenEMR has said what it calls itself. It says it once; what comes after that is known.
-const PATIENCE: Duration = Duration::from_secs(1);
-
-/// Before the first answer: asks OpenEMR what it calls itself, which nothing else tells. Without its word, the
-/// configured names have to do.
-pub async fn learn_names(site: &Site) {
-    if site.documents.known().is_some() {
-        return;
-    }
-    // Whatever came of it shows where it is used. The fetch goes on for others.
-    let _ = tokio::time::timeout(PATIENCE, site.documents.capabilities(site)).await;
-}
+use crate::site::public_base::{PublicBase, RequestAddress};
 
 /// The gateway's own base, as the caller of this request knows it.
 #[must_use]
@@ -39,7 +25,7 @@ pub fn public_base(session: &Session, context: &RequestContext, site: &Site) -> 
     };
     let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
     let authority = head.uri.authority().map(http::uri::Authority::as_str);
-    let asked = Asked {
+    let address = RequestAddress {
         public_url: settings.public_url.as_ref(),
         called_at,
         host: if head.version == Version::HTTP_2 { authority.or(host) } else { host },
@@ -47,13 +33,13 @@ pub fn public_base(session: &Session, context: &RequestContext, site: &Site) -> 
         local: session.server_addr().and_then(|address| address.as_inet()).copied(),
         fhir_path: site.fhir_path.as_deref().unwrap_or_default(),
     };
-    site.links.base(&asked)
+    site.links.public(&address)
 }
 
 /// Rewrites the links in the head of an answer; gives the step that does it in its body, where that is text.
 pub fn after_head(session: &Session, head: &mut ResponseHeader, context: &RequestContext) -> Option<LinkRewriter> {
     let site = context.site().filter(|site| site.config.repairs.links)?;
-    let names = site.links.names(site.documents.known());
+    let bases = site.openemr_bases();
     let public = public_base(session, context, site);
     for field in [LOCATION, CONTENT_LOCATION, LINK] {
         // Few answers have any of them.
@@ -63,10 +49,10 @@ pub fn after_head(session: &Session, head: &mut ResponseHeader, context: &Reques
         }
         for value in values {
             // What was a value is one again.
-            let _ = head.append_header(field.clone(), names.rewritten(&value, &public).unwrap_or(value));
+            let _ = head.append_header(field.clone(), bases.rewrite_field(&value, &public).unwrap_or(value));
         }
     }
-    is_rewritten(&head.headers).then(|| LinkRewriter::new(Arc::clone(&names.links), Arc::clone(public.replacement())))
+    is_rewritten(&head.headers).then(|| LinkRewriter::new(Arc::clone(&bases.links), Arc::clone(public.replacement())))
 }
 
 /// Whether the body behind this head is text in which links stand. A stored document is none: it is somebody's own, and

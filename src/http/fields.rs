@@ -1,6 +1,6 @@
-//! Header fields of a message: its sizes, the members of lists, and `Vary`.
+//! Header fields of a message: its sizes and the members of lists.
 
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING, VARY};
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use pingora::http::ResponseHeader;
 
 use crate::http::set_field::SetField;
@@ -30,14 +30,6 @@ pub(crate) fn size(fields: &HeaderMap) -> usize {
     fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
 }
 
-/// Declares in `Vary` that an answer depends on a field of its request, unless it is declared already.
-pub(crate) fn add_vary(head: &mut ResponseHeader, name: &'static str) {
-    let has_it = |line: &HeaderValue| members(line).any(|member| member == b"*" || member.eq_ignore_ascii_case(name.as_bytes()));
-    if !head.headers.get_all(VARY).iter().any(has_it) {
-        head.add(VARY, HeaderValue::from_static(name));
-    }
-}
-
 /// The members of a comma-separated list (RFC 9110 section 5.6.1), without the blanks around them.
 pub(crate) fn members(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
@@ -47,19 +39,6 @@ pub(crate) fn members(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn vary_names_each_field_once() {
-        let mut head = ResponseHeader::build(200, None).unwrap();
-        head.insert_header(VARY, "Origin").unwrap();
-        add_vary(&mut head, "Accept-Encoding");
-        add_vary(&mut head, "Accept-Encoding");
-        assert_eq!(head.headers.get_all("vary").iter().collect::<Vec<_>>(), ["Origin", "Accept-Encoding"]);
-        let mut any = ResponseHeader::build(200, None).unwrap();
-        any.insert_header(VARY, "*").unwrap();
-        add_vary(&mut any, "Accept-Encoding");
-        assert_eq!(any.headers.get_all("vary").iter().count(), 1);
-    }
 
     #[test]
     fn a_length_is_read_where_it_is_a_number() {

@@ -1,39 +1,38 @@
-//! Tells a refusal of the access token from OpenEMR's other errors, by the words of its body.
+//! OpenEMR's error bodies that refuse the access token itself, told from those that refuse the request.
 //!
-//! OpenEMR answers 400 when the client's trust was revoked, and 401 for a token that it does not know as well as for a
-//! missing scope: the status alone does not tell them apart.
+//! OpenEMR answers 400 after it has revoked a client's trust, with a head like any other 400's, and 401 both for an unknown
+//! token and for a missing scope: only the body tells which.
 
 use serde::Deserialize;
 
-/// The longest body that is read, in bytes. OpenEMR's has less than 200.
-pub(crate) const LONGEST: usize = 4096;
+/// The longest body, in bytes, that can be a refusal of the token. OpenEMR's have less than 200.
+pub const LONGEST: usize = 4096;
 
-/// OpenEMR's words for a token that it does not accept: revoked with the client's trust; bad, expired or revoked by an
-/// administrator; not in its database. 7.0.3 says `access_denied` and, with that blank, `invalid _request`.
-const TOKEN_TROUBLE: [&str; 3] =
+/// Texts with which OpenEMR refuses a token: revoked together with the client's trust; malformed, expired or revoked by an
+/// administrator; not in its database. 7.0.3 answers `access_denied` and, with that blank, `invalid _request`.
+const TEXTS: [&str; 3] =
     ["Refresh Token revoked", "The resource owner or authorization server denied", "invalid token or expired token"];
 
-/// What OpenEMR's error bodies say: `message` from 7.0.4 on, before that OAuth's members.
+/// The members of OpenEMR's error bodies: `message` from 7.0.4 on, before that OAuth's members.
 #[derive(Deserialize)]
-struct Refusal {
+struct ErrorBody {
     error: Option<String>,
     message: Option<String>,
     error_description: Option<String>,
 }
 
-/// Whether an error's body says that OpenEMR does not accept the token, rather than what is done with it.
+/// Whether the body of an error answer refuses the token rather than the request.
 #[must_use]
-pub(crate) fn is_about_the_token(body: &[u8]) -> bool {
+pub fn is_about_the_token(body: &[u8]) -> bool {
     if body.len() > LONGEST {
         return false;
     }
-    // On some set-ups OpenEMR writes its error object twice, one behind the other.
-    let Some(Ok(refusal)) = serde_json::Deserializer::from_slice(body).into_iter::<Refusal>().next() else { return false };
-    let says =
-        |words: &Option<String>| words.as_ref().is_some_and(|words| TOKEN_TROUBLE.iter().any(|known| words.contains(known)));
-    says(&refusal.message)
-        || says(&refusal.error_description)
-        || matches!(refusal.error.as_deref(), Some("access_denied" | "invalid _request"))
+    // Some installations write the error object twice, one behind the other.
+    let first = serde_json::Deserializer::from_slice(body).into_iter::<ErrorBody>().next();
+    let Some(Ok(ErrorBody { error, message, error_description })) = first else { return false };
+    let refuses = |text: &String| TEXTS.iter().any(|known| text.contains(known));
+    [message, error_description].iter().flatten().any(refuses)
+        || matches!(error.as_deref(), Some("access_denied" | "invalid _request"))
 }
 
 #[cfg(test)]

@@ -1,30 +1,24 @@
-//! The CORS policy of a site, with its field values made ready (Fetch, "CORS protocol").
+//! A site's CORS policy (Fetch, "CORS protocol"): what web pages of other origins may do, with its fields made ready.
 
-use http::StatusCode;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, HeaderMap, HeaderName, HeaderValue, ORIGIN,
 };
 use pingora::http::ResponseHeader;
 
 use crate::config::{Cors, Origins};
-use crate::http::answer::Answer;
-use crate::http::fields::add_vary;
 use crate::http::set_field::SetField;
+use crate::http::vary::add_vary;
 
 const TRUE: HeaderValue = HeaderValue::from_static("true");
 const ANY: HeaderValue = HeaderValue::from_static("*");
-/// What the answer to a preflight depends on.
-const PREFLIGHT_VARIES: HeaderValue = HeaderValue::from_static(
-    "Origin, Access-Control-Request-Method, Access-Control-Request-Headers, Access-Control-Request-Private-Network",
-);
-/// A page of a public network asks for one of a private network (Private Network Access).
+/// Set to `true` by a page of a public network that calls a private one (Private Network Access).
 static REQUEST_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-request-private-network");
 static ALLOW_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
 
-/// A site's rules, with its fields ready.
+/// The CORS policy of a site.
 #[derive(Debug)]
-pub struct CorsPolicy {
+pub struct Policy {
     origins: Origins,
     methods: HeaderValue,
     headers: HeaderValue,
@@ -33,11 +27,11 @@ pub struct CorsPolicy {
     credentials: bool,
 }
 
-impl CorsPolicy {
-    /// Of a configuration.
+impl Policy {
+    /// Makes the policy of a configuration ready.
     #[must_use]
     pub fn new(cors: &Cors) -> Self {
-        // The names were checked when they were read.
+        // The configuration has checked the names.
         let list = |names: &[String]| HeaderValue::from_str(&names.join(", ")).unwrap_or(HeaderValue::from_static(""));
         Self {
             origins: cors.origins.clone(),
@@ -49,37 +43,41 @@ impl CorsPolicy {
         }
     }
 
-    /// What `Access-Control-Allow-Origin` says to a page of this origin; `None`: it is not let in.
+    /// The value of `Access-Control-Allow-Origin` for a page of this origin; `None` when the origin is not allowed.
     #[must_use]
-    pub(crate) fn allows(&self, origin: &HeaderValue) -> Option<HeaderValue> {
+    pub fn allows(&self, origin: &HeaderValue) -> Option<HeaderValue> {
         match &self.origins {
             Origins::Any => Some(ANY),
             Origins::These(origins) => origins.iter().any(|known| known.as_bytes() == origin.as_bytes()).then(|| origin.clone()),
         }
     }
 
-    /// The answer to a preflight. A browser that finds no leave in it sends nothing further.
+    /// The permissions in the answer to a preflight with these fields; none when its origin is not allowed, and the browser
+    /// then sends nothing further.
     #[must_use]
-    pub(crate) fn preflight(&self, fields: &HeaderMap) -> Answer {
-        let answer = Answer::empty(StatusCode::NO_CONTENT).with(VARY, PREFLIGHT_VARIES);
-        let Some(allowed) = fields.get(ORIGIN).and_then(|origin| self.allows(origin)) else { return answer };
-        // "Any page" is not meant to let the internet into a private network; a page that was named is.
-        let private = fields.get(&REQUEST_PRIVATE_NETWORK).is_some_and(|value| value == "true");
-        let answer = if private && allowed != ANY { answer.with(ALLOW_PRIVATE_NETWORK.clone(), TRUE) } else { answer };
-        let answer = if self.credentials { answer.with(ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE) } else { answer };
-        answer
-            .with(ACCESS_CONTROL_ALLOW_ORIGIN, allowed)
-            .with(ACCESS_CONTROL_ALLOW_METHODS, self.methods.clone())
-            .with(ACCESS_CONTROL_ALLOW_HEADERS, self.headers.clone())
-            .with(ACCESS_CONTROL_MAX_AGE, self.max_age.clone())
+    pub fn preflight_fields(&self, request: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+        let Some(allowed) = request.get(ORIGIN).and_then(|origin| self.allows(origin)) else { return Vec::new() };
+        let mut fields = Vec::with_capacity(6);
+        // `*` does not mean to open a private network to the internet; a configured origin may enter it.
+        if allowed != ANY && request.get(&REQUEST_PRIVATE_NETWORK).is_some_and(|value| value == "true") {
+            fields.push((ALLOW_PRIVATE_NETWORK.clone(), TRUE));
+        }
+        if self.credentials {
+            fields.push((ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE));
+        }
+        fields.push((ACCESS_CONTROL_ALLOW_ORIGIN, allowed));
+        fields.push((ACCESS_CONTROL_ALLOW_METHODS, self.methods.clone()));
+        fields.push((ACCESS_CONTROL_ALLOW_HEADERS, self.headers.clone()));
+        fields.push((ACCESS_CONTROL_MAX_AGE, self.max_age.clone()));
+        fields
     }
 
-    /// What the head of any other answer says to a page.
-    pub(crate) fn mark(&self, fields: &HeaderMap, head: &mut ResponseHeader) {
+    /// Sets the CORS fields of an answer to a request with these fields, for everything but a preflight.
+    pub fn mark(&self, request: &HeaderMap, head: &mut ResponseHeader) {
         if matches!(self.origins, Origins::These(_)) {
             add_vary(head, "Origin");
         }
-        let Some(allowed) = fields.get(ORIGIN).and_then(|origin| self.allows(origin)) else { return };
+        let Some(allowed) = request.get(ORIGIN).and_then(|origin| self.allows(origin)) else { return };
         head.set(ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
         head.set(ACCESS_CONTROL_EXPOSE_HEADERS, self.exposed.clone());
         if self.credentials {
@@ -90,15 +88,16 @@ impl CorsPolicy {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use http::header::VARY;
     use std::time::Duration;
 
     const APP: &str = "https://app.example.org";
 
-    fn policy(origins: Origins, credentials: bool) -> CorsPolicy {
+    pub(crate) fn policy(origins: Origins, credentials: bool) -> Policy {
         let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-        CorsPolicy::new(&Cors {
+        Policy::new(&Cors {
             origins,
             methods: names(&["GET", "POST"]),
             headers: names(&["Accept", "Prefer"]),
@@ -108,7 +107,7 @@ mod tests {
         })
     }
 
-    fn named() -> CorsPolicy {
+    pub(crate) fn named() -> Policy {
         policy(Origins::These(vec![APP.to_owned(), "http://localhost:3000".to_owned()]), true)
     }
 
@@ -135,7 +134,7 @@ mod tests {
         assert_eq!(self::policy(Origins::Any, false).allows(&HeaderValue::from_static("null")), Some(ANY));
     }
 
-    fn marked(policy: &CorsPolicy, origin: Option<&str>) -> HeaderMap {
+    fn marked(policy: &Policy, origin: Option<&str>) -> HeaderMap {
         let mut head = ResponseHeader::build(200, None).unwrap();
         let fields = origin.map(|origin| fields(&[("origin", origin)])).unwrap_or_default();
         policy.mark(&fields, &mut head);

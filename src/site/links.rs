@@ -1,70 +1,71 @@
-//! The names by which a site's OpenEMR is known, and what replaces them in its answers: made ready once for all requests.
+//! The base URLs of one OpenEMR, whose links in answers become links to the gateway and back.
 
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use http::header::HeaderValue;
+use http::HeaderValue;
 
 use crate::config::{self, BaseUrl};
 use crate::fhir::capabilities::Capabilities;
 use crate::fhir::link_rewriter::{Links, Replacement};
-use crate::site::public_base::{Asked, PublicBase};
+use crate::site::public_base::{PublicBase, RequestAddress};
 
-/// What is looked for in a site's answers, made ready once for all requests.
+/// The base URLs of one site, on both sides: OpenEMR's, and the gateway's as the latest caller knew it.
 #[derive(Debug)]
 pub struct SiteLinks {
     configured: Vec<BaseUrl>,
-    names: ArcSwap<Names>,
-    latest: ArcSwapOption<PublicBase>,
+    openemr: ArcSwap<OpenEmrBases>,
+    latest_public: ArcSwapOption<PublicBase>,
 }
 
-/// By which names OpenEMR is known.
+/// The base URLs by which OpenEMR's FHIR API is known.
 #[derive(Debug)]
-pub struct Names {
-    /// What the latest of them was read from.
+pub struct OpenEmrBases {
+    /// The CapabilityStatement from which OpenEMR's own base was read.
     source: Option<Arc<Capabilities>>,
-    /// All of them.
+    /// Finds links to any of the bases.
     pub links: Arc<Links>,
-    /// The one by which it calls itself: what callers send back.
+    /// The base that OpenEMR itself uses: links that callers send back begin with it.
     pub own: Arc<Replacement>,
+    /// The paths of the bases, the longest first.
     paths: Vec<String>,
 }
 
 impl SiteLinks {
-    /// Those of a site of which nothing is known but its configuration.
+    /// The links of a site of which only the configuration is known.
     #[must_use]
     pub fn new(site: &config::Site) -> Self {
         let bases = site.nodes.iter().map(|node| &node.fhir_base).chain(&site.also_known_as);
         let configured: Vec<BaseUrl> = bases.cloned().collect();
-        Self { names: ArcSwap::from_pointee(Names::of(&configured, None)), configured, latest: ArcSwapOption::empty() }
+        let openemr = ArcSwap::from_pointee(OpenEmrBases::new(&configured, None));
+        Self { configured, openemr, latest_public: ArcSwapOption::empty() }
     }
 
-    /// The names, with what is known of the site by now.
-    ///
-    /// `known`: what OpenEMR has said of itself.
-    pub fn names(&self, known: Option<Arc<Capabilities>>) -> Arc<Names> {
-        let names = self.names.load_full();
-        if known.as_ref().map(Arc::as_ptr) == names.source.as_ref().map(Arc::as_ptr) {
-            return names;
+    /// OpenEMR's bases: those of the configuration, and the one in the CapabilityStatement once that is known.
+    pub fn openemr(&self, known: Option<Arc<Capabilities>>) -> Arc<OpenEmrBases> {
+        let bases = self.openemr.load_full();
+        if known.as_ref().map(Arc::as_ptr) == bases.source.as_ref().map(Arc::as_ptr) {
+            return bases;
         }
-        let names = Arc::new(Names::of(&self.configured, known));
-        self.names.store(Arc::clone(&names));
-        names
+        let bases = Arc::new(OpenEmrBases::new(&self.configured, known));
+        self.openemr.store(Arc::clone(&bases));
+        bases
     }
 
-    /// The public base that a request was sent to; the latest one where it is the same.
-    pub fn base(&self, asked: &Asked<'_>) -> Arc<PublicBase> {
-        let latest = self.latest.load_full();
-        let base = asked.base(latest.as_ref());
+    /// The gateway's own base, as the caller of a request with this address knows it. Most requests have the base of the one
+    /// before, which is kept.
+    pub fn public(&self, address: &RequestAddress<'_>) -> Arc<PublicBase> {
+        let latest = self.latest_public.load_full();
+        let base = address.base(latest.as_ref());
         if latest.is_none_or(|latest| !Arc::ptr_eq(&latest, &base)) {
-            self.latest.store(Some(Arc::clone(&base)));
+            self.latest_public.store(Some(Arc::clone(&base)));
         }
         base
     }
 }
 
-impl Names {
-    fn of(configured: &[BaseUrl], source: Option<Arc<Capabilities>>) -> Self {
+impl OpenEmrBases {
+    fn new(configured: &[BaseUrl], source: Option<Arc<Capabilities>>) -> Self {
         let own = source.as_ref().and_then(|capabilities| BaseUrl::parse(capabilities.base.as_deref()?).ok());
         let all: Vec<&BaseUrl> = own.iter().chain(configured).collect();
         let texts: Vec<String> = all.iter().map(ToString::to_string).collect();
@@ -79,18 +80,18 @@ impl Names {
         }
     }
 
-    /// A document of OpenEMR's with its links replaced.
+    /// A document of OpenEMR's with its links replaced by links to `public`.
     #[must_use]
-    pub fn in_the_name_of(&self, document: Vec<u8>, public: &str) -> Vec<u8> {
+    pub fn rewrite_document(&self, document: Vec<u8>, public: &str) -> Vec<u8> {
         self.links.rewritten(&document, &Replacement::new(public)).unwrap_or(document)
     }
 
-    /// A field's value with its links replaced; `None` where there is none.
+    /// The value of a field such as `Location` with its links replaced; `None` when there is none in it.
     #[must_use]
-    pub fn rewritten(&self, value: &HeaderValue, public: &PublicBase) -> Option<HeaderValue> {
+    pub fn rewrite_field(&self, value: &HeaderValue, public: &PublicBase) -> Option<HeaderValue> {
         let value = value.as_bytes();
         let text = self.links.rewritten(value, public.replacement()).or_else(|| {
-            // A reference to a path of this host (RFC 3986 section 4.2): of the gateway's, to whoever reads it.
+            // A path alone (RFC 3986 section 4.2) would be read as a path of the gateway's.
             let rest = self.paths.iter().find_map(|path| value.strip_prefix(path.as_bytes()))?;
             let ends = rest.first().is_none_or(|next| b"/?#".contains(next));
             ends.then(|| [public.as_str().as_bytes(), rest].concat())
@@ -107,10 +108,10 @@ mod tests {
 
     #[test]
     fn a_field_points_back_by_url_and_by_path() {
-        let bases = [BaseUrl::parse("https://emr.example/apis/default/fhir").unwrap()];
-        let names = Names::of(&bases, None);
+        let configured = [BaseUrl::parse("https://emr.example/apis/default/fhir").unwrap()];
+        let bases = OpenEmrBases::new(&configured, None);
         let url = BaseUrl::parse("https://gw.example").unwrap();
-        let public = Asked {
+        let public = RequestAddress {
             public_url: Some(&url),
             called_at: CalledAt::default(),
             host: None,
@@ -128,14 +129,14 @@ mod tests {
             ("/interface/login", None),
             ("Patient/1", None),
         ] {
-            let got = names.rewritten(&HeaderValue::from_static(value), &public);
+            let got = bases.rewrite_field(&HeaderValue::from_static(value), &public);
             assert_eq!(got.as_ref().map(HeaderValue::as_bytes), expected.map(str::as_bytes), "{value}");
         }
     }
 
     #[test]
     fn what_openemr_calls_itself_comes_first() {
-        let bases = [BaseUrl::parse("http://10.0.0.1:8300/apis/default/fhir").unwrap()];
+        let configured = [BaseUrl::parse("http://10.0.0.1:8300/apis/default/fhir").unwrap()];
         for (base, own) in [
             (Some("https://emr.example/apis/default/fhir/"), "https://emr.example/apis/default/fhir"),
             (Some("not a URL"), "http://10.0.0.1:8300/apis/default/fhir"),
@@ -143,11 +144,11 @@ mod tests {
         ] {
             let statement = serde_json::json!({"resourceType": "CapabilityStatement", "implementation": {"url": base}});
             let capabilities = Capabilities::parse(statement.to_string().as_bytes()).unwrap();
-            let names = Names::of(&bases, Some(Arc::new(capabilities)));
-            assert_eq!(names.own.as_plain(), own.as_bytes());
+            let bases = OpenEmrBases::new(&configured, Some(Arc::new(capabilities)));
+            assert_eq!(bases.own.as_plain(), own.as_bytes());
             let to = Replacement::new("X");
-            assert_eq!(names.links.rewritten(own.as_bytes(), &to).unwrap(), b"X");
-            assert_eq!(names.links.rewritten(b"http://10.0.0.1:8300/apis/default/fhir", &to).unwrap(), b"X");
+            assert_eq!(bases.links.rewritten(own.as_bytes(), &to).unwrap(), b"X");
+            assert_eq!(bases.links.rewritten(b"http://10.0.0.1:8300/apis/default/fhir", &to).unwrap(), b"X");
         }
     }
 }

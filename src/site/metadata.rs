@@ -1,83 +1,86 @@
-//! The documents about a site as clients see them: made once for each name of the gateway, compressed once.
+//! The documents that describe a site, as callers get them: the CapabilityStatement with the gateway's base URL in place of
+//! OpenEMR's, and the SMART configuration. Each is made once and kept, compressed too.
 
 use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
-use http::StatusCode;
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, VARY};
 use parking_lot::Mutex;
 
 use crate::config;
 use crate::fhir::capability_statement::{self, Exports, Shown};
-use crate::http::answer::Answer;
-use crate::http::coding::{Coding, Compressing};
-use crate::http::fields::members;
-use crate::site::links::Names;
+use crate::http::coding::Coding;
+use crate::site::documents::Statement;
+use crate::site::links::OpenEmrBases;
 
-/// By so many names callers are remembered to find the gateway. A caller can make them up.
-const MOST_NAMES: usize = 8;
-/// The digits of a digest that make a validator.
+/// The CapabilityStatement is kept for so many public bases of the gateway, because a caller can make up any number.
+const MOST_BASES: usize = 8;
+/// The bytes of the digest that make an entity tag.
 const TAG_BYTES: usize = 16;
 
-/// What is shown of one site's documents.
+/// The documents that callers of one site get.
 #[derive(Debug)]
 pub struct Metadata {
     shown: Shown,
-    kept: Mutex<Vec<Kept>>,
-    smart: Arc<Document>,
+    statements: Mutex<Vec<Shaped>>,
+    smart: Document,
 }
 
-/// The CapabilityStatement in one of the gateway's names.
+/// The CapabilityStatement for one public base.
 #[derive(Debug, Clone)]
-struct Kept {
+struct Shaped {
     base: String,
-    /// What it was made from.
+    /// OpenEMR's document that it was made from.
     source: Bytes,
     document: Arc<Document>,
 }
 
 /// A document, ready to be sent.
 #[derive(Debug)]
-pub(crate) struct Document {
+pub struct Document {
     body: Bytes,
     tag: String,
     compressed: [OnceLock<Bytes>; Coding::ALL.len()],
 }
 
 impl Metadata {
-    /// Of a site of which nothing was shown yet.
+    /// The documents of a configured site.
     #[must_use]
     pub fn new(site: &config::Site) -> Self {
-        let smart = Arc::new(Document::new(capability_statement::smart_configuration().into()));
-        Self { shown: shown(site), kept: Mutex::default(), smart }
+        let smart = Document::new(capability_statement::smart_configuration().into());
+        Self { shown: shown(site), statements: Mutex::default(), smart }
     }
 
-    /// The SMART configuration.
+    /// `/.well-known/smart-configuration`
     #[must_use]
-    pub(crate) fn smart(&self) -> &Document {
+    pub fn smart_configuration(&self) -> &Document {
         &self.smart
     }
 
-    /// The CapabilityStatement in the name of `base`; with `names`, its links point there, too. `None` where it cannot be
-    /// read.
-    pub(crate) fn in_the_name_of(&self, base: &str, source: &Bytes, names: Option<&Names>) -> Option<Arc<Document>> {
-        let is_this = |kept: &&Kept| kept.base == base && kept.source == *source;
-        if let Some(kept) = self.kept.lock().iter().find(is_this) {
-            return Some(Arc::clone(&kept.document));
+    /// OpenEMR's CapabilityStatement as a caller gets it that knows the gateway by `base`. Links to `replaced` become links to
+    /// that base. `None` when OpenEMR's document cannot be read.
+    pub fn capability_statement(
+        &self,
+        statement: &Statement,
+        replaced: Option<&OpenEmrBases>,
+        base: &str,
+    ) -> Option<Arc<Document>> {
+        let is_this = |shaped: &&Shaped| shaped.base == base && shaped.source == statement.json;
+        if let Some(shaped) = self.statements.lock().iter().find(is_this) {
+            return Some(Arc::clone(&shaped.document));
         }
-        let json = capability_statement::shown(source, &self.shown).ok()?;
-        let json = match names {
-            Some(names) => names.in_the_name_of(json, base),
+        let json = capability_statement::shown(&statement.json, &self.shown).ok()?;
+        let json = match replaced {
+            Some(bases) => bases.rewrite_document(json, base),
             None => json,
         };
         let document = Arc::new(Document::new(json.into()));
-        let mut kept = self.kept.lock();
-        kept.retain(|kept| kept.base != base && kept.source == *source);
-        if kept.len() >= MOST_NAMES {
-            kept.remove(0);
+        let mut statements = self.statements.lock();
+        statements.retain(|shaped| shaped.base != base && shaped.source == statement.json);
+        if statements.len() >= MOST_BASES {
+            statements.remove(0);
         }
-        kept.push(Kept { base: base.to_owned(), source: source.clone(), document: Arc::clone(&document) });
+        statements.push(Shaped { base: base.to_owned(), source: statement.json.clone(), document: Arc::clone(&document) });
         Some(document)
     }
 }
@@ -98,69 +101,31 @@ impl Document {
         Self { body, tag: format!("\"{hex}\""), compressed: Default::default() }
     }
 
-    /// Its length in bytes, uncompressed.
+    /// The document, not compressed.
     #[must_use]
-    pub(crate) fn len(&self) -> usize {
-        self.body.len()
+    pub fn body(&self) -> &Bytes {
+        &self.body
     }
 
-    /// The answer to a request with these fields. `level`: of compression, where there is any.
-    pub(crate) fn answer(&self, fields: &HeaderMap, content_type: &'static str, max_age: u64, level: Option<u32>) -> Answer {
-        let coding = level.and_then(|level| Some((Coding::accepted(fields)?, level)));
-        let (body, tag) = match coding {
-            None => (self.body.clone(), self.tag.clone()),
-            Some((coding, level)) => {
-                let slot = Coding::ALL.iter().position(|known| *known == coding).and_then(|at| self.compressed.get(at));
-                let make = || Compressing::whole(coding, level, &self.body);
-                // Other bytes, another validator than theirs.
-                (slot.map_or_else(make, |slot| slot.get_or_init(make).clone()), format!("W/{}", self.tag))
-            }
-        };
-        let answer = match is_known(fields, &self.tag) {
-            true => Answer::empty(StatusCode::NOT_MODIFIED),
-            false => Answer::new(StatusCode::OK, content_type, body),
-        };
-        let answer = match coding {
-            Some((coding, _)) => answer.with(CONTENT_ENCODING, HeaderValue::from_static(coding.name())),
-            None => answer,
-        };
-        let answer = if level.is_some() { answer.with(VARY, HeaderValue::from_static("Accept-Encoding")) } else { answer };
-        let text = |value: String| HeaderValue::from_str(&value).unwrap_or(HeaderValue::from_static("no-cache"));
-        answer.with(ETAG, text(tag)).with(CACHE_CONTROL, text(format!("private, max-age={max_age}")))
+    /// The strong entity tag of the body, with its quotes (RFC 9110 section 8.8.3).
+    #[must_use]
+    pub fn tag(&self) -> &str {
+        &self.tag
     }
-}
 
-/// Whether the caller has it already (RFC 9110 section 13.1.2: weak comparison).
-fn is_known(fields: &HeaderMap, tag: &str) -> bool {
-    let opaque = |one: &[u8]| one == b"*" || one.strip_prefix(b"W/").unwrap_or(one) == tag.as_bytes();
-    fields.get_all(IF_NONE_MATCH).iter().any(|line| members(line).any(opaque))
+    /// The body in this coding: `compress` is called the first time only.
+    pub fn compressed(&self, coding: Coding, compress: impl FnOnce(&Bytes) -> Bytes) -> Bytes {
+        let slot = Coding::ALL.iter().position(|known| *known == coding).and_then(|at| self.compressed.get(at));
+        match slot {
+            Some(slot) => slot.get_or_init(|| compress(&self.body)).clone(),
+            None => compress(&self.body),
+        }
+    }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_validator_is_compared_weakly() {
-        for (lines, known) in [
-            (&["\"a\""][..], true),
-            (&["W/\"a\""], true),
-            (&["\"b\", W/\"a\""], true),
-            (&["\"b\"", "\"a\""], true),
-            (&["*"], true),
-            (&["\"b\""], false),
-            (&["a"], false),
-            (&[""], false),
-            (&[], false),
-        ] {
-            let mut fields = HeaderMap::new();
-            for line in lines {
-                fields.append(IF_NONE_MATCH, HeaderValue::from_static(line));
-            }
-            assert_eq!(is_known(&fields, "\"a\""), known, "{lines:?}");
-        }
-    }
 
     #[test]
     fn the_tag_is_of_the_bytes() {
