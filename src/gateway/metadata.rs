@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use pingora::proxy::Session;
 
 use crate::config;
-use crate::fhir::capability_statement::{self, Exports, Shown};
+use crate::fhir::capability_statement::{self, Exports, GatewayFeatures};
 use crate::fhir::interaction::{Interaction, Kind};
 use crate::gateway::answer::Answer;
 use crate::gateway::compression::{Coding, Compressing};
@@ -27,7 +27,7 @@ const TAG_BYTES: usize = 16;
 /// What is shown of one site's documents.
 #[derive(Debug)]
 pub struct Metadata {
-    shown: Shown,
+    shown: GatewayFeatures,
     kept: Mutex<Vec<Kept>>,
     smart: Arc<Document>,
 }
@@ -62,7 +62,7 @@ impl Metadata {
         if let Some(kept) = self.kept.lock().iter().find(is_this) {
             return Some(Arc::clone(&kept.document));
         }
-        let json = capability_statement::shown(&statement.json, &self.shown).ok()?;
+        let json = capability_statement::rewrite(&statement.json, &self.shown).ok()?;
         let json = match site.config.repairs.links {
             true => site.links.names(site).in_the_name_of(json, base),
             false => json,
@@ -78,13 +78,13 @@ impl Metadata {
     }
 }
 
-fn shown(site: &config::Site) -> Shown {
+fn shown(site: &config::Site) -> GatewayFeatures {
     let is_granted = |level: &str| {
         let asks = |scope: &str| site.scopes.iter().any(|one| one.as_str() == scope);
         site.repairs.bulk_data && asks(&format!("system/{level}.$export"))
     };
     let exports = Exports { system: is_granted("*"), patient: is_granted("Patient"), group: is_granted("Group") };
-    Shown { cors: site.cors.is_some(), formats: site.repairs.content, exports }
+    GatewayFeatures { cors: site.cors.is_some(), formats: site.repairs.content, exports }
 }
 
 impl Document {
