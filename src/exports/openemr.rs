@@ -9,11 +9,11 @@ use http::{Method, StatusCode};
 use pingora::http::ResponseHeader;
 
 use crate::fhir::id::is_path_id;
-use crate::gateway::held_answer::is_about_the_token;
 use crate::openemr::export::manifest::{self, Ended, MAX_MANIFEST};
 use crate::openemr::export::plan::Plan;
 use crate::openemr::export::since::in_whole_seconds;
 use crate::openemr::export::state::Cause;
+use crate::openemr::token_refusal::is_about_the_token;
 use crate::scopes::export::narrowed;
 use crate::site::client::{AskError, Question, Told};
 use crate::site::prepared::Site;
