@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
-use super::{PublicKey, SigningKey};
+use super::{PublicKey, SigningKey, without_byte_order_mark};
 
 /// The largest JWK Set that is read, in bytes.
 pub const MAX_JWK_SET: usize = 256 * 1024;
@@ -123,8 +123,8 @@ impl JwkSet {
         if bytes.len() > MAX_JWK_SET {
             return Err(JwkSetError::TooLarge);
         }
-        let set: Value =
-            serde_json::from_slice(bytes).map_err(|error| JwkSetError::NotJson { line: error.line(), column: error.column() })?;
+        let set: Value = serde_json::from_slice(without_byte_order_mark(bytes))
+            .map_err(|error| JwkSetError::NotJson { line: error.line(), column: error.column() })?;
         let Some(keys) = set.get("keys") else {
             return Err(if set.get("kty").is_some() { JwkSetError::SingleKey } else { JwkSetError::NotASet });
         };
@@ -255,6 +255,13 @@ mod tests {
         assert_eq!(set.private_members(), ["keys[0].d", "keys[0].p", "keys[1].k"]);
         assert!(set.find("b").is_none());
         assert_eq!(set.find("c").unwrap().public_key(), None);
+    }
+
+    #[test]
+    fn a_byte_order_mark_before_the_set_is_passed_over() {
+        let set = JwkSet::parse("\u{feff}{\"keys\":[{\"kty\":\"RSA\",\"n\":\"AQAB\",\"e\":\"AQAB\",\"kid\":\"a\"}]}".as_bytes())
+            .unwrap();
+        assert!(set.find("a").is_some());
     }
 
     #[test]
