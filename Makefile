@@ -1,4 +1,4 @@
-# Two commands do everything: `make demo` and `make test`. Both share one build.
+# Two commands do everything: `make demo` and `make test`. Both share one build, without optimisation.
 
 SHELL := bash
 # Where rustup puts cargo; a fresh install is not in every shell's PATH yet.
@@ -6,29 +6,35 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 target_dir := $(or $(CARGO_TARGET_DIR),target)
 gateway := $(target_dir)/debug/openemr-gateway
-# Most tests wait for a clock, not for a processor: more of them at once than there are processors.
+# Most tests wait for a clock, not for a processor: more of them run at once than there are processors.
 export RUST_TEST_THREADS ?= 4
 
 # Where the FHIR clients of others are run.
 clients := tests/clients
 
+test_steps := format lints build unit examples end-to-end postman clients
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test build lint postman clients clean prerequisites prerequisites-test
+.PHONY: help demo test check ci lint postman clients build clean prerequisites prerequisites-check prerequisites-test prerequisites-ci
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: prerequisites ## The gateway in front of a stand-in for OpenEMR, on http://localhost:8000 (LISTEN=address:port for another place)
-	cargo build --locked
-	@exec "$(gateway)" demo $(if $(LISTEN),--listen $(LISTEN))
+demo: prerequisites ## The gateway in front of a sandbox, on http://localhost:8000 (LISTEN=address:port for another place)
+	@exec scripts/demo "$(gateway)" $(if $(LISTEN),"$(LISTEN)")
 
-test: lint ## Everything: format, lints, tests, the Postman collection and the FHIR clients of others against the demo
-	cargo test --locked
-	@$(MAKE) --no-print-directory postman clients
+test: prerequisites-test ## Everything: format, lints, all tests, the Postman collection and the FHIR clients of others
+	@scripts/steps $(test_steps)
 
-lint: prerequisites-test ## Format and lints
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
+check: prerequisites-check ## Format, lints and unit tests: for the loop while working
+	@scripts/steps format lints unit
+
+# Dependencies last: installing cargo-deny takes minutes where it is missing.
+ci: prerequisites-ci ## What CI runs: make test, shellcheck, documentation, --no-default-features, dependencies
+	@scripts/steps shell $(test_steps) documentation no-sandbox dependencies
+
+lint: prerequisites-check ## Format and lints
+	@scripts/steps format lints
 
 postman: prerequisites-test postman/node_modules/.installed ## The Postman collection against a demo of its own
 	cargo build --locked
@@ -48,8 +54,14 @@ clean: ## Remove what was built and downloaded
 prerequisites:
 	@scripts/prerequisites build
 
+prerequisites-check:
+	@scripts/prerequisites check
+
 prerequisites-test:
 	@scripts/prerequisites test
+
+prerequisites-ci:
+	@scripts/prerequisites ci
 
 # Node.js and Python themselves are no files to depend on: they have to be there before their packages, hence the
 # order-only prerequisites.

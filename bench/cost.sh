@@ -22,7 +22,9 @@ chmod 755 "$folder"
 started=()
 finish() {
     for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done
-    for name in openemr plain; do [ -e "$folder/$name.pid" ] && kill "$(cat "$folder/$name.pid")" 2>/dev/null || true; done
+    for name in openemr plain; do
+        if [ -e "$folder/$name.pid" ]; then kill "$(cat "$folder/$name.pid")" 2>/dev/null || true; fi
+    done
     rm -rf "$folder"
 }
 trap finish EXIT
@@ -80,6 +82,7 @@ conf openemr "server { listen 127.0.0.1:19310; root $folder/www;
   location = /apis/default/fhir/metadata { rewrite ^ /metadata break; }
   location = /apis/default/fhir/Patient { rewrite ^ /bundle break; }
   location /apis/default/fhir/Patient/ { rewrite ^ /patient break; } }"
+# shellcheck disable=SC2016 # nginx's variables
 conf plain 'upstream openemr { server 127.0.0.1:19310; keepalive 64; }
   server { listen 127.0.0.1:19320; location / { proxy_http_version 1.1; proxy_set_header Connection "";
   proxy_set_header Authorization "Bearer x"; rewrite ^/fhir(.*)$ /apis/default/fhir$1 break; proxy_pass http://openemr; } }'

@@ -20,9 +20,11 @@ export OPENEMR_GATEWAY=$target/release/openemr-gateway
 
 # The fault tests are those that send a load or print a row of their own; the module `load` tests the load itself.
 if [ $# -eq 0 ]; then
-    mapfile -t modules < <(grep -rlE 'support::load|load_report' tests/it --include='*.rs' \
-        | grep -vE '^tests/it/(support/|load\.rs)' | sed -E 's|^tests/it/||; s|\.rs$||; s|/|::|g' | sort)
-    set -- "${modules[@]}"
+    while read -r file; do
+        module=${file#tests/it/}
+        module=${module%.rs}
+        set -- "$@" "${module//\//::}::"
+    done < <(grep -rlE 'support::load|load_report' tests/it --include='*.rs' | grep -vE '^tests/it/(support/|load\.rs)' | sort)
 fi
 printf '%s requests a second for %s s where a test allows; the log is %s\n' "$FAULT_RATE" "$FAULT_SECONDS" "$log"
 

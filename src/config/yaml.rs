@@ -230,7 +230,7 @@ mod tests {
             (&format!("[{}]", "x, ".repeat(60_000)), "holds more than 50000 values"),
             ("a: !include b\n", "the tag `!include`, which has no meaning here"),
             (&"[".repeat(100_000), "recursion limit exceeded"),
-            (&format!("{}{}", "[".repeat(65), "]".repeat(65)), "mappings and lists more than 64 deep"),
+            (&format!("{}{}", "[".repeat(70), "]".repeat(70)), "mappings and lists more than 64 deep"),
             (&"- ".repeat(1000), "mappings and lists more than 64 deep"),
             ("a: 1\n---\nb: 2\n", "more than one document"),
             ("a: &a [*a]", "an alias that stands inside what it names"),

@@ -20,6 +20,7 @@ use pingora::upstreams::peer::HttpPeer;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::http::set_field::SetField as _;
 use crate::nodes::Nodes;
 use crate::nodes::breaker::{Finding, Standing};
 use crate::nodes::node::Node;
@@ -198,7 +199,7 @@ async fn ask(node: &Node, limit: Duration, connector: &Connector) -> Result<u16,
         (ACCEPT, HeaderValue::from_static("application/fhir+json")),
         (CONNECTION, HeaderValue::from_static("close")),
     ] {
-        head.insert_header(name, value).map_err(told)?;
+        head.set(name, value);
     }
     session.write_request_header(Box::new(head)).await.map_err(told)?;
     session.finish_request_body().await.map_err(told)?;

@@ -1,0 +1,69 @@
+// README.md and docs/: links lead somewhere, and quoted messages are those of the gateway.
+
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import { it } from 'node:test';
+import { DOCUMENTS, ROOT, document } from './documents.mjs';
+
+it('the README is short enough to be read', () => {
+  const lines = document('README.md').split('\n').length - 1;
+  assert.ok(lines <= 150, `${lines} lines`);
+});
+
+it('links lead to files and headings that are there', () => {
+  const broken = DOCUMENTS.flatMap(({ file, text }) =>
+    linksOf(text).filter((link) => !isThere(file, link)).map((link) => `${file}: ${link}`),
+  );
+  assert.deepEqual(broken, []);
+});
+
+// Links within the repository, outside of code.
+function linksOf(text) {
+  const prose = text.replaceAll(/^```.*?^```$/gms, '').replaceAll(/(`+)(?!`).*?\1/g, '``');
+  return [...prose.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link]) => link).filter((link) => !/^[a-z]+:/.test(link));
+}
+
+function isThere(from, link) {
+  const [to, anchor] = link.split('#');
+  const file = to === '' ? from : path.join(path.dirname(from), to);
+  if (!fs.existsSync(path.join(ROOT, file))) {
+    return false;
+  }
+  return anchor === undefined || anchors(fs.readFileSync(path.join(ROOT, file), 'utf8')).includes(anchor);
+}
+
+// As GitHub names headings.
+function anchors(text) {
+  return [...text.replaceAll(/^```.*?^```$/gms, '').matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
+    heading.toLowerCase().replaceAll(/[^\p{L}\p{N}\s_-]/gu, '').trim().replaceAll(/\s/g, '-'),
+  );
+}
+
+it('files that are named are there', () => {
+  const missing = DOCUMENTS.flatMap(({ file, text }) =>
+    [...text.matchAll(/`((?:src|tests|bench|docs|conf|deploy|scripts)\/[\w./-]*)`/g)]
+      .map(([, named]) => named)
+      .filter((named) => !fs.existsSync(path.join(ROOT, named)))
+      .map((named) => `${file}: ${named}`),
+  );
+  assert.deepEqual(missing, []);
+});
+
+it('messages that are quoted are those of the gateway', () => {
+  const source = fs
+    .readdirSync(path.join(ROOT, 'src'), { recursive: true })
+    .filter((file) => file.endsWith('.rs') && !file.startsWith('sandbox'))
+    .map((file) => fs.readFileSync(path.join(ROOT, 'src', file), 'utf8'))
+    .join('\n')
+    .replaceAll(/\\\n\s*/g, '');
+  const text = document('docs/troubleshooting.md');
+  // The rows about the gateway's own answers and log lines, and in them what is in italics.
+  const quoted = text
+    .split('\n')
+    .filter((line) => /^\|.*\| gateway \|/.test(line) || line.startsWith('| log:'))
+    .flatMap((line) => [...line.split('|')[1].matchAll(/(?<!\*)\*([^*]+)\*(?!\*)/g)].map(([, words]) => words))
+    .flatMap((words) => words.split('…').map((part) => part.trim()).filter((part) => part.length > 3));
+  assert.ok(quoted.length > 10, `${quoted.length} messages`);
+  assert.deepEqual(quoted.filter((words) => !source.includes(words)), []);
+});
