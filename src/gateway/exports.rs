@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LOCATION, CONTENT_TYPE, EXPIRES, HeaderName, HeaderValue, RETRY_AFTER};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use log::error;
 use pingora::proxy::Session;
 use uuid::Uuid;
@@ -27,13 +27,13 @@ use crate::fhir::export_request::{KickOff, Refusal};
 use crate::fhir::interaction::Kind;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::prefer::{self, Handling};
-use crate::gateway::admission;
-use crate::gateway::answer::Answer;
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Verdict;
 use crate::gateway::links::public_base;
 use crate::gateway::negotiation::preferences;
 use crate::gateway::route::Route;
+use crate::gateway::{admission, answer};
+use crate::http::answer::Answer;
 use crate::http::request_target::Target;
 use crate::openemr::export_manifest;
 use crate::openemr::export_plan::{LONGEST_URL, Plan};
@@ -97,7 +97,7 @@ pub async fn answer(session: &mut Session, context: &mut RequestContext, exports
     if matches!(about, About::KickOff(_))
         && let Err(failure) = admission::take_token(context).await
     {
-        return Ok(Some(Answer::of_verdict(&failure.verdict(), context)));
+        return Ok(Some(answer::of_verdict(&failure.verdict(), context)));
     }
     let context = &*context;
     let Some(site) = context.site() else { return Ok(None) };
@@ -198,7 +198,7 @@ async fn kick_off(
         Err(problem) => return disk_failed(context, site, &jobs, &problem),
     }
     match HeaderValue::try_from(format!("{base}/$bulkdata-status?job={job}")) {
-        Ok(location) => empty(202).with(CONTENT_LOCATION, location),
+        Ok(location) => empty(StatusCode::ACCEPTED).with(CONTENT_LOCATION, location),
         Err(_) => {
             refused(context, &Refusal { status: 400, code: IssueCode::Invalid, text: "The Host cannot be used.".to_owned() })
         }
@@ -212,7 +212,7 @@ async fn status(context: &RequestContext, site: &Site, exports: &Exports, job: O
     };
     let Some(finished_at) = plan.finished_at else {
         let (done, of) = plan.progress();
-        let answer = empty(202).with(RETRY_AFTER, HeaderValue::from(ASK_AGAIN));
+        let answer = empty(StatusCode::ACCEPTED).with(RETRY_AFTER, HeaderValue::from(ASK_AGAIN));
         return match HeaderValue::try_from(format!("{done} of {of} types done")) {
             Ok(progress) => answer.with(HeaderName::from_static("x-progress"), progress),
             Err(_) => answer,
@@ -221,7 +221,7 @@ async fn status(context: &RequestContext, site: &Site, exports: &Exports, job: O
     let manifest = export_manifest::write(&plan, base, needs_token());
     let known_until = finished_at.saturating_add(i64::try_from(site.config.bulk_data.keep.as_millis()).unwrap_or(i64::MAX));
     let ends = plan.files_end_at().map_or(known_until, |end| end.min(known_until));
-    let answer = Answer::new(200, "application/json", Bytes::from(manifest)).with(CACHE_CONTROL, NO_STORE);
+    let answer = Answer::new(StatusCode::OK, "application/json", Bytes::from(manifest)).with(CACHE_CONTROL, NO_STORE);
     let ends = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(u64::try_from(ends).unwrap_or_default()));
     // No HTTP date lies behind the year 9999.
     let latest = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
@@ -242,7 +242,7 @@ async fn delete(context: &RequestContext, site: &Site, exports: &Exports, job: O
     match jobs.delete(job).await {
         Ok(true) => {
             exports.news.notify_waiters();
-            empty(202)
+            empty(StatusCode::ACCEPTED)
         }
         Ok(false) => unknown(context),
         Err(problem) => disk_failed(context, site, &jobs, &problem),
@@ -253,7 +253,7 @@ async fn errors(context: &RequestContext, site: &Site, exports: &Exports, job: O
     match find(context, site, exports, job).await {
         Ok(plan) => {
             let outcomes = Bytes::from(export_manifest::outcomes(&plan));
-            Answer::new(200, "application/fhir+ndjson", outcomes).with(CACHE_CONTROL, NO_STORE)
+            Answer::new(StatusCode::OK, "application/fhir+ndjson", outcomes).with(CACHE_CONTROL, NO_STORE)
         }
         Err(answer) => answer,
     }
@@ -287,12 +287,12 @@ async fn read_body(session: &mut Session) -> pingora::Result<Option<Bytes>> {
     Ok(Some(body.freeze()))
 }
 
-fn empty(status: u16) -> Answer {
+fn empty(status: StatusCode) -> Answer {
     Answer::new(status, "application/fhir+json; charset=utf-8", Bytes::new()).with(CACHE_CONTROL, NO_STORE)
 }
 
 fn refused(context: &RequestContext, refusal: &Refusal) -> Answer {
-    Answer::of_verdict(&Verdict::new(refusal.status, refusal.code, &refusal.text), context)
+    answer::of_verdict(&Verdict::new(refusal.status, refusal.code, &refusal.text), context)
 }
 
 fn not_allowed(context: &RequestContext, allowed: &'static str) -> Answer {

@@ -13,7 +13,7 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
 use crate::fhir::interaction::is_repeatable;
-use crate::gateway::answer::Answer;
+use crate::gateway::answer;
 use crate::gateway::context::RequestContext;
 use crate::gateway::fail;
 use crate::gateway::failure::Failure;
@@ -229,7 +229,7 @@ pub async fn send_held(session: &mut Session, context: &mut RequestContext) {
     let failure = if is_refusal && after_unauthorized(session, false, context).is_err() { context.failure } else { None };
     // The caller may be gone by now; there is nobody to tell.
     let _ = match failure {
-        Some(failure) => Answer::of_verdict(&failure.verdict(), context).send(session, context).await,
+        Some(failure) => answer::send(answer::of_verdict(&failure.verdict(), context), session, context).await,
         None => held.send(session, context).await,
     };
 }

@@ -8,8 +8,10 @@ use std::io::{self, Write};
 
 use bytes::Bytes;
 use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, ETAG, TRANSFER_ENCODING};
+use http::header::{CONTENT_ENCODING, ETAG};
 use pingora::http::ResponseHeader;
+
+use crate::http::fields::forget_length;
 
 /// The most that one piece may become. FHIR JSON grows to ten or twenty times a piece of 64 KiB; a thousand times would be
 /// an attack.
@@ -50,26 +52,19 @@ impl Write for Unpacked {
 impl Decoder {
     /// Unpacks what comes behind this head, which then says that it is plain; `None` where it is already, or packed in
     /// a way that is not known here.
-    ///
-    /// # Errors
-    /// None in practice: the field that is set is valid.
-    pub fn after_head(head: &mut ResponseHeader) -> pingora::Result<Option<Self>> {
-        let Some(coding) = head.headers.get(CONTENT_ENCODING).map(|coding| coding.as_bytes().trim_ascii()) else {
-            return Ok(None);
-        };
+    pub fn after_head(head: &mut ResponseHeader) -> Option<Self> {
+        let coding = head.headers.get(CONTENT_ENCODING)?.as_bytes().trim_ascii();
         let inner = match coding {
             _ if coding.eq_ignore_ascii_case(b"gzip") || coding.eq_ignore_ascii_case(b"x-gzip") => {
                 Inner::Gzip(Box::new(MultiGzDecoder::new(Unpacked::default())))
             }
             _ if coding.eq_ignore_ascii_case(b"deflate") => Inner::Deflate,
-            _ => return Ok(None),
+            _ => return None,
         };
         head.remove_header(&CONTENT_ENCODING);
         head.remove_header(&ETAG);
-        if head.remove_header(&CONTENT_LENGTH).is_some() {
-            head.insert_header(TRANSFER_ENCODING, "chunked")?;
-        }
-        Ok(Some(Self { inner, has_begun: false }))
+        forget_length(head);
+        Some(Self { inner, has_begun: false })
     }
 
     /// Unpacks a piece.
@@ -120,6 +115,7 @@ mod tests {
     use super::*;
     use flate2::Compression;
     use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
+    use http::header::CONTENT_LENGTH;
 
     fn packed(body: &[u8], how: &str) -> Vec<u8> {
         macro_rules! with {
@@ -140,7 +136,7 @@ mod tests {
         let mut head = ResponseHeader::build(200, None).unwrap();
         head.insert_header(CONTENT_ENCODING, coding).unwrap();
         head.insert_header(CONTENT_LENGTH, "9").unwrap();
-        let decoder = Decoder::after_head(&mut head).unwrap();
+        let decoder = Decoder::after_head(&mut head);
         assert_eq!(head.headers.contains_key(CONTENT_ENCODING), decoder.is_none());
         assert_eq!(head.headers.contains_key(CONTENT_LENGTH), decoder.is_none());
         decoder
