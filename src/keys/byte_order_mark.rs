@@ -4,6 +4,6 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// The text without a leading byte-order mark. RFC 8259 section 8.1 allows a reader of JSON to ignore one.
 #[must_use]
-pub fn without_byte_order_mark(text: &[u8]) -> &[u8] {
+pub(crate) fn without_byte_order_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
 }

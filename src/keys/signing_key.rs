@@ -1,4 +1,4 @@
-//! The private key that signs client assertions, out of the PEM files that people have.
+//! The private key that signs client assertions, read from the kinds of PEM files that people have.
 
 use std::fmt;
 
@@ -13,23 +13,23 @@ use zeroize::Zeroizing;
 use crate::keys::der::{self, KeyKind};
 
 /// The largest key file that is read, in bytes.
-pub const MAX_KEY_FILE: usize = 64 * 1024;
+pub(crate) const MAX_KEY_FILE: usize = 64 * 1024;
 /// The shortest RSA modulus that is accepted, in bits (RFC 7518 section 3.3).
-pub const MIN_RSA_BITS: usize = 2048;
+pub(crate) const MIN_RSA_BITS: usize = 2048;
 /// The longest RSA modulus that is accepted, in bits: what aws-lc-rs signs with.
-pub const MAX_RSA_BITS: usize = 8192;
+pub(crate) const MAX_RSA_BITS: usize = 8192;
 
-/// The two signature algorithms of SMART Backend Services (SMART App Launch 2.2, "Asymmetric client authentication").
+/// The signature algorithms of SMART Backend Services (SMART App Launch 2.2, "Asymmetric client authentication").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
-    /// RSASSA-PKCS1-v1_5 with SHA-384. The one that OpenEMR takes.
+    /// RSASSA-PKCS1-v1_5 with SHA-384, the one that OpenEMR accepts.
     Rs384,
     /// ECDSA on P-384 with SHA-384.
     Es384,
 }
 
 impl Algorithm {
-    /// The `alg` of RFC 7518: `RS384` or `ES384`.
+    /// Returns the `alg` of RFC 7518: `RS384` or `ES384`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -45,46 +45,46 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// Why a file holds no key that can sign. The text completes a sentence that begins with the file's name.
+/// Why a file holds no usable signing key. The text completes a sentence that begins with the file's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// More than [`MAX_KEY_FILE`].
+    /// It is larger than [`MAX_KEY_FILE`].
     #[error("is larger than 64 KiB, which no private key is")]
     TooLarge,
-    /// No PEM block, or one that cannot be decoded.
+    /// It has no PEM block, or one that cannot be decoded.
     #[error("is not a PEM file")]
     NotPem,
-    /// Bare DER where PEM was due.
+    /// It is DER instead of PEM.
     #[error("is a DER file, not PEM")]
     Der,
-    /// `ENCRYPTED PRIVATE KEY`, or the older `Proc-Type: 4,ENCRYPTED`.
+    /// The key is encrypted: `ENCRYPTED PRIVATE KEY`, or the older `Proc-Type: 4,ENCRYPTED`.
     #[error("is encrypted with a passphrase")]
     Encrypted,
-    /// `OPENSSH PRIVATE KEY`.
+    /// The key is in OpenSSH's format: `OPENSSH PRIVATE KEY`.
     #[error("is in OpenSSH's own format")]
     OpenSsh,
-    /// PEM, but a certificate or a public key; the label of its first block.
+    /// It holds a certificate or a public key; the label of the first block.
     #[error("holds a {0}, not a private key")]
     NotPrivate(String),
-    /// Two private keys in one file.
+    /// It holds two private keys.
     #[error("holds more than one private key")]
     Several,
-    /// A key that can sign neither RS384 nor ES384.
+    /// The key can sign neither RS384 nor ES384.
     #[error("holds {0} key; client assertions are signed with an RSA or an EC P-384 key")]
     Unsupported(&'static str),
-    /// An RSA key under [`MIN_RSA_BITS`].
+    /// The RSA key is shorter than [`MIN_RSA_BITS`].
     #[error("holds an RSA key of {0} bits; at least 2048 are needed")]
     TooShort(usize),
-    /// An RSA key over [`MAX_RSA_BITS`].
+    /// The RSA key is longer than [`MAX_RSA_BITS`].
     #[error("holds an RSA key of {0} bits; at most 8192 are supported")]
     TooLong(usize),
-    /// The right label around bytes that are no such key.
+    /// The label is right, but the block holds no such key.
     #[error("is damaged: its {0} block holds no valid key")]
     Damaged(&'static str),
 }
 
 impl KeyError {
-    /// What to do about it: a line for the terminal, where `{file}` stands for the file's name.
+    /// Returns what to do about it: a line for the terminal, in which `{file}` stands for the file's name.
     #[must_use]
     pub fn remedy(&self) -> &'static str {
         match self {
@@ -104,17 +104,17 @@ impl KeyError {
     }
 }
 
-/// The public half of a signing key: what a JWK says, integers as base64url (RFC 7518 section 6).
+/// The public half of a signing key, its integers in base64url as in a JWK (RFC 7518 section 6).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PublicKey {
-    /// An RSA key; both without leading zero bytes.
+    /// An RSA key; both integers without leading zero bytes.
     Rsa {
         /// The modulus.
         n: String,
         /// The exponent.
         e: String,
     },
-    /// A key on P-384; both 48 bytes.
+    /// A key on P-384; both coordinates of 48 bytes.
     P384 {
         /// The x coordinate.
         x: String,
@@ -123,7 +123,7 @@ pub enum PublicKey {
     },
 }
 
-/// A private key that signs client assertions. `Debug` shows the public half alone; the private one is zeroed on drop.
+/// A private key that signs client assertions. `Debug` shows its public half alone; the private half is zeroed on drop.
 pub struct SigningKey {
     algorithm: Algorithm,
     public_key: PublicKey,
@@ -142,10 +142,10 @@ impl fmt::Debug for SigningKey {
 
 impl SigningKey {
     /// Reads a private key from PEM: PKCS#8 (`PRIVATE KEY`), PKCS#1 (`RSA PRIVATE KEY`) or SEC1 (`EC PRIVATE KEY`).
-    /// Blocks that stand beside it (`EC PARAMETERS`, certificates) are passed over.
+    /// Other blocks (`EC PARAMETERS`, certificates) are ignored.
     ///
     /// # Errors
-    /// A [`KeyError`] for everything that is not exactly one RSA key of 2048 to 8192 bits or one P-384 key.
+    /// [`KeyError`] unless the file holds exactly one RSA key of 2048 to 8192 bits or one P-384 key.
     pub fn from_pem(pem: &[u8]) -> Result<Self, KeyError> {
         if pem.len() > MAX_KEY_FILE {
             return Err(KeyError::TooLarge);
@@ -196,7 +196,7 @@ impl SigningKey {
         })
     }
 
-    /// From an `RSAPrivateKey`, the form in which jsonwebtoken wants it too.
+    /// Reads an `RSAPrivateKey`, the form that jsonwebtoken takes, too.
     fn from_rsa(der: &[u8], label: &'static str) -> Result<Self, KeyError> {
         match der::rsa_bits(der) {
             None => return Err(KeyError::Damaged(label)),
@@ -213,7 +213,7 @@ impl SigningKey {
         Ok(Self { algorithm: Algorithm::Rs384, public_key, encoding_key: EncodingKey::from_rsa_der(der) })
     }
 
-    /// From PKCS#8 or SEC1; jsonwebtoken wants PKCS#8.
+    /// Reads PKCS#8 or SEC1; jsonwebtoken takes PKCS#8.
     fn from_p384(der: &[u8], label: &'static str) -> Result<Self, KeyError> {
         let damaged = KeyError::Damaged(label);
         let pair = EcdsaKeyPair::from_private_key_der(&ECDSA_P384_SHA384_FIXED_SIGNING, der).map_err(|_| damaged.clone())?;
@@ -224,19 +224,19 @@ impl SigningKey {
         Ok(Self { algorithm: Algorithm::Es384, public_key, encoding_key: EncodingKey::from_ec_der(pkcs8.as_ref()) })
     }
 
-    /// What it signs with.
+    /// Returns the algorithm that it signs with.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// Its public half.
+    /// Returns its public half.
     #[must_use]
     pub fn public_key(&self) -> &PublicKey {
         &self.public_key
     }
 
-    /// The length of its modulus in whole bytes, for an RSA key.
+    /// Returns the length of the modulus in bytes; `None` for a P-384 key.
     #[must_use]
     pub fn modulus_bytes(&self) -> Option<usize> {
         match &self.public_key {
@@ -245,13 +245,13 @@ impl SigningKey {
         }
     }
 
-    /// The key as jsonwebtoken takes it.
+    /// Returns the key in jsonwebtoken's form.
     #[must_use]
     pub fn encoding_key(&self) -> &EncodingKey {
         &self.encoding_key
     }
 
-    /// The public JWK (RFC 7517 section 4) under this `kid`.
+    /// Returns the public JWK (RFC 7517 section 4) under this `kid`.
     #[must_use]
     pub fn jwk(&self, kid: &str) -> serde_json::Value {
         let alg = self.algorithm.as_str();
@@ -278,7 +278,7 @@ mod tests {
     const PKCS8_EC: &str = include_str!("../../tests/keys/p384-pkcs8.pem");
     const SEC1_EC: &str = include_str!("../../tests/keys/p384-sec1.pem");
 
-    /// Signs with the key, verifies with its JWK alone.
+    /// Signs with the key and verifies with its JWK alone.
     fn signs(key: &SigningKey) {
         let algorithm = match key.algorithm() {
             Algorithm::Rs384 => jsonwebtoken::Algorithm::RS384,
@@ -322,6 +322,22 @@ mod tests {
     }
 
     #[test]
+    fn pem_is_read_however_editors_and_tools_left_it() {
+        let key = |pem: &str| SigningKey::from_pem(pem.as_bytes()).unwrap().public_key().clone();
+        let indented: String = PKCS8_RSA.lines().map(|line| format!("  {line}  \n")).collect();
+        for pem in [
+            format!("\u{feff}{PKCS8_RSA}"),
+            PKCS8_RSA.replace('\n', "\r\n"),
+            PKCS8_RSA.replace('\n', " "),
+            format!("Bag Attributes\n    friendlyName: clé\n{PKCS8_RSA}"),
+            format!("{}{PKCS8_RSA}", include_str!("../../tests/keys/public.pem")),
+            indented,
+        ] {
+            assert_eq!(key(&pem), key(PKCS8_RSA), "{pem}");
+        }
+    }
+
+    #[test]
     fn refuses_with_the_reason() {
         let cut = PKCS8_RSA.replacen("\nMII", "\nMIJ", 1);
         let relabelled = PKCS1_RSA.replace("RSA PRIVATE KEY", "EC PRIVATE KEY");
@@ -334,6 +350,7 @@ mod tests {
             (include_str!("../../tests/keys/p256.pem"), KeyError::Unsupported("an EC P-256")),
             (include_str!("../../tests/keys/ed25519.pem"), KeyError::Unsupported("an Ed25519")),
             (include_str!("../../tests/keys/public.pem"), KeyError::NotPrivate("PUBLIC KEY".to_owned())),
+            (&PKCS8_RSA.replace("PRIVATE KEY", "OPENSSH PRIVATE KEY"), KeyError::OpenSsh),
             (&format!("{PKCS8_RSA}{PKCS1_RSA}"), KeyError::Several),
             (&cut, KeyError::Damaged("PRIVATE KEY")),
             (&" ".repeat(MAX_KEY_FILE + 1), KeyError::TooLarge),
