@@ -7,10 +7,11 @@ use http::Method;
 use pingora::proxy::Session;
 
 use crate::config::Repairs;
-use crate::fhir::completeness::JsonEnd;
 use crate::fhir::interaction::{Interaction, is_repeatable};
+use crate::fhir::json::completeness::Completeness;
 use crate::fhir::link_rewriter::LinkRewriter;
-use crate::fhir::media_type::{Format, Negotiated};
+use crate::fhir::media_type::Format;
+use crate::fhir::negotiation::Negotiated;
 use crate::gateway::body::BodyPath;
 use crate::gateway::failure::Failure;
 use crate::gateway::held_answer::HeldAnswer;
@@ -79,7 +80,7 @@ pub struct RequestContext {
     /// How much of the caller's body has gone to OpenEMR in this try.
     pub body_sent: usize,
     /// Follows a body whose end only its own brackets tell.
-    pub json_end: Option<JsonEnd>,
+    pub json_end: Option<Completeness>,
 }
 
 impl RequestContext {

@@ -22,10 +22,9 @@ use uuid::Uuid;
 
 use crate::exports::jobs::{Exports, Jobs, now};
 use crate::fhir::export_level::Level;
-use crate::fhir::export_parameters::{self, MAX_PARAMETERS};
-use crate::fhir::export_request::{KickOff, Refusal};
 use crate::fhir::interaction::Kind;
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::parameters::{self, MAX_PARAMETERS};
 use crate::fhir::prefer::{self, Handling};
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Verdict;
@@ -35,8 +34,10 @@ use crate::gateway::route::Route;
 use crate::gateway::{admission, answer};
 use crate::http::answer::Answer;
 use crate::http::request_target::Target;
-use crate::openemr::export_manifest;
-use crate::openemr::export_plan::{LONGEST_URL, Plan};
+use crate::openemr::export::kick_off::{KickOff, KickOffError, honoured_query};
+use crate::openemr::export::level::scope;
+use crate::openemr::export::manifest;
+use crate::openemr::export::plan::{LONGEST_URL, Plan};
 use crate::scopes::export;
 use crate::site::prepared::Site;
 
@@ -127,6 +128,19 @@ pub async fn answer(session: &mut Session, context: &mut RequestContext, exports
     Ok(Some(answer))
 }
 
+/// Why there is no export.
+struct Refusal {
+    status: u16,
+    code: IssueCode,
+    text: String,
+}
+
+impl From<KickOffError> for Refusal {
+    fn from(error: KickOffError) -> Self {
+        Self { status: error.status(), code: error.code(), text: error.to_string() }
+    }
+}
+
 /// A kick-off as it came.
 struct Asked<'a> {
     fields: &'a HeaderMap,
@@ -139,7 +153,7 @@ impl Asked<'_> {
     /// Judges it by what the token grants.
     fn judge(&self, level: Level, granted: &str) -> Result<KickOff, Refusal> {
         let refusal = |status, code, text: &str| Refusal { status, code, text: text.to_owned() };
-        let missing = export::missing(granted, level.scope());
+        let missing = export::missing(granted, scope(&level));
         if !missing.is_empty() {
             let text = format!("The gateway's token lacks the scope {}.", missing.join(" and "));
             return Err(refusal(403, IssueCode::Forbidden, &text));
@@ -155,9 +169,9 @@ impl Asked<'_> {
         if !self.body.is_empty() && !self.fields.get(CONTENT_TYPE).is_some_and(is_json) {
             return Err(refusal(415, IssueCode::NotSupported, "The body of a kick-off is a Parameters resource in JSON."));
         }
-        let of_body = export_parameters::of_resource(self.body);
-        parameters.extend(of_body.ok_or_else(|| Refusal::invalid("The body is no Parameters resource."))?);
-        KickOff::judge(level, &parameters, handling, &export::readable_types(granted))
+        let of_body = parameters::read(self.body);
+        parameters.extend(of_body.ok_or_else(|| refusal(400, IssueCode::Invalid, "The body is no Parameters resource."))?);
+        Ok(KickOff::validate(level, &parameters, handling, &export::readable_types(granted))?)
     }
 }
 
@@ -180,7 +194,7 @@ async fn kick_off(
         Ok(kick_off) => kick_off,
         Err(refusal) => return refused(context, &refusal),
     };
-    let honoured = export_parameters::honoured(asked.query);
+    let honoured = honoured_query(asked.query);
     let separator = if honoured.is_empty() { "" } else { "?" };
     let request = format!("{base}{}{separator}{honoured}", kick_off.level.path());
     if request.len() > LONGEST_URL {
@@ -218,7 +232,7 @@ async fn status(context: &RequestContext, site: &Site, exports: &Exports, job: O
             Err(_) => answer,
         };
     };
-    let manifest = export_manifest::write(&plan, base, needs_token());
+    let manifest = manifest::write(&plan, base, needs_token());
     let known_until = finished_at.saturating_add(i64::try_from(site.config.bulk_data.keep.as_millis()).unwrap_or(i64::MAX));
     let ends = plan.files_end_at().map_or(known_until, |end| end.min(known_until));
     let answer = Answer::new(StatusCode::OK, "application/json", Bytes::from(manifest)).with(CACHE_CONTROL, NO_STORE);
@@ -252,7 +266,7 @@ async fn delete(context: &RequestContext, site: &Site, exports: &Exports, job: O
 async fn errors(context: &RequestContext, site: &Site, exports: &Exports, job: Option<Uuid>) -> Answer {
     match find(context, site, exports, job).await {
         Ok(plan) => {
-            let outcomes = Bytes::from(export_manifest::outcomes(&plan));
+            let outcomes = Bytes::from(manifest::outcomes(&plan));
             Answer::new(StatusCode::OK, "application/fhir+ndjson", outcomes).with(CACHE_CONTROL, NO_STORE)
         }
         Err(answer) => answer,

@@ -51,7 +51,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
 use crate::exports::jobs::Exports;
-use crate::fhir::completeness::JsonEnd;
+use crate::fhir::json::completeness::Completeness;
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::{Failure, Stop};
 use crate::gateway::route::Route;
@@ -188,7 +188,7 @@ impl ProxyHttp for Gateway {
         }
         let can_be_a_refusal = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED);
         if ends_by_itself && (status.is_success() || (can_be_a_refusal && context.held.is_some())) {
-            context.json_end = Some(JsonEnd::default());
+            context.json_end = Some(Completeness::default());
         }
         Ok(())
     }
