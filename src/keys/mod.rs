@@ -6,7 +6,7 @@
 //! | `generate`, `certificate` | new keys, and self-signed certificates |
 //! | `jwk_set`, `kid` | JWK Sets and key ids |
 //! | `byte_order_mark` | what is passed over before JSON and YAML |
-| `rotation` | the rotation of a key as a state machine, without a clock or a file |
+//! | `rotation` | the rotation of a key as a state machine, without a clock or a file |
 //! | `rotation_state` | how its state is written |
 //! | `rotation_files` | what a state means for the files of a rotation |
 //! | `key_files` | these files on the disk |
