@@ -126,7 +126,7 @@ pub fn choose(
     length: Option<u64>,
     context: &mut RequestContext,
 ) -> pingora::Result<()> {
-    let settings = context.runtime.settings.compression;
+    let settings = context.runtime.config.compression;
     if !settings.enabled || !may_be_compressed(head, length, settings.least) {
         return Ok(());
     }
