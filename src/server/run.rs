@@ -29,8 +29,6 @@ pub fn run(config: Config, options: RunOptions, on_ready: impl FnOnce() + Send +
     let process = Process::new(config, options, on_ready, &pingora)?;
     services::add_to(&mut pingora, &process);
     let signals = Signals::new(Arc::clone(&process.lifecycle), times);
-    // The services hold what they need of it; what they do not hold should end with them.
-    drop(process);
     pingora.run(RunArgs { shutdown_signal: Box::new(signals) });
     Ok(())
 }
