@@ -202,8 +202,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::node::Node;
     use crate::config::problem::{Place, Source};
+    use crate::config::yaml;
 
     /// Any tree of the keys and values that the file knows, in places where they belong or not.
     fn tree() -> impl Strategy<Value = String> {
@@ -225,10 +225,10 @@ mod tests {
         #[test]
         fn no_tree_panics_and_none_passes_without_keys(text in tree()) {
             let mut findings = Findings::default();
-            let root = Node::parse(&text);
+            let root = yaml::parse(&text);
             prop_assert!(root.is_ok(), "{text}: {root:?}");
             let place = Place::whole(Source::Environment);
-            let file = File::read(&root.unwrap_or(Node::Null), place, &mut findings);
+            let file = File::read(&root.unwrap(), place, &mut findings);
             prop_assert!(validate(&file, &mut findings).is_none());
             prop_assert!(!findings.problems.is_empty());
         }
