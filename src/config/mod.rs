@@ -148,7 +148,7 @@ pub struct Config {
     pub routes: Routes,
     /// The OpenEMR sites, never none. The first is served at `routes.fhir`, the others at `/{site}` + `routes.fhir`;
     /// `default` comes first where there is one.
-    pub sites: Vec<Site>,
+    pub sites: Vec<Arc<Site>>,
     /// Where callers find the gateway, when that is not where they say they call.
     pub public_url: Option<BaseUrl>,
     /// Whose word about callers is believed.
