@@ -26,7 +26,7 @@ use crate::smart::scope_record::ScopeRecord;
 
 /// How long a request waits for a token in place of one that was refused.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// So many new tokens in a row for one request: more were never good.
+/// The most new tokens for one request, each of which OpenEMR took before it revoked it.
 const MOST_RENEWALS: u32 = 3;
 
 /// The error that ends the proxying of an answer that came before its request was whole.
@@ -80,8 +80,32 @@ enum Decision {
     GiveUp,
 }
 
-/// Judges a refusal of a request that was already given `renewals` new tokens. `about_the_token`: the body says so.
-fn judge(scope: Scope, about_the_token: bool, renewals: u32, can_repeat: bool) -> Decision {
+/// A request whose token was refused.
+#[derive(Debug, Clone, Copy)]
+struct Refused {
+    /// How many new tokens it was already given.
+    renewals: u32,
+    /// Whether OpenEMR had accepted the refused token before.
+    was_accepted: bool,
+    can_repeat: bool,
+}
+
+impl Refused {
+    fn of(session: &Session, context: &RequestContext) -> Self {
+        let was_accepted = context.token.as_ref().is_some_and(|token| token.was_accepted());
+        Self { renewals: context.recovery.renewals, was_accepted, can_repeat: can_repeat(session) }
+    }
+
+    /// Whether a new token can help. Two tokens in a row that OpenEMR never accepted tell that it accepts none: one
+    /// exchange a request is enough. A token that it accepted was revoked since, and is replaced.
+    fn can_be_helped(self) -> bool {
+        self.renewals == 0 || (self.was_accepted && self.renewals < MOST_RENEWALS)
+    }
+}
+
+/// Judges a refusal. `about_the_token`: the body says so.
+fn judge(scope: Scope, about_the_token: bool, refused: Refused) -> Decision {
+    let Refused { renewals, can_repeat, .. } = refused;
     let renew = if can_repeat { Decision::Renew } else { Decision::RenewForOthers };
     match (scope, about_the_token) {
         (Scope::NotGranted, _) => Decision::NotGranted,
@@ -90,7 +114,7 @@ fn judge(scope: Scope, about_the_token: bool, renewals: u32, can_repeat: bool) -
         (Scope::Unnamed, false) => Decision::Pass,
         // A brand-new token refused again: it is not the token.
         (Scope::Granted, false) => Decision::ScopeRefused,
-        (Scope::Unnamed | Scope::Refused | Scope::Granted, true) if renewals < MOST_RENEWALS => renew,
+        (Scope::Unnamed | Scope::Refused | Scope::Granted, true) if refused.can_be_helped() => renew,
         (Scope::Unnamed | Scope::Refused | Scope::Granted, true) => Decision::GiveUp,
     }
 }
@@ -152,7 +176,7 @@ fn end_early(session: &mut Session) -> pingora::Result<()> {
 fn may_be_told_more(session: &Session, context: &RequestContext) -> bool {
     let decision = context.site().zip(context.token.as_ref()).map(|(site, token)| {
         let scope = scope(need(session, context), &token.scope, &site.token.scopes);
-        judge(scope, false, context.recovery.renewals, can_repeat(session))
+        judge(scope, false, Refused::of(session, context))
     });
     matches!(decision, Some(Decision::ScopeRefused | Decision::Pass))
 }
@@ -180,7 +204,7 @@ pub fn after_body(
         StatusCode::UNAUTHORIZED => after_unauthorized(session, about_the_token, context)?,
         // A revoked trust is about no scope.
         StatusCode::BAD_REQUEST if about_the_token => {
-            follow(judge(Scope::Unnamed, true, context.recovery.renewals, can_repeat(session)), None, context)?;
+            follow(judge(Scope::Unnamed, true, Refused::of(session, context)), None, context)?;
         }
         _ => {}
     }
@@ -215,7 +239,7 @@ fn after_unauthorized(session: &Session, about_the_token: bool, context: &mut Re
     let record = &site.token.scopes;
     let need = need(session, context);
     let scope = scope(need, &token.scope, record);
-    let decision = judge(scope, about_the_token, context.recovery.renewals, can_repeat(session));
+    let decision = judge(scope, about_the_token, Refused::of(session, context));
     if let (Scope::Granted, Decision::ScopeRefused, Some(need)) = (scope, decision, need) {
         record.note_refused(need);
     }
@@ -276,8 +300,11 @@ pub async fn renew(context: &mut RequestContext) -> Result<(), Failure> {
     Ok(())
 }
 
-/// OpenEMR grants what the request needed.
+/// OpenEMR took the token, and grants what the request needed.
 fn note_success(session: &Session, context: &RequestContext) {
+    if let Some(token) = &context.token {
+        token.note_accepted();
+    }
     let Some(site) = context.site().filter(|site| !site.token.scopes.is_empty()) else { return };
     if let Some(need) = need(session, context) {
         site.token.scopes.note_served(need);
@@ -306,28 +333,32 @@ mod tests {
     #[test]
     fn a_refusal_is_judged_by_what_is_known() {
         use Decision::*;
-        for (scope, about_the_token, renewals, can_repeat, decision) in [
-            (Scope::NotGranted, false, 0, true, NotGranted),
-            (Scope::NotGranted, false, 0, false, NotGranted),
-            (Scope::NotGranted, true, 1, true, NotGranted),
-            (Scope::Refused, false, 0, true, ScopeRefused),
-            (Scope::Refused, true, 0, true, Renew),
-            (Scope::Refused, true, 3, true, GiveUp),
-            (Scope::Granted, false, 0, true, Renew),
-            (Scope::Granted, false, 0, false, RenewForOthers),
-            (Scope::Granted, false, 1, true, ScopeRefused),
-            (Scope::Granted, true, 1, true, Renew),
-            (Scope::Granted, true, 1, false, RenewForOthers),
-            (Scope::Granted, true, 2, true, Renew),
-            (Scope::Granted, true, 3, true, GiveUp),
-            (Scope::Unnamed, false, 0, true, Renew),
-            (Scope::Unnamed, false, 0, false, RenewForOthers),
-            (Scope::Unnamed, false, 1, true, Pass),
-            (Scope::Unnamed, true, 1, true, Renew),
-            (Scope::Unnamed, true, 3, true, GiveUp),
+        for (scope, about_the_token, renewals, was_accepted, can_repeat, decision) in [
+            (Scope::NotGranted, false, 0, true, true, NotGranted),
+            (Scope::NotGranted, false, 0, true, false, NotGranted),
+            (Scope::NotGranted, true, 1, true, true, NotGranted),
+            (Scope::Refused, false, 0, true, true, ScopeRefused),
+            (Scope::Refused, true, 0, true, true, Renew),
+            (Scope::Refused, true, 3, true, true, GiveUp),
+            (Scope::Granted, false, 0, true, true, Renew),
+            (Scope::Granted, false, 0, true, false, RenewForOthers),
+            (Scope::Granted, false, 1, true, true, ScopeRefused),
+            (Scope::Granted, true, 0, false, true, Renew),
+            (Scope::Granted, true, 1, true, true, Renew),
+            (Scope::Granted, true, 1, true, false, RenewForOthers),
+            (Scope::Granted, true, 1, false, true, GiveUp),
+            (Scope::Granted, true, 1, false, false, GiveUp),
+            (Scope::Granted, true, 2, true, true, Renew),
+            (Scope::Granted, true, 3, true, true, GiveUp),
+            (Scope::Unnamed, false, 0, true, true, Renew),
+            (Scope::Unnamed, false, 0, true, false, RenewForOthers),
+            (Scope::Unnamed, false, 1, true, true, Pass),
+            (Scope::Unnamed, true, 1, true, true, Renew),
+            (Scope::Unnamed, true, 1, false, true, GiveUp),
+            (Scope::Unnamed, true, 3, true, true, GiveUp),
         ] {
-            let judged = judge(scope, about_the_token, renewals, can_repeat);
-            assert_eq!(judged, decision, "{scope:?} {about_the_token} {renewals} {can_repeat}");
+            let judged = judge(scope, about_the_token, Refused { renewals, was_accepted, can_repeat });
+            assert_eq!(judged, decision, "{scope:?} {about_the_token} {renewals} {was_accepted} {can_repeat}");
         }
     }
 
@@ -344,9 +375,9 @@ mod tests {
         assert_eq!(scope(need("/Goal/1"), granted, &record), Scope::Granted);
     }
 
-    fn refusal() -> impl Strategy<Value = (Scope, bool)> {
+    fn refusal() -> impl Strategy<Value = (Scope, bool, bool)> {
         let scope = prop_oneof![Just(Scope::Unnamed), Just(Scope::NotGranted), Just(Scope::Refused), Just(Scope::Granted)];
-        (scope, any::<bool>())
+        (scope, any::<bool>(), any::<bool>())
     }
 
     proptest! {
@@ -355,13 +386,14 @@ mod tests {
         fn every_request_ends(refusals in proptest::collection::vec(refusal(), 1..10), can_repeat in any::<bool>()) {
             let mut renewals = 0;
             let mut ended = false;
-            for (scope, about_the_token) in refusals.into_iter().cycle().take(20) {
-                if judge(scope, about_the_token, renewals, can_repeat) != Decision::Renew {
+            for (scope, about_the_token, was_accepted) in refusals.into_iter().cycle().take(20) {
+                if judge(scope, about_the_token, Refused { renewals, was_accepted, can_repeat }) != Decision::Renew {
                     ended = true;
                     break;
                 }
                 renewals += 1;
-                prop_assert!(renewals <= MOST_RENEWALS);
+                let most = if was_accepted { MOST_RENEWALS } else { 1 };
+                prop_assert!(renewals <= most);
             }
             prop_assert!(ended);
         }

@@ -1,6 +1,7 @@
 //! An access token, ready to be stamped on requests.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -23,6 +24,7 @@ pub struct AccessToken {
     pub life: Duration,
     /// What was granted, space separated.
     pub scope: String,
+    accepted: AtomicBool,
 }
 
 impl AccessToken {
@@ -34,13 +36,28 @@ impl AccessToken {
         let mut authorization =
             HeaderValue::from_maybe_shared(Bytes::from(format!("Bearer {}", grant.access_token.as_str()))).ok()?;
         authorization.set_sensitive(true);
-        Some(Self { authorization, generation, requested_at, life: grant.expires_in.min(LONGEST_LIFE), scope: grant.scope })
+        let life = grant.expires_in.min(LONGEST_LIFE);
+        Some(Self { authorization, generation, requested_at, life, scope: grant.scope, accepted: AtomicBool::new(false) })
     }
 
     /// `Bearer …`, capital B: OpenEMR compares the scheme by case. Cloning it copies no bytes.
     #[must_use]
     pub fn authorization(&self) -> &HeaderValue {
         &self.authorization
+    }
+
+    /// Notes that OpenEMR carried out a request with this token.
+    pub fn note_accepted(&self) {
+        // Most requests find it noted: reading alone keeps the line in every core's cache.
+        if !self.was_accepted() {
+            self.accepted.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether OpenEMR has carried out a request with this token: if it refuses the token later, it has revoked it.
+    #[must_use]
+    pub fn was_accepted(&self) -> bool {
+        self.accepted.load(Ordering::Relaxed)
     }
 
     /// The token itself, for the caller who may see it.
