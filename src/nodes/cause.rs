@@ -116,6 +116,14 @@ impl Place {
     }
 }
 
+impl Explained<'_> {
+    /// Whether it says more of an answer than its status.
+    #[must_use]
+    pub fn has_remedy(&self) -> bool {
+        !matches!(self.cause, Cause::Status(_) | Cause::Other(_))
+    }
+}
+
 impl Cause {
     fn of_transport(url: &BaseUrl, error: &Error) -> Self {
         use ErrorType::*;
@@ -185,7 +193,9 @@ impl fmt::Display for Explained<'_> {
         write!(f, "{url}: ")?;
         match cause {
             Cause::Unresolved(problem) => write!(f, "{problem}: is the name in {key} right?"),
-            Cause::Refused => write!(f, "nothing listens there (Connection refused): is OpenEMR running, and the port in {key} right?"),
+            Cause::Refused => {
+                write!(f, "nothing listens there (Connection refused): is OpenEMR running, and the port in {key} right?")
+            }
             Cause::NoRoute => write!(f, "there is no route to that address (No route to host): is the address in {key} right?"),
             Cause::ConnectTimeout => write!(
                 f,
@@ -218,9 +228,13 @@ fn tls_remedy(failure: &TlsFailure, url: &BaseUrl, key: &str) -> String {
             "Give OpenEMR's web server a certificate for that name (openemr-gateway keys certificate --host {} makes one), and name it in ca_file",
             url.host
         ),
-        TlsFailure::OtherName { .. } => format!("Write one of the certificate's names in {key}, or give the server a certificate for this one"),
+        TlsFailure::OtherName { .. } => {
+            format!("Write one of the certificate's names in {key}, or give the server a certificate for this one")
+        }
         TlsFailure::Expired | TlsFailure::NotValidYet => "Renew it at OpenEMR's web server, or set the clocks".to_owned(),
-        TlsFailure::NotTls => format!("Write the port that speaks https in {key}; http:// is for an OpenEMR on this machine alone"),
+        TlsFailure::NotTls => {
+            format!("Write the port that speaks https in {key}; http:// is for an OpenEMR on this machine alone")
+        }
         TlsFailure::Closed | TlsFailure::Other(_) => format!("Is the port in {key} one that speaks TLS 1.2 or 1.3?"),
     }
 }
@@ -228,8 +242,13 @@ fn tls_remedy(failure: &TlsFailure, url: &BaseUrl, key: &str) -> String {
 fn redirect(f: &mut fmt::Formatter<'_>, status: StatusCode, to: Option<&BaseUrl>, key: &str) -> fmt::Result {
     let status = status.as_u16();
     match to {
-        Some(to) => write!(f, "it redirects to {to} (status {status}), and redirects are not followed. Write that address in {key}"),
-        None => write!(f, "it redirects elsewhere (status {status}), and redirects are not followed. Write the final address in {key}"),
+        Some(to) => {
+            write!(f, "it redirects to {to} (status {status}), and redirects are not followed. Write that address in {key}")
+        }
+        None => write!(
+            f,
+            "it redirects elsewhere (status {status}), and redirects are not followed. Write the final address in {key}"
+        ),
     }
 }
 
@@ -247,13 +266,21 @@ fn path_remedy(url: &BaseUrl, key: &str) -> String {
     }
 }
 
-/// Where a Location field leads, without query and fragment, seen from `url`.
+/// Where a Location field leads, seen from `url`. Of its path only what can hold no patient data is kept: the one that was
+/// configured, or that of a token endpoint.
 fn target(url: &BaseUrl, location: &str) -> Option<BaseUrl> {
-    let path = location.split(['?', '#']).next().unwrap_or_default();
-    if path.starts_with('/') && !path.starts_with("//") {
-        return BaseUrl::parse(&BaseUrl { path: path.to_owned(), ..url.clone() }.to_string()).ok();
-    }
-    BaseUrl::parse(path).ok()
+    let location = location.split(['?', '#']).next().unwrap_or_default();
+    let to = if location.starts_with('/') && !location.starts_with("//") {
+        BaseUrl::parse(&BaseUrl { path: location.to_owned(), ..url.clone() }.to_string()).ok()?
+    } else {
+        BaseUrl::parse(location).ok()?
+    };
+    let path = match &to.path {
+        path if path.starts_with(&url.path) => url.path.clone(),
+        path if path.ends_with("/token") => path.clone(),
+        _ => String::new(),
+    };
+    Some(BaseUrl { path, ..to })
 }
 
 /// Whether what Pingora could not parse begins like a TLS record: an alert (21), version 3.

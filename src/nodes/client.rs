@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use http::{Method, StatusCode};
 use pingora::connectors::http::Connector;
 use pingora::http::RequestHeader;
@@ -18,7 +18,7 @@ use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::{ALPN, HttpPeer};
 
 use crate::http::set_field::SetField as _;
-use crate::nodes::cause::{Cause, Place, Unusable, is_no_connection};
+use crate::nodes::cause::{Cause, Explained, Place, Unusable, is_no_connection};
 use crate::nodes::origin::Origin;
 use crate::nodes::resolve::ResolveError;
 
@@ -82,6 +82,7 @@ pub struct Response {
     pub fields: HeaderMap,
     /// The body.
     pub body: Bytes,
+    place: Place,
 }
 
 /// Why there is no answer. Prints as one line for the log, with the URL and the configuration key.
@@ -213,6 +214,18 @@ async fn exchange_heads(
 }
 
 impl Incoming {
+    /// A field's value as text; `None` where it is missing or no ASCII.
+    #[must_use]
+    pub fn field(&self, name: &HeaderName) -> Option<&str> {
+        text_of(&self.fields, name)
+    }
+
+    /// Explains why this answer, which is of no use, came; `body` is what was read of it.
+    #[must_use]
+    pub fn explain(&self, body: &[u8]) -> Explained<'_> {
+        explain(&self.connection.place, self.status, &self.fields, body)
+    }
+
     /// The next piece of the body; `None` at its end. A body that is cut short is an error, as far as its framing tells.
     ///
     /// # Errors
@@ -237,27 +250,25 @@ impl Incoming {
         while let Some(piece) = self.piece().await? {
             body.extend_from_slice(&piece);
         }
-        Ok(Response { status: self.status, fields: self.fields, body: body.freeze() })
+        Ok(Response { status: self.status, fields: self.fields, body: body.freeze(), place: self.connection.place })
     }
 }
 
 impl Response {
-    /// A field's value as text; `None` where it is missing or no ASCII.
+    /// Explains why this answer, which is of no use, came.
     #[must_use]
-    pub fn field(&self, name: &HeaderName) -> Option<&str> {
-        self.fields.get(name)?.to_str().ok()
+    pub fn explain(&self) -> Explained<'_> {
+        explain(&self.place, self.status, &self.fields, &self.body)
     }
+}
 
-    /// This answer as one that is of no use, to be explained by [`Place::explain_answer`].
-    #[must_use]
-    pub fn unusable(&self) -> Unusable<'_> {
-        Unusable {
-            status: self.status,
-            location: self.field(&http::header::LOCATION),
-            content_type: self.field(&http::header::CONTENT_TYPE),
-            body: &self.body,
-        }
-    }
+fn explain<'a>(place: &'a Place, status: StatusCode, fields: &HeaderMap, body: &[u8]) -> Explained<'a> {
+    let (location, content_type) = (text_of(fields, &LOCATION), text_of(fields, &CONTENT_TYPE));
+    place.explain_answer(Unusable { status, location, content_type, body })
+}
+
+fn text_of<'a>(fields: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    fields.get(name)?.to_str().ok()
 }
 
 async fn within<T>(
@@ -280,6 +291,16 @@ impl ClientError {
         matches!(self.problem, Problem::Unresolved(_) | Problem::NotConnected(_))
     }
 
+    /// Whether a step or the whole took too long.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        match &self.problem {
+            Problem::TimedOut(_) => true,
+            Problem::NotConnected(error) | Problem::Broken(error) => is_timeout(error),
+            Problem::Unresolved(_) | Problem::HeadTooLong | Problem::BodyTooLong(_) => false,
+        }
+    }
+
     /// Whether the server is why no connection came about; see [`is_no_connection`].
     #[must_use]
     pub fn is_servers_fault(&self) -> bool {
@@ -289,6 +310,11 @@ impl ClientError {
             Problem::Broken(_) | Problem::TimedOut(_) | Problem::HeadTooLong | Problem::BodyTooLong(_) => false,
         }
     }
+}
+
+fn is_timeout(error: &pingora::Error) -> bool {
+    use pingora::ErrorType::{ConnectTimedout, ReadTimedout, TLSHandshakeTimedout, WriteTimedout};
+    matches!(error.etype(), ConnectTimedout | TLSHandshakeTimedout | ReadTimedout | WriteTimedout)
 }
 
 impl fmt::Display for ClientError {

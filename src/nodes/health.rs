@@ -187,8 +187,13 @@ async fn status(origin: &Origin, timeout: Duration, client: &Client) -> Result<S
     let limits = Limits { step: timeout, total: Some(timeout), body: MAX_STATEMENT };
     let mut incoming = client.connect(origin, limits).await?.send(request).await?;
     // PHP that is cut off in the middle complains in OpenEMR's log.
-    while let Ok(Some(_)) = incoming.piece().await {}
-    Ok(incoming.status)
+    loop {
+        match incoming.piece().await {
+            Ok(Some(_)) => {}
+            Err(error) if error.is_timeout() => return Err(error),
+            Ok(None) | Err(_) => return Ok(incoming.status),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use crate::config;
 use crate::nodes::balance;
 use crate::nodes::breaker::Health;
 use crate::nodes::origin::Origin;
-use crate::nodes::token_origin::TokenOrigins;
 use crate::nodes::terms::{Terms, fhir_place};
+use crate::nodes::token_origin::TokenOrigins;
 
 /// One of the servers that together are an OpenEMR. Its health is decided by the breaker and written here.
 #[derive(Debug)]

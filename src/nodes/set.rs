@@ -146,9 +146,8 @@ impl Nodes {
     /// that hangs from holding every request that may be in flight, before its checks find it out.
     fn available(&self, tried: Tried, now: Instant) -> Option<usize> {
         let next = self.next.fetch_add(1, Ordering::Relaxed);
-        let is = |index: usize, health: Health| {
-            !tried.has(index) && self.nodes.get(index).is_some_and(|node| node.health() == health)
-        };
+        let is =
+            |index: usize, health: Health| !tried.has(index) && self.nodes.get(index).is_some_and(|node| node.health() == health);
         let healthy = self.nodes.iter().filter(|node| node.health() == Health::Healthy).count().max(1);
         let share = (self.terms.in_flight.most as usize).div_ceil(healthy);
         let has_room = |index: usize| self.nodes.get(index).is_some_and(|node| node.load.load(Ordering::Relaxed) < share);

@@ -73,9 +73,9 @@ impl fmt::Display for TlsFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownIssuer => f.write_str("its certificate is self-signed, or of a private authority (UnknownIssuer)"),
-            Self::AuthorityCertificate => f.write_str(
-                "its certificate is marked as that of an authority, which a server's must not be (CaUsedAsEndEntity)",
-            ),
+            Self::AuthorityCertificate => {
+                f.write_str("its certificate is marked as that of an authority, which a server's must not be (CaUsedAsEndEntity)")
+            }
             Self::OtherName { expected, presented } if presented.is_empty() => {
                 write!(f, "its certificate is not valid for name {expected}, nor for any other: it has no subjectAltName")
             }

@@ -22,7 +22,8 @@ use crate::config::{Config, Listener};
 use crate::exports::jobs::Exports;
 use crate::exports::worker::Worker;
 use crate::gateway::Gateway;
-use crate::nodes::health::Watch;
+use crate::nodes::client::Client;
+use crate::nodes::health::HealthChecks;
 use crate::server::certificates::{ListenerCertificate, tls_settings};
 use crate::server::drain::{Draining, Ending};
 use crate::server::first_tokens::FirstTokens;
@@ -32,7 +33,7 @@ use crate::server::upgrade::Takeover;
 use crate::site::lifecycle::Lifecycle;
 use crate::site::runtime::{Runtime, Settings, Tasks};
 use crate::smart::key_keeper::KeyKeeper;
-use crate::smart::key_ring::KeyRings;
+use crate::smart::key_rings::KeyRings;
 use crate::smart::refresher::Refresher;
 
 /// Pingora's own grace period, in seconds, where `server.grace_period_seconds` is null.
@@ -89,8 +90,9 @@ pub fn run(mut config: Config, options: RunOptions, on_ready: impl FnOnce() + Se
     let opt = Opt { upgrade: options.upgrade, ..Opt::default() };
     let mut pingora = Server::new_with_opt_and_conf(Some(opt), server);
     let connector = Arc::new(Connector::new(Some(ConnectorOptions::from_server_conf(&pingora.configuration))));
-    let (refresher, tokens) = Refresher::new(Arc::clone(&connector));
-    let (watch_nodes, nodes) = Watch::new(connector);
+    let client = Client::new(connector);
+    let (refresher, tokens) = Refresher::new(client.clone());
+    let (watch_nodes, nodes) = HealthChecks::new(client);
     let tasks = Tasks { tokens, nodes, keys: KeyRings::default() };
     let listen = config.listen.clone();
     let keepalive_requests = config.limits.keepalive_requests;

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::config::{self, Node};
 use crate::fhir::capabilities::Capabilities;
-use crate::site::client::{Client, Question};
+use crate::site::client::{FhirRequest, SiteClient};
 use crate::site::prepared::Site;
 
 /// The longest document that is read. OpenEMR's CapabilityStatement has 35 kB.
@@ -163,12 +163,12 @@ impl Drop for Ending {
     }
 }
 
-async fn fetch(client: &Client, read_timeout: Duration) -> Result<Statement, String> {
-    let question = Question::get("/metadata", MOST, read_timeout);
-    let told = client.ask(&question, None).await.map_err(|error| error.to_string())?;
-    if !told.head.status.is_success() {
-        return Err(format!("status {}", told.head.status.as_u16()));
+async fn fetch(client: &SiteClient, read_timeout: Duration) -> Result<Statement, String> {
+    let request = FhirRequest::get("/metadata", MOST, read_timeout);
+    let response = client.send(&request, None).await.map_err(|error| error.to_string())?;
+    if !response.status.is_success() {
+        return Err(response.explain().to_string());
     }
-    let capabilities = Arc::new(Capabilities::parse(&told.body).map_err(|error| error.to_string())?);
-    Ok(Statement { capabilities, json: told.body, since: Instant::now() })
+    let capabilities = Arc::new(Capabilities::parse(&response.body).map_err(|error| error.to_string())?);
+    Ok(Statement { capabilities, json: response.body, since: Instant::now() })
 }

@@ -7,7 +7,7 @@ use crate::gateway::cors::Policy;
 use crate::gateway::links::SiteLinks;
 use crate::gateway::metadata::Metadata;
 use crate::nodes::Nodes;
-use crate::site::client::Client;
+use crate::site::client::SiteClient;
 use crate::site::documents::Documents;
 use crate::smart::identity::TokenIdentity;
 use crate::smart::signer::{SharedSigner, Signer};
@@ -28,8 +28,8 @@ pub struct Site {
     pub keys: Arc<Signer>,
     /// What signs for its token; of another site where that shares the token.
     pub signer: SharedSigner,
-    /// The gateway's own way to ask it.
-    pub client: Client,
+    /// The client for the gateway's own requests.
+    pub client: SiteClient,
     /// What it says about itself.
     pub documents: Arc<Documents>,
     /// What of it callers are shown.
@@ -60,7 +60,7 @@ pub struct Parts {
     /// See [`Site::signer`].
     pub signer: SharedSigner,
     /// See [`Site::client`].
-    pub client: Client,
+    pub client: SiteClient,
     /// See [`Site::documents`].
     pub documents: Arc<Documents>,
 }

@@ -8,15 +8,15 @@ use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
 use crate::config::{self, Access, BaseUrl, Compression, Config, Limits, ReadyRule, Routes, TokenExposure};
-use crate::nodes::health::Watching;
+use crate::nodes::health::Checks;
 use crate::nodes::{Nodes, Terms};
 use crate::server::run::StartError;
-use crate::site::client::Client;
+use crate::site::client::SiteClient;
 use crate::site::documents::{self, Documents};
 use crate::site::prepared::{Parts, Site};
 use crate::smart::exchange::TokenEndpoint;
 use crate::smart::identity::TokenIdentity;
-use crate::smart::key_ring::KeyRings;
+use crate::smart::key_rings::KeyRings;
 use crate::smart::refresher::TokenTasks;
 use crate::smart::signer::{SharedSigner, Signer};
 use crate::smart::token_cell::TokenHandle;
@@ -67,7 +67,7 @@ pub struct Tasks {
     /// Keeps their tokens.
     pub tokens: TokenTasks,
     /// Looks after their nodes.
-    pub nodes: Watching,
+    pub nodes: Checks,
     /// Follows the rotations of their keys.
     pub keys: KeyRings,
 }
@@ -87,13 +87,12 @@ impl Runtime {
         let mut made: Vec<Arc<Site>> = Vec::with_capacity(sites.len());
         for config in sites {
             let config = Arc::new(config);
-            let name = config.name.as_str().to_owned();
             let earlier = || made.iter().chain(previous.iter().flat_map(|runtime| &runtime.sites));
             let terms = Terms::of(&config);
             let same_nodes = earlier().find(|site| *site.nodes.terms() == terms).map(|site| Arc::clone(&site.nodes));
             let nodes = match same_nodes {
                 Some(nodes) => nodes,
-                None => look_after(&tasks.nodes, Nodes::new(&config).map_err(|_| StartError::Host(name))?),
+                None => look_after(&tasks.nodes, Nodes::new(&config)),
             };
             let identity = TokenIdentity::of(&config);
             let has_this_token = |site: &&Arc<Site>| site.identity == identity;
@@ -108,7 +107,7 @@ impl Runtime {
             let same_documents = |site: &&Arc<Site>| site.documents.terms() == &documents::Terms::of(&config);
             let documents = earlier().find(same_documents).map(|site| Arc::clone(&site.documents));
             let documents = documents.unwrap_or_else(|| Arc::new(Documents::new(&config)));
-            let client = Client { nodes: Arc::clone(&nodes), connector: tasks.tokens.connector() };
+            let client = SiteClient::new(Arc::clone(&nodes), Arc::clone(&token), tasks.tokens.client());
             let parts = Parts { config, identity, nodes, token, keys, signer, client, documents };
             made.push(Arc::new(Site::new(parts, &settings.routes, is_first)));
         }
@@ -145,11 +144,11 @@ fn shared(keys: &Arc<Signer>) -> SharedSigner {
 }
 
 fn start(tasks: &TokenTasks, config: &Arc<config::Site>, signer: &SharedSigner, nodes: &Arc<Nodes>) -> Arc<TokenHandle> {
-    tasks.start(TokenEndpoint::new(Arc::clone(config), Arc::clone(signer), Arc::clone(nodes), tasks.connector()))
+    tasks.start(TokenEndpoint::new(Arc::clone(config), Arc::clone(signer), Arc::clone(nodes), tasks.client()))
 }
 
-fn look_after(watching: &Watching, nodes: Nodes) -> Arc<Nodes> {
+fn look_after(checks: &Checks, nodes: Nodes) -> Arc<Nodes> {
     let nodes = Arc::new(nodes);
-    watching.start(&nodes);
+    checks.start(&nodes);
     nodes
 }

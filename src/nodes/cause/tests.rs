@@ -25,11 +25,8 @@ fn what_was_on_the_wire_is_not_quoted() {
 
 #[test]
 fn a_failed_handshake_says_why() {
-    let error = Error::because(
-        ErrorType::TLSHandshakeFailure,
-        "TLS",
-        std::io::Error::other("invalid peer certificate: UnknownIssuer"),
-    );
+    let error =
+        Error::because(ErrorType::TLSHandshakeFailure, "TLS", std::io::Error::other("invalid peer certificate: UnknownIssuer"));
     assert!(summary(&error).contains("UnknownIssuer"));
     let told = place("https://emr.example.org", "openemr").explain(&error).to_string();
     assert!(told.contains("UnknownIssuer") && told.contains("ca_file"), "{told}");
@@ -56,8 +53,12 @@ fn a_wrong_path_is_named_where_it_can_be_seen() {
 fn a_redirect_is_named_without_its_query_and_credentials() {
     let place = place("http://localhost/oauth2/default/token", "openemr");
     for (location, words) in [
-        (Some("https://emr.example.org/oauth2/default/token?code=secret"), "redirects to https://emr.example.org/oauth2/default/token ("),
-        (Some("/login?name=secret"), "redirects to http://localhost/login ("),
+        (
+            Some("https://emr.example.org/oauth2/default/token?code=secret"),
+            "redirects to https://emr.example.org/oauth2/default/token (",
+        ),
+        (Some("/emr/oauth2/default/token"), "redirects to http://localhost/emr/oauth2/default/token ("),
+        (Some("/secret/login?name=secret"), "redirects to http://localhost ("),
         (Some("https://user:secret@emr.example.org/"), "redirects elsewhere ("),
         (Some("//emr.example.org/secret"), "redirects elsewhere ("),
         (None, "redirects elsewhere ("),

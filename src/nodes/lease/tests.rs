@@ -104,7 +104,8 @@ fn a_request_that_ends_makes_room_for_the_next_trial() {
 #[test]
 fn the_quicker_node_gets_more_and_a_quick_error_does_not_make_quick() {
     let nodes = nodes(2, Balance::LeastLatency);
-    let answer = |index: usize, ms, is_error| NodeLease::of(&nodes, index, None).answered(Some(Duration::from_millis(ms)), is_error);
+    let answer =
+        |index: usize, ms, is_error| NodeLease::of(&nodes, index, None).answered(Some(Duration::from_millis(ms)), is_error);
     for _ in 0..10 {
         answer(0, 200, false);
         answer(1, 20, false);
