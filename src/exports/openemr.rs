@@ -10,11 +10,11 @@ use log::warn;
 
 use crate::fhir::export_level::is_id;
 use crate::fhir::export_parameters::in_whole_seconds;
-use crate::gateway::held_answer::is_about_the_token;
 use crate::nodes::client::{Problem, Response};
 use crate::openemr::export_manifest::{self, Ended, MAX_MANIFEST};
 use crate::openemr::export_plan::Plan;
 use crate::openemr::export_state::Cause;
+use crate::openemr::token_refusal::is_about_the_token;
 use crate::scopes::export::narrowed;
 use crate::site::client::{FhirRequest, SiteClientError};
 use crate::site::prepared::Site;

@@ -57,7 +57,7 @@ async fn refuse_what_is_not_offered(session: &Session, path: &[u8], context: &Re
         return Ok(());
     }
     // An OpenEMR that says nothing of itself is asked all the same.
-    match timeout(PATIENCE, site.documents.capabilities(site)).await.ok().flatten() {
+    match timeout(PATIENCE, site.capabilities()).await.ok().flatten() {
         Some(capabilities) => {
             offered::check(&session.req_header().method, path, interaction, &capabilities).map_err(Failure::NotOffered)
         }

@@ -40,7 +40,7 @@ const FORM: &[u8] = b"application/x-www-form-urlencoded";
 pub async fn plan(session: &mut Session, context: &mut RequestContext) -> pingora::Result<Result<(), Verdict>> {
     let Some((site, resource_type)) = planned_for(context) else { return Ok(Ok(())) };
     // An OpenEMR that says nothing of itself is asked all the same.
-    let capabilities = timeout(PATIENCE, site.documents.capabilities(&site)).await.ok().flatten();
+    let capabilities = timeout(PATIENCE, site.capabilities()).await.ok().flatten();
     let capabilities = capabilities.as_deref();
     if !search_plan::is_judged(capabilities, resource_type) {
         return Ok(Ok(()));

@@ -21,3 +21,4 @@ pub mod search_reading;
 pub mod search_reference;
 pub mod search_remark;
 pub mod search_terms;
+pub mod token_refusal;

@@ -19,7 +19,6 @@ use crate::config::{self, Config, Listener, Problem, Warning};
 use crate::server::certificates::ListenerCertificate;
 use crate::server::file_watch::Watched;
 use crate::server::restart_required::Fixed;
-use crate::server::run::StartError;
 use crate::site::runtime::{Runtime, Settings, Tasks};
 
 /// How long a changed site may take to get its first token before the old configuration is kept.
@@ -40,8 +39,6 @@ pub struct ConfigSource {
 enum Kept {
     #[error("{} problems", .0.len())]
     Problems(Vec<Problem>),
-    #[error("{0}")]
-    Start(#[from] StartError),
     #[error("site {0} gets no token with it, and has one without; the log says above what OpenEMR answered")]
     NoToken(String),
     #[error("reading it was broken off")]
@@ -115,7 +112,7 @@ impl Reloader {
         let (level, listen) = (config.log.level, config.listen.clone());
         let runtime = self.runtime.load_full();
         let (sites, settings) = Settings::of(config);
-        let next = Runtime::build(sites, settings, &self.tasks, Some(&runtime))?;
+        let next = Runtime::build(sites, settings, &self.tasks, Some(&runtime));
         next.look_up_new_names().await;
         await_tokens(&runtime, &next).await?;
         next.put_in_force();

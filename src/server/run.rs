@@ -53,9 +53,6 @@ pub enum StartError {
     /// A listener's certificate that Pingora refuses.
     #[error("listen: the certificate of {0} cannot be used")]
     Certificate(SocketAddr),
-    /// A host name that no Host field can hold.
-    #[error("sites.{0}.openemr: the host name cannot be used")]
-    Host(String),
 }
 
 /// How the gateway is run, besides its configuration.
@@ -97,7 +94,7 @@ pub fn run(mut config: Config, options: RunOptions, on_ready: impl FnOnce() + Se
     let listen = config.listen.clone();
     let keepalive_requests = config.limits.keepalive_requests;
     let (sites, settings) = Settings::of(config);
-    let runtime = Arc::new(ArcSwap::from_pointee(Runtime::build(sites, settings, &tasks, None)?));
+    let runtime = Arc::new(ArcSwap::from_pointee(Runtime::build(sites, settings, &tasks, None)));
     let lifecycle = Arc::<Lifecycle>::default();
     let exports = Arc::<Exports>::default();
     let gateway = Gateway { runtime: Arc::clone(&runtime), lifecycle: Arc::clone(&lifecycle), exports: Arc::clone(&exports) };

@@ -10,7 +10,6 @@ use ipnet::IpNet;
 use crate::config::{self, Access, BaseUrl, Compression, Config, Limits, ReadyRule, Routes, TokenExposure};
 use crate::nodes::health::Checks;
 use crate::nodes::{Nodes, Terms};
-use crate::server::run::StartError;
 use crate::site::client::SiteClient;
 use crate::site::documents::{self, Documents};
 use crate::site::prepared::{Parts, Site};
@@ -75,15 +74,8 @@ pub struct Tasks {
 impl Runtime {
     /// Makes the sites ready. What `previous` has and this configuration does not change is carried over: tokens, the
     /// knowledge of OpenEMR's addresses, pooled connections.
-    ///
-    /// # Errors
-    /// A host name that no Host field can hold.
-    pub fn build(
-        sites: Vec<config::Site>,
-        settings: Settings,
-        tasks: &Tasks,
-        previous: Option<&Self>,
-    ) -> Result<Self, StartError> {
+    #[must_use]
+    pub fn build(sites: Vec<config::Site>, settings: Settings, tasks: &Tasks, previous: Option<&Self>) -> Self {
         let mut made: Vec<Arc<Site>> = Vec::with_capacity(sites.len());
         for config in sites {
             let config = Arc::new(config);
@@ -111,7 +103,7 @@ impl Runtime {
             let parts = Parts { config, identity, nodes, token, keys, signer, client, documents };
             made.push(Arc::new(Site::new(parts, &settings.routes, is_first)));
         }
-        Ok(Self { sites: made, settings })
+        Self { sites: made, settings }
     }
 
     /// Makes tokens that are older than this runtime be renewed at its nodes and with its keys from now on. Building a

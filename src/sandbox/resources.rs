@@ -1,11 +1,10 @@
-//! What the synthetic people look like: the shapes OpenEMR gives its resources.
+//! The FHIR resources of the synthetic patients, in the shapes that OpenEMR gives them.
+//!
+//! Names are combined from lists; there is nobody's data in here.
 
 use serde_json::{Map, Value, json};
 
-use super::{
-    personality::Personality,
-    population::{Population, Random},
-};
+use super::{personality::Personality, random::SeededRandom};
 
 const GIVEN: [&str; 16] = [
     "José", "Łukasz", "Nguyễn", "Søren", "Mary", "Aoife", "Zoë", "Ahmed", "Ingrid", "Marta", "Yuki", "Olena", "Pierre", "Chloé",
@@ -30,15 +29,37 @@ const FAMILY: [&str; 16] = [
     "Tran",
 ];
 
-impl Population {
-    /// A patient; `number` is what the identifier, telephone and address are made of.
-    pub(super) fn patient_resource(&self, id: &str, number: usize, random: &mut Random) -> Value {
+/// The clinic that the resources belong to: what all of them have in common.
+pub(super) struct Clinic {
+    /// The OpenEMR release that writes the resources.
+    pub(super) personality: Personality,
+    /// `meta.lastUpdated`.
+    pub(super) updated: String,
+    /// The id of the clinic's Organization.
+    pub(super) organization: String,
+}
+
+impl Clinic {
+    /// Returns `meta`, with the profiles that 8.0 adds.
+    fn meta(&self, profiles: &[&str]) -> Value {
+        let mut meta = json!({"versionId": "1", "lastUpdated": self.updated});
+        if self.personality == Personality::V8_0
+            && !profiles.is_empty()
+            && let Some(members) = meta.as_object_mut()
+        {
+            members.insert("profile".to_owned(), json!(profiles));
+        }
+        meta
+    }
+
+    /// Returns a patient; identifier, telephone and address are made from `number`.
+    pub(super) fn patient(&self, id: &str, number: usize, random: &mut SeededRandom) -> Value {
         let (code, gender) = if random.below(2) == 0 { ("F", "female") } else { ("M", "male") };
         let family = random.pick(&FAMILY);
         let given = random.pick(&GIVEN);
         let initial = char::from(b'A' + u8::try_from(number % 26).unwrap_or_default()).to_string();
         let birth_date = format!("{}-{:02}-{:02}", 1930 + random.below(90), 1 + random.below(12), 1 + random.below(28));
-        let mut patient = person_head(self, id, &format!("{given} {family}"), code, true);
+        let mut patient = self.patient_head(id, &format!("{given} {family}"), code, true);
         patient.insert("identifier".to_owned(), patient_identifier(&format!("LAB-{number:06}")));
         patient.insert("active".to_owned(), json!(true));
         patient.insert("name".to_owned(), json!([{"use": "official", "family": family, "given": [given, initial]}]));
@@ -69,8 +90,8 @@ impl Population {
         Value::Object(patient)
     }
 
-    /// A finished visit.
-    pub(super) fn encounter_resource(&self, id: &str, patient: &str, location: &str, start: &str) -> Value {
+    /// Returns a finished visit.
+    pub(super) fn encounter(&self, id: &str, patient: &str, location: &str, start: &str) -> Value {
         json!({
             "id": id, "meta": self.meta(&[]), "resourceType": "Encounter",
             "identifier": [{"system": format!("urn:uuid:{id}"), "value": id}],
@@ -90,8 +111,8 @@ impl Population {
         })
     }
 
-    /// A panel and its four members.
-    pub(super) fn vital_signs(&self, patient: &str, encounter: &str, taken: &str, random: &mut Random) -> Vec<Value> {
+    /// Returns a vital signs panel and its four members.
+    pub(super) fn vital_signs(&self, patient: &str, encounter: &str, taken: &str, random: &mut SeededRandom) -> Vec<Value> {
         let signs = [
             ("9279-1", "Respiratory Rate", "respiratory-rate", 12 + random.below(8), "/min"),
             ("8867-4", "Heart rate", "heart-rate", 55 + random.below(40), "/min"),
@@ -146,8 +167,8 @@ impl Population {
         observations
     }
 
-    /// A problem list item.
-    pub(super) fn condition_resource(&self, id: &str, patient: &str) -> Value {
+    /// Returns an item of a problem list.
+    pub(super) fn condition(&self, id: &str, patient: &str) -> Value {
         let coded =
             |system: &str, code: &str, display: &str| json!({"coding": [{"system": system, "code": code, "display": display}]});
         let profile = "http://hl7.org/fhir/us/core/StructureDefinition/us-core-condition-problems-health-concerns";
@@ -165,10 +186,10 @@ impl Population {
         })
     }
 
-    /// The clinic.
-    pub(super) fn organization_resource(&self, id: &str) -> Value {
+    /// Returns the clinic's Organization.
+    pub(super) fn organization(&self) -> Value {
         json!({
-            "id": id,
+            "id": self.organization,
             "meta": self.meta(&["http://hl7.org/fhir/us/core/StructureDefinition/us-core-organization"]),
             "resourceType": "Organization", "active": true, "name": "Sample Clinic",
             "telecom": [{"system": "phone", "value": "555-0001", "use": "work"}],
@@ -176,8 +197,8 @@ impl Population {
         })
     }
 
-    /// Where it is.
-    pub(super) fn location_resource(&self, id: &str) -> Value {
+    /// Returns the clinic's Location.
+    pub(super) fn location(&self, id: &str) -> Value {
         json!({
             "id": id,
             "meta": self.meta(&["http://hl7.org/fhir/us/core/StructureDefinition/us-core-location"]),
@@ -186,8 +207,8 @@ impl Population {
         })
     }
 
-    /// Somebody who works there.
-    pub(super) fn practitioner_resource(&self, id: &str, number: usize, random: &mut Random) -> Value {
+    /// Returns a practitioner of the clinic.
+    pub(super) fn practitioner(&self, id: &str, number: usize, random: &mut SeededRandom) -> Value {
         json!({
             "id": id,
             "meta": self.meta(&["http://hl7.org/fhir/us/core/StructureDefinition/us-core-practitioner"]),
@@ -197,54 +218,79 @@ impl Population {
             "name": [{"use": "official", "family": random.pick(&FAMILY), "given": [random.pick(&GIVEN)]}],
         })
     }
-}
 
-/// A Patient up to its extensions.
-pub fn person_head(population: &Population, id: &str, full_name: &str, sex: &str, known: bool) -> Map<String, Value> {
-    const US_CORE: &str = "http://hl7.org/fhir/us/core/StructureDefinition/us-core-";
-    const ABSENT: &str = "http://terminology.hl7.org/CodeSystem/data-absent-reason";
-    let profile = format!("{US_CORE}patient");
-    let meta = population.meta(&[&profile, &format!("{profile}|3.1.1"), &format!("{profile}|8.0.0")]);
-    let category = |kind: &str, system: &str, code: &str, display: &str| {
-        json!({
-            "extension": [
-                {"valueCoding": {"system": system, "code": code, "display": display}, "url": "ombCategory"},
-                {"valueString": display, "url": "text"},
-            ],
-            "url": format!("{US_CORE}{kind}"),
-        })
-    };
-    let cdc = "urn:oid:2.16.840.1.113883.6.238";
-    let mut extension = vec![json!({"valueCode": sex, "url": format!("{US_CORE}birthsex")})];
-    if known {
-        extension.push(category("race", cdc, "2106-3", "White"));
-        extension.push(category("ethnicity", cdc, "2186-5", "Not Hispanic or Latino"));
-    } else {
-        extension.push(category("race", "http://terminology.hl7.org/CodeSystem/v3-NullFlavor", "UNK", "Unknown"));
-    }
-    if population.personality == Personality::V8_0 {
-        let unknown = |kind: &str, system: &str| {
+    /// Returns the Provenance that `_revinclude=Provenance:target` adds for a resource.
+    pub(super) fn provenance_of(&self, resource_type: &str, id: &str) -> Value {
+        let organization = || json!({"reference": format!("Organization/{}", self.organization), "type": "Organization"});
+        let agent = |system: &str, code: &str, display: &str| {
             json!({
-                "valueCoding": {"system": system, "code": "unknown", "display": "Unknown"},
+                "type": {"coding": [{"system": system, "code": code, "display": display}]},
+                "who": organization(), "onBehalfOf": organization(),
+            })
+        };
+        json!({
+            "id": format!("{resource_type}-PSK-{id}"),
+            "resourceType": "Provenance",
+            "target": [{"reference": format!("{resource_type}/{id}"), "type": resource_type}],
+            "recorded": self.updated,
+            "agent": [
+                agent("http://terminology.hl7.org/CodeSystem/provenance-participant-type", "author", "Author"),
+                agent(
+                    "http://hl7.org/fhir/us/core/CodeSystem/us-core-provenance-participant-type",
+                    "transmitter",
+                    "Transmitter",
+                ),
+            ],
+        })
+    }
+
+    /// Returns a Patient's members up to the extensions. `known` tells whether race and ethnicity are known.
+    pub(super) fn patient_head(&self, id: &str, full_name: &str, sex: &str, known: bool) -> Map<String, Value> {
+        const US_CORE: &str = "http://hl7.org/fhir/us/core/StructureDefinition/us-core-";
+        const ABSENT: &str = "http://terminology.hl7.org/CodeSystem/data-absent-reason";
+        let profile = format!("{US_CORE}patient");
+        let meta = self.meta(&[&profile, &format!("{profile}|3.1.1"), &format!("{profile}|8.0.0")]);
+        let category = |kind: &str, system: &str, code: &str, display: &str| {
+            json!({
+                "extension": [
+                    {"valueCoding": {"system": system, "code": code, "display": display}, "url": "ombCategory"},
+                    {"valueString": display, "url": "text"},
+                ],
                 "url": format!("{US_CORE}{kind}"),
             })
         };
-        extension.push(unknown("sex", "DataAbsentReason"));
-        extension.push(unknown("interpreter-needed", ABSENT));
+        let cdc = "urn:oid:2.16.840.1.113883.6.238";
+        let mut extension = vec![json!({"valueCode": sex, "url": format!("{US_CORE}birthsex")})];
+        if known {
+            extension.push(category("race", cdc, "2106-3", "White"));
+            extension.push(category("ethnicity", cdc, "2186-5", "Not Hispanic or Latino"));
+        } else {
+            extension.push(category("race", "http://terminology.hl7.org/CodeSystem/v3-NullFlavor", "UNK", "Unknown"));
+        }
+        if self.personality == Personality::V8_0 {
+            let unknown = |kind: &str, system: &str| {
+                json!({
+                    "valueCoding": {"system": system, "code": "unknown", "display": "Unknown"},
+                    "url": format!("{US_CORE}{kind}"),
+                })
+            };
+            extension.push(unknown("sex", "DataAbsentReason"));
+            extension.push(unknown("interpreter-needed", ABSENT));
+        }
+        let mut person = Map::new();
+        person.insert("id".to_owned(), json!(id));
+        person.insert("meta".to_owned(), meta);
+        person.insert("resourceType".to_owned(), json!("Patient"));
+        // OpenEMR escapes nothing here; a name with markup in it would be markup.
+        let div = format!("<div xmlns=\"http://www.w3.org/1999/xhtml\"> <p>{full_name}</p></div>");
+        person.insert("text".to_owned(), json!({"status": "generated", "div": div}));
+        person.insert("extension".to_owned(), Value::Array(extension));
+        person
     }
-    let mut person = Map::new();
-    person.insert("id".to_owned(), json!(id));
-    person.insert("meta".to_owned(), meta);
-    person.insert("resourceType".to_owned(), json!("Patient"));
-    // OpenEMR escapes nothing here; a name with markup in it would be markup.
-    let div = format!("<div xmlns=\"http://www.w3.org/1999/xhtml\"> <p>{full_name}</p></div>");
-    person.insert("text".to_owned(), json!({"status": "generated", "div": div}));
-    person.insert("extension".to_owned(), Value::Array(extension));
-    person
 }
 
-/// A Patient's one identifier.
-pub fn patient_identifier(value: &str) -> Value {
+/// Returns a Patient's `identifier`, of one element.
+pub(super) fn patient_identifier(value: &str) -> Value {
     let system = "http://terminology.hl7.org/CodeSystem/v2-0203";
     json!([{
         "use": "official", "type": {"coding": [{"system": system, "code": "PT"}]}, "system": system, "value": value,
