@@ -10,9 +10,9 @@ use http::{Method, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
-use crate::gateway::answer::Answer;
 use crate::gateway::context::RequestContext;
 use crate::gateway::route::Route;
+use crate::http::answer::Answer;
 use crate::site::cors::Policy;
 
 /// What the answer to a preflight depends on.
@@ -33,25 +33,23 @@ pub(super) fn answer(session: &Session, context: &RequestContext) -> Option<Answ
     Some(match policy {
         Some(policy) if is_preflight => {
             let fields = policy.preflight_fields(&head.headers).into_iter();
-            fields.fold(Answer::empty(204).with(VARY, PREFLIGHT_VARIES), |answer, (name, value)| answer.with(name, value))
+            fields.fold(Answer::empty(StatusCode::NO_CONTENT).with(VARY, PREFLIGHT_VARIES), |answer, (name, value)| {
+                answer.with(name, value)
+            })
         }
-        Some(_) | None => Answer::empty(204).with(ALLOW, METHODS),
+        Some(_) | None => Answer::empty(StatusCode::NO_CONTENT).with(ALLOW, METHODS),
     })
 }
 
 /// Makes the head of an answer say what the page that asked for it may do with it.
-///
-/// # Errors
-/// None in practice: the fields that are set are valid.
-pub(super) fn mark(session: &Session, head: &mut ResponseHeader, context: &RequestContext) -> pingora::Result<()> {
-    let Some(policy) = context.site().and_then(|site| site.cors.as_ref()) else { return Ok(()) };
+pub(super) fn mark(session: &Session, head: &mut ResponseHeader, context: &RequestContext) {
+    let Some(policy) = context.site().and_then(|site| site.cors.as_ref()) else { return };
     let request = session.req_header();
     let is_own = request.method == Method::OPTIONS && head.status == StatusCode::NO_CONTENT;
     if is_own && head.headers.contains_key(VARY) {
-        return Ok(());
+        return;
     }
     policy.mark(&request.headers, head);
-    Ok(())
 }
 
 /// Whether a request that could change something comes from a web page that was not let in.

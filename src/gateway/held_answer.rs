@@ -16,6 +16,7 @@ use pingora::proxy::Session;
 use crate::gateway::answer::linger;
 use crate::gateway::context::RequestContext;
 use crate::gateway::{body, error_answer, response_head, write_answer};
+use crate::http::fields::content_length;
 use crate::openemr::token_refusal;
 
 /// No more of a body is held back.
@@ -59,7 +60,7 @@ pub fn readable(head: &ResponseHeader, method: &Method) -> Readable {
     if *method == Method::HEAD || !response_head::is_json(head) {
         return Readable::Not;
     }
-    match body::content_length(&head.headers).is_none_or(|length| (1..=token_refusal::LONGEST as u64).contains(&length)) {
+    match content_length(&head.headers).is_none_or(|length| (1..=token_refusal::LONGEST as u64).contains(&length)) {
         false => Readable::Not,
         true if head.headers.contains_key(CONTENT_ENCODING) => Readable::Compressed,
         true => Readable::Plain,

@@ -1,15 +1,16 @@
 //! The CapabilityStatement and the SMART configuration as callers get them: from memory, in the gateway's own name.
 
+use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, VARY};
 use pingora::proxy::Session;
 
 use crate::fhir::interaction::{Interaction, Kind};
-use crate::gateway::answer::Answer;
-use crate::gateway::compression::Compressing;
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Failure;
 use crate::gateway::links;
+use crate::http::answer::Answer;
 use crate::http::coding::Coding;
+use crate::http::compressor::Compressor;
 use crate::site::metadata::Document;
 
 /// The answer with a document to a request with these fields. `level`: of compression, where there is any.
@@ -18,14 +19,14 @@ fn answer_with(document: &Document, fields: &HeaderMap, content_type: &'static s
     let (body, tag) = match coding {
         None => (document.body().clone(), document.tag().to_owned()),
         Some((coding, level)) => {
-            let compressed = document.compressed(coding, |body| Compressing::whole(coding, level, body));
+            let compressed = document.compressed(coding, |body| Compressor::whole(coding, level, body));
             // Other bytes than the document's own need another validator.
             (compressed, format!("W/{}", document.tag()))
         }
     };
     let answer = match is_known(fields, document.tag()) {
-        true => Answer::empty(304),
-        false => Answer::new(200, content_type, body),
+        true => Answer::empty(StatusCode::NOT_MODIFIED),
+        false => Answer::new(StatusCode::OK, content_type, body),
     };
     let answer = match coding {
         Some((coding, _)) => answer.with(CONTENT_ENCODING, HeaderValue::from_static(coding.name())),

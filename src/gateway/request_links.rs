@@ -9,10 +9,10 @@ use pingora::proxy::Session;
 use crate::fhir::body_step::BodyStep;
 use crate::fhir::link_rewriter::{LinkRewriter, Links, Replacement};
 use crate::fhir::resource_type;
-use crate::gateway::body::content_length;
 use crate::gateway::context::RequestContext;
 use crate::gateway::links::{Kind, public_base};
 use crate::gateway::queue::RETRY_BUFFER;
+use crate::http::fields::content_length;
 use crate::http::request_target::Target;
 use crate::site::prepared::Site;
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, RwLock};
 
-use crate::keys::key_files::{KeyFiles, Looks};
+use crate::keys::key_files::{FileVersions, KeyFiles};
 use crate::keys::rotation::{Event, Rotation};
 
 /// The keys of one private key file and JWK Set, which several sites may share.
@@ -35,7 +35,7 @@ pub struct KeyRing {
 /// What the keeper saw last.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    pub(super) looks: Option<Looks>,
+    pub(super) versions: Option<FileVersions>,
     pub(super) rotation: Option<Rotation>,
     pub(super) complaint: Option<String>,
 }
