@@ -142,7 +142,7 @@ fn config(listen: SocketAddr, site: Site) -> Config {
             token: route(defaults::TOKEN),
             fhir: route(defaults::FHIR),
         },
-        sites: vec![site],
+        sites: vec![Arc::new(site)],
         public_url: None,
         trusted_proxies: Vec::new(),
         // Made-up patients: whoever asks for another address than loopback may show them around.

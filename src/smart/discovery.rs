@@ -9,6 +9,7 @@ use http::header::{ACCEPT, HeaderValue};
 use serde::Deserialize;
 
 use crate::config::{BaseUrl, BaseUrlError};
+use crate::keys::without_byte_order_mark;
 use crate::nodes::client::{Client, ClientError, Limits, Request};
 use crate::nodes::origin::Origin;
 
@@ -91,7 +92,8 @@ pub(super) async fn find(client: &Client, fhir: &Origin, timeout: Duration) -> R
 /// # Errors
 /// No token endpoint that may be used: the same rules hold as for one that is configured.
 pub fn token_endpoint(json: &[u8]) -> Result<Found, DiscoveryError> {
-    let SmartConfiguration { token_endpoint: text } = serde_json::from_slice(json).map_err(|_| DiscoveryError::Unnamed)?;
+    let SmartConfiguration { token_endpoint: text } =
+        serde_json::from_slice(without_byte_order_mark(json)).map_err(|_| DiscoveryError::Unnamed)?;
     let url = BaseUrl::parse(&text)?;
     if !url.https && !url.is_loopback() {
         return Err(DiscoveryError::NotHttps);
