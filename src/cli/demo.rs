@@ -140,7 +140,7 @@ fn config(listen: SocketAddr, site: Site) -> Config {
             token: route(defaults::TOKEN),
             fhir: route(defaults::FHIR),
         },
-        sites: vec![site],
+        sites: vec![Arc::new(site)],
         public_url: None,
         trusted_proxies: Vec::new(),
         // The patients are synthetic: with an address other than loopback, any client may read them.

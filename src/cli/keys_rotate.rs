@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -71,7 +72,7 @@ impl Target {
 
     /// Returns the site whose key is to be rotated.
     fn site<'c>(&self, config: &'c Config) -> Result<&'c Site, Vec<Failure>> {
-        let named = |site: &&Site| self.site.as_ref().is_none_or(|name| site.name.as_str() == name);
+        let named = |site: &&Arc<Site>| self.site.as_ref().is_none_or(|name| site.name.as_str() == name);
         let first = config.sites.iter().find(named).ok_or_else(Vec::new)?;
         let is_clear = self.site.is_some() || config.sites.iter().all(|site| files(site) == files(first));
         if is_clear { Ok(first) } else { Err(failure("the sites have several keys", "name the one that is meant with --site")) }

@@ -158,19 +158,6 @@ impl RequestContext {
 impl RequestContext {
     /// A context on a runtime without sites.
     pub(super) fn alone() -> Self {
-        use crate::config::{Access, ReadyRule, Routes, TokenExposure, defaults};
-        use crate::site::runtime::Settings;
-        let routes = Routes { health: None, ready: None, jwks: None, token: None, fhir: None };
-        let settings = Settings {
-            routes,
-            public_url: None,
-            trusted_proxies: Vec::new(),
-            access: Access::Open,
-            token_exposure: TokenExposure::Never,
-            limits: defaults::LIMITS,
-            compression: defaults::COMPRESSION,
-            ready: ReadyRule::All,
-        };
-        Self::new(Arc::new(Runtime { sites: Vec::new(), settings }))
+        Self::new(Arc::new(Runtime::without_sites()))
     }
 }

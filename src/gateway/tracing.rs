@@ -61,7 +61,7 @@ impl Trace {
 /// At the beginning of a request: who called, and what it is named.
 pub fn begin(session: &Session, context: &mut RequestContext) {
     let fields = &session.req_header().headers;
-    let trusted = &context.runtime.settings.trusted_proxies;
+    let trusted = &context.runtime.config.trusted_proxies;
     let peer = peer(session);
     context.trace = Trace::of(fields, peer.map(|peer| Hops::of(fields, peer, trusted)));
     if peer.is_some_and(|peer| is_trusted(peer, trusted))

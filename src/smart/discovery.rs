@@ -5,6 +5,7 @@
 use serde::Deserialize;
 
 use crate::config::{BaseUrl, BaseUrlError};
+use crate::keys::without_byte_order_mark;
 
 /// Where it is, below the FHIR base.
 pub const PATH: &str = "/.well-known/smart-configuration";
@@ -42,7 +43,8 @@ struct SmartConfiguration {
 /// # Errors
 /// No token endpoint that may be used: the same rules hold as for one that is configured.
 pub fn token_endpoint(json: &[u8]) -> Result<Found, DiscoveryError> {
-    let SmartConfiguration { token_endpoint: text } = serde_json::from_slice(json).map_err(|_| DiscoveryError::Unnamed)?;
+    let SmartConfiguration { token_endpoint: text } =
+        serde_json::from_slice(without_byte_order_mark(json)).map_err(|_| DiscoveryError::Unnamed)?;
     let url = BaseUrl::parse(&text)?;
     if !url.https && !url.is_loopback() {
         return Err(DiscoveryError::NotHttps);

@@ -297,7 +297,7 @@ mod tests {
             }}});
             fs::write(path("gateway.yaml"), config.to_string()).unwrap();
             let (config, _) = config::load(&path("gateway.yaml"), None).unwrap();
-            let signer = KeyRings::default().signer(&Arc::new(config.sites.into_iter().next().unwrap()));
+            let signer = KeyRings::default().signer(config.sites.first().unwrap());
             Self { _folder: folder, files, state, signer }
         }
 

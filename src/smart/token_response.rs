@@ -9,6 +9,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use crate::keys::without_byte_order_mark;
+
 /// The largest answer that is read.
 pub const LARGEST_ANSWER: usize = 64 * 1024;
 /// How far the two clocks may stand apart before it is worth a word.
@@ -176,7 +178,8 @@ struct Failure {
 ///
 /// # Errors
 /// Everything but a Bearer token of visible ASCII with a positive life and a non-empty scope.
-pub fn parse(answer: Answer<'_>) -> Result<Grant, TokenError> {
+pub fn parse(mut answer: Answer<'_>) -> Result<Grant, TokenError> {
+    answer.body = without_byte_order_mark(answer.body);
     let not_understood = |problem: &str| TokenError::NotUnderstood { status: answer.status, problem: problem.to_owned() };
     if answer.status != 200 {
         return Err(refusal(answer));
@@ -253,6 +256,14 @@ mod tests {
         assert_eq!(grant.access_token.as_str(), "eyJ0.e30.c2ln");
         assert_eq!(grant.expires_in, Duration::from_secs(300));
         assert_eq!(grant.scope, "system/Patient.read system/Patient.$export");
+    }
+
+    #[test]
+    fn a_byte_order_mark_before_the_answer_is_passed_over() {
+        let body = "\u{feff}{\"scope\":\"s\",\"token_type\":\"Bearer\",\"expires_in\":300,\"access_token\":\"a\"}";
+        assert_eq!(parse(answer(200, body.as_bytes())).ok().unwrap().access_token.as_str(), "a");
+        let refused = parse(answer(400, "\u{feff}{\"error\":\"invalid_scope\"}".as_bytes()));
+        assert!(matches!(refused, Err(TokenError::Refused(refusal)) if refusal.error == "invalid_scope"));
     }
 
     #[test]
