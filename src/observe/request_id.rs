@@ -93,12 +93,12 @@ mod tests {
 
     #[test]
     fn a_given_name_can_stand_in_any_log() {
-        let longest = "x".repeat(MOST);
+        let longest = "x".repeat(MAX_LENGTH);
         for good in ["1", "0af7651916cd43dd8448eb211c80319c", "Root=1-67891233-abcdef012345678912345678", "a/b:c@d~e+f", &longest]
         {
             assert_eq!(RequestId::given(good.as_bytes()).unwrap().as_str(), good);
         }
-        for bad in ["", "a b", "a\tb", "a\"b", "a\nb", "a,b", "é", "a;b", "a%b", &"x".repeat(MOST + 1)] {
+        for bad in ["", "a b", "a\tb", "a\"b", "a\nb", "a,b", "é", "a;b", "a%b", &"x".repeat(MAX_LENGTH + 1)] {
             assert_eq!(RequestId::given(bad.as_bytes()), None, "{bad}");
         }
     }
