@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Outcome;
-use crate::config::{defaults, effective_yaml};
+use crate::config::CONFIG_FILE;
 
 /// `config …`
 #[derive(Debug, clap::Subcommand)]
@@ -12,7 +12,7 @@ pub enum ConfigCommand {
     #[command(after_help = "Example:\n  openemr-gateway config check --config conf/gateway.yaml")]
     Check {
         /// The configuration file
-        #[arg(long, value_name = "FILE", default_value = defaults::CONFIG_FILE)]
+        #[arg(long, value_name = "FILE", default_value = CONFIG_FILE)]
         config: PathBuf,
         /// A file of KEY=VALUE lines; the process environment wins over it
         #[arg(long, value_name = "FILE")]
@@ -29,7 +29,7 @@ impl ConfigCommand {
         match self {
             Self::Check { config, env_file } => {
                 let config = super::load(&config, env_file.as_deref())?;
-                super::print(&effective_yaml(&config))
+                super::print(&config.effective_yaml())
             }
         }
     }

@@ -10,8 +10,7 @@ use super::section::Section;
 use super::setting::Setting;
 use super::shape::Shape;
 
-const FORMS: &str =
-    "write  access: { allow_from: [127.0.0.0/8, \"::1/128\"] }  or, for every client there is,  access: open";
+const FORMS: &str = "write  access: { allow_from: [127.0.0.0/8, \"::1/128\"] }  or, for every client there is,  access: open";
 
 /// Which clients may call, by address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,9 +69,7 @@ impl Setting for Access {
     fn to_yaml(&self) -> Yaml {
         match self {
             Self::Open => "open".into(),
-            Self::AllowFrom(networks) => {
-                Yaml::Mapping(Mapping::from_iter([("allow_from".into(), networks.to_yaml())]))
-            }
+            Self::AllowFrom(networks) => Yaml::Mapping(Mapping::from_iter([("allow_from".into(), networks.to_yaml())])),
         }
     }
 }

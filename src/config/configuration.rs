@@ -98,7 +98,8 @@ impl Config {
             }
             Some((Node { value: Value::List(written), .. }, _)) if written.len() > MAX_LISTENERS => {
                 let problem = place.problem(format!("names {} addresses", written.len()));
-                findings.problem(problem.remedy(format!("name {MAX_LISTENERS} at most: that many are handed over in an upgrade")));
+                findings
+                    .problem(problem.remedy(format!("name {MAX_LISTENERS} at most: that many are handed over in an upgrade")));
                 return;
             }
             Some(_) => {}
@@ -132,9 +133,11 @@ impl Config {
         };
         if written.is_empty() {
             let problem = place.problem("names no OpenEMR site");
-            findings.problem(problem.remedy(
-                "write  sites: { default: { openemr: https://…, client_id: …, private_key: …, jwks: …, scopes: […] } }",
-            ));
+            findings.problem(
+                problem.remedy(
+                    "write  sites: { default: { openemr: https://…, client_id: …, private_key: …, jwks: …, scopes: […] } }",
+                ),
+            );
         }
         if written.len() > MAX_SITES {
             findings.problem(place.problem(format!("names {} sites; at most {MAX_SITES} are served", written.len())));

@@ -243,10 +243,13 @@ pub(super) fn word<T: Copy>(written: &str, words: &[(&str, T)]) -> Result<T, (St
     }
     let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
     let message = format!("`{}` is not one of {}", shown(written), names.join(", "));
-    Err((message, match did_you_mean(written, names.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("write {}", names.join(" or ")),
-    }))
+    Err((
+        message,
+        match did_you_mean(written, names.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("write {}", names.join(" or ")),
+        },
+    ))
 }
 
 /// A value on one line, as YAML writes it.

@@ -62,8 +62,7 @@ section! {
 
 const MAKE_CERTIFICATE: &str =
     "certs/localhost.pem;  for trying out:  openemr-gateway keys certificate --host localhost --out certs";
-const MAKE_KEY: &str =
-    "certs/localhost-key.pem;  for trying out:  openemr-gateway keys certificate --host localhost --out certs";
+const MAKE_KEY: &str = "certs/localhost-key.pem;  for trying out:  openemr-gateway keys certificate --host localhost --out certs";
 
 section! {
     /// The files of a listener's certificate.
@@ -127,9 +126,8 @@ impl Setting for ListenerTls {
     }
 
     fn to_yaml(&self) -> Yaml {
-        let written = |path: &PathBuf| {
-            Some(Written { value: path.display().to_string(), place: Place::whole(Source::CommandLine) })
-        };
+        let written =
+            |path: &PathBuf| Some(Written { value: path.display().to_string(), place: Place::whole(Source::CommandLine) });
         TlsFiles { certificate: written(&self.certificate), private_key: written(&self.private_key) }.to_yaml()
     }
 

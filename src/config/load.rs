@@ -45,6 +45,23 @@ pub fn load(config_path: &Path, env_file: Option<&Path>) -> Result<(Config, Vec<
     }
 }
 
+/// Reads a configuration that the program wrote itself, without the environment.
+///
+/// # Errors
+/// Every problem found, not only the first.
+pub fn read_text(text: &str) -> Result<Config, Vec<Problem>> {
+    let mut findings = Findings::default();
+    let place = Place::whole(Source::CommandLine);
+    let config = match yaml::parse(text) {
+        Ok(root) => Config::read(&root, &place, &mut findings),
+        Err(error) => {
+            findings.problem(place.at(error.mark).problem(error.to_string()));
+            None
+        }
+    };
+    config.filter(|_| findings.problems.is_empty()).ok_or(findings.problems)
+}
+
 /// Reads a private key whose file was named on the command line, with the same checks and the same errors.
 ///
 /// # Errors

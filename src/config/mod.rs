@@ -49,7 +49,7 @@ pub use configuration::Config;
 pub use cors::{Cors, Origins};
 pub use limits::{Compression, Limits, Log, LogFormat};
 pub use listening::{LISTEN, Listener, ListenerTls};
-pub use load::{CONFIG_FILE, load, read_private_key, reread_keys};
+pub use load::{CONFIG_FILE, load, read_private_key, read_text, reread_keys};
 pub use problem::{Problem, Warning};
 pub use routes::{RoutePath, Routes};
 pub use shape::RestartRequired;

@@ -33,9 +33,7 @@ impl Setting for BaseUrl {
 
 fn not_a_url(written: &str, error: BaseUrlError, place: &Place) -> super::problem::Problem {
     match error {
-        BaseUrlError::Userinfo => {
-            place.problem(error.to_string()).remedy("leave it out; the gateway authenticates with its key")
-        }
+        BaseUrlError::Userinfo => place.problem(error.to_string()).remedy("leave it out; the gateway authenticates with its key"),
         error => place.problem(format!("`{}` {error}", shown(written))),
     }
 }

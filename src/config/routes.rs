@@ -96,8 +96,9 @@ impl Setting for RoutePath {
         if path.is_none() {
             let problem = place.problem(format!("`{}` is no path for a route", shown(&written)));
             findings.problem(
-                problem
-                    .remedy("begin it with / and end it with none; letters, digits and . _ ~ - only; null switches the route off"),
+                problem.remedy(
+                    "begin it with / and end it with none; letters, digits and . _ ~ - only; null switches the route off",
+                ),
             );
         }
         path

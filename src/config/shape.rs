@@ -39,13 +39,7 @@ impl Shape {
             Self::List(inner) | Self::Named(inner) | Self::Optional(inner) => inner.keys(),
             Self::Either(one, other) if one.keys().is_empty() => other.keys(),
             Self::Either(one, _) => one.keys(),
-            Self::Flag
-            | Self::Count
-            | Self::Size
-            | Self::Duration
-            | Self::Words(_)
-            | Self::Text(_)
-            | Self::Pingoras => &[],
+            Self::Flag | Self::Count | Self::Size | Self::Duration | Self::Words(_) | Self::Text(_) | Self::Pingoras => &[],
         }
     }
 }

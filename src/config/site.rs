@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_yaml::{Mapping, Value as Yaml};
 
@@ -131,19 +132,19 @@ impl Site {
 
 /// The sites of a gateway. The first is served at the routes themselves.
 #[derive(Debug, Default)]
-pub struct Sites(pub Vec<Site>);
+pub struct Sites(pub Vec<Arc<Site>>);
 
 impl Deref for Sites {
-    type Target = [Site];
+    type Target = [Arc<Site>];
 
-    fn deref(&self) -> &[Site] {
+    fn deref(&self) -> &[Arc<Site>] {
         &self.0
     }
 }
 
 impl IntoIterator for Sites {
-    type Item = Site;
-    type IntoIter = std::vec::IntoIter<Site>;
+    type Item = Arc<Site>;
+    type IntoIter = std::vec::IntoIter<Arc<Site>>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.0.into_iter()
@@ -151,8 +152,8 @@ impl IntoIterator for Sites {
 }
 
 impl<'s> IntoIterator for &'s Sites {
-    type Item = &'s Site;
-    type IntoIter = std::slice::Iter<'s, Site>;
+    type Item = &'s Arc<Site>;
+    type IntoIter = std::slice::Iter<'s, Arc<Site>>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.0.iter()
@@ -176,7 +177,7 @@ impl Setting for Sites {
         first_of_each.sort_by_key(|entry| entry.key != "default");
         let site = |entry: &Entry| {
             let place = place.member(&entry.key).at(entry.mark);
-            Site::read(&entry.key, &entry.node, &place, findings)
+            Site::read(&entry.key, &entry.node, &place, findings).map(Arc::new)
         };
         Some(Self(first_of_each.into_iter().filter_map(site).collect()))
     }
@@ -235,12 +236,7 @@ fn nodes(file: &SiteFile, id: Option<&SiteName>, section: &Section<'_>, findings
 }
 
 /// The audience written, or that of a single node; `None` is the token endpoint, wherever it turns out to be.
-fn audience(
-    written: Option<Audience>,
-    nodes: Option<&[Node]>,
-    section: &Section<'_>,
-    findings: &mut Findings,
-) -> Option<String> {
+fn audience(written: Option<Audience>, nodes: Option<&[Node]>, section: &Section<'_>, findings: &mut Findings) -> Option<String> {
     match (written, nodes) {
         (Some(Audience(written)), _) => Some(written),
         (None, Some([Node { token_url: Some(url), .. }])) => Some(url.to_string()),

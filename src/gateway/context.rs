@@ -135,7 +135,7 @@ impl RequestContext {
     /// What is smoothed for it; nothing on a local route.
     #[must_use]
     pub fn repairs(&self) -> Repairs {
-        self.site().map_or(Repairs::NONE, |site| site.config.repairs)
+        self.site().map_or(Repairs::NONE, |site| site.config.answers.repairs)
     }
 
     /// The method that goes to OpenEMR.

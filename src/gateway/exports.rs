@@ -79,7 +79,7 @@ fn about(session: &Session, context: &RequestContext) -> Option<About> {
         return None;
     }
     let path = std::str::from_utf8(Target::parse(session.req_header().raw_path()).path.get(prefix..)?).ok()?;
-    About::of(path).filter(|_| context.site().is_some_and(|site| site.config.repairs.bulk_data))
+    About::of(path).filter(|_| context.site().is_some_and(|site| site.config.answers.repairs.bulk_data))
 }
 
 /// Whether a request is answered here, with or without an OpenEMR.
@@ -233,7 +233,8 @@ async fn status(context: &RequestContext, site: &Site, exports: &Exports, job: O
         };
     };
     let manifest = manifest::write(&plan, base, needs_token());
-    let known_until = finished_at.saturating_add(i64::try_from(site.config.bulk_data.keep.as_millis()).unwrap_or(i64::MAX));
+    let known_until =
+        finished_at.saturating_add(i64::try_from(site.config.answers.bulk_data.keep.as_millis()).unwrap_or(i64::MAX));
     let ends = plan.files_end_at().map_or(known_until, |end| end.min(known_until));
     let answer = Answer::new(StatusCode::OK, "application/json", Bytes::from(manifest)).with(CACHE_CONTROL, NO_STORE);
     let ends = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(u64::try_from(ends).unwrap_or_default()));

@@ -38,7 +38,7 @@ pub fn public_base(session: &Session, context: &RequestContext, site: &Site) -> 
 
 /// Rewrites the links in the head of an answer; gives the step that does it in its body, where that is text.
 pub fn after_head(session: &Session, head: &mut ResponseHeader, context: &RequestContext) -> Option<LinkRewriter> {
-    let site = context.site().filter(|site| site.config.repairs.links)?;
+    let site = context.site().filter(|site| site.config.answers.repairs.links)?;
     let bases = site.openemr_bases();
     let public = public_base(session, context, site);
     for field in [LOCATION, CONTENT_LOCATION, LINK] {

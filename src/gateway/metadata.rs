@@ -75,7 +75,8 @@ pub(super) async fn answer(session: &Session, context: &RequestContext) -> Resul
     let statement = site.capability_statement().await.ok_or(Failure::NoStatement)?;
     let base = links::public_base(session, context, site);
     let document = site.shown_statement(&statement, base.as_str()).ok_or(Failure::NoStatement)?;
-    let content_type = if site.config.repairs.content { "application/fhir+json; charset=utf-8" } else { "application/json" };
+    let content_type =
+        if site.config.answers.repairs.content { "application/fhir+json; charset=utf-8" } else { "application/json" };
     Ok(Some(of(&document, content_type)))
 }
 

@@ -23,7 +23,7 @@ const OF_URLS: [&[u8]; 6] = [b"url", b"_profile", b"_source", b"system", b"insta
 
 /// Before anything is made of a request: maps its query.
 pub async fn map_query(session: &Session, context: &mut RequestContext) {
-    let Some(site) = context.site().filter(|site| site.config.repairs.links).cloned() else { return };
+    let Some(site) = context.site().filter(|site| site.config.answers.repairs.links).cloned() else { return };
     site.learn_bases().await;
     let query = context.plan.query(Target::parse(session.req_header().raw_path()).query);
     if let Some(query) = mapped(session, context, &site, query) {
@@ -34,7 +34,7 @@ pub async fn map_query(session: &Session, context: &mut RequestContext) {
 /// The form of a search, mapped.
 #[must_use]
 pub fn in_form(session: &Session, context: &RequestContext, site: &Site, form: Bytes) -> Bytes {
-    let mapped = site.config.repairs.links.then(|| mapped(session, context, site, &form)).flatten();
+    let mapped = site.config.answers.repairs.links.then(|| mapped(session, context, site, &form)).flatten();
     mapped.map_or(form, Bytes::from)
 }
 
@@ -54,7 +54,7 @@ fn mapped(session: &Session, context: &RequestContext, site: &Site, query: &[u8]
 /// # Errors
 /// A caller who is gone, or too slow.
 pub async fn map_body(session: &mut Session, context: &mut RequestContext) -> pingora::Result<()> {
-    let Some(site) = context.site().filter(|site| site.config.repairs.links).cloned() else { return Ok(()) };
+    let Some(site) = context.site().filter(|site| site.config.answers.repairs.links).cloned() else { return Ok(()) };
     let head = session.req_header();
     let kind = kind(head);
     let is_kept = has_body(&head.method)
@@ -80,7 +80,7 @@ pub async fn map_body(session: &mut Session, context: &mut RequestContext) -> pi
 /// None in practice: the field that is set is valid.
 pub fn begin(session: &Session, head: &mut RequestHeader, context: &mut RequestContext) -> pingora::Result<()> {
     context.request_links = None;
-    let Some(site) = context.site().filter(|site| site.config.repairs.links) else { return Ok(()) };
+    let Some(site) = context.site().filter(|site| site.config.answers.repairs.links) else { return Ok(()) };
     let condition = head.headers.get(&IF_NONE_EXIST).filter(|value| may_hold_a_link(value.as_bytes()));
     let is_streamed = content_length(&head.headers).is_none()
         && has_body(&head.method)

@@ -36,17 +36,17 @@ impl Route {
                 return Self::Fhir { site: index, prefix: fhir.len() };
             }
         }
-        let is = |route: &Option<String>| route.as_ref().is_some_and(|route| route.as_bytes() == path);
-        if is(&routes.health) {
+        let is = |route: Option<&str>| route.is_some_and(|route| route.as_bytes() == path);
+        if is(routes.health.as_deref()) {
             return Self::Health;
         }
-        if is(&routes.ready) {
+        if is(routes.ready.as_deref()) {
             return Self::Ready;
         }
-        if is(&routes.token) {
+        if is(routes.token.as_deref()) {
             return Self::Token;
         }
-        sites.iter().position(|site| is(&site.jwks_path)).map_or(Self::NotFound, Self::Jwks)
+        sites.iter().position(|site| is(site.jwks_path.as_deref())).map_or(Self::NotFound, Self::Jwks)
     }
 }
 

@@ -11,7 +11,7 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 use tokio::time::timeout;
 
-use crate::config::{self, BaseUrl, Paging};
+use crate::config::{Answers, BaseUrl, Paging};
 use crate::fhir::capabilities::Capabilities;
 use crate::fhir::format_parameters::{FormatParameters, NamedFormat};
 use crate::fhir::interaction::Kind;
@@ -47,12 +47,13 @@ pub async fn plan(session: &mut Session, context: &mut RequestContext) -> pingor
         return Ok(Ok(()));
     }
     let patience = context.runtime.config.limits.read_timeout;
-    let form = match read_form(session, site.config.repairs.search, patience).await? {
+    let form = match read_form(session, site.config.answers.repairs.search, patience).await? {
         Ok(Some(form)) => request_links::in_form(session, context, &site, form),
         Ok(None) => return Ok(Ok(())),
         Err(failure) => return Ok(Err(failure.verdict())),
     };
-    if site.config.repairs.content && FormatParameters::read(&form).format.is_some_and(|named| named != NamedFormat::Json) {
+    if site.config.answers.repairs.content && FormatParameters::read(&form).format.is_some_and(|named| named != NamedFormat::Json)
+    {
         return Ok(Err(Failure::NotAcceptable.verdict()));
     }
     let query = context.plan.query(Target::parse(session.req_header().raw_path()).query);
@@ -60,8 +61,8 @@ pub async fn plan(session: &mut Session, context: &mut RequestContext) -> pingor
     let search = SearchContext {
         resource_type,
         capabilities,
-        repairs: site.config.repairs.search,
-        pager: pager(site.config.paging),
+        repairs: site.config.answers.repairs.search,
+        pager: pager(site.config.answers.paging),
         handling: Handling::of(preferences(&session.req_header().headers)),
         bases: &bases(&site, capabilities, [query, &form]),
     };
@@ -82,7 +83,7 @@ pub async fn plan(session: &mut Session, context: &mut RequestContext) -> pingor
 fn planned_for(context: &RequestContext) -> Option<(Arc<Site>, &'static str)> {
     let interaction = context.interaction.filter(|interaction| interaction.kind == Kind::Search)?;
     let site = context.site()?;
-    let config::Site { repairs, paging, .. } = site.config.as_ref();
+    let Answers { repairs, paging, .. } = &site.config.answers;
     let is_wanted = repairs.search || repairs.bundles || *paging != Paging::Off;
     is_wanted.then(|| Arc::clone(site)).zip(interaction.resource_type)
 }
@@ -145,6 +146,6 @@ fn bases(site: &Site, capabilities: Option<&Capabilities>, texts: [&[u8]; 2]) ->
     if !texts.iter().any(|text| memchr::memmem::find(text, b"http").is_some()) {
         return Vec::new();
     }
-    let configured = site.config.nodes.iter().map(|node| &node.fhir_base).chain(&site.config.also_known_as);
+    let configured = site.config.upstream.nodes.iter().map(|node| &node.fhir_base).chain(&site.config.answers.also_known_as);
     configured.map(BaseUrl::to_string).chain(capabilities.and_then(|capabilities| capabilities.base.clone())).collect()
 }

@@ -27,14 +27,14 @@ pub fn add_steps(session: &Session, head: &ResponseHeader, context: &mut Request
     let query = query.strip_prefix(b"?").unwrap_or(query);
     match subject(context) {
         Some((Kind::Search, resource_type, site)) => {
-            let mends = site.repairs.bundles;
+            let mends = site.answers.repairs.bundles;
             let base = site.fhir_base().to_string();
             let terms = context.plan.search.take().map(|terms| *terms);
             if let Some(terms) = terms.or_else(|| mends.then(|| as_it_was_asked(resource_type, query))) {
                 add_search_steps(terms, mends, &base, head, context);
             }
         }
-        Some((Kind::Read, resource_type, site)) if site.repairs.search => {
+        Some((Kind::Read, resource_type, site)) if site.answers.repairs.search => {
             let ReadTerms { projection, pretty } = ReadTerms::of(query, resource_type);
             if projection != Projection::Whole {
                 context.body.push(Projector::resource(projection, Some(resource_type)));

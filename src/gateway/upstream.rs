@@ -45,10 +45,10 @@ pub fn peer(version: Version, context: &mut RequestContext) -> Result<HttpPeer, 
     }
     let Some(site) = context.site() else { return Ok(peer) };
     if context.interaction.is_some_and(|interaction| interaction.kind == Kind::Export) {
-        peer.options.read_timeout = Some(site.config.timeouts.export);
+        peer.options.read_timeout = Some(site.config.upstream.timeouts.export);
     }
     // Pingora would answer a caller of HTTP/1.0 in chunks.
-    if site.config.connections.http2 && version != Version::HTTP_10 {
+    if site.config.upstream.connections.http2 && version != Version::HTTP_10 {
         http2::offer(&mut peer);
     }
     Ok(peer)

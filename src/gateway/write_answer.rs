@@ -118,7 +118,7 @@ fn outcome(context: &RequestContext, text: &str) -> Bytes {
 /// The new resource; `None` where the token may not read, or OpenEMR does not answer.
 async fn read(target: &str, context: &RequestContext) -> Option<Bytes> {
     let site = context.site()?;
-    let mut request = FhirRequest::get(target, MOST, site.config.timeouts.read);
+    let mut request = FhirRequest::get(target, MOST, site.config.upstream.timeouts.read);
     request.fields.extend(tracing::names(context));
     match site.client.send_with_token(&request).await {
         Ok(response) if response.status == StatusCode::OK => Some(response.body),

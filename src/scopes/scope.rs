@@ -95,6 +95,14 @@ impl Scopes {
         (!unique.is_empty()).then_some(Self(unique))
     }
 
+    /// The same scopes in the order of their names.
+    #[must_use]
+    pub fn sorted(&self) -> Self {
+        let mut scopes = self.0.clone();
+        scopes.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+        Self(scopes)
+    }
+
     /// Each scope, in the order of the configuration.
     pub fn iter(&self) -> impl Iterator<Item = &Scope> {
         self.0.iter()

@@ -1,21 +1,20 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 use super::*;
-use crate::config::{self, Balance, BaseUrl, defaults};
+use crate::config::{self, Balance, BaseUrl, Connections, HealthCheck, InFlightLimit, Timeouts, Upstream};
 use crate::nodes::breaker::CheckResult;
-use crate::nodes::terms::Terms;
 
 fn nodes(count: usize, balance: Balance) -> Arc<Nodes> {
     let url = |index: usize| BaseUrl::parse(&format!("https://emr{index}.example.org")).unwrap();
-    let terms = Terms {
+    let upstream = Upstream {
         nodes: (0..count).map(|index| config::Node { fhir_base: url(index), token_url: Some(url(index)) }).collect(),
         ca_file: None,
-        timeouts: defaults::TIMEOUTS,
-        connections: defaults::CONNECTIONS,
+        timeouts: Timeouts::default(),
+        connections: Connections::default(),
         balance,
-        health_check: defaults::HEALTH_CHECK,
-        in_flight: defaults::IN_FLIGHT,
+        health_check: HealthCheck::default(),
+        in_flight: InFlightLimit::default(),
     };
-    Arc::new(Nodes::with("default", terms))
+    Arc::new(Nodes::with("default", upstream))
 }
 
 fn chosen(nodes: &Arc<Nodes>, tried: Tried) -> usize {
