@@ -1,9 +1,9 @@
-//! `config check`.
+//! `config`: checks the configuration and describes its keys.
 
 use std::path::PathBuf;
 
 use super::Outcome;
-use crate::config::CONFIG_FILE;
+use crate::config::{CONFIG_FILE, json_schema, markdown_reference};
 
 /// `config …`
 #[derive(Debug, clap::Subcommand)]
@@ -18,6 +18,12 @@ pub enum ConfigCommand {
         #[arg(long, value_name = "FILE")]
         env_file: Option<PathBuf>,
     },
+    /// Print the JSON Schema of the configuration file, for editors
+    #[command(after_help = "Example:\n  openemr-gateway config schema > conf/gateway.schema.json")]
+    Schema,
+    /// Print every key with its type, default and bounds, as Markdown
+    #[command(after_help = "Example:\n  openemr-gateway config reference > docs/configuration.md")]
+    Reference,
 }
 
 impl ConfigCommand {
@@ -31,6 +37,8 @@ impl ConfigCommand {
                 let config = super::load(&config, env_file.as_deref())?;
                 super::print(&config.effective_yaml())
             }
+            Self::Schema => super::print(&json_schema()),
+            Self::Reference => super::print(&markdown_reference()),
         }
     }
 }

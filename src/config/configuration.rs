@@ -28,7 +28,7 @@ section! {
     #[derive(Debug)]
     pub struct Config {
         /// Where clients connect. An address that other machines reach needs `access`.
-        listen: Vec<Listener> = default_listeners();
+        listen: Vec<Listener> = default_listeners(), derived("one at `127.0.0.1:8000`");
         /// The paths that the gateway serves; `null` switches one off.
         routes: Routes = Routes::default();
         /// The OpenEMR sites behind the gateway, by OpenEMR's site id; most installs have one, `default`. The first is served
@@ -40,7 +40,7 @@ section! {
         /// The proxies in front of the gateway whose `Forwarded` and `X-Forwarded-*` fields are believed.
         trusted_proxies: Vec<IpNet> = Vec::new();
         /// Which clients may call: those of some networks, or every one. Required once an address of `listen` is not loopback.
-        access: Access = Access::loopback();
+        access: Access = Access::loopback(), derived("clients on this machine");
         /// To which clients `POST /oauth/token` shows the access token; the others get the start of its SHA-256.
         token_exposure: TokenExposure = TokenExposure::Loopback;
         /// When `GET /ready` answers 200.

@@ -51,7 +51,7 @@ section! {
     struct ListenerFile {
         /// The IP address and port on which clients connect.
         address: Option<Written<SocketAddr>> = None, required("127.0.0.1:8000"), restart();
-        /// HTTPS. Without it the listener speaks plain HTTP. To add or remove it takes a restart, other files do not.
+        /// HTTPS. Without it the listener speaks plain HTTP. Adding or removing it takes a restart, renewed files a reload.
         tls: Option<ListenerTls> = None;
         /// Whether HTTP/2 is offered in the TLS handshake.
         http2: bool = true, restart();

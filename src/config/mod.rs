@@ -8,6 +8,7 @@
 //! | `configuration`, `listening`, `routes`, `access`, `limits`, `server_conf` | the keys of the gateway |
 //! | `site_file`, `upstream`, `answers`, `cors` | the keys of a site |
 //! | `site`, `node_urls`, `site_name`, `scope_list`, `site_keys`, `site_rotation`, `certificates` | a site, checked |
+//! | `schema`, `reference` | the JSON Schema and docs/configuration.md |
 //! | `problem` | errors and warnings with their places |
 
 mod access;
@@ -26,7 +27,9 @@ mod node;
 mod node_urls;
 pub mod problem;
 mod read;
+mod reference;
 mod routes;
+mod schema;
 mod scope_list;
 mod section;
 mod server_conf;
@@ -51,7 +54,9 @@ pub use limits::{Compression, Limits, Log, LogFormat};
 pub use listening::{LISTEN, Listener, ListenerTls};
 pub use load::{CONFIG_FILE, load, read_private_key, read_text, reread_keys};
 pub use problem::{Problem, Warning};
+pub use reference::markdown_reference;
 pub use routes::{RoutePath, Routes};
+pub use schema::json_schema;
 pub use shape::RestartRequired;
 pub use site::{Site, Sites, TokenSettings};
 pub use site_name::SiteName;
