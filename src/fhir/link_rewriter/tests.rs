@@ -55,14 +55,14 @@ fn streamed<'a>(chunks: impl IntoIterator<Item = &'a [u8]>, bases: &[&str], publ
     let mut rewriter = LinkRewriter::new(links, Arc::new(Replacement::new(public)));
     let mut out = Vec::new();
     for chunk in chunks {
-        let had_held = !rewriter.held.is_empty();
+        let had_withheld = !rewriter.withheld.is_empty();
         let chunk = Bytes::copy_from_slice(chunk);
         let given = rewriter.feed(chunk.clone());
-        if !had_held && rewriter.hits.is_empty() && !given.is_empty() {
+        if !had_withheld && rewriter.hits.is_empty() && !given.is_empty() {
             assert_eq!(given.as_ptr(), chunk.as_ptr(), "copied");
         }
         out.extend_from_slice(&given);
-        assert!(rewriter.held.len() <= longest && rewriter.before.len() <= LOOK_BACK);
+        assert!(rewriter.withheld.len() <= longest && rewriter.before.len() <= LOOK_BACK);
     }
     out.extend_from_slice(&rewriter.finish());
     out
