@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 use pingora::http::ResponseHeader;
 
 use crate::fhir::id::is_path_id;
-use crate::openemr::export::manifest::{self, Ended, MAX_MANIFEST};
+use crate::openemr::export::manifest::{self, FinishedJob, MAX_MANIFEST};
 use crate::openemr::export::plan::Plan;
 use crate::openemr::export::since::in_whole_seconds;
 use crate::openemr::export::state::Cause;
@@ -43,7 +43,7 @@ pub(crate) enum KickedOff {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
     /// At its end.
-    Ended(Ended),
+    Ended(FinishedJob),
     /// Not there yet.
     Working,
     /// It came to nothing.

@@ -1,38 +1,39 @@
-//! What OpenEMR says when it refuses or breaks, said as FHIR says it.
+//! The OperationOutcomes that replace OpenEMR's error answers.
 //!
-//! OpenEMR has many ways: `{"error":…,"message":…,"code":…}`, OAuth's members, `{"validationErrors":{field: words}}`, `[]`, an object
-//! twice in a row, text before JSON, HTML of Apache's or PHP's, nothing at all, and sometimes an OperationOutcome. Its own words
-//! are shown to a caller only where they are about his request (4xx) and clean ([`is_disclosable`]).
+//! OpenEMR writes errors in many ways: `{"error":…,"message":…,"code":…}`, the members of OAuth,
+//! `{"validationErrors":{field: text}}`, `[]`, an object twice in a row, text before JSON, HTML of Apache's or PHP's, an empty
+//! body, and sometimes an OperationOutcome. Its own text is shown to a client only if it is about the request (4xx) and
+//! [may be disclosed](is_disclosable).
 
 use serde_json::{Map, Value};
 
 use crate::fhir::operation_outcome::{Issue, IssueCode, OperationOutcome, Severity};
 use crate::openemr::disclosure::is_disclosable;
 
-/// More of a body is not read.
+/// The most of a body that is read, in bytes.
 pub const MOST: usize = 64 * 1024;
-/// More issues are not told.
-const MOST_ISSUES: usize = 50;
-/// Behind so many brackets no JSON is looked for.
-const MOST_TRIES: usize = 8;
+/// The most issues of an outcome.
+const MAX_ISSUES: usize = 50;
+/// The number of opening brackets at which JSON is looked for.
+const MAX_BRACKETS: usize = 8;
 
-/// What is known besides the body.
+/// An error answer of OpenEMR's, apart from its body.
 #[derive(Debug, Clone, Copy)]
 pub struct ErrorAnswer {
-    /// OpenEMR's status, 400 or above.
+    /// The status, 400 or above.
     pub status: u16,
-    /// What the request was about.
+    /// The resource type of the request.
     pub resource_type: Option<&'static str>,
 }
 
-/// The OperationOutcome for an error answer of OpenEMR's.
+/// Makes the OperationOutcome for an error answer.
 #[must_use]
 pub fn outcome(answer: ErrorAnswer, body: &[u8]) -> OperationOutcome {
-    let told = if answer.status < 500 { told(answer, body) } else { None };
-    told.unwrap_or_else(|| OperationOutcome::of(general(answer)))
+    let own = if answer.status < 500 { own_text(answer, body) } else { None };
+    own.unwrap_or_else(|| OperationOutcome::of(general(answer)))
 }
 
-/// The status that a caller sees. 401 and 407 are about the gateway's own credentials, not about his.
+/// Returns the status for the client. 401 and 407 are about the gateway's credentials, not about the client's.
 #[must_use]
 pub fn status(openemrs: u16) -> u16 {
     match openemrs {
@@ -42,94 +43,93 @@ pub fn status(openemrs: u16) -> u16 {
     }
 }
 
-/// What OpenEMR said, as far as it can be shown.
-fn told(answer: ErrorAnswer, body: &[u8]) -> Option<OperationOutcome> {
-    let Value::Object(said) = first_json(body)? else { return None };
-    if said.get("resourceType").and_then(Value::as_str) == Some("OperationOutcome") {
-        return own_outcome(answer, &said);
+/// Makes the outcome of OpenEMR's own text, as far as that can be shown.
+fn own_text(answer: ErrorAnswer, body: &[u8]) -> Option<OperationOutcome> {
+    let Value::Object(body) = first_json(body)? else { return None };
+    if body.get("resourceType").and_then(Value::as_str) == Some("OperationOutcome") {
+        return own_outcome(answer, &body);
     }
-    if let Some(Value::Object(fields)) = said.get("validationErrors") {
-        return OperationOutcome::of_all(validation_issues(answer, fields).take(MOST_ISSUES));
+    if let Some(Value::Object(fields)) = body.get("validationErrors") {
+        return OperationOutcome::of_all(validation_issues(answer, fields).take(MAX_ISSUES));
     }
-    // `message` says more than `error`, and OAuth's `hint` more than `message`.
-    let words = ["hint", "message", "error_description"].into_iter().find_map(|member| said.get(member)?.as_str());
-    let words = words.filter(|words| says_something(words) && is_disclosable(words))?;
-    Some(OperationOutcome::of(Issue { diagnostics: quoted(words), ..general(answer) }))
+    // `message` is more specific than `error`, and OAuth's `hint` more than `message`.
+    let text = ["hint", "message", "error_description"].into_iter().find_map(|member| body.get(member)?.as_str());
+    let text = text.filter(|text| is_specific(text) && is_disclosable(text))?;
+    Some(OperationOutcome::of(Issue { diagnostics: quoted(text), ..general(answer) }))
 }
 
-/// OpenEMR's texts for "something": a sentence of the gateway's own says more.
-fn says_something(words: &str) -> bool {
+/// Whether a text says more than the gateway's own sentence for the status.
+fn is_specific(text: &str) -> bool {
     !matches!(
-        words.trim(),
+        text.trim(),
         "An error occurred" | "Route not found" | "Unauthorized" | "System error occurred" | "Not found" | "Not Found"
-    ) && !words.contains("resource owner")
-        && !words.contains("token")
+    ) && !text.contains("resource owner")
+        && !text.contains("token")
 }
 
-fn quoted(words: &str) -> String {
-    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
-    format!("OpenEMR says: {words}")
+fn quoted(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    format!("OpenEMR says: {text}")
 }
 
-/// The first JSON value of a body, whatever stands before or behind it.
+/// Returns the first JSON value in a body, whatever stands before or behind it.
 fn first_json(body: &[u8]) -> Option<Value> {
     let body = body.get(..MOST).unwrap_or(body);
-    let brackets = memchr::memchr2_iter(b'{', b'[', body).take(MOST_TRIES);
+    let brackets = memchr::memchr2_iter(b'{', b'[', body).take(MAX_BRACKETS);
     brackets.filter_map(|at| body.get(at..)).find_map(|rest| {
         let value = serde_json::Deserializer::from_slice(rest).into_iter::<Value>().next()?.ok()?;
-        // `[0]` in a text is no answer.
+        // An array such as `[0]` within a text is no answer.
         (value.is_object() || rest.len() == body.len()).then_some(value)
     })
 }
 
-/// OpenEMR's own OperationOutcome, as far as it is valid and clean.
-fn own_outcome(answer: ErrorAnswer, said: &Map<String, Value>) -> Option<OperationOutcome> {
-    let issues = said.get("issue")?.as_array()?;
-    OperationOutcome::of_all(issues.iter().take(MOST_ISSUES).filter_map(|issue| own_issue(answer, issue)))
+/// Copies OpenEMR's own OperationOutcome, as far as it is valid and can be shown.
+fn own_outcome(answer: ErrorAnswer, body: &Map<String, Value>) -> Option<OperationOutcome> {
+    let issues = body.get("issue")?.as_array()?;
+    OperationOutcome::of_all(issues.iter().take(MAX_ISSUES).filter_map(|issue| own_issue(answer, issue)))
 }
 
-fn own_issue(answer: ErrorAnswer, said: &Value) -> Option<Issue> {
+fn own_issue(answer: ErrorAnswer, issue: &Value) -> Option<Issue> {
     let general = general(answer);
-    let word = |member: &str| said.get(member).cloned();
-    let severity = word("severity").and_then(|word| serde_json::from_value(word).ok()).unwrap_or(Severity::Error);
-    let code = word("code").and_then(|word| serde_json::from_value(word).ok()).unwrap_or(general.code);
-    let words = [said.pointer("/details/text"), said.get("diagnostics"), said.pointer("/details/coding/0/display")];
-    let words = words.into_iter().flatten().filter_map(Value::as_str).find(|words| is_disclosable(words))?;
-    let expression = said.get("expression").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let member = |name: &str| issue.get(name).cloned();
+    let severity = member("severity").and_then(|word| serde_json::from_value(word).ok()).unwrap_or(Severity::Error);
+    let code = member("code").and_then(|word| serde_json::from_value(word).ok()).unwrap_or(general.code);
+    let texts = [issue.pointer("/details/text"), issue.get("diagnostics"), issue.pointer("/details/coding/0/display")];
+    let text = texts.into_iter().flatten().filter_map(Value::as_str).find(|text| is_disclosable(text))?;
+    let expression = issue.get("expression").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let expression = expression.iter().filter_map(Value::as_str).filter(|path| is_disclosable(path)).map(str::to_owned).collect();
-    Some(Issue { severity, expression, ..Issue::error(code, words) })
+    Some(Issue { severity, expression, ..Issue::error(code, text) })
 }
 
+/// Makes issues of validation errors such as
 /// `{"fname":{"Required::NON_EXISTENT_KEY":"fname must be provided, but does not exist"}}` and `{"_id":"…"}`.
 fn validation_issues<'a>(answer: ErrorAnswer, fields: &'a Map<String, Value>) -> impl Iterator<Item = Issue> + use<'a> {
-    fields.iter().flat_map(move |(field, said)| {
-        let said: Vec<(&str, &str)> = match said {
-            Value::String(words) => vec![("", words.as_str())],
-            Value::Object(rules) => {
-                rules.iter().map(|(rule, words)| (rule.as_str(), words.as_str().unwrap_or_default())).collect()
-            }
-            Value::Array(all) => all.iter().map(|words| ("", words.as_str().unwrap_or_default())).collect(),
+    fields.iter().flat_map(move |(field, texts)| {
+        let texts: Vec<(&str, &str)> = match texts {
+            Value::String(text) => vec![("", text.as_str())],
+            Value::Object(rules) => rules.iter().map(|(rule, text)| (rule.as_str(), text.as_str().unwrap_or_default())).collect(),
+            Value::Array(all) => all.iter().map(|text| ("", text.as_str().unwrap_or_default())).collect(),
             Value::Null | Value::Bool(_) | Value::Number(_) => vec![("", "")],
         };
-        said.into_iter().map(move |(rule, words)| validation_issue(answer, field, rule, words))
+        texts.into_iter().map(move |(rule, text)| validation_issue(answer, field, rule, text))
     })
 }
 
-fn validation_issue(answer: ErrorAnswer, field: &str, rule: &str, words: &str) -> Issue {
+fn validation_issue(answer: ErrorAnswer, field: &str, rule: &str, text: &str) -> Issue {
     let is_missing = rule.starts_with("Required") || rule.starts_with("NotEmpty");
     let code = if is_missing { IssueCode::Required } else { IssueCode::Value };
     let element = answer.resource_type.and_then(|resource_type| Some((resource_type, element(field)?)));
     let expression = element.map(|(resource_type, element)| format!("{resource_type}.{element}"));
     let text = match (&expression, is_missing) {
         (Some(expression), true) => format!("{expression} must be given."),
-        // A sentence that begins with a column's name begins with the element's.
-        (Some(expression), false) => match words.strip_prefix(field).filter(|rest| rest.starts_with(' ')) {
+        // Where the sentence begins with the name of the column, that of the element replaces it.
+        (Some(expression), false) => match text.strip_prefix(field).filter(|rest| rest.starts_with(' ')) {
             Some(rest) if is_disclosable(rest) => format!("{expression}{rest}"),
-            None if is_disclosable(words) => quoted(words),
+            None if is_disclosable(text) => quoted(text),
             Some(_) | None => format!("The value of {expression} is not one that OpenEMR takes."),
         },
         (None, true) => "OpenEMR misses something that must be given.".to_owned(),
-        (None, false) if is_disclosable(words) && !words.starts_with(field) => quoted(words),
+        (None, false) if is_disclosable(text) && !text.starts_with(field) => quoted(text),
         (None, false) => "A value is not one that OpenEMR takes.".to_owned(),
     };
     let issue = Issue::error(code, text);
@@ -139,7 +139,8 @@ fn validation_issue(answer: ErrorAnswer, field: &str, rule: &str, words: &str) -
     }
 }
 
-/// The element that OpenEMR keeps in a column, or takes by a search parameter, of Patient, Practitioner and Organization.
+/// Returns the element of Patient, Practitioner or Organization that a column of OpenEMR's database or a search parameter
+/// stands for.
 fn element(field: &str) -> Option<&'static str> {
     Some(match field {
         "_id" | "uuid" | "puuid" | "id" => "id",
@@ -167,7 +168,7 @@ fn element(field: &str) -> Option<&'static str> {
     })
 }
 
-/// A sentence of the gateway's own, by the status alone.
+/// Makes an issue of the status alone, with a sentence of the gateway's own.
 fn general(answer: ErrorAnswer) -> Issue {
     let (code, text) = match answer.status {
         400 => (IssueCode::Invalid, "OpenEMR does not understand the request."),

@@ -150,29 +150,30 @@ pub fn check(method: &Method, path: &[u8], interaction: Interaction, offered: &C
     let mut segments = path.split(|byte| *byte == b'/').filter(|segment| !segment.is_empty());
     let (first, second) = (segments.next(), segments.next());
     let kind = interaction.kind;
-    let at_base = |code: &str| done(offered.interactions.contains(code), kind);
+    let at_base = |code: &str| require(offered.interactions.contains(code), kind);
     match (kind, first) {
-        (Kind::Batch, _) => done(["batch", "transaction"].iter().any(|code| offered.interactions.contains(*code)), kind),
+        (Kind::Batch, _) => require(["batch", "transaction"].iter().any(|code| offered.interactions.contains(*code)), kind),
         (Kind::SearchSystem | Kind::HistorySystem, _) => at_base(kind.code()),
         (_, None) => Err(NotOffered::Interaction(kind)),
-        (Kind::Operation, Some(_)) => operation(path, offered),
+        (Kind::Operation, Some(_)) => check_operation(path, offered),
         (_, Some(b"metadata")) => Err(NotOffered::Method(kind, Allowed { get: true, ..Allowed::default() })),
         (_, Some(name)) if name.starts_with(b".") => Ok(()),
-        (_, Some(name)) => of_type(kind, name, second.is_none_or(|second| second == b"_search"), offered),
+        (_, Some(name)) => check_type(kind, name, second.is_none_or(|second| second == b"_search"), offered),
     }
 }
 
-fn operation(path: &[u8], offered: &Capabilities) -> Result<(), NotOffered> {
+fn check_operation(path: &[u8], offered: &Capabilities) -> Result<(), NotOffered> {
     let mut types = offered.types.values();
     let name = path.split(|byte| *byte == b'/').find_map(operation_name).unwrap_or_default();
     let text = std::str::from_utf8(name).unwrap_or_default();
     let is_offered = UNLISTED_OPERATIONS.contains(&name)
         || offered.operations.contains(text)
         || types.any(|type_| type_.operations.contains(text));
-    done(is_offered, Kind::Operation)
+    require(is_offered, Kind::Operation)
 }
 
-fn of_type(kind: Kind, name: &[u8], is_of_the_type: bool, offered: &Capabilities) -> Result<(), NotOffered> {
+/// Checks an interaction with a type, or with one resource of it unless `is_type_level` is set.
+fn check_type(kind: Kind, name: &[u8], is_type_level: bool, offered: &Capabilities) -> Result<(), NotOffered> {
     let listed = std::str::from_utf8(name).ok().and_then(|name| offered.types.get(name));
     let nothing = TypeCapabilities::default();
     let type_ = match (listed, resource_type::known(name)) {
@@ -182,7 +183,7 @@ fn of_type(kind: Kind, name: &[u8], is_of_the_type: bool, offered: &Capabilities
         (None, None) => return Err(NotOffered::NoSuchType(resource_type::meant(name))),
     };
     let has = |code: &str| type_.interactions.contains(code);
-    let allowed = if is_of_the_type {
+    let allowed = if is_type_level {
         Allowed {
             get: true,
             post: has("create"),
@@ -208,7 +209,7 @@ fn of_type(kind: Kind, name: &[u8], is_of_the_type: bool, offered: &Capabilities
                 Err(NotOffered::Method(kind, allowed))
             }
         }
-        Kind::VersionRead | Kind::HistoryInstance | Kind::HistoryType => done(has(kind.code()), kind),
+        Kind::VersionRead | Kind::HistoryInstance | Kind::HistoryType => require(has(kind.code()), kind),
         Kind::SearchCompartment => Err(NotOffered::Interaction(kind)),
         Kind::Other => Err(NotOffered::Method(kind, allowed)),
         Kind::Capabilities
@@ -222,7 +223,8 @@ fn of_type(kind: Kind, name: &[u8], is_of_the_type: bool, offered: &Capabilities
     }
 }
 
-fn done(is_offered: bool, kind: Kind) -> Result<(), NotOffered> {
+/// Rejects an interaction that is not offered.
+fn require(is_offered: bool, kind: Kind) -> Result<(), NotOffered> {
     if is_offered { Ok(()) } else { Err(NotOffered::Interaction(kind)) }
 }
 

@@ -123,7 +123,7 @@ fn a_refused_credential_is_never_the_callers() {
     assert_eq!([400, 401, 403, 404, 407, 422, 500, 503].map(status), [400, 403, 403, 404, 502, 422, 500, 503]);
 }
 
-/// Whatever OpenEMR's words hold, in whatever shape.
+/// Error bodies in many shapes, with a text that must not be shown.
 fn body() -> impl Strategy<Value = (String, &'static str)> {
     let secret = prop_oneof![
         Just("<b>markup</b>"),

@@ -3,7 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 
-/// As OpenEMR 8.0 announces itself, in parts; `more` is announced besides.
+/// A part of OpenEMR 8.0's CapabilityStatement, with `more` added.
 fn offered(more: &str) -> Capabilities {
     let statement = format!(
         r#"{{"resourceType":"CapabilityStatement","software":{{"name":"OpenEMR"}},"rest":[{{"mode":"server","resource":[

@@ -56,7 +56,7 @@ fn a_restart_goes_on_where_it_can_and_kicks_nothing_off_twice() {
 #[test]
 fn a_plan_never_grows_beyond_what_is_read_back() {
     let mut all = plan(&[("Patient", true), ("Goal", true)]);
-    for (index, count) in [(0, MOST_FILES), (1, MOST_FILES + 1)] {
+    for (index, count) in [(0, MAX_FILES), (1, MAX_FILES + 1)] {
         all.kicked_off(index, 1);
         all.accepted(index, "j".to_owned(), 2);
         all.done(index, vec!["x".repeat(64); count], vec!["x".repeat(64); count], None, 3);
@@ -96,7 +96,7 @@ fn only_a_sound_plan_is_read_back() {
 }
 
 proptest! {
-    /// Whatever happens in whatever order: what has ended stays as it is, and no type is ever kicked off twice.
+    /// Events in any order leave an ended type as it is, and never kick off a type twice.
     #[test]
     fn no_type_is_kicked_off_twice(events in proptest::collection::vec((0_usize..4, 0_u8..6), 0..60)) {
         let mut plan = plan(&[("Patient", true), ("Observation", false), ("Goal", true)]);
