@@ -21,6 +21,12 @@ pub fn seconds(default: u32) -> Duration {
     Duration::from_secs(from_environment("FAULT_SECONDS").unwrap_or(default).into())
 }
 
+/// Whether `bench/faults.sh` runs the tests, on a machine that has nothing else to do: then rates and durations are
+/// asserted too.
+pub fn is_measured() -> bool {
+    from_environment("FAULT_RATE").is_some()
+}
+
 fn from_environment(name: &str) -> Option<u32> {
     let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no whole number")))

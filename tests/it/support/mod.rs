@@ -19,6 +19,8 @@ pub mod load_report;
 #[cfg(feature = "sandbox")]
 pub mod openemr;
 #[cfg(feature = "sandbox")]
+pub mod permits;
+#[cfg(feature = "sandbox")]
 mod process;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
