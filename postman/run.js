@@ -5,7 +5,7 @@
 
 const path = require('path');
 const newman = require('newman');
-const { startDemo, stopOnSignals } = require('../scripts/demo');
+const { startDemo, stopOnSignals } = require('../scripts/demo.js');
 
 const RUN_WITHIN = 120_000;
 

@@ -16,7 +16,7 @@ use crate::keys::generate::{GeneratedKey, NewKey, generate};
 use crate::keys::jwk_set::MAX_KEYS;
 use crate::keys::key_files::{KeyFileError, KeyFiles};
 use crate::keys::rotation::{Rotation, Stage, State, Which};
-use crate::keys::rotation_files::{KeyFile, KeyFolder as _, agree};
+use crate::keys::rotation_files::{KeyFile, KeyFolder as _, reconcile};
 use crate::keys::{Jwk, KidMethod, kid};
 use crate::smart::identity::TokenIdentity;
 
@@ -152,7 +152,7 @@ impl Rotate {
             let _ = files.remove(&private).and_then(|()| files.remove(&public));
             return Err(unusable(error));
         }
-        agree(state, now, files).map_err(unusable)?.rotation.ok_or_else(Vec::new)
+        reconcile(state, now, files).map_err(unusable)?.rotation.ok_or_else(Vec::new)
     }
 
     fn tell(&self, site: &Site, files: &KeyFiles, rotation: &Rotation, names: &[String]) -> Outcome {
@@ -206,7 +206,7 @@ fn finish(files: &KeyFiles) -> Result<bool, Vec<Failure>> {
     let _alone = files.lock().map_err(unusable)?;
     let state = files.state().map_err(unusable)?;
     if is_ending(&state) {
-        agree(state, Timestamp::now(), &mut files).map_err(unusable)?;
+        reconcile(state, Timestamp::now(), &mut files).map_err(unusable)?;
     }
     Ok(true)
 }

@@ -8,12 +8,12 @@ use http::header::{ACCEPT, CONTENT_LOCATION, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use pingora::http::ResponseHeader;
 
-use crate::fhir::export_level::is_id;
-use crate::fhir::export_parameters::in_whole_seconds;
-use crate::gateway::held_answer::is_about_the_token;
-use crate::openemr::export_manifest::{self, Ended, MAX_MANIFEST};
-use crate::openemr::export_plan::Plan;
-use crate::openemr::export_state::Cause;
+use crate::fhir::id::is_path_id;
+use crate::openemr::export::manifest::{self, Ended, MAX_MANIFEST};
+use crate::openemr::export::plan::Plan;
+use crate::openemr::export::since::in_whole_seconds;
+use crate::openemr::export::state::Cause;
+use crate::openemr::token_refusal::is_about_the_token;
 use crate::scopes::export::narrowed;
 use crate::site::client::{AskError, Question, Told};
 use crate::site::prepared::Site;
@@ -130,7 +130,7 @@ fn job(head: &ResponseHeader) -> Option<String> {
     let location = head.headers.get(CONTENT_LOCATION)?.to_str().ok()?;
     let (_, query) = location.split_once('?')?;
     let (_, job) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "job")?;
-    is_id(&job).then(|| job.into_owned())
+    is_path_id(&job).then(|| job.into_owned())
 }
 
 /// How far a job is. Any token of the client's will do.
@@ -139,7 +139,7 @@ pub(crate) async fn progress(site: &Site, job: &str, resource_type: &str) -> Pro
     let question = Question::get(&target, MAX_MANIFEST, site.config.timeouts.read);
     match site.ask_with_token(&question).await {
         Ok(told) => match told.head.status.as_u16() {
-            200 => match export_manifest::read(&told.body, resource_type) {
+            200 => match manifest::read(&told.body, resource_type) {
                 Some(ended) if ended.has_failed && ended.files.is_empty() && ended.errors.is_empty() => {
                     Progress::Failed(Cause::Reported)
                 }
@@ -168,7 +168,7 @@ pub(crate) async fn delete(site: &Site, job: &str) {
 mod tests {
     use super::*;
     use crate::fhir::export_level::Level;
-    use crate::fhir::export_request::KickOff;
+    use crate::openemr::export::kick_off::KickOff;
     use uuid::Uuid;
 
     #[test]

@@ -3,14 +3,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use http::Version;
 use http::header::{HOST, UPGRADE};
-use http::{HeaderMap, Version};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use crate::config::{Access, Limits};
 use crate::fhir::interaction::Interaction;
-use crate::gateway::body::content_length;
 use crate::gateway::context::RequestContext;
 use crate::gateway::cors;
 use crate::gateway::exports;
@@ -19,6 +18,7 @@ use crate::gateway::http2;
 use crate::gateway::metadata;
 use crate::gateway::queue;
 use crate::gateway::route::Route;
+use crate::http::fields::content_length;
 use crate::http::request_target::{self, Target};
 
 /// How long a request waits for a token that is on its way.
@@ -82,11 +82,6 @@ fn check_sizes(session: &Session, limits: &Limits) -> Result<(), Failure> {
         return if is_too_large { Err(Failure::BodyTooLarge) } else { Ok(()) };
     }
     Err(Failure::TooManyFields)
-}
-
-/// As they are written in HTTP/1.1, with colon, blank and line end.
-pub(super) fn size_of_fields(fields: &HeaderMap) -> usize {
-    fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
 }
 
 fn allows(access: &Access, caller: Option<IpAddr>) -> bool {

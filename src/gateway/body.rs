@@ -1,13 +1,14 @@
 //! What the body of an answer goes through on its way to the caller: decided from its head, piece by piece from then on.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, ETAG, HeaderMap, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, ETAG};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
 use crate::fhir::body_step::BodyStep;
 use crate::gateway::context::RequestContext;
 use crate::gateway::{compression, cors, links, response_head, search_answer, write_answer};
+use crate::http::fields::{content_length, forget_length};
 
 /// The steps of one body, in order. Without any, pieces pass untouched.
 #[derive(Debug, Default)]
@@ -39,12 +40,6 @@ impl BodyPath {
     }
 }
 
-/// How long a body is, by its head; `None` where that is not said.
-#[must_use]
-pub fn content_length(fields: &HeaderMap) -> Option<u64> {
-    fields.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
-}
-
 fn joined(first: Bytes, second: Bytes) -> Bytes {
     match (first.is_empty(), second.is_empty()) {
         (_, true) => first,
@@ -61,9 +56,10 @@ pub fn prepare(session: &Session, head: &mut ResponseHeader, context: &mut Reque
     // What it is on its way changes its length, not whether it is long.
     let length = content_length(&head.headers);
     choose(session, head, context)?;
-    compression::choose(session, head, length, context)?;
+    compression::choose(session, head, length, context);
     response_head::rewrite(head, session.req_header().version, context.id)?;
-    cors::mark(session, head, context)
+    cors::mark(session, head, context);
+    Ok(())
 }
 
 /// Decides what the body behind this head goes through, and makes the head say so.
@@ -102,9 +98,7 @@ pub fn choose(session: &Session, head: &mut ResponseHeader, context: &mut Reques
     }
     // Its length, and a validator of its bytes, are of the body as OpenEMR sent it.
     head.remove_header(&ETAG);
-    if head.remove_header(&CONTENT_LENGTH).is_some() {
-        head.insert_header(TRANSFER_ENCODING, "chunked")?;
-    }
+    forget_length(head);
     Ok(())
 }
 

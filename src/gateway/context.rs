@@ -7,18 +7,19 @@ use http::Method;
 use pingora::proxy::Session;
 
 use crate::config::Repairs;
-use crate::fhir::completeness::JsonEnd;
 use crate::fhir::interaction::{Interaction, is_repeatable};
+use crate::fhir::json::completeness::Completeness;
 use crate::fhir::link_rewriter::LinkRewriter;
-use crate::fhir::media_type::{Format, Negotiated};
+use crate::fhir::media_type::Format;
+use crate::fhir::negotiation::Negotiated;
 use crate::gateway::body::BodyPath;
-use crate::gateway::decode::Decoder;
 use crate::gateway::failure::Failure;
 use crate::gateway::held_answer::HeldAnswer;
 use crate::gateway::plan::Plan;
 use crate::gateway::recovery::Recovery;
 use crate::gateway::route::Route;
 use crate::gateway::tracing::Trace;
+use crate::http::decoder::Decoder;
 use crate::nodes::in_flight::Permit;
 use crate::nodes::{OnNode, Tried};
 use crate::observe::request_id::RequestId;
@@ -79,7 +80,7 @@ pub struct RequestContext {
     /// How much of the caller's body has gone to OpenEMR in this try.
     pub body_sent: usize,
     /// Follows a body whose end only its own brackets tell.
-    pub json_end: Option<JsonEnd>,
+    pub json_end: Option<Completeness>,
 }
 
 impl RequestContext {

@@ -11,7 +11,7 @@ use log::debug;
 use pingora::http::ResponseHeader;
 
 use crate::gateway::context::RequestContext;
-use crate::openemr::error::{self, Circumstances};
+use crate::openemr::error::{self, ErrorAnswer};
 
 /// So much of OpenEMR's words goes to the log.
 const MOST_LOGGED: usize = 4096;
@@ -44,7 +44,7 @@ pub(super) fn translate(head: &mut ResponseHeader, body: &[u8], context: &Reques
     // What is compressed is not read.
     let body = if head.headers.contains_key(CONTENT_ENCODING) { &[][..] } else { body };
     let resource_type = context.interaction.and_then(|interaction| interaction.resource_type);
-    let outcome = error::outcome(Circumstances { status, resource_type }, body).of_request(&context.id.to_string());
+    let outcome = error::outcome(ErrorAnswer { status, resource_type }, body).of_request(&context.id.to_string());
     let format = context.negotiated.errors;
     for name in &DROPPED {
         head.remove_header(name);

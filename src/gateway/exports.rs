@@ -15,28 +15,29 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LOCATION, CONTENT_TYPE, EXPIRES, HeaderName, HeaderValue, RETRY_AFTER};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use log::error;
 use pingora::proxy::Session;
 use uuid::Uuid;
 
 use crate::exports::jobs::{Exports, Jobs, now};
 use crate::fhir::export_level::Level;
-use crate::fhir::export_parameters::{self, MAX_PARAMETERS};
-use crate::fhir::export_request::{KickOff, Refusal};
 use crate::fhir::interaction::Kind;
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::parameters::{self, MAX_PARAMETERS};
 use crate::fhir::prefer::{self, Handling};
-use crate::gateway::admission;
-use crate::gateway::answer::Answer;
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Verdict;
 use crate::gateway::links::public_base;
 use crate::gateway::negotiation::preferences;
 use crate::gateway::route::Route;
+use crate::gateway::{admission, answer};
+use crate::http::answer::Answer;
 use crate::http::request_target::Target;
-use crate::openemr::export_manifest;
-use crate::openemr::export_plan::{LONGEST_URL, Plan};
+use crate::openemr::export::kick_off::{KickOff, KickOffError, honoured_query};
+use crate::openemr::export::level::scope;
+use crate::openemr::export::manifest;
+use crate::openemr::export::plan::{LONGEST_URL, Plan};
 use crate::scopes::export;
 use crate::site::prepared::Site;
 
@@ -97,7 +98,7 @@ pub async fn answer(session: &mut Session, context: &mut RequestContext, exports
     if matches!(about, About::KickOff(_))
         && let Err(failure) = admission::take_token(context).await
     {
-        return Ok(Some(Answer::of_verdict(&failure.verdict(), context)));
+        return Ok(Some(answer::of_verdict(&failure.verdict(), context)));
     }
     let context = &*context;
     let Some(site) = context.site() else { return Ok(None) };
@@ -127,6 +128,19 @@ pub async fn answer(session: &mut Session, context: &mut RequestContext, exports
     Ok(Some(answer))
 }
 
+/// Why there is no export.
+struct Refusal {
+    status: u16,
+    code: IssueCode,
+    text: String,
+}
+
+impl From<KickOffError> for Refusal {
+    fn from(error: KickOffError) -> Self {
+        Self { status: error.status(), code: error.code(), text: error.to_string() }
+    }
+}
+
 /// A kick-off as it came.
 struct Asked<'a> {
     fields: &'a HeaderMap,
@@ -139,7 +153,7 @@ impl Asked<'_> {
     /// Judges it by what the token grants.
     fn judge(&self, level: Level, granted: &str) -> Result<KickOff, Refusal> {
         let refusal = |status, code, text: &str| Refusal { status, code, text: text.to_owned() };
-        let missing = export::missing(granted, level.scope());
+        let missing = export::missing(granted, scope(&level));
         if !missing.is_empty() {
             let text = format!("The gateway's token lacks the scope {}.", missing.join(" and "));
             return Err(refusal(403, IssueCode::Forbidden, &text));
@@ -155,9 +169,9 @@ impl Asked<'_> {
         if !self.body.is_empty() && !self.fields.get(CONTENT_TYPE).is_some_and(is_json) {
             return Err(refusal(415, IssueCode::NotSupported, "The body of a kick-off is a Parameters resource in JSON."));
         }
-        let of_body = export_parameters::of_resource(self.body);
-        parameters.extend(of_body.ok_or_else(|| Refusal::invalid("The body is no Parameters resource."))?);
-        KickOff::judge(level, &parameters, handling, &export::readable_types(granted))
+        let of_body = parameters::read(self.body);
+        parameters.extend(of_body.ok_or_else(|| refusal(400, IssueCode::Invalid, "The body is no Parameters resource."))?);
+        Ok(KickOff::validate(level, &parameters, handling, &export::readable_types(granted))?)
     }
 }
 
@@ -180,7 +194,7 @@ async fn kick_off(
         Ok(kick_off) => kick_off,
         Err(refusal) => return refused(context, &refusal),
     };
-    let honoured = export_parameters::honoured(asked.query);
+    let honoured = honoured_query(asked.query);
     let separator = if honoured.is_empty() { "" } else { "?" };
     let request = format!("{base}{}{separator}{honoured}", kick_off.level.path());
     if request.len() > LONGEST_URL {
@@ -198,7 +212,7 @@ async fn kick_off(
         Err(problem) => return disk_failed(context, site, &jobs, &problem),
     }
     match HeaderValue::try_from(format!("{base}/$bulkdata-status?job={job}")) {
-        Ok(location) => empty(202).with(CONTENT_LOCATION, location),
+        Ok(location) => empty(StatusCode::ACCEPTED).with(CONTENT_LOCATION, location),
         Err(_) => {
             refused(context, &Refusal { status: 400, code: IssueCode::Invalid, text: "The Host cannot be used.".to_owned() })
         }
@@ -212,16 +226,16 @@ async fn status(context: &RequestContext, site: &Site, exports: &Exports, job: O
     };
     let Some(finished_at) = plan.finished_at else {
         let (done, of) = plan.progress();
-        let answer = empty(202).with(RETRY_AFTER, HeaderValue::from(ASK_AGAIN));
+        let answer = empty(StatusCode::ACCEPTED).with(RETRY_AFTER, HeaderValue::from(ASK_AGAIN));
         return match HeaderValue::try_from(format!("{done} of {of} types done")) {
             Ok(progress) => answer.with(HeaderName::from_static("x-progress"), progress),
             Err(_) => answer,
         };
     };
-    let manifest = export_manifest::write(&plan, base, needs_token());
+    let manifest = manifest::write(&plan, base, needs_token());
     let known_until = finished_at.saturating_add(i64::try_from(site.config.bulk_data.keep.as_millis()).unwrap_or(i64::MAX));
     let ends = plan.files_end_at().map_or(known_until, |end| end.min(known_until));
-    let answer = Answer::new(200, "application/json", Bytes::from(manifest)).with(CACHE_CONTROL, NO_STORE);
+    let answer = Answer::new(StatusCode::OK, "application/json", Bytes::from(manifest)).with(CACHE_CONTROL, NO_STORE);
     let ends = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(u64::try_from(ends).unwrap_or_default()));
     // No HTTP date lies behind the year 9999.
     let latest = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
@@ -242,7 +256,7 @@ async fn delete(context: &RequestContext, site: &Site, exports: &Exports, job: O
     match jobs.delete(job).await {
         Ok(true) => {
             exports.news.notify_waiters();
-            empty(202)
+            empty(StatusCode::ACCEPTED)
         }
         Ok(false) => unknown(context),
         Err(problem) => disk_failed(context, site, &jobs, &problem),
@@ -252,8 +266,8 @@ async fn delete(context: &RequestContext, site: &Site, exports: &Exports, job: O
 async fn errors(context: &RequestContext, site: &Site, exports: &Exports, job: Option<Uuid>) -> Answer {
     match find(context, site, exports, job).await {
         Ok(plan) => {
-            let outcomes = Bytes::from(export_manifest::outcomes(&plan));
-            Answer::new(200, "application/fhir+ndjson", outcomes).with(CACHE_CONTROL, NO_STORE)
+            let outcomes = Bytes::from(manifest::outcomes(&plan));
+            Answer::new(StatusCode::OK, "application/fhir+ndjson", outcomes).with(CACHE_CONTROL, NO_STORE)
         }
         Err(answer) => answer,
     }
@@ -287,12 +301,12 @@ async fn read_body(session: &mut Session) -> pingora::Result<Option<Bytes>> {
     Ok(Some(body.freeze()))
 }
 
-fn empty(status: u16) -> Answer {
+fn empty(status: StatusCode) -> Answer {
     Answer::new(status, "application/fhir+json; charset=utf-8", Bytes::new()).with(CACHE_CONTROL, NO_STORE)
 }
 
 fn refused(context: &RequestContext, refusal: &Refusal) -> Answer {
-    Answer::of_verdict(&Verdict::new(refusal.status, refusal.code, &refusal.text), context)
+    answer::of_verdict(&Verdict::new(refusal.status, refusal.code, &refusal.text), context)
 }
 
 fn not_allowed(context: &RequestContext, allowed: &'static str) -> Answer {

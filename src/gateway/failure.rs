@@ -7,8 +7,8 @@ use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::fhir::operation_outcome::IssueCode;
 use crate::http::request_target::UnsafePath;
-use crate::openemr::offered::{Allowed, Refusal};
-use crate::scopes::required::Need;
+use crate::openemr::offered::{Allowed, NotOffered};
+use crate::scopes::required::RequiredScope;
 
 /// Why the gateway itself refuses or gives up a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub enum Failure {
     /// The caller wants a format that OpenEMR does not speak.
     NotAcceptable,
     /// OpenEMR does not do this.
-    NotOffered(Refusal),
+    NotOffered(NotOffered),
     /// HTTP/1.1 without Host (RFC 9112 section 3.2).
     NoHost,
     /// The path could leave the FHIR base.
@@ -44,9 +44,9 @@ pub enum Failure {
     /// OpenEMR refuses tokens that it has just granted.
     NewTokensRefused,
     /// OpenEMR did not grant the gateway this scope.
-    NotGranted(Need),
+    NotGranted(RequiredScope),
     /// It did, and refuses what the scope is for all the same.
-    ScopeRefused(Need),
+    ScopeRefused(RequiredScope),
     /// OpenEMR has not said what it does.
     NoStatement,
     /// No node of OpenEMR's can be reached, and it is worth trying again after this long.

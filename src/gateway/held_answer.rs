@@ -12,21 +12,15 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Method, StatusCode, Version};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
-use serde::Deserialize;
 
 use crate::gateway::answer::linger;
 use crate::gateway::context::RequestContext;
 use crate::gateway::{body, error_answer, response_head, write_answer};
+use crate::http::fields::content_length;
+use crate::openemr::token_refusal;
 
 /// No more of a body is held back.
 pub const MOST: usize = 1024 * 1024;
-/// OpenEMR's refusal has less than 200 bytes.
-const LONGEST_REFUSAL: usize = 4096;
-
-/// What OpenEMR says of tokens that it does not take: revoked with the client's trust; bad, expired or revoked by an
-/// administrator; not in its database. 7.0.3 says `access_denied` and, with that blank, `invalid _request`.
-const TOKEN_TROUBLE: [&str; 3] =
-    ["Refresh Token revoked", "The resource owner or authorization server denied", "invalid token or expired token"];
 
 /// What becomes of an answer that was held back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,14 +43,6 @@ pub struct HeldAnswer {
     is_judged: bool,
 }
 
-/// What OpenEMR's error bodies say: `message` from 7.0.4 on, before that OAuth's members.
-#[derive(Deserialize)]
-struct Refusal {
-    error: Option<String>,
-    message: Option<String>,
-    error_description: Option<String>,
-}
-
 /// Whether the body of an answer can be one of OpenEMR's error objects, as far as its head tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readable {
@@ -74,7 +60,7 @@ pub fn readable(head: &ResponseHeader, method: &Method) -> Readable {
     if *method == Method::HEAD || !response_head::is_json(head) {
         return Readable::Not;
     }
-    match body::content_length(&head.headers).is_none_or(|length| (1..=LONGEST_REFUSAL as u64).contains(&length)) {
+    match content_length(&head.headers).is_none_or(|length| (1..=token_refusal::LONGEST as u64).contains(&length)) {
         false => Readable::Not,
         true if head.headers.contains_key(CONTENT_ENCODING) => Readable::Compressed,
         true => Readable::Plain,
@@ -129,7 +115,7 @@ impl HeldAnswer {
     /// Whether the body says that OpenEMR does not take the token, rather than what is done with it.
     #[must_use]
     pub fn is_about_the_token(&self) -> bool {
-        is_about_the_token(&self.body)
+        token_refusal::is_about_the_token(&self.body)
     }
 
     /// Sends the answer, now that it is whole: through the same steps as one that was not held back.
@@ -171,56 +157,10 @@ impl HeldAnswer {
     }
 }
 
-pub(crate) fn is_about_the_token(body: &[u8]) -> bool {
-    if body.len() > LONGEST_REFUSAL {
-        return false;
-    }
-    // On some set-ups OpenEMR writes its error object twice, one behind the other.
-    let Some(Ok(refusal)) = serde_json::Deserializer::from_slice(body).into_iter::<Refusal>().next() else { return false };
-    let says =
-        |words: &Option<String>| words.as_ref().is_some_and(|words| TOKEN_TROUBLE.iter().any(|known| words.contains(known)));
-    says(&refusal.message)
-        || says(&refusal.error_description)
-        || matches!(refusal.error.as_deref(), Some("access_denied" | "invalid _request"))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn tells_the_refusal_from_other_answers() {
-        for (body, token) in [
-            (r#"{"error":"An error occurred","message":"Refresh Token revoked or logged out","code":0}"#, true),
-            (
-                r#"{"error":"invalid _request","error_description":"Refresh Token revoked or logged out","message":"Refresh Token revoked or logged out"}"#,
-                true,
-            ),
-            (r#"{"message":"Refresh Token revoked or logged out"}{"message":"again"}"#, true),
-            (
-                r#"{"error":"An error occurred","message":"The resource owner or authorization server denied the request.","code":9}"#,
-                true,
-            ),
-            (
-                r#"{"error":"An error occurred","message":"OpenEMR Error: API call failed due to invalid token or expired token.","code":0}"#,
-                true,
-            ),
-            (r#"{"error":"access_denied","hint":"Access token has been revoked"}"#, true),
-            (r#"{"error":"An error occurred","message":"Unauthorized","code":0}"#, false),
-            (r#"{"validationErrors":{"_id":"The search field argument was invalid"}}"#, false),
-            (r#"{"resourceType":"OperationOutcome","issue":[{"severity":"error"}]}"#, false),
-            (r#"{"error":"An error occurred","message":"OpenEMR Error: api site error, so forced exit.","code":0}"#, false),
-            (r#"{"validationErrors":{"message":"Refresh Token revoked or logged out"}}"#, false),
-            (r#"{"error":{"message":"Refresh Token revoked"}}"#, false),
-            ("[]", false),
-            ("", false),
-            ("Refresh Token revoked", false),
-        ] {
-            assert_eq!(is_about_the_token(body.as_bytes()), token, "{body}");
-        }
-    }
 
     #[test]
     fn holds_back_only_what_could_be_it() {
@@ -244,13 +184,6 @@ mod tests {
             (head(401, &[json]), Method::GET, Readable::Plain),
         ] {
             assert_eq!(readable(&head, &method), held, "{head:?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_body_panics(body in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = is_about_the_token(&body);
         }
     }
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::{CACHE_CONTROL, RETRY_AFTER};
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, StatusCode};
 use serde::Serialize;
 
 use crate::config::{ReadyRule, TokenExposure};
-use crate::gateway::answer::Answer;
 use crate::gateway::failure::whole_seconds;
+use crate::http::answer::Answer;
 use crate::http::request_target::Target;
 use crate::site::prepared::Site;
 use crate::smart::schedule::Reason;
@@ -57,7 +57,7 @@ pub fn health(method: &Method, sites: &[Arc<Site>]) -> Answer {
     let now = Instant::now();
     let status = status(sites.iter().map(|site| (site.token.usable(now).is_some(), site.token.is_failing())));
     let sites = sites.iter().map(|site| site_health(site, now)).collect();
-    Answer::json(200, &Health { status, version: env!("CARGO_PKG_VERSION"), sites })
+    Answer::json(StatusCode::OK, &Health { status, version: env!("CARGO_PKG_VERSION"), sites })
 }
 
 /// Of each site: has it a token, and did its latest exchange fail?
@@ -90,7 +90,7 @@ pub fn ready(method: &Method, sites: &[Arc<Site>], rule: ReadyRule, draining: bo
     let now = Instant::now();
     let sites = sites.iter().map(|site| (site.name(), site.token.usable(now).is_some())).collect();
     let ready = is_ready(&sites, rule, draining);
-    Answer::json(if ready { 200 } else { 503 }, &Readiness { ready, sites })
+    Answer::json(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &Readiness { ready, sites })
 }
 
 fn is_ready(sites: &BTreeMap<&str, bool>, rule: ReadyRule, draining: bool) -> bool {
@@ -126,7 +126,8 @@ pub fn jwks(method: &Method, site: &Site) -> Answer {
     let published = site.keys.publish();
     // While keys are rotated, the order of an old copy would no longer be the one that is signed for.
     let caching = if published.may_change { "no-cache" } else { "public, max-age=300" };
-    Answer::new(200, "application/jwk-set+json", published.jwk_set).with(CACHE_CONTROL, HeaderValue::from_static(caching))
+    Answer::new(StatusCode::OK, "application/jwk-set+json", published.jwk_set)
+        .with(CACHE_CONTROL, HeaderValue::from_static(caching))
 }
 
 /// What `POST /oauth/token` was asked.
@@ -149,12 +150,12 @@ pub fn token_question(method: &Method, target: Target<'_>, sites: &[Arc<Site>]) 
         match (name.as_ref(), value.as_ref()) {
             ("force", "true" | "1") => question.force = true,
             ("force", "false" | "0" | "") => question.force = false,
-            ("force", _) => return Err(Answer::error(400, "bad_request", "force is true or false.")),
+            ("force", _) => return Err(Answer::error(StatusCode::BAD_REQUEST, "bad_request", "force is true or false.")),
             ("site", wanted) => {
                 question.site = sites
                     .iter()
                     .position(|site| site.name() == wanted)
-                    .ok_or_else(|| Answer::error(404, "unknown_site", "No site of this name is configured."))?;
+                    .ok_or_else(|| Answer::error(StatusCode::NOT_FOUND, "unknown_site", "No site of this name is configured."))?;
             }
             _ => {}
         }
@@ -176,7 +177,7 @@ struct TokenAnswer<'a> {
 /// Answers it, with a new token if that was asked for.
 pub async fn token(question: TokenQuestion, sites: &[Arc<Site>], is_local: bool, exposure: TokenExposure) -> Answer {
     let Some(site) = sites.get(question.site) else {
-        return Answer::error(404, "unknown_site", "No site of this name is configured.");
+        return Answer::error(StatusCode::NOT_FOUND, "unknown_site", "No site of this name is configured.");
     };
     let held = site.token.usable(Instant::now());
     let reason = if question.force { Reason::Forced } else { Reason::Needed };
@@ -194,21 +195,24 @@ pub async fn token(question: TokenQuestion, sites: &[Arc<Site>], is_local: bool,
 fn no_new_token(why: &NoNewToken) -> Answer {
     let later = |answer: Answer, wait: Duration| answer.with(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
     match why {
-        NoNewToken::Failed(error) => Answer::error(502, "token_exchange_failed", error.public_summary()),
-        NoNewToken::Limited(wait) => {
-            later(Answer::error(429, "too_many_refreshes", "New tokens were asked for too often of late."), *wait)
-        }
+        NoNewToken::Failed(error) => Answer::error(StatusCode::BAD_GATEWAY, "token_exchange_failed", error.public_summary()),
+        NoNewToken::Limited(wait) => later(
+            Answer::error(StatusCode::TOO_MANY_REQUESTS, "too_many_refreshes", "New tokens were asked for too often of late."),
+            *wait,
+        ),
         NoNewToken::BackingOff(wait, Some(error)) => {
-            later(Answer::error(502, "token_exchange_failed", error.public_summary()), *wait)
+            later(Answer::error(StatusCode::BAD_GATEWAY, "token_exchange_failed", error.public_summary()), *wait)
         }
-        NoNewToken::BackingOff(wait, None) => later(Answer::error(503, "unavailable", "There is no token yet."), *wait),
-        NoNewToken::Stopped => Answer::error(503, "unavailable", "The gateway is shutting down."),
+        NoNewToken::BackingOff(wait, None) => {
+            later(Answer::error(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "There is no token yet."), *wait)
+        }
+        NoNewToken::Stopped => Answer::error(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The gateway is shutting down."),
     }
 }
 
 fn show(token: &AccessToken, shown: bool) -> Answer {
     Answer::json(
-        200,
+        StatusCode::OK,
         &TokenAnswer {
             access_token: shown.then(|| token.secret()),
             access_token_sha256_prefix: (!shown).then(|| token.fingerprint()),
@@ -230,7 +234,7 @@ fn is_shown(is_local: bool, exposure: TokenExposure) -> bool {
 /// `404` for everything that is no route.
 #[must_use]
 pub fn not_found() -> Answer {
-    Answer::error(404, "not_found", "There is nothing at this path.")
+    Answer::error(StatusCode::NOT_FOUND, "not_found", "There is nothing at this path.")
 }
 
 fn is_get(method: &Method) -> bool {

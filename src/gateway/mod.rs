@@ -11,7 +11,7 @@ mod cancellations;
 pub mod compression;
 pub mod context;
 pub mod cors;
-pub mod decode;
+
 mod error_answer;
 pub mod exports;
 pub mod failure;
@@ -51,12 +51,12 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
 use crate::exports::jobs::Exports;
-use crate::fhir::completeness::JsonEnd;
-use crate::gateway::answer::Answer;
+use crate::fhir::json::completeness::Completeness;
 use crate::gateway::context::RequestContext;
-use crate::gateway::decode::Decoder;
 use crate::gateway::failure::{Failure, Stop};
 use crate::gateway::route::Route;
+use crate::http::answer::Answer;
+use crate::http::decoder::Decoder;
 use crate::http::request_target::{self, Target};
 use crate::observe::access_log;
 use crate::site::lifecycle::Lifecycle;
@@ -99,10 +99,10 @@ impl ProxyHttp for Gateway {
         let answer = match self.prepare(session, context).await {
             Ok(None) => return Ok(false),
             Ok(Some(answer)) => answer,
-            Err(Stop::Refused(verdict)) => Answer::of_verdict(&verdict, context),
+            Err(Stop::Refused(verdict)) => answer::of_verdict(&verdict, context),
             Err(Stop::Gone(error)) => return Err(error),
         };
-        answer.send(session, context).await.map(|()| true)
+        answer::send(answer, session, context).await.map(|()| true)
     }
 
     /// A connection to one of OpenEMR's nodes; in place of a token that OpenEMR has refused, another one first.
@@ -177,7 +177,7 @@ impl ProxyHttp for Gateway {
             return Err(fail(context, failure));
         }
         if context.repairs().read_bodies() || context.plan.search.is_some() {
-            context.decoder = Decoder::after_head(head)?;
+            context.decoder = Decoder::after_head(head);
         }
         let (ends_by_itself, status) = (response_head::ends_by_itself(head), head.status);
         let has_no_body = response_head::has_no_body(context.method_sent(session), head);
@@ -188,7 +188,7 @@ impl ProxyHttp for Gateway {
         }
         let can_be_a_refusal = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED);
         if ends_by_itself && (status.is_success() || (can_be_a_refusal && context.held.is_some())) {
-            context.json_end = Some(JsonEnd::default());
+            context.json_end = Some(Completeness::default());
         }
         Ok(())
     }
@@ -311,7 +311,7 @@ impl ProxyHttp for Gateway {
         let error_code = verdict.as_ref().map_or(0, |verdict| verdict.status);
         if let Some(verdict) = verdict.filter(|_| can_answer) {
             // The caller may be gone by now; the log line below says what he should have seen.
-            let _ = Answer::of_verdict(&verdict, context).send(session, context).await;
+            let _ = answer::send(answer::of_verdict(&verdict, context), session, context).await;
         }
         FailToProxy { error_code, can_reuse_downstream: false }
     }

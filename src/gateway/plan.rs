@@ -5,7 +5,7 @@ use http::Method;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue, TRANSFER_ENCODING};
 use pingora::http::RequestHeader;
 
-use crate::openemr::search_terms::SearchTerms;
+use crate::openemr::search::terms::SearchTerms;
 
 /// The changes that a request goes through. Where nothing is set, the caller's own goes on byte for byte.
 #[derive(Debug, Default)]

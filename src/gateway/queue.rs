@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use pingora::proxy::Session;
 
-use crate::gateway::body::content_length;
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Failure;
+use crate::http::fields::content_length;
 use crate::nodes::in_flight::{Entry, Permit, Place};
 
 /// What Pingora keeps of a request's body for a second try.

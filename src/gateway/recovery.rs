@@ -13,7 +13,7 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
 use crate::fhir::interaction::is_repeatable;
-use crate::gateway::answer::Answer;
+use crate::gateway::answer;
 use crate::gateway::context::RequestContext;
 use crate::gateway::fail;
 use crate::gateway::failure::Failure;
@@ -21,7 +21,7 @@ use crate::gateway::held_answer::{self, HeldAnswer, Purpose, Readable};
 use crate::gateway::route::Route;
 use crate::gateway::{response_head, write_answer};
 use crate::http::request_target::Target;
-use crate::scopes::required::Need;
+use crate::scopes::required::RequiredScope;
 use crate::smart::scope_record::ScopeRecord;
 
 /// How long a request waits for a token in place of one that was refused.
@@ -119,7 +119,7 @@ fn judge(scope: Scope, about_the_token: bool, refused: Refused) -> Decision {
     }
 }
 
-fn scope(need: Option<Need>, granted: &str, record: &ScopeRecord) -> Scope {
+fn scope(need: Option<RequiredScope>, granted: &str, record: &ScopeRecord) -> Scope {
     match need {
         None => Scope::Unnamed,
         Some(need) if !need.is_covered_by(granted) => Scope::NotGranted,
@@ -229,7 +229,7 @@ pub async fn send_held(session: &mut Session, context: &mut RequestContext) {
     let failure = if is_refusal && after_unauthorized(session, false, context).is_err() { context.failure } else { None };
     // The caller may be gone by now; there is nobody to tell.
     let _ = match failure {
-        Some(failure) => Answer::of_verdict(&failure.verdict(), context).send(session, context).await,
+        Some(failure) => answer::send(answer::of_verdict(&failure.verdict(), context), session, context).await,
         None => held.send(session, context).await,
     };
 }
@@ -246,7 +246,7 @@ fn after_unauthorized(session: &Session, about_the_token: bool, context: &mut Re
     follow(decision, need, context)
 }
 
-fn follow(decision: Decision, need: Option<Need>, context: &mut RequestContext) -> pingora::Result<()> {
+fn follow(decision: Decision, need: Option<RequiredScope>, context: &mut RequestContext) -> pingora::Result<()> {
     let refused = context.token.as_ref().map_or(0, |token| token.generation);
     match (decision, need) {
         (Decision::Pass, _) | (Decision::NotGranted | Decision::ScopeRefused, None) => Ok(()),
@@ -311,10 +311,10 @@ fn note_success(session: &Session, context: &RequestContext) {
     }
 }
 
-fn need(session: &Session, context: &RequestContext) -> Option<Need> {
+fn need(session: &Session, context: &RequestContext) -> Option<RequiredScope> {
     let (Route::Fhir { prefix, .. }, Some(interaction)) = (context.route, context.interaction) else { return None };
     let Target { path, .. } = Target::parse(session.req_header().raw_path());
-    Need::of(interaction, path.get(prefix..)?)
+    RequiredScope::of(interaction, path.get(prefix..)?)
 }
 
 /// Whether Pingora can send the request again: its body, if it has one, is whole in the retry buffer (64 KiB).
@@ -365,7 +365,7 @@ mod tests {
     #[test]
     fn what_is_known_about_a_scope() {
         let record = ScopeRecord::default();
-        let need = |path: &str| Need::of(Interaction::of(&Method::GET, path.as_bytes()), path.as_bytes());
+        let need = |path: &str| RequiredScope::of(Interaction::of(&Method::GET, path.as_bytes()), path.as_bytes());
         let granted = "system/Patient.read system/Goal.rs";
         assert_eq!(scope(None, granted, &record), Scope::Unnamed);
         assert_eq!(scope(need("/Observation"), granted, &record), Scope::NotGranted);

@@ -6,8 +6,8 @@ use http::Method;
 use pingora::proxy::Session;
 use tokio::time::timeout;
 
+use crate::fhir::format_parameters;
 use crate::fhir::interaction::Kind;
-use crate::fhir::media_type;
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Failure;
 use crate::gateway::negotiation;
@@ -42,7 +42,7 @@ pub(super) async fn plan(session: &Session, context: &mut RequestContext) -> Res
         }
         // In a search, `_pretty` is for what makes the Bundle.
         let is_search = context.interaction.is_some_and(|interaction| interaction.kind == Kind::Search);
-        context.plan.query = media_type::without_form(query, !(is_search && repairs.search));
+        context.plan.query = format_parameters::without(query, !(is_search && repairs.search));
     }
     if repairs.interactions {
         refuse_what_is_not_offered(session, path, context).await?;
@@ -53,11 +53,11 @@ pub(super) async fn plan(session: &Session, context: &mut RequestContext) -> Res
 /// Refuses what OpenEMR's CapabilityStatement does not announce. Where there is none, everything passes.
 async fn refuse_what_is_not_offered(session: &Session, path: &[u8], context: &RequestContext) -> Result<(), Failure> {
     let (Some(site), Some(interaction)) = (context.site(), context.interaction) else { return Ok(()) };
-    if !offered::is_in_question(interaction) {
+    if !offered::needs_capabilities(interaction) {
         return Ok(());
     }
     // An OpenEMR that says nothing of itself is asked all the same.
-    match timeout(PATIENCE, site.documents.capabilities(site)).await.ok().flatten() {
+    match timeout(PATIENCE, site.capabilities()).await.ok().flatten() {
         Some(capabilities) => {
             offered::check(&session.req_header().method, path, interaction, &capabilities).map_err(Failure::NotOffered)
         }

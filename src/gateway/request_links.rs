@@ -9,10 +9,10 @@ use pingora::proxy::Session;
 use crate::fhir::body_step::BodyStep;
 use crate::fhir::link_rewriter::{LinkRewriter, Links, Replacement};
 use crate::fhir::resource_type;
-use crate::gateway::body::content_length;
 use crate::gateway::context::RequestContext;
-use crate::gateway::links::{Kind, learn_names, public_base};
+use crate::gateway::links::{Kind, public_base};
 use crate::gateway::queue::RETRY_BUFFER;
+use crate::http::fields::content_length;
 use crate::http::request_target::Target;
 use crate::site::prepared::Site;
 
@@ -24,7 +24,7 @@ const OF_URLS: [&[u8]; 6] = [b"url", b"_profile", b"_source", b"system", b"insta
 /// Before anything is made of a request: maps its query.
 pub async fn map_query(session: &Session, context: &mut RequestContext) {
     let Some(site) = context.site().filter(|site| site.config.repairs.links).cloned() else { return };
-    learn_names(&site).await;
+    site.learn_bases().await;
     let query = context.plan.query(Target::parse(session.req_header().raw_path()).query);
     if let Some(query) = mapped(session, context, &site, query) {
         context.plan.query = Some(query);
@@ -42,7 +42,7 @@ fn mapped(session: &Session, context: &RequestContext, site: &Site, query: &[u8]
     if !may_hold_a_link(query) {
         return None;
     }
-    query_with(public_base(session, context, site).links(), &site.links.names(site).own, query)
+    query_with(public_base(session, context, site).links(), &site.openemr_bases().own, query)
 }
 
 /// Before a request waits for its turn: maps its body, where that can be kept whole.
@@ -69,7 +69,7 @@ pub async fn map_body(session: &mut Session, context: &mut RequestContext) -> pi
         context.plan.form = mapped(session, context, &site, &body).map(Bytes::from);
     } else if may_hold_a_link(&body) {
         let public = public_base(session, context, &site);
-        context.plan.body = public.links().rewritten(&body, &site.links.names(&site).own).map(Bytes::from);
+        context.plan.body = public.links().rewritten(&body, &site.openemr_bases().own).map(Bytes::from);
     }
     Ok(())
 }
@@ -90,11 +90,11 @@ pub fn begin(session: &Session, head: &mut RequestHeader, context: &mut RequestC
         return Ok(());
     }
     let public = public_base(session, context, site);
-    let names = site.links.names(site);
-    let mapped = condition.and_then(|value| query_with(public.links(), &names.own, value.as_bytes()));
+    let bases = site.openemr_bases();
+    let mapped = condition.and_then(|value| query_with(public.links(), &bases.own, value.as_bytes()));
     let mapped = mapped.and_then(|value| HeaderValue::from_bytes(&value).ok());
     if is_streamed {
-        context.request_links = Some(LinkRewriter::new(public.links().clone(), names.own.clone()));
+        context.request_links = Some(LinkRewriter::new(public.links().clone(), bases.own.clone()));
     }
     match mapped {
         Some(value) => head.insert_header(&IF_NONE_EXIST, value),

@@ -7,9 +7,9 @@ use pingora::http::ResponseHeader;
 
 use crate::fhir::interaction::{Interaction, Kind};
 use crate::fhir::media_type::essence;
-use crate::gateway::admission;
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Failure;
+use crate::http::fields;
 use crate::observe::request_id::RequestId;
 
 const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json; charset=utf-8");
@@ -47,7 +47,7 @@ fn is_dropped(name: &str) -> bool {
 /// # Errors
 /// One that is too large, is none of FHIR's, or leads away from the gateway.
 pub fn check(head: &ResponseHeader, context: &RequestContext) -> Result<(), Failure> {
-    if admission::size_of_fields(&head.headers) > context.runtime.settings.limits.response_head {
+    if fields::size(&head.headers) > context.runtime.settings.limits.response_head {
         return Err(Failure::AnswerHeadTooLarge);
     }
     if is_page(head, context.interaction) {

@@ -13,18 +13,19 @@ use tokio::time::timeout;
 
 use crate::config::{self, BaseUrl, Paging};
 use crate::fhir::capabilities::Capabilities;
+use crate::fhir::format_parameters::{FormatParameters, NamedFormat};
 use crate::fhir::interaction::Kind;
-use crate::fhir::media_type::{self, Named};
+use crate::fhir::media_type;
 use crate::fhir::prefer::Handling;
-use crate::gateway::body::content_length;
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::{Failure, Verdict};
 use crate::gateway::negotiation::preferences;
 use crate::gateway::queue::RETRY_BUFFER;
 use crate::gateway::request_links;
+use crate::http::fields::content_length;
 use crate::http::request_target::Target;
-use crate::openemr::search_page::Pager;
-use crate::openemr::search_plan::{self, Circumstances};
+use crate::openemr::search::paging::Pager;
+use crate::openemr::search::plan::{SearchContext, SearchPlan, can_plan};
 use crate::site::prepared::Site;
 
 /// How long a search waits for the CapabilityStatement, where that is not known.
@@ -40,9 +41,9 @@ const FORM: &[u8] = b"application/x-www-form-urlencoded";
 pub async fn plan(session: &mut Session, context: &mut RequestContext) -> pingora::Result<Result<(), Verdict>> {
     let Some((site, resource_type)) = planned_for(context) else { return Ok(Ok(())) };
     // An OpenEMR that says nothing of itself is asked all the same.
-    let capabilities = timeout(PATIENCE, site.documents.capabilities(&site)).await.ok().flatten();
+    let capabilities = timeout(PATIENCE, site.capabilities()).await.ok().flatten();
     let capabilities = capabilities.as_deref();
-    if !search_plan::is_judged(capabilities, resource_type) {
+    if !can_plan(capabilities, resource_type) {
         return Ok(Ok(()));
     }
     let patience = context.runtime.settings.limits.read_timeout;
@@ -51,12 +52,12 @@ pub async fn plan(session: &mut Session, context: &mut RequestContext) -> pingor
         Ok(None) => return Ok(Ok(())),
         Err(failure) => return Ok(Err(failure.verdict())),
     };
-    if site.config.repairs.content && media_type::form(&form).format.is_some_and(|named| named != Named::Json) {
+    if site.config.repairs.content && FormatParameters::read(&form).format.is_some_and(|named| named != NamedFormat::Json) {
         return Ok(Err(Failure::NotAcceptable.verdict()));
     }
     let query = context.plan.query(Target::parse(session.req_header().raw_path()).query);
     let query = query.strip_prefix(b"?").unwrap_or(query);
-    let circumstances = Circumstances {
+    let search = SearchContext {
         resource_type,
         capabilities,
         repairs: site.config.repairs.search,
@@ -64,12 +65,10 @@ pub async fn plan(session: &mut Session, context: &mut RequestContext) -> pingor
         handling: Handling::of(preferences(&session.req_header().headers)),
         bases: &bases(&site, capabilities, [query, &form]),
     };
-    let planned = match search_plan::plan(query, &form, &circumstances) {
+    let planned = match SearchPlan::new(query, &form, &search) {
         Ok(Some(planned)) => planned,
         Ok(None) => return Ok(Ok(())),
-        Err(refusal) => {
-            return Ok(Err(Verdict::new(400, refusal.code, &refusal.text)));
-        }
+        Err(error) => return Ok(Err(Verdict::new(400, error.code(), &error.to_string()))),
     };
     // What came in a form stays in one: a query is logged by more servers than a body.
     let (query, form) = if form.is_empty() { (planned.sent, None) } else { (Vec::new(), Some(planned.sent.into())) };

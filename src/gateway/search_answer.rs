@@ -6,16 +6,16 @@ use pingora::proxy::Session;
 
 use crate::config;
 use crate::fhir::interaction::{Interaction, Kind};
-use crate::fhir::kept_members::Projection;
-use crate::fhir::pretty::Pretty;
-use crate::fhir::projection::Projected;
+use crate::fhir::json::pretty::Pretty;
+use crate::fhir::projection::projector::Projector;
+use crate::fhir::projection::rule::Projection;
 use crate::gateway::context::RequestContext;
 use crate::gateway::response_head;
 use crate::http::query;
 use crate::http::request_target::Target;
-use crate::openemr::bundle_stream::BundleStream;
-use crate::openemr::read_terms::ReadTerms;
-use crate::openemr::search_terms::SearchTerms;
+use crate::openemr::bundle::stream::BundleStream;
+use crate::openemr::search::read_terms::ReadTerms;
+use crate::openemr::search::terms::SearchTerms;
 
 /// Adds the steps that the body behind this head takes.
 pub fn add_steps(session: &Session, head: &ResponseHeader, context: &mut RequestContext) {
@@ -37,7 +37,7 @@ pub fn add_steps(session: &Session, head: &ResponseHeader, context: &mut Request
         Some((Kind::Read, resource_type, site)) if site.repairs.search => {
             let ReadTerms { projection, pretty } = ReadTerms::of(query, resource_type);
             if projection != Projection::Whole {
-                context.body.push(Projected::resource(projection, Some(resource_type)));
+                context.body.push(Projector::resource(projection, Some(resource_type)));
             }
             if pretty {
                 context.body.push(Pretty::default());
@@ -54,7 +54,7 @@ fn add_search_steps(mut terms: SearchTerms, mends: bool, base: &str, head: &Resp
         context.body.push(BundleStream::new(terms, mends, base, sent(head)));
     }
     if projection != Projection::Whole {
-        context.body.push(Projected::bundle(projection, Some(resource_type)));
+        context.body.push(Projector::bundle(projection, Some(resource_type)));
     }
     if pretty {
         context.body.push(Pretty::default());

@@ -1,4 +1,4 @@
-//! Access tokens: RS256 JWTs signed with a key made at start, and the table that says which of them still count.
+//! Access tokens: RS256 JWTs signed with the database's key, and the checks that a bearer token has to pass.
 
 use std::{io, sync::Arc};
 
@@ -15,66 +15,66 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    answer::random_bytes,
     database::{Database, TokenRow},
     personality::Personality,
     php_json::{self, Escapes},
+    random::random_hex,
 };
 
-/// PHP's `base64_decode` does not mind bits left over in the last letter.
+/// Base64url as PHP's `base64_decode` takes it, which ignores left-over bits in the last character.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
-/// OpenEMR's user for system clients; `sub` of every token.
+/// OpenEMR's user for system clients, the `sub` of every token.
 const SYSTEM_USER: &str = "a34c6e42-8108-40f9-9d54-6a9ed617dd54";
 
-/// What a good token says.
+/// What a valid token grants, and to whom.
 #[derive(Clone, Debug)]
-pub struct Grant {
-    /// `aud`: the client.
-    pub client: String,
-    /// The scopes.
-    pub scopes: Vec<String>,
+pub(super) struct Grant {
+    /// The client, the token's `aud`.
+    pub(super) client: String,
+    /// The granted scopes.
+    pub(super) scopes: Vec<String>,
 }
 
-/// What a token is made of.
+/// What goes into a new token.
 #[derive(Clone, Copy)]
-pub struct Issue<'a> {
-    /// Which OpenEMR.
-    pub personality: Personality,
-    /// The site it is good for.
-    pub site: &'a str,
-    /// `iss`.
-    pub issuer: &'a str,
-    /// Client and scopes.
-    pub grant: &'a Grant,
-    /// In seconds.
-    pub lifetime: f64,
-    /// Bytes by which it is made longer.
-    pub padding: usize,
-    /// In seconds since 1970.
-    pub now: f64,
+pub(super) struct Issue<'a> {
+    /// The OpenEMR release that issues it.
+    pub(super) personality: Personality,
+    /// The site that it is valid for.
+    pub(super) site: &'a str,
+    /// The issuer, its `iss`.
+    pub(super) issuer: &'a str,
+    /// The client and its scopes.
+    pub(super) grant: &'a Grant,
+    /// Its lifetime in seconds.
+    pub(super) lifetime: f64,
+    /// The bytes by which it is made longer.
+    pub(super) padding: usize,
+    /// The time of issue in seconds since 1970.
+    pub(super) now: f64,
 }
 
-/// Why a token is refused, in the order in which OpenEMR looks.
+/// Why a bearer token is rejected, in the order of OpenEMR's checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// Not a JWT; what lcobucci's parser says about it.
+pub(super) enum InvalidToken {
+    /// It is not a JWT; the message of the lcobucci/jwt parser.
     Unparsable(&'static str),
-    /// Bad signature, or not (or no longer) valid at this second; there is no leeway.
+    /// The signature is wrong, or the token is not yet or no longer valid; there is no leeway.
     NotVerified,
-    /// An administrator revoked it.
+    /// It was revoked by an administrator.
     Revoked,
-    /// The client's trusted-user row is gone; the next token brings it back.
+    /// The client's trusted-user row is gone; the next token restores it.
     NoTrustedUser,
-    /// The token table does not know it.
+    /// The token table has no row for it.
     NotInDatabase,
-    /// Issued for another site.
+    /// It was issued for another site.
     OtherSite,
-    /// Nobody can tell: the database is out of reach.
+    /// The database cannot be read.
     DatabaseDown,
 }
 
-/// The key, and the database that says which tokens still count.
-pub struct AccessTokens {
+/// Issues and checks access tokens.
+pub(super) struct AccessTokens {
     key: RsaKeyPair,
     database: Arc<Database>,
 }
@@ -90,13 +90,13 @@ struct Claims {
 }
 
 impl AccessTokens {
-    /// Signs with the database's key.
-    pub fn new(database: Arc<Database>) -> io::Result<AccessTokens> {
+    /// Creates the issuer that signs with the database's key.
+    pub(super) fn new(database: Arc<Database>) -> io::Result<AccessTokens> {
         Ok(AccessTokens { key: database.signing_key()?, database })
     }
 
-    /// `GET /oauth2/{site}/jwk`: the key without kid and alg.
-    pub fn jwk_set(&self) -> String {
+    /// Returns the JWK Set of `GET /oauth2/{site}/jwk`: the public key without `kid` and `alg`.
+    pub(super) fn jwk_set(&self) -> String {
         let public = self.key.public_key();
         let n = URL_SAFE_NO_PAD.encode(public.modulus().big_endian_without_leading_zero());
         let e = URL_SAFE_NO_PAD.encode(public.exponent().big_endian_without_leading_zero());
@@ -104,9 +104,9 @@ impl AccessTokens {
     }
 
     /// Issues a token.
-    pub fn issue(&self, issue: &Issue<'_>) -> io::Result<String> {
+    pub(super) fn issue(&self, issue: &Issue<'_>) -> io::Result<String> {
         let Issue { personality, site, issuer, grant, lifetime, padding, now } = *issue;
-        let jti: String = random_bytes(40).iter().map(|byte| format!("{byte:02x}")).collect();
+        let jti: String = random_hex(40);
         let mut scopes = grant.scopes.clone();
         if personality == Personality::V7_0_3 {
             scopes.push(format!("site:{site}"));
@@ -121,7 +121,7 @@ impl AccessTokens {
                 members.insert("iss".to_owned(), Value::String(issuer.to_owned()));
             }
             if padding > 0 {
-                // Base64 makes four bytes of three.
+                // Base64 turns three bytes into four.
                 members.insert("padding".to_owned(), Value::String("x".repeat(padding / 4 * 3)));
             }
         }
@@ -131,13 +131,13 @@ impl AccessTokens {
         self.key
             .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message.as_bytes(), &mut signature)
             .map_err(|_| io::Error::other("no access token could be signed"))?;
-        self.database.enter(&jti, TokenRow { site: site.to_owned(), expires, revoked: false }, &grant.client, now)?;
+        self.database.insert(&jti, TokenRow { site: site.to_owned(), expires, revoked: false }, &grant.client, now)?;
         Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 
-    /// Judges what stands in an Authorization field, or its absence, at the second `now`. The scheme is `Bearer` with a
-    /// capital B; any other value is taken for a JWT as it stands.
-    pub fn check(&self, site: &str, authorization: Option<&str>, now: f64) -> Result<Grant, Refused> {
+    /// Checks the value of an Authorization field, or its absence, at `now` (seconds since 1970). The scheme is `Bearer`
+    /// with a capital B; any other value is taken for a JWT as a whole.
+    pub(super) fn check(&self, site: &str, authorization: Option<&str>, now: f64) -> Result<Grant, InvalidToken> {
         let value = authorization.unwrap_or_default().trim();
         let token = value.strip_prefix("Bearer").filter(|rest| rest.starts_with(char::is_whitespace)).map_or(value, str::trim);
         let (message, claims, signature) = split(token)?;
@@ -147,31 +147,31 @@ impl AccessTokens {
             .is_ok();
         let claims: Claims = match serde_json::from_slice(&claims) {
             Ok(claims) if verified => claims,
-            _ => return Err(Refused::NotVerified),
+            _ => return Err(InvalidToken::NotVerified),
         };
         if claims.iat > now || claims.nbf > now || claims.exp <= now {
-            return Err(Refused::NotVerified);
+            return Err(InvalidToken::NotVerified);
         }
-        let down = |_| Refused::DatabaseDown;
+        let down = |_| InvalidToken::DatabaseDown;
         let row = self.database.token(&claims.jti).map_err(down)?;
         if row.as_ref().is_some_and(|row| row.revoked) {
-            return Err(Refused::Revoked);
+            return Err(InvalidToken::Revoked);
         }
         if !self.database.is_trusted(&claims.aud).map_err(down)? {
-            return Err(Refused::NoTrustedUser);
+            return Err(InvalidToken::NoTrustedUser);
         }
         match row {
-            None => Err(Refused::NotInDatabase),
-            Some(row) if row.site != site => Err(Refused::OtherSite),
+            None => Err(InvalidToken::NotInDatabase),
+            Some(row) if row.site != site => Err(InvalidToken::OtherSite),
             Some(_) => Ok(Grant { client: claims.aud, scopes: claims.scopes }),
         }
     }
 }
 
-/// Message, claims and signature of a JWT, with lcobucci's words for what is wrong with it.
-fn split(token: &str) -> Result<(&str, Vec<u8>, Vec<u8>), Refused> {
-    let dots = Refused::Unparsable("The JWT string must have two dots");
-    let alphabet = || Refused::Unparsable("Error while decoding from Base64Url, invalid base64 characters detected");
+/// Splits a JWT into message, claims and signature; errors with the message of the lcobucci/jwt parser.
+fn split(token: &str) -> Result<(&str, Vec<u8>, Vec<u8>), InvalidToken> {
+    let dots = InvalidToken::Unparsable("The JWT string must have two dots");
+    let alphabet = || InvalidToken::Unparsable("Error while decoding from Base64Url, invalid base64 characters detected");
     if token.matches('.').count() != 2 {
         return Err(dots);
     }
@@ -213,7 +213,7 @@ mod tests {
         tokens.issue(&issue).unwrap()
     }
 
-    fn check(tokens: &AccessTokens, token: &str, site: &str, now: f64) -> Result<String, Refused> {
+    fn check(tokens: &AccessTokens, token: &str, site: &str, now: f64) -> Result<String, InvalidToken> {
         tokens.check(site, Some(&format!("Bearer {token}")), now).map(|grant| grant.client)
     }
 
@@ -222,16 +222,16 @@ mod tests {
         let (tokens, database) = tokens();
         let token = issue(&tokens, 300.0, 0);
         assert_eq!(check(&tokens, &token, "default", NOW), Ok("client".to_owned()));
-        assert_eq!(check(&tokens, &token, "other", NOW), Err(Refused::OtherSite));
+        assert_eq!(check(&tokens, &token, "other", NOW), Err(InvalidToken::OtherSite));
         database.revoke_all(Revocation::TrustedUser).unwrap();
-        assert_eq!(check(&tokens, &token, "default", NOW), Err(Refused::NoTrustedUser));
+        assert_eq!(check(&tokens, &token, "default", NOW), Err(InvalidToken::NoTrustedUser));
         issue(&tokens, 300.0, 0);
         assert_eq!(check(&tokens, &token, "default", NOW), Ok("client".to_owned()));
         database.revoke_all(Revocation::ByAdmin).unwrap();
-        assert_eq!(check(&tokens, &token, "default", NOW), Err(Refused::Revoked));
+        assert_eq!(check(&tokens, &token, "default", NOW), Err(InvalidToken::Revoked));
         let token = issue(&tokens, 300.0, 0);
         database.revoke_all(Revocation::Unknown).unwrap();
-        assert_eq!(check(&tokens, &token, "default", NOW), Err(Refused::NotInDatabase));
+        assert_eq!(check(&tokens, &token, "default", NOW), Err(InvalidToken::NotInDatabase));
     }
 
     #[test]
@@ -239,9 +239,9 @@ mod tests {
         let (tokens, _) = tokens();
         let token = issue(&tokens, 300.0, 0);
         let at = |now| check(&tokens, &token, "default", now).map(drop);
-        assert_eq!(at(NOW - 0.1), Err(Refused::NotVerified));
+        assert_eq!(at(NOW - 0.1), Err(InvalidToken::NotVerified));
         assert_eq!((at(NOW), at(NOW + 299.9)), (Ok(()), Ok(())));
-        assert_eq!(at(NOW + 300.0), Err(Refused::NotVerified));
+        assert_eq!(at(NOW + 300.0), Err(InvalidToken::NotVerified));
     }
 
     #[test]
@@ -249,16 +249,16 @@ mod tests {
         let (tokens, _) = tokens();
         let token = issue(&tokens, 300.0, 0);
         let refused = |authorization: Option<&str>| tokens.check("default", authorization, NOW).unwrap_err();
-        let dots = Refused::Unparsable("The JWT string must have two dots");
+        let dots = InvalidToken::Unparsable("The JWT string must have two dots");
         assert_eq!(refused(None), dots);
         assert_eq!(refused(Some("Bearer junk")), dots);
         assert!(matches!(
             refused(Some(&format!("bearer {token}"))),
-            Refused::Unparsable(words) if words.contains("invalid base64")
+            InvalidToken::Unparsable(words) if words.contains("invalid base64")
         ));
         let (message, signature) = token.rsplit_once('.').unwrap();
         let flipped: String = signature.chars().rev().collect();
-        assert_eq!(refused(Some(&format!("Bearer {message}.{flipped}"))), Refused::NotVerified);
+        assert_eq!(refused(Some(&format!("Bearer {message}.{flipped}"))), InvalidToken::NotVerified);
     }
 
     #[test]

@@ -1,14 +1,14 @@
-//! The admin, on a loopback port of its own, so that it is there when OpenEMR is not.
+//! The admin address, on a loopback port of its own, so that it answers when OpenEMR does not.
 //!
 //! | request | what it does |
 //! |---|---|
 //! | `GET /__sandbox/state` | counters, the last requests, whether the listener is up |
 //! | `GET /__sandbox/faults` | the faults in force |
-//! | `POST /__sandbox/faults` | sets what the body names, leaves the rest; answers with the faults in force |
-//! | `DELETE /__sandbox/faults` | clears the faults of both sides |
-//! | `POST /__sandbox/reset` | everything back in order, see `World::reset` |
+//! | `POST /__sandbox/faults` | changes what the body names and nothing else; answers with the faults in force |
+//! | `DELETE /__sandbox/faults` | clears the faults of the token endpoint and the FHIR side |
+//! | `POST /__sandbox/reset` | clears faults and counters, see `Instance::reset` |
 //!
-//! The members of the body, each optional, unknown ones refused:
+//! The members of the body; all are optional, unknown ones are rejected:
 //!
 //! ```json
 //! {
@@ -34,8 +34,8 @@
 //! }
 //! ```
 //!
-//! Each side takes a list of sets, too, and a request meets the first that is meant for it; `null` clears a side.
-//! `jwks` or `jwks_uri` take the place of the client's keys. What can stand where one of several words is due:
+//! `token` and `fhir` can be a list of fault sets, of which a request gets the first that applies to it; `null` clears
+//! them. `jwks` or `jwks_uri` replace the client's keys. The words of the members that take one of several:
 //!
 //! | member | words |
 //! |---|---|
@@ -47,16 +47,12 @@
 //! | `export.provenance` | `no`, `error`, `timeout` |
 //! | `revoke_tokens` | `by_admin`, `trusted_user`, `unknown` |
 //!
-//! Of the state, beside what its names say: `probes` are requests for `metadata` without a token, which no other
-//! counter but `paths` has; `paths` counts by method and path, hung-up requests included; `exchanges` has when each
-//! token request came and when its answer was out, by the true clock; `most_fhir_at_once` is how many FHIR requests
-//! had come and were still worked on, at most.
+//! In the state, `probes` are requests for `metadata` without a token, which only `paths` counts as well; `paths` counts
+//! by method and path, requests that a fault hung up on included; `exchanges` tells when each token request arrived and
+//! when its answer was sent, by the machine's clock; `most_fhir_at_once` is the most FHIR requests that were in progress
+//! at one time.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned, de::Error as _};
@@ -64,37 +60,38 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use super::{
-    bulk_export::Manner,
     clients::Keys,
     database::Revocation,
-    faults::{FhirFaults, TokenFaults, lock},
-    http1::{Body, Connection, Framing, ReceivedBody, Response},
+    exports::ExportBehavior,
+    faults::{FhirFaults, TokenFaults},
+    http1::{Connection, ReceivedBody},
+    instance::Instance,
     request_head::RequestHead,
-    world::World,
+    response::{Body, Framing, Response},
 };
 
 /// The body of `POST /__sandbox/faults`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Orders {
+struct Changes {
     #[serde(default, deserialize_with = "sets")]
     token: Option<Vec<TokenFaults>>,
     #[serde(default, deserialize_with = "sets")]
     fhir: Option<Vec<FhirFaults>>,
     revoke_tokens: Option<Revocation>,
     #[serde(default)]
-    clients: HashMap<String, ClientOrder>,
+    clients: HashMap<String, ClientChange>,
     system_scopes: Option<Switch>,
     clock_offset_seconds: Option<i64>,
     token_lifetime_seconds: Option<u32>,
     strict_kid: Option<bool>,
     jwks_cache_seconds: Option<u64>,
-    listener: Option<Wanted>,
-    binary: Option<BinaryOrder>,
-    export: Option<Manner>,
+    listener: Option<ListenerState>,
+    binary: Option<NewBinary>,
+    export: Option<ExportBehavior>,
 }
 
-/// Null is no set, an object one, an array as many as it holds.
+/// Deserializes a list of fault sets: null is empty, an object is a list of one.
 fn sets<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
 where
     D: Deserializer<'de>,
@@ -110,7 +107,7 @@ where
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ClientOrder {
+struct ClientChange {
     enabled: Option<bool>,
     jwks: Option<Value>,
     jwks_uri: Option<String>,
@@ -118,7 +115,7 @@ struct ClientOrder {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct BinaryOrder {
+struct NewBinary {
     id: String,
     bytes: u64,
 }
@@ -132,24 +129,24 @@ enum Switch {
 
 #[derive(Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
-enum Wanted {
+enum ListenerState {
     Up,
     Down,
 }
 
-/// Serves the admin for ever.
-pub async fn serve(world: Arc<World>, listener: TcpListener) {
+/// Serves the admin address. Does not return.
+pub(super) async fn serve(instance: Arc<Instance>, listener: TcpListener) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 if let Ok((stream, _)) = accepted {
-                    let world = Arc::clone(&world);
+                    let instance = Arc::clone(&instance);
                     connections.spawn(async move {
                         let mut connection = Connection::new(stream);
                         while let Ok(Some(head)) = connection.read_head(Duration::from_secs(30)).await {
                             let Ok(body) = connection.read_body(&head, 1024 * 1024).await else { return };
-                            let response = answer(&world, &head, &body).await;
+                            let response = answer(&instance, &head, &body).await;
                             if connection.write(&response).await.is_err() || !head.keeps_alive() {
                                 return;
                             }
@@ -162,26 +159,26 @@ pub async fn serve(world: Arc<World>, listener: TcpListener) {
     }
 }
 
-async fn answer(world: &World, head: &RequestHead, body: &ReceivedBody) -> Response {
+async fn answer(instance: &Instance, head: &RequestHead, body: &ReceivedBody) -> Response {
     let (status, value) = match (head.method.as_str(), head.path()) {
-        ("GET", "/__sandbox/state") => (200, state(world)),
-        ("GET", "/__sandbox/faults") => (200, world.faults.describe()),
-        ("POST", "/__sandbox/faults") => match serde_json::from_slice::<Orders>(&body.kept) {
-            Ok(orders) => match obey(world, orders).await {
-                Ok(()) => (200, world.faults.describe()),
+        ("GET", "/__sandbox/state") => (200, state(instance)),
+        ("GET", "/__sandbox/faults") => (200, instance.faults.describe()),
+        ("POST", "/__sandbox/faults") => match serde_json::from_slice::<Changes>(&body.kept) {
+            Ok(changes) => match apply(instance, changes).await {
+                Ok(()) => (200, instance.faults.describe()),
                 Err(reason) => (400, json!({"error": reason})),
             },
             Err(error) => (400, json!({"error": error.to_string()})),
         },
         ("DELETE", "/__sandbox/faults") => {
-            world.faults.set_token(Vec::new());
-            world.faults.set_fhir(Vec::new());
-            (200, world.faults.describe())
+            instance.faults.set_token(Vec::new());
+            instance.faults.set_fhir(Vec::new());
+            (200, instance.faults.describe())
         }
         ("POST", "/__sandbox/reset") => {
-            world.reset();
-            settle(world, true).await;
-            (200, state(world))
+            instance.reset();
+            wait_for_listener(instance, true).await;
+            (200, state(instance))
         }
         _ => (404, json!({"error": "no such route: see /__sandbox/state, /__sandbox/faults, /__sandbox/reset"})),
     };
@@ -196,16 +193,16 @@ async fn answer(world: &World, head: &RequestHead, body: &ReceivedBody) -> Respo
     }
 }
 
-async fn obey(world: &World, orders: Orders) -> Result<(), String> {
+async fn apply(instance: &Instance, changes: Changes) -> Result<(), String> {
     {
-        let mut clients = lock(&world.clients);
-        if let Some(unknown) = orders.clients.keys().find(|id| !clients.contains_key(*id)) {
+        let mut clients = instance.clients.lock();
+        if let Some(unknown) = changes.clients.keys().find(|id| !clients.contains_key(*id)) {
             return Err(format!("clients.{unknown}: no such client"));
         }
-        for (id, order) in &orders.clients {
+        for (id, change) in &changes.clients {
             if let Some(client) = clients.get_mut(id) {
-                client.enabled = order.enabled.unwrap_or(client.enabled);
-                match (&order.jwks_uri, &order.jwks) {
+                client.enabled = change.enabled.unwrap_or(client.enabled);
+                match (&change.jwks_uri, &change.jwks) {
                     (Some(uri), _) => client.keys = Keys::Uri(uri.clone()),
                     (None, Some(set)) => client.keys = Keys::Inline(set.clone()),
                     (None, None) => {}
@@ -213,63 +210,63 @@ async fn obey(world: &World, orders: Orders) -> Result<(), String> {
             }
         }
     }
-    if let Some(faults) = orders.token {
-        world.faults.set_token(faults);
+    if let Some(faults) = changes.token {
+        instance.faults.set_token(faults);
     }
-    if let Some(faults) = orders.fhir {
-        world.faults.set_fhir(faults);
+    if let Some(faults) = changes.fhir {
+        instance.faults.set_fhir(faults);
     }
-    if let Some(how) = orders.revoke_tokens {
-        world.database.revoke_all(how).map_err(|error| format!("revoke_tokens: {error}"))?;
+    if let Some(how) = changes.revoke_tokens {
+        instance.database.revoke_all(how).map_err(|error| format!("revoke_tokens: {error}"))?;
     }
-    if let Some(switch) = orders.system_scopes {
-        world.set_system_scopes(switch == Switch::On);
+    if let Some(switch) = changes.system_scopes {
+        instance.set_system_scopes(switch == Switch::On);
     }
-    if let Some(seconds) = orders.clock_offset_seconds {
-        world.clock.set(seconds);
+    if let Some(seconds) = changes.clock_offset_seconds {
+        instance.clock.set_offset(seconds);
     }
-    if let Some(seconds) = orders.token_lifetime_seconds {
-        world.set_token_lifetime(Duration::from_secs(seconds.into()));
+    if let Some(seconds) = changes.token_lifetime_seconds {
+        instance.set_token_lifetime(Duration::from_secs(seconds.into()));
     }
-    if let Some(strict) = orders.strict_kid {
-        world.client_keys.set_strict_kid(strict);
+    if let Some(strict) = changes.strict_kid {
+        instance.client_keys.set_strict_kid(strict);
     }
-    if let Some(seconds) = orders.jwks_cache_seconds {
-        world.client_keys.keep_for(Duration::from_secs(seconds));
+    if let Some(seconds) = changes.jwks_cache_seconds {
+        instance.client_keys.set_cache(Duration::from_secs(seconds));
     }
-    if let Some(binary) = orders.binary {
-        lock(&world.exports).publish(binary.id, binary.bytes);
+    if let Some(binary) = changes.binary {
+        instance.exports.lock().publish(binary.id, binary.bytes);
     }
-    if let Some(manner) = orders.export {
-        lock(&world.exports).go(manner);
+    if let Some(behavior) = changes.export {
+        instance.exports.lock().set_behavior(behavior);
     }
-    if let Some(wanted) = orders.listener {
-        let up = wanted == Wanted::Up;
-        world.wanted_up.send_replace(up);
-        settle(world, up).await;
+    if let Some(wanted) = changes.listener {
+        let up = wanted == ListenerState::Up;
+        instance.wanted_up.send_replace(up);
+        wait_for_listener(instance, up).await;
     }
     Ok(())
 }
 
-/// Waits until the listener is as it is wanted, so that whoever asked can rely on it; 5 s at most.
-async fn settle(world: &World, up: bool) {
-    let mut is_up = world.is_up.subscribe();
+/// Waits until the listener is up or down, so that the client can rely on it; 5 s at most.
+async fn wait_for_listener(instance: &Instance, up: bool) {
+    let mut is_up = instance.is_up.subscribe();
     let _ = tokio::time::timeout(Duration::from_secs(5), is_up.wait_for(|now| *now == up)).await;
 }
 
-fn state(world: &World) -> Value {
+fn state(instance: &Instance) -> Value {
     let exports = {
-        let exports = lock(&world.exports);
+        let exports = instance.exports.lock();
         json!({"kick_offs": exports.kick_offs(), "jobs": exports.job_count()})
     };
     let mut state = json!({
         "exports": exports,
-        "openemr": world.personality.to_string(),
-        "listener": if *world.is_up.borrow() { "up" } else { "down" },
-        "clock_offset_seconds": world.clock.offset(),
-        "jwks_fetches": world.client_keys.fetches().load(Ordering::Relaxed),
+        "openemr": instance.personality.to_string(),
+        "listener": if *instance.is_up.borrow() { "up" } else { "down" },
+        "clock_offset_seconds": instance.clock.offset(),
+        "jwks_fetches": instance.client_keys.fetches(),
     });
-    if let (Value::Object(state), Value::Object(counters)) = (&mut state, world.counters.describe()) {
+    if let (Value::Object(state), Value::Object(counters)) = (&mut state, instance.counters.describe()) {
         state.extend(counters);
     }
     state

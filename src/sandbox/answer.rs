@@ -1,133 +1,138 @@
-//! An answer as OpenEMR means it, and the field lines it is dressed in (the header sets of the recordings).
+//! OpenEMR's answers: status, body, and the header sets of the recordings.
 
-use aws_lc_rs::rand::SystemRandom;
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{
     calendar,
-    http1::{Body, Framing, Response},
     personality::Personality,
     php_json::{self, Escapes},
-    world::World,
+    random::random_text,
+    response::{Body, Framing, Response},
 };
 
-/// Which of OpenEMR's two entry points answers; it decides cookie and CORS fields.
+/// The one of OpenEMR's two entry points that answers; cookie and CORS fields depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Area {
+pub(super) enum Area {
     /// `/apis/…`
     Apis,
     /// `/oauth2/…`
     OAuth2,
 }
 
-/// Which of the recorded header sets an answer wears. 8.0 has fewer: there the middle ones are all alike.
+/// The recorded header sets. 8.0 has fewer of them: there `Standard` to `BeforeCors` are alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Dress {
-    /// What nearly every answer wears.
-    Usual,
-    /// A token was issued.
+pub(super) enum HeaderSet {
+    /// The fields of nearly every answer.
+    Standard,
+    /// For an issued token.
     TokenIssued,
-    /// A client was registered.
+    /// For a registered client.
     Registered,
-    /// Refused before a session began: the site does not exist.
+    /// For an error before a session began: the site does not exist.
     NoSession,
-    /// 7.0.3 when the bearer token is not good: nothing but the server's own fields.
-    Bare,
-    /// 7.0.3 when it stops half-way, with CORS fields: its session cookie is not deleted.
-    CutShort,
-    /// 7.0.3 when it stops before CORS: the session cookie is not deleted.
-    CutShortBeforeCors,
-    /// 7.0.3 when it stops before CORS, but in order.
+    /// 7.0.3 for a bearer token that is not valid: nothing but the server's own fields.
+    ServerOnly,
+    /// 7.0.3 when it exits half-way, with CORS fields: the session cookie is not deleted.
+    Aborted,
+    /// 7.0.3 when it exits before the CORS fields: the session cookie is not deleted.
+    AbortedBeforeCors,
+    /// 7.0.3 when it ends before the CORS fields, with the session cookie deleted.
     BeforeCors,
-    /// A file.
+    /// For a file.
     Download {
-        /// For `Content-Disposition`.
+        /// The name in `Content-Disposition`.
         file_name: String,
     },
-    /// Apache itself, not OpenEMR.
+    /// For an answer of Apache's own, not OpenEMR's.
     Apache,
 }
 
-/// Status, body and dress.
+/// An answer before its field lines are written.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub(super) struct Answer {
     /// Status code.
-    pub status: u16,
+    pub(super) status: u16,
     /// The Content-Type field.
-    pub content_type: String,
+    pub(super) content_type: String,
     /// The body.
-    pub body: Body,
-    /// Its header set.
-    pub dress: Dress,
+    pub(super) body: Body,
+    /// The header set.
+    pub(super) header_set: HeaderSet,
     /// Fields beyond the set, such as Content-Location.
-    pub extra: Vec<(&'static str, String)>,
-    /// How long it takes to come about, in milliseconds.
-    pub takes_ms: u32,
+    pub(super) extra: Vec<(&'static str, String)>,
+    /// The milliseconds after which it is sent.
+    pub(super) delay_ms: u32,
 }
 
 impl Answer {
-    /// `application/json` with that text.
-    pub fn json(status: u16, text: impl Into<String>) -> Answer {
+    /// Creates an `application/json` answer with this text.
+    pub(super) fn json(status: u16, text: impl Into<String>) -> Answer {
         Answer::new(status, "application/json", Body::Whole(Bytes::from(text.into())))
     }
 
-    /// `application/json` in the given escapes.
-    pub fn value(status: u16, value: &Value, escapes: Escapes) -> Answer {
+    /// Creates an `application/json` answer with these escapes.
+    pub(super) fn value(status: u16, value: &Value, escapes: Escapes) -> Answer {
         Answer::json(status, php_json::encode(value, escapes))
     }
 
-    /// No body, `text/html`: how 7.0.3 refuses, and how both confirm a deletion.
-    pub fn empty(status: u16) -> Answer {
+    /// Creates a `text/html` answer without a body: how 7.0.3 rejects, and how both confirm a deletion.
+    pub(super) fn empty(status: u16) -> Answer {
         Answer::new(status, "text/html; charset=utf-8", Body::Empty)
     }
 
-    /// 8.0's error object; nothing of it needs an escape but slashes.
-    pub fn error(status: u16, message: &str, code: u32) -> Answer {
+    /// Creates an answer with 8.0's error object.
+    pub(super) fn error(status: u16, message: &str, code: u32) -> Answer {
         Answer::value(status, &json!({"error": "An error occurred", "message": message, "code": code}), Escapes::Hex)
     }
 
-    /// One of Apache's own pages.
-    pub fn apache(status: u16, title: &str, text: &str) -> Answer {
+    /// Creates one of Apache's own error pages.
+    pub(super) fn apache(status: u16, title: &str, text: &str) -> Answer {
         let page = format!(
             "<!DOCTYPE HTML PUBLIC \"-//IETF//DTD HTML 2.0//EN\">\n<html><head>\n<title>{status} {title}</title>\n</head><body>\n<h1>{title}</h1>\n<p>{text}</p>\n</body></html>\n"
         );
-        Answer::new(status, "text/html; charset=iso-8859-1", Body::Whole(Bytes::from(page))).dressed(Dress::Apache)
+        Answer::new(status, "text/html; charset=iso-8859-1", Body::Whole(Bytes::from(page))).with_header_set(HeaderSet::Apache)
     }
 
-    /// Any content.
-    pub fn new(status: u16, content_type: &str, body: Body) -> Answer {
-        Answer { status, content_type: content_type.to_owned(), body, dress: Dress::Usual, extra: Vec::new(), takes_ms: 0 }
+    /// Creates an answer with any content.
+    pub(super) fn new(status: u16, content_type: &str, body: Body) -> Answer {
+        Answer {
+            status,
+            content_type: content_type.to_owned(),
+            body,
+            header_set: HeaderSet::Standard,
+            extra: Vec::new(),
+            delay_ms: 0,
+        }
     }
 
-    /// The same answer in another dress.
-    pub fn dressed(mut self, dress: Dress) -> Answer {
-        self.dress = dress;
+    /// Replaces the header set.
+    pub(super) fn with_header_set(mut self, header_set: HeaderSet) -> Answer {
+        self.header_set = header_set;
         self
     }
 
-    /// The same answer, after a while.
-    pub fn after(mut self, milliseconds: u32) -> Answer {
-        self.takes_ms = milliseconds;
+    /// Delays the answer.
+    pub(super) fn delayed_by(mut self, milliseconds: u32) -> Answer {
+        self.delay_ms = milliseconds;
         self
     }
 
-    /// The same answer with a field more.
-    pub fn with(mut self, name: &'static str, value: String) -> Answer {
+    /// Adds a field.
+    pub(super) fn with(mut self, name: &'static str, value: String) -> Answer {
         self.extra.push((name, value));
         self
     }
 
-    /// The answer with all its field lines, framed as php-fpm behind Apache frames it: errors that PHP calls bad
-    /// requests or its own fault close the connection.
-    pub fn into_response(self, world: &World, area: Area, origin: Option<&str>) -> Response {
-        let mut fields = vec![("Date", calendar::http_date(world.clock.now() as i64)), ("Server", "Apache".to_owned())];
-        match world.personality {
-            Personality::V8_0 => dress_8(&self, area, origin, &mut fields),
-            Personality::V7_0_3 => dress_7(&self, area, origin, &mut fields),
+    /// Returns the response with all field lines at `now` (seconds since 1970), framed as php-fpm behind Apache frames
+    /// it: a bad request and a server error close the connection.
+    pub(super) fn into_response(self, personality: Personality, now: i64, area: Area, origin: Option<&str>) -> Response {
+        let mut fields = vec![("Date", calendar::http_date(now)), ("Server", "Apache".to_owned())];
+        match personality {
+            Personality::V8_0 => add_fields_of_8_0(&self, area, origin, &mut fields),
+            Personality::V7_0_3 => add_fields_of_7_0_3(&self, area, origin, &mut fields),
         }
-        let apache = self.dress == Dress::Apache;
+        let apache = self.header_set == HeaderSet::Apache;
         if !apache {
             fields.push(("Strict-Transport-Security", "max-age=31536000; includeSubDomains; preload".to_owned()));
             fields.push(("X-XSS-Protection", "1; mode=block".to_owned()));
@@ -147,23 +152,23 @@ impl Answer {
 
 type Fields = Vec<(&'static str, String)>;
 
-fn dress_8(answer: &Answer, area: Area, origin: Option<&str>, fields: &mut Fields) {
+fn add_fields_of_8_0(answer: &Answer, area: Area, origin: Option<&str>, fields: &mut Fields) {
     let mut push = |name, value: &str| fields.push((name, value.to_owned()));
-    match &answer.dress {
-        Dress::Apache => return,
-        Dress::NoSession => {
+    match &answer.header_set {
+        HeaderSet::Apache => return,
+        HeaderSet::NoSession => {
             push("Cache-Control", "no-cache, private");
             return;
         }
-        Dress::TokenIssued => {
+        HeaderSet::TokenIssued => {
             push("Cache-Control", "max-age=0, private, must-revalidate, no-store, private");
             push("pragma", "no-cache");
         }
-        Dress::Registered => {
+        HeaderSet::Registered => {
             push("Cache-Control", "max-age=0, private, must-revalidate, no-store, private");
             push("Pragma", "no-cache");
         }
-        Dress::Download { file_name } => {
+        HeaderSet::Download { file_name } => {
             // The stray quotes are Symfony's, which reads PHP's header line as directives.
             push("Cache-Control", "max-age=0, private, must-revalidate, must-revalidate; post-check=\"0; pre-check=0\", private");
             push("Content-Description", "File Transfer");
@@ -171,7 +176,11 @@ fn dress_8(answer: &Answer, area: Area, origin: Option<&str>, fields: &mut Field
             push("Expires", "0");
             push("Pragma", "public");
         }
-        Dress::Usual | Dress::Bare | Dress::CutShort | Dress::CutShortBeforeCors | Dress::BeforeCors => {
+        HeaderSet::Standard
+        | HeaderSet::ServerOnly
+        | HeaderSet::Aborted
+        | HeaderSet::AbortedBeforeCors
+        | HeaderSet::BeforeCors => {
             push("Cache-Control", "max-age=0, private, must-revalidate, no-cache, private");
         }
     }
@@ -182,13 +191,13 @@ fn dress_8(answer: &Answer, area: Area, origin: Option<&str>, fields: &mut Field
     fields.push(("Set-Cookie", session_cookie(area)));
 }
 
-fn dress_7(answer: &Answer, area: Area, origin: Option<&str>, fields: &mut Fields) {
+fn add_fields_of_7_0_3(answer: &Answer, area: Area, origin: Option<&str>, fields: &mut Fields) {
     let mut push = |name, value: &str| fields.push((name, value.to_owned()));
-    if matches!(answer.dress, Dress::Apache | Dress::Bare | Dress::NoSession) {
+    if matches!(answer.header_set, HeaderSet::Apache | HeaderSet::ServerOnly | HeaderSet::NoSession) {
         return;
     }
-    let download = matches!(answer.dress, Dress::Download { .. });
-    let issued = answer.dress == Dress::TokenIssued;
+    let download = matches!(answer.header_set, HeaderSet::Download { .. });
+    let issued = answer.header_set == HeaderSet::TokenIssued;
     push("Expires", if download { "Thu, 19 Nov 1981 08:52:00 GMT, 0" } else { "Thu, 19 Nov 1981 08:52:00 GMT" });
     push(
         "Cache-Control",
@@ -210,7 +219,7 @@ fn dress_7(answer: &Answer, area: Area, origin: Option<&str>, fields: &mut Field
             "no-cache"
         },
     );
-    if !matches!(answer.dress, Dress::BeforeCors | Dress::CutShortBeforeCors) {
+    if !matches!(answer.header_set, HeaderSet::BeforeCors | HeaderSet::AbortedBeforeCors) {
         push("Access-Control-Allow-Credentials", "true");
         push(
             "Access-Control-Allow-Headers",
@@ -226,21 +235,21 @@ fn dress_7(answer: &Answer, area: Area, origin: Option<&str>, fields: &mut Field
             (Area::Apis, None) => {}
         }
     }
-    if let Dress::Download { file_name } = &answer.dress {
+    if let HeaderSet::Download { file_name } = &answer.header_set {
         push("Content-Description", "File Transfer");
         push("Content-Disposition", &format!("attachment; filename={file_name}"));
     }
     fields.extend(answer.extra.iter().cloned());
     fields.push(("Set-Cookie", session_cookie(area)));
-    if !matches!(answer.dress, Dress::CutShort | Dress::CutShortBeforeCors) {
+    if !matches!(answer.header_set, HeaderSet::Aborted | HeaderSet::AbortedBeforeCors) {
         let (name, attributes) = cookie_parts(area);
         let deleted = format!("{name}=deleted; expires=Thu, 01 Jan 1970 00:00:01 GMT; Max-Age=0; {attributes}");
         fields.push(("Set-Cookie", deleted));
     }
 }
 
-/// Name and attributes of the session cookie.
-pub fn cookie_parts(area: Area) -> (&'static str, &'static str) {
+/// Returns name and attributes of the session cookie.
+pub(super) fn cookie_parts(area: Area) -> (&'static str, &'static str) {
     match area {
         Area::Apis => ("apiOpenEMR", "path=/apis/; secure; HttpOnly; SameSite=Strict"),
         Area::OAuth2 => ("authserverOpenEMR", "path=/oauth2/; secure; HttpOnly; SameSite=None"),
@@ -250,16 +259,4 @@ pub fn cookie_parts(area: Area) -> (&'static str, &'static str) {
 fn session_cookie(area: Area) -> String {
     let (name, attributes) = cookie_parts(area);
     format!("{name}={}; {attributes}", random_text(36))
-}
-
-/// Random bytes, written in base64url.
-pub fn random_text(bytes: usize) -> String {
-    URL_SAFE_NO_PAD.encode(random_bytes(bytes))
-}
-
-/// Random bytes; all zero if the system has none to give, which only makes a session id guessable.
-pub fn random_bytes(bytes: usize) -> Vec<u8> {
-    let mut buffer = vec![0; bytes];
-    let _ = aws_lc_rs::rand::SecureRandom::fill(&SystemRandom::new(), &mut buffer);
-    buffer
 }

@@ -1,82 +1,82 @@
-//! How the authorization server comes by the key that verifies a client's assertion.
+//! How the authorization server finds the key that verifies a client's assertion.
 //!
-//! Released versions of OpenEMR fetch a `jwks_uri` at every exchange, take the first RSA key and never look at `kid`.
-//! Newer ones, and other servers, go by `kid` and may keep what they fetched.
+//! Released versions of OpenEMR fetch a `jwks_uri` at every exchange, take the first RSA key and ignore `kid`. Newer
+//! ones, and other servers, choose by `kid` and may cache the set.
 
 use std::{
     collections::HashMap,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA384, RsaPublicKeyComponents};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{
-    clients::{Client, Keys},
-    faults::lock,
-};
+use super::clients::{Client, Keys};
 
-/// Why a client's key could not be had.
+/// Why a client's key was not found.
 #[derive(Debug, thiserror::Error)]
-pub enum KeyError {
+pub(super) enum KeyError {
     /// The JWK Set could not be fetched. OpenEMR answers 401 invalid_client.
     #[error("the JWK Set could not be fetched: {0}")]
     Fetch(String),
-    /// It is no JWK Set, or has no RSA key with n and e. OpenEMR answers 401 invalid_client.
+    /// There is no RSA key with n and e in it. OpenEMR answers 401 invalid_client.
     #[error("no usable RSA key in the JWK Set")]
     NoKey,
-    /// A server that goes by `kid` has no key of that name, or was given none.
+    /// The server chooses by `kid`, and the set has no such key or the assertion no `kid`.
     #[error("no RSA key with the kid of the assertion in the JWK Set")]
     UnknownKid,
 }
 
 /// An RSA public key of a client.
-pub struct VerifyingKey {
+pub(super) struct VerifyingKey {
     n: Vec<u8>,
     e: Vec<u8>,
 }
 
 impl VerifyingKey {
-    /// Whether `signature` is this key's RS384 signature over `message`.
-    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+    /// Returns whether `signature` is this key's RS384 signature over `message`.
+    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         RsaPublicKeyComponents { n: &self.n, e: &self.e }.verify(&RSA_PKCS1_2048_8192_SHA384, message, signature).is_ok()
     }
 }
 
-/// The server's way with keys.
+/// Finds the keys of clients.
 #[derive(Debug, Default)]
-pub struct ClientKeys {
+pub(super) struct ClientKeys {
     strict_kid: AtomicBool,
-    keeps_for: Mutex<Duration>,
-    kept: Mutex<HashMap<String, (Instant, Value)>>,
+    reuse_for: Mutex<Duration>,
+    cached: Mutex<HashMap<String, (Instant, Value)>>,
     fetches: AtomicU64,
 }
 
 impl ClientKeys {
-    /// Whether keys are chosen by `kid`, and an assertion without a known one is refused.
-    pub fn set_strict_kid(&self, strict: bool) {
+    /// Sets whether keys are chosen by `kid`, and an assertion without a known one is rejected.
+    pub(super) fn set_strict_kid(&self, strict: bool) {
         self.strict_kid.store(strict, Ordering::Relaxed);
     }
 
-    /// How long a fetched JWK Set is used again; not at all when nought. What was kept is forgotten.
-    pub fn keep_for(&self, duration: Duration) {
-        *lock(&self.keeps_for) = duration;
-        lock(&self.kept).clear();
+    /// Sets how long a fetched JWK Set is reused, zero for not at all, and empties the cache.
+    pub(super) fn set_cache(&self, duration: Duration) {
+        *self.reuse_for.lock() = duration;
+        self.cached.lock().clear();
     }
 
-    /// How many times a JWK Set was asked for.
-    pub fn fetches(&self) -> &AtomicU64 {
-        &self.fetches
+    /// Returns how many times a JWK Set was fetched.
+    pub(super) fn fetches(&self) -> u64 {
+        self.fetches.load(Ordering::Relaxed)
     }
 
-    /// The key that verifies an assertion with this `kid` in its header.
-    pub async fn verifying_key(&self, client: &Client, kid: Option<&str>) -> Result<VerifyingKey, KeyError> {
+    /// Sets the number of fetches to zero.
+    pub(super) fn reset_fetches(&self) {
+        self.fetches.store(0, Ordering::Relaxed);
+    }
+
+    /// Returns the key that verifies an assertion with this `kid` in its header.
+    pub(super) async fn verifying_key(&self, client: &Client, kid: Option<&str>) -> Result<VerifyingKey, KeyError> {
         match &client.keys {
             Keys::Inline(set) => self.choose(set, kid),
             Keys::Uri(uri) => self.choose(&self.fetched(uri).await?, kid),
@@ -84,9 +84,9 @@ impl ClientKeys {
     }
 
     async fn fetched(&self, uri: &str) -> Result<Value, KeyError> {
-        let keeps_for = *lock(&self.keeps_for);
-        if let Some((since, set)) = lock(&self.kept).get(uri)
-            && since.elapsed() < keeps_for
+        let reuse_for = *self.reuse_for.lock();
+        if let Some((since, set)) = self.cached.lock().get(uri)
+            && since.elapsed() < reuse_for
         {
             return Ok(set.clone());
         }
@@ -94,8 +94,8 @@ impl ClientKeys {
         let fetched = tokio::time::timeout(Duration::from_secs(5), fetch(uri)).await;
         let bytes = fetched.map_err(|_| KeyError::Fetch("no answer within 5 s".to_owned()))??;
         let set: Value = serde_json::from_slice(&bytes).map_err(|error| KeyError::Fetch(error.to_string()))?;
-        if !keeps_for.is_zero() {
-            lock(&self.kept).insert(uri.to_owned(), (Instant::now(), set.clone()));
+        if !reuse_for.is_zero() {
+            self.cached.lock().insert(uri.to_owned(), (Instant::now(), set.clone()));
         }
         Ok(set)
     }
@@ -118,13 +118,13 @@ impl ClientKeys {
     }
 }
 
-/// A plain HTTP GET, 64 KiB at most.
+/// Fetches `uri` with a plain HTTP GET; reads at most 64 KiB.
 async fn fetch(uri: &str) -> Result<Vec<u8>, KeyError> {
     let failed = |reason: &str| KeyError::Fetch(format!("{uri}: {reason}"));
     let parsed: http::Uri = uri.parse().map_err(|_| failed("not a URL"))?;
     let host = parsed.host().ok_or_else(|| failed("no host"))?;
     if parsed.scheme_str() != Some("http") {
-        return Err(failed("only http:// is fetched by the stand-in"));
+        return Err(failed("the sandbox fetches http:// only"));
     }
     let port = parsed.port_u16().unwrap_or(80);
     let path = parsed.path_and_query().map_or("/", |path| path.as_str());

@@ -4,27 +4,27 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-/// Where a client's keys are.
+/// The public keys of a client.
 #[derive(Clone, Debug)]
 pub enum Keys {
-    /// A JWK Set, given at registration.
+    /// A JWK Set that was given at registration.
     Inline(Value),
-    /// An `http://` URL that is fetched at every token request, unless fetched sets are kept.
+    /// An `http://` URL, fetched at every token request unless fetched sets are cached.
     Uri(String),
 }
 
 /// A client of the authorization server.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// `client_id`.
+    /// The `client_id`.
     pub id: String,
     /// Its public keys.
     pub keys: Keys,
-    /// The scopes it is registered for.
+    /// The scopes that it is registered for.
     pub scopes: Vec<String>,
-    /// What an administrator ticks; new clients with system scopes are not.
+    /// Whether an administrator has enabled it; new clients with system scopes are disabled.
     pub enabled: bool,
 }
 
 /// The table of clients, by id.
-pub type Clients = HashMap<String, Client>;
+pub(super) type Clients = HashMap<String, Client>;

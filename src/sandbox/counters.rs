@@ -1,50 +1,47 @@
-//! What the admin reports: how much happened, and what happened last.
+//! Counters and the last requests, which the admin address reports.
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{
-        Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{SystemTime, UNIX_EPOCH},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::faults::lock;
+use super::calendar::machine_milliseconds;
 
-/// Different paths that are counted one by one; the rest are counted together.
+/// The number of different paths that are counted one by one; the rest are counted together.
 const MOST_PATHS: usize = 1000;
-/// Exchanges whose times are kept.
+/// The number of exchanges whose times are kept.
 const MOST_EXCHANGES: usize = 1000;
 
-/// What is counted. Reset by `Counters::reset`, but for what is going on at the moment.
+/// What happened since the start or the last reset.
 #[derive(Default)]
-pub struct Counters {
+pub(super) struct Counters {
     /// Requests at the token endpoint.
-    pub token_requests: AtomicU64,
-    /// Tokens issued.
-    pub tokens_issued: AtomicU64,
-    /// Token requests that were refused.
-    pub assertions_refused: AtomicU64,
-    /// Requests below `/apis`, without the probes.
-    pub fhir_requests: AtomicU64,
+    pub(super) token_requests: AtomicU64,
+    /// Issued tokens.
+    pub(super) tokens_issued: AtomicU64,
+    /// Rejected token requests.
+    pub(super) assertions_refused: AtomicU64,
+    /// Requests below `/apis` other than probes.
+    pub(super) fhir_requests: AtomicU64,
     /// Requests for `metadata` without a token, as health checks send them.
-    pub probes: AtomicU64,
-    /// Connections accepted.
-    pub connections_accepted: AtomicU64,
-    /// Connections open now.
-    pub connections_open: AtomicU64,
-    /// Requests that were dropped without an answer because a fault wanted it so.
-    pub requests_dropped: AtomicU64,
-    /// The most requests that were worked on at one time.
-    pub most_workers_busy: AtomicU64,
-    /// The name the last TLS client asked for (SNI).
-    pub last_server_name: Mutex<Option<String>>,
-    /// The last request below `/apis`, without the probes.
-    pub last_fhir_request: Mutex<Value>,
+    pub(super) probes: AtomicU64,
+    /// Accepted connections.
+    pub(super) connections_accepted: AtomicU64,
+    /// Open connections.
+    pub(super) connections_open: AtomicU64,
+    /// Requests that a fault dropped without an answer.
+    pub(super) requests_dropped: AtomicU64,
+    /// The most workers that were busy at one time.
+    pub(super) most_workers_busy: AtomicU64,
+    /// The server name that the last TLS client sent (SNI).
+    pub(super) last_server_name: Mutex<Option<String>>,
+    /// The last request below `/apis` other than a probe.
+    pub(super) last_fhir_request: Mutex<Value>,
     /// The last request at the token endpoint.
-    pub last_token_request: Mutex<Value>,
+    pub(super) last_token_request: Mutex<Value>,
     fhir_at_once: AtomicU64,
     most_fhir_at_once: AtomicU64,
     paths: Mutex<BTreeMap<String, u64>>,
@@ -57,55 +54,55 @@ struct Exchanges {
     forgotten: usize,
 }
 
-/// A request at the token endpoint, in milliseconds since 1970 by the true clock.
+/// The times of a request at the token endpoint, in milliseconds since 1970 by the machine's clock.
 struct Exchange {
     began: u64,
     ended: Option<u64>,
 }
 
-/// A request that is under way; it ends when this is dropped.
-pub struct UnderWay<'a> {
+/// A request in progress; it ends when this is dropped.
+pub(super) struct InProgress<'a> {
     counters: &'a Counters,
-    what: What,
+    kind: Kind,
 }
 
-enum What {
+enum Kind {
     Fhir,
     /// The number of the exchange since the start.
     Exchange(usize),
 }
 
 impl Counters {
-    /// Counts a request by its method and path.
-    pub fn count_path(&self, method: &str, path: &str) {
-        let mut paths = lock(&self.paths);
+    /// Counts a request by method and path.
+    pub(super) fn count_path(&self, method: &str, path: &str) {
+        let mut paths = self.paths.lock();
         let name = format!("{method} {path}");
         let name = if paths.len() < MOST_PATHS || paths.contains_key(&name) { name } else { "others".to_owned() };
         *paths.entry(name).or_default() += 1;
     }
 
-    /// A FHIR request has come.
-    pub fn begin_fhir(&self) -> UnderWay<'_> {
+    /// Counts a FHIR request, which is in progress from now on.
+    pub(super) fn begin_fhir(&self) -> InProgress<'_> {
         self.fhir_requests.fetch_add(1, Ordering::Relaxed);
         let at_once = self.fhir_at_once.fetch_add(1, Ordering::Relaxed) + 1;
         self.most_fhir_at_once.fetch_max(at_once, Ordering::Relaxed);
-        UnderWay { counters: self, what: What::Fhir }
+        InProgress { counters: self, kind: Kind::Fhir }
     }
 
-    /// A token request has come.
-    pub fn begin_exchange(&self) -> UnderWay<'_> {
+    /// Counts a token request, which is in progress from now on.
+    pub(super) fn begin_exchange(&self) -> InProgress<'_> {
         self.token_requests.fetch_add(1, Ordering::Relaxed);
-        let mut exchanges = lock(&self.exchanges);
+        let mut exchanges = self.exchanges.lock();
         if exchanges.kept.len() == MOST_EXCHANGES {
             exchanges.kept.pop_front();
             exchanges.forgotten += 1;
         }
-        exchanges.kept.push_back(Exchange { began: milliseconds(), ended: None });
-        UnderWay { counters: self, what: What::Exchange(exchanges.forgotten + exchanges.kept.len() - 1) }
+        exchanges.kept.push_back(Exchange { began: machine_milliseconds(), ended: None });
+        InProgress { counters: self, kind: Kind::Exchange(exchanges.forgotten + exchanges.kept.len() - 1) }
     }
 
-    /// Everything at nought again.
-    pub fn reset(&self) {
+    /// Sets everything to zero but for what is in progress.
+    pub(super) fn reset(&self) {
         for counter in [
             &self.token_requests,
             &self.tokens_issued,
@@ -119,68 +116,63 @@ impl Counters {
             counter.store(0, Ordering::Relaxed);
         }
         self.most_fhir_at_once.store(self.fhir_at_once.load(Ordering::Relaxed), Ordering::Relaxed);
-        lock(&self.paths).clear();
-        let mut exchanges = lock(&self.exchanges);
+        self.paths.lock().clear();
+        let mut exchanges = self.exchanges.lock();
         exchanges.forgotten += exchanges.kept.len();
         exchanges.kept.clear();
-        *lock(&self.last_server_name) = None;
-        *lock(&self.last_fhir_request) = Value::Null;
-        *lock(&self.last_token_request) = Value::Null;
+        *self.last_server_name.lock() = None;
+        *self.last_fhir_request.lock() = Value::Null;
+        *self.last_token_request.lock() = Value::Null;
     }
 
-    /// For the admin.
-    pub fn describe(&self) -> Value {
-        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    /// Returns everything as JSON.
+    pub(super) fn describe(&self) -> Value {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let exchange = |exchange: &Exchange| json!({"began_ms": exchange.began, "ended_ms": exchange.ended});
         json!({
-            "token_requests": of(&self.token_requests),
-            "tokens_issued": of(&self.tokens_issued),
-            "assertions_refused": of(&self.assertions_refused),
-            "fhir_requests": of(&self.fhir_requests),
-            "fhir_at_once": of(&self.fhir_at_once),
-            "most_fhir_at_once": of(&self.most_fhir_at_once),
-            "probes": of(&self.probes),
-            "connections_accepted": of(&self.connections_accepted),
-            "connections_open": of(&self.connections_open),
-            "requests_dropped": of(&self.requests_dropped),
-            "most_workers_busy": of(&self.most_workers_busy),
-            "paths": *lock(&self.paths),
-            "exchanges": lock(&self.exchanges).kept.iter().map(exchange).collect::<Vec<_>>(),
-            "last_server_name": *lock(&self.last_server_name),
-            "last_fhir_request": *lock(&self.last_fhir_request),
-            "last_token_request": *lock(&self.last_token_request),
+            "token_requests": read(&self.token_requests),
+            "tokens_issued": read(&self.tokens_issued),
+            "assertions_refused": read(&self.assertions_refused),
+            "fhir_requests": read(&self.fhir_requests),
+            "fhir_at_once": read(&self.fhir_at_once),
+            "most_fhir_at_once": read(&self.most_fhir_at_once),
+            "probes": read(&self.probes),
+            "connections_accepted": read(&self.connections_accepted),
+            "connections_open": read(&self.connections_open),
+            "requests_dropped": read(&self.requests_dropped),
+            "most_workers_busy": read(&self.most_workers_busy),
+            "paths": *self.paths.lock(),
+            "exchanges": self.exchanges.lock().kept.iter().map(exchange).collect::<Vec<_>>(),
+            "last_server_name": *self.last_server_name.lock(),
+            "last_fhir_request": *self.last_fhir_request.lock(),
+            "last_token_request": *self.last_token_request.lock(),
         })
     }
 }
 
-impl UnderWay<'_> {
-    /// Its answer is about to go out. That is the end of a FHIR request; an exchange ends when its answer is out.
-    pub fn answering(self) -> Option<Self> {
-        match self.what {
-            What::Fhir => None,
-            What::Exchange(_) => Some(self),
+impl InProgress<'_> {
+    /// Marks the start of the answer. That ends a FHIR request; an exchange ends when its answer is sent.
+    pub(super) fn answer_starts(self) -> Option<Self> {
+        match self.kind {
+            Kind::Fhir => None,
+            Kind::Exchange(_) => Some(self),
         }
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for InProgress<'_> {
     fn drop(&mut self) {
-        match self.what {
-            What::Fhir => drop(self.counters.fhir_at_once.fetch_sub(1, Ordering::Relaxed)),
-            What::Exchange(number) => {
-                let mut exchanges = lock(&self.counters.exchanges);
+        match self.kind {
+            Kind::Fhir => drop(self.counters.fhir_at_once.fetch_sub(1, Ordering::Relaxed)),
+            Kind::Exchange(number) => {
+                let mut exchanges = self.counters.exchanges.lock();
                 let index = number.checked_sub(exchanges.forgotten);
                 if let Some(exchange) = index.and_then(|index| exchanges.kept.get_mut(index)) {
-                    exchange.ended = Some(milliseconds());
+                    exchange.ended = Some(machine_milliseconds());
                 }
             }
         }
     }
-}
-
-pub(super) fn milliseconds() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -1,23 +1,22 @@
-//! OpenEMR's database, as far as the nodes of one OpenEMR share it: the key that signs access tokens, the tokens, the
-//! trusted clients, the used jtis.
+//! The part of OpenEMR's database that its nodes share: the key that signs access tokens, the tokens, the trusted
+//! clients and the used jtis.
 //!
-//! In memory for one node alone, or a folder for several processes and for what outlives a restart:
+//! It is in memory for a single node, or in a folder for several processes and to survive a restart:
 //!
 //! | in the folder | what it is |
 //! |---|---|
-//! | `signing_key.der` | the key, in PKCS#8, made by whichever node comes first |
-//! | `tokens/…` | a row a token, as JSON |
-//! | `trusted_clients/…`, `jtis/…` | an empty file a row |
+//! | `signing_key.der` | the key, in PKCS#8, made by the first node |
+//! | `tokens/…` | one row for each token, as JSON |
+//! | `trusted_clients/…`, `jtis/…` | one empty file for each row |
 //!
-//! A row is named by the SHA-256 of what it is about, which callers choose. Every file appears whole or not at all, so
-//! that a node can be killed at any moment. The clients and the resources are no part of it: each node makes its own
-//! from what it is started with.
+//! The name of a row is the SHA-256 of its key, since clients choose keys. Every file appears whole or not at all, so
+//! that a node can be killed at any moment. Clients and resources are not part of the database: each node makes its own
+//! from its settings.
 
 use std::{
     collections::{HashMap, HashSet},
     fs, io,
     path::{Path, PathBuf},
-    sync::Mutex,
 };
 
 use aws_lc_rs::{
@@ -26,15 +25,16 @@ use aws_lc_rs::{
     rsa::KeySize,
     signature::RsaKeyPair,
 };
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::{answer::random_text, faults::lock};
+use super::random::random_text;
 
-/// The ways in which tokens are taken back.
+/// The ways in which tokens are revoked.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
-pub enum Revocation {
-    /// Marked as revoked.
+pub(super) enum Revocation {
+    /// They are marked as revoked.
     ByAdmin,
     /// The trusted-user rows are deleted.
     TrustedUser,
@@ -42,31 +42,31 @@ pub enum Revocation {
     Unknown,
 }
 
-/// What is known about an access token.
+/// A row of the token table.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
-pub struct TokenRow {
-    /// The site it was issued for.
-    pub site: String,
-    /// In seconds since 1970.
-    pub expires: f64,
-    /// Taken back by an administrator.
-    pub revoked: bool,
+pub(super) struct TokenRow {
+    /// The site that the token was issued for.
+    pub(super) site: String,
+    /// When it expires, in seconds since 1970.
+    pub(super) expires: f64,
+    /// Whether an administrator revoked it.
+    pub(super) revoked: bool,
 }
 
-/// The tables of a node that is alone.
+/// The tables of a database in memory.
 #[derive(Debug, Default)]
-pub struct Tables {
+pub(super) struct Tables {
     tokens: HashMap<String, TokenRow>,
     trusted_clients: HashSet<String>,
     jtis: HashSet<String>,
 }
 
-/// The database. Errors are those of the file system; OpenEMR's counterpart is a database that is down.
+/// The database. Its errors are those of the file system, which stand for a database that is down.
 #[derive(Debug)]
-pub enum Database {
-    /// Gone with the process.
+pub(super) enum Database {
+    /// Lost when the process ends.
     Memory(Mutex<Tables>),
-    /// Shared by every process that is given this folder.
+    /// Shared by all processes with this folder.
     Folder(PathBuf),
 }
 
@@ -76,8 +76,8 @@ const JTIS: &str = "jtis";
 const SIGNING_KEY: &str = "signing_key.der";
 
 impl Database {
-    /// The database in `folder`, which is made if need be, or one in memory.
-    pub fn open(folder: Option<&Path>) -> io::Result<Database> {
+    /// Opens the database in `folder`, which is created if necessary, or a new one in memory.
+    pub(super) fn open(folder: Option<&Path>) -> io::Result<Database> {
         let Some(folder) = folder else {
             return Ok(Database::Memory(Mutex::default()));
         };
@@ -87,8 +87,8 @@ impl Database {
         Ok(Database::Folder(folder.to_owned()))
     }
 
-    /// The 2048-bit RSA key that signs access tokens; made at the first call.
-    pub fn signing_key(&self) -> io::Result<RsaKeyPair> {
+    /// Returns the 2048-bit RSA key that signs access tokens; makes it at the first call.
+    pub(super) fn signing_key(&self) -> io::Result<RsaKeyPair> {
         let make = || RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| io::Error::other("no RSA key could be made"));
         let Database::Folder(folder) = self else {
             return make();
@@ -98,7 +98,7 @@ impl Database {
             let der: Pkcs8V1Der<'_> = make()?.as_der().map_err(|_| io::Error::other("the RSA key cannot be written"))?;
             let draft = draft(folder);
             fs::write(&draft, der.as_ref())?;
-            // Unlike a rename, a link does not replace the key of a node that was quicker.
+            // Unlike a rename, a link does not replace the key of a node that was faster.
             let linked = fs::hard_link(&draft, &file);
             fs::remove_file(&draft)?;
             match linked {
@@ -109,18 +109,18 @@ impl Database {
         RsaKeyPair::from_pkcs8(&fs::read(&file)?).map_err(|reason| io::Error::other(format!("{SIGNING_KEY}: {reason}")))
     }
 
-    /// Whether that jti was used before, by whichever client.
-    pub fn is_used(&self, jti: &str) -> io::Result<bool> {
+    /// Returns whether a jti was used before, by any client.
+    pub(super) fn is_used(&self, jti: &str) -> io::Result<bool> {
         match self {
-            Database::Memory(tables) => Ok(lock(tables).jtis.contains(jti)),
+            Database::Memory(tables) => Ok(tables.lock().jtis.contains(jti)),
             Database::Folder(folder) => row(folder, JTIS, jti).try_exists(),
         }
     }
 
-    /// Uses a jti up; false when somebody was quicker. Never emptied, as in OpenEMR.
-    pub fn use_up(&self, jti: &str) -> io::Result<bool> {
+    /// Marks a jti as used; returns false when it was used already. The table is never emptied, as in OpenEMR.
+    pub(super) fn mark_used(&self, jti: &str) -> io::Result<bool> {
         match self {
-            Database::Memory(tables) => Ok(lock(tables).jtis.insert(jti.to_owned())),
+            Database::Memory(tables) => Ok(tables.lock().jtis.insert(jti.to_owned())),
             Database::Folder(folder) => match fs::File::create_new(row(folder, JTIS, jti)) {
                 Ok(_) => Ok(true),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
@@ -129,11 +129,11 @@ impl Database {
         }
     }
 
-    /// Enters a token and, as its trusted user, the client it is issued to.
-    pub fn enter(&self, token: &str, token_row: TokenRow, client: &str, now: f64) -> io::Result<()> {
+    /// Inserts a token, and its client as a trusted user.
+    pub(super) fn insert(&self, token: &str, token_row: TokenRow, client: &str, now: f64) -> io::Result<()> {
         match self {
             Database::Memory(tables) => {
-                let mut tables = lock(tables);
+                let mut tables = tables.lock();
                 tables.tokens.retain(|_, row| row.expires > now);
                 tables.tokens.insert(token.to_owned(), token_row);
                 tables.trusted_clients.insert(client.to_owned());
@@ -146,27 +146,27 @@ impl Database {
         }
     }
 
-    /// What is known about a token.
-    pub fn token(&self, token: &str) -> io::Result<Option<TokenRow>> {
+    /// Returns the row of a token.
+    pub(super) fn token(&self, token: &str) -> io::Result<Option<TokenRow>> {
         match self {
-            Database::Memory(tables) => Ok(lock(tables).tokens.get(token).cloned()),
+            Database::Memory(tables) => Ok(tables.lock().tokens.get(token).cloned()),
             Database::Folder(folder) => read(&row(folder, TOKENS, token)),
         }
     }
 
-    /// Whether the client has a trusted-user row.
-    pub fn is_trusted(&self, client: &str) -> io::Result<bool> {
+    /// Returns whether a client has a trusted-user row.
+    pub(super) fn is_trusted(&self, client: &str) -> io::Result<bool> {
         match self {
-            Database::Memory(tables) => Ok(lock(tables).trusted_clients.contains(client)),
+            Database::Memory(tables) => Ok(tables.lock().trusted_clients.contains(client)),
             Database::Folder(folder) => row(folder, TRUSTED_CLIENTS, client).try_exists(),
         }
     }
 
-    /// Takes back every token issued so far, for all nodes.
-    pub fn revoke_all(&self, how: Revocation) -> io::Result<()> {
+    /// Revokes every token issued so far, for all nodes.
+    pub(super) fn revoke_all(&self, how: Revocation) -> io::Result<()> {
         match self {
             Database::Memory(tables) => {
-                let mut tables = lock(tables);
+                let mut tables = tables.lock();
                 match how {
                     Revocation::ByAdmin => tables.tokens.values_mut().for_each(|row| row.revoked = true),
                     Revocation::TrustedUser => tables.trusted_clients.clear(),
@@ -196,7 +196,7 @@ fn row(folder: &Path, table: &str, name: &str) -> PathBuf {
     folder.join(table).join(name)
 }
 
-/// A name that no other process chooses, beside the tables.
+/// Returns the name of a temporary file beside the tables that no other process uses.
 fn draft(folder: &Path) -> PathBuf {
     folder.join(format!("draft-{}", random_text(16)))
 }
@@ -234,11 +234,11 @@ mod tests {
         for (one, other) in [(&one, &other), (&other, &one)] {
             let jti = random_text(8);
             assert!(!other.is_used(&jti).unwrap());
-            assert!(one.use_up(&jti).unwrap());
+            assert!(one.mark_used(&jti).unwrap());
             assert!(other.is_used(&jti).unwrap());
-            assert!(!other.use_up(&jti).unwrap());
-            let enter = || one.enter("../token", row_of("default"), "client", 0.0).unwrap();
-            enter();
+            assert!(!other.mark_used(&jti).unwrap());
+            let insert = || one.insert("../token", row_of("default"), "client", 0.0).unwrap();
+            insert();
             assert_eq!(other.token("../token").unwrap(), Some(row_of("default")));
             assert!(other.is_trusted("client").unwrap());
             other.revoke_all(Revocation::ByAdmin).unwrap();
@@ -268,7 +268,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::open(Some(folder.path())).unwrap();
         folder.close().unwrap();
-        assert!(database.use_up("jti").is_err());
-        assert!(database.enter("token", row_of("default"), "client", 0.0).is_err());
+        assert!(database.mark_used("jti").is_err());
+        assert!(database.insert("token", row_of("default"), "client", 0.0).is_err());
     }
 }

@@ -1,22 +1,22 @@
-//! What OpenEMR says about itself without a token: discovery, the CapabilityStatement and its own JWK Set.
+//! The documents that OpenEMR serves without a token: SMART and OpenID discovery, and the CapabilityStatement.
 //!
-//! The documents are the recorded ones with the addresses left open; they are filled in once, at start.
+//! They are recordings with placeholders for the addresses, which are filled in at the start.
 
 use super::{calendar, personality::Personality};
 
 /// The documents of one site.
-pub struct Discovery {
+pub(super) struct Discovery {
     /// `GET /oauth2/{site}/.well-known/openid-configuration`.
-    pub openid_configuration: String,
+    pub(super) openid_configuration: String,
     /// `GET /apis/{site}/fhir/.well-known/smart-configuration`.
-    pub smart_configuration: String,
+    pub(super) smart_configuration: String,
     /// `GET /apis/{site}/fhir/metadata`.
-    pub capability_statement: String,
+    pub(super) capability_statement: String,
 }
 
 impl Discovery {
-    /// Fills in `site_address` (scheme and authority), the site's name, and the day of `now` (seconds since 1970).
-    pub fn new(personality: Personality, site_address: &str, site: &str, now: i64) -> Discovery {
+    /// Makes the documents of `site` with `site_address` (scheme and authority) and the date of `now` (seconds since 1970).
+    pub(super) fn new(personality: Personality, site_address: &str, site: &str, now: i64) -> Discovery {
         let (smart, capability) = match personality {
             Personality::V8_0 => {
                 (include_str!("answers/8.0-smart-configuration.json"), include_str!("answers/8.0-capability-statement.json"))
@@ -41,16 +41,16 @@ impl Discovery {
     }
 }
 
-/// The `openid-configuration` of this version; its `scopes_supported` is what the server knows.
-pub fn openid_configuration_template(personality: Personality) -> &'static str {
+/// Returns the recorded `openid-configuration` of a release; its `scopes_supported` are the scopes that the server knows.
+pub(super) fn openid_configuration_template(personality: Personality) -> &'static str {
     match personality {
         Personality::V8_0 => include_str!("answers/8.0-openid-configuration.json"),
         Personality::V7_0_3 => include_str!("answers/7.0.3-openid-configuration.json"),
     }
 }
 
-/// The search parameters the CapabilityStatement lists for each resource type, and the types that have a route.
-pub fn search_parameters(personality: Personality) -> std::collections::HashMap<String, Vec<String>> {
+/// Returns the search parameters in the CapabilityStatement by resource type; the types are those that have a route.
+pub(super) fn search_parameters(personality: Personality) -> std::collections::HashMap<String, Vec<String>> {
     let document = Discovery::new(personality, "", "", 0).capability_statement;
     let document: serde_json::Value = serde_json::from_str(&document).unwrap_or_default();
     let resources = document.pointer("/rest/0/resource").and_then(|list| list.as_array()).cloned();

@@ -1,4 +1,4 @@
-//! From a request to what happens on its connection, with the faults that are in force.
+//! Routes a request to its handler and applies the faults in force.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -7,38 +7,41 @@ use serde_json::json;
 
 use super::{
     answer::{Answer, Area},
-    counters::UnderWay,
-    faults::{FhirFaults, FixedAnswer, TokenFaults, lock},
-    fhir_api::{self, FhirRequest},
-    http1::{Body, Ending, ReceivedBody, Response},
-    refusals, registration,
+    counters::InProgress,
+    error_answers,
+    faults::{FhirFaults, FixedAnswer, TokenFaults},
+    fhir_api,
+    fhir_request::FhirRequest,
+    http1::ReceivedBody,
+    instance::Instance,
+    registration,
     request_head::RequestHead,
-    token_endpoint::{self, Assertion, TokenForm, TokenRefusal},
-    world::World,
+    response::{Body, Ending, Response},
+    token_endpoint::{self, Assertion, ExchangeError, TokenForm},
 };
 
-/// What a request meets before its body is read.
-pub enum Faced {
-    /// Close the connection, do not answer.
+/// What is done with a request before its body is read.
+pub(super) enum Disposition {
+    /// The connection is closed without an answer.
     HangUp,
-    /// Read on, do not answer.
+    /// The request is read, and never answered.
     Silence,
-    /// Go on, with the faults of its side.
+    /// The token endpoint handles it, with these faults.
     Token(TokenFaults),
-    /// Go on, with the faults of its side.
+    /// The FHIR side handles it, with these faults.
     Fhir(FhirFaults),
-    /// Neither side.
+    /// Neither of them handles it.
     Other,
 }
 
-/// What becomes of the connection.
-pub struct Outcome {
-    /// None: closed without an answer.
-    pub response: Option<Response>,
-    /// How it is closed, if it is.
-    pub ending: Ending,
-    /// Close it after the answer, which does not say so.
-    pub closes_silently: bool,
+/// The response, and what becomes of the connection.
+pub(super) struct Outcome {
+    /// The response; `None` closes the connection without one.
+    pub(super) response: Option<Response>,
+    /// How the connection is closed, if it is.
+    pub(super) ending: Ending,
+    /// Whether it is closed after a response that does not say so.
+    pub(super) closes_silently: bool,
 }
 
 impl Outcome {
@@ -51,54 +54,54 @@ impl Outcome {
     }
 }
 
-/// Counts the request and finds its faults; it is under way until the second value is dropped. `reused`: its
-/// connection has served another before.
-pub fn face<'a>(world: &'a World, head: &RequestHead, reused: bool) -> (Faced, Option<UnderWay<'a>>) {
+/// Counts the request and takes the faults that apply to it. It is in progress until the second value is dropped.
+/// `reused` tells whether its connection has served another request before.
+pub(super) fn begin<'a>(instance: &'a Instance, head: &RequestHead, reused: bool) -> (Disposition, Option<InProgress<'a>>) {
     let path = head.path();
-    let counters = &world.counters;
+    let counters = &instance.counters;
     counters.count_path(&head.method, path);
     if path.starts_with("/apis/") {
-        let faults = world.faults.for_fhir_request(&head.method, &head.target, reused);
+        let faults = instance.faults.for_fhir_request(&head.method, &head.target, reused);
         if faults.close_reused || faults.hang_up {
-            return (Faced::HangUp, None);
+            return (Disposition::HangUp, None);
         }
-        let under_way = if is_probe(head) {
+        let in_progress = if is_probe(head) {
             counters.probes.fetch_add(1, Ordering::Relaxed);
             None
         } else {
             Some(counters.begin_fhir())
         };
-        (if faults.silent { Faced::Silence } else { Faced::Fhir(faults) }, under_way)
+        (if faults.silent { Disposition::Silence } else { Disposition::Fhir(faults) }, in_progress)
     } else if path.starts_with("/oauth2/") && path.ends_with("/token") {
-        let under_way = counters.begin_exchange();
-        let faults = world.faults.for_token_request();
-        let faced = if faults.down {
-            Faced::HangUp
+        let in_progress = counters.begin_exchange();
+        let faults = instance.faults.for_token_request();
+        let disposition = if faults.down {
+            Disposition::HangUp
         } else if faults.silent {
-            Faced::Silence
+            Disposition::Silence
         } else {
-            Faced::Token(faults)
+            Disposition::Token(faults)
         };
-        (faced, Some(under_way))
+        (disposition, Some(in_progress))
     } else {
-        (Faced::Other, None)
+        (Disposition::Other, None)
     }
 }
 
-/// Waits for so many milliseconds; for none, not at all: the shortest sleep is a tick of the timer, a millisecond.
+/// Waits for a number of milliseconds. Zero does not sleep at all: the shortest sleep takes a millisecond.
 async fn wait(milliseconds: u64) {
     if milliseconds > 0 {
         tokio::time::sleep(Duration::from_millis(milliseconds)).await;
     }
 }
 
-/// A health check; it is not to be seen among what callers asked.
+/// Returns whether a request is a health check, which is counted apart from the requests of clients.
 fn is_probe(head: &RequestHead) -> bool {
     head.path().ends_with("/fhir/metadata") && head.field("authorization").is_none()
 }
 
-/// Answers, or does what the faults want instead.
-pub async fn outcome(world: &World, head: &RequestHead, body: &ReceivedBody, faced: Faced) -> Outcome {
+/// Answers a request, or does what its faults say instead.
+pub(super) async fn outcome(instance: &Instance, head: &RequestHead, body: &ReceivedBody, disposition: Disposition) -> Outcome {
     let origin = head.field("origin");
     let path = head.path();
     let parts = |rest: &'_ str| {
@@ -107,15 +110,15 @@ pub async fn outcome(world: &World, head: &RequestHead, body: &ReceivedBody, fac
     };
     let mut outcome = if let Some(rest) = path.strip_prefix("/apis/") {
         let (site, rest) = parts(rest);
-        let faults = if let Faced::Fhir(faults) = faced { faults } else { FhirFaults::default() };
-        fhir(world, &FhirRequest { site: &site, head, body }, &rest, &faults, origin).await
+        let faults = if let Disposition::Fhir(faults) = disposition { faults } else { FhirFaults::default() };
+        fhir(instance, &FhirRequest { site: &site, head, body }, &rest, &faults, origin).await
     } else if let Some(rest) = path.strip_prefix("/oauth2/") {
         let (site, rest) = parts(rest);
-        let faults = if let Faced::Token(faults) = faced { faults } else { TokenFaults::default() };
-        oauth2(world, &site, &rest, head, body, &faults, origin).await
+        let faults = if let Disposition::Token(faults) = disposition { faults } else { TokenFaults::default() };
+        oauth2(instance, &site, &rest, head, body, &faults, origin).await
     } else {
         let answer = Answer::apache(404, "Not Found", "The requested URL was not found on this server.");
-        Outcome::answered(answer.into_response(world, Area::Apis, None))
+        Outcome::answered(response(instance, answer, Area::Apis, None))
     };
     if let (true, Some(response)) = (head.method == "HEAD", outcome.response.as_mut()) {
         response.body = Body::Omitted;
@@ -123,33 +126,33 @@ pub async fn outcome(world: &World, head: &RequestHead, body: &ReceivedBody, fac
     outcome
 }
 
-async fn fhir(world: &World, request: &FhirRequest<'_>, rest: &str, faults: &FhirFaults, origin: Option<&str>) -> Outcome {
+async fn fhir(instance: &Instance, request: &FhirRequest<'_>, rest: &str, faults: &FhirFaults, origin: Option<&str>) -> Outcome {
     if !is_probe(request.head) {
-        *lock(&world.counters.last_fhir_request) = json!({
+        *instance.counters.last_fhir_request.lock() = json!({
             "method": request.head.method, "target": request.head.target, "fields": request.head.fields,
             "body_length": request.body.length, "body_sha256": request.body.sha256,
         });
     }
     wait(faults.delay_ms).await;
     let answer = if let Some(error) = faults.error {
-        refusals::server_error(world.personality, error)
-    } else if let Some(denial) = faults.refuse {
-        refusals::on_demand(world.personality, denial)
+        error_answers::server_error(instance.personality, error)
+    } else if let Some(rejection) = faults.refuse {
+        error_answers::forced(instance.personality, rejection)
     } else if let Some(fixed) = &faults.answer {
         fixed_answer(fixed)
     } else if faults.html {
         html_page()
-    } else if world.sites.contains_key(request.site) {
-        fhir_api::answer(world, request, rest)
+    } else if instance.sites.contains_key(request.site) {
+        fhir_api::answer(instance, request, rest)
     } else {
-        refusals::no_such_site(world.personality, false)
+        error_answers::no_such_site(instance.personality, false)
     };
-    wait(answer.takes_ms.into()).await;
+    wait(answer.delay_ms.into()).await;
     if faults.lose_answer {
-        world.counters.requests_dropped.fetch_add(1, Ordering::Relaxed);
+        instance.counters.requests_dropped.fetch_add(1, Ordering::Relaxed);
         return Outcome::nothing();
     }
-    let mut response = answer.into_response(world, Area::Apis, origin);
+    let mut response = response(instance, answer, Area::Apis, origin);
     if let Some(framing) = faults.framing {
         response.framing = framing;
     }
@@ -163,7 +166,7 @@ async fn fhir(world: &World, request: &FhirRequest<'_>, rest: &str, faults: &Fhi
 }
 
 async fn oauth2(
-    world: &World,
+    instance: &Instance,
     site: &str,
     rest: &str,
     head: &RequestHead,
@@ -171,21 +174,20 @@ async fn oauth2(
     faults: &TokenFaults,
     origin: Option<&str>,
 ) -> Outcome {
-    let dress = |answer: Answer| answer.into_response(world, Area::OAuth2, origin);
-    let discovery = world.sites.get(site);
+    let discovery = instance.sites.get(site);
     let answer = match (head.method.as_str(), rest, discovery) {
-        (_, "token", _) => return token(world, site, head, body, faults, origin).await,
-        (_, _, None) => refusals::no_such_site(world.personality, true),
+        (_, "token", _) => return token(instance, site, head, body, faults, origin).await,
+        (_, _, None) => error_answers::no_such_site(instance.personality, true),
         ("GET", ".well-known/openid-configuration", Some(discovery)) => Answer::json(200, discovery.openid_configuration.clone()),
-        ("GET", "jwk", _) => Answer::json(200, world.tokens.jwk_set()),
-        ("POST", "registration", _) => registration::register(world, site, &body.kept),
-        _ => refusals::route_not_found(world.personality),
+        ("GET", "jwk", _) => Answer::json(200, instance.tokens.jwk_set()),
+        ("POST", "registration", _) => registration::register(instance, site, &body.kept),
+        _ => error_answers::route_not_found(instance.personality),
     };
-    Outcome::answered(dress(answer))
+    Outcome::answered(response(instance, answer, Area::OAuth2, origin))
 }
 
 async fn token(
-    world: &World,
+    instance: &Instance,
     site: &str,
     head: &RequestHead,
     body: &ReceivedBody,
@@ -194,7 +196,7 @@ async fn token(
 ) -> Outcome {
     let form = TokenForm::parse(&body.kept);
     let assertion = form.get("client_assertion").and_then(Assertion::parse);
-    *lock(&world.counters.last_token_request) = json!({
+    *instance.counters.last_token_request.lock() = json!({
         "method": head.method, "target": head.target, "fields": head.fields, "form_fields": form.names(),
         "scope": form.get("scope"),
         "assertion_header": assertion.as_ref().map(|assertion| assertion.header.clone()),
@@ -205,27 +207,27 @@ async fn token(
         fixed_answer(fixed)
     } else if faults.html {
         html_page()
-    } else if !world.sites.contains_key(site) {
-        refusals::no_such_site(world.personality, true)
+    } else if !instance.sites.contains_key(site) {
+        error_answers::no_such_site(instance.personality, true)
     } else if head.method == "OPTIONS" {
         Answer::empty(200)
     } else if head.method != "POST" {
-        refusals::route_not_found(world.personality)
+        error_answers::route_not_found(instance.personality)
     } else {
         let result = match faults.refuse {
-            Some(refusal) => Err(TokenRefusal::on_demand(refusal, form.get("scope").unwrap_or_default())),
-            None => token_endpoint::exchange(world, site, &form, faults).await,
+            Some(error) => Err(ExchangeError::forced(error, form.get("scope").unwrap_or_default())),
+            None => token_endpoint::exchange(instance, site, &form, faults).await,
         };
-        result.unwrap_or_else(|refusal| {
-            world.counters.assertions_refused.fetch_add(1, Ordering::Relaxed);
-            refused(&refusal, head)
+        result.unwrap_or_else(|error| {
+            instance.counters.assertions_refused.fetch_add(1, Ordering::Relaxed);
+            error_answer(&error, head)
         })
     };
     if faults.lose_answer {
-        world.counters.requests_dropped.fetch_add(1, Ordering::Relaxed);
+        instance.counters.requests_dropped.fetch_add(1, Ordering::Relaxed);
         return Outcome::nothing();
     }
-    let mut response = answer.into_response(world, Area::OAuth2, origin);
+    let mut response = response(instance, answer, Area::OAuth2, origin);
     if let Some(date) = &faults.date {
         response.fields.retain(|(name, _)| *name != "Date");
         if !date.is_empty() {
@@ -246,10 +248,11 @@ async fn token(
     Outcome { closes_silently: faults.truncate, ..Outcome::answered(response) }
 }
 
-/// A refusal; league adds WWW-Authenticate to invalid_client when the request had an Authorization field.
-fn refused(refusal: &TokenRefusal, head: &RequestHead) -> Answer {
-    let answer = refusal.answer();
-    let is_client = matches!(refusal, TokenRefusal::WhoYouAre | TokenRefusal::TheAssertion);
+/// Returns the error answer; league/oauth2-server adds WWW-Authenticate to invalid_client when the request had an
+/// Authorization field.
+fn error_answer(error: &ExchangeError, head: &RequestHead) -> Answer {
+    let answer = error.answer();
+    let is_client = matches!(error, ExchangeError::UnknownClient | ExchangeError::InvalidAssertion);
     match head.field("authorization") {
         Some(value) if is_client => {
             let scheme = if value.starts_with("Bearer") { "Bearer" } else { "Basic" };
@@ -267,4 +270,8 @@ fn fixed_answer(fixed: &FixedAnswer) -> Answer {
 fn html_page() -> Answer {
     let page = "<!DOCTYPE html>\n<html><head><title>OpenEMR Login</title></head><body>Please log in.</body></html>\n";
     Answer::new(200, "text/html; charset=UTF-8", Body::Whole(Bytes::from_static(page.as_bytes())))
+}
+
+fn response(instance: &Instance, answer: Answer, area: Area, origin: Option<&str>) -> Response {
+    answer.into_response(instance.personality, instance.clock.seconds(), area, origin)
 }

@@ -1,83 +1,82 @@
-//! Faults on demand: what tests and demonstrations can make the stand-in do wrong.
+//! Faults on demand, for tests and demonstrations.
 //!
-//! Each side (token endpoint, FHIR side) has sets of faults, and a request meets the first one that is meant for it;
-//! new sets replace all of that side. With `times` a set applies to that many requests and is then gone, so that a
-//! list is a sequence.
+//! The token endpoint and the FHIR side each have a list of fault sets. A request gets the first set that applies to it;
+//! a new list replaces the old one. A set with `times` applies to that many requests and is then removed, so that a list
+//! can be a sequence.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::http1::{Ending, Framing};
+use super::response::{Ending, Framing};
 
-/// What the token endpoint does wrong.
+/// The faults of a token request.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
-pub struct TokenFaults {
-    /// Close the connection without an answer and without looking at the request.
-    pub down: bool,
-    /// Read the request and say nothing until the caller gives up.
-    pub silent: bool,
+pub(super) struct TokenFaults {
+    /// Close the connection without reading the body or answering.
+    pub(super) down: bool,
+    /// Read the request and do not answer until the client gives up.
+    pub(super) silent: bool,
     /// Milliseconds to wait before anything else.
-    pub delay_ms: u64,
-    /// Answer this, whatever was asked.
-    pub answer: Option<FixedAnswer>,
+    pub(super) delay_ms: u64,
+    /// Answer with this, whatever the request.
+    pub(super) answer: Option<FixedAnswer>,
     /// Answer 200 with an HTML page.
-    pub html: bool,
-    /// Answer with one of OpenEMR's refusals.
-    pub refuse: Option<Refusal>,
-    /// Do everything, use up the jti, and close the connection without an answer.
-    pub lose_answer: bool,
-    /// Cut the answer's body in the middle.
-    pub truncate: bool,
-    /// Bytes of blanks put in front of the answer's JSON.
-    pub oversize_bytes: usize,
-    /// Bytes by which the access token is made longer. It stays valid.
-    pub pad_token_bytes: usize,
-    /// What `expires_in` claims, a number of seconds or any other JSON; the token's real life is unchanged.
-    pub expires_in: Option<Value>,
-    /// What `token_type` claims, any JSON.
-    pub token_type: Option<Value>,
-    /// What the `Date` field says; it is left out when this is empty.
-    pub date: Option<String>,
-    /// Drop these scopes from what is granted.
-    pub drop_scopes: Vec<String>,
-    /// How many requests; without it, until cleared.
-    pub times: Option<u64>,
+    pub(super) html: bool,
+    /// Answer with one of OpenEMR's OAuth errors.
+    pub(super) refuse: Option<ForcedOAuthError>,
+    /// Handle the request, jti included, and close the connection without an answer.
+    pub(super) lose_answer: bool,
+    /// Cut the body of the answer in the middle.
+    pub(super) truncate: bool,
+    /// The number of spaces put in front of the JSON of the answer.
+    pub(super) oversize_bytes: usize,
+    /// The bytes by which the access token is made longer. It stays valid.
+    pub(super) pad_token_bytes: usize,
+    /// The value of `expires_in`, a number of seconds or any other JSON; the token's real lifetime is unchanged.
+    pub(super) expires_in: Option<Value>,
+    /// The value of `token_type`, any JSON.
+    pub(super) token_type: Option<Value>,
+    /// The value of the `Date` field; empty omits the field.
+    pub(super) date: Option<String>,
+    /// The scopes to drop from those that are granted.
+    pub(super) drop_scopes: Vec<String>,
+    /// The number of requests that this applies to; until cleared if `None`.
+    pub(super) times: Option<u64>,
 }
 
-/// A given answer.
+/// An answer given by its content.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
-pub struct FixedAnswer {
-    /// Status code, 200 to 599.
-    pub status: u16,
+pub(super) struct FixedAnswer {
+    /// The status code, 200 to 599.
+    pub(super) status: u16,
     /// The body.
     #[serde(default)]
-    pub body: String,
-    /// The Content-Type.
+    pub(super) body: String,
+    /// The Content-Type field.
     #[serde(default = "json_type")]
-    pub content_type: String,
+    pub(super) content_type: String,
 }
 
 fn json_type() -> String {
     "application/json".to_owned()
 }
 
-/// The refusals of the token endpoint.
+/// The error answers of the token endpoint.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
-pub enum Refusal {
-    /// 401 invalid_client: client unknown, disabled, or its keys out of reach.
+pub(super) enum ForcedOAuthError {
+    /// 401 invalid_client: the client is unknown, disabled, or its keys cannot be had.
     UnknownClient,
-    /// 400 invalid_client: signature, key, clock, aud or jti.
+    /// 400 invalid_client: the signature, key, clock, aud or jti is wrong.
     BadAssertion,
-    /// 400 invalid_request: iat too old.
+    /// 400 invalid_request: the iat is too old.
     IssuedTooLongAgo,
-    /// 400 invalid_request: no jti.
+    /// 400 invalid_request: there is no jti.
     MissingJti,
-    /// 400 invalid_scope, naming the first scope asked.
+    /// 400 invalid_scope, naming the first scope of the request.
     InvalidScope,
     /// 400 unsupported_grant_type.
     UnsupportedGrantType,
@@ -87,50 +86,50 @@ pub enum Refusal {
     Exception,
 }
 
-/// What the FHIR side does wrong.
+/// The faults of a FHIR request.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
-pub struct FhirFaults {
-    /// Applies only to requests whose target contains this.
-    pub target: Option<String>,
-    /// Applies only to requests of this method.
-    pub method: Option<String>,
-    /// Read the request and say nothing until the caller gives up. No worker is kept busy.
-    pub silent: bool,
+pub(super) struct FhirFaults {
+    /// Apply to requests only whose target contains this.
+    pub(super) target: Option<String>,
+    /// Apply to requests with this method only.
+    pub(super) method: Option<String>,
+    /// Read the request and do not answer until the client gives up. No worker is kept busy.
+    pub(super) silent: bool,
     /// Milliseconds to wait before answering.
-    pub delay_ms: u64,
-    /// Answer as if the token did not count or did not reach, whatever it is; nothing is done.
-    pub refuse: Option<Denial>,
-    /// Do everything, and close the connection without an answer.
-    pub lose_answer: bool,
-    /// Answer with a server error as OpenEMR words it.
-    pub error: Option<ServerError>,
-    /// Answer this, whatever was asked.
-    pub answer: Option<FixedAnswer>,
+    pub(super) delay_ms: u64,
+    /// Reject the token, whatever it is; the request is not handled.
+    pub(super) refuse: Option<ForcedRejection>,
+    /// Handle the request and close the connection without an answer.
+    pub(super) lose_answer: bool,
+    /// Answer with one of OpenEMR's server errors.
+    pub(super) error: Option<ServerError>,
+    /// Answer with this, whatever the request.
+    pub(super) answer: Option<FixedAnswer>,
     /// Answer 200 with an HTML page.
-    pub html: bool,
+    pub(super) html: bool,
     /// Close the connection without an answer.
-    pub hang_up: bool,
-    /// How the body is framed.
-    pub framing: Option<Framing>,
-    /// Stop after so many bytes of the body and close.
-    pub truncate_after: Option<u64>,
-    /// Send the body so many bytes at a time.
-    pub piece_bytes: Option<u64>,
+    pub(super) hang_up: bool,
+    /// The framing of the body.
+    pub(super) framing: Option<Framing>,
+    /// The number of body bytes after which the connection is closed.
+    pub(super) truncate_after: Option<u64>,
+    /// The number of body bytes sent at a time.
+    pub(super) piece_bytes: Option<u64>,
     /// How the connection is closed after a truncation or an HTTP/1.0 answer.
-    pub ending: Ending,
-    /// Close the connection after each answer, without having said so.
-    pub close_idle: bool,
-    /// Close the connection without an answer when the request came on one that had served another.
-    pub close_reused: bool,
-    /// How many requests; without it, until cleared.
-    pub times: Option<u64>,
+    pub(super) ending: Ending,
+    /// Close the connection after the answer, without `Connection: close`.
+    pub(super) close_idle: bool,
+    /// Close the connection without an answer if it has served another request before.
+    pub(super) close_reused: bool,
+    /// The number of requests that this applies to; until cleared if `None`.
+    pub(super) times: Option<u64>,
 }
 
-/// The ways in which the FHIR side turns a token down.
+/// The ways in which the FHIR side rejects a token.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
-pub enum Denial {
+pub(super) enum ForcedRejection {
     /// 401: not a JWT.
     Unparsable,
     /// 401: bad signature, or expired.
@@ -143,7 +142,7 @@ pub enum Denial {
     NotInDatabase,
     /// 8.0 401, 7.0.3 400: issued for another site.
     OtherSite,
-    /// 401: the token's scopes do not reach.
+    /// 401: the token's scopes do not allow the request.
     ScopeMissing,
     /// 8.0 403, 7.0.3 401: the access control list forbids it.
     Policy,
@@ -152,10 +151,10 @@ pub enum Denial {
 /// The FHIR side's server errors.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
-pub enum ServerError {
+pub(super) enum ServerError {
     /// 500: 8.0 `System error occurred`, 7.0.3 empty.
     System,
-    /// 500 with the database down: 8.0 says JSON, but puts a line of text before it; 7.0.3 empty.
+    /// 500 because the database is down: 8.0 a line of text before its JSON, 7.0.3 empty.
     Database,
     /// 503 from Apache: php-fpm is down.
     PhpFpmDown,
@@ -165,57 +164,57 @@ pub enum ServerError {
 
 /// The faults in force.
 #[derive(Debug, Default)]
-pub struct Faults {
+pub(super) struct Faults {
     token: Mutex<Vec<TokenFaults>>,
     fhir: Mutex<Vec<FhirFaults>>,
 }
 
 impl Faults {
-    /// Replaces the token endpoint's.
-    pub fn set_token(&self, faults: Vec<TokenFaults>) {
-        *lock(&self.token) = faults;
+    /// Replaces the faults of the token endpoint.
+    pub(super) fn set_token(&self, faults: Vec<TokenFaults>) {
+        *self.token.lock() = faults;
     }
 
-    /// Replaces the FHIR side's.
-    pub fn set_fhir(&self, faults: Vec<FhirFaults>) {
-        *lock(&self.fhir) = faults;
+    /// Replaces the faults of the FHIR side.
+    pub(super) fn set_fhir(&self, faults: Vec<FhirFaults>) {
+        *self.fhir.lock() = faults;
     }
 
-    /// What is in force, for people to read.
-    pub fn describe(&self) -> serde_json::Value {
-        json!({"token": *lock(&self.token), "fhir": *lock(&self.fhir)})
+    /// Returns the faults in force as JSON.
+    pub(super) fn describe(&self) -> Value {
+        json!({"token": *self.token.lock(), "fhir": *self.fhir.lock()})
     }
 
-    /// The faults that one token request meets.
-    pub fn for_token_request(&self) -> TokenFaults {
-        meet(&mut lock(&self.token), |_| true, |faults| &mut faults.times)
+    /// Takes the faults of one token request.
+    pub(super) fn for_token_request(&self) -> TokenFaults {
+        take(&mut self.token.lock(), |_| true, |faults| &mut faults.times)
     }
 
-    /// The faults that one FHIR request meets. `reused`: the connection has served another request before.
-    pub fn for_fhir_request(&self, method: &str, target: &str, reused: bool) -> FhirFaults {
-        let is_meant = |faults: &FhirFaults| {
+    /// Takes the faults of one FHIR request. `reused` tells whether its connection has served another before.
+    pub(super) fn for_fhir_request(&self, method: &str, target: &str, reused: bool) -> FhirFaults {
+        let applies = |faults: &FhirFaults| {
             faults.target.as_ref().is_none_or(|part| target.contains(part.as_str()))
                 && faults.method.as_ref().is_none_or(|only| only == method)
                 && (reused || !faults.close_reused)
         };
-        meet(&mut lock(&self.fhir), is_meant, |faults| &mut faults.times)
+        take(&mut self.fhir.lock(), applies, |faults| &mut faults.times)
     }
 }
 
-/// The first set that is meant, used once; none is a set without faults.
-fn meet<T: Clone + Default>(sets: &mut Vec<T>, is_meant: impl Fn(&T) -> bool, times: impl Fn(&mut T) -> &mut Option<u64>) -> T {
-    let Some(index) = sets.iter().position(is_meant) else {
+/// Takes the first set that applies and counts its use; the default when there is none.
+fn take<T: Clone + Default>(sets: &mut Vec<T>, applies: impl Fn(&T) -> bool, times: impl Fn(&mut T) -> &mut Option<u64>) -> T {
+    let Some(index) = sets.iter().position(applies) else {
         return T::default();
     };
-    let met = sets.get(index).cloned().unwrap_or_default();
-    if sets.get_mut(index).is_some_and(|set| spend(times(set))) {
+    let taken = sets.get(index).cloned().unwrap_or_default();
+    if sets.get_mut(index).is_some_and(|set| count_down(times(set))) {
         sets.remove(index);
     }
-    met
+    taken
 }
 
-/// Counts one use; true when that was the last.
-fn spend(times: &mut Option<u64>) -> bool {
+/// Counts one use; returns true when that was the last one.
+fn count_down(times: &mut Option<u64>) -> bool {
     match times {
         None => false,
         Some(left) => {
@@ -223,11 +222,6 @@ fn spend(times: &mut Option<u64>) -> bool {
             *left == 0
         }
     }
-}
-
-/// A lock that a panic elsewhere does not poison: what is behind it is replaced whole.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,115 +1,60 @@
-//! HTTP/1.1 on one connection, by hand.
+//! HTTP/1.1 on one connection, written by hand.
 //!
-//! The stand-in has to break the framing on purpose (cut bodies, close without a TLS close_notify, answer in HTTP/1.0
-//! up to the end of the connection), which HTTP libraries rightly refuse to do. Requests are read as Apache does it
+//! The sandbox breaks the framing on purpose (cut bodies, closing without a TLS close_notify, HTTP/1.0 responses that
+//! end with the connection), which HTTP libraries rightly refuse to do. Requests are read as Apache reads them
 //! (RFC 9112), with its limits.
 
-use std::{io, sync::LazyLock, time::Duration};
+use std::{io, time::Duration};
 
 use aws_lc_rs::digest;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::request_head::{self, HeadError, REQUEST_LINE_LIMIT, RequestHead};
+use super::{
+    request_head::{self, HeadError, REQUEST_LINE_LIMIT, RequestHead},
+    response::Response,
+};
 
-/// How long a body may stall, and a head once it has begun.
+/// How long a body may stall, and a head that has begun.
 const STALL: Duration = Duration::from_secs(60);
 
-/// A request's body after it was read to its end.
+/// A request body that was read to its end.
 #[derive(Clone, Debug, Default)]
-pub struct ReceivedBody {
-    /// In bytes.
-    pub length: u64,
-    /// Lower-case hex.
-    pub sha256: String,
-    /// The first bytes, as many as were to be kept.
-    pub kept: Vec<u8>,
+pub(super) struct ReceivedBody {
+    /// Its length in bytes.
+    pub(super) length: u64,
+    /// Its SHA-256 in lower-case hex.
+    pub(super) sha256: String,
+    /// Its first bytes, up to the limit given to [`Connection::read_body`].
+    pub(super) kept: Vec<u8>,
 }
 
 impl ReceivedBody {
-    /// Whether `kept` is all of it.
-    pub fn is_whole(&self) -> bool {
+    /// Returns whether `kept` is the whole body.
+    pub(super) fn is_whole(&self) -> bool {
         self.kept.len() as u64 == self.length
     }
 }
 
-/// What is sent after the head.
-#[derive(Clone, Debug)]
-pub enum Body {
-    /// Announced as `Content-Length: 0`.
-    Empty,
-    /// The answer to a HEAD request: no framing at all, as recorded.
-    Omitted,
-    /// These bytes.
-    Whole(Bytes),
-    /// So many bytes, of which the one at offset n is n modulo 251; never in memory as a whole.
-    Pattern(u64),
-}
-
-/// How the body's end is told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Framing {
-    /// `Transfer-Encoding: chunked`: php-fpm behind Apache.
-    #[default]
-    Chunked,
-    /// `Content-Length`.
-    ContentLength,
-    /// HTTP/1.0, up to the end of the connection: mod_php.
-    Http10,
-}
-
-/// How a connection is closed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ending {
-    /// In order: with TLS a close_notify first.
-    #[default]
-    CloseNotify,
-    /// A TCP FIN alone.
-    NoCloseNotify,
-    /// A TCP RST.
-    Reset,
-}
-
-/// An answer ready to be written.
-#[derive(Clone, Debug)]
-pub struct Response {
-    /// Status code.
-    pub status: u16,
-    /// In order; framing fields are added before the last one, which is Content-Type.
-    pub fields: Vec<(&'static str, String)>,
-    /// The body.
-    pub body: Body,
-    /// Says `Connection: close`.
-    pub closes: bool,
-    /// How the body is framed.
-    pub framing: Framing,
-    /// Stop after so many bytes of the body, as if the server had died.
-    pub cut_after: Option<u64>,
-    /// The body goes out so many bytes at a time, each a chunk of its own where there are chunks.
-    pub piece: Option<u64>,
-}
-
-/// A connection with what was read ahead on it.
-pub struct Connection<S> {
+/// A connection, with the bytes that were read ahead on it.
+pub(super) struct Connection<S> {
     io: S,
     read: BytesMut,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// A connection on which nothing was read yet.
-    pub fn new(io: S) -> Connection<S> {
+    /// Creates a connection on which nothing was read yet.
+    pub(super) fn new(io: S) -> Connection<S> {
         Connection { io, read: BytesMut::with_capacity(8 * 1024) }
     }
 
-    /// The stream below.
-    pub fn io(&mut self) -> &mut S {
+    /// Returns the underlying stream.
+    pub(super) fn io(&mut self) -> &mut S {
         &mut self.io
     }
 
-    /// The next request's head; None when the caller closed, or sent nothing for `idle`.
-    pub async fn read_head(&mut self, idle: Duration) -> Result<Option<RequestHead>, HeadError> {
+    /// Reads the head of the next request; `None` when the client closed the connection or sent nothing for `idle`.
+    pub(super) async fn read_head(&mut self, idle: Duration) -> Result<Option<RequestHead>, HeadError> {
         if self.read.is_empty() {
             match tokio::time::timeout(idle, self.io.read_buf(&mut self.read)).await {
                 Err(_) | Ok(Ok(0)) => return Ok(None),
@@ -130,8 +75,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Reads the body that `head` announces to its end, in constant memory, keeping at most `keep` bytes.
-    pub async fn read_body(&mut self, head: &RequestHead, keep: usize) -> io::Result<ReceivedBody> {
+    /// Reads the body that `head` announces to its end, in constant memory, and keeps at most `keep` bytes of it.
+    pub(super) async fn read_body(&mut self, head: &RequestHead, keep: usize) -> io::Result<ReceivedBody> {
         let chunked = head.field("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked"));
         let length = match head.field("content-length") {
             Some(value) => value.trim().parse::<u64>().map_err(|_| io::ErrorKind::InvalidData)?,
@@ -205,30 +150,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         u64::from_str_radix(digits, 16).map_err(|_| io::ErrorKind::InvalidData.into())
     }
 
-    /// Writes head and body, or as much of the body as is to be written.
-    pub async fn write(&mut self, response: &Response) -> io::Result<()> {
-        let (length, whole) = match &response.body {
-            Body::Empty | Body::Omitted => (0, Bytes::new()),
-            Body::Whole(bytes) => (bytes.len() as u64, bytes.clone()),
-            Body::Pattern(length) => (*length, Bytes::new()),
-        };
+    /// Writes head and body, or as much of the body as is to be sent.
+    pub(super) async fn write(&mut self, response: &Response) -> io::Result<()> {
+        let length = response.body.length();
         let limit = response.cut_after.map_or(length, |cut| cut.min(length));
-        let mut out = BytesMut::from(head_text(response, length).as_bytes());
-        let chunked = is_chunked(response);
-        let most = PATTERN.len() as u64;
-        // A pattern begins anew with each piece.
-        let most = response.piece.filter(|_| !whole.is_empty()).map_or(most, |piece| piece.clamp(1, most));
+        let mut out = BytesMut::from(response.head().as_bytes());
+        let chunked = response.is_chunked();
         let mut sent = 0;
         while sent < limit {
-            let step = (limit - sent).min(most);
-            let piece = match &response.body {
-                Body::Pattern(_) => pattern_at(sent, step),
-                _ => usize::try_from(sent)
-                    .ok()
-                    .zip(usize::try_from(sent + step).ok())
-                    .and_then(|(from, to)| whole.get(from..to))
-                    .unwrap_or_default(),
-            };
+            let piece = response.body.piece(sent, (limit - sent).min(response.piece_length()));
             if chunked {
                 out.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
             }
@@ -237,7 +167,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 out.extend_from_slice(b"\r\n");
             }
             sent += piece.len() as u64;
-            // The last piece goes out with what marks the end, as Apache sends it: a small answer is one write.
+            // The last piece goes out with the end marker, as Apache sends it: a small response is one write.
             if sent < limit {
                 self.io.write_all(&out).await?;
                 out.clear();
@@ -249,53 +179,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.io.write_all(&out).await?;
         self.io.flush().await
     }
-}
-
-fn is_chunked(response: &Response) -> bool {
-    response.framing == Framing::Chunked && !matches!(response.body, Body::Empty | Body::Omitted)
-}
-
-fn head_text(response: &Response, length: u64) -> String {
-    let http10 = response.framing == Framing::Http10;
-    let reason =
-        http::StatusCode::from_u16(response.status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Unknown");
-    let mut head = format!("HTTP/1.{} {} {reason}\r\n", u8::from(!http10), response.status);
-    let (content_type, others) = match response.fields.split_last() {
-        Some((last, others)) if last.0 == "Content-Type" => (Some(last), others),
-        _ => (None, response.fields.as_slice()),
-    };
-    for (name, value) in others {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    // The recordings have Content-Length before Connection, and Connection before Transfer-Encoding.
-    match response.body {
-        Body::Empty if !http10 => head.push_str("Content-Length: 0\r\n"),
-        Body::Whole(_) | Body::Pattern(_) if response.framing == Framing::ContentLength => {
-            head.push_str(&format!("Content-Length: {length}\r\n"));
-        }
-        _ => {}
-    }
-    if response.closes || http10 {
-        head.push_str("Connection: close\r\n");
-    }
-    if is_chunked(response) {
-        head.push_str("Transfer-Encoding: chunked\r\n");
-    }
-    if let Some((name, value)) = content_type {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    head.push_str("\r\n");
-    head
-}
-
-/// 64 256 bytes: a whole number of periods, so that every block of a [`Body::Pattern`] is this one.
-static PATTERN: LazyLock<Vec<u8>> = LazyLock::new(|| (0..=250).cycle().take(251 * 256).collect());
-
-fn pattern_at(offset: u64, length: u64) -> &'static [u8] {
-    // Blocks are written whole, so only the last can be short, and each begins at a multiple of the period.
-    debug_assert_eq!(offset % PATTERN.len() as u64, 0);
-    let length = usize::try_from(length).unwrap_or(PATTERN.len());
-    PATTERN.get(..length).unwrap_or(&PATTERN)
 }
 
 struct Digesting {
@@ -327,7 +210,10 @@ impl Digesting {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
-    use super::*;
+    use super::{
+        super::response::{Body, Framing},
+        *,
+    };
 
     async fn received(bytes: &[u8]) -> (RequestHead, ReceivedBody) {
         let (mut ours, theirs) = tokio::io::duplex(64);
@@ -351,32 +237,6 @@ mod tests {
             assert_eq!(body.sha256, "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9");
             assert!(!body.is_whole());
         }
-    }
-
-    #[test]
-    fn heads_are_framed_as_recorded() {
-        let response = |body, closes, framing| Response {
-            status: 400,
-            fields: vec![("Server", "Apache".to_owned()), ("Content-Type", "application/json".to_owned())],
-            body,
-            closes,
-            framing,
-            cut_after: None,
-            piece: None,
-        };
-        let body = || Body::Whole(Bytes::from_static(b"[]"));
-        assert_eq!(
-            head_text(&response(body(), true, Framing::Chunked), 2),
-            "HTTP/1.1 400 Bad Request\r\nServer: Apache\r\nConnection: close\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\n"
-        );
-        assert_eq!(
-            head_text(&response(body(), false, Framing::Http10), 2),
-            "HTTP/1.0 400 Bad Request\r\nServer: Apache\r\nConnection: close\r\nContent-Type: application/json\r\n\r\n"
-        );
-        assert_eq!(
-            head_text(&response(Body::Empty, false, Framing::Chunked), 0),
-            "HTTP/1.1 400 Bad Request\r\nServer: Apache\r\nContent-Length: 0\r\nContent-Type: application/json\r\n\r\n"
-        );
     }
 
     #[tokio::test]

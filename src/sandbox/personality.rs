@@ -1,4 +1,4 @@
-//! Which OpenEMR the stand-in plays.
+//! The OpenEMR releases that the sandbox can behave like.
 
 use std::{fmt, str::FromStr};
 
@@ -15,40 +15,13 @@ pub enum Personality {
 }
 
 impl Personality {
-    /// How the FHIR side writes resources and Bundles.
-    pub fn fhir_escapes(self) -> Escapes {
+    /// Returns the escapes with which the FHIR side writes resources and Bundles.
+    pub(super) fn fhir_escapes(self) -> Escapes {
         match self {
             Personality::V8_0 => Escapes::Hex,
             Personality::V7_0_3 => Escapes::BareSlashes,
         }
     }
-
-    /// The system scopes a SMART Backend Services client of this version can be given: those for FHIR resources, the
-    /// export's, and on 8.0 `system/Patient.write`.
-    pub fn system_scopes(self) -> Vec<String> {
-        let mut scopes: Vec<String> = super::scopes::KnownScopes::of(self)
-            .listed()
-            .filter(|scope| {
-                scope.strip_prefix("system/").is_some_and(|rest| {
-                    let listed_for_fhir = rest.starts_with(|first: char| first.is_ascii_uppercase() || first == '*');
-                    // The v2 forms say the same again, and the restricted ones less.
-                    listed_for_fhir && (rest.ends_with(".read") || rest.contains(".$") || is_only_v2(rest))
-                })
-            })
-            .map(str::to_owned)
-            .collect();
-        if self == Personality::V8_0 {
-            scopes.push("system/Patient.write".to_owned());
-        }
-        scopes
-    }
-}
-
-/// The types that 8.0 lists in the v2 syntax alone.
-fn is_only_v2(rest: &str) -> bool {
-    ["Media", "MedicationDispense", "Questionnaire", "QuestionnaireResponse", "RelatedPerson", "ServiceRequest", "Specimen"]
-        .iter()
-        .any(|only| rest.strip_suffix(".rs") == Some(only))
 }
 
 impl fmt::Display for Personality {
@@ -60,9 +33,9 @@ impl fmt::Display for Personality {
     }
 }
 
-/// A version that the stand-in does not play.
+/// An OpenEMR version that the sandbox cannot behave like.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no OpenEMR version the stand-in plays: use 8.0 or 7.0.3")]
+#[error("the sandbox cannot behave like OpenEMR {0:?}: use 8.0 or 7.0.3")]
 pub struct UnknownVersion(String);
 
 impl FromStr for Personality {

@@ -1,14 +1,14 @@
-//! JSON as PHP's `json_encode` writes it.
+//! Writes JSON as PHP's `json_encode` does.
 //!
-//! OpenEMR's answers differ in their escapes, and whoever rewrites links in them has to cope with each: Symfony's
+//! OpenEMR's answers differ in their escapes, and a program that rewrites links in them must handle each: Symfony's
 //! `JsonResponse` (8.0's FHIR answers), plain `json_encode` (tokens, errors, exports) and `JSON_UNESCAPED_SLASHES`
 //! (7.0.3's FHIR answers). All of them write everything outside ASCII as `\uXXXX`.
 
 use serde_json::Value;
 
-/// Which of `json_encode`'s flags OpenEMR sets.
+/// The flags with which OpenEMR calls `json_encode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Escapes {
+pub(super) enum Escapes {
     /// No flags: `/` becomes `\/`.
     Plain,
     /// `JSON_UNESCAPED_SLASHES`.
@@ -18,14 +18,14 @@ pub enum Escapes {
 }
 
 /// Writes `value` on one line, members in their order.
-pub fn encode(value: &Value, escapes: Escapes) -> String {
+pub(super) fn encode(value: &Value, escapes: Escapes) -> String {
     let mut out = String::with_capacity(256);
     write_value(&mut out, value, escapes);
     out
 }
 
 /// Writes `text` as a JSON string, quotes included.
-pub fn encode_string(text: &str, escapes: Escapes) -> String {
+pub(super) fn encode_string(text: &str, escapes: Escapes) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     write_string(&mut out, text, escapes);
     out

@@ -1,173 +1,106 @@
-//! The synthetic people the stand-in serves, made from a seed at start, in the shapes OpenEMR gives its resources.
+//! The FHIR resources that the sandbox serves: synthetic patients and what belongs to them, made from a seed at start.
 //!
-//! Names are put together from lists; nobody's data is in here. The same seed gives the same people, ids included.
+//! The same seed yields the same resources, ids included.
 
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{personality::Personality, php_json};
+use super::{calendar, personality::Personality, php_json, random::SeededRandom, resources::Clinic};
 
-/// A resource and the bytes it is served as.
+/// A resource and the bytes that it is served as.
 #[derive(Clone, Debug)]
-pub struct Resource {
-    /// `id`.
-    pub id: String,
-    /// Members in OpenEMR's order.
-    pub value: Value,
+pub(super) struct Resource {
+    /// The resource's `id`.
+    pub(super) id: String,
+    /// The resource, its members in OpenEMR's order.
+    pub(super) value: Value,
     /// `value` as the FHIR side writes it.
-    pub wire: Bytes,
+    pub(super) wire: Bytes,
 }
 
-/// One type's resources, in the order in which OpenEMR lists them.
+/// The resources of one type, in the order in which OpenEMR lists them.
 #[derive(Default)]
-struct Shelf {
+struct Collection {
     resources: Vec<Arc<Resource>>,
-    places: HashMap<String, usize>,
+    /// Index into `resources` by id.
+    by_id: HashMap<String, usize>,
 }
 
 /// All resources.
-pub struct Population {
-    pub(super) personality: Personality,
-    shelves: HashMap<String, Shelf>,
-    pub(super) updated: String,
-    pub(super) organization: String,
+pub(super) struct Population {
+    clinic: Clinic,
+    collections: HashMap<String, Collection>,
 }
 
 impl Population {
-    /// `patients` patients, each with five observations and two encounters, every second one with a condition.
-    /// `made_at` (seconds since 1970) is when OpenEMR is said to have stored them.
-    pub fn new(personality: Personality, patients: usize, seed: u64, made_at: i64) -> Population {
-        let updated = format!("{}+00:00", super::calendar::date_time(made_at));
-        let mut random = Random(seed);
-        let organization = random.uuid();
-        let mut population = Population { personality, shelves: HashMap::new(), updated, organization: organization.clone() };
+    /// Makes `patients` patients, each with five observations and two encounters, every second one with a condition.
+    /// `made_at` (seconds since 1970) is when OpenEMR claims to have stored them.
+    pub(super) fn new(personality: Personality, patients: usize, seed: u64, made_at: i64) -> Population {
+        let mut random = SeededRandom::new(seed);
+        let updated = format!("{}+00:00", calendar::date_time(made_at));
+        let clinic = Clinic { personality, updated, organization: random.uuid() };
         let location = random.uuid();
-        population.add("Organization", population.organization_resource(&organization));
-        population.add("Location", population.location_resource(&location));
+        let mut population = Population { clinic, collections: HashMap::new() };
+        population.add("Organization", population.clinic.organization());
+        population.add("Location", population.clinic.location(&location));
         for number in 1..=3 {
-            let resource = population.practitioner_resource(&random.uuid(), number, &mut random);
-            population.add("Practitioner", resource);
+            let id = random.uuid();
+            population.add("Practitioner", population.clinic.practitioner(&id, number, &mut random));
         }
         for number in 1..=patients {
             let patient = random.uuid();
-            population.add("Patient", population.patient_resource(&patient, number, &mut random));
+            population.add("Patient", population.clinic.patient(&patient, number, &mut random));
             let day = 1 + number % 28;
             let mut encounter = String::new();
             for hour in [7, 20] {
                 let id = random.uuid();
                 let start = format!("2024-01-{day:02}T{hour:02}:00:00+00:00");
-                population.add("Encounter", population.encounter_resource(&id, &patient, &location, &start));
+                population.add("Encounter", population.clinic.encounter(&id, &patient, &location, &start));
                 encounter = id;
             }
             let taken = format!("2024-01-{day:02}T07:00:00+00:00");
-            for resource in population.vital_signs(&patient, &encounter, &taken, &mut random) {
+            for resource in population.clinic.vital_signs(&patient, &encounter, &taken, &mut random) {
                 population.add("Observation", resource);
             }
             if number % 2 == 0 {
-                population.add("Condition", population.condition_resource(&random.uuid(), &patient));
+                population.add("Condition", population.clinic.condition(&random.uuid(), &patient));
             }
         }
         population
     }
 
-    /// The resources of a type.
-    pub fn all(&self, resource_type: &str) -> &[Arc<Resource>] {
-        self.shelves.get(resource_type).map_or(&[], |shelf| &shelf.resources)
+    /// Returns the clinic that the resources belong to.
+    pub(super) fn clinic(&self) -> &Clinic {
+        &self.clinic
     }
 
-    /// One resource.
-    pub fn get(&self, resource_type: &str, id: &str) -> Option<&Arc<Resource>> {
-        let shelf = self.shelves.get(resource_type)?;
-        shelf.resources.get(*shelf.places.get(id)?)
+    /// Returns the resources of a type.
+    pub(super) fn all(&self, resource_type: &str) -> &[Arc<Resource>] {
+        self.collections.get(resource_type).map_or(&[], |collection| &collection.resources)
     }
 
-    /// Adds a resource, or puts it in the place of the one with its id.
-    pub fn add(&mut self, resource_type: &str, value: Value) {
+    /// Returns one resource.
+    pub(super) fn get(&self, resource_type: &str, id: &str) -> Option<&Arc<Resource>> {
+        let collection = self.collections.get(resource_type)?;
+        collection.resources.get(*collection.by_id.get(id)?)
+    }
+
+    /// Adds a resource, or replaces the one with its id.
+    pub(super) fn add(&mut self, resource_type: &str, value: Value) {
         let id = value.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let wire = Bytes::from(php_json::encode(&value, self.personality.fhir_escapes()));
+        let wire = Bytes::from(php_json::encode(&value, self.clinic.personality.fhir_escapes()));
         let resource = Arc::new(Resource { id: id.clone(), value, wire });
-        let shelf = self.shelves.entry(resource_type.to_owned()).or_default();
-        match shelf.places.get(&id).and_then(|&place| shelf.resources.get_mut(place)) {
+        let collection = self.collections.entry(resource_type.to_owned()).or_default();
+        match collection.by_id.get(&id).and_then(|&index| collection.resources.get_mut(index)) {
             Some(existing) => *existing = resource,
             None => {
-                shelf.places.insert(id, shelf.resources.len());
-                shelf.resources.push(resource);
+                collection.by_id.insert(id, collection.resources.len());
+                collection.resources.push(resource);
             }
         }
     }
-
-    /// The Provenance that `_revinclude=Provenance:target` adds for a resource.
-    pub fn provenance_of(&self, resource_type: &str, id: &str) -> Value {
-        let organization = || json!({"reference": format!("Organization/{}", self.organization), "type": "Organization"});
-        let agent = |system: &str, code: &str, display: &str| {
-            json!({
-                "type": {"coding": [{"system": system, "code": code, "display": display}]},
-                "who": organization(), "onBehalfOf": organization(),
-            })
-        };
-        json!({
-            "id": format!("{resource_type}-PSK-{id}"),
-            "resourceType": "Provenance",
-            "target": [{"reference": format!("{resource_type}/{id}"), "type": resource_type}],
-            "recorded": self.updated,
-            "agent": [
-                agent("http://terminology.hl7.org/CodeSystem/provenance-participant-type", "author", "Author"),
-                agent(
-                    "http://hl7.org/fhir/us/core/CodeSystem/us-core-provenance-participant-type",
-                    "transmitter",
-                    "Transmitter",
-                ),
-            ],
-        })
-    }
-
-    /// `meta`, with the profiles that 8.0 adds.
-    pub fn meta(&self, profiles: &[&str]) -> Value {
-        let mut meta = json!({"versionId": "1", "lastUpdated": self.updated});
-        if self.personality == Personality::V8_0
-            && !profiles.is_empty()
-            && let Some(members) = meta.as_object_mut()
-        {
-            members.insert("profile".to_owned(), json!(profiles));
-        }
-        meta
-    }
-}
-
-/// SplitMix64: small, repeatable, good enough for names.
-pub(super) struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number under `limit`.
-    pub(super) fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    /// One of the list.
-    pub(super) fn pick<'a>(&mut self, list: &[&'a str]) -> &'a str {
-        let index = self.below(list.len() as u64);
-        usize::try_from(index).ok().and_then(|index| list.get(index).copied()).unwrap_or_default()
-    }
-
-    /// A version 4 UUID.
-    pub(super) fn uuid(&mut self) -> String {
-        uuid_of(u128::from(self.next()) << 64 | u128::from(self.next()))
-    }
-}
-
-/// A version 4 UUID made of these bits.
-pub fn uuid_of(bits: u128) -> String {
-    uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid().to_string()
 }
 
 #[cfg(test)]

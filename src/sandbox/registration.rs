@@ -1,54 +1,54 @@
-//! `POST /oauth2/{site}/registration` (RFC 7591 as OpenEMR sees it). New clients are disabled until an administrator
-//! enables them, here through the admin port.
+//! `POST /oauth2/{site}/registration`: RFC 7591 as OpenEMR implements it. New clients with system scopes are disabled
+//! until an administrator enables them; in the sandbox, the admin address does.
 
 use serde_json::{Map, Value, json};
 
 use super::{
-    answer::{Answer, Dress, random_text},
+    answer::{Answer, HeaderSet},
     clients::{Client, Keys},
-    faults::lock,
+    instance::Instance,
     personality::Personality,
     php_json::Escapes,
-    token_endpoint::TokenRefusal,
-    world::World,
+    random::random_text,
+    token_endpoint::ExchangeError,
 };
 
-fn refused(error: &str, description: &str) -> Answer {
+fn rejected(error: &str, description: &str) -> Answer {
     let body = json!({"error": error, "error_description": description, "message": description});
     Answer::value(400, &body, Escapes::Plain)
 }
 
 /// Registers the client that `body` describes.
-pub fn register(world: &World, site: &str, body: &[u8]) -> Answer {
+pub(super) fn register(instance: &Instance, site: &str, body: &[u8]) -> Answer {
     let Ok(sent) = serde_json::from_slice::<Map<String, Value>>(body) else {
-        return refused("invalid_client_metadata", "Invalid JSON");
+        return rejected("invalid_client_metadata", "Invalid JSON");
     };
     let text = |name: &str| sent.get(name).and_then(Value::as_str).unwrap_or_default();
     let is_list = |name: &str| sent.get(name).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
     if !is_list("redirect_uris") {
-        return refused("invalid_redirect_uri", "redirect_uris is invalid");
+        return rejected("invalid_redirect_uri", "redirect_uris is invalid");
     }
     let method = text("token_endpoint_auth_method");
-    let methods: &[&str] = match world.personality {
+    let methods: &[&str] = match instance.personality {
         Personality::V8_0 => &["client_secret_basic", "client_secret_post", "private_key_jwt"],
         Personality::V7_0_3 => &["client_secret_basic", "client_secret_post"],
     };
     if !method.is_empty() && !methods.contains(&method) {
-        return refused("invalid_client_metadata", &format!("Unsupported token_endpoint_auth_method value : {method}"));
+        return rejected("invalid_client_metadata", &format!("Unsupported token_endpoint_auth_method value : {method}"));
     }
     let scopes: Vec<String> = text("scope").split_whitespace().map(str::to_owned).collect();
-    if let Some(unknown) = scopes.iter().find(|scope| !world.known_scopes.knows(scope)) {
-        return TokenRefusal::InvalidScope(unknown.clone()).answer();
+    if let Some(unknown) = scopes.iter().find(|scope| !instance.known_scopes.knows(scope)) {
+        return ExchangeError::InvalidScope(unknown.clone()).answer();
     }
     let wants_system = scopes.iter().any(|scope| scope.starts_with("system/"));
     let keys = match (text("jwks_uri"), sent.get("jwks")) {
         ("", Some(jwks)) if jwks.get("keys").is_some_and(Value::is_array) => Keys::Inline(jwks.clone()),
-        ("", _) if wants_system => return refused("invalid_client_metadata", "jwks is invalid"),
+        ("", _) if wants_system => return rejected("invalid_client_metadata", "jwks is invalid"),
         ("", _) => Keys::Inline(json!({"keys": []})),
         (uri, _) => Keys::Uri(uri.to_owned()),
     };
     if wants_system && text("application_type") != "private" {
-        return refused("invalid_scope", "system and user scopes are only allowed for confidential clients");
+        return rejected("invalid_scope", "system and user scopes are only allowed for confidential clients");
     }
 
     let id = random_text(32);
@@ -59,9 +59,9 @@ pub fn register(world: &World, site: &str, body: &[u8]) -> Answer {
     insert("client_id", json!(id));
     insert("client_secret", json!(random_text(64)));
     insert("registration_access_token", json!(random_text(32)));
-    let client_url = format!("{}/oauth2/{site}/client/{}", world.site_address, random_text(16));
+    let client_url = format!("{}/oauth2/{site}/client/{}", instance.site_address, random_text(16));
     insert("registration_client_uri", json!(client_url));
-    insert("client_id_issued_at", json!(world.clock.now() as i64));
+    insert("client_id_issued_at", json!(instance.clock.seconds()));
     insert("client_secret_expires_at", json!(0));
     insert("client_role", json!("user"));
     let echoed = [
@@ -81,10 +81,10 @@ pub fn register(world: &World, site: &str, body: &[u8]) -> Answer {
     }
     insert("dsi_type", json!("none"));
     let client = Client { id: id.clone(), keys, scopes, enabled: !wants_system };
-    lock(&world.clients).insert(id, client);
-    let mut answer = Answer::value(200, &Value::Object(echo), Escapes::Plain).dressed(Dress::Registered);
-    if world.personality == Personality::V7_0_3 {
-        // The header is lost; the body is JSON all the same.
+    instance.clients.lock().insert(id, client);
+    let mut answer = Answer::value(200, &Value::Object(echo), Escapes::Plain).with_header_set(HeaderSet::Registered);
+    if instance.personality == Personality::V7_0_3 {
+        // The Content-Type is lost; the body is JSON all the same.
         answer.content_type = "text/html; charset=utf-8".to_owned();
     }
     answer

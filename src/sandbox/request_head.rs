@@ -1,47 +1,47 @@
-//! A request's head, within Apache's limits (RFC 9112 section 3).
+//! The head of a request, within Apache's limits (RFC 9112 section 3).
 
 use std::io;
 
 /// Apache's `LimitRequestLine`, in bytes.
-pub const REQUEST_LINE_LIMIT: usize = 8190;
+pub(super) const REQUEST_LINE_LIMIT: usize = 8190;
 /// `LimitRequestFieldSize` of OpenEMR's image, in bytes.
 const FIELD_LIMIT: usize = 32_768;
 /// Apache's `LimitRequestFields`.
 const FIELD_COUNT_LIMIT: usize = 100;
-/// No head can be longer than this and still keep the limits above in any sensible way; bytes.
+/// The longest head that is read, in bytes; a longer one exceeds a limit above or consists of far too many fields.
 const HEAD_LIMIT: usize = 256 * 1024;
 
-/// Request line and field lines.
+/// The request line and the field lines.
 #[derive(Clone, Debug)]
-pub struct RequestHead {
-    /// Case-sensitive.
-    pub method: String,
-    /// As received, query included.
-    pub target: String,
-    /// The `1` of HTTP/1.1.
-    pub minor_version: u8,
-    /// Names as received; values with what is not UTF-8 replaced.
-    pub fields: Vec<(String, String)>,
+pub(super) struct RequestHead {
+    /// The method; case-sensitive.
+    pub(super) method: String,
+    /// The request target as received, query included.
+    pub(super) target: String,
+    /// The minor version: 1 for HTTP/1.1.
+    pub(super) minor_version: u8,
+    /// The fields: names as received; values with what is not UTF-8 replaced.
+    pub(super) fields: Vec<(String, String)>,
 }
 
 impl RequestHead {
-    /// The value of the first field of that name.
-    pub fn field(&self, name: &str) -> Option<&str> {
+    /// Returns the value of the first field with this name.
+    pub(super) fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
-    /// The target up to the query.
-    pub fn path(&self) -> &str {
+    /// Returns the target up to the query.
+    pub(super) fn path(&self) -> &str {
         self.target.split_once('?').map_or(self.target.as_str(), |(path, _)| path)
     }
 
-    /// The query without its question mark; empty if there is none.
-    pub fn query(&self) -> &str {
+    /// Returns the query without its question mark; empty if there is none.
+    pub(super) fn query(&self) -> &str {
         self.target.split_once('?').map_or("", |(_, query)| query)
     }
 
-    /// Whether the caller wants the connection kept.
-    pub fn keeps_alive(&self) -> bool {
+    /// Returns whether the client wants the connection kept alive.
+    pub(super) fn keeps_alive(&self) -> bool {
         let says = |token: &str| {
             self.fields
                 .iter()
@@ -52,25 +52,25 @@ impl RequestHead {
     }
 }
 
-/// Why no request could be read.
+/// Why a request could not be read.
 #[derive(Debug, thiserror::Error)]
-pub enum HeadError {
-    /// Apache answers 414.
+pub(super) enum HeadError {
+    /// The request line is too long; Apache answers 414.
     #[error("the request line is longer than {REQUEST_LINE_LIMIT} bytes")]
     LineTooLong,
-    /// Apache answers 400.
+    /// A field is too long, or there are too many; Apache answers 400.
     #[error("a field is longer than {FIELD_LIMIT} bytes, or there are more than {FIELD_COUNT_LIMIT}")]
     FieldsTooLarge,
-    /// Apache answers 400.
+    /// It is not HTTP; Apache answers 400.
     #[error("not HTTP/1.x")]
     Malformed,
-    /// The connection failed; nobody is there to be answered.
+    /// The connection failed.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// The head that `read` begins with and its length; None if it is not all there yet.
-pub fn parse(read: &[u8]) -> Result<Option<(usize, RequestHead)>, HeadError> {
+/// Parses the head at the start of `read` and returns it with its length; `None` if it is incomplete.
+pub(super) fn parse(read: &[u8]) -> Result<Option<(usize, RequestHead)>, HeadError> {
     let mut fields = [httparse::EMPTY_HEADER; FIELD_COUNT_LIMIT];
     let mut request = httparse::Request::new(&mut fields);
     let line_too_long = || !read.iter().take(REQUEST_LINE_LIMIT + 2).any(|&byte| byte == b'\n');

@@ -1,26 +1,26 @@
-//! Which scopes OpenEMR knows, which of the asked ones a client gets, and what a granted one allows.
+//! The scopes that OpenEMR knows, which requested ones it grants, and what a granted one allows.
 //!
-//! 8.0 judges a scope by context and resource, then by permission; 7.0.3 compares strings. Neither takes wildcards.
+//! 8.0 compares context and resource, then permissions; 7.0.3 compares strings. Neither knows wildcards.
 
 use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::personality::Personality;
+use super::{discovery, personality::Personality};
 
-/// The scopes a server lists in its `openid-configuration`.
-pub struct KnownScopes {
+/// The scopes that a server lists in its `openid-configuration`.
+pub(super) struct KnownScopes {
     personality: Personality,
     listed: Vec<String>,
     set: HashSet<String>,
-    /// `system/Patient` and the like: what some listed scope other than an operation is about.
+    /// Context and resource of the listed scopes other than operations, as in `system/Patient`.
     subjects: HashSet<String>,
 }
 
 impl KnownScopes {
-    /// The scopes of this version, as recorded.
-    pub fn of(personality: Personality) -> KnownScopes {
-        let template = super::discovery::openid_configuration_template(personality);
+    /// Reads the scopes of a release from its recording.
+    pub(super) fn of(personality: Personality) -> KnownScopes {
+        let template = discovery::openid_configuration_template(personality);
         let listed: Vec<String> = serde_json::from_str::<Value>(template)
             .ok()
             .and_then(|document| document.get("scopes_supported").and_then(Value::as_array).cloned())
@@ -37,13 +37,13 @@ impl KnownScopes {
         KnownScopes { personality, set: listed.iter().cloned().collect(), listed, subjects }
     }
 
-    /// In the order of discovery.
-    pub fn listed(&self) -> impl Iterator<Item = &str> {
+    /// Returns the scopes in the order of the discovery document.
+    pub(super) fn listed(&self) -> impl Iterator<Item = &str> {
         self.listed.iter().map(String::as_str)
     }
 
-    /// Whether a token request that names `scope` passes; else it is `invalid_scope`.
-    pub fn knows(&self, scope: &str) -> bool {
+    /// Returns whether a token request may name `scope`; otherwise it is answered with `invalid_scope`.
+    pub(super) fn knows(&self, scope: &str) -> bool {
         if self.set.contains(scope) {
             return true;
         }
@@ -60,15 +60,16 @@ impl KnownScopes {
         }
     }
 
-    /// Whether a client registered for `registered` is given `asked`. What is not given is dropped without a word.
-    pub fn grants(&self, registered: &[String], asked: &str) -> bool {
-        if registered.iter().any(|scope| scope == asked) {
+    /// Returns whether a client registered for `registered` is granted `requested`. Scopes that are not granted are dropped
+    /// silently.
+    pub(super) fn grants(&self, registered: &[String], requested: &str) -> bool {
+        if registered.iter().any(|scope| scope == requested) {
             return true;
         }
         match self.personality {
             Personality::V7_0_3 => false,
             Personality::V8_0 => {
-                let Some(wanted) = Scope::parse(asked) else {
+                let Some(wanted) = Scope::parse(requested) else {
                     return false;
                 };
                 let Some(letters) = wanted.letters() else {
@@ -86,7 +87,36 @@ impl KnownScopes {
     }
 }
 
-/// One scope, taken apart: `system/Observation.rs?category=…`.
+impl Personality {
+    /// Returns the system scopes that a SMART Backend Services client of this release can be granted: those for FHIR
+    /// resources, those for exports, and on 8.0 `system/Patient.write`.
+    pub fn system_scopes(self) -> Vec<String> {
+        let mut scopes: Vec<String> = KnownScopes::of(self)
+            .listed()
+            .filter(|scope| {
+                scope.strip_prefix("system/").is_some_and(|rest| {
+                    let listed_for_fhir = rest.starts_with(|first: char| first.is_ascii_uppercase() || first == '*');
+                    // The other v2 forms repeat these, and the restricted ones grant less.
+                    listed_for_fhir && (rest.ends_with(".read") || rest.contains(".$") || is_only_v2(rest))
+                })
+            })
+            .map(str::to_owned)
+            .collect();
+        if self == Personality::V8_0 {
+            scopes.push("system/Patient.write".to_owned());
+        }
+        scopes
+    }
+}
+
+/// Returns whether 8.0 lists the scope's type in the v2 syntax alone.
+fn is_only_v2(rest: &str) -> bool {
+    ["Media", "MedicationDispense", "Questionnaire", "QuestionnaireResponse", "RelatedPerson", "ServiceRequest", "Specimen"]
+        .iter()
+        .any(|only| rest.strip_suffix(".rs") == Some(only))
+}
+
+/// A parsed scope, as in `system/Observation.rs?category=…`.
 struct Scope<'a> {
     subject: &'a str,
     permission: &'a str,
@@ -103,8 +133,8 @@ impl<'a> Scope<'a> {
         subject.contains('/').then_some(Scope { subject, permission, restriction })
     }
 
-    /// The permission in v2's letters: `read` is `rs`, `write` is `cud`. None for operations and for letters out of
-    /// order or twice.
+    /// Returns the permission in v2 letters: `read` is `rs`, `write` is `cud`. `None` for operations, and for letters
+    /// that are repeated or out of order.
     fn letters(&self) -> Option<&'a str> {
         match self.permission {
             "read" => Some("rs"),
@@ -121,9 +151,9 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// What a request wants to do with a resource type.
+/// What a request does with a resource type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interaction {
+pub(super) enum Interaction {
     /// `GET /{type}`, `POST /{type}/_search`.
     Search,
     /// `GET /{type}/{id}`.
@@ -134,8 +164,9 @@ pub enum Interaction {
     Update,
 }
 
-/// Whether a token with these scopes may do it: on 8.0 by letter, on 7.0.3 `read` for GET and `write` for the rest.
-pub fn allows(personality: Personality, granted: &[String], resource_type: &str, interaction: Interaction) -> bool {
+/// Returns whether a token with these scopes allows an interaction: on 8.0 by letter, on 7.0.3 `read` for GET and `write`
+/// for the rest.
+pub(super) fn allows(personality: Personality, granted: &[String], resource_type: &str, interaction: Interaction) -> bool {
     let letter = match interaction {
         Interaction::Search => 's',
         Interaction::Read => 'r',

@@ -1,6 +1,6 @@
-//! `GET /{type}` and `POST /{type}/_search`: which resources a query finds, as measured on running installs.
+//! The search interaction: the resources that a query finds, as measured on running installs.
 //!
-//! A parameter the type does not have empties the Bundle, without an error. 8.0 takes `_count` (cut at 200) and
+//! A parameter that the type does not have yields an empty Bundle, not an error. 8.0 takes `_count` (cut at 200) and
 //! `_sort` on every type and `_offset` on Patient alone; 7.0.3 takes none of them.
 
 use std::{cmp::Ordering, sync::Arc};
@@ -12,32 +12,32 @@ use super::{
     population::{Population, Resource},
 };
 
-/// The most that `_count` gives.
+/// The greatest `_count`.
 const COUNT_LIMIT: usize = 200;
 
-/// What a search gives.
-pub enum Found {
-    /// These, and whether their Provenances are to be added.
+/// The result of a search.
+pub(super) enum SearchOutcome {
+    /// The resources that were found.
     Resources {
-        /// In order.
+        /// The resources in order.
         resources: Vec<Arc<Resource>>,
-        /// `_revinclude=Provenance:target` was asked.
+        /// Whether the request had `_revinclude=Provenance:target`.
         with_provenance: bool,
-        /// `_count`, which counts the Provenances too.
+        /// The request's `_count`, which limits resources and Provenances together.
         count: Option<usize>,
     },
-    /// A 500 with this message.
+    /// The search fails with a 500 and this message.
     Broken(&'static str),
 }
 
-/// Searches. `allowed` are the parameters the CapabilityStatement lists for the type.
-pub fn search(
+/// Searches the resources of a type. `allowed` are the parameters that the CapabilityStatement lists for it.
+pub(super) fn search(
     personality: Personality,
     population: &Population,
     resource_type: &str,
     allowed: &[String],
     parameters: &[(String, String)],
-) -> Found {
+) -> SearchOutcome {
     let mut count = None;
     let mut offset = 0;
     let mut sort = None;
@@ -50,15 +50,15 @@ pub fn search(
         match (name.as_str(), personality) {
             ("_revinclude", _) if value == "Provenance:target" => with_provenance = true,
             ("_count", Personality::V8_0) if value.starts_with('-') => {
-                return Found::Broken("System error occurred");
+                return SearchOutcome::Broken("System error occurred");
             }
-            // Zero and what is no number mean no limit.
+            // Zero, and what is not a number, mean no limit.
             ("_count", Personality::V8_0) => {
                 count = value.parse().ok().filter(|&count| count > 0).map(|count: usize| count.min(COUNT_LIMIT));
             }
             ("_offset", Personality::V8_0) => offset = value.parse().unwrap_or(0),
             ("_sort", Personality::V8_0) if value == "-_id" => {
-                return Found::Broken("Unknown column '-_id' in 'order clause'");
+                return SearchOutcome::Broken("Unknown column '-_id' in 'order clause'");
             }
             ("_sort", Personality::V8_0) => sort = Some(value.as_str()),
             (name, _) if allowed.iter().any(|allowed| allowed == name) => criteria.push((name, value)),
@@ -69,8 +69,8 @@ pub fn search(
     for resource in population.all(resource_type) {
         match criteria.iter().map(|(name, value)| matches(resource, name, value)).collect::<Option<Vec<bool>>>() {
             None => return nothing(),
-            Some(verdicts) => {
-                if verdicts.into_iter().all(|verdict| verdict) {
+            Some(results) => {
+                if results.into_iter().all(|matched| matched) {
                     resources.push(Arc::clone(resource));
                 }
             }
@@ -87,11 +87,11 @@ pub fn search(
     if let Some(count) = count {
         resources.truncate(count);
     }
-    Found::Resources { resources, with_provenance, count }
+    SearchOutcome::Resources { resources, with_provenance, count }
 }
 
-fn nothing() -> Found {
-    Found::Resources { resources: Vec::new(), with_provenance: false, count: None }
+fn nothing() -> SearchOutcome {
+    SearchOutcome::Resources { resources: Vec::new(), with_provenance: false, count: None }
 }
 
 fn sort_patients(resources: &mut [Arc<Resource>], sort: &str) {
@@ -110,8 +110,8 @@ fn sort_patients(resources: &mut [Arc<Resource>], sort: &str) {
     });
 }
 
-/// Whether the resource meets one criterion; None when the value makes no sense, which empties the Bundle. A comma
-/// means or.
+/// Returns whether a resource meets one criterion; `None` when the value is malformed, which yields an empty Bundle. A
+/// comma means "or".
 fn matches(resource: &Resource, name: &str, value: &str) -> Option<bool> {
     let body = &resource.value;
     let texts = |pointers: &[&str]| -> Vec<String> { pointers.iter().flat_map(|pointer| strings_at(body, pointer)).collect() };
@@ -149,12 +149,12 @@ fn matches(resource: &Resource, name: &str, value: &str) -> Option<bool> {
         "birthdate" => date_matches(&texts(&["/birthDate"]), value),
         "date" => date_matches(&texts(&["/effectiveDateTime", "/period/start"]), value),
         "_lastUpdated" => date_matches(&texts(&["/meta/lastUpdated"]), value),
-        // Listed, but nothing here has it.
+        // The parameter is listed, but no resource here has it.
         _ => Some(false),
     }
 }
 
-/// The strings a pointer leads to; `*` stands for every element of an array.
+/// Returns the strings at a JSON pointer, in which `*` stands for every element of an array.
 fn strings_at(value: &Value, pointer: &str) -> Vec<String> {
     let Some(rest) = pointer.strip_prefix('/') else {
         return value.as_str().map(str::to_owned).into_iter().collect();
@@ -167,7 +167,7 @@ fn strings_at(value: &Value, pointer: &str) -> Vec<String> {
     }
 }
 
-/// `code` or `system|code`.
+/// Returns whether one of the codings at `pointer` is `wanted`, which is `code` or `system|code`.
 fn token_matches(value: &Value, pointer: &str, member: &str, wanted: &str) -> bool {
     let (system, wanted) = wanted.split_once('|').map_or((None, wanted), |(system, code)| (Some(system), code));
     let text = |coding: &Value, member: &str| coding.get(member).and_then(Value::as_str).map(str::to_owned);
@@ -179,7 +179,7 @@ fn token_matches(value: &Value, pointer: &str, member: &str, wanted: &str) -> bo
     })
 }
 
-/// FHIR's date search: a prefix, and a date as precise as it is written.
+/// Returns whether one of the dates meets a FHIR date parameter: a prefix, and a date as precise as it is written.
 fn date_matches(held: &[String], value: &str) -> Option<bool> {
     let mut met = false;
     for wanted in value.split(',') {
@@ -224,8 +224,8 @@ mod tests {
         let population = Population::new(personality, 20, 1, 1_795_487_302);
         let parameters: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         match search(personality, &population, resource_type, &allowed(), &parameters) {
-            Found::Resources { resources, .. } => resources.iter().map(|found| found.id.clone()).collect(),
-            Found::Broken(message) => panic!("{message}"),
+            SearchOutcome::Resources { resources, .. } => resources.iter().map(|found| found.id.clone()).collect(),
+            SearchOutcome::Broken(message) => panic!("{message}"),
         }
     }
 

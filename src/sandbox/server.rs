@@ -1,4 +1,4 @@
-//! Connections: accepted, kept, counted and closed as Apache with php-fpm does it, or as a fault wants it.
+//! Connections: accepted, kept alive, counted and closed as Apache with php-fpm does it, or as a fault says.
 
 use std::{
     io,
@@ -18,22 +18,22 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
     answer::{Answer, Area, cookie_parts},
-    counters::UnderWay,
-    dispatch::{self, Faced, Outcome},
-    faults::lock,
-    http1::{Connection, Ending, Framing},
+    counters::InProgress,
+    dispatch::{self, Disposition, Outcome},
+    http1::Connection,
+    instance::Instance,
     request_head::{HeadError, RequestHead},
-    world::World,
+    response::{Ending, Framing},
 };
 
-/// Bytes of a body that are kept to be judged; what is longer is as good as broken JSON.
+/// The most bytes of a body that are kept for its handler; a longer body is treated as malformed.
 const KEPT: usize = 4 * 1024 * 1024;
-/// How long the first request of a connection may take to come, and a TLS handshake.
+/// How long a TLS handshake may take, and the first request of a connection may be awaited.
 const FIRST_REQUEST: Duration = Duration::from_secs(20);
 
-/// Accepts connections for ever, with the pauses in which the listener is to be down.
-pub async fn serve(world: Arc<World>, listener: TcpListener, address: SocketAddr, tls: Option<TlsAcceptor>) {
-    let mut wanted_up = world.wanted_up.subscribe();
+/// Accepts connections, except while the listener is to be down. Does not return.
+pub(super) async fn serve(instance: Arc<Instance>, listener: TcpListener, address: SocketAddr, tls: Option<TlsAcceptor>) {
+    let mut wanted_up = instance.wanted_up.subscribe();
     let mut connections = JoinSet::new();
     let mut listener = Some(listener);
     loop {
@@ -44,10 +44,10 @@ pub async fn serve(world: Arc<World>, listener: TcpListener, address: SocketAddr
             match TcpListener::bind(address).await {
                 Ok(bound) => {
                     listener = Some(bound);
-                    world.is_up.send_replace(true);
+                    instance.is_up.send_replace(true);
                 }
                 Err(error) => {
-                    log::warn!("stand-in: {address} cannot be had back yet: {error}");
+                    log::warn!("sandbox: {address} cannot be listened on again yet: {error}");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             }
@@ -56,8 +56,8 @@ pub async fn serve(world: Arc<World>, listener: TcpListener, address: SocketAddr
         tokio::select! {
             accepted = open.accept() => {
                 match accepted {
-                    Ok((stream, _)) => drop(connections.spawn(connection(Arc::clone(&world), stream, tls.clone()))),
-                    // A connection that died in the queue, or no file descriptors: both pass.
+                    Ok((stream, _)) => drop(connections.spawn(connection(Arc::clone(&instance), stream, tls.clone()))),
+                    // A connection that failed in the queue, or no file descriptors: both are temporary.
                     Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
                 }
             }
@@ -69,98 +69,100 @@ pub async fn serve(world: Arc<World>, listener: TcpListener, address: SocketAddr
                 if !*wanted_up.borrow_and_update() {
                     listener = None;
                     connections.shutdown().await;
-                    world.is_up.send_replace(false);
+                    instance.is_up.send_replace(false);
                 }
             }
         }
     }
 }
 
-/// Counts a connection as open for as long as it lives, also when its task is aborted.
-struct Open(Arc<World>);
+/// Counts a connection as open until it is dropped, which an aborted task does as well.
+struct OpenConnection(Arc<Instance>);
 
-impl Open {
-    fn new(world: &Arc<World>) -> Open {
-        world.counters.connections_accepted.fetch_add(1, Ordering::Relaxed);
-        world.counters.connections_open.fetch_add(1, Ordering::Relaxed);
-        Open(Arc::clone(world))
+impl OpenConnection {
+    fn new(instance: &Arc<Instance>) -> OpenConnection {
+        instance.counters.connections_accepted.fetch_add(1, Ordering::Relaxed);
+        instance.counters.connections_open.fetch_add(1, Ordering::Relaxed);
+        OpenConnection(Arc::clone(instance))
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.counters.connections_open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-async fn connection(world: Arc<World>, stream: TcpStream, tls: Option<TlsAcceptor>) {
-    let _open = Open::new(&world);
+async fn connection(instance: Arc<Instance>, stream: TcpStream, tls: Option<TlsAcceptor>) {
+    let _open = OpenConnection::new(&instance);
     let _ = stream.set_nodelay(true);
     let stream = match tls {
         None => Stream::Plain(stream),
         Some(acceptor) => match tokio::time::timeout(FIRST_REQUEST, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => {
                 let name = stream.get_ref().1.server_name().map(str::to_owned);
-                *lock(&world.counters.last_server_name) = name;
+                *instance.counters.last_server_name.lock() = name;
                 Stream::Tls(Box::new(stream))
             }
             _ => return,
         },
     };
     let mut connection = Connection::new(stream);
-    let ending = match converse(&world, &mut connection).await {
+    let ending = match serve_requests(&instance, &mut connection).await {
         Ok(ending) => ending,
-        // The caller went away; there is nobody to close in order for.
+        // The client is gone.
         Err(_) => return,
     };
     close(connection.io(), ending).await;
 }
 
 /// Serves requests until one of them ends the connection.
-async fn converse(world: &World, connection: &mut Connection<Stream>) -> io::Result<Ending> {
+async fn serve_requests(instance: &Instance, connection: &mut Connection<Stream>) -> io::Result<Ending> {
     let mut served = 0;
     loop {
-        let idle = if served == 0 { FIRST_REQUEST } else { world.keep_alive };
+        let idle = if served == 0 { FIRST_REQUEST } else { instance.keep_alive };
         let head = match connection.read_head(idle).await {
             Ok(Some(head)) => head,
             Ok(None) => return Ok(Ending::CloseNotify),
             Err(HeadError::Io(error)) => return Err(error),
             Err(error) => {
-                let mut response = unreadable(&error).into_response(world, Area::Apis, None);
+                let mut response =
+                    unreadable(&error).into_response(instance.personality, instance.clock.seconds(), Area::Apis, None);
                 response.closes = true;
                 connection.write(&response).await?;
                 return Ok(Ending::CloseNotify);
             }
         };
-        let (faced, under_way) = dispatch::face(world, &head, served > 0);
-        match faced {
-            Faced::HangUp => {
-                world.counters.requests_dropped.fetch_add(1, Ordering::Relaxed);
+        let (disposition, in_progress) = dispatch::begin(instance, &head, served > 0);
+        match disposition {
+            Disposition::HangUp => {
+                instance.counters.requests_dropped.fetch_add(1, Ordering::Relaxed);
                 return Ok(Ending::CloseNotify);
             }
-            Faced::Silence => {
-                world.counters.requests_dropped.fetch_add(1, Ordering::Relaxed);
+            Disposition::Silence => {
+                instance.counters.requests_dropped.fetch_add(1, Ordering::Relaxed);
                 let mut rest = [0; 4096];
                 while connection.io().read(&mut rest).await? > 0 {}
                 return Ok(Ending::NoCloseNotify);
             }
-            Faced::Token(_) | Faced::Fhir(_) | Faced::Other => {}
+            Disposition::Token(_) | Disposition::Fhir(_) | Disposition::Other => {}
         }
         served += 1;
-        let last = served >= world.requests_per_connection || !head.keeps_alive();
+        let last = served >= instance.requests_per_connection || !head.keeps_alive();
         let Outcome { response, ending, closes_silently } = {
             // Held until the last byte is written: the worker is busy until then.
-            let _worker = world.workers.acquire().await.map_err(|_| io::ErrorKind::Other)?;
-            let busy = world.worker_count.saturating_sub(world.workers.available_permits());
-            world.counters.most_workers_busy.fetch_max(busy as u64, Ordering::Relaxed);
+            let _worker = instance.workers.acquire().await.map_err(|_| io::ErrorKind::Other)?;
+            let busy = instance.worker_count.saturating_sub(instance.workers.available_permits());
+            instance.counters.most_workers_busy.fetch_max(busy as u64, Ordering::Relaxed);
             let body = connection.read_body(&head, KEPT).await?;
             let _session = match session_id(&head) {
-                Some(id) => Some(world.session(&id).await),
+                Some(id) => Some(instance.session(&id).await),
                 None => None,
             };
-            let mut outcome = dispatch::outcome(world, &head, &body, faced).await;
-            // Who reads the last byte may send the next request before this task runs again: it must not count as two.
-            let _exchange = under_way.and_then(UnderWay::answering);
+            let mut outcome = dispatch::outcome(instance, &head, &body, disposition).await;
+            // A client that has read the last byte may send its next request before this task runs again; the two must not
+            // count as concurrent.
+            let _exchange = in_progress.and_then(InProgress::answer_starts);
             if let Some(response) = &mut outcome.response {
                 response.closes |= last;
                 connection.write(response).await?;
@@ -177,7 +179,7 @@ async fn converse(world: &World, connection: &mut Connection<Stream>) -> io::Res
     }
 }
 
-/// Apache's page for a request it cannot read.
+/// Returns Apache's error page for a request that it cannot read.
 fn unreadable(error: &HeadError) -> Answer {
     match error {
         HeadError::LineTooLong => {
@@ -194,7 +196,7 @@ fn unreadable(error: &HeadError) -> Answer {
     }
 }
 
-/// The session named by the cookie of the area the request goes to.
+/// Returns the session id in the cookie of the area that the request is for.
 fn session_id(head: &RequestHead) -> Option<String> {
     let area = if head.path().starts_with("/oauth2/") { Area::OAuth2 } else { Area::Apis };
     let (name, _) = cookie_parts(area);
@@ -210,22 +212,21 @@ async fn close(stream: &mut Stream, ending: Ending) {
     match ending {
         Ending::CloseNotify => {
             let _ = stream.shutdown().await;
-            // What the caller still sends is read for a moment, or the system would send a reset that can overtake
-            // the answer.
+            // Unread input would make the system send a reset, which can overtake the response.
             let mut rest = [0; 4096];
             let drain = async { while matches!(stream.read(&mut rest).await, Ok(count) if count > 0) {} };
             let _ = tokio::time::timeout(Duration::from_millis(500), drain).await;
         }
         Ending::NoCloseNotify => {}
         Ending::Reset => {
-            // A reset throws away what was not sent yet, and at the other end what was not read yet.
+            // A reset discards what was not sent yet, and at the other end what was not read yet.
             tokio::time::sleep(Duration::from_millis(50)).await;
             let _ = stream.tcp().set_zero_linger();
         }
     }
 }
 
-/// A connection's stream, with or without TLS.
+/// The stream of a connection, with or without TLS.
 enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),

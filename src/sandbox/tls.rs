@@ -1,4 +1,4 @@
-//! The stand-in's certificate: given, or made at start for localhost.
+//! The sandbox's TLS: a given certificate, or one made at start for localhost.
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
@@ -9,21 +9,21 @@ use rustls::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// How the stand-in is served over HTTPS.
+/// How the sandbox is served over HTTPS.
 #[derive(Clone, Debug)]
 pub enum Tls {
-    /// A self-signed certificate for localhost, 127.0.0.1 and ::1, made at start.
+    /// With a self-signed certificate for localhost, 127.0.0.1 and ::1, made at start.
     SelfSigned,
-    /// Both in PEM.
+    /// With the certificate and key in these files, in PEM.
     Files {
-        /// The chain, leaf first.
+        /// The certificate chain, leaf first.
         certificate: PathBuf,
         /// The private key.
         key: PathBuf,
     },
 }
 
-/// Why there is no TLS.
+/// Why TLS cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file could not be read, or holds no PEM of that kind.
@@ -31,19 +31,19 @@ pub enum TlsError {
     File {
         /// The file.
         path: PathBuf,
-        /// What was wrong with it.
+        /// What is wrong with it.
         reason: String,
     },
-    /// Certificate and key do not work together.
+    /// The certificate and key do not work together.
     #[error("the TLS certificate cannot be used: {0}")]
     Unusable(#[from] rustls::Error),
-    /// No certificate could be made.
+    /// A self-signed certificate could not be made.
     #[error("no self-signed certificate could be made: {0}")]
     SelfSigned(#[from] rcgen::Error),
 }
 
-/// TLS, ready.
-pub struct Prepared {
+/// A certificate and key that are ready to serve TLS.
+pub(super) struct Prepared {
     acceptor: TlsAcceptor,
     certificate_pem: String,
 }
@@ -55,8 +55,8 @@ impl fmt::Debug for Prepared {
 }
 
 impl Prepared {
-    /// Reads or makes certificate and key.
-    pub fn new(tls: &Tls) -> Result<Prepared, TlsError> {
+    /// Reads or makes the certificate and key.
+    pub(super) fn new(tls: &Tls) -> Result<Prepared, TlsError> {
         let (certificate_pem, chain, key) = match tls {
             Tls::SelfSigned => {
                 let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
@@ -82,13 +82,13 @@ impl Prepared {
         Ok(Prepared { acceptor: TlsAcceptor::from(Arc::new(config)), certificate_pem })
     }
 
-    /// What a client has to trust.
-    pub fn certificate_pem(&self) -> &str {
+    /// Returns the certificate that clients have to trust, in PEM.
+    pub(super) fn certificate_pem(&self) -> &str {
         &self.certificate_pem
     }
 
-    /// What accepts connections.
-    pub fn into_acceptor(self) -> TlsAcceptor {
+    /// Returns the acceptor of connections.
+    pub(super) fn into_acceptor(self) -> TlsAcceptor {
         self.acceptor
     }
 }

@@ -1,64 +1,64 @@
-//! `POST` and `PUT` of Patient, as 8.0 does them for a client with `system/Patient.write`.
+//! The create and update interactions of Patient, as 8.0 does them for a client with `system/Patient.write`.
 //!
-//! Practitioner and Organization have routes, but no system scope reaches them.
+//! Practitioner and Organization have routes, but there is no system scope that allows them.
 
 use serde_json::{Map, Value, json};
 
 use super::{
     access_token::Grant,
-    answer::{Answer, random_bytes},
-    fhir_api::{self, FhirRequest},
-    http1::{Body, ReceivedBody},
-    people::{patient_identifier, person_head},
+    answer::Answer,
+    error_answers,
+    fhir_request::FhirRequest,
+    http1::ReceivedBody,
+    instance::Instance,
     php_json::Escapes,
-    population::{Population, uuid_of},
-    refusals,
+    random::random_uuid,
+    resources::{Clinic, patient_identifier},
+    response::Body,
     scopes::{self, Interaction},
-    world::World,
 };
 
-/// `POST /{type}`: 201 with `pid` and `uuid`, no Location.
-pub fn create(world: &World, request: &FhirRequest<'_>, grant: &Grant, resource_type: &str) -> Answer {
-    if !scopes::allows(world.personality, &grant.scopes, resource_type, Interaction::Create) {
-        return refusals::scope_missing(world.personality);
+/// Answers `POST /{type}`: 201 with `pid` and `uuid`, without a Location field.
+pub(super) fn create(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant, resource_type: &str) -> Answer {
+    if !scopes::allows(instance.personality, &grant.scopes, resource_type, Interaction::Create) {
+        return error_answers::scope_missing(instance.personality);
     }
     if resource_type != "Patient" {
-        return refusals::route_not_found(world.personality);
+        return error_answers::route_not_found(instance.personality);
     }
     let person = match Person::parse(request.body) {
         Ok(person) => person,
         Err(answer) => return answer,
     };
-    let bits = random_bytes(16).iter().fold(0u128, |bits, &byte| bits << 8 | u128::from(byte));
-    let uuid = uuid_of(bits);
-    let mut population = world.population_to_change();
+    let uuid = random_uuid();
+    let mut population = instance.population.write();
     let pid = population.all("Patient").len() + 1;
-    let resource = person.resource(&population, &uuid, &pid.to_string());
+    let resource = person.resource(population.clinic(), &uuid, &pid.to_string());
     population.add("Patient", resource);
     Answer::value(201, &json!({"pid": pid, "uuid": uuid}), Escapes::Hex)
 }
 
-/// `PUT /{type}/{id}`: 200 with the resource.
-pub fn update(world: &World, request: &FhirRequest<'_>, grant: &Grant, resource_type: &str, id: &str) -> Answer {
-    if !scopes::allows(world.personality, &grant.scopes, resource_type, Interaction::Update) {
-        return refusals::scope_missing(world.personality);
+/// Answers `PUT /{type}/{id}`: 200 with the resource.
+pub(super) fn update(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant, resource_type: &str, id: &str) -> Answer {
+    if !scopes::allows(instance.personality, &grant.scopes, resource_type, Interaction::Update) {
+        return error_answers::scope_missing(instance.personality);
     }
     if resource_type != "Patient" {
-        return refusals::route_not_found(world.personality);
+        return error_answers::route_not_found(instance.personality);
     }
-    if let Some(answer) = fhir_api::malformed_id(id) {
+    if let Some(answer) = error_answers::malformed_id(id) {
         return answer;
     }
     let person = match Person::parse(request.body) {
         Ok(person) => person,
         Err(answer) => return answer,
     };
-    let mut population = world.population_to_change();
+    let mut population = instance.population.write();
     let Some(existing) = population.get("Patient", id) else {
         return Answer::json(404, "[]");
     };
     let identifier = existing.value.pointer("/identifier/0/value").and_then(Value::as_str).unwrap_or_default();
-    let resource = person.resource(&population, id, identifier);
+    let resource = person.resource(population.clinic(), id, identifier);
     population.add("Patient", resource);
     match population.get("Patient", id) {
         Some(resource) => Answer::new(200, "application/json", Body::Whole(resource.wire.clone())),
@@ -66,7 +66,7 @@ pub fn update(world: &World, request: &FhirRequest<'_>, grant: &Grant, resource_
     }
 }
 
-/// What OpenEMR takes from a Patient that is sent to it.
+/// The members that OpenEMR takes from a Patient in a request body.
 struct Person {
     family: String,
     given: Vec<String>,
@@ -77,7 +77,7 @@ struct Person {
 }
 
 impl Person {
-    /// Reads the body, or says what is wrong with it. A body that was too long to be kept is as good as broken.
+    /// Parses the body; errors with the answer that says what is wrong. A body that was too long to be kept is malformed.
     fn parse(body: &ReceivedBody) -> Result<Person, Answer> {
         let sent: Option<Map<String, Value>> = body.is_whole().then(|| serde_json::from_slice(&body.kept).ok()).flatten();
         let Some(sent) = sent.filter(|sent| sent.contains_key("resourceType")) else {
@@ -122,15 +122,15 @@ impl Person {
         if errors.is_empty() { Ok(person) } else { Err(Answer::value(400, &json!({"validationErrors": errors}), Escapes::Plain)) }
     }
 
-    /// The resource as OpenEMR will serve it.
-    fn resource(&self, population: &Population, id: &str, identifier: &str) -> Value {
+    /// Returns the resource as OpenEMR will serve it.
+    fn resource(&self, clinic: &Clinic, id: &str, identifier: &str) -> Value {
         let sex = match self.gender.as_str() {
             "female" => "F",
             "male" => "M",
             _ => "UNK",
         };
         let first = self.given.first().map_or("", String::as_str);
-        let mut resource = person_head(population, id, &format!("{first} {}", self.family), sex, false);
+        let mut resource = clinic.patient_head(id, &format!("{first} {}", self.family), sex, false);
         let mut insert = |name: &str, value: Value| {
             resource.insert(name.to_owned(), value);
         };

@@ -19,8 +19,7 @@ use crate::config::{self, Config, Listener, Problem, Warning};
 use crate::server::certificates::ListenerCertificate;
 use crate::server::file_watch::Watched;
 use crate::server::restart_required::Fixed;
-use crate::server::run::StartError;
-use crate::site::runtime::{Runtime, Settings, Tasks};
+use crate::site::runtime::{Runtime, Settings, Tasks, UnusableHost};
 
 /// How long a changed site may take to get its first token before the old configuration is kept.
 const FIRST_TOKEN_WITHIN: Duration = Duration::from_secs(10);
@@ -40,8 +39,8 @@ pub struct ConfigSource {
 enum Kept {
     #[error("{} problems", .0.len())]
     Problems(Vec<Problem>),
-    #[error("{0}")]
-    Start(#[from] StartError),
+    #[error(transparent)]
+    Host(#[from] UnusableHost),
     #[error("site {0} gets no token with it, and has one without; the log says above what OpenEMR answered")]
     NoToken(String),
     #[error("reading it was broken off")]

@@ -30,7 +30,7 @@ use crate::server::reload::{ConfigSource, Reloader, Running};
 use crate::server::signals::{Endings, Signals};
 use crate::server::upgrade::Takeover;
 use crate::site::lifecycle::Lifecycle;
-use crate::site::runtime::{Runtime, Settings, Tasks};
+use crate::site::runtime::{Runtime, Settings, Tasks, UnusableHost};
 use crate::smart::key_keeper::KeyKeeper;
 use crate::smart::key_ring::KeyRings;
 use crate::smart::refresher::Refresher;
@@ -53,8 +53,8 @@ pub enum StartError {
     #[error("listen: the certificate of {0} cannot be used")]
     Certificate(SocketAddr),
     /// A host name that no Host field can hold.
-    #[error("sites.{0}.openemr: the host name cannot be used")]
-    Host(String),
+    #[error(transparent)]
+    Host(#[from] UnusableHost),
 }
 
 /// How the gateway is run, besides its configuration.

@@ -15,7 +15,6 @@ use tokio::sync::watch;
 use crate::config::{self, Node};
 use crate::fhir::capabilities::Capabilities;
 use crate::site::client::{Client, Question};
-use crate::site::prepared::Site;
 
 /// The longest document that is read. OpenEMR's CapabilityStatement has 35 kB.
 const MOST: usize = 4 * 1024 * 1024;
@@ -37,6 +36,17 @@ impl Terms {
     pub fn of(site: &config::Site) -> Self {
         Self { nodes: site.nodes.clone(), max_age: site.documents_max_age }
     }
+}
+
+/// Where a document is fetched from.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
+    /// Sends the request.
+    pub client: &'a Client,
+    /// The site's name, for the log.
+    pub site: &'a str,
+    /// The longest wait between two reads of the answer.
+    pub read_timeout: Duration,
 }
 
 /// A site's documents.
@@ -89,21 +99,16 @@ impl Documents {
         self.known.load().as_ref().map(|known| Arc::clone(&known.capabilities))
     }
 
-    /// What the server can do. `None` when it has never said it.
-    pub async fn capabilities(self: &Arc<Self>, site: &Site) -> Option<Arc<Capabilities>> {
-        self.statement(site).await.map(|statement| Arc::clone(&statement.capabilities))
-    }
-
     /// Its CapabilityStatement: waited for where there is none yet, fetched again in the background where it is too old.
     /// `None` when it cannot be had, now or of late.
-    pub async fn statement(self: &Arc<Self>, site: &Site) -> Option<Arc<Statement>> {
+    pub async fn statement(self: &Arc<Self>, origin: Origin<'_>) -> Option<Arc<Statement>> {
         if let Some(known) = self.known.load_full() {
             if known.since.elapsed() >= self.terms.max_age {
-                self.fetch(site);
+                self.fetch(origin);
             }
             return Some(known);
         }
-        if let Some(mut under_way) = self.fetch(site) {
+        if let Some(mut under_way) = self.fetch(origin) {
             // It says nothing, and is closed at the end.
             let _ = under_way.changed().await;
         }
@@ -111,7 +116,7 @@ impl Documents {
     }
 
     /// Begins a fetch, unless one is under way; `None` when one has just failed. It goes on when its caller hangs up.
-    fn fetch(self: &Arc<Self>, site: &Site) -> Option<watch::Receiver<()>> {
+    fn fetch(self: &Arc<Self>, origin: Origin<'_>) -> Option<watch::Receiver<()>> {
         let mut fetching = self.fetching.lock();
         if let Some(under_way) = &fetching.under_way {
             return Some(under_way.clone());
@@ -122,8 +127,8 @@ impl Documents {
         let (ends, under_way) = watch::channel(());
         fetching.under_way = Some(under_way.clone());
         let ending = Ending { documents: Arc::clone(self), _ends: ends };
-        let (client, name) = (site.client.clone(), site.name().to_owned());
-        let read_timeout = site.config.timeouts.read;
+        let Origin { client, site, read_timeout } = origin;
+        let (client, name) = (client.clone(), site.to_owned());
         tokio::spawn(async move {
             let fetched = tokio::time::timeout(WITHIN, fetch(&client, read_timeout)).await;
             match fetched.unwrap_or_else(|_| Err(format!("it took longer than {} s", WITHIN.as_secs()))) {

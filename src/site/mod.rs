@@ -1,8 +1,11 @@
 //! One OpenEMR made ready for requests: its nodes, its token, its documents and its names.
 
 pub mod client;
+pub mod cors;
 pub mod documents;
 pub mod lifecycle;
+pub mod links;
+pub mod metadata;
 pub mod prepared;
 pub mod public_base;
 pub mod runtime;

@@ -1,17 +1,22 @@
 //! A site as requests meet it: everything made ready at start, nothing looked up by name.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::{self, Routes};
-use crate::gateway::cors::Policy;
-use crate::gateway::links::SiteLinks;
-use crate::gateway::metadata::Metadata;
+use crate::fhir::capabilities::Capabilities;
 use crate::nodes::Nodes;
 use crate::site::client::Client;
-use crate::site::documents::Documents;
+use crate::site::cors::Policy;
+use crate::site::documents::{Documents, Origin, Statement};
+use crate::site::links::{OpenEmrBases, SiteLinks};
+use crate::site::metadata::{Document, Metadata};
 use crate::smart::identity::TokenIdentity;
 use crate::smart::signer::{SharedSigner, Signer};
 use crate::smart::token_cell::TokenHandle;
+
+/// How long a request waits for the CapabilityStatement that tells OpenEMR's own base URL. Later requests find it in memory.
+const BASES_WITHIN: Duration = Duration::from_secs(1);
 
 /// One OpenEMR site behind the gateway.
 #[derive(Debug)]
@@ -93,5 +98,39 @@ impl Site {
     #[must_use]
     pub fn name(&self) -> &str {
         self.config.name.as_str()
+    }
+
+    /// The site's CapabilityStatement as OpenEMR wrote it, fetched or from memory; `None` when it cannot be had.
+    pub async fn capability_statement(&self) -> Option<Arc<Statement>> {
+        let origin = Origin { client: &self.client, site: self.name(), read_timeout: self.config.timeouts.read };
+        self.documents.statement(origin).await
+    }
+
+    /// What OpenEMR can do, as its CapabilityStatement tells; `None` when that cannot be had.
+    pub async fn capabilities(&self) -> Option<Arc<Capabilities>> {
+        self.capability_statement().await.map(|statement| Arc::clone(&statement.capabilities))
+    }
+
+    /// A CapabilityStatement as a caller gets it that knows this site by the base URL `public`; `None` when OpenEMR's
+    /// document cannot be read.
+    #[must_use]
+    pub fn shown_statement(&self, statement: &Statement, public: &str) -> Option<Arc<Document>> {
+        let replaced = self.config.repairs.links.then(|| self.openemr_bases());
+        self.metadata.capability_statement(statement, replaced.as_deref(), public)
+    }
+
+    /// The base URLs by which OpenEMR is known by now.
+    #[must_use]
+    pub fn openemr_bases(&self) -> Arc<OpenEmrBases> {
+        self.links.openemr(self.documents.known())
+    }
+
+    /// Waits a moment for OpenEMR's own base URL, which only its CapabilityStatement tells. Without it, the configured bases
+    /// are used.
+    pub async fn learn_bases(&self) {
+        if self.documents.known().is_none() {
+            // A failure is logged by the fetch, and a fetch that takes longer goes on for other requests.
+            let _ = tokio::time::timeout(BASES_WITHIN, self.capabilities()).await;
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::http::forwarded::CalledAt;
 
 /// What is known of where a request was sent. Nothing is copied: nearly every request says what the one before said.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
+pub struct RequestAddress<'a> {
     /// `public_url`.
     pub public_url: Option<&'a BaseUrl>,
     /// What trusted proxies say.
@@ -48,7 +48,7 @@ pub struct PublicBase {
     links: OnceLock<Arc<Links>>,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> RequestAddress<'a> {
     fn parts(&self) -> Parts<'a> {
         if let Some(url) = self.public_url {
             let authority = Authority::Named { host: &url.host, port: Some(url.port) };
@@ -203,8 +203,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn asked(host: Option<&str>) -> Asked<'_> {
-        Asked {
+    fn asked(host: Option<&str>) -> RequestAddress<'_> {
+        RequestAddress {
             public_url: None,
             called_at: CalledAt::default(),
             host,
@@ -214,7 +214,7 @@ mod tests {
         }
     }
 
-    fn base(asked: Asked<'_>) -> String {
+    fn base(asked: RequestAddress<'_>) -> String {
         asked.base(None).as_str().to_owned()
     }
 
@@ -228,9 +228,9 @@ mod tests {
             (plain("GW_1.example:9"), "http://GW_1.example:9/fhir"),
             (plain("[::1]:8000"), "http://[::1]:8000/fhir"),
             (plain("[::1]"), "http://[::1]/fhir"),
-            (Asked { tls: true, ..plain("gw.example:443") }, "https://gw.example/fhir"),
-            (Asked { tls: true, ..plain("gw.example:80") }, "https://gw.example:80/fhir"),
-            (Asked { tls: true, fhir_path: "/second/fhir", ..plain("gw.example") }, "https://gw.example/second/fhir"),
+            (RequestAddress { tls: true, ..plain("gw.example:443") }, "https://gw.example/fhir"),
+            (RequestAddress { tls: true, ..plain("gw.example:80") }, "https://gw.example:80/fhir"),
+            (RequestAddress { tls: true, fhir_path: "/second/fhir", ..plain("gw.example") }, "https://gw.example/second/fhir"),
         ] {
             assert_eq!(base(asked), expected);
         }
@@ -245,9 +245,15 @@ mod tests {
             assert_eq!(base(asked(Some(host))), "http://127.0.0.1:8000/fhir", "{host}");
         }
         assert_eq!(base(asked(None)), "http://127.0.0.1:8000/fhir");
-        assert_eq!(base(Asked { local: Some("[::ffff:10.0.0.1]:80".parse().unwrap()), ..asked(None) }), "http://10.0.0.1/fhir");
-        assert_eq!(base(Asked { local: Some("[::1]:443".parse().unwrap()), tls: true, ..asked(None) }), "https://[::1]/fhir");
-        assert_eq!(base(Asked { local: None, ..asked(None) }), "/fhir");
+        assert_eq!(
+            base(RequestAddress { local: Some("[::ffff:10.0.0.1]:80".parse().unwrap()), ..asked(None) }),
+            "http://10.0.0.1/fhir"
+        );
+        assert_eq!(
+            base(RequestAddress { local: Some("[::1]:443".parse().unwrap()), tls: true, ..asked(None) }),
+            "https://[::1]/fhir"
+        );
+        assert_eq!(base(RequestAddress { local: None, ..asked(None) }), "/fhir");
     }
 
     #[test]
@@ -259,14 +265,16 @@ mod tests {
         ] {
             let url = BaseUrl::parse(url).unwrap();
             let called_at = CalledAt { https: Some(false), host: Some("evil"), port: Some(1), prefix: Some("/x") };
-            assert_eq!(base(Asked { public_url: Some(&url), called_at, ..asked(Some("gw.example")) }), expected);
+            assert_eq!(base(RequestAddress { public_url: Some(&url), called_at, ..asked(Some("gw.example")) }), expected);
         }
     }
 
     #[test]
     fn a_proxys_word_goes_before_the_callers() {
-        let said =
-            |https, host, port, prefix| Asked { called_at: CalledAt { https, host, port, prefix }, ..asked(Some("gw:8000")) };
+        let said = |https, host, port, prefix| RequestAddress {
+            called_at: CalledAt { https, host, port, prefix },
+            ..asked(Some("gw:8000"))
+        };
         for (asked, expected) in [
             (said(Some(true), None, None, None), "https://gw:8000/fhir"),
             (said(Some(true), Some("pub.example"), None, None), "https://pub.example/fhir"),
@@ -303,7 +311,7 @@ mod tests {
         #[test]
         fn nothing_that_a_caller_says_leaves_a_string(host in "\\PC{0,40}|[a-z.:\\[\\]\"\\\\<>/@]{0,20}", prefix in "\\PC{0,20}") {
             let called_at = CalledAt { host: Some(&host), prefix: Some(&prefix), ..CalledAt::default() };
-            let base = base(Asked { called_at, ..asked(Some(&host)) });
+            let base = base(RequestAddress { called_at, ..asked(Some(&host)) });
             prop_assert!(base.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/:.-_~[]".contains(&byte)), "{}", base);
             prop_assert!(base.starts_with("http://") && base.ends_with("/fhir"), "{}", base);
         }

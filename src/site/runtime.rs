@@ -5,12 +5,12 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use http::header::InvalidHeaderValue;
 use ipnet::IpNet;
 
 use crate::config::{self, Access, BaseUrl, Compression, Config, Limits, ReadyRule, Routes, TokenExposure};
 use crate::nodes::health::Watching;
 use crate::nodes::{Nodes, Terms};
-use crate::server::run::StartError;
 use crate::site::client::Client;
 use crate::site::documents::{self, Documents};
 use crate::site::prepared::{Parts, Site};
@@ -61,6 +61,14 @@ impl Settings {
     }
 }
 
+/// A configured host name that cannot stand in a `Host` field.
+#[derive(Debug, thiserror::Error)]
+#[error("sites.{site}.openemr: the host name cannot be used")]
+pub struct UnusableHost {
+    site: String,
+    source: InvalidHeaderValue,
+}
+
 /// Starts what goes on in the background for the sites.
 #[derive(Clone)]
 pub struct Tasks {
@@ -83,7 +91,7 @@ impl Runtime {
         settings: Settings,
         tasks: &Tasks,
         previous: Option<&Self>,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Self, UnusableHost> {
         let mut made: Vec<Arc<Site>> = Vec::with_capacity(sites.len());
         for config in sites {
             let config = Arc::new(config);
@@ -93,7 +101,7 @@ impl Runtime {
             let same_nodes = earlier().find(|site| *site.nodes.terms() == terms).map(|site| Arc::clone(&site.nodes));
             let nodes = match same_nodes {
                 Some(nodes) => nodes,
-                None => look_after(&tasks.nodes, Nodes::new(&config).map_err(|_| StartError::Host(name))?),
+                None => look_after(&tasks.nodes, Nodes::new(&config).map_err(|source| UnusableHost { site: name, source })?),
             };
             let identity = TokenIdentity::of(&config);
             let has_this_token = |site: &&Arc<Site>| site.identity == identity;

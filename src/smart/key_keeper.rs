@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use crate::config;
 use crate::keys::key_files::{KeyFileError, KeyFiles};
 use crate::keys::rotation::{Event, Rotation, Stage, State, Which};
-use crate::keys::rotation_files::{KeyFile, KeyFolder as _, agree};
+use crate::keys::rotation_files::{KeyFile, KeyFolder as _, reconcile};
 use crate::smart::key_ring::{KeyRing, KeyRings};
 
 /// How often the files are looked at.
@@ -102,11 +102,11 @@ async fn look_after(turn: Turn) {
 }
 
 fn has_work(ring: &KeyRing) -> bool {
-    let (looks, news) = (ring.files.looks(), !ring.events.lock().is_empty());
+    let (versions, news) = (ring.files.versions(), !ring.events.lock().is_empty());
     let due = due_at(ring).is_some_and(|at| at <= now());
     let seen = ring.seen.lock();
     let unknown = seen.rotation.as_ref().is_some_and(|rotation| rotation.fetched_at.is_none());
-    seen.looks != Some(looks)
+    seen.versions != Some(versions)
         || news
         || due
         || (unknown && ring.fetched.load(Ordering::Acquire))
@@ -133,7 +133,7 @@ fn names(ring: &KeyRing) -> Vec<String> {
 fn bring_up_to_date(ring: &KeyRing) -> Result<(), String> {
     ring.is_stale.store(false, Ordering::Release);
     // What changes after this look, here or elsewhere, is seen at the next one.
-    ring.seen.lock().looks = Some(ring.files.looks());
+    ring.seen.lock().versions = Some(ring.files.versions());
     let events = ring.events.lock().clone();
     let mut files = ring.files.clone();
     let (before, after) = move_on(ring, &mut files, &events).map_err(|error| explain(&error, &files))?;
@@ -174,7 +174,7 @@ fn move_on(ring: &KeyRing, files: &mut KeyFiles, events: &[Event]) -> Result<(St
     if after != before {
         files.write(&KeyFile::State, after.to_json().as_bytes())?;
     }
-    Ok((before, agree(after, now, files)?))
+    Ok((before, reconcile(after, now, files)?))
 }
 
 fn explain(error: &KeyFileError, files: &KeyFiles) -> String {

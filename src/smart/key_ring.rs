@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, RwLock};
 
 use crate::config;
-use crate::keys::key_files::{KeyFiles, Looks};
+use crate::keys::key_files::{FileVersions, KeyFiles};
 use crate::keys::rotation::{Event, Rotation};
 use crate::smart::signer::Signer;
 
@@ -37,7 +37,7 @@ pub struct KeyRing {
 /// What the keeper saw last.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    pub(super) looks: Option<Looks>,
+    pub(super) versions: Option<FileVersions>,
     pub(super) rotation: Option<Rotation>,
     pub(super) complaint: Option<String>,
 }

@@ -40,6 +40,16 @@ function anchors(text) {
   );
 }
 
+it('files that are named are there', () => {
+  const missing = DOCUMENTS.flatMap(({ file, text }) =>
+    [...text.matchAll(/`((?:src|tests|bench|docs|conf|deploy|scripts)\/[\w./-]*)`/g)]
+      .map(([, named]) => named)
+      .filter((named) => !fs.existsSync(path.join(ROOT, named)))
+      .map((named) => `${file}: ${named}`),
+  );
+  assert.deepEqual(missing, []);
+});
+
 it('messages that are quoted are those of the gateway', () => {
   const source = fs
     .readdirSync(path.join(ROOT, 'src'), { recursive: true })

@@ -7,7 +7,7 @@ const { execFileSync } = require('child_process');
 const fs = require('fs');
 const os = require('os');
 const path = require('path');
-const { Program, freePort, onFreePort } = require('../../scripts/demo');
+const { Program, freePort, onFreePort } = require('../../scripts/demo.js');
 
 const CLIENT_ID = 'clients';
 // What OpenEMR calls itself. No answer of the gateway may name it.

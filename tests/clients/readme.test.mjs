@@ -1,4 +1,5 @@
-// The commands in README.md and docs/ are run as they stand there, against the demo.
+// The commands in README.md and docs/ are run as they stand there: against the demo, and from the key to the first token
+// against a sandbox.
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -6,7 +7,8 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { it } from 'node:test';
-import { document } from './documents.mjs';
+import demo from '../../scripts/demo.js';
+import { ROOT, document } from './documents.mjs';
 import { DEMO, GATEWAYS, WITHIN, assertEachOnce, ids, matches, whole } from './support.mjs';
 
 // The one block of this document that does this.
@@ -17,9 +19,10 @@ function example(file, mark) {
   return found[0];
 }
 
-function run(script, folder) {
+function run(script, folder, environment = {}) {
   const done = spawnSync('bash', ['-euo', 'pipefail', '-c', script.replaceAll('http://localhost:8000', GATEWAYS.demo)], {
     cwd: folder,
+    env: { ...process.env, ...environment },
     encoding: 'utf8',
     timeout: 60_000,
   });
@@ -80,3 +83,60 @@ it('bulk export', WITHIN, () => inFolder(async (folder) => {
     assertEachOnce(lines.map((line) => JSON.parse(line).id).sort(), (await whole(DEMO, type)).sort(), type);
   }
 }));
+
+// What the README has people do at their OpenEMR by hand, done by the sandbox's administrator.
+async function enable(admin, clientId) {
+  const answer = await fetch(`${admin}/__sandbox/faults`, {
+    method: 'POST',
+    body: JSON.stringify({ clients: { [clientId]: { enabled: true } } }),
+    signal: AbortSignal.timeout(10_000),
+  });
+  assert.equal(answer.status, 200, await answer.text());
+}
+
+// conf/gateway.yaml with the values that the README says to set, and a free port.
+function configure(folder, port, values) {
+  let text = fs.readFileSync(path.join(ROOT, 'conf/gateway.yaml'), 'utf8');
+  const set = (old, value) => {
+    assert.match(text, old);
+    text = text.replace(old, value);
+  };
+  set(/address: 127\.0\.0\.1:8000/, `address: 127.0.0.1:${port}`);
+  set(/^    openemr: .*$/m, `    openemr: ${values.openemr}`);
+  set(/^    client_id: .*$/m, `    client_id: ${values.client_id}`);
+  set(/^    scopes:\n(      - .*\n)+/m, `    scopes: ${JSON.stringify(values.scopes)}\n`);
+  fs.mkdirSync(path.join(folder, 'conf'), { recursive: true });
+  fs.writeFileSync(path.join(folder, 'conf/gateway.yaml'), text);
+}
+
+for (const openemr of ['8.0', '7.0.3']) {
+  it(`the steps from a key to the first token, OpenEMR ${openemr}`, WITHIN, () => inFolder(async (folder) => {
+    const program = process.env.GATEWAY;
+    fs.mkdirSync(path.join(folder, 'bin'));
+    fs.symlinkSync(program, path.join(folder, 'bin/openemr-gateway'));
+    const environment = { PATH: `${path.join(folder, 'bin')}:${process.env.PATH}` };
+    const sandbox = new demo.Program(program, ['sandbox', '--listen', '127.0.0.1:0', '--patients', '5', '--openemr', openemr]);
+    let gateway;
+    try {
+      const base = await sandbox.until(({ output }) => /listening on (\S+)/.exec(output)?.[1]);
+      const admin = /admin (\S+)/.exec(sandbox.output)[1];
+      run(example('README.md', /keys generate/), folder, environment);
+      const method = openemr === '7.0.3' ? 'client_secret_post' : 'private_key_jwt';
+      const registration = example('README.md', /registration/).replace('private_key_jwt', method);
+      const { client_id, scope } = JSON.parse(run(registration, folder, { ...environment, EMR: base }));
+      const scopes = scope.split(' ');
+      await enable(admin, client_id);
+      gateway = await demo.onFreePort('bash', 'the gateway of the README', (port) => {
+        configure(folder, port, { openemr: base, client_id, scopes });
+        assert.match(run(example('README.md', /config check/), folder, environment), new RegExp(client_id));
+        const serve = example('README.md', /serve --config/).trim();
+        return ['-c', `cd '${folder}' && PATH='${environment.PATH}' exec ${serve}`];
+      });
+      const bundle = await (await fetch(`${gateway.baseUrl}/fhir/Patient`)).json();
+      assert.equal(matches(bundle).length, 5, JSON.stringify(bundle));
+    } finally {
+      await gateway?.stop();
+      await sandbox.stop();
+    }
+  }));
+}

@@ -8,7 +8,7 @@
 const { spawn } = require('child_process');
 const fs = require('fs');
 const path = require('path');
-const { startDemo, stopOnSignals } = require('../../scripts/demo');
+const { startDemo, stopOnSignals } = require('../../scripts/demo.js');
 const { PUBLIC_ADDRESS, startInstallation } = require('./installation');
 
 const FILE_WITHIN = 300_000;
@@ -69,6 +69,7 @@ async function main() {
     started.modern = await startInstallation(program, '8.0');
     started.old = await startInstallation(program, '7.0.3');
     const environment = {
+      GATEWAY: program,
       DEMO: started.demo.baseUrl,
       MODERN: started.modern.baseUrl,
       MODERN_TLS: started.modern.tlsUrl,

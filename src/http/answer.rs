@@ -1,0 +1,84 @@
+//! An answer that the gateway writes itself, as a value.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, StatusCode};
+use pingora::http::ResponseHeader;
+use serde::Serialize;
+
+use crate::http::fields::set_length;
+use crate::http::set_field::SetField;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// A whole answer: status, fields and body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    status: StatusCode,
+    content_type: HeaderValue,
+    fields: Vec<(HeaderName, HeaderValue)>,
+    body: Bytes,
+}
+
+#[derive(Serialize)]
+struct PlainError<'a> {
+    error: &'a str,
+    message: &'a str,
+}
+
+impl Answer {
+    /// An answer with a body of this media type.
+    #[must_use]
+    pub fn new(status: StatusCode, content_type: &'static str, body: Bytes) -> Self {
+        Self { status, content_type: HeaderValue::from_static(content_type), fields: Vec::new(), body }
+    }
+
+    /// An answer that has no body by its status (204, 304).
+    #[must_use]
+    pub fn empty(status: StatusCode) -> Self {
+        Self::new(status, "", Bytes::new())
+    }
+
+    /// JSON that no cache may keep.
+    #[must_use]
+    pub fn json(status: StatusCode, value: &impl Serialize) -> Self {
+        let body = serde_json::to_vec(value).unwrap_or_default();
+        Self { status, content_type: JSON, fields: vec![(CACHE_CONTROL, NO_STORE)], body: Bytes::from(body) }
+    }
+
+    /// An error in plain JSON, as the local routes give it.
+    #[must_use]
+    pub fn error(status: StatusCode, error: &str, message: &str) -> Self {
+        Self::json(status, &PlainError { error, message })
+    }
+
+    /// 405: the path is known, the method is not.
+    #[must_use]
+    pub fn method_not_allowed(allowed: &'static str) -> Self {
+        Self::error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This path takes other methods; see Allow.")
+            .with(ALLOW, HeaderValue::from_static(allowed))
+    }
+
+    /// The same answer with one more field.
+    #[must_use]
+    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.fields.push((name, value));
+        self
+    }
+
+    /// The head and the body to send; no body where the status allows none.
+    #[must_use]
+    pub fn into_parts(self) -> (Box<ResponseHeader>, Option<Bytes>) {
+        let mut head = ResponseHeader::build(self.status, Some(self.fields.len() + 4)).expect("a StatusCode is a status");
+        let has_body = !matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if has_body {
+            head.set(CONTENT_TYPE, self.content_type);
+            set_length(&mut head, self.body.len());
+        }
+        for (name, value) in self.fields {
+            head.set(name, value);
+        }
+        (Box::new(head), has_body.then_some(self.body))
+    }
+}
