@@ -26,4 +26,4 @@ mod process;
 pub mod sandbox;
 
 #[cfg(feature = "sandbox")]
-pub use process::{DEADLINE, Process, binary, eventually, keys};
+pub use process::{DEADLINE, Process, Stop, binary, eventually, keys};
