@@ -60,7 +60,7 @@ fn ends_well(process: &mut Process) {
 
 #[test]
 fn a_successor_takes_over_without_a_lost_request() {
-    let openemr = OpenEmr::with(&["--token-lifetime", "20"]);
+    let openemr = OpenEmr::with(&["--token-lifetime", "60"]);
     let mut config = config(&openemr);
     config["server"] = json!({"grace_period_seconds": 100});
     let mut gateway = Gateway::with(config);
