@@ -45,7 +45,7 @@ pub(super) fn admit(session: &Session, context: &mut RequestContext) -> Result<(
     if cors::is_foreign(session, context) {
         return Err(Failure::ForeignPage);
     }
-    check_sizes(session, &context.runtime.settings.limits)?;
+    check_sizes(session, &context.runtime.config.limits)?;
     if session.req_header().version == Version::HTTP_11 && session.get_header(HOST).is_none() {
         return Err(Failure::NoHost);
     }
@@ -65,7 +65,7 @@ pub(super) fn admit(session: &Session, context: &mut RequestContext) -> Result<(
 
 /// Whether the caller's address may use the gateway.
 pub(super) fn is_allowed(context: &RequestContext) -> bool {
-    allows(&context.runtime.settings.access, context.trace.client())
+    allows(&context.runtime.config.access, context.trace.client())
 }
 
 /// What a request's head says of its size. HTTP/2 has its own bound on heads, and no raw bytes.

@@ -28,7 +28,7 @@ impl BodyStep for Compressor {
 /// Decides whether the body behind this head is compressed on its way, and makes the head say so. The last step of all.
 /// `length`: of the body as it came.
 pub fn choose(session: &Session, head: &mut ResponseHeader, length: Option<u64>, context: &mut RequestContext) {
-    let settings = context.runtime.settings.compression;
+    let settings = context.runtime.config.compression;
     if !settings.enabled || !may_be_compressed(head, length, settings.least) {
         return;
     }

@@ -21,7 +21,7 @@ use crate::gateway::route::Route;
 use crate::gateway::tracing::Trace;
 use crate::http::decoder::Decoder;
 use crate::nodes::in_flight::Permit;
-use crate::nodes::{OnNode, Tried};
+use crate::nodes::{NodeLease, Tried};
 use crate::observe::request_id::RequestId;
 use crate::site::lifecycle::InFlight;
 use crate::site::prepared::Site;
@@ -58,7 +58,7 @@ pub struct RequestContext {
     /// The right to be in flight at OpenEMR, until its answer has ended.
     pub permit: Option<Permit>,
     /// The node that the request goes to, until its answer has ended.
-    pub node: Option<OnNode>,
+    pub node: Option<NodeLease>,
     /// The nodes that it has given up.
     pub tried: Tried,
     /// When the latest try went upstream.
@@ -158,19 +158,6 @@ impl RequestContext {
 impl RequestContext {
     /// A context on a runtime without sites.
     pub(super) fn alone() -> Self {
-        use crate::config::{Access, ReadyRule, Routes, TokenExposure, defaults};
-        use crate::site::runtime::Settings;
-        let routes = Routes { health: None, ready: None, jwks: None, token: None, fhir: None };
-        let settings = Settings {
-            routes,
-            public_url: None,
-            trusted_proxies: Vec::new(),
-            access: Access::Open,
-            token_exposure: TokenExposure::Never,
-            limits: defaults::LIMITS,
-            compression: defaults::COMPRESSION,
-            ready: ReadyRule::All,
-        };
-        Self::new(Arc::new(Runtime { sites: Vec::new(), settings }))
+        Self::new(Arc::new(Runtime::without_sites()))
     }
 }

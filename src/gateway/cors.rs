@@ -61,7 +61,7 @@ pub(super) fn is_foreign(session: &Session, context: &RequestContext) -> bool {
     let policy = context.site().and_then(|site| site.cors.as_ref());
     let host = head.uri.authority().map(http::uri::Authority::as_str);
     let host = host.or_else(|| head.headers.get(HOST).and_then(|host| host.to_str().ok()));
-    let public = context.runtime.settings.public_url.as_ref().map(|url| url.authority());
+    let public = context.runtime.config.public_url.as_ref().map(|url| url.authority());
     is_foreign_write(&head.method, &head.headers, [host, public.as_deref()], policy)
 }
 

@@ -18,7 +18,7 @@ use crate::site::public_base::{PublicBase, RequestAddress};
 #[must_use]
 pub fn public_base(session: &Session, context: &RequestContext, site: &Site) -> Arc<PublicBase> {
     let head = session.req_header();
-    let settings = &context.runtime.settings;
+    let settings = &context.runtime.config;
     let called_at = match &context.trace.hops {
         Some(hops) => CalledAt::of(&head.headers, hops, &settings.trusted_proxies),
         None => CalledAt::default(),

@@ -62,7 +62,7 @@ pub(super) async fn answer(session: &Session, context: &RequestContext) -> Resul
     if !answers(context) {
         return Ok(None);
     }
-    let compression = context.runtime.settings.compression;
+    let compression = context.runtime.config.compression;
     let fields = &session.req_header().headers;
     let max_age = site.documents.max_age().as_secs();
     let of = |document: &Document, content_type: &'static str| {

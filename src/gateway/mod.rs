@@ -85,11 +85,11 @@ impl ProxyHttp for Gateway {
 
     /// Deadlines for this connection, and where the request goes.
     async fn early_request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<()> {
-        admission::set_deadlines(session, &context.runtime.settings.limits);
+        admission::set_deadlines(session, &context.runtime.config.limits);
         self.let_go_when_draining(session);
         tracing::begin(session, context);
         let target = Target::parse(session.req_header().raw_path());
-        context.route = Route::of(target.path, &context.runtime.settings.routes, &context.runtime.sites);
+        context.route = Route::of(target.path, &context.runtime.config.routes, &context.runtime.sites);
         context.negotiated = negotiation::negotiated(session.req_header(), None);
         Ok(())
     }
@@ -132,7 +132,7 @@ impl ProxyHttp for Gateway {
         let Target { path, query } = Target::parse(session.req_header().raw_path());
         let rest = context.plan.path(path.get(prefix..).unwrap_or_default());
         let target = request_target::onto(&on.node().fhir.url().path, rest, context.plan.query(query));
-        request_head::rewrite(head, &target, &on.node().host, token)?;
+        request_head::rewrite(head, &target, on.node().fhir.host(), token)?;
         tracing::mark_request(head, session.req_header().version, context)?;
         context.plan.apply(head)?;
         request_links::begin(session, head, context)?;
@@ -152,7 +152,7 @@ impl ProxyHttp for Gateway {
     ) -> pingora::Result<()> {
         context.plan.replace_body(body, end_of_stream);
         context.body_sent = context.body_sent.saturating_add(body.as_ref().map_or(0, Bytes::len));
-        if context.body_sent > context.runtime.settings.limits.request_body {
+        if context.body_sent > context.runtime.config.limits.request_body {
             // The request is cut off, and cannot be taken for whole: neither its length nor its last chunk is reached.
             return Err(fail(context, Failure::BodyTooLarge));
         }
@@ -385,12 +385,10 @@ async fn answer_here(session: &Session, context: &RequestContext, draining: bool
     match context.route {
         Route::Fhir { .. } => None,
         Route::Health => Some(local::health(&head.method, &runtime.sites)),
-        Route::Ready => Some(local::ready(&head.method, &runtime.sites, runtime.settings.ready, draining)),
+        Route::Ready => Some(local::ready(&head.method, &runtime.sites, runtime.config.ready, draining)),
         Route::Jwks(site) => runtime.sites.get(site).map(|site| local::jwks(&head.method, site)),
         Route::Token => Some(match local::token_question(&head.method, Target::parse(head.raw_path()), &runtime.sites) {
-            Ok(question) => {
-                local::token(question, &runtime.sites, context.trace.is_local(), runtime.settings.token_exposure).await
-            }
+            Ok(question) => local::token(question, &runtime.sites, context.trace.is_local(), runtime.config.token_exposure).await,
             Err(answer) => answer,
         }),
         Route::NotFound => Some(local::not_found()),

@@ -47,7 +47,7 @@ fn is_dropped(name: &str) -> bool {
 /// # Errors
 /// One that is too large, is none of FHIR's, or leads away from the gateway.
 pub fn check(head: &ResponseHeader, context: &RequestContext) -> Result<(), Failure> {
-    if fields::size(&head.headers) > context.runtime.settings.limits.response_head {
+    if fields::size(&head.headers) > context.runtime.config.limits.response_head {
         return Err(Failure::AnswerHeadTooLarge);
     }
     if is_page(head, context.interaction) {

@@ -46,7 +46,7 @@ pub async fn plan(session: &mut Session, context: &mut RequestContext) -> pingor
     if !can_plan(capabilities, resource_type) {
         return Ok(Ok(()));
     }
-    let patience = context.runtime.settings.limits.read_timeout;
+    let patience = context.runtime.config.limits.read_timeout;
     let form = match read_form(session, site.config.repairs.search, patience).await? {
         Ok(Some(form)) => request_links::in_form(session, context, &site, form),
         Ok(None) => return Ok(Ok(())),

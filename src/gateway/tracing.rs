@@ -11,7 +11,7 @@ use pingora::proxy::Session;
 use crate::gateway::context::RequestContext;
 use crate::http::forwarded::{Hops, is_trusted};
 use crate::observe::request_id::RequestId;
-use crate::observe::trace_context::{Origin, TraceContext, is_good_state};
+use crate::observe::trace_context::{Origin, TraceContext, is_valid_state};
 
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -36,7 +36,7 @@ impl Trace {
         let parent = parents.next().filter(|_| parents.next().is_none());
         let (context, origin) = TraceContext::of(parent.map(HeaderValue::as_bytes));
         let state = fields.get_all(&TRACESTATE).iter().map(HeaderValue::as_bytes);
-        Self { hops, context, state_goes_on: origin == Origin::Caller && is_good_state(state) }
+        Self { hops, context, state_goes_on: origin == Origin::Client && is_valid_state(state) }
     }
 
     /// A request of which nothing is known.
@@ -61,7 +61,7 @@ impl Trace {
 /// At the beginning of a request: who called, and what it is named.
 pub fn begin(session: &Session, context: &mut RequestContext) {
     let fields = &session.req_header().headers;
-    let trusted = &context.runtime.settings.trusted_proxies;
+    let trusted = &context.runtime.config.trusted_proxies;
     let peer = peer(session);
     context.trace = Trace::of(fields, peer.map(|peer| Hops::of(fields, peer, trusted)));
     if peer.is_some_and(|peer| is_trusted(peer, trusted))

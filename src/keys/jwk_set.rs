@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
+use super::byte_order_mark::without_byte_order_mark;
 use super::signing_key::{PublicKey, SigningKey};
 
 /// The largest JWK Set that is read, in bytes.
@@ -160,10 +161,8 @@ impl JwkSet {
         if bytes.len() > MAX_JWK_SET {
             return Err(JwkSetError::TooLarge);
         }
-        // Windows editors write a byte-order mark; in JSON it is not allowed (RFC 8259 section 8.1), but may be ignored.
-        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        let set: Value =
-            serde_json::from_slice(bytes).map_err(|error| JwkSetError::NotJson { line: error.line(), column: error.column() })?;
+        let set: Value = serde_json::from_slice(without_byte_order_mark(bytes))
+            .map_err(|error| JwkSetError::NotJson { line: error.line(), column: error.column() })?;
         let Some(keys) = set.get("keys") else {
             return Err(if set.get("kty").is_some() { JwkSetError::SingleKey } else { JwkSetError::NotASet });
         };

@@ -5,11 +5,13 @@
 //! | `signing_key`, `der` | private keys that sign client assertions, read from PEM |
 //! | `generate`, `certificate` | new keys, and self-signed certificates |
 //! | `jwk_set`, `kid` | JWK Sets and key ids |
+//! | `byte_order_mark` | what is passed over before JSON and YAML |
 //! | `rotation` | the rotation of a key as a state machine, without a clock or a file |
 //! | `rotation_state` | how its state is written |
 //! | `rotation_files` | what a state means for the files of a rotation |
 //! | `key_files` | these files on the disk |
 
+mod byte_order_mark;
 pub(crate) mod certificate;
 mod der;
 pub(crate) mod generate;
@@ -21,6 +23,7 @@ pub(crate) mod rotation_files;
 mod rotation_state;
 pub(crate) mod signing_key;
 
+pub(crate) use byte_order_mark::without_byte_order_mark;
 pub use jwk_set::{Jwk, JwkSet, JwkSetError};
 pub use kid::{KidMethod, kid};
 pub use signing_key::{Algorithm, KeyError, PublicKey, SigningKey};

@@ -8,7 +8,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { it } from 'node:test';
 import demo from '../../scripts/demo.js';
-import { ROOT, document } from './documents.mjs';
+import { DOCUMENTS, ROOT, document } from './documents.mjs';
 import { DEMO, GATEWAYS, WITHIN, assertEachOnce, ids, matches, whole } from './support.mjs';
 
 // The one block of this document that does this.
@@ -84,6 +84,18 @@ it('bulk export', WITHIN, () => inFolder(async (folder) => {
   }
 }));
 
+it('commands and their options are there', WITHIN, () => {
+  const code = DOCUMENTS.flatMap(({ text }) => text.match(/^```sh\n.*?^```$|`[^`\n]+`/gms) ?? []).join('\n');
+  const calls = [...code.replaceAll('-u openemr-gateway', '').matchAll(/\bopenemr-gateway +((?:(?:keys|config) )?[a-z]+)\b([^\n`#&|>]*)/g)];
+  const unknown = calls.flatMap(([call, command, rest]) => {
+    const help = spawnSync(process.env.GATEWAY, [...command.split(' '), '--help'], { encoding: 'utf8', timeout: 10_000 });
+    const options = rest.match(/(?<= )--[a-z-]+/g) ?? [];
+    return help.status === 0 && options.every((option) => new RegExp(`^ +${option}\\b`, 'm').test(help.stdout)) ? [] : [call];
+  });
+  assert.ok(calls.length > 10, `${calls.length} commands`);
+  assert.deepEqual(unknown, []);
+});
+
 // What the README has people do at their OpenEMR by hand, done by the sandbox's administrator.
 async function enable(admin, clientId) {
   const answer = await fetch(`${admin}/__sandbox/faults`, {
@@ -126,6 +138,11 @@ for (const openemr of ['8.0', '7.0.3']) {
       const { client_id, scope } = JSON.parse(run(registration, folder, { ...environment, EMR: base }));
       const scopes = scope.split(' ');
       await enable(admin, client_id);
+      fs.writeFileSync(path.join(folder, '.env'), [
+        `OEMR_BASE=${base}`, `CLIENT_ID=${client_id}`, `SCOPE=${scope}`, 'PRIVATE_KEY_PATH=keys/private_key.pem', 'JWKS_PATH=keys/jwks.json',
+      ].join('\n'));
+      const [test] = example('docs/migration.md', /--env-file/).split('\n');
+      assert.match(run(test, folder, environment), /is good/);
       gateway = await demo.onFreePort('bash', 'the gateway of the README', (port) => {
         configure(folder, port, { openemr: base, client_id, scopes });
         assert.match(run(example('README.md', /config check/), folder, environment), new RegExp(client_id));
