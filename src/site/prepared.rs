@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::{self, Routes};
 use crate::fhir::capabilities::Capabilities;
 use crate::nodes::Nodes;
-use crate::site::client::Client;
+use crate::site::client::SiteClient;
 use crate::site::cors::Policy;
 use crate::site::documents::{Documents, Origin, Statement};
 use crate::site::links::{OpenEmrBases, SiteLinks};
@@ -34,7 +34,7 @@ pub struct Site {
     /// Signs the client assertions for its token; that of another site when the two share the token.
     pub signer: SharedSigner,
     /// Sends the gateway's own requests.
-    pub client: Client,
+    pub client: SiteClient,
     /// Its CapabilityStatement as OpenEMR wrote it.
     pub documents: Arc<Documents>,
     /// Its documents as callers get them.
@@ -65,7 +65,7 @@ pub struct Parts {
     /// See [`Site::signer`].
     pub signer: SharedSigner,
     /// See [`Site::client`].
-    pub client: Client,
+    pub client: SiteClient,
     /// See [`Site::documents`].
     pub documents: Arc<Documents>,
 }
