@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Outcome;
+use super::outcome::{Outcome, load, print};
 use crate::config::{CONFIG_FILE, json_schema, markdown_reference};
 
 /// `config …`
@@ -34,11 +34,11 @@ impl ConfigCommand {
     pub fn run(self) -> Outcome {
         match self {
             Self::Check { config, env_file } => {
-                let config = super::load(&config, env_file.as_deref())?;
-                super::print(&config.effective_yaml())
+                let config = load(&config, env_file.as_deref())?;
+                print(&config.effective_yaml())
             }
-            Self::Schema => super::print(&json_schema()),
-            Self::Reference => super::print(&markdown_reference()),
+            Self::Schema => print(&json_schema()),
+            Self::Reference => print(&markdown_reference()),
         }
     }
 }

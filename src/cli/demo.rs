@@ -9,7 +9,7 @@ use std::thread;
 
 use serde_json::json;
 
-use super::{Failure, Outcome};
+use super::outcome::{Failure, Outcome, failures};
 use crate::config::{Config, LISTEN};
 use crate::keys::generate::NewKey;
 use crate::keys::{JwkSet, KidMethod, kid};
@@ -109,7 +109,7 @@ fn config(listen: SocketAddr, openemr: SocketAddr, folder: &Path) -> Result<Conf
             "bulk_data": { "folder": folder.join("bulk") },
         } },
     });
-    crate::config::read_text(&text.to_string()).map_err(super::failures)
+    crate::config::read_text(&text.to_string()).map_err(failures)
 }
 
 fn greet(listen: SocketAddr, openemr: SocketAddr, admin: SocketAddr) {

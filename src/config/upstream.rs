@@ -28,6 +28,22 @@ pub struct Upstream {
     pub in_flight: InFlightLimit,
 }
 
+#[cfg(test)]
+impl Upstream {
+    /// The default way to these nodes.
+    pub(crate) fn for_tests(nodes: Vec<Node>) -> Self {
+        Self {
+            nodes,
+            ca_file: None,
+            timeouts: Timeouts::default(),
+            connections: Connections::default(),
+            balance: Balance::RoundRobin,
+            health_check: HealthCheck::default(),
+            in_flight: InFlightLimit::default(),
+        }
+    }
+}
+
 /// One of the servers of an OpenEMR site. They share its database, so that each accepts the others' tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Node {

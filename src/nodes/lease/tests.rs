@@ -1,19 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 use super::*;
-use crate::config::{self, Balance, BaseUrl, Connections, HealthCheck, InFlightLimit, Timeouts, Upstream};
+use crate::config::{self, Balance, BaseUrl, Upstream};
 use crate::nodes::breaker::CheckResult;
 
 fn nodes(count: usize, balance: Balance) -> Arc<Nodes> {
     let url = |index: usize| BaseUrl::parse(&format!("https://emr{index}.example.org")).unwrap();
-    let upstream = Upstream {
-        nodes: (0..count).map(|index| config::Node { fhir_base: url(index), token_url: Some(url(index)) }).collect(),
-        ca_file: None,
-        timeouts: Timeouts::default(),
-        connections: Connections::default(),
-        balance,
-        health_check: HealthCheck::default(),
-        in_flight: InFlightLimit::default(),
-    };
+    let of = |index| config::Node { fhir_base: url(index), token_url: Some(url(index)) };
+    let upstream = Upstream { balance, ..Upstream::for_tests((0..count).map(of).collect()) };
     Arc::new(Nodes::with("default", upstream))
 }
 
