@@ -117,7 +117,7 @@ impl Links {
 
     /// Replaces the links in a whole text; `None` where there are none.
     #[must_use]
-    pub fn rewritten(&self, text: &[u8], to: &Replacement) -> Option<Vec<u8>> {
+    pub(crate) fn rewritten(&self, text: &[u8], to: &Replacement) -> Option<Vec<u8>> {
         let mut hits = Vec::new();
         self.find(text, &[], text.len(), true, &mut hits);
         (!hits.is_empty()).then(|| to.put(text, &hits))
@@ -164,7 +164,7 @@ impl Replacement {
 
     /// Returns the base with plain slashes.
     #[must_use]
-    pub fn as_plain(&self) -> &[u8] {
+    pub(crate) fn as_plain(&self) -> &[u8] {
         &self.plain
     }
 

@@ -12,12 +12,12 @@
 //! | `token_refusal` | which of OpenEMR's error bodies refuse the access token |
 //! | `version` | the versions of OpenEMR that behave differently |
 
-pub mod bundle;
-pub mod created;
-pub mod disclosure;
-pub mod error;
-pub mod export;
-pub mod offered;
-pub mod search;
-pub mod token_refusal;
-pub mod version;
+pub(crate) mod bundle;
+pub(crate) mod created;
+mod disclosure;
+pub(crate) mod error;
+pub(crate) mod export;
+pub(crate) mod offered;
+pub(crate) mod search;
+pub(crate) mod token_refusal;
+pub(crate) mod version;

@@ -6,7 +6,7 @@
 use serde::Deserialize;
 
 /// The longest body, in bytes, that can be a refusal of the token. OpenEMR's have less than 200.
-pub const LONGEST: usize = 4096;
+pub(crate) const LONGEST: usize = 4096;
 
 /// Texts with which OpenEMR refuses a token: revoked together with the client's trust; malformed, expired or revoked by an
 /// administrator; not in its database. 7.0.3 answers `access_denied` and, with that blank, `invalid _request`.
@@ -23,7 +23,7 @@ struct ErrorBody {
 
 /// Whether the body of an error answer refuses the token rather than the request.
 #[must_use]
-pub fn is_about_the_token(body: &[u8]) -> bool {
+pub(crate) fn is_about_the_token(body: &[u8]) -> bool {
     if body.len() > LONGEST {
         return false;
     }

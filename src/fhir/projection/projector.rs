@@ -81,7 +81,7 @@ impl Projector {
 
     /// Makes the step for a single resource, which is taken for one of the type `expected` until its own type is read.
     #[must_use]
-    pub fn resource(projection: Projection, expected: Option<&'static str>) -> Self {
+    pub(crate) fn resource(projection: Projection, expected: Option<&'static str>) -> Self {
         Self::new(projection, expected, false)
     }
 

@@ -13,7 +13,7 @@ const FARTHEST: i64 = 14 * 60 * 60;
 /// of an hour, to the moment at which the server sent the answer, in seconds since 1970. `None` when there is a zone already,
 /// or no time.
 #[must_use]
-pub fn missing_zone(written: &str, sent: Option<i64>) -> Option<String> {
+pub(crate) fn missing_zone(written: &str, sent: Option<i64>) -> Option<String> {
     let (_, time) = written.split_once('T')?;
     if time.contains(['Z', '+', '-']) {
         return None;
