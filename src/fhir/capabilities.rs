@@ -20,7 +20,7 @@ pub(crate) struct TypeCapabilities {
 /// The capabilities of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {
-    /// The software behind the server.
+    /// The software of the server.
     pub(crate) software: Option<Software>,
     /// `implementation.url`: the FHIR base by which the server calls itself.
     pub(crate) base: Option<String>,

@@ -21,7 +21,7 @@ impl Format {
     }
 }
 
-/// The media type, or content coding, in front of its parameters.
+/// Returns a media type, or a content coding, without its parameters.
 #[must_use]
 pub(crate) fn essence(value: &[u8]) -> &[u8] {
     value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 #[derive(Debug)]
 pub(crate) struct Spliced {
     piece: Bytes,
-    /// The part of `piece` that is kept, to be output behind `made`.
+    /// The part of `piece` that is kept, to be output after `made`.
     kept: Range<usize>,
     made: BytesMut,
 }
@@ -33,7 +33,7 @@ impl Spliced {
         &self.piece
     }
 
-    /// Keeps a part of the current piece, which must lie behind the parts that were kept before.
+    /// Keeps a part of the current piece, which must come after the parts that were kept before.
     pub(crate) fn keep(&mut self, part: Range<usize>) {
         if part.is_empty() {
             return;
@@ -46,7 +46,7 @@ impl Spliced {
         }
     }
 
-    /// Inserts bytes behind what was kept so far.
+    /// Inserts bytes after what was kept so far.
     pub(crate) fn put(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
             self.settle();

@@ -72,7 +72,7 @@ fn quoted(text: &str) -> String {
     format!("OpenEMR says: {text}")
 }
 
-/// Returns the first JSON value in a body, whatever stands before or behind it.
+/// Returns the first JSON value in a body, whatever stands before or after it.
 fn first_json(body: &[u8]) -> Option<Value> {
     let body = body.get(..MOST).unwrap_or(body);
     let brackets = memchr::memchr2_iter(b'{', b'[', body).take(MAX_BRACKETS);

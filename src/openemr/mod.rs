@@ -9,7 +9,7 @@
 //! | `export` | the types of a bulk export, exported one after the other by OpenEMR |
 //! | `offered` | what OpenEMR does, by its CapabilityStatement and by what that leaves out |
 //! | `search` | which parameters OpenEMR understands, and how a search is put to it |
-//! | `token_refusal` | which of OpenEMR's error bodies refuse the access token |
+//! | `token_refusal` | which of OpenEMR's error answers reject the access token |
 //! | `version` | the versions of OpenEMR that behave differently |
 
 pub(crate) mod bundle;

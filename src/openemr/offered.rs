@@ -88,7 +88,7 @@ impl NotOffered {
     }
 }
 
-/// A name that was probably meant, as a question behind a sentence.
+/// Writes the name that was probably meant, as a question after a sentence.
 struct Suggestion(Option<&'static str>);
 
 impl fmt::Display for Suggestion {

@@ -67,7 +67,7 @@ fn is_operation_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
-/// Whether a text is a permission: `read`, `write`, or letters of `cruds` in that order, which may have a `?param=value` behind
+/// Whether a text is a permission: `read`, `write`, or letters of `cruds` in that order, which may have a `?param=value` after
 /// them.
 fn is_permission(text: &str) -> bool {
     if matches!(text, "read" | "write") {

@@ -84,7 +84,7 @@ impl JsonWalk {
         Some((part, 1))
     }
 
-    /// Skips one value at the front of `rest`, which begins behind the colon, comma or bracket before the value. Returns the
+    /// Skips one value at the front of `rest`, which begins after the colon, comma or bracket before the value. Returns the
     /// length of the skipped part, and whether the value has ended there, in front of a `,` or a closing bracket. While it has
     /// not, the next piece belongs to it too.
     pub(crate) fn skip(&mut self, rest: &[u8]) -> (usize, bool) {

@@ -1,5 +1,5 @@
 //! The elements of resources in FHIR R4's definitions: which are mandatory, which belong to the summary, and which have their
-//! type behind their name.
+//! type appended to their name.
 //!
 //! The table has the resource types that electronic health records usually serve.
 

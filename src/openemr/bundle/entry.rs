@@ -15,7 +15,7 @@ const TYPE: &[u8] = br#""resourceType":""#;
 /// The longest URL that is read, in bytes.
 const LONGEST_URL: usize = 2048;
 
-/// How far into an entry the resource's type is looked for, in bytes. OpenEMR writes it behind `id` and `meta`.
+/// How far into an entry the resource's type is looked for, in bytes. OpenEMR writes it after `id` and `meta`.
 const FARTHEST_TYPE: usize = 8192;
 
 /// The beginning of an entry. Ranges are of the bytes that were read.
@@ -23,7 +23,7 @@ const FARTHEST_TYPE: usize = 8192;
 pub(crate) struct EntryHead {
     /// The fullUrl without its quotes, escaped as in the entry.
     pub(crate) url: Range<usize>,
-    /// The position behind the fullUrl; 0 where there is no fullUrl of a usual length.
+    /// The position after the fullUrl; 0 where there is no fullUrl of a usual length.
     pub(crate) behind_url: usize,
     /// The type of the resource.
     pub(crate) resource_type: Option<&'static str>,
@@ -53,7 +53,7 @@ fn first(bytes: &[u8], most: usize) -> &[u8] {
     bytes.get(..most).unwrap_or(bytes)
 }
 
-/// Returns the first type that is named. Contained resources come behind the resource's own type.
+/// Returns the first type that is named. Contained resources come after the resource's own type.
 fn type_name(resource: &[u8]) -> Option<&[u8]> {
     let name = resource.get(memmem::find(resource, TYPE)? + TYPE.len()..)?;
     name.get(..memchr(b'"', name)?)

@@ -14,7 +14,7 @@ pub(crate) struct BundleHead {
     pub(crate) last_updated: Range<usize>,
     /// The URL of the only link, `self`.
     pub(crate) self_url: Range<usize>,
-    /// Whether entries follow, of which the first begins behind the head. Otherwise the Bundle ends with the head.
+    /// Whether entries follow, of which the first begins after the head. Otherwise the Bundle ends with the head.
     pub(crate) has_entries: bool,
     /// The length in bytes.
     pub(crate) length: usize,
@@ -117,7 +117,7 @@ impl Cursor<'_> {
         }
     }
 
-    /// Reads a string behind its opening quote, and consumes the closing one too.
+    /// Reads a string after its opening quote, and consumes the closing one too.
     fn string(&mut self) -> Result<Range<usize>, NoHead> {
         let length = string_length(self.rest()).ok_or(NoHead::Short)?;
         let string = self.at..self.at + length;
@@ -126,7 +126,7 @@ impl Cursor<'_> {
     }
 }
 
-/// Returns the length of the string that begins at `rest`, behind its opening quote; `None` where it does not end there.
+/// Returns the length of the string that begins at `rest`, after its opening quote; `None` where it does not end there.
 #[must_use]
 pub(crate) fn string_length(rest: &[u8]) -> Option<usize> {
     let mut at = 0;

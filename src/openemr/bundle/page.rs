@@ -24,7 +24,7 @@ impl Mode {
         }
     }
 
-    /// Returns the member `search`, to be written behind another member.
+    /// Returns the member `search`, to be written after another member.
     #[must_use]
     pub(crate) fn member(self) -> &'static [u8] {
         match self {
@@ -40,7 +40,7 @@ impl Mode {
 pub(crate) struct PageCut {
     page: Option<Page>,
     sends_entries: bool,
-    /// The number of matches that OpenEMR leaves out in front.
+    /// The number of matches that OpenEMR skips.
     before: u64,
     matches: u64,
     entries: u64,
@@ -76,10 +76,10 @@ impl PageCut {
         self.sends_entries && (self.match_is_on_page || mode == Mode::Outcome)
     }
 
-    /// Whether a match is, or could be, behind the page. To be asked after the last entry.
+    /// Whether there is, or could be, a match after the page. Call it after the last entry.
     #[must_use]
     pub(crate) fn has_more(&self) -> bool {
-        // Where OpenEMR was not asked for a match behind the page, a full answer leaves it open whether there is one. Then there is
+        // Where OpenEMR was not asked for a match after the page, a full answer leaves it open whether there is one. Then there is
         // a link to a next page, which may turn out to be empty.
         let could_have = self.page.is_some_and(|page| match page.window {
             Window::Whole => false,
@@ -89,7 +89,7 @@ impl PageCut {
         self.has_more || could_have
     }
 
-    /// Returns the number of all matches, where the answer tells it. To be asked after the last entry.
+    /// Returns the number of all matches, where the answer tells it. Call it after the last entry.
     #[must_use]
     pub(crate) fn total(&self) -> Option<u64> {
         let all = self.before.saturating_add(self.matches);

@@ -31,7 +31,7 @@ pub(crate) struct PageRequest {
     pub(crate) version: Option<Version>,
     /// Whether Patient is searched.
     pub(crate) patients: bool,
-    /// Whether included resources can stand between the matches.
+    /// Whether included resources can come between the matches.
     pub(crate) includes: bool,
     /// Whether an order was asked for. Matches that are equal in it may change places from one page of OpenEMR's to the next.
     pub(crate) sorted: bool,
@@ -97,7 +97,7 @@ impl PagePlan {
 
 fn slice(request: &PageRequest, count: u64) -> PagePlan {
     let offset = request.offset.unwrap_or(0);
-    // One match behind the page shows that there is a next page.
+    // One match after the page shows that there is a next page.
     let up_to_next = offset.saturating_add(count).saturating_add(1);
     let can_count = request.version == Some(Version::Modern) && !request.includes && !request.counts_all;
     let window = match request.patients {

@@ -98,7 +98,7 @@ impl Summary {
     }
 }
 
-/// Parameters among those that are forwarded as they are which still matter for the answer.
+/// Which parameters were forwarded without being read, of those that matter for the answer.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Forwarded {
     /// `_count`.
@@ -118,7 +118,7 @@ pub(crate) struct SearchParameters {
     pub(crate) provenances: bool,
     /// The keys of `_sort` that OpenEMR can use.
     pub(crate) sort: Vec<String>,
-    /// What stands among `filters` without having been read.
+    /// Which of the `filters` were not read, but matter for the answer.
     pub(crate) forwarded: Forwarded,
     /// `_count`; 0 asks for the number of matches only.
     pub(crate) count: Option<u64>,
