@@ -6,7 +6,7 @@ use pingora::Error;
 use pingora::proxy::Session;
 
 use crate::gateway::context::RequestContext;
-use crate::nodes::origin::describe;
+use crate::nodes::cause::summary;
 use crate::observe::access_log;
 
 /// Says why a request failed.
@@ -14,8 +14,8 @@ pub(super) fn report(error: &Error, context: &RequestContext, caller_is_there: b
     let site = context.site().map_or("-", |site| site.name());
     match context.failure {
         Some(failure) => warn!("request {}: site {site}: {}", context.id, failure.verdict().text),
-        None if caller_is_there => warn!("request {}: site {site}: {}", context.id, describe(error)),
-        None => info!("request {}: site {site}: the caller left: {}", context.id, describe(error)),
+        None if caller_is_there => warn!("request {}: site {site}: {}", context.id, summary(error)),
+        None => info!("request {}: site {site}: the caller left: {}", context.id, summary(error)),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::gateway::route::Route;
 use crate::gateway::tracing::Trace;
 use crate::http::decoder::Decoder;
 use crate::nodes::in_flight::Permit;
-use crate::nodes::{OnNode, Tried};
+use crate::nodes::{NodeLease, Tried};
 use crate::observe::request_id::RequestId;
 use crate::site::lifecycle::InFlight;
 use crate::site::prepared::Site;
@@ -58,7 +58,7 @@ pub struct RequestContext {
     /// The right to be in flight at OpenEMR, until its answer has ended.
     pub permit: Option<Permit>,
     /// The node that the request goes to, until its answer has ended.
-    pub node: Option<OnNode>,
+    pub node: Option<NodeLease>,
     /// The nodes that it has given up.
     pub tried: Tried,
     /// When the latest try went upstream.

@@ -132,7 +132,7 @@ impl ProxyHttp for Gateway {
         let Target { path, query } = Target::parse(session.req_header().raw_path());
         let rest = context.plan.path(path.get(prefix..).unwrap_or_default());
         let target = request_target::onto(&on.node().fhir.url().path, rest, context.plan.query(query));
-        request_head::rewrite(head, &target, &on.node().host, token)?;
+        request_head::rewrite(head, &target, on.node().fhir.host(), token)?;
         tracing::mark_request(head, session.req_header().version, context)?;
         context.plan.apply(head)?;
         request_links::begin(session, head, context)?;

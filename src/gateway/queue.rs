@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
+use log::debug;
 use pingora::proxy::Session;
 
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Failure;
 use crate::http::fields::content_length;
-use crate::nodes::in_flight::{Entry, Permit, Place};
+use crate::nodes::in_flight::{Entry, Permit, Ticket};
 
 /// What Pingora keeps of a request's body for a second try.
 pub(super) const RETRY_BUFFER: u64 = 64 * 1024;
@@ -17,7 +18,7 @@ pub(super) const RETRY_BUFFER: u64 = 64 * 1024;
 /// # Errors
 /// [`Failure::AllOut`].
 pub fn refuse_when_all_are_out(context: &RequestContext) -> Result<(), Failure> {
-    match context.site().and_then(|site| site.nodes.refusal(Instant::now())) {
+    match context.site().and_then(|site| site.nodes.rejects_for(Instant::now())) {
         Some(wait) => Err(Failure::AllOut(wait)),
         None => Ok(()),
     }
@@ -35,15 +36,16 @@ pub async fn take_turn(session: &mut Session, context: &mut RequestContext) -> p
     let wait = in_flight.limit().queue_timeout;
     let has_been_in = context.recovery.renewals > 0;
     let entry = if has_been_in { in_flight.return_to(Instant::now()) } else { in_flight.enter(Instant::now()) };
-    let place = match entry {
-        Entry::Go(permit) => {
+    let ticket = match entry {
+        Entry::Admitted(permit) => {
             context.permit = Some(permit);
             return Ok(Ok(()));
         }
         Entry::Full => return Ok(Err(Failure::QueueFull(wait))),
-        Entry::Wait(place) => place,
+        Entry::Queued(ticket) => ticket,
     };
-    let Some(permit) = turn_or_hang_up(session, place).await? else { return Ok(Err(Failure::QueueTimeout(wait))) };
+    debug!("request {}: waits until OpenEMR has room", context.id);
+    let Some(permit) = turn_or_hang_up(session, ticket).await? else { return Ok(Err(Failure::QueueTimeout(wait))) };
     // The token that it came with may be at its end by now.
     if let Some(newer) = context.site().and_then(|site| site.token.usable(Instant::now())) {
         context.token = Some(newer);
@@ -52,12 +54,12 @@ pub async fn take_turn(session: &mut Session, context: &mut RequestContext) -> p
     Ok(Ok(()))
 }
 
-async fn turn_or_hang_up(session: &mut Session, place: Place) -> pingora::Result<Option<Permit>> {
+async fn turn_or_hang_up(session: &mut Session, ticket: Ticket) -> pingora::Result<Option<Permit>> {
     if !can_be_watched(session) {
-        return Ok(place.turn().await);
+        return Ok(ticket.permit().await);
     }
     session.as_mut().enable_retry_buffering();
-    let turn = place.turn();
+    let turn = ticket.permit();
     tokio::pin!(turn);
     loop {
         let is_body_done = session.as_mut().is_body_done();

@@ -12,9 +12,9 @@ use crate::fhir::interaction::{Interaction, Kind, is_repeatable};
 use crate::gateway::context::RequestContext;
 use crate::gateway::failure::Failure;
 use crate::gateway::http2;
-use crate::nodes::NoNode;
-use crate::nodes::breaker::Standing;
-use crate::nodes::origin::is_no_connection;
+use crate::nodes::breaker::Health;
+use crate::nodes::cause::is_no_connection;
+use crate::nodes::{NoNode, NodeLease};
 
 /// Groups from here up belong to single connections, below to sites.
 static NEXT_FRESH_GROUP: AtomicU64 = AtomicU64::new(1 << 32);
@@ -27,7 +27,7 @@ static NEXT_FRESH_GROUP: AtomicU64 = AtomicU64::new(1 << 32);
 pub fn peer(version: Version, context: &mut RequestContext) -> Result<HttpPeer, Failure> {
     let nodes = &context.site().ok_or(Failure::NoAddress)?.nodes;
     if context.node.is_none() {
-        context.node = Some(nodes.choose(context.tried, Instant::now()).map_err(|none| match none {
+        context.node = Some(NodeLease::take(nodes, context.tried, Instant::now()).map_err(|none| match none {
             NoNode::AllOut(wait) => Failure::AllOut(wait),
             // The one that it was to be repeated on has gone out since.
             NoNode::NoneLeft => Failure::AllOut(Duration::ZERO),
@@ -126,7 +126,7 @@ pub fn after_broken_connection(broken: Broken<'_>, context: &mut RequestContext,
     others.add(on.index());
     let sight = Sight {
         is_silent: matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout),
-        is_in: on.node().standing() == Standing::In,
+        is_in: on.node().health() == Health::Healthy,
         has_others: site.nodes.has_another(others),
     };
     match again(broken.was_pooled || broken.was_refused, sight) {

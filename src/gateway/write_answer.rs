@@ -21,7 +21,7 @@ use crate::gateway::route::Route;
 use crate::gateway::tracing;
 use crate::http::request_target::Target;
 use crate::openemr::created::Created;
-use crate::site::client::Question;
+use crate::site::client::FhirRequest;
 
 /// A longer resource is not read back.
 const MOST: usize = 4 * 1024 * 1024;
@@ -118,12 +118,12 @@ fn outcome(context: &RequestContext, text: &str) -> Bytes {
 /// The new resource; `None` where the token may not read, or OpenEMR does not answer.
 async fn read(target: &str, context: &RequestContext) -> Option<Bytes> {
     let site = context.site()?;
-    let mut question = Question::get(target, MOST, site.config.timeouts.read);
-    question.fields.extend(tracing::names(context));
-    match site.ask_with_token(&question).await {
-        Ok(told) if told.head.status == StatusCode::OK => Some(told.body),
-        Ok(told) => {
-            warn!("request {}: the new resource cannot be read back: OpenEMR answers {}", context.id, told.head.status.as_u16());
+    let mut request = FhirRequest::get(target, MOST, site.config.timeouts.read);
+    request.fields.extend(tracing::names(context));
+    match site.client.send_with_token(&request).await {
+        Ok(response) if response.status == StatusCode::OK => Some(response.body),
+        Ok(response) => {
+            warn!("request {}: the new resource cannot be read back: {}", context.id, response.explain());
             None
         }
         Err(error) => {

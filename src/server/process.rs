@@ -12,12 +12,13 @@ use tokio::sync::broadcast;
 
 use crate::config::Config;
 use crate::exports::jobs::Exports;
-use crate::nodes::health::Watch;
+use crate::nodes::client::Client;
+use crate::nodes::health::HealthChecks;
 use crate::server::certificates::ListenerCertificates;
 use crate::server::options::RunOptions;
 use crate::site::lifecycle::Lifecycle;
-use crate::site::runtime::{Runtime, Tasks, UnusableHost};
-use crate::smart::key_ring::KeyRings;
+use crate::site::runtime::{Runtime, Tasks};
+use crate::smart::key_rings::KeyRings;
 use crate::smart::refresher::Refresher;
 
 /// Called once, when the listeners are open.
@@ -48,28 +49,21 @@ pub struct Process {
     /// Runs the token tasks.
     pub refresher: Arc<Refresher>,
     /// Runs the health checks and the name lookups of nodes.
-    pub node_watch: Arc<Watch>,
+    pub health_checks: Arc<HealthChecks>,
 }
 
 impl Process {
     /// Makes a configuration ready for its services.
-    ///
-    /// # Errors
-    /// A configured host name that cannot be used.
-    pub fn new(
-        config: Config,
-        options: RunOptions,
-        on_ready: impl FnOnce() + Send + Sync + 'static,
-        server: &Server,
-    ) -> Result<Self, UnusableHost> {
+    #[must_use]
+    pub fn new(config: Config, options: RunOptions, on_ready: impl FnOnce() + Send + Sync + 'static, server: &Server) -> Self {
         let config = Arc::new(config);
         let pingora = Arc::clone(&server.configuration);
-        let connector = Arc::new(Connector::new(Some(ConnectorOptions::from_server_conf(&pingora))));
-        let (refresher, tokens) = Refresher::new(Arc::clone(&connector));
-        let (node_watch, nodes) = Watch::new(connector);
+        let client = Client::new(Arc::new(Connector::new(Some(ConnectorOptions::from_server_conf(&pingora)))));
+        let (refresher, tokens) = Refresher::new(client.clone());
+        let (health_checks, nodes) = HealthChecks::new(client);
         let tasks = Tasks { tokens, nodes, keys: KeyRings::default() };
-        let runtime = Runtime::build(Arc::clone(&config), &tasks, None)?;
-        Ok(Self {
+        let runtime = Runtime::build(Arc::clone(&config), &tasks, None);
+        Self {
             certificates: ListenerCertificates::of(&config.listen),
             config,
             options,
@@ -81,7 +75,7 @@ impl Process {
             exports: Arc::default(),
             tasks,
             refresher: Arc::new(refresher),
-            node_watch: Arc::new(node_watch),
-        })
+            health_checks: Arc::new(health_checks),
+        }
     }
 }

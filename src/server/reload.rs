@@ -20,7 +20,7 @@ use crate::server::file_watch::FileWatch;
 use crate::server::options::ConfigSource;
 use crate::server::process::Process;
 use crate::server::restart_required;
-use crate::site::runtime::{Runtime, Tasks, UnusableHost};
+use crate::site::runtime::{Runtime, Tasks};
 
 /// How long a changed site may take to get its first token before the old configuration is kept.
 const FIRST_TOKEN_WITHIN: Duration = Duration::from_secs(10);
@@ -53,8 +53,6 @@ struct Reloader {
 enum Kept {
     #[error("{} problems", .0.len())]
     Problems(Vec<Problem>),
-    #[error(transparent)]
-    Host(#[from] UnusableHost),
     #[error("site {0} gets no token with it, and has one without; the log says above what OpenEMR answered")]
     NoToken(String),
     #[error("reading it was broken off")]
@@ -85,7 +83,7 @@ impl Reloader {
         }
         let config = Arc::new(config);
         let running = self.runtime.load_full();
-        let next = Runtime::build(Arc::clone(&config), &self.tasks, Some(&running))?;
+        let next = Runtime::build(Arc::clone(&config), &self.tasks, Some(&running));
         next.look_up_new_names().await;
         wait_for_tokens(&running, &next).await?;
         next.put_in_force();

@@ -26,7 +26,7 @@ pub fn run(config: Config, options: RunOptions, on_ready: impl FnOnce() + Send +
     let times = ShutdownTimes::of(&config);
     let opt = Opt { upgrade: options.upgrade, ..Opt::default() };
     let mut pingora = Server::new_with_opt_and_conf(Some(opt), pingora_conf(&config, &times));
-    let process = Process::new(config, options, on_ready, &pingora)?;
+    let process = Process::new(config, options, on_ready, &pingora);
     services::add_to(&mut pingora, &process);
     let signals = Signals::new(Arc::clone(&process.lifecycle), times);
     pingora.run(RunArgs { shutdown_signal: Box::new(signals) });

@@ -20,5 +20,5 @@ pub fn tokens(process: &Process) -> Box<dyn ServiceWithDependents> {
 
 /// Checks nodes and looks their names up. Ready when each name has been looked up once.
 pub fn nodes(process: &Process) -> Box<dyn ServiceWithDependents> {
-    Box::new(GenBackgroundService::new("BG nodes".to_owned(), Arc::clone(&process.node_watch)))
+    Box::new(GenBackgroundService::new("BG nodes".to_owned(), Arc::clone(&process.health_checks)))
 }

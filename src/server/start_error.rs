@@ -3,8 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::site::runtime::UnusableHost;
-
 /// Why the gateway cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -16,7 +14,4 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
-    /// A host name that cannot stand in a `Host` field.
-    #[error(transparent)]
-    Host(#[from] UnusableHost),
 }

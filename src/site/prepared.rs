@@ -1,4 +1,4 @@
-//! A site as requests meet it: everything made ready at start, nothing looked up by name.
+//! A site made ready for requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::{self, Routes};
 use crate::fhir::capabilities::Capabilities;
 use crate::nodes::Nodes;
-use crate::site::client::Client;
+use crate::site::client::SiteClient;
 use crate::site::cors::Policy;
 use crate::site::documents::{Documents, Origin, Statement};
 use crate::site::links::{OpenEmrBases, SiteLinks};
@@ -21,38 +21,38 @@ const BASES_WITHIN: Duration = Duration::from_secs(1);
 /// One OpenEMR site behind the gateway.
 #[derive(Debug)]
 pub struct Site {
-    /// What the operator configured.
+    /// Its configuration.
     pub config: Arc<config::Site>,
-    /// Where its FHIR requests go.
+    /// The servers that its FHIR requests go to.
     pub nodes: Arc<Nodes>,
-    /// What its token is kept under.
+    /// What identifies its token: sites with the same identity share one.
     pub identity: TokenIdentity,
-    /// Its token.
+    /// Its access token.
     pub token: Arc<TokenHandle>,
-    /// Its keys, of which the JWK Set's route publishes the public halves.
+    /// Its signing keys, whose public halves are in its JWK Set.
     pub keys: Arc<Signer>,
-    /// What signs for its token; of another site where that shares the token.
+    /// Signs the client assertions for its token; that of another site when the two share the token.
     pub signer: SharedSigner,
-    /// The gateway's own way to ask it.
-    pub client: Client,
-    /// What it says about itself.
+    /// Sends the gateway's own requests.
+    pub client: SiteClient,
+    /// Its CapabilityStatement as OpenEMR wrote it.
     pub documents: Arc<Documents>,
-    /// What of it callers are shown.
+    /// Its documents as callers get them.
     pub metadata: Metadata,
-    /// What web pages of other origins may do.
+    /// What web pages of other origins may do; `None` when they may do nothing.
     pub cors: Option<Policy>,
-    /// The links in its answers.
+    /// Its base URLs, for the links in requests and answers.
     pub links: SiteLinks,
-    /// Where callers find its FHIR API; `None` when `routes.fhir` is switched off.
+    /// The path of its FHIR API; `None` when `routes.fhir` is switched off.
     pub fhir_path: Option<String>,
-    /// Where OpenEMR finds its JWK Set.
+    /// The path of its JWK Set; `None` when `routes.jwks` is switched off.
     pub jwks_path: Option<String>,
 }
 
-/// What a site is made of.
+/// The parts of a site that can be shared with another one or with the runtime before a reload.
 #[derive(Debug)]
 pub struct Parts {
-    /// See [`Site::config`], and so on.
+    /// See [`Site::config`].
     pub config: Arc<config::Site>,
     /// See [`Site::identity`].
     pub identity: TokenIdentity,
@@ -65,7 +65,7 @@ pub struct Parts {
     /// See [`Site::signer`].
     pub signer: SharedSigner,
     /// See [`Site::client`].
-    pub client: Client,
+    pub client: SiteClient,
     /// See [`Site::documents`].
     pub documents: Arc<Documents>,
 }

@@ -6,17 +6,16 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::header::InvalidHeaderValue;
 
 use crate::config::{self, Config};
-use crate::nodes::health::Watching;
+use crate::nodes::health::Checks;
 use crate::nodes::{self, Nodes};
-use crate::site::client::Client;
+use crate::site::client::SiteClient;
 use crate::site::documents::{self, Documents};
 use crate::site::prepared::{Parts, Site};
 use crate::smart::exchange::TokenEndpoint;
 use crate::smart::identity::TokenIdentity;
-use crate::smart::key_ring::KeyRings;
+use crate::smart::key_rings::KeyRings;
 use crate::smart::refresher::TokenTasks;
 use crate::smart::signer::{SharedSigner, Signer};
 use crate::smart::token_cell::TokenHandle;
@@ -30,21 +29,13 @@ pub struct Runtime {
     pub sites: Vec<Arc<Site>>,
 }
 
-/// A configured host name that cannot stand in a `Host` field.
-#[derive(Debug, thiserror::Error)]
-#[error("sites.{site}.openemr: the host name cannot be used")]
-pub struct UnusableHost {
-    site: String,
-    source: InvalidHeaderValue,
-}
-
 /// Starts background tasks for sites.
 #[derive(Clone)]
 pub struct Tasks {
     /// Keeps tokens fresh.
     pub tokens: TokenTasks,
     /// Checks nodes and looks their names up.
-    pub nodes: Watching,
+    pub nodes: Checks,
     /// Follows the rotations of keys.
     pub keys: KeyRings,
 }
@@ -52,18 +43,16 @@ pub struct Tasks {
 impl Runtime {
     /// Makes the sites of a configuration ready. What belongs to an unchanged part of `previous` is carried over: tokens, what
     /// is known of OpenEMR's nodes, pooled connections, the CapabilityStatement.
-    ///
-    /// # Errors
-    /// A host name that cannot stand in a `Host` field.
-    pub fn build(config: Arc<Config>, tasks: &Tasks, previous: Option<&Self>) -> Result<Self, UnusableHost> {
+    #[must_use]
+    pub fn build(config: Arc<Config>, tasks: &Tasks, previous: Option<&Self>) -> Self {
         let mut sites: Vec<Arc<Site>> = Vec::with_capacity(config.sites.len());
         for site in &config.sites {
             let is_first = sites.is_empty();
             let earlier = Earlier { in_this: &sites, in_previous: previous.map_or(&[], |previous| &previous.sites) };
-            let parts = parts(site, tasks, earlier)?;
+            let parts = parts(site, tasks, earlier);
             sites.push(Arc::new(Site::new(parts, &config.routes, is_first)));
         }
-        Ok(Self { config, sites })
+        Self { config, sites }
     }
 
     /// Renews tokens that were carried over at this runtime's nodes and with its keys from now on. `build` leaves them alone,
@@ -99,11 +88,11 @@ impl<'a> Earlier<'a> {
 }
 
 /// The parts of a site: shared with an earlier site where the configuration of that part is equal, made anew otherwise.
-fn parts(config: &Arc<config::Site>, tasks: &Tasks, earlier: Earlier<'_>) -> Result<Parts, UnusableHost> {
+fn parts(config: &Arc<config::Site>, tasks: &Tasks, earlier: Earlier<'_>) -> Parts {
     let terms = nodes::Terms::of(config);
     let nodes = match earlier.find(|site| *site.nodes.terms() == terms) {
         Some(site) => Arc::clone(&site.nodes),
-        None => new_nodes(config, &tasks.nodes)?,
+        None => new_nodes(config, &tasks.nodes),
     };
     let identity = TokenIdentity::of(config);
     let same_token = earlier.find(|site| site.identity == identity);
@@ -116,15 +105,14 @@ fn parts(config: &Arc<config::Site>, tasks: &Tasks, earlier: Earlier<'_>) -> Res
     let terms = documents::Terms::of(config);
     let documents = earlier.find(|site| *site.documents.terms() == terms).map(|site| Arc::clone(&site.documents));
     let documents = documents.unwrap_or_else(|| Arc::new(Documents::new(config)));
-    let client = Client { nodes: Arc::clone(&nodes), connector: tasks.tokens.connector() };
-    Ok(Parts { config: Arc::clone(config), identity, nodes, token, keys, signer, client, documents })
+    let client = SiteClient::new(Arc::clone(&nodes), Arc::clone(&token), tasks.tokens.client());
+    Parts { config: Arc::clone(config), identity, nodes, token, keys, signer, client, documents }
 }
 
-fn new_nodes(config: &config::Site, watching: &Watching) -> Result<Arc<Nodes>, UnusableHost> {
-    let nodes = Nodes::new(config).map_err(|source| UnusableHost { site: config.name.as_str().to_owned(), source })?;
-    let nodes = Arc::new(nodes);
-    watching.start(&nodes);
-    Ok(nodes)
+fn new_nodes(config: &config::Site, checks: &Checks) -> Arc<Nodes> {
+    let nodes = Arc::new(Nodes::new(config));
+    checks.start(&nodes);
+    nodes
 }
 
 /// The keys of a site; those of `same_token`, a site of the same runtime, where both have the same files.
@@ -134,7 +122,7 @@ fn keys(config: &Arc<config::Site>, rings: &KeyRings, same_token: Option<&Arc<Si
 }
 
 fn new_token(config: &Arc<config::Site>, tasks: &TokenTasks, signer: &SharedSigner, nodes: &Arc<Nodes>) -> Arc<TokenHandle> {
-    tasks.start(TokenEndpoint::new(Arc::clone(config), Arc::clone(signer), Arc::clone(nodes), tasks.connector()))
+    tasks.start(TokenEndpoint::new(Arc::clone(config), Arc::clone(signer), Arc::clone(nodes), tasks.client()))
 }
 
 #[cfg(test)]

@@ -31,15 +31,6 @@ pub struct Grant {
 /// Why there is no token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// No connection: refused, no such name, TLS not accepted.
-    #[error("the token endpoint cannot be reached: {0}")]
-    Unreachable(String),
-    /// The exchange took longer than `timeouts.token`.
-    #[error("the token endpoint did not answer within {0:?}")]
-    TimedOut(Duration),
-    /// The connection broke before the answer was whole.
-    #[error("the token endpoint's answer broke off: {0}")]
-    BrokenOff(String),
     /// OAuth's way of saying no.
     #[error("{0}")]
     Refused(Refusal),
@@ -54,9 +45,6 @@ pub enum TokenError {
     /// 200 with an empty scope: a token with which every FHIR request is 401.
     #[error("the token endpoint granted none of the scopes that were asked for: the client is not registered for any of them")]
     NothingGranted,
-    /// No assertion could be signed.
-    #[error("{0}")]
-    Signing(String),
 }
 
 /// A refusal in RFC 6749's form, in OpenEMR's words.
@@ -131,16 +119,13 @@ impl TokenError {
     #[must_use]
     pub fn public_summary(&self) -> &'static str {
         match self {
-            Self::Unreachable(_) => "OpenEMR's token endpoint cannot be reached",
-            Self::TimedOut(_) => "OpenEMR's token endpoint did not answer in time",
-            Self::BrokenOff(_) | Self::NotUnderstood { .. } => "OpenEMR's token endpoint gave no usable answer",
+            Self::NotUnderstood { .. } => "OpenEMR's token endpoint gave no usable answer",
             Self::Refused(refusal) => match refusal.status {
                 401 => "OpenEMR refused the gateway's client (401): unknown, not enabled, or its keys not reachable",
                 500.. => "OpenEMR's token endpoint failed",
                 _ => "OpenEMR refused the gateway's token request; the gateway's log says why",
             },
             Self::NothingGranted => "OpenEMR granted none of the gateway's scopes",
-            Self::Signing(_) => "the gateway could not sign its client assertion",
         }
     }
 }
