@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::fhir::export_level::Level;
 use crate::fhir::export_parameters::instant;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::prefer::Handling;
+use crate::fhir::rejection::Rejection;
 use crate::fhir::resource_type;
 
 /// More parameters than this are refused.
@@ -52,25 +54,6 @@ impl LeftOut {
     }
 }
 
-/// Why there is no export.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// HTTP status.
-    pub status: u16,
-    /// The OperationOutcome's code.
-    pub code: IssueCode,
-    /// Its sentence.
-    pub text: String,
-}
-
-impl Refusal {
-    /// A request that is not one.
-    #[must_use]
-    pub fn invalid(text: impl Into<String>) -> Self {
-        Self { status: 400, code: IssueCode::Invalid, text: text.into() }
-    }
-}
-
 /// A kick-off that can be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KickOff {
@@ -98,15 +81,15 @@ impl KickOff {
         parameters: &[(String, String)],
         handling: Option<Handling>,
         granted: &[&'static str],
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, Rejection> {
         if parameters.len() > MOST_PARAMETERS {
-            return Err(Refusal::invalid("The request has too many parameters."));
+            return Err(Rejection::invalid("The request has too many parameters."));
         }
         let (mut since, mut asked, mut left_out) = (None, None::<Vec<&str>>, Vec::new());
         for (name, value) in parameters {
             match name.as_str() {
                 "_since" if value.is_empty() => {}
-                "_since" => since = Some(instant(value).ok_or_else(|| Refusal::invalid("_since is no instant."))?),
+                "_since" => since = Some(instant(value).ok_or_else(|| Rejection::invalid("_since is no instant."))?),
                 "_type" => asked.get_or_insert_default().extend(value.split(',').map(str::trim).filter(|name| !name.is_empty())),
                 "_outputFormat" => check_format(value)?,
                 // What the answers to the kick-off itself are written in.
@@ -127,14 +110,14 @@ impl KickOff {
         let (scopes, others): (Vec<&LeftOut>, Vec<&LeftOut>) = left_out.iter().partition(|left| left.is_scope());
         let texts = |of: Vec<&LeftOut>| of.iter().map(|left| left.text()).collect::<Vec<_>>().join(" ");
         if handling != Some(Handling::Lenient) && !others.is_empty() {
-            return Err(Refusal { status: 400, code: IssueCode::NotSupported, text: texts(others) });
+            return Err(Rejection::new(StatusCode::BAD_REQUEST, IssueCode::NotSupported, texts(others)));
         }
         if !scopes.is_empty() && (handling != Some(Handling::Lenient) || types.is_empty()) {
-            return Err(Refusal { status: 403, code: IssueCode::Forbidden, text: texts(scopes) });
+            return Err(Rejection::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, texts(scopes)));
         }
         if types.is_empty() {
             let text = "None of the resource types that this export could hold is among the gateway's scopes.".to_owned();
-            return Err(Refusal { status: 403, code: IssueCode::Forbidden, text });
+            return Err(Rejection::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, text));
         }
         Ok(Self { level, types, since, left_out })
     }
@@ -162,14 +145,14 @@ fn note(left_out: &mut Vec<LeftOut>, left: LeftOut) {
     }
 }
 
-fn check_format(value: &str) -> Result<(), Refusal> {
+fn check_format(value: &str) -> Result<(), Rejection> {
     // An unencoded `+` of the query has become a space.
     let value = value.trim().replace(' ', "+");
     if NDJSON.iter().any(|name| name.eq_ignore_ascii_case(&value)) {
         return Ok(());
     }
     let text = "_outputFormat is none of application/fhir+ndjson, application/ndjson and ndjson.".to_owned();
-    Err(Refusal { status: 400, code: IssueCode::NotSupported, text })
+    Err(Rejection::new(StatusCode::BAD_REQUEST, IssueCode::NotSupported, text))
 }
 
 #[cfg(test)]
@@ -180,11 +163,11 @@ mod tests {
 
     const GRANTED: [&str; 4] = ["Patient", "Observation", "ValueSet", "Provenance"];
 
-    fn judge(query: &str, handling: Option<Handling>) -> Result<KickOff, Refusal> {
+    fn judge(query: &str, handling: Option<Handling>) -> Result<KickOff, Rejection> {
         judge_at(Level::Patient, query, handling)
     }
 
-    fn judge_at(level: Level, query: &str, handling: Option<Handling>) -> Result<KickOff, Refusal> {
+    fn judge_at(level: Level, query: &str, handling: Option<Handling>) -> Result<KickOff, Rejection> {
         let parameters: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         KickOff::judge(level, &parameters, handling, &GRANTED)
     }
@@ -224,7 +207,7 @@ mod tests {
         ] {
             for handling in [None, Some(Handling::Strict)] {
                 let refusal = judge(query, handling).unwrap_err();
-                assert_eq!((refusal.status, &refusal.text), (status, &left_out.text()), "{query}");
+                assert_eq!((refusal.status.as_u16(), refusal.text.as_ref()), (status, left_out.text().as_str()), "{query}");
             }
             let kick_off = judge(query, Some(Handling::Lenient)).unwrap();
             assert_eq!(kick_off.left_out, [left_out], "{query}");

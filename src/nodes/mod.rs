@@ -127,6 +127,12 @@ impl Nodes {
         &self.in_flight
     }
 
+    /// A node by its index, as [`OnNode::index`] gives it.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<&Node> {
+        self.nodes.get(index)
+    }
+
     /// Whether requests are refused at the moment, and for how long: every node is out.
     #[must_use]
     pub fn refusal(&self, now: Instant) -> Option<Duration> {

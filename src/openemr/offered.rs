@@ -6,11 +6,12 @@
 
 use std::fmt;
 
-use http::Method;
+use http::{HeaderValue, Method, StatusCode};
 
 use crate::fhir::capabilities::{Capabilities, TypeCapabilities};
 use crate::fhir::interaction::{Interaction, Kind, operation_name};
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::rejection::Rejection;
 use crate::fhir::resource_type;
 
 /// Types and operations that OpenEMR serves, listed or not.
@@ -42,7 +43,7 @@ impl fmt::Display for Allowed {
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum NotOffered {
     /// FHIR R4 has no such resource type; the one that may have been meant.
     NoSuchType(Option<&'static str>),
     /// The server does not have this one.
@@ -53,20 +54,16 @@ pub enum Refusal {
     NotDone(Kind),
 }
 
-impl Refusal {
-    /// The HTTP status.
-    #[must_use]
-    pub fn status(self) -> u16 {
+impl NotOffered {
+    fn status(self) -> StatusCode {
         match self {
-            Self::NoSuchType(_) | Self::TypeNotOffered(_) => 404,
-            Self::NotAllowed(..) => 405,
-            Self::NotDone(_) => 501,
+            Self::NoSuchType(_) | Self::TypeNotOffered(_) => StatusCode::NOT_FOUND,
+            Self::NotAllowed(..) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NotDone(_) => StatusCode::NOT_IMPLEMENTED,
         }
     }
 
-    /// FHIR's word for it.
-    #[must_use]
-    pub fn code(self) -> IssueCode {
+    fn code(self) -> IssueCode {
         match self {
             Self::NoSuchType(_) => IssueCode::NotFound,
             Self::TypeNotOffered(_) | Self::NotAllowed(..) | Self::NotDone(_) => IssueCode::NotSupported,
@@ -74,8 +71,7 @@ impl Refusal {
     }
 
     /// What may be done instead.
-    #[must_use]
-    pub fn allowed(self) -> Option<Allowed> {
+    fn allowed(self) -> Option<Allowed> {
         match self {
             Self::NotAllowed(_, allowed) => Some(allowed),
             Self::NoSuchType(_) | Self::TypeNotOffered(_) | Self::NotDone(_) => None,
@@ -83,7 +79,14 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl From<NotOffered> for Rejection {
+    fn from(refused: NotOffered) -> Self {
+        let allow = refused.allowed().and_then(|allowed| HeaderValue::from_str(&allowed.to_string()).ok());
+        Self { allow, ..Self::new(refused.status(), refused.code(), refused.to_string()) }
+    }
+}
+
+impl fmt::Display for NotOffered {
     /// A sentence for a human.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -132,7 +135,7 @@ pub fn is_in_question(interaction: Interaction) -> bool {
 ///
 /// # Errors
 /// Why it is refused.
-pub fn check(method: &Method, path: &[u8], interaction: Interaction, offered: &Capabilities) -> Result<(), Refusal> {
+pub fn check(method: &Method, path: &[u8], interaction: Interaction, offered: &Capabilities) -> Result<(), NotOffered> {
     if !is_in_question(interaction) || *method == Method::OPTIONS {
         return Ok(());
     }
@@ -143,15 +146,15 @@ pub fn check(method: &Method, path: &[u8], interaction: Interaction, offered: &C
     match (kind, first) {
         (Kind::Batch, _) => done(["batch", "transaction"].iter().any(|code| offered.interactions.contains(*code)), kind),
         (Kind::SearchSystem | Kind::HistorySystem, _) => at_base(kind.code()),
-        (_, None) => Err(Refusal::NotDone(kind)),
+        (_, None) => Err(NotOffered::NotDone(kind)),
         (Kind::Operation, Some(_)) => operation(path, offered),
-        (_, Some(b"metadata")) => Err(Refusal::NotAllowed(kind, Allowed { get: true, ..Allowed::default() })),
+        (_, Some(b"metadata")) => Err(NotOffered::NotAllowed(kind, Allowed { get: true, ..Allowed::default() })),
         (_, Some(name)) if name.starts_with(b".") => Ok(()),
         (_, Some(name)) => of_type(kind, name, second.is_none_or(|second| second == b"_search"), offered),
     }
 }
 
-fn operation(path: &[u8], offered: &Capabilities) -> Result<(), Refusal> {
+fn operation(path: &[u8], offered: &Capabilities) -> Result<(), NotOffered> {
     let mut types = offered.types.values();
     let name = path.split(|byte| *byte == b'/').find_map(operation_name).unwrap_or_default();
     let text = std::str::from_utf8(name).unwrap_or_default();
@@ -161,14 +164,14 @@ fn operation(path: &[u8], offered: &Capabilities) -> Result<(), Refusal> {
     done(is_offered, Kind::Operation)
 }
 
-fn of_type(kind: Kind, name: &[u8], is_of_the_type: bool, offered: &Capabilities) -> Result<(), Refusal> {
+fn of_type(kind: Kind, name: &[u8], is_of_the_type: bool, offered: &Capabilities) -> Result<(), NotOffered> {
     let listed = std::str::from_utf8(name).ok().and_then(|name| offered.types.get(name));
     let nothing = TypeCapabilities::default();
     let type_ = match (listed, resource_type::known(name)) {
         (Some(type_), _) => type_,
         (None, Some(_)) if UNLISTED_TYPES.contains(&name) => &nothing,
-        (None, Some(known)) => return Err(Refusal::TypeNotOffered(known)),
-        (None, None) => return Err(Refusal::NoSuchType(resource_type::meant(name))),
+        (None, Some(known)) => return Err(NotOffered::TypeNotOffered(known)),
+        (None, None) => return Err(NotOffered::NoSuchType(resource_type::meant(name))),
     };
     let has = |code: &str| type_.interactions.contains(code);
     let allowed = if is_of_the_type {
@@ -194,12 +197,12 @@ fn of_type(kind: Kind, name: &[u8], is_of_the_type: bool, offered: &Capabilities
             if has(kind.code()) {
                 Ok(())
             } else {
-                Err(Refusal::NotAllowed(kind, allowed))
+                Err(NotOffered::NotAllowed(kind, allowed))
             }
         }
         Kind::VersionRead | Kind::HistoryInstance | Kind::HistoryType => done(has(kind.code()), kind),
-        Kind::SearchCompartment => Err(Refusal::NotDone(kind)),
-        Kind::Other => Err(Refusal::NotAllowed(kind, allowed)),
+        Kind::SearchCompartment => Err(NotOffered::NotDone(kind)),
+        Kind::Other => Err(NotOffered::NotAllowed(kind, allowed)),
         Kind::Capabilities
         | Kind::SmartConfiguration
         | Kind::SearchSystem
@@ -211,8 +214,8 @@ fn of_type(kind: Kind, name: &[u8], is_of_the_type: bool, offered: &Capabilities
     }
 }
 
-fn done(is_offered: bool, kind: Kind) -> Result<(), Refusal> {
-    if is_offered { Ok(()) } else { Err(Refusal::NotDone(kind)) }
+fn done(is_offered: bool, kind: Kind) -> Result<(), NotOffered> {
+    if is_offered { Ok(()) } else { Err(NotOffered::NotDone(kind)) }
 }
 
 #[cfg(test)]
@@ -236,7 +239,7 @@ mod tests {
     fn refusal(method: &Method, path: &str, offered: &Capabilities) -> Option<(u16, String)> {
         let interaction = Interaction::of(method, path.as_bytes());
         let refusal = check(method, path.as_bytes(), interaction, offered).err()?;
-        Some((refusal.status(), refusal.allowed().map(|allowed| allowed.to_string()).unwrap_or_default()))
+        Some((refusal.status().as_u16(), refusal.allowed().map(|allowed| allowed.to_string()).unwrap_or_default()))
     }
 
     #[test]
@@ -352,7 +355,7 @@ mod tests {
             if let Err(refusal) = check(&method, path.as_bytes(), Interaction::of(&method, path.as_bytes()), &offered("")) {
                 let said = refusal.to_string();
                 prop_assert!(!path.split(['/', '$']).filter(|part| !part.is_empty()).any(|part| said.contains(part)));
-                prop_assert!(matches!(refusal.status(), 404 | 405 | 501));
+                prop_assert!(matches!(refusal.status().as_u16(), 404 | 405 | 501));
             }
         }
 

@@ -1,8 +1,11 @@
 //! The plan of a search: what goes to OpenEMR for what the caller asked, and what is to become of the answer.
 
+use http::StatusCode;
+
 use crate::fhir::capabilities::{Capabilities, TypeCapabilities, Version};
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::prefer::Handling;
+use crate::fhir::rejection::Rejection;
 use crate::http::query::{self, as_uri, parameters};
 use crate::openemr::search_page::{self, Asked, Pager, Question, Shortcoming};
 use crate::openemr::search_reading::{PROVENANCES, Reading, Searched, Summary, Total};
@@ -38,15 +41,6 @@ pub struct SearchPlan {
     pub terms: SearchTerms,
 }
 
-/// Why a search is refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// FHIR's word for it.
-    pub code: IssueCode,
-    /// A sentence for a human. It names parameters, and no values.
-    pub text: String,
-}
-
 /// Whether a search is the gateway's to judge: another server than OpenEMR knows its own ways, and of a type that cannot be
 /// searched OpenEMR says so. Where nothing is known of the server it is taken for OpenEMR.
 #[must_use]
@@ -63,7 +57,7 @@ fn known<'a>(capabilities: &'a Capabilities, resource_type: &str) -> Option<(Ver
 ///
 /// # Errors
 /// Too many parameters; with [`Handling::Strict`], one that cannot be used as it is.
-pub fn plan(query: &[u8], form: &[u8], circumstances: &Circumstances<'_>) -> Result<Option<SearchPlan>, Refusal> {
+pub fn plan(query: &[u8], form: &[u8], circumstances: &Circumstances<'_>) -> Result<Option<SearchPlan>, Rejection> {
     let known = match circumstances.capabilities.map(|capabilities| known(capabilities, circumstances.resource_type)) {
         None => None,
         Some(None) => return Ok(None),
@@ -75,20 +69,20 @@ pub fn plan(query: &[u8], form: &[u8], circumstances: &Circumstances<'_>) -> Res
     for (at, parameter) in parameters(query).chain(parameters(form)).enumerate() {
         if at >= MOST_PARAMETERS {
             let text = format!("A search may have {MOST_PARAMETERS} parameters at most.");
-            return Err(Refusal { code: IssueCode::TooCostly, text });
+            return Err(Rejection::new(StatusCode::BAD_REQUEST, IssueCode::TooCostly, text));
         }
         reading.take(&parameter, &searched);
     }
     // FHIR R4, "Search", 3.1.1.3: what cannot be read is an error, however the rest is handled.
     if let Some(name) = &reading.no_date {
         let text = format!("The value of {name} is no date as FHIR writes it, such as 2024-02-29 or ge2024-01-01.");
-        return Err(Refusal { code: IssueCode::Value, text });
+        return Err(Rejection::new(StatusCode::BAD_REQUEST, IssueCode::Value, text));
     }
     let plan = made_of(&mut reading, known.map(|(version, _)| version), circumstances);
     match circumstances.handling {
         Handling::Strict if !reading.remarks.is_empty() => {
             let (code, text) = search_remark::refusal(&reading.remarks);
-            Err(Refusal { code, text })
+            Err(Rejection::new(StatusCode::BAD_REQUEST, code, text))
         }
         Handling::Strict | Handling::Lenient => Ok(Some(plan)),
     }

@@ -20,7 +20,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Listener;
 use crate::gateway::Gateway;
-use crate::gateway::http2::{self, Connection};
+use crate::gateway::http2;
+use crate::gateway::http2_connection::Connection;
 use crate::observe::log_writer;
 use crate::site::lifecycle::Lifecycle;
 use crate::site::runtime::Runtime;

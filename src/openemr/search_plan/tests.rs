@@ -101,7 +101,7 @@ fn what_is_not_known_is_left_out_and_told() {
         assert_eq!(named(&plan), names, "{query}");
         let refused = plan_strictly(query, resource_type);
         assert_eq!(refused.is_err(), !names.is_empty(), "{query}");
-        if let Err(Refusal { text, .. }) = refused {
+        if let Err(Rejection { text, .. }) = refused {
             assert!(names.iter().all(|name| text.contains(*name)) && !text.contains("Doe"), "{text}");
         }
         assert!(!plan.terms.self_target.contains("active") && !plan.terms.self_target.contains("status"));
@@ -109,7 +109,7 @@ fn what_is_not_known_is_left_out_and_told() {
     assert_eq!(sent("_sort=family&_count=5&_offset=5&name=A&category=x", &of("Condition", &OLD)), "");
 }
 
-fn plan_strictly(query: &str, resource_type: &'static str) -> Result<Option<SearchPlan>, Refusal> {
+fn plan_strictly(query: &str, resource_type: &'static str) -> Result<Option<SearchPlan>, Rejection> {
     let strict = Circumstances { handling: Handling::Strict, ..of(resource_type, &MODERN) };
     plan(query.as_bytes(), b"", &strict)
 }
