@@ -7,11 +7,11 @@ use std::hint::black_box;
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use openemr_gateway::fhir::body_step::BodyStep;
-use openemr_gateway::fhir::kept_members::Projection;
-use openemr_gateway::fhir::pretty::Pretty;
-use openemr_gateway::fhir::projection::Projected;
-use openemr_gateway::openemr::bundle_stream::BundleStream;
-use openemr_gateway::openemr::search_terms::{Page, SearchTerms, Window};
+use openemr_gateway::fhir::json::pretty::Pretty;
+use openemr_gateway::fhir::projection::projector::Projector;
+use openemr_gateway::fhir::projection::rule::Projection;
+use openemr_gateway::openemr::bundle::stream::BundleStream;
+use openemr_gateway::openemr::search::terms::{Page, SearchTerms, Window};
 
 const SIZE: usize = 200_000;
 /// What Pingora reads at once.
@@ -43,7 +43,7 @@ fn stream(page: Option<Page>, entries: bool) -> Step {
 }
 
 fn projected(projection: Projection) -> Step {
-    Box::new(Projected::bundle(projection, Some("Patient")))
+    Box::new(Projector::bundle(projection, Some("Patient")))
 }
 
 fn benchmarks(criterion: &mut Criterion) {

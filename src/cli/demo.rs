@@ -1,4 +1,4 @@
-//! `demo`: the gateway in front of the embedded stand-in for OpenEMR. Nothing to configure.
+//! `demo`: runs the gateway in front of a sandbox in the same process, with nothing to configure.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -21,14 +21,14 @@ use crate::scopes::scope::{Scope, Scopes};
 use crate::server::{self, RunOptions};
 
 const CLIENT_ID: &str = "openemr-gateway-demo";
-/// What the stand-in's client may do besides reading every type.
+/// The scopes of the sandbox's client beside those for reading.
 const WRITE_SCOPES: [&str; 1] = ["system/Patient.write"];
 
-/// `demo`
+/// The arguments of `demo`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  openemr-gateway demo\n  curl -s 'http://127.0.0.1:8000/fhir/Patient?_count=5'")]
-pub struct Demo {
-    /// Where the gateway listens
+pub(super) struct Demo {
+    /// The address that the gateway listens on
     #[arg(long, value_name = "ADDRESS", default_value = defaults::LISTEN)]
     listen: SocketAddr,
 }
@@ -37,8 +37,8 @@ impl Demo {
     /// Runs the command.
     ///
     /// # Errors
-    /// A folder for the keys that cannot be had, an address that is taken.
-    pub fn run(self) -> Outcome {
+    /// A folder for the keys that cannot be used, an address that is in use.
+    pub(super) fn run(self) -> Outcome {
         let folder = key_folder()?;
         let private_key_file = folder.join("private_key.pem");
         if !private_key_file.exists() {
@@ -47,7 +47,7 @@ impl Demo {
         let key = crate::config::read_private_key(&private_key_file).map_err(|problem| vec![Failure::from(problem)])?;
         let kid = kid(key.public_key(), KidMethod::Sha256Ne);
         let jwks = JwkSet::of(&key, &kid);
-        let (openemr, admin) = start_stand_in(&jwks)?;
+        let (openemr, admin) = start_sandbox(&jwks)?;
         let site = site(openemr, key, kid, jwks, &folder)?;
         let config = config(self.listen, site);
         observe::start_log(config.log.level, Format::Text);
@@ -57,7 +57,7 @@ impl Demo {
     }
 }
 
-/// A folder that belongs to this user alone: whoever can write there could make the demo sign with his key.
+/// Returns the folder for the keys, which belongs to this user alone: others that can write there could replace the key.
 fn key_folder() -> Result<PathBuf, Vec<Failure>> {
     let failed = |folder: &Path, what: &str| {
         vec![Failure::new(format!("{}: {what}", folder.display()), "remove it, or set TMPDIR to a folder of your own")]
@@ -68,18 +68,16 @@ fn key_folder() -> Result<PathBuf, Vec<Failure>> {
     match DirBuilder::new().mode(0o700).create(&folder) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(failed(&folder, &format!("cannot be made: {error}"))),
+        Err(error) => return Err(failed(&folder, &format!("cannot be created: {error}"))),
     }
     let found = fs::symlink_metadata(&folder).map_err(|error| failed(&folder, &format!("cannot be read: {error}")))?;
     let is_mine = found.is_dir() && found.mode() & 0o077 == 0 && me.is_none_or(|me| found.uid() == me);
     if is_mine { Ok(folder) } else { Err(failed(&folder, "is not a folder of this user alone")) }
 }
 
-/// Runs the stand-in on a thread of its own, with the demo's client registered and enabled.
-fn start_stand_in(jwks: &JwkSet) -> Result<(SocketAddr, SocketAddr), Vec<Failure>> {
-    let failed = |error: &dyn std::fmt::Display| {
-        vec![Failure::new(format!("the stand-in for OpenEMR does not start: {error}"), "try again")]
-    };
+/// Runs the sandbox in a thread of its own, with the demo's client registered and enabled.
+fn start_sandbox(jwks: &JwkSet) -> Result<(SocketAddr, SocketAddr), Vec<Failure>> {
+    let failed = |error: &dyn std::fmt::Display| vec![Failure::new(format!("the sandbox does not start: {error}"), "try again")];
     let keys = serde_json::from_str(&jwks.to_json()).map_err(|error| failed(&error))?;
     let client = Client { id: CLIENT_ID.to_owned(), keys: Keys::Inline(keys), scopes: scope_names(), enabled: true };
     let settings = Settings { clients: vec![client], ..Settings::default() };
@@ -88,7 +86,7 @@ fn start_stand_in(jwks: &JwkSet) -> Result<(SocketAddr, SocketAddr), Vec<Failure
     let sandbox = runtime.block_on(Sandbox::bind(settings)).map_err(|error: SandboxError| failed(&error))?;
     let addresses = (sandbox.address(), sandbox.admin_address());
     thread::Builder::new()
-        .name("stand-in".to_owned())
+        .name("sandbox".to_owned())
         .spawn(move || runtime.block_on(sandbox.run(std::future::pending())))
         .map_err(|error| failed(&error))?;
     Ok(addresses)
@@ -142,10 +140,10 @@ fn config(listen: SocketAddr, site: Site) -> Config {
             token: route(defaults::TOKEN),
             fhir: route(defaults::FHIR),
         },
-        sites: vec![site],
+        sites: vec![Arc::new(site)],
         public_url: None,
         trusted_proxies: Vec::new(),
-        // Made-up patients: whoever asks for another address than loopback may show them around.
+        // The patients are synthetic: with an address other than loopback, any client may read them.
         access: if listen.ip().is_loopback() {
             Access::AllowFrom(defaults::ALLOW_FROM.iter().filter_map(|network| network.parse().ok()).collect())
         } else {
@@ -164,8 +162,8 @@ fn config(listen: SocketAddr, site: Site) -> Config {
 
 fn greet(listen: SocketAddr, openemr: SocketAddr, admin: SocketAddr) {
     println!(
-        "\nThe gateway listens on http://{listen}, in front of a stand-in for OpenEMR at http://{openemr}.\n\
-         All its patients are made up. Faults on demand: http://{admin}/__sandbox/faults\n\n\
+        "\nThe gateway listens on http://{listen}, in front of a sandbox at http://{openemr}, a stand-in for OpenEMR.\n\
+         All its patients are synthetic. Faults on demand: http://{admin}/__sandbox/faults\n\n\
          Try:\n\
          \x20 curl -s 'http://{listen}/fhir/Patient?_count=5'\n\
          \x20 curl -s http://{listen}/health\n\

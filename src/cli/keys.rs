@@ -14,30 +14,30 @@ use crate::keys::certificate::self_signed;
 use crate::keys::generate::{NewKey, generate};
 use crate::keys::{JwkSet, KidMethod, SigningKey, kid};
 
-/// The mode of private keys: the owner's alone.
+/// The mode of private keys, for their owner alone.
 const SECRET: u32 = 0o600;
-/// The mode of what may be given away.
+/// The mode of public files.
 const PUBLIC: u32 = 0o644;
 
-/// `keys …`
+/// The subcommands of `keys`.
 #[derive(Debug, clap::Subcommand)]
-pub enum Keys {
+pub(super) enum Keys {
     /// Make a signing key: private_key.pem, public_key.pem and jwks.json
     #[command(after_help = "Example:\n  openemr-gateway keys generate --out keys")]
     Generate {
-        /// The folder to write to; made if it does not exist
+        /// The folder to write to; created if it does not exist
         #[arg(long, value_name = "FOLDER", default_value = "keys")]
         out: PathBuf,
-        /// The signature algorithm; OpenEMR takes RS384 alone
+        /// The signature algorithm; OpenEMR accepts RS384 alone
         #[arg(long, value_enum, ignore_case = true, default_value = "RS384")]
         algorithm: AlgorithmName,
-        /// The length of an RSA key
+        /// The length of an RSA key in bits
         #[arg(long, value_enum, default_value = "3072")]
         bits: Bits,
-        /// How the kid is made
+        /// How the kid is computed
         #[arg(long, value_enum, default_value = "sha256-ne")]
         kid_method: KidMethod,
-        /// Write over existing files
+        /// Overwrite existing files
         #[arg(long)]
         force: bool,
     },
@@ -46,7 +46,7 @@ pub enum Keys {
     Jwks {
         #[command(flatten)]
         key: ExistingKey,
-        /// The kid to write, where it is not to be computed
+        /// The kid to write instead of a computed one
         #[arg(long, conflicts_with = "kid_method")]
         kid: Option<String>,
     },
@@ -56,42 +56,42 @@ pub enum Keys {
         #[command(flatten)]
         key: ExistingKey,
     },
-    /// Make a self-signed certificate for trying out HTTPS, valid for a year
+    /// Make a self-signed certificate for trying out HTTPS, valid for one year
     #[command(after_help = "Example:\n  openemr-gateway keys certificate --host localhost --out certs")]
     Certificate {
-        /// The host name or IP address that callers use
+        /// The host name or IP address that clients use
         #[arg(long, default_value = "localhost")]
         host: String,
-        /// The folder to write to; made if it does not exist
+        /// The folder to write to; created if it does not exist
         #[arg(long, value_name = "FOLDER", default_value = "certs")]
         out: PathBuf,
-        /// Write over existing files
+        /// Overwrite existing files
         #[arg(long)]
         force: bool,
     },
-    /// Replace a site's signing key by a new one, with no gap: the running gateway follows by itself
+    /// Replace a site's signing key without downtime, with the gateway running
     #[command(after_help = "Example:\n  openemr-gateway keys rotate --config conf/gateway.yaml")]
     Rotate(super::keys_rotate::Rotate),
-    /// Show which keys sign, and how far a rotation is
+    /// Show which keys sign, and the progress of a rotation
     #[command(after_help = "Example:\n  openemr-gateway keys status --config conf/gateway.yaml")]
     Status(super::keys_rotate::Status),
 }
 
-/// A key that is there, and how its kid is made.
+/// The arguments that name an existing key.
 #[derive(Debug, clap::Args)]
-pub struct ExistingKey {
-    /// PEM: PKCS#8, PKCS#1 or SEC1
+pub(super) struct ExistingKey {
+    /// The private key in PEM: PKCS#8, PKCS#1 or SEC1
     #[arg(long, value_name = "FILE")]
     private_key: PathBuf,
-    /// How the kid is made
+    /// How the kid is computed
     #[arg(long, value_enum, default_value = "sha256-ne")]
     kid_method: KidMethod,
 }
 
-/// The signature algorithms, as they are named on the command line.
+/// The signature algorithms by their names on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum AlgorithmName {
-    /// RSA, the one that OpenEMR takes.
+pub(super) enum AlgorithmName {
+    /// RSA, the one that OpenEMR accepts.
     #[value(name = "RS384")]
     Rs384,
     /// ECDSA on P-384.
@@ -99,9 +99,9 @@ pub enum AlgorithmName {
     Es384,
 }
 
-/// The lengths of new RSA keys.
+/// The lengths of new RSA keys in bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Bits {
+pub(super) enum Bits {
     /// 2048 bits.
     #[value(name = "2048")]
     B2048,
@@ -117,8 +117,8 @@ impl Keys {
     /// Runs the command.
     ///
     /// # Errors
-    /// Whatever keeps the files from being read or written.
-    pub fn run(self) -> Outcome {
+    /// Files that cannot be read or written.
+    pub(super) fn run(self) -> Outcome {
         match self {
             Self::Generate { out, algorithm, bits, kid_method, force } => {
                 let kind = match (algorithm, bits) {
@@ -133,11 +133,7 @@ impl Keys {
                 let (key, computed) = key.read()?;
                 super::print(&JwkSet::of(&key, &kid.unwrap_or(computed)).to_json_pretty())
             }
-            Self::Kid { key } => super::print(&format!(
-                "{}
-",
-                key.read()?.1
-            )),
+            Self::Kid { key } => super::print(&format!("{}\n", key.read()?.1)),
             Self::Certificate { host, out, force } => certificate_files(&host, &out, force),
             Self::Rotate(command) => command.run(),
             Self::Status(command) => command.run(),
@@ -153,7 +149,7 @@ impl ExistingKey {
     }
 }
 
-/// Makes a key and its files; prints what it wrote and the kid.
+/// Makes a key and its files; prints the files and the kid.
 pub(super) fn generate_files(out: &Path, kind: NewKey, kid_method: KidMethod, force: bool) -> Outcome {
     let names = ["private_key.pem", "public_key.pem", "jwks.json"].map(|name| out.join(name));
     prepare(out, &names, force)?;
@@ -183,12 +179,12 @@ fn certificate_files(host: &str, out: &Path, force: bool) -> Outcome {
     write_all(&[(&key, new.private_key_pem.as_bytes(), SECRET), (&certificate, new.certificate_pem.as_bytes(), PUBLIC)], force)
 }
 
-/// Refuses before anything is made or written.
+/// Creates the folder, and fails if a file exists already and is not to be overwritten.
 fn prepare(out: &Path, names: &[PathBuf], force: bool) -> Outcome {
     fs::create_dir_all(out).map_err(|error| {
-        vec![Failure::new(format!("{} cannot be made: {error}", shown_path(out)), "name another folder with --out")]
+        vec![Failure::new(format!("{} cannot be created: {error}", shown_path(out)), "name another folder with --out")]
     })?;
-    // `symlink_metadata`: a dangling link is in the way as well.
+    // `symlink_metadata`, since a dangling link is in the way as well.
     let existing = names.iter().filter(|name| !force && fs::symlink_metadata(name).is_ok());
     let failures: Vec<Failure> = existing.map(|name| exists(name)).collect();
     if failures.is_empty() { Ok(()) } else { Err(failures) }
@@ -197,11 +193,11 @@ fn prepare(out: &Path, names: &[PathBuf], force: bool) -> Outcome {
 fn exists(name: &Path) -> Failure {
     Failure::new(
         format!("{} already exists", shown_path(name)),
-        "name another folder with --out, or write over it with --force (a key that is registered at OpenEMR is lost then)",
+        "name another folder with --out, or overwrite it with --force (a key that is registered at OpenEMR is lost then)",
     )
 }
 
-/// Writes each file beside its place, then moves them all there: a failure half way leaves nothing half written.
+/// Writes temporary files, then moves all of them into place: a failure leaves no partial file.
 fn write_all(files: &[(&PathBuf, &[u8], u32)], force: bool) -> Outcome {
     let mut written = Vec::new();
     let result = files.iter().try_for_each(|(path, bytes, mode)| {
@@ -213,7 +209,7 @@ fn write_all(files: &[(&PathBuf, &[u8], u32)], force: bool) -> Outcome {
     });
     let result = result.and_then(|()| files.iter().zip(&written).try_for_each(|((path, ..), beside)| place(beside, path, force)));
     for beside in &written {
-        // Gone already where it was renamed.
+        // It does not exist any more if it was renamed.
         let _ = fs::remove_file(beside);
     }
     result.map_err(|error| {
@@ -229,13 +225,13 @@ fn write_all(files: &[(&PathBuf, &[u8], u32)], force: bool) -> Outcome {
     Ok(())
 }
 
-/// Without force a link, since it never replaces what has appeared there meanwhile.
+/// Moves a temporary file into place; without `force` by a link, which never replaces a file that has appeared meanwhile.
 fn place(beside: &Path, path: &Path, force: bool) -> std::io::Result<()> {
     if force {
         return fs::rename(beside, path);
     }
     match fs::hard_link(beside, path) {
-        // Some filesystems know no links.
+        // Some filesystems have no links.
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists && fs::symlink_metadata(path).is_err() => {
             fs::rename(beside, path)
         }

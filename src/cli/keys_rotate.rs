@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -16,33 +17,33 @@ use crate::keys::generate::{GeneratedKey, NewKey, generate};
 use crate::keys::jwk_set::MAX_KEYS;
 use crate::keys::key_files::{KeyFileError, KeyFiles};
 use crate::keys::rotation::{Rotation, Stage, State, Which};
-use crate::keys::rotation_files::{KeyFile, KeyFolder as _, agree};
+use crate::keys::rotation_files::{KeyFile, KeyFolder as _, reconcile};
 use crate::keys::{Jwk, KidMethod, kid};
 use crate::smart::identity::TokenIdentity;
 
-/// For how long a copy of the JWK Set may be kept, by its Cache-Control.
-const COPIES_LIVE: Duration = Duration::from_secs(300);
+/// How long a copy of the JWK Set may be kept, by its Cache-Control.
+const CACHED_FOR: Duration = Duration::from_secs(300);
 
-/// Which configuration and site.
+/// The arguments that name a configuration and a site.
 #[derive(Debug, clap::Args)]
-struct Where {
+struct Target {
     /// The configuration file
     #[arg(long, value_name = "FILE", default_value = defaults::CONFIG_FILE)]
     config: PathBuf,
-    /// A file of KEY=VALUE lines; the process environment wins over it
+    /// A file of KEY=VALUE lines; the process environment takes precedence
     #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
-    /// The site; needed when the sites have several keys
+    /// The site; required when the sites have several keys
     #[arg(long, value_name = "NAME")]
     site: Option<String>,
 }
 
-/// `keys rotate`
+/// The arguments of `keys rotate`.
 #[derive(Debug, clap::Args)]
-pub struct Rotate {
+pub(super) struct Rotate {
     #[command(flatten)]
-    at: Where,
-    /// How long the new key is published second before it signs; longer than anybody keeps a copy of the JWK Set
+    target: Target,
+    /// How long the new key is published in second place before it signs; longer than any server caches the JWK Set
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     publish_for: Duration,
     /// How long the old key stays published after OpenEMR has accepted the new one
@@ -50,14 +51,14 @@ pub struct Rotate {
     retire_after: Duration,
 }
 
-/// `keys status`
+/// The arguments of `keys status`.
 #[derive(Debug, clap::Args)]
-pub struct Status {
+pub(super) struct Status {
     #[command(flatten)]
-    at: Where,
+    target: Target,
 }
 
-impl Where {
+impl Target {
     fn load(&self) -> Result<Config, Vec<Failure>> {
         let config = super::load(&self.config, self.env_file.as_deref())?;
         match &self.site {
@@ -69,9 +70,9 @@ impl Where {
         }
     }
 
-    /// The site whose key is meant.
+    /// Returns the site whose key is to be rotated.
     fn site<'c>(&self, config: &'c Config) -> Result<&'c Site, Vec<Failure>> {
-        let named = |site: &&Site| self.site.as_ref().is_none_or(|name| site.name.as_str() == name);
+        let named = |site: &&Arc<Site>| self.site.as_ref().is_none_or(|name| site.name.as_str() == name);
         let first = config.sites.iter().find(named).ok_or_else(Vec::new)?;
         let is_clear = self.site.is_some() || config.sites.iter().all(|site| files(site) == files(first));
         if is_clear { Ok(first) } else { Err(failure("the sites have several keys", "name the one that is meant with --site")) }
@@ -82,7 +83,7 @@ fn files(site: &Site) -> KeyFiles {
     KeyFiles::new(&site.private_key_file, &site.jwks_file)
 }
 
-/// The sites that sign with these files; of those that share a token, the first does.
+/// Returns the sites that sign with these files; of the sites that share a token, the first one signs.
 fn signing_sites(config: &Config, of: &KeyFiles) -> Vec<String> {
     let mut tokens: Vec<TokenIdentity> = Vec::new();
     let mut names = Vec::new();
@@ -100,13 +101,13 @@ impl Rotate {
     /// Runs the command.
     ///
     /// # Errors
-    /// A configuration or keys that are not in order, a rotation in progress, a folder that cannot be written to.
-    pub fn run(self) -> Outcome {
-        let mut config = self.at.load()?;
-        if finish(&files(self.at.site(&config)?))? {
-            config = self.at.load()?;
+    /// An invalid configuration or key, a rotation in progress, a folder that cannot be written to.
+    pub(super) fn run(self) -> Outcome {
+        let mut config = self.target.load()?;
+        if finish(&files(self.target.site(&config)?))? {
+            config = self.target.load()?;
         }
-        let site = self.at.site(&config)?;
+        let site = self.target.site(&config)?;
         let mut files = files(site);
         let names = signing_sites(&config, &files);
         check_others(&config, site)?;
@@ -118,10 +119,10 @@ impl Rotate {
             .map_err(|error| failure(error, "try again; if it fails again, the machine's random source may be broken"))?;
         let new_kid = kid(new.key.public_key(), kid_method(site));
         let begun = self.begin(&mut files, &names, old, (&new, &new_kid))?;
-        self.tell(site, &files, &begun, &names)
+        self.report(site, &files, &begun, &names)
     }
 
-    /// Writes the new key, then the state, then whatever follows from it.
+    /// Writes the new key, then the state, then the files that follow from it.
     fn begin(
         &self,
         files: &mut KeyFiles,
@@ -131,7 +132,7 @@ impl Rotate {
     ) -> Result<Rotation, Vec<Failure>> {
         let unusable = |error: KeyFileError| unusable(&error);
         let _alone = files.lock().map_err(unusable)?;
-        // Somebody may have been faster.
+        // Another process may have been faster.
         let state = files.state().map_err(unusable)?;
         let now = Timestamp::from_millisecond(Timestamp::now().as_millisecond()).unwrap_or_default();
         let keys = (old, Jwk::of(&new.key, new_kid));
@@ -148,14 +149,14 @@ impl Rotate {
             files.write(&KeyFile::State, state.to_json().as_bytes())
         };
         if let Err(error) = write() {
-            // Without a state that names it, the key is nobody's.
+            // Without a state that names it, the key is not used.
             let _ = files.remove(&private).and_then(|()| files.remove(&public));
             return Err(unusable(error));
         }
-        agree(state, now, files).map_err(unusable)?.rotation.ok_or_else(Vec::new)
+        reconcile(state, now, files).map_err(unusable)?.rotation.ok_or_else(Vec::new)
     }
 
-    fn tell(&self, site: &Site, files: &KeyFiles, rotation: &Rotation, names: &[String]) -> Outcome {
+    fn report(&self, site: &Site, files: &KeyFiles, rotation: &Rotation, names: &[String]) -> Outcome {
         let (old, new) = (rotation.kid(Which::Old), rotation.kid(Which::New));
         let named = |file: &KeyFile| beside(&site.jwks_file, &files.path(file));
         let key_file = beside(&site.private_key_file, &files.path(&KeyFile::NewPrivateKey(new.to_owned())));
@@ -165,7 +166,7 @@ impl Rotate {
             "\nThe rotation from {old} to {new} has begun, for {sites}:\n\
              \x20 now                 {new} is published second in {set}; a running gateway serves it within a second\n\
              \x20 {switch_at}\n\
-             \x20                     the gateway puts it first and signs with it, in one step\n\
+             \x20                     the gateway publishes it first and signs with it, in one step\n\
              \x20 {retire_after} after OpenEMR accepted it\n\
              \x20                     the old key is retired, and the new one moves to {private}\n",
             sites = sites_text(names),
@@ -179,15 +180,15 @@ impl Rotate {
             "\nA client that is registered with a jwks_uri needs nothing more. One that is registered with an inline JWK Set (`jwks`) does:\n\
              \x20 give OpenEMR the new set, {next}, at any time from now on. OpenEMR's API cannot change it: an\n\
              \x20 administrator edits the client's JWK Set under Admin > System > API Clients, or the client is registered anew.\n\
-             \x20 Until then the gateway signs with the old key; it takes to the new one by itself.\n\
-             \nHow far it is:  openemr-gateway keys status --config {config}\n",
+             \x20 Until then the gateway signs with the old key; it changes to the new one by itself.\n\
+             \nTo see its progress:  openemr-gateway keys status --config {config}\n",
             next = named(&KeyFile::NextSet),
-            config = self.at.config.display(),
+            config = self.target.config.display(),
         );
-        if self.publish_for < COPIES_LIVE {
+        if self.publish_for < CACHED_FOR {
             eprintln!(
                 "warning: a server may keep a copy of the JWK Set for {}, longer than the new key is published before it signs ({})",
-                duration_text(COPIES_LIVE),
+                duration_text(CACHED_FOR),
                 duration_text(self.publish_for)
             );
         }
@@ -195,7 +196,7 @@ impl Rotate {
     }
 }
 
-/// Ends a rotation whose last step a crash kept from being made. Whether there was one.
+/// Completes a rotation whose last step a crash prevented; returns whether there was one.
 fn finish(files: &KeyFiles) -> Result<bool, Vec<Failure>> {
     let is_ending = |state: &State| state.rotation.as_ref().is_some_and(|rotation| rotation.stage == Stage::Retiring);
     if !is_ending(&state(files)?) {
@@ -206,12 +207,12 @@ fn finish(files: &KeyFiles) -> Result<bool, Vec<Failure>> {
     let _alone = files.lock().map_err(unusable)?;
     let state = files.state().map_err(unusable)?;
     if is_ending(&state) {
-        agree(state, Timestamp::now(), &mut files).map_err(unusable)?;
+        reconcile(state, Timestamp::now(), &mut files).map_err(unusable)?;
     }
     Ok(true)
 }
 
-/// A key that is used elsewhere in another way would be pulled from under that.
+/// Checks that no other site uses the key in another way, which a rotation would break.
 fn check_others(config: &Config, site: &Site) -> Outcome {
     let of = files(site);
     let mut failures = Vec::new();
@@ -237,7 +238,7 @@ fn check_others(config: &Config, site: &Site) -> Outcome {
     }
     if site.keys.jwks.keys().len() >= MAX_KEYS {
         let message = format!("{} holds {MAX_KEYS} keys; there is no room for another one", site.jwks_file.display());
-        failures.push(Failure::new(message, "take keys out that nobody uses any more"));
+        failures.push(Failure::new(message, "remove keys that are not used any more"));
     }
     if failures.is_empty() { Ok(()) } else { Err(failures) }
 }
@@ -250,7 +251,7 @@ fn old_jwk(site: &Site) -> Result<Jwk, Vec<Failure>> {
         .ok_or_else(|| failure("the signing key is not in the JWK Set", "see `config check`"))
 }
 
-/// As the old kid was made, so is the new one.
+/// Returns the method by which the old kid was computed.
 fn kid_method(site: &Site) -> KidMethod {
     let thumbprint = kid(site.keys.key.public_key(), KidMethod::Rfc7638);
     if site.keys.kid == thumbprint { KidMethod::Rfc7638 } else { KidMethod::default() }
@@ -259,7 +260,7 @@ fn kid_method(site: &Site) -> KidMethod {
 fn in_progress(rotation: &Rotation, names: &[String]) -> Vec<Failure> {
     let mut how_far = String::new();
     describe(&mut how_far, rotation, names);
-    let message = "a rotation is in progress; it has to come to its end first";
+    let message = "a rotation is in progress; it must complete first";
     failure(message, how_far.trim())
 }
 
@@ -267,12 +268,12 @@ impl Status {
     /// Runs the command.
     ///
     /// # Errors
-    /// A configuration or a state file that is not in order.
-    pub fn run(self) -> Outcome {
-        let config = self.at.load()?;
+    /// An invalid configuration or state file.
+    pub(super) fn run(self) -> Outcome {
+        let config = self.target.load()?;
         let mut text = String::new();
         for site in &config.sites {
-            if self.at.site.as_ref().is_some_and(|name| name != site.name.as_str()) {
+            if self.target.site.as_ref().is_some_and(|name| name != site.name.as_str()) {
                 continue;
             }
             let files = files(site);
@@ -302,7 +303,7 @@ impl Status {
     }
 }
 
-/// How far a rotation is, and what comes next.
+/// Writes the progress of a rotation and its next step.
 fn describe(text: &mut String, rotation: &Rotation, names: &[String]) {
     let phase = match rotation.stage {
         Stage::Published => format!("published: the new key is second in the JWK Set, since {}", time(rotation.published_at)),
@@ -355,7 +356,7 @@ fn sites_text<T: AsRef<str>>(names: &[T]) -> String {
     format!("{word} {}", names.into_iter().collect::<Vec<_>>().join(", "))
 }
 
-/// UTC, and the operator's own zone where that is another.
+/// Formats a time in UTC, and in the operator's zone if that is another.
 fn time(at: Timestamp) -> String {
     let at = Timestamp::from_second(at.as_second()).unwrap_or(at);
     let utc = at.strftime("%Y-%m-%d %H:%M:%S UTC");
@@ -363,7 +364,7 @@ fn time(at: Timestamp) -> String {
     if local.offset().is_zero() { utc.to_string() } else { format!("{utc} ({})", local.strftime("%H:%M:%S %Z")) }
 }
 
-/// A file's name as the configuration would write it.
+/// Returns the path of a file as the configuration would write it.
 fn beside(configured: &Path, file: &Path) -> String {
     configured.with_file_name(file.file_name().unwrap_or_default()).display().to_string()
 }

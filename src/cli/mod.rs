@@ -28,10 +28,10 @@ struct Cli {
 enum Command {
     /// Run the gateway
     Serve(serve::Serve),
-    /// Try it out: the gateway in front of a stand-in for OpenEMR
+    /// Try the gateway in front of a sandbox, with nothing to configure
     #[cfg(feature = "sandbox")]
     Demo(demo::Demo),
-    /// Run the stand-in for OpenEMR alone
+    /// Run the sandbox, a stand-in for OpenEMR, alone
     #[cfg(feature = "sandbox")]
     Sandbox(Box<sandbox::SandboxArgs>),
     /// Make and inspect signing keys and certificates

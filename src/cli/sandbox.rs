@@ -1,4 +1,4 @@
-//! `openemr-gateway sandbox`: the stand-in for OpenEMR, alone.
+//! `openemr-gateway sandbox`: runs the sandbox alone.
 
 use std::{
     io::Write,
@@ -11,7 +11,7 @@ use clap::Args;
 
 use crate::sandbox::{Client, Keys, Personality, Sandbox, SandboxError, Settings, Tls};
 
-/// Runs a stand-in for OpenEMR: token endpoint, registration and FHIR API over made-up patients.
+/// The arguments of `sandbox`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -20,83 +20,83 @@ Examples:
   openemr-gateway sandbox --openemr 7.0.3 --listen 127.0.0.1:9310 --token-lifetime 5 --client-id demo --jwks keys/jwks.json
   curl -s http://127.0.0.1:9300/apis/default/fhir/metadata
 
-Two nodes of one OpenEMR, which share a database and are known by one address:
+Two nodes of one OpenEMR, which share a database and an address:
   openemr-gateway sandbox --listen 127.0.0.1:9301 --database db --site-address https://emr.example.org --client-id demo --jwks keys/jwks.json
   openemr-gateway sandbox --listen 127.0.0.1:9302 --database db --site-address https://emr.example.org --client-id demo --jwks keys/jwks.json
 
-Faults on demand go to the admin address it prints:
+Faults on demand are sent to the admin address that it prints:
   curl -s http://127.0.0.1:PORT/__sandbox/state
   curl -s http://127.0.0.1:PORT/__sandbox/faults -d '{\"token\": {\"down\": true}}'")]
-pub struct SandboxArgs {
-    /// Where it listens; port 0 takes a free one
+pub(super) struct SandboxArgs {
+    /// The address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9300")]
-    pub listen: SocketAddr,
-    /// Where the admin listens (loopback only); port 0 takes a free one
+    pub(super) listen: SocketAddr,
+    /// The address for faults on demand, on loopback only; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
-    pub admin: SocketAddr,
+    pub(super) admin: SocketAddr,
     /// Serve HTTPS, with a self-signed certificate unless one is given
     #[arg(long)]
-    pub tls: bool,
-    /// Where to write the self-signed certificate (openemr.pem), so that clients can trust it
+    pub(super) tls: bool,
+    /// The folder for the self-signed certificate (openemr.pem), which clients have to trust
     #[arg(long, value_name = "DIR", requires = "tls", default_value = "certs")]
-    pub tls_dir: PathBuf,
-    /// A certificate chain in PEM
+    pub(super) tls_dir: PathBuf,
+    /// The certificate chain, in PEM
     #[arg(long, value_name = "FILE", requires_all = ["tls", "tls_key"])]
-    pub tls_certificate: Option<PathBuf>,
-    /// Its private key in PEM
+    pub(super) tls_certificate: Option<PathBuf>,
+    /// The private key of the certificate, in PEM
     #[arg(long, value_name = "FILE", requires_all = ["tls", "tls_certificate"])]
-    pub tls_key: Option<PathBuf>,
-    /// Which OpenEMR to play: 8.0 or 7.0.3
+    pub(super) tls_key: Option<PathBuf>,
+    /// The OpenEMR release to behave like: 8.0 or 7.0.3
     #[arg(long, value_name = "VERSION", default_value = "8.0")]
-    pub openemr: Personality,
+    pub(super) openemr: Personality,
     /// How long access tokens live, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
-    pub token_lifetime: u64,
-    /// How many seconds its clock is ahead (or behind, when negative)
+    pub(super) token_lifetime: u64,
+    /// The seconds by which the clock is ahead, or behind when negative
     #[arg(long, value_name = "SECONDS", default_value_t = 0, allow_negative_numbers = true)]
-    pub clock_offset: i64,
+    pub(super) clock_offset: i64,
     /// A client that is registered and enabled from the start
     #[arg(long, value_name = "ID", requires = "jwks")]
-    pub client_id: Option<String>,
-    /// Its keys: a JWK Set file, or an http:// URL to fetch one from
+    pub(super) client_id: Option<String>,
+    /// The client's keys: a JWK Set file, or an http:// URL of one
     #[arg(long, value_name = "FILE|URL", requires = "client_id")]
-    pub jwks: Option<String>,
-    /// Choose the key by the assertion's kid and refuse an unknown one, as newer servers do
+    pub(super) jwks: Option<String>,
+    /// Choose the key by the assertion's kid and reject an unknown one, as newer servers do
     #[arg(long)]
-    pub strict_kid: bool,
-    /// Use a JWK Set fetched from a URL again for so many seconds
+    pub(super) strict_kid: bool,
+    /// The seconds for which a JWK Set fetched from a URL is reused
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
-    pub jwks_cache: u64,
-    /// Its scopes, separated by spaces [default: every system scope this OpenEMR knows]
+    pub(super) jwks_cache: u64,
+    /// The client's scopes, separated by spaces [default: every system scope that this release knows]
     #[arg(long, value_name = "SCOPES")]
-    pub scope: Option<String>,
-    /// The address that links and the expected audience are made of [default: where it listens]
+    pub(super) scope: Option<String>,
+    /// The address in links and in the expected audience [default: the address it listens on]
     #[arg(long, value_name = "URL")]
-    pub site_address: Option<String>,
-    /// A folder with the database that several of these share as nodes of one OpenEMR: a token of one is good at all
+    pub(super) site_address: Option<String>,
+    /// The folder of a database that several sandboxes share as nodes of one OpenEMR: a token of one is valid at all
     #[arg(long, value_name = "DIR")]
-    pub database: Option<PathBuf>,
-    /// The sites there are
+    pub(super) database: Option<PathBuf>,
+    /// The name of a site; can be repeated
     #[arg(long = "site", value_name = "NAME", default_value = "default")]
-    pub sites: Vec<String>,
-    /// How many requests are worked on at once; more wait
+    pub(super) sites: Vec<String>,
+    /// How many requests are processed at once; more wait
     #[arg(long, value_name = "N", default_value_t = 50)]
-    pub workers: usize,
-    /// How many patients to make up
+    pub(super) workers: usize,
+    /// How many synthetic patients there are
     #[arg(long, value_name = "N", default_value_t = 300)]
-    pub patients: usize,
+    pub(super) patients: usize,
     /// How long an idle connection is kept, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 5000)]
-    pub keep_alive: u64,
+    pub(super) keep_alive: u64,
     /// How many requests one connection serves
     #[arg(long, value_name = "N", default_value_t = 100)]
-    pub requests_per_connection: u64,
+    pub(super) requests_per_connection: u64,
 }
 
-/// Why the stand-in does not run.
+/// Why the sandbox does not run.
 #[derive(Debug, thiserror::Error)]
-pub enum SandboxCommandError {
-    /// The client's keys.
+pub(super) enum SandboxCommandError {
+    /// The client's keys cannot be read.
     #[error("{path}: {reason}\n  make a JWK Set:  openemr-gateway keys generate --out keys")]
     Jwks {
         /// The file.
@@ -109,19 +109,19 @@ pub enum SandboxCommandError {
     Certificate {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The stand-in itself.
+    /// The sandbox does not start.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
-    /// No runtime, no signals, no standard output.
+    /// The runtime, signals or standard output cannot be used.
     #[error("cannot start: {0}")]
     Io(#[from] std::io::Error),
 }
 
-/// Runs until Ctrl-C or SIGTERM, which end it at once.
-pub fn run(args: SandboxArgs) -> Result<(), SandboxCommandError> {
+/// Runs the sandbox until Ctrl-C or SIGTERM, which end it at once.
+pub(super) fn run(args: SandboxArgs) -> Result<(), SandboxCommandError> {
     let settings = settings(&args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(async {
@@ -204,8 +204,8 @@ fn announce(args: &SandboxArgs, sandbox: &Sandbox) -> Result<(), SandboxCommandE
     writeln!(out, "FHIR base {base}/apis/{site}/fhir")?;
     writeln!(out, "token URL {base}/oauth2/{site}/token")?;
     writeln!(out, "admin http://{}", sandbox.admin_address())?;
-    // Last, so that whoever waits for it has read the others.
-    writeln!(out, "OpenEMR stand-in {} listening on {scheme}://{}", args.openemr, sandbox.address())?;
+    // This line is the last, so that a program that waits for it has read the others.
+    writeln!(out, "OpenEMR sandbox {} listening on {scheme}://{}", args.openemr, sandbox.address())?;
     out.flush()?;
     Ok(())
 }

@@ -7,8 +7,7 @@ use crate::config::problem::{Place, Source};
 use crate::config::{LogFormat, defaults, listening};
 use crate::observe::log_format::Format;
 use crate::observe::start_log;
-use crate::server::reload::ConfigSource;
-use crate::server::{self, RunOptions};
+use crate::server::{self, ConfigSource, RunOptions};
 
 /// `serve`
 #[derive(Debug, clap::Args)]

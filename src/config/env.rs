@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::dotenv::{self, is_name};
 use super::file::{File, FileSite};
-use super::node::Node;
+use super::node::{Node, Value};
 use super::problem::{Findings, Place, Source, Written, shown, shown_path};
 use super::read;
 
@@ -35,7 +35,7 @@ impl Environment {
     pub(super) fn get(&self, name: &str) -> Option<Written<String>> {
         let found = |variables: &HashMap<String, String>, source: Source| {
             let value = variables.get(name).filter(|value| !value.is_empty())?.clone();
-            Some(Written { value, place: Place { source, key: name.to_owned() } })
+            Some(Written { value, place: Place { source, mark: None, key: name.to_owned() } })
         };
         found(&self.process, Source::Environment).or_else(|| {
             let (path, variables) = self.file.as_ref()?;
@@ -50,9 +50,9 @@ impl Environment {
 
     /// Replaces `${NAME}` in every text of the tree, and `$${` by `${`.
     pub(super) fn substitute(&self, node: &mut Node, place: &Place, findings: &mut Findings) {
-        match node {
-            Node::Text(text) if text.contains("${") => match self.substituted(text) {
-                Ok(value) => *node = Node::Substituted(value),
+        match &mut node.value {
+            Value::Text(text) if text.contains("${") => match self.substituted(text) {
+                Ok(value) => node.value = Value::Substituted(value),
                 Err(problem) => {
                     let (message, remedy) = match problem {
                         Unset::Name(name) => (
@@ -65,20 +65,22 @@ impl Environment {
                         ),
                     };
                     findings.problem(place.problem(message).remedy(remedy));
-                    *node = Node::Broken;
+                    node.value = Value::Broken;
                 }
             },
-            Node::List(nodes) => {
+            Value::List(nodes) => {
                 for (index, node) in nodes.iter_mut().enumerate() {
-                    self.substitute(node, &place.element(index), findings);
+                    let place = node.place(place.element(index));
+                    self.substitute(node, &place, findings);
                 }
             }
-            Node::Map(entries) => {
-                for (key, node) in entries {
-                    self.substitute(node, &place.member(key), findings);
+            Value::Map(entries) => {
+                for entry in entries {
+                    let place = entry.place(place);
+                    self.substitute(&mut entry.node, &place, findings);
                 }
             }
-            Node::Null | Node::Bool(_) | Node::Number(_) | Node::Text(_) | Node::Substituted(_) | Node::Broken => {}
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::Substituted(_) | Value::Broken => {}
         }
     }
 

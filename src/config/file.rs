@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::node::Node;
+use super::node::{Entry, Node, Value};
 use super::problem::{Findings, Place, Written};
 use super::section::{Section, elements, entries, text};
 use super::site_conformance::{self, FileConformance};
@@ -172,8 +172,8 @@ impl FileSite {
 impl File {
     /// Reads the tree. Every unknown key and every value of the wrong shape becomes a problem.
     pub(super) fn read(root: &Node, place: Place, findings: &mut Findings) -> Self {
-        let empty = Node::Map(Vec::new());
-        let root = if *root == Node::Null { &empty } else { root };
+        let empty = Node { value: Value::Map(Vec::new()), ..root.clone() };
+        let root = if root.value == Value::Null { &empty } else { root };
         let mut file = Self {
             listen: None,
             routes: FileRoutes {
@@ -213,10 +213,10 @@ impl File {
             file.routes.fhir = route(&routes, "fhir", findings);
         }
         if let Some((node, place)) = top.node("sites") {
-            for (name, node) in entries(node, &place, findings).unwrap_or_default() {
-                let place = place.member(name);
-                if !file.sites.iter().any(|earlier| earlier.name == *name) {
-                    file.sites.extend(site(name, node, &place, findings));
+            for Entry { key, mark, node } in entries(node, &place, findings).unwrap_or_default() {
+                let place = place.member(key).at(*mark);
+                if !file.sites.iter().any(|earlier| earlier.name == *key) {
+                    file.sites.extend(site(key, node, &place, findings));
                 }
             }
         }
@@ -270,14 +270,14 @@ impl File {
         }
         if let Some((node, place)) = top.node("server") {
             let keys = entries(node, &place, findings).unwrap_or_default().iter();
-            file.server = keys.map(|(key, node)| (key.clone(), node.clone(), place.member(key))).collect();
+            file.server = keys.map(|entry| (entry.key.clone(), entry.node.clone(), entry.place(&place))).collect();
         }
         file
     }
 }
 
 fn listener(node: &Node, place: &Place, findings: &mut Findings) -> Option<FileListener> {
-    if let Node::Text(address) | Node::Substituted(address) = node {
+    if let Value::Text(address) | Value::Substituted(address) = &node.value {
         let problem = place.problem(format!("`{}` stands alone", super::problem::shown(address)));
         findings.problem(problem.remedy("write it as  - address: 127.0.0.1:8000"));
         return None;
@@ -309,14 +309,14 @@ fn listener(node: &Node, place: &Place, findings: &mut Findings) -> Option<FileL
 fn route(routes: &Section<'_>, key: &str, findings: &mut Findings) -> FileRoute {
     match routes.raw(key) {
         None => FileRoute::Absent,
-        Some((Node::Null, _)) => FileRoute::Off,
+        Some((Node { value: Value::Null, .. }, _)) => FileRoute::Off,
         Some((node, place)) => text(node, place, findings).map_or(FileRoute::Absent, FileRoute::At),
     }
 }
 
 fn access(node: &Node, place: &Place, findings: &mut Findings) -> Option<FileAccess> {
     const FORMS: &str = "write  access: { allow_from: [127.0.0.0/8, \"::1/128\"] }  or, for every caller there is,  access: open";
-    if let Node::Text(word) | Node::Substituted(word) = node {
+    if let Value::Text(word) | Value::Substituted(word) = &node.value {
         if word == "open" {
             return Some(FileAccess::Open);
         }

@@ -20,6 +20,7 @@ mod site_rotation;
 mod upstream;
 mod validate;
 pub mod value;
+mod yaml;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -36,7 +37,7 @@ use problem::{Findings, Place, Source, Written, shown, shown_path};
 use read::ReadError;
 
 use crate::keys::rotation::{Rotation, Which};
-use crate::keys::{JwkSet, SigningKey};
+use crate::keys::{JwkSet, SigningKey, without_byte_order_mark};
 use crate::scopes::scope::Scopes;
 
 pub use base_url::BaseUrlError;
@@ -63,6 +64,7 @@ pub fn load(config_path: &Path, env_file: Option<&Path>) -> Result<(Config, Vec<
     let mut config = None;
     if let Some(mut root) = root {
         environment.substitute(&mut root, &place, &mut findings);
+        let place = root.place(place);
         let mut file = File::read(&root, place, &mut findings);
         environment.override_default_site(&mut file, &mut findings);
         config = validate::validate(&file, &mut findings);
@@ -79,7 +81,7 @@ pub fn load(config_path: &Path, env_file: Option<&Path>) -> Result<(Config, Vec<
 /// What keeps the file from being read, or why it holds no key that can sign.
 pub fn read_private_key(path: &Path) -> Result<SigningKey, Problem> {
     let key = "--private-key".to_owned();
-    site_keys::read_private_key(path, &Place { source: Source::CommandLine, key })
+    site_keys::read_private_key(path, &Place { source: Source::CommandLine, mark: None, key })
 }
 
 /// Reads the keys of a site again, with the same checks as at start. Changes nothing.
@@ -88,7 +90,7 @@ pub fn read_private_key(path: &Path) -> Result<SigningKey, Problem> {
 /// Every problem of the files.
 pub fn reread_keys(site: &Site) -> Result<SiteKeys, Vec<Problem>> {
     let mut findings = Findings::default();
-    let place = Place { source: Source::File(site.jwks_file.as_path().into()), key: String::new() };
+    let place = Place::whole(Source::File(site.jwks_file.as_path().into()));
     let written = |value: String| Written { value, place: place.clone() };
     let path = |path: &Path| written(path.to_string_lossy().into_owned());
     let kid = site.fixed_kid.clone().map(written);
@@ -103,7 +105,7 @@ fn root(path: &Path, place: &Place, environment: &Environment, findings: &mut Fi
     let bytes = match read::file(path, MAX_CONFIG_FILE) {
         Ok(bytes) => bytes,
         Err(ReadError::Missing) if path == Path::new(defaults::CONFIG_FILE) && environment.describes_a_site() => {
-            return Some(node::Node::Null);
+            return Some(node::Node::new(node::Value::Null, problem::Mark { line: 1, column: 1 }));
         }
         Err(error) => {
             let problem = Problem { place: place.clone(), message: format!("{} {error}", shown_path(path)), remedy: None };
@@ -119,14 +121,18 @@ fn root(path: &Path, place: &Place, environment: &Environment, findings: &mut Fi
             return None;
         }
     };
-    let Ok(text) = std::str::from_utf8(&bytes) else {
+    let Ok(text) = std::str::from_utf8(without_byte_order_mark(&bytes)) else {
         findings.problem(place.problem(format!("{} is not UTF-8 text", shown_path(path))));
         return None;
     };
-    match node::Node::parse(text) {
+    match yaml::parse(text) {
         Ok(node) => Some(node),
         Err(error) => {
-            let problem = place.problem(format!("{} is not valid YAML: {}", shown_path(path), shown(&error.to_string())));
+            let problem = place.clone().at(error.mark).problem(format!(
+                "{} is not valid YAML: {}",
+                shown_path(path),
+                shown(&error.to_string())
+            ));
             findings.problem(problem.remedy("mend that line; indent with blanks, and put values with : or # in quotes"));
             None
         }
@@ -142,7 +148,7 @@ pub struct Config {
     pub routes: Routes,
     /// The OpenEMR sites, never none. The first is served at `routes.fhir`, the others at `/{site}` + `routes.fhir`;
     /// `default` comes first where there is one.
-    pub sites: Vec<Site>,
+    pub sites: Vec<Arc<Site>>,
     /// Where callers find the gateway, when that is not where they say they call.
     pub public_url: Option<BaseUrl>,
     /// Whose word about callers is believed.

@@ -27,11 +27,28 @@ impl fmt::Display for Source {
     }
 }
 
+/// A position in a text file; both numbers count from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// The line.
+    pub line: usize,
+    /// The character in the line.
+    pub column: usize,
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
 /// A value's address: its source, and the YAML path or the variable's name in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The file, or the environment.
     pub source: Source,
+    /// The position in the file, where it is known.
+    pub mark: Option<Mark>,
     /// `sites.default.scopes[1]`, `OEMR_BASE`; empty for the source as a whole.
     pub key: String,
 }
@@ -40,20 +57,26 @@ impl Place {
     /// The source as a whole.
     #[must_use]
     pub fn whole(source: Source) -> Self {
-        Self { source, key: String::new() }
+        Self { source, mark: None, key: String::new() }
     }
 
-    /// The member `name` of this mapping.
+    /// The member `name` of this mapping, at the mapping's own position.
     #[must_use]
     pub fn member(&self, name: &str) -> Self {
         let dot = if self.key.is_empty() { "" } else { "." };
-        Self { source: self.source.clone(), key: format!("{}{dot}{}", self.key, shown(name)) }
+        Self { key: format!("{}{dot}{}", self.key, shown(name)), ..self.clone() }
     }
 
-    /// The element `index` of this list.
+    /// The element `index` of this list, at the list's own position.
     #[must_use]
     pub fn element(&self, index: usize) -> Self {
-        Self { source: self.source.clone(), key: format!("{}[{index}]", self.key) }
+        Self { key: format!("{}[{index}]", self.key), ..self.clone() }
+    }
+
+    /// The same address at this position.
+    #[must_use]
+    pub fn at(self, mark: Mark) -> Self {
+        Self { mark: Some(mark), ..self }
     }
 
     /// A problem here.
@@ -63,8 +86,13 @@ impl Place {
 }
 
 impl fmt::Display for Place {
+    /// `conf/gateway.yaml:7:5: sites.default.scopes`, which editors and terminals can follow.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.key.is_empty() { write!(f, "{}", self.source) } else { write!(f, "{}: {}", self.source, self.key) }
+        write!(f, "{}", self.source)?;
+        if let Some(mark) = self.mark {
+            write!(f, ":{mark}")?;
+        }
+        if self.key.is_empty() { Ok(()) } else { write!(f, ": {}", self.key) }
     }
 }
 
@@ -186,11 +214,12 @@ mod tests {
             .member("default")
             .member("scopes")
             .element(1)
+            .at(Mark { line: 9, column: 7 })
             .problem("`openid` is not a system scope")
             .remedy("leave it out");
         assert_eq!(
             problem.to_string(),
-            "conf/gateway.yaml: sites.default.scopes[1]: `openid` is not a system scope\n  leave it out"
+            "conf/gateway.yaml:9:7: sites.default.scopes[1]: `openid` is not a system scope\n  leave it out"
         );
     }
 

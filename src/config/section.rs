@@ -2,23 +2,23 @@
 
 use std::time::Duration;
 
-use super::node::Node;
+use super::node::{Entry, Node, Value};
 use super::problem::{Findings, Place, Written, did_you_mean, shown};
 use super::value;
 
 /// A mapping whose keys are all known by now.
 pub(super) struct Section<'n> {
     pub(super) place: Place,
-    entries: &'n [(String, Node)],
+    entries: &'n [Entry],
 }
 
 impl<'n> Section<'n> {
     /// Takes `node` as a mapping with these keys and no others; `None` when it is no mapping.
     pub(super) fn open(node: &'n Node, place: &Place, known: &[&str], findings: &mut Findings) -> Option<Self> {
         let entries = entries(node, place, findings)?;
-        for (key, _) in entries {
+        for Entry { key, mark, .. } in entries {
             if !known.contains(&key.as_str()) {
-                let problem = place.member(key).problem(format!("unknown key `{}`", shown(key)));
+                let problem = place.member(key).at(*mark).problem(format!("unknown key `{}`", shown(key)));
                 findings.problem(match did_you_mean(key, known.iter().copied()) {
                     Some(name) => problem.remedy(format!("did you mean `{name}`?")),
                     None => problem.remedy(format!("known here: {}", known.join(", "))),
@@ -30,18 +30,18 @@ impl<'n> Section<'n> {
 
     /// Whether the key was written, with whatever value.
     pub(super) fn has(&self, key: &str) -> bool {
-        self.entries.iter().any(|(name, _)| name == key)
+        self.entries.iter().any(|entry| entry.key == key)
     }
 
     /// The value of a key; `None` when it is absent or already reported. `null` is a value.
     pub(super) fn raw(&self, key: &str) -> Option<(&'n Node, Place)> {
-        let (_, node) = self.entries.iter().find(|(name, _)| name == key)?;
-        (*node != Node::Broken).then(|| (node, self.place.member(key)))
+        let entry = self.entries.iter().find(|entry| entry.key == key)?;
+        (entry.node.value != Value::Broken).then(|| (&entry.node, entry.place(&self.place)))
     }
 
     /// The value of a key; `None` when it is absent, `null` or already reported.
     pub(super) fn node(&self, key: &str) -> Option<(&'n Node, Place)> {
-        self.raw(key).filter(|(node, _)| **node != Node::Null)
+        self.raw(key).filter(|(node, _)| node.value != Value::Null)
     }
 
     /// A section below this one.
@@ -58,12 +58,12 @@ impl<'n> Section<'n> {
     /// One text, or a list of them.
     pub(super) fn texts(&self, key: &str, findings: &mut Findings) -> Option<Vec<Written<String>>> {
         let (node, place) = self.node(key)?;
-        match node {
-            Node::List(_) => {
+        match &node.value {
+            Value::List(_) => {
                 let texts = elements(node, &place, findings)?;
                 Some(texts.filter_map(|(node, place)| text(node, place, findings)).collect())
             }
-            one => Some(vec![text(one, place, findings)?]),
+            _ => Some(vec![text(node, place, findings)?]),
         }
     }
 
@@ -71,12 +71,12 @@ impl<'n> Section<'n> {
         let Some((node, place)) = self.node(key) else {
             return default;
         };
-        match (node, node.scalar().as_deref()) {
-            (Node::Bool(value), _) => *value,
-            (Node::Substituted(_), Some("true")) => true,
-            (Node::Substituted(_), Some("false")) => false,
-            (other, _) => {
-                let problem = place.problem(format!("{} where true or false was due", other.kind()));
+        match (&node.value, node.scalar().as_deref()) {
+            (Value::Bool(value), _) => *value,
+            (Value::Substituted(_), Some("true")) => true,
+            (Value::Substituted(_), Some("false")) => false,
+            _ => {
+                let problem = place.problem(format!("{} where true or false was due", node.kind()));
                 findings.problem(problem.remedy("write true or false, without quotes"));
                 default
             }
@@ -108,10 +108,10 @@ impl<'n> Section<'n> {
         let Some((node, place)) = self.node(key) else {
             return default;
         };
-        let read = match node {
-            Node::Number(_) | Node::Text(_) | Node::Substituted(_) => read(&node.scalar().unwrap_or_default()),
-            other => {
-                findings.problem(place.problem(format!("{} where {wanted} was due", other.kind())));
+        let read = match node.value {
+            Value::Number(_) | Value::Text(_) | Value::Substituted(_) => read(&node.scalar().unwrap_or_default()),
+            _ => {
+                findings.problem(place.problem(format!("{} where {wanted} was due", node.kind())));
                 return default;
             }
         };
@@ -124,20 +124,20 @@ impl<'n> Section<'n> {
 }
 
 /// The entries of a mapping whose keys are names of the operator's choice; the first of duplicate keys counts.
-pub(super) fn entries<'n>(node: &'n Node, place: &Place, findings: &mut Findings) -> Option<&'n [(String, Node)]> {
-    match node {
-        Node::Map(entries) => {
-            for (index, (key, _)) in entries.iter().enumerate() {
-                if entries.iter().take(index).any(|(earlier, _)| earlier == key) {
-                    let problem = place.member(key).problem("is written twice");
+pub(super) fn entries<'n>(node: &'n Node, place: &Place, findings: &mut Findings) -> Option<&'n [Entry]> {
+    match &node.value {
+        Value::Map(entries) => {
+            for (index, Entry { key, mark, .. }) in entries.iter().enumerate() {
+                if entries.iter().take(index).any(|earlier| earlier.key == *key) {
+                    let problem = place.member(key).at(*mark).problem("is written twice");
                     findings.problem(problem.remedy("keep one of the two"));
                 }
             }
             Some(entries)
         }
-        Node::Broken => None,
-        other => {
-            findings.problem(place.problem(format!("{} where a mapping was due", other.kind())));
+        Value::Broken => None,
+        _ => {
+            findings.problem(place.problem(format!("{} where a mapping was due", node.kind())));
             None
         }
     }
@@ -149,27 +149,27 @@ pub(super) fn elements<'n>(
     place: &Place,
     findings: &mut Findings,
 ) -> Option<impl Iterator<Item = (&'n Node, Place)> + use<'n>> {
-    match node {
-        Node::List(nodes) => {
+    match &node.value {
+        Value::List(nodes) => {
             let list = place.clone();
-            Some(nodes.iter().enumerate().map(move |(index, node)| (node, list.element(index))))
+            Some(nodes.iter().enumerate().map(move |(index, node)| (node, node.place(list.element(index)))))
         }
-        Node::Broken => None,
-        other => {
-            findings.problem(place.problem(format!("{} where a list was due", other.kind())));
+        Value::Broken => None,
+        _ => {
+            findings.problem(place.problem(format!("{} where a list was due", node.kind())));
             None
         }
     }
 }
 
-/// A text value. Numbers and booleans are refused, since YAML has already changed how they were written.
+/// A text value. Numbers and booleans are refused, since YAML gives them a type in which they may read otherwise.
 pub(super) fn text(node: &Node, place: Place, findings: &mut Findings) -> Option<Written<String>> {
-    match node {
-        Node::Text(value) | Node::Substituted(value) => Some(Written { value: value.clone(), place }),
-        Node::Broken => None,
-        other => {
-            let problem = place.problem(format!("{} where text was due", other.kind()));
-            findings.problem(match other.scalar() {
+    match &node.value {
+        Value::Text(value) | Value::Substituted(value) => Some(Written { value: value.clone(), place }),
+        Value::Broken => None,
+        _ => {
+            let problem = place.problem(format!("{} where text was due", node.kind()));
+            findings.problem(match node.scalar() {
                 Some(value) => problem.remedy(format!("put it in quotes:  \"{value}\"")),
                 None => problem,
             });

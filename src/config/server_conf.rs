@@ -3,7 +3,7 @@
 use pingora::server::configuration::ServerConf;
 use serde_yaml::{Mapping, Value};
 
-use super::node::Node;
+use super::node;
 use super::problem::{Findings, Place, did_you_mean, shown};
 
 /// Pingora's settings as they are when nothing is written.
@@ -35,7 +35,7 @@ pub(super) fn to_yaml(conf: &ServerConf) -> Mapping {
 }
 
 /// The settings written, over the defaults.
-pub(super) fn read(written: &[(String, Node, Place)], place: &Place, findings: &mut Findings) -> ServerConf {
+pub(super) fn read(written: &[(String, node::Node, Place)], place: &Place, findings: &mut Findings) -> ServerConf {
     let mut settings = to_yaml(&defaults());
     let known: Vec<String> = settings.keys().filter_map(Value::as_str).map(str::to_owned).collect();
     for (key, node, place) in written {
@@ -51,7 +51,7 @@ pub(super) fn read(written: &[(String, Node, Place)], place: &Place, findings: &
         let value = node.to_yaml();
         let alone = Mapping::from_iter([(key.as_str().into(), value.clone())]);
         match serde_yaml::from_value::<ServerConf>(Value::Mapping(alone)) {
-            Ok(_) if *node == Node::Broken => {}
+            Ok(_) if node.value == node::Value::Broken => {}
             Ok(_) => drop(settings.insert(key.as_str().into(), value)),
             Err(error) => findings.problem(place.problem(shown(&error.to_string()))),
         }

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::problem::{Findings, Place, Problem, Written, shown, shown_path};
 use super::read::{self, ReadError};
 use crate::keys::jwk_set::MAX_JWK_SET;
-use crate::keys::pem::MAX_KEY_FILE;
+use crate::keys::signing_key::MAX_KEY_FILE;
 use crate::keys::{Algorithm, Jwk, JwkSet, KidMethod, SigningKey, kid};
 
 /// Reads the private key of a site. Warns when others than its owner may read it.

@@ -1,12 +1,13 @@
 //! From what was written to a [`Config`]: every value read, every rule checked, every problem noted.
 
+use std::sync::Arc;
+
 use ipnet::IpNet;
 
 use super::file::{File, FileAccess, FileRoute, FileSite};
 use super::problem::{Findings, Written, did_you_mean, shown};
 use super::{
-    Access, BaseUrl, Config, Log, LogFormat, ReadyRule, Routes, Site, TokenExposure, defaults, listening, server_conf, site,
-    value,
+    Access, BaseUrl, Config, Log, LogFormat, ReadyRule, Routes, TokenExposure, defaults, listening, server_conf, site, value,
 };
 
 /// The most sites that one gateway serves.
@@ -50,10 +51,10 @@ pub(super) fn validate(file: &File, findings: &mut Findings) -> Option<Config> {
     // The first site is served at the routes themselves; a stable sort keeps the others in the file's order.
     let mut ordered: Vec<&FileSite> = file.sites.iter().take(MAX_SITES).collect();
     ordered.sort_by_key(|site| site.name != "default");
-    let sites: Vec<Site> = ordered
+    let sites = ordered
         .into_iter()
         .enumerate()
-        .filter_map(|(index, written)| site::read(written, index == 0, &routes, findings))
+        .filter_map(|(index, written)| site::read(written, index == 0, &routes, findings).map(Arc::new))
         .collect();
     let config = Config {
         listen,
@@ -201,8 +202,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::node::Node;
     use crate::config::problem::{Place, Source};
+    use crate::config::yaml;
 
     /// Any tree of the keys and values that the file knows, in places where they belong or not.
     fn tree() -> impl Strategy<Value = String> {
@@ -224,10 +225,10 @@ mod tests {
         #[test]
         fn no_tree_panics_and_none_passes_without_keys(text in tree()) {
             let mut findings = Findings::default();
-            let root = Node::parse(&text);
+            let root = yaml::parse(&text);
             prop_assert!(root.is_ok(), "{text}: {root:?}");
             let place = Place::whole(Source::Environment);
-            let file = File::read(&root.unwrap_or(Node::Null), place, &mut findings);
+            let file = File::read(&root.unwrap(), place, &mut findings);
             prop_assert!(validate(&file, &mut findings).is_none());
             prop_assert!(!findings.problems.is_empty());
         }

@@ -41,7 +41,9 @@ pub fn duration(text: &str) -> Result<Duration, &'static str> {
 #[must_use]
 pub fn duration_text(duration: Duration) -> String {
     let millis = duration.as_millis();
-    if millis.is_multiple_of(60_000) && millis > 0 {
+    if millis.is_multiple_of(3_600_000) && millis > 0 {
+        format!("{}h", millis / 3_600_000)
+    } else if millis.is_multiple_of(60_000) && millis > 0 {
         format!("{}m", millis / 60_000)
     } else if millis.is_multiple_of(1000) {
         format!("{}s", millis / 1000)

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::config;
 use crate::exports::store::{FolderLock, Listing, Store};
-use crate::openemr::export_plan::Plan;
+use crate::openemr::export::plan::Plan;
 
 /// More exports than this are not taken on before one of them has come to its end.
 const MOST_UNFINISHED: usize = 8;

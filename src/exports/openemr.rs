@@ -1,21 +1,22 @@
 //! What an export asks of OpenEMR: a kick-off for one type, how far it is, and that it be forgotten.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use form_urlencoded::byte_serialize;
 use http::header::{ACCEPT, CONTENT_LOCATION, HeaderName, HeaderValue};
-use http::{Method, StatusCode};
-use pingora::http::ResponseHeader;
+use http::{HeaderMap, Method, StatusCode};
+use log::warn;
 
-use crate::fhir::export_level::is_id;
-use crate::fhir::export_parameters::in_whole_seconds;
-use crate::openemr::export_manifest::{self, Ended, MAX_MANIFEST};
-use crate::openemr::export_plan::Plan;
-use crate::openemr::export_state::Cause;
+use crate::fhir::id::is_path_id;
+use crate::nodes::client::{Problem, Response};
+use crate::openemr::export::manifest::{self, Ended, MAX_MANIFEST};
+use crate::openemr::export::plan::Plan;
+use crate::openemr::export::since::in_whole_seconds;
+use crate::openemr::export::state::Cause;
 use crate::openemr::token_refusal::is_about_the_token;
 use crate::scopes::export::narrowed;
-use crate::site::client::{AskError, Question, Told};
+use crate::site::client::{FhirRequest, SiteClientError};
 use crate::site::prepared::Site;
 use crate::smart::exchange::TokenEndpoint;
 use crate::smart::refresher::TokenTasks;
@@ -61,7 +62,7 @@ pub(crate) async fn narrow_token(
 ) -> Result<Arc<AccessToken>, Option<Cause>> {
     let scopes = narrowed(&site.config.scopes, resource_type).ok_or(Some(Cause::Forbidden))?;
     let (config, signer) = (Arc::clone(&site.config), Arc::clone(&site.signer));
-    let endpoint = TokenEndpoint::new(config, signer, Arc::clone(&site.nodes), tokens.connector());
+    let endpoint = TokenEndpoint::new(config, signer, Arc::clone(&site.nodes), tokens.client());
     let handle = tokens.start(endpoint.narrowed(scopes, &format!("export of {resource_type}")));
     handle.wait(TOKEN_PATIENCE).await.map_err(|_| None)
 }
@@ -82,35 +83,46 @@ pub(crate) async fn kick_off(
         (HeaderName::from_static("prefer"), HeaderValue::from_static("respond-async")),
     ];
     let read_timeout = site.config.timeouts.export;
-    let question = Question { method: Method::GET, target: &target, fields, body: None, most: MOST, read_timeout };
-    let begun = Instant::now();
-    let told = match site.ask(&question, Some(first)).await {
-        Ok(told) if refuses_the_token(&told) => match narrow_token(tokens, site, resource_type).await {
-            Ok(second) => site.ask(&question, Some(&second)).await,
+    let request = FhirRequest { method: Method::GET, target: &target, fields, max_body: MOST, read_timeout };
+    let response = match site.client.send(&request, Some(first)).await {
+        Ok(response) if refuses_the_token(&response) => match narrow_token(tokens, site, resource_type).await {
+            Ok(second) => site.client.send(&request, Some(&second)).await,
             Err(Some(cause)) => return KickedOff::Failed(cause),
             Err(None) => return KickedOff::NotSent,
         },
-        told => told,
+        response => response,
     };
-    match told {
-        Ok(told) if refuses_the_token(&told) => KickedOff::Failed(Cause::Forbidden),
-        Ok(told) => match told.head.status.as_u16() {
-            202 => job(&told.head).map_or(KickedOff::Failed(Cause::NotUnderstood), KickedOff::Accepted),
+    match response {
+        Ok(response) if refuses_the_token(&response) => KickedOff::Failed(Cause::Forbidden),
+        Ok(response) => match response.status.as_u16() {
+            202 => job(&response.fields).map_or(KickedOff::Failed(Cause::NotUnderstood), KickedOff::Accepted),
             status @ (400 | 404) => KickedOff::NotExported(status),
             403 => KickedOff::Failed(Cause::Forbidden),
             status => KickedOff::Failed(Cause::Status(status)),
         },
-        Err(AskError::Unreachable | AskError::Busy | AskError::NoToken) => KickedOff::NotSent,
-        Err(AskError::BrokenOff(_)) if begun.elapsed() >= read_timeout => KickedOff::Failed(Cause::TimedOut),
-        Err(AskError::BrokenOff(_)) => KickedOff::Failed(Cause::Broken),
-        Err(AskError::TooLong(_)) => KickedOff::Failed(Cause::NotUnderstood),
+        Err(error) => {
+            warn!("site {}: export of {resource_type}: {error}", site.name());
+            if error.is_unsent() { KickedOff::NotSent } else { KickedOff::Failed(cause(&error)) }
+        }
     }
 }
 
-fn refuses_the_token(told: &Told) -> bool {
-    match told.head.status {
+/// Why there is no answer to a request that was sent.
+fn cause(error: &SiteClientError) -> Cause {
+    match error {
+        SiteClientError::Failed(error) if error.is_timeout() => Cause::TimedOut,
+        SiteClientError::Failed(error) if matches!(error.problem, Problem::HeadTooLong | Problem::BodyTooLong(_)) => {
+            Cause::NotUnderstood
+        }
+        SiteClientError::Failed(_) => Cause::Broken,
+        SiteClientError::NoNode | SiteClientError::Busy | SiteClientError::NoToken => Cause::Unreachable,
+    }
+}
+
+fn refuses_the_token(response: &Response) -> bool {
+    match response.status {
         StatusCode::UNAUTHORIZED => true,
-        StatusCode::BAD_REQUEST => is_about_the_token(&told.body),
+        StatusCode::BAD_REQUEST => is_about_the_token(&response.body),
         _ => false,
     }
 }
@@ -126,20 +138,20 @@ fn target(plan: &Plan, resource_type: &str) -> String {
 }
 
 /// The job in `…/$bulkdata-status?job=…`.
-fn job(head: &ResponseHeader) -> Option<String> {
-    let location = head.headers.get(CONTENT_LOCATION)?.to_str().ok()?;
+fn job(fields: &HeaderMap) -> Option<String> {
+    let location = fields.get(CONTENT_LOCATION)?.to_str().ok()?;
     let (_, query) = location.split_once('?')?;
     let (_, job) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "job")?;
-    is_id(&job).then(|| job.into_owned())
+    is_path_id(&job).then(|| job.into_owned())
 }
 
 /// How far a job is. Any token of the client's will do.
 pub(crate) async fn progress(site: &Site, job: &str, resource_type: &str) -> Progress {
     let target = format!("/$bulkdata-status?job={job}");
-    let question = Question::get(&target, MAX_MANIFEST, site.config.timeouts.read);
-    match site.ask_with_token(&question).await {
-        Ok(told) => match told.head.status.as_u16() {
-            200 => match export_manifest::read(&told.body, resource_type) {
+    let request = FhirRequest::get(&target, MAX_MANIFEST, site.config.timeouts.read);
+    match site.client.send_with_token(&request).await {
+        Ok(response) => match response.status.as_u16() {
+            200 => match manifest::read(&response.body, resource_type) {
                 Some(ended) if ended.has_failed && ended.files.is_empty() && ended.errors.is_empty() => {
                     Progress::Failed(Cause::Reported)
                 }
@@ -151,16 +163,21 @@ pub(crate) async fn progress(site: &Site, job: &str, resource_type: &str) -> Pro
             401 | 403 => Progress::Failed(Cause::Forbidden),
             _ => Progress::Unknown,
         },
-        Err(AskError::TooLong(_)) => Progress::Failed(Cause::NotUnderstood),
-        Err(AskError::Unreachable | AskError::Busy | AskError::NoToken | AskError::BrokenOff(_)) => Progress::Unknown,
+        Err(error) => {
+            warn!("site {}: how far the export of {resource_type} is cannot be read: {error}", site.name());
+            match cause(&error) {
+                Cause::NotUnderstood => Progress::Failed(Cause::NotUnderstood),
+                _ => Progress::Unknown,
+            }
+        }
     }
 }
 
 /// Has OpenEMR forget a job and its files. Without an answer they last their hour.
 pub(crate) async fn delete(site: &Site, job: &str) {
     let target = format!("/$bulkdata-status?job={job}");
-    let question = Question { method: Method::DELETE, ..Question::get(&target, MOST, site.config.timeouts.read) };
-    let _ = site.ask_with_token(&question).await;
+    let request = FhirRequest { method: Method::DELETE, ..FhirRequest::get(&target, MOST, site.config.timeouts.read) };
+    let _ = site.client.send_with_token(&request).await;
 }
 
 #[cfg(test)]
@@ -168,7 +185,7 @@ pub(crate) async fn delete(site: &Site, job: &str) {
 mod tests {
     use super::*;
     use crate::fhir::export_level::Level;
-    use crate::fhir::export_request::KickOff;
+    use crate::openemr::export::kick_off::KickOff;
     use uuid::Uuid;
 
     #[test]
@@ -183,9 +200,8 @@ mod tests {
             ("/fhir/$bulkdata-status?job=", None),
             ("/fhir/$bulkdata-status", None),
         ] {
-            let mut head = ResponseHeader::build(202, None).unwrap();
-            head.insert_header(CONTENT_LOCATION, location).unwrap();
-            assert_eq!(job(&head).as_deref(), expected, "{location}");
+            let fields = HeaderMap::from_iter([(CONTENT_LOCATION, HeaderValue::from_static(location))]);
+            assert_eq!(job(&fields).as_deref(), expected, "{location}");
         }
     }
 

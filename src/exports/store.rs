@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::config;
 use crate::keys::key_files::replace;
-use crate::openemr::export_plan::{MAX_PLAN, Plan, PlanError};
+use crate::openemr::export::plan::{MAX_PLAN, Plan, PlanError};
 
 /// The mode of the folders.
 const OWN_FOLDER: u32 = 0o700;
@@ -170,7 +170,7 @@ impl Store {
 mod tests {
     use super::*;
     use crate::fhir::export_level::Level;
-    use crate::fhir::export_request::KickOff;
+    use crate::openemr::export::kick_off::KickOff;
     use std::os::unix::fs::PermissionsExt as _;
 
     fn plan(job: u128) -> Plan {

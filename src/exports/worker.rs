@@ -17,8 +17,8 @@ use tokio::task::JoinSet;
 
 use crate::exports::jobs::{Exports, Jobs, Todo, now};
 use crate::exports::openemr::{self, KickedOff, Progress};
-use crate::openemr::export_plan::{Plan, Step};
-use crate::openemr::export_state::Cause;
+use crate::openemr::export::plan::{Plan, Step};
+use crate::openemr::export::state::Cause;
 use crate::site::lifecycle::Lifecycle;
 use crate::site::prepared::Site;
 use crate::site::runtime::Runtime;

@@ -4,17 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-/// Which OpenEMR it is, as far as its ways differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Version {
-    /// 7.0.3 and earlier: takes none of `_count`, `_offset` and `_sort`.
-    Old,
-    /// 7.0.4 and later, 8.x among them.
-    Modern,
-    /// Not OpenEMR.
-    Other,
-}
-
 /// What is said of one resource type.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TypeCapabilities {
@@ -31,8 +20,8 @@ pub struct TypeCapabilities {
 /// What a server says that it does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Which server it is.
-    pub version: Version,
+    /// The software behind the server.
+    pub software: Option<Software>,
     /// `implementation.url`: the FHIR base by which it calls itself.
     pub base: Option<String>,
     /// By resource type.
@@ -53,10 +42,13 @@ struct Statement {
     rest: Vec<Rest>,
 }
 
-#[derive(Deserialize)]
-struct Software {
-    name: Option<String>,
-    version: Option<String>,
+/// The software that a server names in its CapabilityStatement.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Software {
+    /// `software.name`.
+    pub name: Option<String>,
+    /// `software.version`.
+    pub version: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -130,7 +122,7 @@ impl Capabilities {
             return Err(CapabilitiesError::OtherResource);
         }
         let mut capabilities = Self {
-            version: version(statement.software.as_ref()),
+            software: statement.software,
             base: statement.implementation.and_then(|implementation| implementation.url),
             types: BTreeMap::new(),
             interactions: BTreeSet::new(),
@@ -154,19 +146,6 @@ impl Capabilities {
             }
         }
         Ok(capabilities)
-    }
-}
-
-/// OpenEMR names its version up to 7.0.3 alone.
-fn version(software: Option<&Software>) -> Version {
-    let is_openemr = software.and_then(|software| software.name.as_deref()) == Some("OpenEMR");
-    let number = software.and_then(|software| software.version.as_deref()).unwrap_or_default();
-    let mut parts = number.split('.').map_while(|part| part.parse::<u32>().ok());
-    let number = (parts.next(), parts.next(), parts.next());
-    match number {
-        _ if !is_openemr => Version::Other,
-        (Some(major), minor, patch) if (major, minor.unwrap_or(0), patch.unwrap_or(0)) < (7, 0, 4) => Version::Old,
-        _ => Version::Modern,
     }
 }
 
@@ -210,30 +189,14 @@ mod tests {
                     {"type":"Goal"}]}]}"#,
         )
         .unwrap();
-        assert_eq!(capabilities.version, Version::Modern);
+        let software = capabilities.software.unwrap();
+        assert_eq!((software.name.as_deref(), software.version), (Some("OpenEMR"), None));
         assert_eq!(capabilities.base.as_deref(), Some("https://emr/apis/default/fhir"));
         let patient = &capabilities.types["Patient"];
         assert!(patient.search_parameters.contains("name") && patient.interactions.contains("search-type"));
         assert!(patient.operations.contains("export") && capabilities.operations.contains("export"));
         assert!(capabilities.interactions.contains("batch"));
         assert!(capabilities.types["Goal"].search_parameters.is_empty());
-    }
-
-    #[test]
-    fn tells_versions_apart() {
-        for (name, number, version) in [
-            ("OpenEMR", None, Version::Modern),
-            ("OpenEMR", Some("7.0.3"), Version::Old),
-            ("OpenEMR", Some("7.0.2"), Version::Old),
-            ("OpenEMR", Some("6"), Version::Old),
-            ("OpenEMR", Some("7.0.4"), Version::Modern),
-            ("OpenEMR", Some("8.1.0"), Version::Modern),
-            ("HAPI FHIR Server", Some("7.0.3"), Version::Other),
-        ] {
-            let software = Software { name: Some(name.to_owned()), version: number.map(str::to_owned) };
-            assert_eq!(super::version(Some(&software)), version, "{name} {number:?}");
-        }
-        assert_eq!(super::version(None), Version::Other);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 /// What the gateway does that the server does not say, or says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Shown {
+pub struct GatewayFeatures {
     /// Whether web pages of other origins may ask.
     pub cors: bool,
     /// Whether answers are FHIR's media type, and `_format` is understood.
@@ -32,15 +32,15 @@ const SECURITY: &str = "The gateway asks its callers for no credentials: it deci
 ///
 /// # Errors
 /// What is no JSON object.
-pub fn shown(json: &[u8], shown: &Shown) -> Result<Vec<u8>, serde_json::Error> {
+pub fn rewrite(json: &[u8], features: &GatewayFeatures) -> Result<Vec<u8>, serde_json::Error> {
     let mut statement: Map<String, Value> = serde_json::from_slice(json)?;
-    if shown.formats {
+    if features.formats {
         statement.insert("format".to_owned(), json!(["application/fhir+json", "json"]));
     }
     let rest = statement.get_mut("rest").and_then(Value::as_array_mut).map(Vec::as_mut_slice).unwrap_or_default();
     for rest in rest.iter_mut().filter_map(Value::as_object_mut) {
-        rest.insert("security".to_owned(), json!({"cors": shown.cors, "description": SECURITY}));
-        offer_exports(rest, shown.exports);
+        rest.insert("security".to_owned(), json!({"cors": features.cors, "description": SECURITY}));
+        offer_exports(rest, features.exports);
     }
     serde_json::to_vec(&statement)
 }
@@ -91,13 +91,13 @@ mod tests {
             "valueUri":"https:\/\/emr\/oauth2\/default\/token"}]}]},
           "resource":[{"type":"Patient","operation":[{"name":"$everything","definition":"x"}]},{"type":"Group"},{"type":"Goal"}]}]}"#;
 
-    fn of_openemr(shown: &Shown) -> Value {
-        serde_json::from_slice(&super::shown(OF_OPENEMR.as_bytes(), shown).unwrap()).unwrap()
+    fn of_openemr(features: &GatewayFeatures) -> Value {
+        serde_json::from_slice(&super::rewrite(OF_OPENEMR.as_bytes(), features).unwrap()).unwrap()
     }
 
     #[test]
     fn nobody_is_sent_to_the_server_to_authorize() {
-        let statement = of_openemr(&Shown { cors: true, ..Shown::default() });
+        let statement = of_openemr(&GatewayFeatures { cors: true, ..GatewayFeatures::default() });
         let security = &statement["rest"][0]["security"];
         assert_eq!((&security["cors"], security.as_object().unwrap().len()), (&json!(true), 2));
         assert!(!statement.to_string().contains("oauth2"));
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn what_the_gateway_adds_is_said() {
         let exports = Exports { system: true, patient: true, group: true };
-        let statement = of_openemr(&Shown { formats: true, exports, cors: false });
+        let statement = of_openemr(&GatewayFeatures { formats: true, exports, cors: false });
         assert_eq!(statement["format"], json!(["application/fhir+json", "json"]));
         let definition = |operation: &str| format!("http://hl7.org/fhir/uv/bulkdata/OperationDefinition/{operation}");
         let rest = &statement["rest"][0];
@@ -119,16 +119,16 @@ mod tests {
         assert_eq!((patient.len(), &patient[1]["definition"]), (2, &json!(definition("patient-export"))));
         assert_eq!(rest["resource"][1]["operation"][0]["definition"], definition("group-export"));
         assert_eq!(rest["resource"][2].get("operation"), None);
-        // Shown twice, it is the same.
-        let once = super::shown(OF_OPENEMR.as_bytes(), &Shown { formats: true, exports, cors: false }).unwrap();
-        assert_eq!(super::shown(&once, &Shown { formats: true, exports, cors: false }).unwrap(), once);
+        // GatewayFeatures twice, it is the same.
+        let once = super::rewrite(OF_OPENEMR.as_bytes(), &GatewayFeatures { formats: true, exports, cors: false }).unwrap();
+        assert_eq!(super::rewrite(&once, &GatewayFeatures { formats: true, exports, cors: false }).unwrap(), once);
     }
 
     proptest! {
         #[test]
         fn no_document_panics(json in r#"\{("(rest|format|a)":(\[(\{("(resource|operation|security)":(\[\{\}\]|1|\[1\]|null))?\}|2)?\]|3|"x"),?){0,2}\}"#) {
             let exports = Exports { system: true, patient: true, group: true };
-            let _ = super::shown(json.as_bytes(), &Shown { formats: true, exports, cors: true });
+            let _ = super::rewrite(json.as_bytes(), &GatewayFeatures { formats: true, exports, cors: true });
         }
     }
 }

@@ -4,10 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-/// Types that no export of OpenEMR has: files, and definitions of the server's own.
-const NEVER_EXPORTED: [&str; 2] = ["Binary", "OperationDefinition"];
-/// Types that say nothing about a patient, and help to read nothing about one.
-const NOT_OF_PATIENTS: [&str; 2] = ["Questionnaire", "ValueSet"];
+use crate::fhir::id::is_path_id;
 
 /// Whose data is exported.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +30,7 @@ impl Level {
         match *before {
             [] => Some(Self::System),
             ["Patient"] => Some(Self::Patient),
-            ["Group", id] if is_id(id) => Some(Self::Group(id.to_owned())),
+            ["Group", id] if is_path_id(id) => Some(Self::Group(id.to_owned())),
             _ => None,
         }
     }
@@ -47,31 +44,6 @@ impl Level {
             Self::Group(id) => format!("/Group/{id}/$export").into(),
         }
     }
-
-    /// The scope of its operation, as OpenEMR names it.
-    #[must_use]
-    pub fn scope(&self) -> &'static str {
-        match self {
-            Self::System => "system/*.$export",
-            Self::Patient => "system/Patient.$export",
-            Self::Group(_) => "system/Group.$export",
-        }
-    }
-
-    /// Whether an export of this level can hold resources of a type.
-    #[must_use]
-    pub fn has(&self, resource_type: &str) -> bool {
-        !NEVER_EXPORTED.contains(&resource_type) && (*self == Self::System || !NOT_OF_PATIENTS.contains(&resource_type))
-    }
-}
-
-/// An id as FHIR and OpenEMR write it, which can stand in a path.
-#[must_use]
-pub fn is_id(text: &str) -> bool {
-    let is_mark = |byte: u8| matches!(byte, b'-' | b'_' | b'.');
-    (1..=64).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
-        && !text.bytes().all(|byte| byte == b'.')
 }
 
 #[cfg(test)]

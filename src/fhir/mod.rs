@@ -1,22 +1,24 @@
-//! FHIR R4's own words, without a socket: what a request asks for, what a server can do, how an error is written, and the steps that a body takes.
+//! FHIR R4's own words, without a socket or a clock: what a request asks for, how an error is written, and the steps
+//! that rewrite a body on its way.
+//!
+//! Nothing here knows what OpenEMR does with them; that is the room `openemr`.
 
 pub mod body_step;
 pub mod capabilities;
 pub mod capability_statement;
-pub mod completeness;
-pub mod elements;
 pub mod export_level;
-pub mod export_parameters;
-pub mod export_request;
+pub mod format_parameters;
+pub mod id;
+pub mod instant;
 pub mod interaction;
-pub mod json_walk;
-pub mod kept_members;
+pub mod json;
 pub mod link_rewriter;
 pub mod link_text;
 pub mod media_type;
+pub mod negotiation;
 pub mod operation_outcome;
+pub mod parameters;
 pub mod prefer;
-pub mod pretty;
 pub mod projection;
 pub mod query_links;
 pub mod rejection;

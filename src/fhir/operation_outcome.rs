@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
+use crate::fhir::id::is_id;
 use crate::fhir::media_type::Format;
 
 /// `OperationOutcome.issue.severity` (FHIR R4, value set issue-severity).
@@ -98,6 +99,9 @@ pub struct Issue {
     pub code: IssueCode,
     /// A sentence for a human.
     pub diagnostics: String,
+    /// The HTTP parameters that it is about, as `http.` and a name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub location: Vec<String>,
     /// FHIRPaths of the elements that it is about.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub expression: Vec<String>,
@@ -107,10 +111,17 @@ impl Issue {
     /// An error.
     #[must_use]
     pub fn error(code: IssueCode, diagnostics: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, code, diagnostics: diagnostics.into(), expression: Vec::new() }
+        Self { severity: Severity::Error, code, diagnostics: diagnostics.into(), location: Vec::new(), expression: Vec::new() }
     }
 
-    /// The same, about an element.
+    /// Adds the HTTP parameter that the issue is about (FHIR R4, `OperationOutcome.issue.location`).
+    #[must_use]
+    pub fn of_parameter(mut self, name: &str) -> Self {
+        self.location.push(format!("http.{name}"));
+        self
+    }
+
+    /// Adds the element that the issue is about, as a FHIRPath.
     #[must_use]
     pub fn about(mut self, expression: impl Into<String>) -> Self {
         self.expression.push(expression.into());
@@ -152,9 +163,7 @@ impl OperationOutcome {
     /// Names the request: as its `id` where FHIR allows that (R4, data type id), else in words.
     #[must_use]
     pub fn of_request(mut self, request: &str) -> Self {
-        let is_id = (1..=64).contains(&request.len())
-            && request.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'));
-        if is_id {
+        if is_id(request) {
             self.id = Some(request.to_owned());
         } else {
             let words = format!("{} (request {request})", self.first.diagnostics);
@@ -192,6 +201,9 @@ impl OperationOutcome {
             element(&mut xml, "severity", &word(issue.severity));
             element(&mut xml, "code", &word(issue.code));
             element(&mut xml, "diagnostics", &issue.diagnostics);
+            for location in &issue.location {
+                element(&mut xml, "location", location);
+            }
             for expression in &issue.expression {
                 element(&mut xml, "expression", expression);
             }
@@ -233,9 +245,11 @@ fn element(xml: &mut String, name: &str, value: &str) {
 
 fn cleaned(mut issue: Issue) -> Issue {
     issue.diagnostics = clean(&issue.diagnostics).into_owned();
-    issue.expression.retain(|expression| !expression.trim().is_empty());
-    for expression in &mut issue.expression {
-        *expression = clean(expression).into_owned();
+    for texts in [&mut issue.location, &mut issue.expression] {
+        texts.retain(|text| !text.trim().is_empty());
+        for text in texts {
+            *text = clean(text).into_owned();
+        }
     }
     issue
 }
@@ -267,7 +281,7 @@ mod tests {
     fn several_issues_in_both_formats() {
         let outcome = OperationOutcome::of_all([
             Issue::error(IssueCode::Required, "a < b & \"c\"\n").about("Patient.birthDate"),
-            Issue { severity: Severity::Warning, ..Issue::error(IssueCode::TooCostly, "slow") },
+            Issue { severity: Severity::Warning, ..Issue::error(IssueCode::TooCostly, "slow") }.of_parameter("_count"),
         ])
         .unwrap()
         .of_request("00ff");
@@ -276,7 +290,7 @@ mod tests {
             json,
             serde_json::json!({ "resourceType": "OperationOutcome", "id": "00ff", "issue": [
                 { "severity": "error", "code": "required", "diagnostics": "a < b & \"c\"\n", "expression": ["Patient.birthDate"] },
-                { "severity": "warning", "code": "too-costly", "diagnostics": "slow" },
+                { "severity": "warning", "code": "too-costly", "diagnostics": "slow", "location": ["http._count"] },
             ] })
         );
         assert_eq!(
@@ -285,7 +299,8 @@ mod tests {
                 r#"<?xml version="1.0" encoding="UTF-8"?><OperationOutcome xmlns="http://hl7.org/fhir"><id value="00ff"/>"#,
                 r#"<issue><severity value="error"/><code value="required"/><diagnostics value="a &lt; b &amp; &quot;c&quot;&#10;"/>"#,
                 r#"<expression value="Patient.birthDate"/></issue>"#,
-                r#"<issue><severity value="warning"/><code value="too-costly"/><diagnostics value="slow"/></issue></OperationOutcome>"#
+                r#"<issue><severity value="warning"/><code value="too-costly"/><diagnostics value="slow"/>"#,
+                r#"<location value="http._count"/></issue></OperationOutcome>"#
             )
         );
         assert_eq!(OperationOutcome::of_all([]), None);

@@ -17,7 +17,7 @@ pub(super) fn prepare(session: &Session, head: &mut ResponseHeader, call: &Call,
     // What the body becomes on its way changes its length, not whether it is long.
     let length = content_length(&head.headers);
     let mut filters = choose(session, head, call, fhir);
-    if let Some(compressor) = compression::choose(request, head, length, call.settings().compression) {
+    if let Some(compressor) = compression::choose(request, head, length, call.config().compression) {
         filters.push(compressor);
     }
     response_head::rewrite(head, request.version, call.id);

@@ -1,6 +1,6 @@
 //! The state of OpenEMR's answer on its way to the client.
 
-use crate::fhir::completeness::JsonEnd;
+use crate::fhir::json::completeness::Completeness;
 use crate::gateway::body_filters::BodyFilters;
 use crate::gateway::buffered_answer::BufferedAnswer;
 use crate::http::decoder::Decoder;
@@ -11,7 +11,7 @@ pub(super) struct AnswerState {
     /// Decompresses a body.
     pub(super) decoder: Option<Decoder>,
     /// Follows a body whose end only its own brackets tell.
-    pub(super) completeness: Option<JsonEnd>,
+    pub(super) completeness: Option<Completeness>,
     /// An answer that is not sent before its body is known.
     pub(super) buffered: Option<BufferedAnswer>,
     /// What the body goes through on its way to the client.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::fhir::link_rewriter::LinkRewriter;
 use crate::nodes::in_flight::Permit;
-use crate::nodes::{OnNode, Tried};
+use crate::nodes::{NodeLease, Tried};
 use crate::smart::token::AccessToken;
 
 /// The state of a request towards OpenEMR.
@@ -16,7 +16,7 @@ pub(super) struct Attempt {
     /// The permit to be in flight at OpenEMR, until its answer has ended.
     pub(super) permit: Option<Permit>,
     /// The node that the request goes to, until its answer has ended.
-    pub(super) node: Option<OnNode>,
+    pub(super) node: Option<NodeLease>,
     /// The node of the latest try, by its index: kept for the log.
     pub(super) latest_node: Option<usize>,
     /// The nodes that the request has given up.

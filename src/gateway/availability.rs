@@ -46,5 +46,5 @@ pub(super) fn check(fhir: &FhirCall) -> Result<(), Unreachable> {
     if fhir.kind != FhirKind::Proxied {
         return Ok(());
     }
-    fhir.site.nodes.refusal(Instant::now()).map_or(Ok(()), |wait| Err(Unreachable::AllEjected(wait)))
+    fhir.site.nodes.rejects_for(Instant::now()).map_or(Ok(()), |wait| Err(Unreachable::AllEjected(wait)))
 }

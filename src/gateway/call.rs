@@ -6,13 +6,15 @@ use std::time::Instant;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
-use crate::fhir::media_type::{Format, Negotiated};
+use crate::config::Config;
+use crate::fhir::media_type::Format;
+use crate::fhir::negotiation::Negotiated;
 use crate::gateway::negotiation::negotiated;
 use crate::gateway::trace::{self, Trace};
 use crate::http::forwarded::{Hops, is_trusted};
 use crate::observe::request_id::RequestId;
 use crate::site::lifecycle::InFlight;
-use crate::site::runtime::{Runtime, Settings};
+use crate::site::runtime::Runtime;
 
 /// Facts about a request that do not change once its head has been read.
 #[derive(Debug)]
@@ -48,7 +50,7 @@ impl Call {
     /// Reads the head. Written once, before everything else.
     pub(super) fn read(&mut self, session: &Session) {
         let head = session.req_header();
-        let trusted = &self.runtime.settings.trusted_proxies;
+        let trusted = &self.runtime.config.trusted_proxies;
         let peer = trace::peer(session);
         self.trace = Trace::of(&head.headers, peer.map(|peer| Hops::of(&head.headers, peer, trusted)));
         if let Some(id) = peer.filter(|peer| is_trusted(*peer, trusted)).and_then(|_| given_id(head)) {
@@ -57,10 +59,10 @@ impl Call {
         self.negotiated = negotiated(head, None);
     }
 
-    /// What holds for all sites.
+    /// The configuration.
     #[must_use]
-    pub(super) fn settings(&self) -> &Settings {
-        &self.runtime.settings
+    pub(super) fn config(&self) -> &Config {
+        &self.runtime.config
     }
 }
 

@@ -25,7 +25,7 @@ impl From<NotAllowed> for Rejection {
 /// # Errors
 /// It may not use the gateway.
 pub(super) fn check(call: &Call) -> Result<(), NotAllowed> {
-    if allows(&call.settings().access, call.trace.client()) { Ok(()) } else { Err(NotAllowed) }
+    if allows(&call.config().access, call.trace.client()) { Ok(()) } else { Err(NotAllowed) }
 }
 
 fn allows(access: &Access, client: Option<IpAddr>) -> bool {

@@ -9,7 +9,7 @@ use crate::fhir::interaction::{Interaction, Kind, is_repeatable};
 use crate::gateway::export_paths::{self, ExportPath};
 use crate::gateway::plan::Plan;
 use crate::http::request_target::Target;
-use crate::scopes::required::Need;
+use crate::scopes::required::RequiredScope;
 use crate::site::cors::Policy;
 use crate::site::prepared::Site;
 use crate::site::runtime::Runtime;
@@ -85,7 +85,7 @@ impl Destination {
                 return Self::Fhir(FhirCall::new(Arc::clone(site), method, below, query));
             }
         }
-        let routes = &runtime.settings.routes;
+        let routes = &runtime.config.routes;
         let is = |route: &Option<String>| route.as_ref().is_some_and(|route| route.as_bytes() == path);
         if is(&routes.health) {
             return Self::Local(LocalRoute::Health);
@@ -164,8 +164,8 @@ impl FhirCall {
 
     /// The scope that the request needs; `None` where none can be named.
     #[must_use]
-    pub(super) fn need(&self) -> Option<Need> {
-        Need::of(self.interaction, self.path())
+    pub(super) fn need(&self) -> Option<RequiredScope> {
+        RequiredScope::of(self.interaction, self.path())
     }
 
     /// Whether the request can be sent again without anybody noticing.

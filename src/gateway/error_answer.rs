@@ -12,7 +12,7 @@ use pingora::http::ResponseHeader;
 use crate::fhir::interaction::Interaction;
 use crate::gateway::call::Call;
 use crate::http::set_field::SetField;
-use crate::openemr::error::{self, Circumstances};
+use crate::openemr::error::{self, ErrorAnswer};
 
 /// So much of OpenEMR's words goes to the log.
 const MOST_LOGGED: usize = 4096;
@@ -41,8 +41,8 @@ pub(super) fn translate(head: &mut ResponseHeader, body: &[u8], call: &Call, int
     debug!("request {}: OpenEMR answered {status}: {:?}", call.id, String::from_utf8_lossy(words));
     // What is compressed is not read.
     let body = if head.headers.contains_key(CONTENT_ENCODING) { &[][..] } else { body };
-    let circumstances = Circumstances { status, resource_type: interaction.resource_type };
-    let outcome = error::outcome(circumstances, body).of_request(&call.id.to_string());
+    let answer = ErrorAnswer { status, resource_type: interaction.resource_type };
+    let outcome = error::outcome(answer, body).of_request(&call.id.to_string());
     let format = call.negotiated.errors;
     for name in &DROPPED {
         head.remove_header(name);

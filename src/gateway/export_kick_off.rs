@@ -8,9 +8,8 @@ use uuid::Uuid;
 
 use crate::exports::jobs::{Exports, now};
 use crate::fhir::export_level::Level;
-use crate::fhir::export_parameters::{self, MAX_PARAMETERS};
-use crate::fhir::export_request::KickOff;
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::parameters::{self, MAX_PARAMETERS};
 use crate::fhir::prefer::{self, Handling};
 use crate::fhir::rejection::Rejection;
 use crate::gateway::attempt::Attempt;
@@ -22,7 +21,9 @@ use crate::gateway::stop::Stop;
 use crate::gateway::{public_base, read_ahead, token};
 use crate::http::answer::Answer;
 use crate::http::fields::content_length;
-use crate::openemr::export_plan::{LONGEST_URL, Plan};
+use crate::openemr::export::kick_off::{KickOff, honoured_query};
+use crate::openemr::export::level::scope;
+use crate::openemr::export::plan::{LONGEST_URL, Plan};
 use crate::scopes::export;
 
 /// When there may be room for another export, in seconds.
@@ -47,12 +48,12 @@ pub(super) async fn answer(
     token::take(call, &fhir.site, attempt).await?;
     let granted = attempt.token.as_ref().map(|token| token.scope.as_str()).unwrap_or_default();
     check_head(call, &session.req_header().headers, &level, granted)?;
-    let body = read_ahead::read(session, MAX_PARAMETERS, call.settings().limits.read_timeout).await?;
+    let body = read_ahead::read(session, MAX_PARAMETERS, call.config().limits.read_timeout).await?;
     let body = body.map_err(|_| too_large())?;
     let query = String::from_utf8_lossy(fhir.query().strip_prefix(b"?").unwrap_or_default()).into_owned();
     let kick_off = judge(level, &session.req_header().headers, &query, &body, granted)?;
     let base = public_base::of(session, call, &fhir.site);
-    let honoured = export_parameters::honoured(&query);
+    let honoured = honoured_query(&query);
     let separator = if honoured.is_empty() { "" } else { "?" };
     let request = format!("{}{}{separator}{honoured}", base.as_str(), kick_off.level.path());
     if request.len() > LONGEST_URL {
@@ -78,7 +79,7 @@ async fn begin(fhir: &FhirCall, exports: &Exports, kick_off: KickOff, request: S
 
 /// Judges what the head tells, before the body is read.
 fn check_head(call: &Call, fields: &HeaderMap, level: &Level, granted: &str) -> Result<(), Rejection> {
-    let missing = export::missing(granted, level.scope());
+    let missing = export::missing(granted, scope(level));
     if !missing.is_empty() {
         let text = format!("The gateway's token lacks the scope {}.", missing.join(" and "));
         return Err(Rejection::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, text));
@@ -107,10 +108,10 @@ fn judge(level: Level, fields: &HeaderMap, query: &str, body: &Bytes, granted: &
         check_media_type(fields)?;
     }
     let mut parameters: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-    let of_body = export_parameters::of_resource(body);
+    let of_body = parameters::read(body);
     parameters.extend(of_body.ok_or_else(|| Rejection::invalid("The body is no Parameters resource."))?);
     let handling = Handling::named(preferences(fields));
-    KickOff::judge(level, &parameters, handling, &export::readable_types(granted))
+    Ok(KickOff::validate(level, &parameters, handling, &export::readable_types(granted))?)
 }
 
 fn is_json(media_type: &HeaderValue) -> bool {

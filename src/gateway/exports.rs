@@ -23,8 +23,8 @@ use crate::gateway::export_paths::ExportPath;
 use crate::gateway::public_base;
 use crate::gateway::stop::{Step, Stop};
 use crate::http::answer::Answer;
-use crate::openemr::export_manifest;
-use crate::openemr::export_plan::Plan;
+use crate::openemr::export::manifest;
+use crate::openemr::export::plan::Plan;
 use crate::site::prepared::Site;
 
 /// When a client may ask again, in seconds, how far a job is.
@@ -68,10 +68,10 @@ fn status(site: &Site, plan: &Plan, base: &str) -> Answer {
             Err(_) => answer,
         };
     };
-    let manifest = export_manifest::write(plan, base, needs_token());
+    let body = manifest::write(plan, base, needs_token());
     let known_until = finished_at.saturating_add(i64::try_from(site.config.bulk_data.keep.as_millis()).unwrap_or(i64::MAX));
     let ends = plan.files_end_at().map_or(known_until, |end| end.min(known_until));
-    let answer = Answer::new(StatusCode::OK, "application/json", Bytes::from(manifest)).with(CACHE_CONTROL, NO_STORE);
+    let answer = Answer::new(StatusCode::OK, "application/json", Bytes::from(body)).with(CACHE_CONTROL, NO_STORE);
     match http_date(ends) {
         Some(ends) => answer.with(EXPIRES, ends),
         None => answer,
@@ -106,7 +106,7 @@ async fn delete(site: &Site, exports: &Exports, job: Option<Uuid>) -> Result<Ans
 
 /// What went wrong with an export, as OperationOutcomes.
 fn errors(plan: &Plan) -> Answer {
-    let outcomes = Bytes::from(export_manifest::outcomes(plan));
+    let outcomes = Bytes::from(manifest::outcomes(plan));
     Answer::new(StatusCode::OK, "application/fhir+ndjson", outcomes).with(CACHE_CONTROL, NO_STORE)
 }
 

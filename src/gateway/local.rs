@@ -20,7 +20,7 @@ use crate::smart::token_cell::{NoNewToken, Phase};
 
 /// Answers a request for a local route.
 pub(super) async fn answer(method: &Method, route: &LocalRoute, call: &Call, draining: bool) -> Answer {
-    let (sites, settings) = (&call.runtime.sites, call.settings());
+    let (sites, settings) = (&call.runtime.sites, call.config());
     match route {
         LocalRoute::Health => health(method, sites),
         LocalRoute::Ready => ready(method, sites, settings.ready, draining),

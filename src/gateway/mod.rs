@@ -103,7 +103,7 @@ impl ProxyHttp for Gateway {
 
     /// The head of a request has been read: sets the connection's deadlines, and decides where the request goes.
     async fn early_request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<()> {
-        wire::set_deadlines(session, &context.call.settings().limits);
+        wire::set_deadlines(session, &context.call.config().limits);
         self.end_keepalive_when_draining(session);
         context.read(session);
         Ok(())
@@ -149,7 +149,7 @@ impl ProxyHttp for Gateway {
         context: &mut RequestContext,
     ) -> pingora::Result<()> {
         let Exchange { call, fhir, attempt, .. } = context.exchange()?;
-        let limit = call.settings().limits.request_body;
+        let limit = call.config().limits.request_body;
         upstream_request::body(body, end_of_stream, fhir, attempt, limit).map_err(|stop| context.end(stop))
     }
 
@@ -289,7 +289,7 @@ impl ProxyHttp for Gateway {
 /// Decides whether a request may pass, on every route.
 fn admit(session: &Session, context: &RequestContext) -> Step {
     let RequestContext { call, destination, .. } = context;
-    let settings = call.settings();
+    let settings = call.config();
     caller::check(call)?;
     cors::check(session.req_header(), destination, settings.public_url.as_ref())?;
     Ok(wire::check(session, &settings.limits, destination)?)

@@ -3,8 +3,9 @@
 use http::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 
+use crate::fhir::format_parameters::FormatParameters;
 use crate::fhir::interaction::{Interaction, Kind};
-use crate::fhir::media_type::{self, Accepted, Negotiated};
+use crate::fhir::negotiation::{self, Accepted, Negotiated};
 use crate::http::request_target::Target;
 
 static PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -12,9 +13,9 @@ static PREFER: HeaderName = HeaderName::from_static("prefer");
 /// What he gets, by `_format` and Accept.
 #[must_use]
 pub(super) fn negotiated(head: &RequestHeader, interaction: Option<Interaction>) -> Negotiated {
-    let form = media_type::form(Target::parse(head.raw_path()).query);
+    let parameters = FormatParameters::read(Target::parse(head.raw_path()).query);
     let accepted = Accepted::of(head.headers.get_all(ACCEPT).iter().map(|value| value.as_bytes()));
-    media_type::negotiate(form.format, accepted, interaction.is_some_and(can_be_a_document))
+    negotiation::negotiate(parameters.format, accepted, interaction.is_some_and(can_be_a_document))
 }
 
 /// The lines of his `Prefer`.

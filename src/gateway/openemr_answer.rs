@@ -5,7 +5,7 @@ use http::StatusCode;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
-use crate::fhir::completeness::JsonEnd;
+use crate::fhir::json::completeness::Completeness;
 use crate::gateway::answer_state::AnswerState;
 use crate::gateway::attempt::Attempt;
 use crate::gateway::call::Call;
@@ -30,7 +30,7 @@ pub(super) fn head(
     attempt.upstream_time = attempt.sent.map(|sent| sent.elapsed());
     upstream::after_head(head, attempt);
     trace::mark_answer(head);
-    response_head::check(head, call.settings().limits.response_head, fhir)?;
+    response_head::check(head, call.config().limits.response_head, fhir)?;
     if fhir.repairs().read_bodies() || fhir.plan.search.is_some() {
         answer.decoder = Decoder::after_head(head);
     }
@@ -43,7 +43,7 @@ pub(super) fn head(
     }
     let can_be_a_refusal = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED);
     if ends_by_itself && (status.is_success() || (can_be_a_refusal && answer.buffered.is_some())) {
-        answer.completeness = Some(JsonEnd::default());
+        answer.completeness = Some(Completeness::default());
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue, TRANSFER_E
 use pingora::http::RequestHeader;
 
 use crate::http::set_field::SetField;
-use crate::openemr::search_terms::SearchTerms;
+use crate::openemr::search::terms::SearchTerms;
 
 /// The changes to a request. Where nothing is set, what the client sent goes on byte for byte.
 #[derive(Debug, Default)]

@@ -16,7 +16,7 @@ use crate::site::public_base::{PublicBase, RequestAddress};
 #[must_use]
 pub(super) fn of(session: &Session, call: &Call, site: &Site) -> Arc<PublicBase> {
     let head = session.req_header();
-    let settings = call.settings();
+    let settings = call.config();
     let called_at = match &call.trace.hops {
         Some(hops) => CalledAt::of(&head.headers, hops, &settings.trusted_proxies),
         None => CalledAt::default(),

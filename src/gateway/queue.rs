@@ -8,7 +8,7 @@ use crate::fhir::rejection::Rejection;
 use crate::gateway::attempt::Attempt;
 use crate::gateway::read_ahead::is_kept;
 use crate::gateway::stop::Step;
-use crate::nodes::in_flight::{Entry, Permit, Place};
+use crate::nodes::in_flight::{Entry, Permit, Ticket};
 use crate::site::prepared::Site;
 
 /// Why a request gets no permit.
@@ -46,15 +46,15 @@ pub(super) async fn enter(session: &mut Session, site: &Site, attempt: &mut Atte
     let wait = in_flight.limit().queue_timeout;
     let has_been_in = attempt.refused_token.renewals > 0;
     let entry = if has_been_in { in_flight.return_to(Instant::now()) } else { in_flight.enter(Instant::now()) };
-    let place = match entry {
-        Entry::Go(permit) => {
+    let ticket = match entry {
+        Entry::Admitted(permit) => {
             attempt.permit = Some(permit);
             return Ok(());
         }
         Entry::Full => return Err(NoPermit::QueueFull(wait).into()),
-        Entry::Wait(place) => place,
+        Entry::Queued(ticket) => ticket,
     };
-    attempt.permit = Some(turn_or_hang_up(session, place).await?.ok_or(NoPermit::TimedOut(wait))?);
+    attempt.permit = Some(permit_or_hang_up(session, ticket).await?.ok_or(NoPermit::TimedOut(wait))?);
     // The token that the request came with may have expired by now.
     if let Some(newer) = site.token.usable(Instant::now()) {
         attempt.token = Some(newer);
@@ -62,17 +62,17 @@ pub(super) async fn enter(session: &mut Session, site: &Site, attempt: &mut Atte
     Ok(())
 }
 
-async fn turn_or_hang_up(session: &mut Session, place: Place) -> pingora::Result<Option<Permit>> {
+async fn permit_or_hang_up(session: &mut Session, ticket: Ticket) -> pingora::Result<Option<Permit>> {
     if !session.as_mut().is_body_done() && !is_kept(session) {
-        return Ok(place.turn().await);
+        return Ok(ticket.permit().await);
     }
     session.as_mut().enable_retry_buffering();
-    let turn = place.turn();
-    tokio::pin!(turn);
+    let permit = ticket.permit();
+    tokio::pin!(permit);
     loop {
         let is_body_done = session.as_mut().is_body_done();
         tokio::select! {
-            permit = &mut turn => return Ok(permit),
+            permit = &mut permit => return Ok(permit),
             // A piece of the body, which Pingora keeps; or, behind its end, that the client is gone.
             read = session.as_mut().read_body_or_idle(is_body_done) => drop(read.map_err(|error| error.into_down())?),
         }

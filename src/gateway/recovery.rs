@@ -16,7 +16,7 @@ use crate::gateway::refused_token::{Decision, Refused, Scope, TokenRefused, judg
 use crate::gateway::response_head::{self, BadAnswer};
 use crate::gateway::stop::{Step, Stop};
 use crate::gateway::write_answer;
-use crate::scopes::required::Need;
+use crate::scopes::required::RequiredScope;
 use crate::site::prepared::Site;
 use crate::smart::token_cell::Unavailable;
 
@@ -147,7 +147,7 @@ pub(super) fn after_unauthorized(
     follow(decision, need, &fhir.site, attempt, answer)
 }
 
-fn follow(decision: Decision, need: Option<Need>, site: &Site, attempt: &mut Attempt, answer: &mut AnswerState) -> Step {
+fn follow(decision: Decision, need: Option<RequiredScope>, site: &Site, attempt: &mut Attempt, answer: &mut AnswerState) -> Step {
     let refused = attempt.token.as_ref().map_or(0, |token| token.generation);
     match (decision, need) {
         (Decision::Pass, _) | (Decision::NotGranted | Decision::ScopeRefused, None) => Ok(()),

@@ -10,7 +10,7 @@ use http::StatusCode;
 
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
-use crate::scopes::required::Need;
+use crate::scopes::required::RequiredScope;
 use crate::smart::scope_record::ScopeRecord;
 
 /// The most new tokens for one request, each of which OpenEMR took before it revoked it.
@@ -30,10 +30,10 @@ pub(super) enum TokenRefused {
     NewTokensToo,
     /// OpenEMR did not grant the gateway this scope.
     #[error("the scope {0} is not granted")]
-    NotGranted(Need),
+    NotGranted(RequiredScope),
     /// OpenEMR granted this scope, and refuses what it is for all the same.
     #[error("the scope {0} is granted, and refused even to a new token")]
-    ScopeRefused(Need),
+    ScopeRefused(RequiredScope),
 }
 
 impl From<TokenRefused> for Rejection {
@@ -130,7 +130,7 @@ pub(super) fn judge(scope: Scope, about_the_token: bool, refused: Refused) -> De
 
 /// What is known about the scope that a request needs. `granted`: to the token.
 #[must_use]
-pub(super) fn scope(need: Option<Need>, granted: &str, record: &ScopeRecord) -> Scope {
+pub(super) fn scope(need: Option<RequiredScope>, granted: &str, record: &ScopeRecord) -> Scope {
     match need {
         None => Scope::Unnamed,
         Some(need) if !need.is_covered_by(granted) => Scope::NotGranted,
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn what_is_known_about_a_scope() {
         let record = ScopeRecord::default();
-        let need = |path: &str| Need::of(Interaction::of(&Method::GET, path.as_bytes()), path.as_bytes());
+        let need = |path: &str| RequiredScope::of(Interaction::of(&Method::GET, path.as_bytes()), path.as_bytes());
         let granted = "system/Patient.read system/Goal.rs";
         assert_eq!(scope(None, granted, &record), Scope::Unnamed);
         assert_eq!(scope(need("/Observation"), granted, &record), Scope::NotGranted);

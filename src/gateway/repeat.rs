@@ -26,7 +26,7 @@ pub(super) struct Sight {
     /// Nothing came, but the connection stood.
     pub(super) is_silent: bool,
     /// The node is healthy, as far as is known.
-    pub(super) is_in: bool,
+    pub(super) is_healthy: bool,
     /// The site has another node that can be tried.
     pub(super) has_others: bool,
 }
@@ -57,7 +57,7 @@ pub(super) fn may_repeat(broken: Broken<'_>, interaction: Interaction) -> bool {
 #[must_use]
 pub(super) fn again(was_pooled: bool, sight: Sight) -> Option<Again> {
     match sight {
-        Sight { is_silent: true, is_in: true, .. } => None,
+        Sight { is_silent: true, is_healthy: true, .. } => None,
         Sight { has_others: true, .. } => Some(Again::ToAnotherNode),
         Sight { is_silent: false, has_others: false, .. } if was_pooled => Some(Again::ToTheSame),
         Sight { has_others: false, .. } => None,
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_second_try_goes_where_it_can_succeed() {
-        let sight = |is_silent, is_in, has_others| Sight { is_silent, is_in, has_others };
+        let sight = |is_silent, is_healthy, has_others| Sight { is_silent, is_healthy, has_others };
         for (was_pooled, seen, expected) in [
             (true, sight(false, true, false), Some(Again::ToTheSame)),
             // Its own trouble.

@@ -64,7 +64,7 @@ pub(super) async fn map_body(session: &mut Session, call: &Call, fhir: &mut Fhir
     if !is_mapped {
         return Ok(());
     }
-    let Ok(body) = read_ahead::read(session, RETRY_BUFFER, call.settings().limits.read_timeout).await? else { return Ok(()) };
+    let Ok(body) = read_ahead::read(session, RETRY_BUFFER, call.config().limits.read_timeout).await? else { return Ok(()) };
     fhir.plan.body_is_read = true;
     if kind == LinkText::Form {
         fhir.plan.form = mapped(session, call, &fhir.site, &body).map(Bytes::from);

@@ -5,58 +5,13 @@ use std::fmt;
 use http::Method;
 use log::{info, warn};
 use pingora::proxy::Session;
-use pingora::{Error, ErrorSource, ErrorType};
+use pingora::{Error, ErrorSource};
 
 use crate::fhir::rejection::Rejection;
-use crate::gateway::attempt::Attempt;
 use crate::gateway::context::RequestContext;
-use crate::nodes::origin::{describe, is_no_connection};
+use crate::nodes::cause::{Stage, summary};
+use crate::nodes::node::Node;
 use crate::observe::access_log;
-
-/// How far a request had come when it failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    ReadingRequest,
-    Connecting,
-    Sending,
-    ReadingHead,
-    ReadingBody,
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::ReadingRequest => "reading the request",
-            Self::Connecting => "connecting",
-            Self::Sending => "sending the request",
-            Self::ReadingHead => "waiting for the answer",
-            Self::ReadingBody => "reading the answer",
-        })
-    }
-}
-
-impl Stage {
-    fn of(error: &Error, attempt: &Attempt) -> Self {
-        match error.etype() {
-            _ if *error.esource() == ErrorSource::Downstream => Self::ReadingRequest,
-            _ if is_no_connection(error) => Self::Connecting,
-            _ if attempt.upstream_time.is_some() => Self::ReadingBody,
-            ErrorType::WriteError | ErrorType::WriteTimedout => Self::Sending,
-            _ => Self::ReadingHead,
-        }
-    }
-}
-
-/// The node of the latest try.
-struct Node<'a>(&'a RequestContext);
-
-impl fmt::Display for Node<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RequestContext { destination, attempt, .. } = self.0;
-        let node = destination.fhir().zip(attempt.latest_node).and_then(|(fhir, node)| fhir.site.nodes.get(node));
-        node.map_or(Ok(()), |node| write!(f, "node {}: ", node.fhir.url()))
-    }
-}
 
 /// The cause of a rejection: its own words where it has no other.
 struct Cause<'a>(&'a Rejection);
@@ -70,17 +25,42 @@ impl fmt::Display for Cause<'_> {
     }
 }
 
+/// Why an exchange with OpenEMR failed: the node, how far the request had come, and the cause with what mends it.
+struct Failure<'a>(&'a Error, &'a RequestContext);
+
+impl fmt::Display for Failure<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(error, context) = self;
+        match (error.esource(), latest_node(context)) {
+            (ErrorSource::Upstream, Some(node)) if context.attempt.upstream_time.is_some() => {
+                write!(f, "reading the answer of node {}", node.fhir.place().explain(error))
+            }
+            (ErrorSource::Upstream, Some(node)) => {
+                write!(f, "{}, node {}", Stage::of(error), node.fhir.place().explain(error))
+            }
+            (ErrorSource::Downstream, _) => write!(f, "reading the request: {}", summary(error)),
+            (_, _) => f.write_str(&summary(error)),
+        }
+    }
+}
+
 /// Logs why the exchange of a request with OpenEMR failed. `client_is_there`: whether it can be told.
 pub(super) fn failed(error: &Error, context: &RequestContext, client_is_there: bool) {
-    let (id, site, node) = (context.call.id, site(context), Node(context));
-    match &context.rejection {
-        Some(rejection) => warn!("request {id}: site {site}: {node}{}", Cause(rejection)),
-        None if client_is_there => {
-            let stage = Stage::of(error, &context.attempt);
-            warn!("request {id}: site {site}: {node}{stage}: {}", describe(error));
+    let (id, site) = (context.call.id, site(context));
+    match (&context.rejection, latest_node(context)) {
+        (Some(rejection), Some(node)) => {
+            warn!("request {id}: site {site}: node {}: {}", node.fhir.url(), Cause(rejection));
         }
-        None => info!("request {id}: site {site}: the client left: {}", describe(error)),
+        (Some(rejection), None) => warn!("request {id}: site {site}: {}", Cause(rejection)),
+        (None, _) if client_is_there => warn!("request {id}: site {site}: {}", Failure(error, context)),
+        (None, _) => info!("request {id}: site {site}: the client left: {}", summary(error)),
     }
+}
+
+/// The node of the latest try.
+fn latest_node(context: &RequestContext) -> Option<&Node> {
+    let (fhir, node) = context.destination.fhir().zip(context.attempt.latest_node)?;
+    fhir.site.nodes.get(node)
 }
 
 /// Logs why a request was refused before it went to OpenEMR, where that is not the client's doing.

@@ -6,8 +6,8 @@ use http::{Method, StatusCode};
 use pingora::proxy::Session;
 use tokio::time::timeout;
 
+use crate::fhir::format_parameters;
 use crate::fhir::interaction::Kind;
-use crate::fhir::media_type;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
@@ -52,7 +52,7 @@ pub(super) async fn plan(session: &Session, call: &Call, fhir: &mut FhirCall) ->
         }
         // In a search, `_pretty` is for what makes the Bundle.
         let is_search = fhir.interaction.kind == Kind::Search;
-        fhir.plan.query = media_type::without_form(fhir.query(), !(is_search && repairs.search));
+        fhir.plan.query = format_parameters::without(fhir.query(), !(is_search && repairs.search));
     }
     if repairs.interactions {
         refuse_what_is_not_offered(&head.method, fhir).await?;
@@ -62,7 +62,7 @@ pub(super) async fn plan(session: &Session, call: &Call, fhir: &mut FhirCall) ->
 
 /// Refuses what OpenEMR's CapabilityStatement does not announce. Where there is none, everything passes.
 async fn refuse_what_is_not_offered(method: &Method, fhir: &FhirCall) -> Step {
-    if !offered::is_in_question(fhir.interaction) {
+    if !offered::needs_capabilities(fhir.interaction) {
         return Ok(());
     }
     // An OpenEMR that says nothing of itself is asked all the same.

@@ -11,8 +11,9 @@ use tokio::time::timeout;
 
 use crate::config::{self, BaseUrl, Paging};
 use crate::fhir::capabilities::Capabilities;
+use crate::fhir::format_parameters::{FormatParameters, NamedFormat};
 use crate::fhir::interaction::Kind;
-use crate::fhir::media_type::{self, Named};
+use crate::fhir::media_type;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::prefer::Handling;
 use crate::fhir::rejection::Rejection;
@@ -23,8 +24,8 @@ use crate::gateway::read_ahead::{self, RETRY_BUFFER};
 use crate::gateway::request_links;
 use crate::gateway::request_repairs::NotAcceptable;
 use crate::gateway::stop::{Step, Stop};
-use crate::openemr::search_page::Pager;
-use crate::openemr::search_plan::{self, Circumstances};
+use crate::openemr::search::paging::Pager;
+use crate::openemr::search::plan::{SearchContext, SearchPlan, can_plan};
 use crate::site::prepared::Site;
 
 /// How long a search waits for the CapabilityStatement, where that is not known.
@@ -67,19 +68,19 @@ pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall
     // An OpenEMR that says nothing of itself is asked all the same.
     let capabilities = timeout(PATIENCE, site.capabilities()).await.ok().flatten();
     let capabilities = capabilities.as_deref();
-    if !search_plan::is_judged(capabilities, resource_type) {
+    if !can_plan(capabilities, resource_type) {
         return Ok(());
     }
     let repairs = fhir.repairs();
-    let Some(form) = read_form(session, repairs.search, call.settings().limits.read_timeout).await? else { return Ok(()) };
+    let Some(form) = read_form(session, repairs.search, call.config().limits.read_timeout).await? else { return Ok(()) };
     fhir.plan.body_is_read = session.is_body_done();
     let form = request_links::in_form(session, call, site, form);
-    if repairs.content && media_type::form(&form).format.is_some_and(|named| named != Named::Json) {
+    if repairs.content && FormatParameters::read(&form).format.is_some_and(|named| named != NamedFormat::Json) {
         return Err(NotAcceptable.into());
     }
     let query = fhir.query_sent();
     let query = query.strip_prefix(b"?").unwrap_or(query);
-    let circumstances = Circumstances {
+    let context = SearchContext {
         resource_type,
         capabilities,
         repairs: repairs.search,
@@ -87,7 +88,7 @@ pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall
         handling: Handling::of(preferences(&session.req_header().headers)),
         bases: &bases(site, capabilities, [query, &form]),
     };
-    let Some(planned) = search_plan::plan(query, &form, &circumstances)? else { return Ok(()) };
+    let Some(planned) = SearchPlan::new(query, &form, &context)? else { return Ok(()) };
     // What came in a form stays in one: a query is logged by more servers than a body.
     let (query, form) = if form.is_empty() { (planned.sent, None) } else { (Vec::new(), Some(planned.sent.into())) };
     fhir.plan.query = Some(if query.is_empty() { query } else { [b"?", query.as_slice()].concat() });

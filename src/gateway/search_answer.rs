@@ -5,16 +5,16 @@ use pingora::http::ResponseHeader;
 
 use crate::config;
 use crate::fhir::interaction::{Interaction, Kind};
-use crate::fhir::kept_members::Projection;
-use crate::fhir::pretty::Pretty;
-use crate::fhir::projection::Projected;
+use crate::fhir::json::pretty::Pretty;
+use crate::fhir::projection::projector::Projector;
+use crate::fhir::projection::rule::Projection;
 use crate::gateway::body_filters::BodyFilters;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::response_head;
 use crate::http::query;
-use crate::openemr::bundle_stream::BundleStream;
-use crate::openemr::read_terms::ReadTerms;
-use crate::openemr::search_terms::SearchTerms;
+use crate::openemr::bundle::stream::BundleStream;
+use crate::openemr::search::read_terms::ReadTerms;
+use crate::openemr::search::terms::SearchTerms;
 
 /// Adds the filters that the body behind this head passes.
 pub(super) fn add_filters(head: &ResponseHeader, fhir: &mut FhirCall, filters: &mut BodyFilters) {
@@ -36,7 +36,7 @@ pub(super) fn add_filters(head: &ResponseHeader, fhir: &mut FhirCall, filters: &
         Kind::Read if fhir.repairs().search => {
             let ReadTerms { projection, pretty } = ReadTerms::of(query, resource_type);
             if projection != Projection::Whole {
-                filters.push(Projected::resource(projection, Some(resource_type)));
+                filters.push(Projector::resource(projection, Some(resource_type)));
             }
             if pretty {
                 filters.push(Pretty::default());
@@ -54,7 +54,7 @@ fn add_search_filters(mut terms: SearchTerms, head: &ResponseHeader, site: &conf
         filters.push(BundleStream::new(terms, mends, &site.fhir_base().to_string(), sent(head)));
     }
     if projection != Projection::Whole {
-        filters.push(Projected::bundle(projection, Some(resource_type)));
+        filters.push(Projector::bundle(projection, Some(resource_type)));
     }
     if pretty {
         filters.push(Pretty::default());

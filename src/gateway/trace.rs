@@ -11,7 +11,7 @@ use pingora::proxy::Session;
 use crate::http::forwarded::Hops;
 use crate::http::set_field::SetField;
 use crate::observe::request_id::RequestId;
-use crate::observe::trace_context::{Origin, TraceContext, is_good_state};
+use crate::observe::trace_context::{Origin, TraceContext, is_valid_state};
 
 pub(super) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -37,7 +37,7 @@ impl Trace {
         let parent = parents.next().filter(|_| parents.next().is_none());
         let (context, origin) = TraceContext::of(parent.map(HeaderValue::as_bytes));
         let state = fields.get_all(&TRACESTATE).iter().map(HeaderValue::as_bytes);
-        Self { hops, context, state_goes_on: origin == Origin::Caller && is_good_state(state) }
+        Self { hops, context, state_goes_on: origin == Origin::Client && is_valid_state(state) }
     }
 
     /// A request of which nothing is known.

@@ -13,11 +13,12 @@ use crate::fhir::interaction::Kind;
 use crate::gateway::attempt::Attempt;
 use crate::gateway::availability::Unreachable;
 use crate::gateway::context::RequestContext;
-use crate::gateway::destination::FhirCall;
+use crate::gateway::destination::{Destination, FhirCall};
 use crate::gateway::http2;
 use crate::gateway::repeat::{Again, Broken, Sight, again, may_repeat, was_refused};
-use crate::nodes::breaker::Standing;
-use crate::nodes::origin::is_no_connection;
+use crate::nodes::NodeLease;
+use crate::nodes::breaker::Health;
+use crate::nodes::cause::is_no_connection;
 
 /// Groups from here up belong to single connections, below to sites.
 static NEXT_FRESH_GROUP: AtomicU64 = AtomicU64::new(1 << 32);
@@ -30,7 +31,7 @@ static NEXT_FRESH_GROUP: AtomicU64 = AtomicU64::new(1 << 32);
 pub(super) fn peer(version: Version, fhir: &FhirCall, attempt: &mut Attempt) -> Result<HttpPeer, Unreachable> {
     let site = &fhir.site;
     if attempt.node.is_none() {
-        attempt.node = Some(site.nodes.choose(attempt.tried, Instant::now())?);
+        attempt.node = Some(NodeLease::take(&site.nodes, attempt.tried, Instant::now())?);
     }
     let mut peer = loop {
         let on = attempt.node.as_ref().ok_or(Unreachable::NoAddress)?;
@@ -85,9 +86,9 @@ pub(super) fn decide_repeat(session: &Session, client_reused: bool, context: &mu
     if context.attempt.take_try_again() {
         return error.set_retry(true);
     }
-    let RequestContext { destination, attempt, rejection, .. } = context;
+    let attempt = &context.attempt;
     // A 100 of the gateway's own is no part of the answer.
-    let body_is_read = destination.fhir().is_some_and(|fhir| fhir.plan.body_is_read);
+    let body_is_read = context.destination.fhir().is_some_and(|fhir| fhir.plan.body_is_read);
     let is_answer = |head: &ResponseHeader| !(body_is_read && head.status.is_informational());
     let broken = Broken {
         method: &session.req_header().method,
@@ -96,17 +97,15 @@ pub(super) fn decide_repeat(session: &Session, client_reused: bool, context: &mu
         body_is_whole: !session.as_ref().retry_buffer_truncated(),
         was_refused: was_refused(error),
     };
-    match destination.fhir().filter(|_| rejection.is_none()) {
-        Some(fhir) => after_broken_connection(broken, fhir, attempt, error),
-        None => error.set_retry(false),
-    }
+    after_broken_connection(broken, context, error);
 }
 
 /// After a connection that broke: repeats a request once, if nobody can notice. Apache closes idle connections, and
 /// each after a hundred requests, so that a pooled one can die while a request is written to it; and of several
 /// nodes one can die.
-fn after_broken_connection(broken: Broken<'_>, fhir: &FhirCall, attempt: &mut Attempt, error: &mut Error) {
+fn after_broken_connection(broken: Broken<'_>, context: &mut RequestContext, error: &mut Error) {
     error.set_retry(false);
+    let RequestContext { destination: Destination::Fhir(fhir), attempt, rejection: None, .. } = context else { return };
     let is_theirs = *error.esource() == ErrorSource::Upstream;
     if !is_theirs || attempt.repeats > 0 || !may_repeat(broken, fhir.interaction) {
         return;
@@ -116,7 +115,7 @@ fn after_broken_connection(broken: Broken<'_>, fhir: &FhirCall, attempt: &mut At
     others.add(on.index());
     let sight = Sight {
         is_silent: matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout),
-        is_in: on.node().standing() == Standing::In,
+        is_healthy: on.node().health() == Health::Healthy,
         has_others: fhir.site.nodes.has_another(others),
     };
     match again(broken.was_pooled || broken.was_refused, sight) {
@@ -130,4 +129,23 @@ fn after_broken_connection(broken: Broken<'_>, fhir: &FhirCall, attempt: &mut At
     }
     attempt.repeats += 1;
     error.set_retry(true);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::site::runtime::Runtime;
+    use http::Method;
+    use std::sync::Arc;
+
+    #[test]
+    fn an_error_without_a_node_is_never_retried() {
+        let mut context = RequestContext::new(Arc::new(Runtime::without_sites()), None);
+        let broken =
+            Broken { method: &Method::GET, was_pooled: true, answer_begun: false, body_is_whole: true, was_refused: false };
+        for mut error in [Error::new_up(ErrorType::ReadError), Error::new_down(ErrorType::ReadError)] {
+            after_broken_connection(broken, &mut context, &mut error);
+            assert!(!error.retry());
+        }
+    }
 }

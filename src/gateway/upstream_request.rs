@@ -33,7 +33,7 @@ pub(super) fn head(
     };
     let request = session.req_header();
     let target = request_target::onto(&on.node().fhir.url().path, fhir.path_sent(), fhir.query_sent());
-    request_head::rewrite(head, &target, &on.node().host, token)?;
+    request_head::rewrite(head, &target, on.node().fhir.host(), token)?;
     trace::mark_request(head, request.version, &call.trace, call.id);
     fhir.plan.apply(head);
     attempt.request_links = request_links::begin(session, head, call, fhir);

@@ -20,7 +20,7 @@ use crate::gateway::destination::FhirCall;
 use crate::gateway::negotiation::preferences;
 use crate::http::set_field::SetField;
 use crate::openemr::created::Created;
-use crate::site::client::Question;
+use crate::site::client::FhirRequest;
 use crate::site::prepared::Site;
 
 const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json; charset=utf-8");
@@ -104,12 +104,12 @@ fn outcome(call: &Call, text: &str) -> Bytes {
 
 /// The new resource; `None` where the token may not read, or OpenEMR does not answer.
 async fn read(target: &str, call: &Call, site: &Site) -> Option<Bytes> {
-    let mut question = Question::get(target, MOST, site.config.timeouts.read);
-    question.fields.extend(call.trace.names(call.id));
-    match site.ask_with_token(&question).await {
-        Ok(told) if told.head.status == StatusCode::OK => Some(told.body),
-        Ok(told) => {
-            warn!("request {}: the new resource cannot be read back: OpenEMR answers {}", call.id, told.head.status.as_u16());
+    let mut request = FhirRequest::get(target, MOST, site.config.timeouts.read);
+    request.fields.extend(call.trace.names(call.id));
+    match site.client.send_with_token(&request).await {
+        Ok(response) if response.status == StatusCode::OK => Some(response.body),
+        Ok(response) => {
+            warn!("request {}: the new resource cannot be read back: {}", call.id, response.explain());
             None
         }
         Err(error) => {

@@ -1,35 +1,35 @@
-//! Self-signed certificates, for trying out HTTPS on one's own machine.
+//! Self-signed certificates for trying out HTTPS.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, SanType};
 use zeroize::Zeroizing;
 
-/// A self-signed certificate and its key, both PEM.
-pub struct SelfSigned {
+/// A self-signed certificate and its private key, both in PEM.
+pub(crate) struct SelfSigned {
     /// The certificate.
-    pub certificate_pem: String,
-    /// Its private key, PKCS#8. A secret; zeroed on drop.
-    pub private_key_pem: Zeroizing<String>,
+    pub(crate) certificate_pem: String,
+    /// The private key in PKCS#8. A secret; zeroed on drop.
+    pub(crate) private_key_pem: Zeroizing<String>,
 }
 
-/// Why no certificate came out.
+/// Why a certificate could not be made.
 #[derive(Debug, thiserror::Error)]
-pub enum CertificateError {
-    /// The host cannot stand in a certificate.
+pub(crate) enum CertificateError {
+    /// The host is not valid in a certificate.
     #[error("`{0}` is neither a host name nor an IP address")]
     Host(String),
-    /// rcgen refused.
+    /// rcgen failed.
     #[error("no certificate could be made")]
     Rcgen(#[from] rcgen::Error),
 }
 
-/// Makes a certificate for `host` (a name or an IP address), valid for the 365 days from `now`.
-/// One for `localhost` names 127.0.0.1 and ::1 too.
+/// Makes a certificate for `host` (a name or an IP address) that is valid for 365 days from `now`. The one for
+/// `localhost` includes 127.0.0.1 and ::1.
 ///
 /// # Errors
-/// [`CertificateError`] when `host` is unfit, or rcgen fails.
-pub fn self_signed(host: &str, now: std::time::SystemTime) -> Result<SelfSigned, CertificateError> {
+/// [`CertificateError`] when `host` is neither a host name nor an IP address, or rcgen fails.
+pub(crate) fn self_signed(host: &str, now: std::time::SystemTime) -> Result<SelfSigned, CertificateError> {
     let names = match host.parse::<IpAddr>() {
         Ok(address) => vec![SanType::IpAddress(address)],
         Err(_) => {
@@ -54,7 +54,7 @@ pub fn self_signed(host: &str, now: std::time::SystemTime) -> Result<SelfSigned,
     Ok(SelfSigned { certificate_pem: certificate.pem(), private_key_pem: Zeroizing::new(key.serialize_pem()) })
 }
 
-/// RFC 1123 section 2.1, with a leading `*.` for wildcards.
+/// Returns whether `text` is a host name (RFC 1123 section 2.1), with or without a leading `*.`.
 fn is_host_name(text: &str) -> bool {
     let labels = text.strip_prefix("*.").unwrap_or(text);
     text.len() <= 253

@@ -1,5 +1,4 @@
-//! Just enough DER (ITU-T X.690) to see what a key file holds: of which algorithm, on which curve, how long.
-//! The key itself is then read by aws-lc-rs.
+//! Reads from DER (ITU-T X.690) what kind of private key it holds: algorithm, curve, length. aws-lc-rs reads the key itself.
 
 const INTEGER: u8 = 0x02;
 const OCTET_STRING: u8 = 0x04;
@@ -25,26 +24,26 @@ const P521: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x23];
 /// 1.3.132.0.10
 const SECP256K1: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x0a];
 
-/// The algorithm that a PKCS#8 `PrivateKeyInfo` names.
+/// The algorithm of a PKCS#8 `PrivateKeyInfo`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyKind {
     /// rsaEncryption.
     Rsa,
     /// id-ecPublicKey on P-384.
     P384,
-    /// Anything that cannot sign RS384 or ES384, by its usual name.
+    /// An algorithm that signs neither RS384 nor ES384, by its usual name with an article.
     Other(&'static str),
 }
 
-/// A PKCS#8 `PrivateKeyInfo` (RFC 5208 section 5), taken apart.
+/// A parsed PKCS#8 `PrivateKeyInfo` (RFC 5208 section 5).
 pub(super) struct PrivateKeyInfo<'a> {
-    /// What the algorithm identifier says.
+    /// The algorithm.
     pub(super) kind: KeyKind,
-    /// The algorithm's own structure: `RSAPrivateKey` or `ECPrivateKey`.
+    /// The key in the structure of its algorithm: `RSAPrivateKey` or `ECPrivateKey`.
     pub(super) key: &'a [u8],
 }
 
-/// Reads a PKCS#8 `PrivateKeyInfo`; `None` when it is none.
+/// Parses a PKCS#8 `PrivateKeyInfo`; `None` when `der` is something else.
 pub(super) fn private_key_info(der: &[u8]) -> Option<PrivateKeyInfo<'_>> {
     let (fields, _) = element(der, SEQUENCE)?;
     let (_version, fields) = element(fields, INTEGER)?;
@@ -68,7 +67,7 @@ pub(super) fn private_key_info(der: &[u8]) -> Option<PrivateKeyInfo<'_>> {
     Some(PrivateKeyInfo { kind, key })
 }
 
-/// The length of the modulus, in bits, of an `RSAPrivateKey` (RFC 8017 A.1.2).
+/// Returns the length of the modulus of an `RSAPrivateKey` (RFC 8017 A.1.2), in bits.
 pub(super) fn rsa_bits(der: &[u8]) -> Option<usize> {
     let (fields, _) = element(der, SEQUENCE)?;
     let (_version, fields) = element(fields, INTEGER)?;
@@ -79,7 +78,7 @@ pub(super) fn rsa_bits(der: &[u8]) -> Option<usize> {
     Some(whole_bytes * 8 + (8 - top.leading_zeros() as usize))
 }
 
-/// The contents of the element of this tag at the start of `input`, and what follows it.
+/// Returns the contents of the element with this tag at the start of `input`, and the rest.
 fn element(input: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (&first, rest) = input.split_first()?;
     if first != tag {
@@ -89,7 +88,7 @@ fn element(input: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (length, rest) = if short < 0x80 {
         (usize::from(short), rest)
     } else {
-        // Four length bytes hold far more than a key file may.
+        // Four bytes of length are more than any key file needs.
         let count = usize::from(short & 0x7f);
         if count == 0 || count > 4 {
             return None;

@@ -1,4 +1,4 @@
-//! New signing keys.
+//! Generates signing keys.
 
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::error::Unspecified;
@@ -6,25 +6,25 @@ use aws_lc_rs::rsa::{self, KeySize};
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use zeroize::Zeroizing;
 
-use super::{KeyError, SigningKey};
+use super::signing_key::{KeyError, SigningKey};
 
-/// What kind of key to make.
+/// The kinds of keys that can be generated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NewKey {
-    /// For RS384, of 2048 bits.
+pub(crate) enum NewKey {
+    /// An RSA key of 2048 bits, for RS384.
     Rsa2048,
-    /// For RS384, of 3072 bits: 128 bits of security (NIST SP 800-57), enough beyond 2030.
+    /// An RSA key of 3072 bits, for RS384: 128 bits of security (NIST SP 800-57), enough beyond 2030.
     Rsa3072,
-    /// For RS384, of 4096 bits.
+    /// An RSA key of 4096 bits, for RS384.
     Rsa4096,
-    /// For ES384.
+    /// A P-384 key, for ES384.
     P384,
 }
 
 impl NewKey {
-    /// The kind of an existing key, or the longest one that is made where that is longer.
+    /// Returns the kind of an existing key. An RSA key over 4096 bits counts as one of 4096.
     #[must_use]
-    pub fn like(key: &SigningKey) -> Self {
+    pub(crate) fn like(key: &SigningKey) -> Self {
         match key.modulus_bytes() {
             None => Self::P384,
             Some(0..=256) => Self::Rsa2048,
@@ -34,24 +34,24 @@ impl NewKey {
     }
 }
 
-/// A new key, in every form that is written to a file.
+/// A new key, in each form that is written to a file.
 #[derive(Debug)]
-pub struct GeneratedKey {
+pub(crate) struct GeneratedKey {
     /// The key.
-    pub key: SigningKey,
-    /// PKCS#8, PEM. A secret.
-    pub private_pem: PrivatePem,
-    /// `SubjectPublicKeyInfo`, PEM.
-    pub public_pem: String,
+    pub(crate) key: SigningKey,
+    /// The private key in PKCS#8, PEM. A secret.
+    pub(crate) private_pem: PrivatePem,
+    /// The public key as `SubjectPublicKeyInfo`, PEM.
+    pub(crate) public_pem: String,
 }
 
-/// A private key as PEM. `Debug` prints none of it; zeroed on drop.
-pub struct PrivatePem(Zeroizing<String>);
+/// A private key in PEM. `Debug` does not show it; zeroed on drop.
+pub(crate) struct PrivatePem(Zeroizing<String>);
 
 impl PrivatePem {
-    /// The PEM text.
+    /// Returns the PEM text.
     #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
 }
@@ -62,10 +62,10 @@ impl std::fmt::Debug for PrivatePem {
     }
 }
 
-/// Why no key came out.
+/// Why a key could not be generated.
 #[derive(Debug, thiserror::Error)]
-pub enum GenerateError {
-    /// The cryptographic library refused; it says no more.
+pub(crate) enum GenerateError {
+    /// The cryptographic library failed; it gives no reason.
     #[error("the cryptographic library made no key")]
     Crypto(#[from] Unspecified),
     /// The new key could not be read back.
@@ -73,11 +73,11 @@ pub enum GenerateError {
     ReadBack(#[from] KeyError),
 }
 
-/// Makes a new key from the operating system's randomness. An RSA key takes up to a few seconds.
+/// Generates a key from the operating system's random source. An RSA key takes up to a few seconds.
 ///
 /// # Errors
 /// [`GenerateError`] when the cryptographic library fails.
-pub fn generate(kind: NewKey) -> Result<GeneratedKey, GenerateError> {
+pub(crate) fn generate(kind: NewKey) -> Result<GeneratedKey, GenerateError> {
     let (private, public) = match kind {
         NewKey::Rsa2048 => rsa(KeySize::Rsa2048)?,
         NewKey::Rsa3072 => rsa(KeySize::Rsa3072)?,

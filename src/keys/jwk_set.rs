@@ -4,53 +4,54 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
-use super::{PublicKey, SigningKey};
+use super::byte_order_mark::without_byte_order_mark;
+use super::signing_key::{PublicKey, SigningKey};
 
 /// The largest JWK Set that is read, in bytes.
-pub const MAX_JWK_SET: usize = 256 * 1024;
+pub(crate) const MAX_JWK_SET: usize = 256 * 1024;
 /// The most keys that a set may hold.
-pub const MAX_KEYS: usize = 64;
+pub(crate) const MAX_KEYS: usize = 64;
 
-/// The members that may be published; whatever else a file holds stays in the file.
+/// The members that are published; any other member stays in the file.
 const PUBLIC_MEMBERS: [&str; 15] =
     ["kty", "use", "key_ops", "alg", "kid", "n", "e", "crv", "x", "y", "x5u", "x5c", "x5t", "x5t#S256", "exp"];
-/// The members that only a private or a symmetric key has (RFC 7518 section 6).
+/// The members of private and symmetric keys alone (RFC 7518 section 6).
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
-/// Why bytes are no JWK Set. The text completes a sentence that begins with the file's name.
+/// Why a file is not a JWK Set. The text completes a sentence that begins with the file's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JwkSetError {
-    /// More than [`MAX_JWK_SET`].
+    /// It is larger than [`MAX_JWK_SET`].
     #[error("is larger than 256 KiB, which no JWK Set is")]
     TooLarge,
-    /// Not JSON.
+    /// It is not JSON.
     #[error("is not JSON (line {line}, column {column})")]
     NotJson {
-        /// Counted from 1.
+        /// The line, counted from 1.
         line: usize,
-        /// Counted from 1.
+        /// The column, counted from 1.
         column: usize,
     },
-    /// One JWK where a set was due.
+    /// It is a single JWK instead of a set.
     #[error("is a single JWK, not a JWK Set")]
     SingleKey,
-    /// No object with a `keys` array of objects.
+    /// It is not an object with a `keys` array of objects.
     #[error("is not a JWK Set: a JSON object with an array `keys` of objects")]
     NotASet,
-    /// More than [`MAX_KEYS`].
+    /// It holds more than [`MAX_KEYS`] keys.
     #[error("holds {0} keys; at most 64 are read")]
     TooMany(usize),
-    /// A key that lacks what its `kty` needs, or has it in a wrong form. Counted from 0.
+    /// A key lacks a member that its `kty` requires, or the member is malformed.
     #[error("keys[{index}]: `{member}` is missing or malformed")]
     Key {
-        /// Which key.
+        /// The index of the key, counted from 0.
         index: usize,
-        /// Which member.
+        /// The member.
         member: &'static str,
     },
 }
 
-/// One key of a set: its public members alone.
+/// A key of a JWK Set: its public members alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Jwk {
     kid: Option<String>,
@@ -60,7 +61,7 @@ pub struct Jwk {
 }
 
 impl Jwk {
-    /// The public half of a signing key, under this `kid`.
+    /// Returns the public half of a signing key under this `kid`.
     #[must_use]
     pub fn of(key: &SigningKey, kid: &str) -> Self {
         Self {
@@ -71,7 +72,7 @@ impl Jwk {
         }
     }
 
-    /// Reads one JWK; as strictly as [`JwkSet::parse`], and not a symmetric one.
+    /// Parses one JWK as [`JwkSet::parse`] does; a symmetric one is an error.
     ///
     /// # Errors
     /// [`JwkSetError`] for anything but one well-formed public key.
@@ -82,119 +83,30 @@ impl Jwk {
         }
     }
 
-    /// Its public members.
+    /// Returns its public members.
     #[must_use]
     pub fn to_value(&self) -> Value {
         Value::Object(self.members.clone())
     }
 
-    /// Its `kid`, if it has one.
+    /// Returns its `kid`, if it has one.
     #[must_use]
     pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
     }
 
-    /// The key itself; `None` when it is of a kind that the gateway never signs with.
+    /// Returns the public key; `None` for a kind that the gateway does not sign with.
     #[must_use]
     pub fn public_key(&self) -> Option<&PublicKey> {
         self.public_key.as_ref()
     }
 
-    /// Whether `kty` is `RSA`. OpenEMR verifies with the first such key of a set, whatever the `kid` says.
+    /// Returns whether `kty` is `RSA`. OpenEMR verifies with the first such key of a set, whatever its `kid`.
     #[must_use]
     pub fn is_rsa(&self) -> bool {
         self.is_rsa
     }
-}
 
-/// A JWK Set of public keys. Whatever the file held, private members are not in it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct JwkSet {
-    keys: Vec<Jwk>,
-    private_members: Vec<String>,
-}
-
-impl JwkSet {
-    /// Reads a JWK Set. Symmetric keys are left out whole, private members one by one; [`JwkSet::private_members`] names both.
-    ///
-    /// # Errors
-    /// A [`JwkSetError`] for anything that is not a set of well-formed keys within the bounds.
-    pub fn parse(bytes: &[u8]) -> Result<Self, JwkSetError> {
-        if bytes.len() > MAX_JWK_SET {
-            return Err(JwkSetError::TooLarge);
-        }
-        let set: Value =
-            serde_json::from_slice(bytes).map_err(|error| JwkSetError::NotJson { line: error.line(), column: error.column() })?;
-        let Some(keys) = set.get("keys") else {
-            return Err(if set.get("kty").is_some() { JwkSetError::SingleKey } else { JwkSetError::NotASet });
-        };
-        let keys = keys.as_array().ok_or(JwkSetError::NotASet)?;
-        if keys.len() > MAX_KEYS {
-            return Err(JwkSetError::TooMany(keys.len()));
-        }
-        let mut parsed = Self { keys: Vec::with_capacity(keys.len()), private_members: Vec::new() };
-        for (index, key) in keys.iter().enumerate() {
-            let members = key.as_object().ok_or(JwkSetError::NotASet)?;
-            let private = PRIVATE_MEMBERS.into_iter().filter(|name| members.contains_key(*name));
-            parsed.private_members.extend(private.map(|name| format!("keys[{index}].{name}")));
-            if members.get("kty").and_then(Value::as_str) != Some("oct") {
-                parsed.keys.push(Jwk::from_members(index, members)?);
-            }
-        }
-        Ok(parsed)
-    }
-
-    /// The set that holds this one key.
-    #[must_use]
-    pub fn of(key: &SigningKey, kid: &str) -> Self {
-        Self { keys: vec![Jwk::of(key, kid)], private_members: Vec::new() }
-    }
-
-    /// This set with `first` in front, in that order, and without `dropped`. A key that is here already only moves.
-    #[must_use]
-    pub fn rearranged(&self, first: &[&Jwk], dropped: Option<&Jwk>) -> Self {
-        let is = |jwk: &Jwk, other: &Jwk| jwk.public_key.is_some() && jwk.public_key == other.public_key;
-        let others = self.keys.iter().filter(|jwk| !first.iter().copied().chain(dropped).any(|other| is(jwk, other)));
-        Self { keys: first.iter().copied().chain(others).cloned().collect(), private_members: Vec::new() }
-    }
-
-    /// The keys, in their order.
-    #[must_use]
-    pub fn keys(&self) -> &[Jwk] {
-        &self.keys
-    }
-
-    /// The first key of this `kid`.
-    #[must_use]
-    pub fn find(&self, kid: &str) -> Option<&Jwk> {
-        self.keys.iter().find(|key| key.kid() == Some(kid))
-    }
-
-    /// Where the bytes that were read held private members, as `keys[0].d`. A set that is given away must have none.
-    #[must_use]
-    pub fn private_members(&self) -> &[String] {
-        &self.private_members
-    }
-
-    /// The set as JSON, fit for publishing.
-    #[must_use]
-    pub fn to_json(&self) -> String {
-        self.to_value().to_string()
-    }
-
-    /// The set as indented JSON with a newline at its end, fit for a file.
-    #[must_use]
-    pub fn to_json_pretty(&self) -> String {
-        format!("{:#}\n", self.to_value())
-    }
-
-    fn to_value(&self) -> Value {
-        let keys: Vec<&Map<String, Value>> = self.keys.iter().map(|key| &key.members).collect();
-        json!({ "keys": keys })
-    }
-}
-
-impl Jwk {
     fn from_members(index: usize, members: &Map<String, Value>) -> Result<Self, JwkSetError> {
         let error = |member| JwkSetError::Key { index, member };
         let text = |name: &'static str| members.get(name).and_then(Value::as_str).ok_or(error(name));
@@ -232,6 +144,95 @@ impl Jwk {
     }
 }
 
+/// A JWK Set of public keys. Private members of the file are not in it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct JwkSet {
+    keys: Vec<Jwk>,
+    private_members: Vec<String>,
+}
+
+impl JwkSet {
+    /// Parses a JWK Set; a byte-order mark before it is ignored. Symmetric keys and private members are left out;
+    /// [`JwkSet::private_members`] names both.
+    ///
+    /// # Errors
+    /// A [`JwkSetError`] for anything that is not a set of well-formed keys within the bounds.
+    pub fn parse(bytes: &[u8]) -> Result<Self, JwkSetError> {
+        if bytes.len() > MAX_JWK_SET {
+            return Err(JwkSetError::TooLarge);
+        }
+        let set: Value = serde_json::from_slice(without_byte_order_mark(bytes))
+            .map_err(|error| JwkSetError::NotJson { line: error.line(), column: error.column() })?;
+        let Some(keys) = set.get("keys") else {
+            return Err(if set.get("kty").is_some() { JwkSetError::SingleKey } else { JwkSetError::NotASet });
+        };
+        let keys = keys.as_array().ok_or(JwkSetError::NotASet)?;
+        if keys.len() > MAX_KEYS {
+            return Err(JwkSetError::TooMany(keys.len()));
+        }
+        let mut parsed = Self { keys: Vec::with_capacity(keys.len()), private_members: Vec::new() };
+        for (index, key) in keys.iter().enumerate() {
+            let members = key.as_object().ok_or(JwkSetError::NotASet)?;
+            let private = PRIVATE_MEMBERS.into_iter().filter(|name| members.contains_key(*name));
+            parsed.private_members.extend(private.map(|name| format!("keys[{index}].{name}")));
+            if members.get("kty").and_then(Value::as_str) != Some("oct") {
+                parsed.keys.push(Jwk::from_members(index, members)?);
+            }
+        }
+        Ok(parsed)
+    }
+
+    /// Creates the set with this one key.
+    #[must_use]
+    pub fn of(key: &SigningKey, kid: &str) -> Self {
+        Self { keys: vec![Jwk::of(key, kid)], private_members: Vec::new() }
+    }
+
+    /// Returns this set with `first` in front, in that order, and without `dropped`. Keys of `first` that the set already
+    /// has are moved.
+    #[must_use]
+    pub fn rearranged(&self, first: &[&Jwk], dropped: Option<&Jwk>) -> Self {
+        let is = |jwk: &Jwk, other: &Jwk| jwk.public_key.is_some() && jwk.public_key == other.public_key;
+        let others = self.keys.iter().filter(|jwk| !first.iter().copied().chain(dropped).any(|other| is(jwk, other)));
+        Self { keys: first.iter().copied().chain(others).cloned().collect(), private_members: Vec::new() }
+    }
+
+    /// Returns the keys in order.
+    #[must_use]
+    pub fn keys(&self) -> &[Jwk] {
+        &self.keys
+    }
+
+    /// Returns the first key with this `kid`.
+    #[must_use]
+    pub fn find(&self, kid: &str) -> Option<&Jwk> {
+        self.keys.iter().find(|key| key.kid() == Some(kid))
+    }
+
+    /// Returns the places of private members in the parsed file, as in `keys[0].d`. A set that is given away must have none.
+    #[must_use]
+    pub fn private_members(&self) -> &[String] {
+        &self.private_members
+    }
+
+    /// Returns the set as JSON for publication.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        self.to_value().to_string()
+    }
+
+    /// Returns the set as indented JSON with a final newline, for a file.
+    #[must_use]
+    pub fn to_json_pretty(&self) -> String {
+        format!("{:#}\n", self.to_value())
+    }
+
+    fn to_value(&self) -> Value {
+        let keys: Vec<&Map<String, Value>> = self.keys.iter().map(|key| &key.members).collect();
+        json!({ "keys": keys })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
@@ -261,6 +262,14 @@ mod tests {
     fn a_leading_zero_byte_is_the_same_key() {
         let set = JwkSet::parse(br#"{"keys":[{"kty":"RSA","n":"AAEAAQ","e":"AAEAAQ"}]}"#).unwrap();
         assert_eq!(set.keys()[0].public_key(), Some(&PublicKey::Rsa { n: "AQAB".to_owned(), e: "AQAB".to_owned() }));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_ignored() {
+        let plain = br#"{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB"}]}"#;
+        let marked = [b"\xef\xbb\xbf".as_slice(), plain].concat();
+        assert_eq!(JwkSet::parse(&marked), JwkSet::parse(plain));
+        assert_eq!(JwkSet::parse(b"\xef\xbb\xbf{"), Err(JwkSetError::NotJson { line: 1, column: 1 }));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The files of a key rotation on the disk: where they are, and how they change so that no crash leaves a half of one.
+//! The files of a key rotation on the disk: their paths, and how they are replaced so that a crash leaves no partial file.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -6,46 +6,45 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::keys::JwkSetError;
-use crate::keys::jwk_set::MAX_JWK_SET;
-use crate::keys::rotation::State;
-use crate::keys::rotation_files::{KeyFile, KeyFolder};
-use crate::keys::rotation_state::{MAX_STATE_FILE, StateError};
+use super::jwk_set::{JwkSetError, MAX_JWK_SET};
+use super::rotation::State;
+use super::rotation_files::{KeyFile, KeyFolder};
+use super::rotation_state::{MAX_STATE_FILE, StateError};
 
-/// The mode of what may be given away.
+/// The mode of public files.
 const PUBLIC: u32 = 0o644;
-/// The mode of private keys: the owner's alone.
+/// The mode of private keys, for their owner alone.
 const SECRET: u32 = 0o600;
-/// How long another process may keep the files to itself.
+/// How long to wait for another process that holds the lock.
 const LOCKED_WITHIN: Duration = Duration::from_secs(3);
 
-/// A private key and its JWK Set, by path, and the files that a rotation puts beside them.
+/// The paths of a private key and its JWK Set, and of the files that a rotation puts beside them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyFiles {
+pub(crate) struct KeyFiles {
     private_key: PathBuf,
     jwks: PathBuf,
 }
 
-/// What went wrong with a file of a rotation.
+/// Why a file of a rotation could not be used.
 #[derive(Debug, thiserror::Error)]
-pub enum KeyFileError {
-    /// It is there and cannot be read.
+pub(crate) enum KeyFileError {
+    /// The file exists and cannot be read.
     #[error("{path} cannot be read: {source}", path = path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// The system's word.
+        /// The system's error.
         source: io::Error,
     },
-    /// It, or its folder, cannot be written to.
+    /// The file or its folder cannot be written to.
     #[error("{path} cannot be written: {source}", path = path.display())]
     Write {
         /// The file.
         path: PathBuf,
-        /// The system's word.
+        /// The system's error.
         source: io::Error,
     },
-    /// The state file is none.
+    /// The state file is not valid.
     #[error("{path} {source}", path = path.display())]
     State {
         /// The file.
@@ -53,57 +52,57 @@ pub enum KeyFileError {
         /// What is wrong with it.
         source: StateError,
     },
-    /// The JWK Set is none.
+    /// The JWK Set is not valid.
     #[error("the JWK Set {0}")]
     Set(#[from] JwkSetError),
 }
 
-/// Holds other gateways and `keys rotate` off these files until it is dropped.
+/// Keeps other gateways and `keys rotate` from changing these files until it is dropped.
 #[derive(Debug)]
-pub struct FolderLock(Option<File>);
+pub(crate) struct FolderLock(Option<File>);
 
 impl Drop for FolderLock {
     fn drop(&mut self) {
         if let Some(folder) = &self.0 {
-            // Closing it would do, too.
+            // Closing the file would unlock it as well.
             let _ = folder.unlock();
         }
     }
 }
 
-/// What a file looks like from outside: time, size, inode.
-type Look = Option<(i64, i64, u64, u64)>;
+/// Modification time, size and inode of a file.
+type FileVersion = Option<(i64, i64, u64, u64)>;
 
-/// What the files look like from outside; another value means that they have to be read again.
+/// The versions of the state file and the JWK Set; when they change, the files have to be read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Looks {
-    state: Look,
-    set: Look,
+pub(crate) struct FileVersions {
+    state: FileVersion,
+    set: FileVersion,
 }
 
 impl KeyFiles {
-    /// The files of a site, whose configuration names these two.
+    /// Creates the paths for a site with these configured files.
     #[must_use]
-    pub fn new(private_key: &Path, jwks: &Path) -> Self {
+    pub(crate) fn new(private_key: &Path, jwks: &Path) -> Self {
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         Self { private_key: absolute(private_key), jwks: absolute(jwks) }
     }
 
-    /// The configured private key.
+    /// Returns the path of the configured private key.
     #[must_use]
-    pub fn private_key(&self) -> &Path {
+    pub(crate) fn private_key(&self) -> &Path {
         &self.private_key
     }
 
-    /// The configured JWK Set.
+    /// Returns the path of the configured JWK Set.
     #[must_use]
-    pub fn jwks(&self) -> &Path {
+    pub(crate) fn jwks(&self) -> &Path {
         &self.jwks
     }
 
-    /// Where a file is.
+    /// Returns the path of a file.
     #[must_use]
-    pub fn path(&self, file: &KeyFile) -> PathBuf {
+    pub(crate) fn path(&self, file: &KeyFile) -> PathBuf {
         match file {
             KeyFile::State => with_middle(&self.jwks, "rotation"),
             KeyFile::Set => self.jwks.clone(),
@@ -115,11 +114,11 @@ impl KeyFiles {
         }
     }
 
-    /// The state; the one without a rotation when there is no file.
+    /// Reads the state; without a file, it is the state without a rotation.
     ///
     /// # Errors
     /// A file that cannot be read, or is damaged.
-    pub fn state(&self) -> Result<State, KeyFileError> {
+    pub(crate) fn state(&self) -> Result<State, KeyFileError> {
         match self.read(&KeyFile::State)? {
             None => Ok(State::default()),
             Some(bytes) => {
@@ -128,21 +127,21 @@ impl KeyFiles {
         }
     }
 
-    /// What the state file and the JWK Set look like now.
+    /// Returns the present versions of the state file and the JWK Set.
     #[must_use]
-    pub fn looks(&self) -> Looks {
-        let look = |file| {
+    pub(crate) fn versions(&self) -> FileVersions {
+        let version = |file| {
             let found = fs::metadata(self.path(&file)).ok()?;
             Some((found.mtime(), found.mtime_nsec(), found.size(), found.ino()))
         };
-        Looks { state: look(KeyFile::State), set: look(KeyFile::Set) }
+        FileVersions { state: version(KeyFile::State), set: version(KeyFile::Set) }
     }
 
-    /// Waits until nobody else changes these files, and keeps it so. Others need milliseconds.
+    /// Locks the files against other processes, which hold the lock for milliseconds.
     ///
     /// # Errors
-    /// A folder that cannot be opened, or that somebody holds for seconds. One whose filesystem knows no locks is used without.
-    pub fn lock(&self) -> Result<FolderLock, KeyFileError> {
+    /// A folder that cannot be opened, or that another process holds locked for 3 s. On a filesystem without locks there is none.
+    pub(crate) fn lock(&self) -> Result<FolderLock, KeyFileError> {
         let path = folder_of(&self.jwks);
         let failed = |source| KeyFileError::Read { path: path.to_owned(), source };
         let folder = File::open(path).map_err(failed)?;
@@ -159,7 +158,7 @@ impl KeyFiles {
         }
     }
 
-    /// The mode of a file that is to be written. A new private key is as open to the group as the one it follows, and never to others.
+    /// Returns the mode of a file to be written. A new private key is readable by the group if the old one is, and never by others.
     fn mode(&self, file: &KeyFile) -> u32 {
         match file {
             KeyFile::PrivateKey | KeyFile::NewPrivateKey(_) => {
@@ -186,7 +185,7 @@ impl KeyFolder for KeyFiles {
 
     fn write(&mut self, file: &KeyFile, bytes: &[u8]) -> Result<(), KeyFileError> {
         let path = self.path(file);
-        // Whoever could read the file before, or the key that this one follows, still can.
+        // Users that could read the file before, or the key that this one replaces, still can.
         let owner = fs::metadata(&path).or_else(|_| fs::metadata(&self.private_key)).map(|found| (found.uid(), found.gid()));
         replace(&path, bytes, self.mode(file), owner.ok()).map_err(|source| KeyFileError::Write { path, source })
     }
@@ -209,7 +208,7 @@ impl KeyFolder for KeyFiles {
     }
 }
 
-/// `keys/jwks.json` and `next` make `keys/jwks.next.json`.
+/// Inserts `middle` before the extension: `keys/jwks.json` and `next` become `keys/jwks.next.json`.
 fn with_middle(path: &Path, middle: &str) -> PathBuf {
     let mut name = path.file_stem().unwrap_or_default().to_owned();
     name.push(format!(".{middle}"));
@@ -227,21 +226,22 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Written beside its place, flushed to the disk, moved there, and the move flushed, too.
+/// Replaces a file atomically: writes a temporary file beside it, flushes it to the disk, moves it into place, and flushes the
+/// folder.
 ///
 /// # Errors
-/// The system's word. What was there before stays then.
+/// The system's error; the old file is unchanged then.
 pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32)>) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let beside = path.with_file_name(name);
-    // One that a process of the same number left behind.
+    // A process with the same id may have left one behind.
     let _ = fs::remove_file(&beside);
     let written = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside).and_then(|mut file| {
-        // The umask may have taken bits away.
+        // The umask may have cleared bits.
         file.set_permissions(fs::Permissions::from_mode(mode))?;
         if let Some((user, group)) = owner {
-            // Only root may; for everybody else the owner is right already.
+            // Only root may change the owner; for others it is right already.
             let _ = std::os::unix::fs::fchown(&file, Some(user), Some(group));
         }
         file.write_all(bytes)?;
@@ -285,9 +285,9 @@ mod tests {
         fs::write(path("private_key.pem"), "old").unwrap();
         fs::set_permissions(path("private_key.pem"), fs::Permissions::from_mode(0o600)).unwrap();
         let mut files = KeyFiles::new(&path("private_key.pem"), &path("jwks.json"));
-        let before = files.looks();
+        let before = files.versions();
         files.write(&KeyFile::State, b"{}").unwrap();
-        assert_ne!(files.looks(), before);
+        assert_ne!(files.versions(), before);
         files.write(&KeyFile::NewPrivateKey("k".into()), b"new").unwrap();
         let mode = |name: &str| fs::metadata(path(name)).unwrap().permissions().mode() & 0o7777;
         assert_eq!((mode("jwks.rotation.json"), mode("private_key.k.pem")), (0o644, 0o600));

@@ -1,12 +1,12 @@
-//! Key ids.
+//! Key ids (`kid`).
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::PublicKey;
+use super::signing_key::PublicKey;
 
-/// How a `kid` is made from a public key.
+/// How a `kid` is computed from a public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum KidMethod {
     /// The first 32 hex digits of SHA-256 over base64url(n) followed by base64url(e), as the Python proxy made them;
@@ -19,7 +19,7 @@ pub enum KidMethod {
     Rfc7638,
 }
 
-/// The `kid` of a public key.
+/// Computes the `kid` of a public key.
 #[must_use]
 pub fn kid(public_key: &PublicKey, method: KidMethod) -> String {
     match (method, public_key) {
@@ -35,7 +35,7 @@ pub fn kid(public_key: &PublicKey, method: KidMethod) -> String {
     }
 }
 
-/// RFC 7638 section 3: the required members alone, in lexicographic order, without whitespace.
+/// Hashes a JWK in canonical form (RFC 7638 section 3): the required members alone, sorted, without whitespace.
 fn thumbprint(canonical: &str) -> String {
     URL_SAFE_NO_PAD.encode(digest(&SHA256, canonical.as_bytes()))
 }

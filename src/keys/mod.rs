@@ -1,16 +1,29 @@
-//! Private keys, JWK Sets, key ids and the rotation of keys: bytes in, keys out. No files, no sockets.
+//! Signing keys, JWK Sets, key ids, and the rotation of a key with its files.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `signing_key`, `der` | private keys that sign client assertions, read from PEM |
+//! | `generate`, `certificate` | new keys, and self-signed certificates |
+//! | `jwk_set`, `kid` | JWK Sets and key ids |
+//! | `byte_order_mark` | what is passed over before JSON and YAML |
+//! | `rotation` | the rotation of a key as a state machine, without a clock or a file |
+//! | `rotation_state` | how its state is written |
+//! | `rotation_files` | what a state means for the files of a rotation |
+//! | `key_files` | these files on the disk |
 
-pub mod certificate;
+mod byte_order_mark;
+pub(crate) mod certificate;
 mod der;
-pub mod generate;
-pub mod jwk_set;
-pub mod key_files;
-pub mod kid;
-pub mod pem;
+pub(crate) mod generate;
+pub(crate) mod jwk_set;
+pub(crate) mod key_files;
+mod kid;
 pub mod rotation;
-pub mod rotation_files;
-pub mod rotation_state;
+pub(crate) mod rotation_files;
+mod rotation_state;
+pub(crate) mod signing_key;
 
+pub(crate) use byte_order_mark::without_byte_order_mark;
 pub use jwk_set::{Jwk, JwkSet, JwkSetError};
 pub use kid::{KidMethod, kid};
-pub use pem::{Algorithm, KeyError, PublicKey, SigningKey};
+pub use signing_key::{Algorithm, KeyError, PublicKey, SigningKey};

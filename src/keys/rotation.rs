@@ -1,31 +1,29 @@
-//! The rotation of a signing key, as a state machine without a clock or a file: `(state, now, event)` to a state.
+//! The rotation of a signing key as a state machine without a clock or a file: from state, time and event to the next state.
 //!
-//! Released OpenEMRs verify with the *first* RSA key of a client's JWK Set, whatever the `kid`; newer ones and other servers go by
-//! `kid` and may keep a copy of the set. So the new key is published second first, and later comes to the front in the very
-//! instant in which it begins to sign. Where the client is registered with a copy of the set, nothing that is published
-//! reaches OpenEMR: there the old key signs on until OpenEMR has accepted the new one, and only then is it retired.
-//!
-//! What a state means for the files beside it is in [`rotation_files`](super::rotation_files), how it is written in
-//! [`rotation_state`](super::rotation_state).
+//! Released versions of OpenEMR verify with the *first* RSA key of a client's JWK Set, whatever its `kid`; newer ones and other
+//! servers choose by `kid` and may keep a copy of the set. The new key is therefore published in second place at first, and
+//! moves to the first place at the moment when it begins to sign. Where the client is registered with a copy of the set,
+//! OpenEMR never sees what is published: there the old key signs until OpenEMR has accepted the new one, and is retired only
+//! then.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Jwk, JwkSet};
+use super::jwk_set::{Jwk, JwkSet};
 
 /// One of the two keys of a rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
-    /// The one that signed before.
+    /// The key that signed before the rotation.
     Old,
-    /// The one that takes its place.
+    /// The key that replaces it.
     New,
 }
 
 impl Which {
-    /// The other one.
+    /// Returns the other key.
     #[must_use]
     pub fn other(self) -> Self {
         match self {
@@ -35,26 +33,26 @@ impl Which {
     }
 }
 
-/// How far a rotation is.
+/// The stage of a rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// The new key is published second; the old one signs.
     Published,
-    /// The new key is first and signs, save where OpenEMR still refuses it.
+    /// The new key is first and signs, except where OpenEMR still rejects it.
     Switched {
-        /// When that happened.
+        /// When it became first.
         at: Timestamp,
     },
-    /// The new key is alone; its file is on its way to the place of the old one.
+    /// The new key is alone; its file is about to replace that of the old one.
     Retiring,
 }
 
-/// Where one site stands; a site without an entry stands where the [`Stage`] says.
+/// The progress of one site. A site without an entry follows the [`Stage`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
-    /// Which key signs its assertions.
+    /// The key that signs its assertions.
     pub signs: Which,
-    /// Since when OpenEMR accepts the new key.
+    /// When OpenEMR first accepted the new key.
     pub accepted_at: Option<Timestamp>,
 }
 
@@ -67,50 +65,51 @@ pub struct Rotation {
     pub new: Jwk,
     /// When the new key was published.
     pub published_at: Timestamp,
-    /// When it comes to the front and signs.
+    /// When the new key becomes first and signs.
     pub switch_at: Timestamp,
-    /// How long after OpenEMR's acceptance of the new key the old one stays.
+    /// How long the old key stays after OpenEMR has accepted the new one.
     pub retire_after: Duration,
-    /// How far it is.
+    /// The stage.
     pub stage: Stage,
-    /// When a running gateway took it up.
+    /// When a running gateway noticed the rotation.
     pub noticed_at: Option<Timestamp>,
-    /// When OpenEMR first fetched the set since it was published.
+    /// When OpenEMR first fetched the set after the new key was published.
     pub fetched_at: Option<Timestamp>,
-    /// The sites that differ from the stage's rule.
+    /// The sites that differ from the stage.
     pub sites: BTreeMap<String, Standing>,
 }
 
-/// The last rotation that came to its end.
+/// The last completed rotation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finished {
-    /// The `kid` of the key that has signed since.
+    /// The `kid` of the key that signs since then.
     pub kid: String,
     /// When the old key was retired.
     pub retired_at: Timestamp,
 }
 
-/// What is known about the rotation of one key. Without a rotation in progress the configured key signs.
+/// The state of the rotation of one key. Without a rotation in progress the configured key signs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct State {
     /// The rotation in progress.
     pub rotation: Option<Rotation>,
-    /// The one before.
+    /// The last completed one.
     pub last: Option<Finished>,
 }
 
-/// What happens to a rotation.
+/// An event in a rotation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A running gateway serves the set.
     Noticed,
     /// OpenEMR fetched the set.
     Fetched,
-    /// OpenEMR accepted an assertion of this site that the new key had signed.
+    /// OpenEMR accepted an assertion of this site signed by the new key.
     NewAccepted(String),
-    /// OpenEMR refused an assertion of this site by the new key, and accepted one by the old key right after.
+    /// OpenEMR rejected an assertion of this site signed by the new key, and then accepted one signed by the old key.
     OldPreferred(String),
-    /// Time has passed. Holds the sites that sign with this key: all of them must have accepted the new one before the old one goes.
+    /// Time has passed. Holds the sites that sign with this key: for all of them the new key must have been accepted before the
+    /// old one is retired.
     Clock(Vec<String>),
 }
 
@@ -118,7 +117,7 @@ impl State {
     /// Begins a rotation.
     ///
     /// # Errors
-    /// The rotation that is in progress already.
+    /// The rotation that is already in progress.
     pub fn begin(
         self,
         (old, new): (Jwk, Jwk),
@@ -143,16 +142,16 @@ impl State {
         Ok(Self { rotation: Some(rotation), last: self.last })
     }
 
-    /// The state after an event.
+    /// Returns the state after an event.
     #[must_use]
     pub fn after(mut self, now: Timestamp, event: &Event) -> Self {
         if let Some(rotation) = &mut self.rotation {
-            rotation.take(now, event);
+            rotation.handle(now, event);
         }
         self
     }
 
-    /// The state once the files are as [`Stage::Retiring`] wants them.
+    /// Returns the state without the rotation, once the files are as [`Stage::Retiring`] requires.
     #[must_use]
     pub fn finished(self, now: Timestamp) -> Self {
         match self.rotation {
@@ -166,7 +165,7 @@ impl State {
 }
 
 impl Rotation {
-    fn take(&mut self, now: Timestamp, event: &Event) {
+    fn handle(&mut self, now: Timestamp, event: &Event) {
         match (event, self.stage) {
             (Event::Noticed, _) => self.noticed_at = self.noticed_at.or(Some(now)),
             (Event::Fetched, _) => self.fetched_at = self.fetched_at.or(Some(now)),
@@ -192,7 +191,7 @@ impl Rotation {
         }
     }
 
-    /// The key that signs a site's assertions.
+    /// Returns the key that signs a site's assertions.
     #[must_use]
     pub fn signs(&self, site: &str) -> Which {
         match (self.stage, self.sites.get(site)) {
@@ -202,13 +201,14 @@ impl Rotation {
         }
     }
 
-    /// The sites of these that have yet to see the new key accepted.
+    /// Returns those of these sites for which the new key has not been accepted yet.
     pub fn waiting<'a>(&'a self, sites: &'a [String]) -> impl Iterator<Item = &'a str> {
         let accepted = |site: &&String| self.sites.get(*site).is_some_and(|standing| standing.accepted_at.is_some());
         sites.iter().filter(move |site| !accepted(site)).map(String::as_str)
     }
 
-    /// When the old key goes; `None` before the switch, and until OpenEMR has accepted the new key for all these sites.
+    /// Returns when the old key is retired; `None` before the switch, and until OpenEMR has accepted the new key for all these
+    /// sites.
     #[must_use]
     pub fn retire_at(&self, sites: &[String]) -> Option<Timestamp> {
         if !matches!(self.stage, Stage::Switched { .. }) || self.waiting(sites).next().is_some() {
@@ -218,7 +218,7 @@ impl Rotation {
         Some(later(last, self.retire_after))
     }
 
-    /// One of the two keys.
+    /// Returns one of the two keys.
     #[must_use]
     pub fn jwk(&self, which: Which) -> &Jwk {
         match which {
@@ -227,13 +227,13 @@ impl Rotation {
         }
     }
 
-    /// The `kid` of one of the two keys.
+    /// Returns the `kid` of one of the two keys.
     #[must_use]
     pub fn kid(&self, which: Which) -> &str {
         self.jwk(which).kid().unwrap_or_default()
     }
 
-    /// The set that goes with `first` as the signing key; `set` brings the keys that have no part in the rotation.
+    /// Returns the set to publish when `first` signs. The keys that have no part in the rotation are taken from `set`.
     #[must_use]
     pub fn set(&self, set: &JwkSet, first: Which) -> JwkSet {
         match self.stage {
@@ -242,13 +242,13 @@ impl Rotation {
         }
     }
 
-    /// The set that is left when the rotation is over.
+    /// Returns the set to publish after the rotation.
     #[must_use]
     pub fn set_after(&self, set: &JwkSet) -> JwkSet {
         set.rearranged(&[&self.new], Some(&self.old))
     }
 
-    /// The key that comes first in the JWK Set's file. With several sites that differ, the one that all of them take.
+    /// Returns the key that is first in the JWK Set's file. Where sites differ, it is the key that all of them accept.
     #[must_use]
     pub fn first_in_file(&self) -> Which {
         let any = |which| self.sites.values().any(|standing| standing.signs == which);
@@ -261,7 +261,7 @@ impl Rotation {
     }
 }
 
-/// `from` plus `by`, or the end of time.
+/// Returns `from` plus `by`, at most the greatest timestamp.
 fn later(from: Timestamp, by: Duration) -> Timestamp {
     from.checked_add(by).unwrap_or(Timestamp::MAX)
 }

@@ -1,4 +1,4 @@
-//! The state file of a rotation: JSON beside the JWK Set. It holds public keys and times, nothing secret.
+//! Reads and writes the state file of a rotation: JSON beside the JWK Set. It holds public keys and times, nothing secret.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,27 +7,27 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Jwk;
+use super::jwk_set::Jwk;
 use crate::keys::rotation::{Finished, Rotation, Stage, Standing, State, Which};
 
 /// The largest state file that is read, in bytes.
-pub const MAX_STATE_FILE: usize = 256 * 1024;
+pub(super) const MAX_STATE_FILE: usize = 256 * 1024;
 
-/// Why bytes are no state. The text completes a sentence that begins with the file's name.
+/// Why a file is not a state file. The text completes a sentence that begins with the file's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StateError {
-    /// Not JSON, or not of the form that the gateway writes.
+pub(crate) enum StateError {
+    /// It is not JSON, or not in the form that the gateway writes.
     #[error("is damaged: it is not the JSON that the gateway writes (line {line}, column {column})")]
     Form {
-        /// Counted from 1.
+        /// The line, counted from 1.
         line: usize,
-        /// Counted from 1.
+        /// The column, counted from 1.
         column: usize,
     },
-    /// Written by a later version.
+    /// It was written by a later version.
     #[error("was written by another version of the gateway (its version is {0}, not 1)")]
     Version(u64),
-    /// JSON, but what it says cannot be.
+    /// A member is missing, or its value is impossible.
     #[error("is damaged: `{0}` is missing or malformed")]
     Member(&'static str),
 }
@@ -92,11 +92,11 @@ struct WrittenFinished {
 }
 
 impl State {
-    /// Reads a state file.
+    /// Parses a state file.
     ///
     /// # Errors
-    /// [`StateError`] for anything that the gateway would not have written.
-    pub fn parse(bytes: &[u8]) -> Result<Self, StateError> {
+    /// [`StateError`] for anything that the gateway does not write.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, StateError> {
         #[derive(Deserialize)]
         struct Versioned {
             version: u64,
@@ -111,9 +111,9 @@ impl State {
         Ok(Self { rotation: written.rotation.map(rotation).transpose()?, last: last.transpose()? })
     }
 
-    /// The state as it is written.
+    /// Returns the content of the state file.
     #[must_use]
-    pub fn to_json(&self) -> String {
+    pub(crate) fn to_json(&self) -> String {
         let written = Written {
             version: 1,
             rotation: self.rotation.as_ref().map(written_rotation),
@@ -124,16 +124,16 @@ impl State {
     }
 }
 
-/// Whether a `kid` may be a part of a file's name.
+/// Returns whether a `kid` can be part of a file's name.
 #[must_use]
-pub fn names_a_file(kid: &str) -> bool {
+fn fits_in_a_file_name(kid: &str) -> bool {
     (1..=64).contains(&kid.len()) && kid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
 fn rotation(written: WrittenRotation) -> Result<Rotation, StateError> {
     let optional = |name, value: &Option<String>| value.as_deref().map(|value| time(name, value)).transpose();
     let (old, new) = (key("old", &written.old)?, key("new", &written.new)?);
-    if !new.kid().is_some_and(names_a_file) || new.kid() == old.kid() || new.public_key() == old.public_key() {
+    if !new.kid().is_some_and(fits_in_a_file_name) || new.kid() == old.kid() || new.public_key() == old.public_key() {
         return Err(StateError::Member("new"));
     }
     let standing = |written: WrittenStanding| {
@@ -165,7 +165,7 @@ fn rotation(written: WrittenRotation) -> Result<Rotation, StateError> {
     })
 }
 
-/// A key that can sign, under a kid.
+/// Parses a key that can sign and has a kid.
 fn key(name: &'static str, value: &Value) -> Result<Jwk, StateError> {
     let jwk = Jwk::from_value(value).map_err(|_| StateError::Member(name))?;
     if jwk.public_key().is_some() && jwk.kid().is_some() { Ok(jwk) } else { Err(StateError::Member(name)) }
@@ -207,7 +207,7 @@ fn written_rotation(rotation: &Rotation) -> WrittenRotation {
     }
 }
 
-/// RFC 3339, in UTC.
+/// Writes a time in RFC 3339, in UTC.
 fn text(time: Timestamp) -> String {
     time.to_string()
 }
@@ -228,7 +228,7 @@ mod tests {
         Timestamp::from_second(1_790_000_000 + second).unwrap()
     }
 
-    /// Some state that a gateway could have written.
+    /// States that a gateway could have written.
     fn state() -> impl Strategy<Value = State> {
         let event = prop_oneof![
             Just(Event::Noticed),
@@ -260,7 +260,7 @@ mod tests {
             let at = at.index(bytes.len());
             bytes[at] = byte;
             if let Ok(State { rotation: Some(rotation), .. }) = State::parse(&bytes) {
-                prop_assert!(rotation.new.kid().is_some_and(names_a_file));
+                prop_assert!(rotation.new.kid().is_some_and(fits_in_a_file_name));
                 prop_assert!(rotation.new.public_key() != rotation.old.public_key());
             }
         }

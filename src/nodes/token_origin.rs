@@ -1,4 +1,4 @@
-//! Where a node's token endpoint is: configured, or found in the server's SMART configuration.
+//! The token endpoint of a node: configured, or discovered in the server's SMART configuration.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,57 +6,56 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwapOption;
 
 use crate::config::{self, BaseUrl};
-use crate::nodes::Terms;
 use crate::nodes::origin::Origin;
+use crate::nodes::terms::{Terms, token_place};
 
 /// A token endpoint.
 #[derive(Debug)]
 pub struct TokenOrigin {
-    /// Where it is.
+    /// The server and path.
     pub origin: Origin,
-    /// Its URL to the letter: what assertions are for, unless `token_audience` says otherwise.
+    /// Its URL to the letter: the audience of assertions, unless `token_audience` is set.
     pub audience: String,
 }
 
-/// The token endpoint of a node, as far as it is known.
+/// What is known of a node's token endpoint.
 #[derive(Debug)]
 pub struct TokenOrigins {
+    node: config::Node,
     known: ArcSwapOption<TokenOrigin>,
-    is_configured: bool,
     /// An exchange has failed since it was found.
     is_doubted: AtomicBool,
 }
 
 impl TokenOrigins {
     pub(super) fn new(node: &config::Node, terms: &Terms) -> Self {
-        let configured = node.token_url.as_ref().map(|url| TokenOrigin::new(url, url.to_string(), terms));
-        let is_configured = configured.is_some();
-        Self { known: ArcSwapOption::from(configured.map(Arc::new)), is_configured, is_doubted: AtomicBool::new(false) }
+        let configured = node.token_url.as_ref().map(|url| Arc::new(TokenOrigin::new(node, url, url.to_string(), terms)));
+        Self { node: node.clone(), known: ArcSwapOption::from(configured), is_doubted: AtomicBool::new(false) }
     }
 
-    /// What is known of it.
+    /// The endpoint, if it is known.
     #[must_use]
     pub fn known(&self) -> Option<Arc<TokenOrigin>> {
         self.known.load_full()
     }
 
-    /// Whether the server is to be asked where it is.
+    /// Whether the SMART configuration is to be read: it is not configured, and unknown or in doubt.
     #[must_use]
-    pub fn is_to_be_found(&self) -> bool {
-        !self.is_configured && (self.is_doubted.load(Ordering::Relaxed) || self.known.load().is_none())
+    pub fn needs_discovery(&self) -> bool {
+        self.node.token_url.is_none() && (self.is_doubted.load(Ordering::Relaxed) || self.known.load().is_none())
     }
 
-    /// An exchange has failed: it may have moved.
+    /// Records that an exchange has failed: the endpoint may have moved.
     pub fn doubt(&self) {
         self.is_doubted.store(true, Ordering::Relaxed);
     }
 
-    /// The server has said where it is. What is as before keeps its addresses and connections.
-    pub fn found(&self, url: &BaseUrl, audience: &str, terms: &Terms) -> Arc<TokenOrigin> {
+    /// Records what discovery found. An endpoint that is as before keeps its addresses and connections.
+    pub fn discovered(&self, url: &BaseUrl, audience: &str, terms: &Terms) -> Arc<TokenOrigin> {
         self.is_doubted.store(false, Ordering::Relaxed);
         let same = self.known().filter(|known| known.origin.url() == url && known.audience == audience);
         same.unwrap_or_else(|| {
-            let found = Arc::new(TokenOrigin::new(url, audience.to_owned(), terms));
+            let found = Arc::new(TokenOrigin::new(&self.node, url, audience.to_owned(), terms));
             self.known.store(Some(Arc::clone(&found)));
             found
         })
@@ -64,7 +63,7 @@ impl TokenOrigins {
 }
 
 impl TokenOrigin {
-    fn new(url: &BaseUrl, audience: String, terms: &Terms) -> Self {
-        Self { origin: Origin::new(url, terms), audience }
+    fn new(node: &config::Node, url: &BaseUrl, audience: String, terms: &Terms) -> Self {
+        Self { origin: Origin::new(token_place(node, url), terms), audience }
     }
 }

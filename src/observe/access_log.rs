@@ -1,7 +1,7 @@
-//! The access log: one line a request, at level info. Costs one comparison when it is off.
+//! The access log: one line for each request, at level info. It costs one comparison when it is off.
 //!
-//! No query, no resource id, no body: of a path, only the resource type stands here, and only when it is one of
-//! FHIR's own.
+//! A line contains no query, no resource id and no body. Of the path it contains the resource type alone, and only one that
+//! FHIR defines.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,47 +12,47 @@ use super::request_id::RequestId;
 use super::trace_context::TraceId;
 
 /// The log target of access lines.
-pub const TARGET: &str = "access";
+pub(crate) const TARGET: &str = "access";
 
-/// What one line says.
+/// The content of an access line.
 #[derive(Debug)]
-pub struct Line<'a> {
-    /// Its name, as in `X-Request-Id`.
-    pub request_id: RequestId,
-    /// The trace that it belongs to.
-    pub trace_id: TraceId,
-    /// Who called, as far as trusted proxies tell.
-    pub caller: Option<IpAddr>,
-    /// The method, one of HTTP's own or `other`.
-    pub method: &'static str,
-    /// The OpenEMR site; none on local routes.
-    pub site: Option<&'a str>,
-    /// A resource type of FHIR R4.
-    pub resource_type: Option<&'static str>,
-    /// FHIR's code of what was asked for.
-    pub interaction: Option<&'static str>,
-    /// The status that the caller saw; none when he left before.
-    pub status: Option<u16>,
-    /// Whether the answer went out whole.
-    pub whole: bool,
-    /// Bytes of the answer's body.
-    pub bytes: usize,
-    /// From the request's head to the answer's end.
-    pub duration: Duration,
-    /// From there to the head of OpenEMR's answer.
-    pub upstream: Option<Duration>,
-    /// How often it was sent again.
-    pub retries: u32,
+pub(crate) struct Line<'a> {
+    /// The request's id, as in `X-Request-Id`.
+    pub(crate) request_id: RequestId,
+    /// The trace that the request belongs to.
+    pub(crate) trace_id: TraceId,
+    /// The client's address, as far as trusted proxies report it.
+    pub(crate) caller: Option<IpAddr>,
+    /// The method if it is a standard one, otherwise `other`.
+    pub(crate) method: &'static str,
+    /// The site; `None` on local routes.
+    pub(crate) site: Option<&'a str>,
+    /// The resource type, one of FHIR R4.
+    pub(crate) resource_type: Option<&'static str>,
+    /// FHIR's code of the interaction.
+    pub(crate) interaction: Option<&'static str>,
+    /// The status of the answer; `None` when the client left before it.
+    pub(crate) status: Option<u16>,
+    /// Whether the answer was sent completely.
+    pub(crate) whole: bool,
+    /// The bytes sent of the answer's body.
+    pub(crate) bytes: usize,
+    /// The time from the request's head to the end of the answer.
+    pub(crate) duration: Duration,
+    /// The time from the request's head to the head of OpenEMR's answer.
+    pub(crate) upstream: Option<Duration>,
+    /// How often the request was sent again.
+    pub(crate) retries: u32,
 }
 
-/// Whether lines are written at all.
+/// Returns whether access lines are written.
 #[must_use]
-pub fn is_on() -> bool {
+pub(crate) fn is_on() -> bool {
     log_enabled!(target: TARGET, Level::Info)
 }
 
-/// Writes a line.
-pub fn write(line: &Line<'_>) {
+/// Writes an access line.
+pub(crate) fn write(line: &Line<'_>) {
     let caller = line.caller.map(|address| address.to_string());
     log::info!(
         target: TARGET,
@@ -73,7 +73,7 @@ pub fn write(line: &Line<'_>) {
     );
 }
 
-/// To the hundredth.
+/// Returns the milliseconds, rounded to a hundredth.
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 100_000.0).round() / 100.0
 }

@@ -1,13 +1,13 @@
-//! How a log line is written: for people, or one JSON object a line.
+//! The format of log lines: text, or one JSON object on each line.
 
 use std::io::{self, Write};
 
 use log::kv::{Error as KvError, Key, Value, VisitSource};
 use log::{Level, Record};
 
-/// How a log line is written.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// `2026-11-24T04:00:00.000Z INFO message key=value …`
     Text,
     /// `{"time":"…","level":"info","message":"…","key":"value",…}`
@@ -19,7 +19,7 @@ impl Format {
     ///
     /// # Errors
     /// Those of `out`.
-    pub fn write(self, out: &mut env_logger::fmt::Formatter, record: &Record<'_>) -> io::Result<()> {
+    pub(crate) fn write(self, out: &mut env_logger::fmt::Formatter, record: &Record<'_>) -> io::Result<()> {
         if is_noise(record) {
             return Ok(());
         }
@@ -41,8 +41,8 @@ impl Format {
     }
 }
 
-/// Pingora calls it an error when a pooled connection is just being looked at by the pool itself (it takes another
-/// connection, and nobody loses anything), and when a successor waits for its listeners.
+/// Returns whether a record reports no problem: Pingora logs an error when it takes another connection because the pool is
+/// checking the first one, and when a new process waits for the listeners of the old one.
 fn is_noise(record: &Record<'_>) -> bool {
     match record.target() {
         "pingora_core::connectors" => record.level() == Level::Error,
@@ -61,7 +61,7 @@ fn level(level: Level) -> &'static str {
     }
 }
 
-/// The message; of Pingora's, only what stands before its context and cause, which can quote what was on the
+/// Returns the message. Of Pingora's messages it returns the part before context and cause, which can contain bytes from the
 /// wire, request lines with their queries included.
 fn without_context(record: &Record<'_>) -> String {
     let message = record.args().to_string();

@@ -1,6 +1,5 @@
-//! Where log lines go: a thread of its own writes them, many at once, so that a request never waits for a
-//! system call, nor wakes anybody for each line. When the reader of the log is slower than the gateway,
-//! requests wait rather than lines be lost.
+//! Writes log lines to standard error in a thread of its own, many at once, so that a request does not wait for a system
+//! call. When the reader of the log is slower than the gateway, requests wait, and no line is lost.
 
 use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
@@ -9,18 +8,19 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-/// How long lines gather before they are written.
+/// How long lines are collected before they are written.
 const GATHER: Duration = Duration::from_millis(5);
-/// So many bytes may wait; who has more to say waits as well.
+/// The most bytes that may wait to be written; beyond it, the writer of a line waits.
 const MOST_WAITING: usize = 4 * 1024 * 1024;
+/// The longest that [`flush`] waits.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 
 #[derive(Default)]
 struct Queue {
     waiting: Mutex<Waiting>,
-    /// There is something to write, or somebody wants it written now.
+    /// Signals that there is something to write, or that it is to be written now.
     filled: Condvar,
-    /// Everything that waited has been written.
+    /// Signals that everything that waited has been written.
     drained: Condvar,
 }
 
@@ -31,18 +31,18 @@ struct Waiting {
     is_urgent: bool,
 }
 
-/// `None` when the system has no thread to give.
+/// The queue; `None` when the thread could not be started.
 static QUEUE: OnceLock<Option<Arc<Queue>>> = OnceLock::new();
 
-/// A `Write` that puts each line for standard error into the queue.
+/// A writer that queues lines for standard error.
 ///
-/// The thread is started by the first line: Pingora's daemon forks before it logs, and threads do not survive that.
-pub struct LogWriter;
+/// The first line starts the thread: Pingora's daemon forks before it logs, and threads do not survive a fork.
+pub(crate) struct LogWriter;
 
 fn start() -> Option<Arc<Queue>> {
     let queue = Arc::new(Queue::default());
     let written = Arc::clone(&queue);
-    let thread = thread::Builder::new().name("log".to_owned()).spawn(move || written.write_for_ever());
+    let thread = thread::Builder::new().name("log".to_owned()).spawn(move || written.write_batches());
     thread.is_ok().then_some(queue)
 }
 
@@ -67,8 +67,8 @@ impl Write for LogWriter {
     }
 }
 
-/// Waits until everything that was logged has been written. To be called before the process ends.
-pub fn flush() {
+/// Waits until everything that was logged has been written, 2 s at most. It is called before the process ends.
+pub(crate) fn flush() {
     let Some(Some(queue)) = QUEUE.get() else { return };
     let mut waiting = queue.waiting.lock();
     waiting.is_urgent = true;
@@ -77,17 +77,17 @@ pub fn flush() {
 }
 
 impl Queue {
-    fn write_for_ever(&self) {
+    fn write_batches(&self) {
         let mut batch = Vec::new();
         let mut waiting = self.waiting.lock();
         loop {
             self.filled.wait_while(&mut waiting, |waiting| waiting.bytes.is_empty());
-            // One wake-up for all the lines of these milliseconds; whoever ends the process ends the waiting, too.
+            // One wake-up for all lines of these milliseconds; `flush` ends the wait early.
             self.filled.wait_while_for(&mut waiting, |waiting| !waiting.is_urgent, GATHER);
             std::mem::swap(&mut batch, &mut waiting.bytes);
             waiting.is_writing = true;
             parking_lot::MutexGuard::unlocked(&mut waiting, || {
-                // A closed standard error is no reason to stop serving.
+                // The gateway serves on even if standard error is closed.
                 let _ = io::stderr().write_all(&batch);
                 batch.clear();
             });

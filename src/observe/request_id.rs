@@ -1,33 +1,32 @@
-//! The name of a request: in the log, in `X-Request-Id` of the answer and of what goes to OpenEMR.
+//! The id of a request: in the log, and in `X-Request-Id` of the answer and of the request to OpenEMR.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::HeaderValue;
 
-/// The longest name that is taken from somebody else.
-const MOST: usize = 64;
+/// The longest id that is taken from a client, in bytes.
+const MAX_LENGTH: usize = 64;
 
-/// Tells two requests apart, in the log and in the answer. Of a request that the gateway named itself: 16 hex digits,
-/// unique among the requests of a process.
+/// The id of a request. One that the gateway made has 16 hex digits and is unique among the requests of a process.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct RequestId {
-    bytes: [u8; MOST],
+    bytes: [u8; MAX_LENGTH],
     length: usize,
 }
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// Makes the ids of two processes differ; 32 random bits, chosen at start.
+/// The upper half of the ids of this process: 32 random bits, so that the ids of two processes differ.
 static PROCESS: once_cell::sync::Lazy<u64> = once_cell::sync::Lazy::new(|| {
     let mut bytes = [0_u8; 4];
-    // Without randomness ids are still unique among the requests of this process.
+    // Without random bytes, ids are still unique among the requests of this process.
     let _ = aws_lc_rs::rand::fill(&mut bytes);
     u64::from(u32::from_be_bytes(bytes)) << 32
 });
 
 impl RequestId {
-    /// The next one.
+    /// Returns a new id.
     #[must_use]
     pub fn next() -> Self {
         Self::numbered(*PROCESS | (NEXT.fetch_add(1, Ordering::Relaxed) & 0xffff_ffff))
@@ -35,7 +34,7 @@ impl RequestId {
 
     fn numbered(number: u64) -> Self {
         const HEX: &[u8; 16] = b"0123456789abcdef";
-        let mut bytes = [0; MOST];
+        let mut bytes = [0; MAX_LENGTH];
         for (at, place) in bytes.iter_mut().take(16).enumerate() {
             let nibble = (number >> (60 - 4 * at)) & 0xf;
             *place = usize::try_from(nibble).ok().and_then(|nibble| HEX.get(nibble)).copied().unwrap_or(b'0');
@@ -43,22 +42,22 @@ impl RequestId {
         Self { bytes, length: 16 }
     }
 
-    /// One that a caller gave: at most 64 letters, digits and `-._~:@/+=`, so that it can stand in any log.
+    /// Returns an id that a client sent; `None` unless it is 1 to 64 letters, digits and `-._~:@/+=`, which are safe in any log.
     #[must_use]
     pub fn given(text: &[u8]) -> Option<Self> {
-        let mut bytes = [0; MOST];
+        let mut bytes = [0; MAX_LENGTH];
         let is_good = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~:@/+=".contains(byte);
         bytes.get_mut(..text.len()).filter(|_| !text.is_empty() && text.iter().all(is_good))?.copy_from_slice(text);
         Some(Self { bytes, length: text.len() })
     }
 
-    /// The name.
+    /// Returns the id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.bytes.get(..self.length).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
     }
 
-    /// As a field value.
+    /// Returns the id as a field value.
     #[must_use]
     pub fn header_value(self) -> HeaderValue {
         HeaderValue::from_str(self.as_str()).unwrap_or(HeaderValue::from_static("0"))
@@ -94,12 +93,12 @@ mod tests {
 
     #[test]
     fn a_given_name_can_stand_in_any_log() {
-        let longest = "x".repeat(MOST);
+        let longest = "x".repeat(MAX_LENGTH);
         for good in ["1", "0af7651916cd43dd8448eb211c80319c", "Root=1-67891233-abcdef012345678912345678", "a/b:c@d~e+f", &longest]
         {
             assert_eq!(RequestId::given(good.as_bytes()).unwrap().as_str(), good);
         }
-        for bad in ["", "a b", "a\tb", "a\"b", "a\nb", "a,b", "é", "a;b", "a%b", &"x".repeat(MOST + 1)] {
+        for bad in ["", "a b", "a\tb", "a\"b", "a\nb", "a,b", "é", "a;b", "a%b", &"x".repeat(MAX_LENGTH + 1)] {
             assert_eq!(RequestId::given(bad.as_bytes()), None, "{bad}");
         }
     }

@@ -5,17 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::HeaderValue;
 
-/// The field that names the trace and the caller's span in it.
-pub const TRACEPARENT: &str = "traceparent";
-/// What vendors say of the trace.
-pub const TRACESTATE: &str = "tracestate";
-
 /// The most members of a `tracestate` (section 3.3.1.1).
-const MOST_MEMBERS: usize = 32;
-/// The one flag that level 1 knows.
+const MAX_MEMBERS: usize = 32;
+/// The only flag that level 1 defines.
 const SAMPLED: u8 = 1;
 
-/// A request's place in a trace: the trace, and the gateway's own span in it.
+/// The position of a request in a trace: the trace, and the gateway's own span in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceContext {
     trace: u128,
@@ -25,39 +20,39 @@ pub struct TraceContext {
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// Random, chosen at start. Ids are counted on from here and scattered, which costs no system call.
+/// Random numbers chosen at start. Ids are made from a counter added to them, which takes no system call.
 static SEED: once_cell::sync::Lazy<[u64; 2]> = once_cell::sync::Lazy::new(|| {
     let mut bytes = [0_u8; 16];
-    // Without randomness ids are still unique among those of this process.
+    // Without random bytes, ids are still unique among those of this process.
     let _ = aws_lc_rs::rand::fill(&mut bytes);
     let number = u128::from_be_bytes(bytes);
     [(number >> 64) as u64, number as u64]
 });
 
 impl TraceContext {
-    /// The gateway's part of the trace that a caller names; of a new one where he names none, or not by the rules.
+    /// Returns the gateway's span in the trace of a client's `traceparent`, or in a new trace if there is none or it is malformed.
     #[must_use]
     pub fn of(traceparent: Option<&[u8]>) -> (Self, Origin) {
         let [own, other] = *SEED;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        // Zero is no id (sections 3.2.2.3 and 3.2.2.4).
-        let span = scattered(own.wrapping_add(number)).max(1);
+        // Zero is not a valid id (sections 3.2.2.3 and 3.2.2.4).
+        let span = mixed(own.wrapping_add(number)).max(1);
         match traceparent.and_then(parse) {
-            Some((trace, flags)) => (Self { trace, span, flags }, Origin::Caller),
+            Some((trace, flags)) => (Self { trace, span, flags }, Origin::Client),
             None => {
-                let trace = (u128::from(scattered(other.wrapping_add(number))) << 64) | u128::from(scattered(!span));
-                (Self { trace: trace.max(1), span, flags: 0 }, Origin::Here)
+                let trace = (u128::from(mixed(other.wrapping_add(number))) << 64) | u128::from(mixed(!span));
+                (Self { trace: trace.max(1), span, flags: 0 }, Origin::Gateway)
             }
         }
     }
 
-    /// The trace, as logs name it: 32 hex digits.
+    /// Returns the id of the trace.
     #[must_use]
     pub fn trace_id(&self) -> TraceId {
         TraceId(self.trace)
     }
 
-    /// `traceparent` as it goes on, with the gateway's span as the parent of what comes.
+    /// Returns the `traceparent` for the request to OpenEMR, with the gateway's span as its parent.
     #[must_use]
     pub fn header_value(&self) -> HeaderValue {
         let Self { trace, span, flags } = self;
@@ -65,7 +60,7 @@ impl TraceContext {
     }
 }
 
-/// A trace's name.
+/// The id of a trace, which displays as 32 hex digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceId(u128);
 
@@ -75,27 +70,27 @@ impl fmt::Display for TraceId {
     }
 }
 
-/// Who began a trace.
+/// Where a trace began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// The caller, or somebody before him: what he says of it goes on with it.
-    Caller,
-    /// The gateway.
-    Here,
+    /// At the client or before it, whose `tracestate` is passed on.
+    Client,
+    /// In the gateway.
+    Gateway,
 }
 
-/// Reads `version-trace-parent-flags` (section 3.2.2); of a later version, the part that stays.
+/// Parses `version-trace-parent-flags` (section 3.2.2); of a later version, the part that it has in common.
 fn parse(text: &[u8]) -> Option<(u128, u8)> {
     let (version, rest) = hex(text, 2)?;
     let (trace, rest) = hex(rest.strip_prefix(b"-")?, 32)?;
     let (parent, rest) = hex(rest.strip_prefix(b"-")?, 16)?;
     let (flags, rest) = hex(rest.strip_prefix(b"-")?, 2)?;
     let ends_well = rest.is_empty() || (version != 0 && rest.starts_with(b"-"));
-    let is_good = version != 0xff && trace != 0 && parent != 0 && ends_well;
-    is_good.then_some((trace, if flags & 1 == 1 { SAMPLED } else { 0 }))
+    let is_valid = version != 0xff && trace != 0 && parent != 0 && ends_well;
+    is_valid.then_some((trace, if flags & 1 == 1 { SAMPLED } else { 0 }))
 }
 
-/// So many hex digits, in lower case, and what follows.
+/// Parses a number of lower-case hex digits; returns their value and the rest.
 fn hex(text: &[u8], digits: usize) -> Option<(u128, &[u8])> {
     let (digits, rest) = text.split_at_checked(digits)?;
     let mut number = 0;
@@ -107,14 +102,14 @@ fn hex(text: &[u8], digits: usize) -> Option<(u128, &[u8])> {
     Some((number, rest))
 }
 
-/// Whether a `tracestate`, over all its field lines, can go on (section 3.3.1).
+/// Returns whether a `tracestate`, over all its field lines, is valid (section 3.3.1).
 #[must_use]
-pub fn is_good_state<'a>(lines: impl Iterator<Item = &'a [u8]>) -> bool {
+pub fn is_valid_state<'a>(lines: impl Iterator<Item = &'a [u8]>) -> bool {
     let members = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
     let mut count = 0;
     for member in members.filter(|member| !member.is_empty()) {
         count += 1;
-        if count > MOST_MEMBERS || !is_member(member) {
+        if count > MAX_MEMBERS || !is_member(member) {
             return false;
         }
     }
@@ -142,12 +137,13 @@ fn is_member(member: &[u8]) -> bool {
     is_key && is_value
 }
 
-/// SplitMix64's last step: neighbours become strangers, and no two become one.
-fn scattered(number: u64) -> u64 {
-    let mut mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
+/// Mixes a number as the last step of SplitMix64 does: consecutive numbers become unrelated, and different ones stay
+/// different.
+fn mixed(number: u64) -> u64 {
+    let mut bits = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
 }
 
 #[cfg(test)]
@@ -169,7 +165,7 @@ mod tests {
             ("cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-what-comes", "01"),
         ] {
             let (context, origin) = TraceContext::of(Some(given.as_bytes()));
-            assert_eq!(origin, Origin::Caller, "{given}");
+            assert_eq!(origin, Origin::Client, "{given}");
             let sent = context.header_value();
             let parts: Vec<&str> = sent.to_str().unwrap().split('-').collect();
             assert_eq!((parts[0], parts[1], parts[3]), ("00", "0af7651916cd43dd8448eb211c80319c", sent_flags), "{given}");
@@ -196,7 +192,7 @@ mod tests {
             "00_0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         ] {
             let (context, origin) = TraceContext::of(Some(bad.as_bytes()));
-            assert_eq!(origin, Origin::Here, "{bad}");
+            assert_eq!(origin, Origin::Gateway, "{bad}");
             assert!(parse(context.header_value().as_bytes()).is_some(), "{:?}", context.header_value());
         }
         let (one, other) = (TraceContext::of(None).0, TraceContext::of(None).0);
@@ -225,9 +221,9 @@ mod tests {
             ("a@b@c=d", false),
             ("a=\u{e9}", false),
         ] {
-            assert_eq!(is_good_state([state.as_bytes()].into_iter()), good, "{state}");
+            assert_eq!(is_valid_state([state.as_bytes()].into_iter()), good, "{state}");
         }
-        assert!(is_good_state([&b"a=1"[..], b"b=2"].into_iter()));
+        assert!(is_valid_state([&b"a=1"[..], b"b=2"].into_iter()));
     }
 
     proptest! {
@@ -235,7 +231,7 @@ mod tests {
         fn whatever_comes_what_goes_is_good(text in proptest::collection::vec(any::<u8>(), 0..70)) {
             let (context, _) = TraceContext::of(Some(&text));
             prop_assert!(parse(context.header_value().as_bytes()).is_some());
-            let _ = is_good_state([&text[..]].into_iter());
+            let _ = is_valid_state([&text[..]].into_iter());
         }
     }
 }

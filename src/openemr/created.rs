@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::fhir::id::is_id;
+
 #[derive(Deserialize)]
 struct Said {
     uuid: Option<String>,
@@ -28,11 +30,6 @@ impl Created {
         let id = if is_resource { said.id } else { said.uuid.or(said.id) };
         Some(Self { id: id.filter(|id| is_id(id)), is_resource })
     }
-}
-
-/// FHIR R4, data type id.
-fn is_id(id: &str) -> bool {
-    (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 //!
 //! OpenEMR has many ways: `{"error":…,"message":…,"code":…}`, OAuth's members, `{"validationErrors":{field: words}}`, `[]`, an object
 //! twice in a row, text before JSON, HTML of Apache's or PHP's, nothing at all, and sometimes an OperationOutcome. Its own words
-//! are shown to a caller only where they are about his request (4xx) and clean ([`is_clean`]).
+//! are shown to a caller only where they are about his request (4xx) and clean ([`is_disclosable`]).
 
 use serde_json::{Map, Value};
 
 use crate::fhir::operation_outcome::{Issue, IssueCode, OperationOutcome, Severity};
-use crate::openemr::clean_words::is_clean;
+use crate::openemr::disclosure::is_disclosable;
 
 /// More of a body is not read.
 pub const MOST: usize = 64 * 1024;
@@ -18,7 +18,7 @@ const MOST_TRIES: usize = 8;
 
 /// What is known besides the body.
 #[derive(Debug, Clone, Copy)]
-pub struct Circumstances {
+pub struct ErrorAnswer {
     /// OpenEMR's status, 400 or above.
     pub status: u16,
     /// What the request was about.
@@ -27,9 +27,9 @@ pub struct Circumstances {
 
 /// The OperationOutcome for an error answer of OpenEMR's.
 #[must_use]
-pub fn outcome(circumstances: Circumstances, body: &[u8]) -> OperationOutcome {
-    let told = if circumstances.status < 500 { told(circumstances, body) } else { None };
-    told.unwrap_or_else(|| OperationOutcome::of(general(circumstances)))
+pub fn outcome(answer: ErrorAnswer, body: &[u8]) -> OperationOutcome {
+    let told = if answer.status < 500 { told(answer, body) } else { None };
+    told.unwrap_or_else(|| OperationOutcome::of(general(answer)))
 }
 
 /// The status that a caller sees. 401 and 407 are about the gateway's own credentials, not about his.
@@ -43,18 +43,18 @@ pub fn status(openemrs: u16) -> u16 {
 }
 
 /// What OpenEMR said, as far as it can be shown.
-fn told(circumstances: Circumstances, body: &[u8]) -> Option<OperationOutcome> {
+fn told(answer: ErrorAnswer, body: &[u8]) -> Option<OperationOutcome> {
     let Value::Object(said) = first_json(body)? else { return None };
     if said.get("resourceType").and_then(Value::as_str) == Some("OperationOutcome") {
-        return own_outcome(circumstances, &said);
+        return own_outcome(answer, &said);
     }
     if let Some(Value::Object(fields)) = said.get("validationErrors") {
-        return OperationOutcome::of_all(validation_issues(circumstances, fields).take(MOST_ISSUES));
+        return OperationOutcome::of_all(validation_issues(answer, fields).take(MOST_ISSUES));
     }
     // `message` says more than `error`, and OAuth's `hint` more than `message`.
     let words = ["hint", "message", "error_description"].into_iter().find_map(|member| said.get(member)?.as_str());
-    let words = words.filter(|words| says_something(words) && is_clean(words))?;
-    Some(OperationOutcome::of(Issue { diagnostics: quoted(words), ..general(circumstances) }))
+    let words = words.filter(|words| says_something(words) && is_disclosable(words))?;
+    Some(OperationOutcome::of(Issue { diagnostics: quoted(words), ..general(answer) }))
 }
 
 /// OpenEMR's texts for "something": a sentence of the gateway's own says more.
@@ -83,25 +83,25 @@ fn first_json(body: &[u8]) -> Option<Value> {
 }
 
 /// OpenEMR's own OperationOutcome, as far as it is valid and clean.
-fn own_outcome(circumstances: Circumstances, said: &Map<String, Value>) -> Option<OperationOutcome> {
+fn own_outcome(answer: ErrorAnswer, said: &Map<String, Value>) -> Option<OperationOutcome> {
     let issues = said.get("issue")?.as_array()?;
-    OperationOutcome::of_all(issues.iter().take(MOST_ISSUES).filter_map(|issue| own_issue(circumstances, issue)))
+    OperationOutcome::of_all(issues.iter().take(MOST_ISSUES).filter_map(|issue| own_issue(answer, issue)))
 }
 
-fn own_issue(circumstances: Circumstances, said: &Value) -> Option<Issue> {
-    let general = general(circumstances);
+fn own_issue(answer: ErrorAnswer, said: &Value) -> Option<Issue> {
+    let general = general(answer);
     let word = |member: &str| said.get(member).cloned();
     let severity = word("severity").and_then(|word| serde_json::from_value(word).ok()).unwrap_or(Severity::Error);
     let code = word("code").and_then(|word| serde_json::from_value(word).ok()).unwrap_or(general.code);
     let words = [said.pointer("/details/text"), said.get("diagnostics"), said.pointer("/details/coding/0/display")];
-    let words = words.into_iter().flatten().filter_map(Value::as_str).find(|words| is_clean(words))?;
+    let words = words.into_iter().flatten().filter_map(Value::as_str).find(|words| is_disclosable(words))?;
     let expression = said.get("expression").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let expression = expression.iter().filter_map(Value::as_str).filter(|path| is_clean(path)).map(str::to_owned).collect();
-    Some(Issue { severity, code, diagnostics: words.to_owned(), expression })
+    let expression = expression.iter().filter_map(Value::as_str).filter(|path| is_disclosable(path)).map(str::to_owned).collect();
+    Some(Issue { severity, expression, ..Issue::error(code, words) })
 }
 
 /// `{"fname":{"Required::NON_EXISTENT_KEY":"fname must be provided, but does not exist"}}` and `{"_id":"…"}`.
-fn validation_issues<'a>(circumstances: Circumstances, fields: &'a Map<String, Value>) -> impl Iterator<Item = Issue> + use<'a> {
+fn validation_issues<'a>(answer: ErrorAnswer, fields: &'a Map<String, Value>) -> impl Iterator<Item = Issue> + use<'a> {
     fields.iter().flat_map(move |(field, said)| {
         let said: Vec<(&str, &str)> = match said {
             Value::String(words) => vec![("", words.as_str())],
@@ -111,25 +111,25 @@ fn validation_issues<'a>(circumstances: Circumstances, fields: &'a Map<String, V
             Value::Array(all) => all.iter().map(|words| ("", words.as_str().unwrap_or_default())).collect(),
             Value::Null | Value::Bool(_) | Value::Number(_) => vec![("", "")],
         };
-        said.into_iter().map(move |(rule, words)| validation_issue(circumstances, field, rule, words))
+        said.into_iter().map(move |(rule, words)| validation_issue(answer, field, rule, words))
     })
 }
 
-fn validation_issue(circumstances: Circumstances, field: &str, rule: &str, words: &str) -> Issue {
+fn validation_issue(answer: ErrorAnswer, field: &str, rule: &str, words: &str) -> Issue {
     let is_missing = rule.starts_with("Required") || rule.starts_with("NotEmpty");
     let code = if is_missing { IssueCode::Required } else { IssueCode::Value };
-    let element = circumstances.resource_type.and_then(|resource_type| Some((resource_type, element(field)?)));
+    let element = answer.resource_type.and_then(|resource_type| Some((resource_type, element(field)?)));
     let expression = element.map(|(resource_type, element)| format!("{resource_type}.{element}"));
     let text = match (&expression, is_missing) {
         (Some(expression), true) => format!("{expression} must be given."),
         // A sentence that begins with a column's name begins with the element's.
         (Some(expression), false) => match words.strip_prefix(field).filter(|rest| rest.starts_with(' ')) {
-            Some(rest) if is_clean(rest) => format!("{expression}{rest}"),
-            None if is_clean(words) => quoted(words),
+            Some(rest) if is_disclosable(rest) => format!("{expression}{rest}"),
+            None if is_disclosable(words) => quoted(words),
             Some(_) | None => format!("The value of {expression} is not one that OpenEMR takes."),
         },
         (None, true) => "OpenEMR misses something that must be given.".to_owned(),
-        (None, false) if is_clean(words) && !words.starts_with(field) => quoted(words),
+        (None, false) if is_disclosable(words) && !words.starts_with(field) => quoted(words),
         (None, false) => "A value is not one that OpenEMR takes.".to_owned(),
     };
     let issue = Issue::error(code, text);
@@ -168,12 +168,12 @@ fn element(field: &str) -> Option<&'static str> {
 }
 
 /// A sentence of the gateway's own, by the status alone.
-fn general(circumstances: Circumstances) -> Issue {
-    let (code, text) = match circumstances.status {
+fn general(answer: ErrorAnswer) -> Issue {
+    let (code, text) = match answer.status {
         400 => (IssueCode::Invalid, "OpenEMR does not understand the request."),
         401 => (IssueCode::Forbidden, "OpenEMR does not let the gateway's client do this, whatever access token it brings."),
         403 => (IssueCode::Forbidden, "OpenEMR does not allow this."),
-        404 => match circumstances.resource_type {
+        404 => match answer.resource_type {
             Some(resource_type) => {
                 return Issue::error(IssueCode::NotFound, format!("OpenEMR has no {resource_type} at this address."));
             }
@@ -209,7 +209,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn said(status: u16, resource_type: Option<&'static str>, body: &str) -> Value {
-        let outcome = outcome(Circumstances { status, resource_type }, body.as_bytes());
+        let outcome = outcome(ErrorAnswer { status, resource_type }, body.as_bytes());
         serde_json::from_str(&outcome.write(Format::Json)).unwrap()
     }
 
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outcome_of_openemrs_own_is_kept_where_it_is_clean() {
+    fn an_outcome_of_openemrs_own_is_kept_where_it_is_disclosable() {
         let own = r#"{"id":"f44d4bbb","resourceType":"OperationOutcome","issue":[{"severity":"warning","code":"processing","details":{"text":"'Prefer' header invalid"}},{"severity":"none","code":"what","diagnostics":"Odd"},{"severity":"error","code":"invalid","details":{"text":"in /var/www/x.php"}}]}"#;
         assert_eq!(
             said(400, None, own),
@@ -367,7 +367,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_of_the_server_leaks((body, secret) in body(), status in 400_u16..600) {
-            let outcome = outcome(Circumstances { status, resource_type: Some("Patient") }, body.as_bytes());
+            let outcome = outcome(ErrorAnswer { status, resource_type: Some("Patient") }, body.as_bytes());
             for format in [Format::Json, Format::Xml] {
                 let written = outcome.write(format).replace("\\\\", "\\");
                 prop_assert!(!written.contains(secret), "{}: {}", body, written);
@@ -376,7 +376,7 @@ mod tests {
 
         #[test]
         fn any_body_makes_a_valid_outcome(body in proptest::collection::vec(any::<u8>(), 0..300), status in 0_u16..1000) {
-            let outcome = outcome(Circumstances { status, resource_type: None }, &body);
+            let outcome = outcome(ErrorAnswer { status, resource_type: None }, &body);
             let value: Value = serde_json::from_str(&outcome.write(Format::Json)).unwrap();
             prop_assert_eq!(&value["resourceType"], "OperationOutcome");
             for issue in value["issue"].as_array().unwrap() {
@@ -391,7 +391,7 @@ mod tests {
                 value = serde_json::json!({ "validationErrors": value, "issue": [value] });
                 if value.to_string().len() > 4096 { break; }
             }
-            let outcome = outcome(Circumstances { status: 400, resource_type: Some("Patient") }, value.to_string().as_bytes());
+            let outcome = outcome(ErrorAnswer { status: 400, resource_type: Some("Patient") }, value.to_string().as_bytes());
             prop_assert!(outcome.issues().count() >= 1);
         }
     }

@@ -1,8 +1,8 @@
-//! Is it offered? What a server does not do, by its own CapabilityStatement, is refused in FHIR's words; the day on which it
-//! announces it, it passes.
+//! What a server offers, by its CapabilityStatement. A request for anything else is rejected in FHIR's words, until the
+//! server announces it.
 //!
-//! OpenEMR's statement does not list everything that works, and what it does not list is refused only where nothing of
-//! OpenEMR's answers it: unknown types, and interactions other than search, read and OpenEMR's operations.
+//! OpenEMR's statement does not list everything that works. So a request is rejected only where OpenEMR has nothing that
+//! could answer it: for unknown types, and for interactions other than search, read and OpenEMR's operations.
 
 use std::fmt;
 
@@ -14,11 +14,12 @@ use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::fhir::resource_type;
 
-/// Types and operations that OpenEMR serves, listed or not.
+/// Types that OpenEMR serves even where its statement does not list them.
 const UNLISTED_TYPES: [&[u8]; 3] = [b"Binary", b"OperationDefinition", b"DocumentReference"];
+/// Operations that OpenEMR serves even where its statement does not list them.
 const UNLISTED_OPERATIONS: [&[u8]; 3] = [b"export", b"bulkdata-status", b"docref"];
 
-/// Methods, for the field Allow (RFC 9110 section 10.2.1).
+/// The methods that an address takes, as the field Allow lists them (RFC 9110 section 10.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Allowed {
     get: bool,
@@ -41,40 +42,44 @@ impl fmt::Display for Allowed {
     }
 }
 
-/// Why a request is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A request for something that the server does not offer. The text is a sentence for the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotOffered {
-    /// FHIR R4 has no such resource type; the one that may have been meant.
+    /// FHIR R4 has no such resource type; with the name that was probably meant.
+    #[error("FHIR R4 has no such resource type.{}", Suggestion(*.0))]
     NoSuchType(Option<&'static str>),
-    /// The server does not have this one.
-    TypeNotOffered(&'static str),
-    /// Not with this method.
-    NotAllowed(Kind, Allowed),
-    /// Not at all.
-    NotDone(Kind),
+    /// The server does not have this resource type.
+    #[error("OpenEMR's FHIR API does not have the resource type {0}; metadata lists those that it has.")]
+    Type(&'static str),
+    /// The address takes other methods.
+    #[error("{}", method_sentence(*.0, *.1))]
+    Method(Kind, Allowed),
+    /// The server does not have the interaction at any address.
+    #[error("{}", interaction_sentence(*.0))]
+    Interaction(Kind),
 }
 
 impl NotOffered {
     fn status(self) -> StatusCode {
         match self {
-            Self::NoSuchType(_) | Self::TypeNotOffered(_) => StatusCode::NOT_FOUND,
-            Self::NotAllowed(..) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NotDone(_) => StatusCode::NOT_IMPLEMENTED,
+            Self::NoSuchType(_) | Self::Type(_) => StatusCode::NOT_FOUND,
+            Self::Method(..) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Interaction(_) => StatusCode::NOT_IMPLEMENTED,
         }
     }
 
     fn code(self) -> IssueCode {
         match self {
             Self::NoSuchType(_) => IssueCode::NotFound,
-            Self::TypeNotOffered(_) | Self::NotAllowed(..) | Self::NotDone(_) => IssueCode::NotSupported,
+            Self::Type(_) | Self::Method(..) | Self::Interaction(_) => IssueCode::NotSupported,
         }
     }
 
-    /// What may be done instead.
+    /// Returns the methods that the address takes, where that is known.
     fn allowed(self) -> Option<Allowed> {
         match self {
-            Self::NotAllowed(_, allowed) => Some(allowed),
-            Self::NoSuchType(_) | Self::TypeNotOffered(_) | Self::NotDone(_) => None,
+            Self::Method(_, allowed) => Some(allowed),
+            Self::NoSuchType(_) | Self::Type(_) | Self::Interaction(_) => None,
         }
     }
 }
@@ -86,29 +91,35 @@ impl From<NotOffered> for Rejection {
     }
 }
 
-impl fmt::Display for NotOffered {
-    /// A sentence for a human.
+/// A name that was probably meant, as a question behind a sentence.
+struct Suggestion(Option<&'static str>);
+
+impl fmt::Display for Suggestion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoSuchType(Some(meant)) => write!(f, "FHIR R4 has no such resource type. Is {meant} meant?"),
-            Self::NoSuchType(None) => f.write_str("FHIR R4 has no such resource type."),
-            Self::TypeNotOffered(name) => {
-                write!(f, "OpenEMR's FHIR API does not have the resource type {name}; metadata lists those that it has.")
-            }
-            Self::NotAllowed(Kind::Other, allowed) => write!(f, "This address does not take that method; it takes {allowed}."),
-            Self::NotAllowed(kind, allowed) => {
-                write!(f, "OpenEMR does not offer the interaction {} here; this address takes {allowed}.", kind.code())
-            }
-            Self::NotDone(Kind::Operation) => f.write_str("OpenEMR does not offer this operation."),
-            Self::NotDone(kind) => write!(f, "OpenEMR does not offer the interaction {}.", kind.code()),
+        match self.0 {
+            Some(meant) => write!(f, " Is {meant} meant?"),
+            None => Ok(()),
         }
     }
 }
 
-/// Whether it takes the CapabilityStatement to say whether a request is refused. Searches and reads of FHIR's own types never
-/// are.
+fn method_sentence(kind: Kind, allowed: Allowed) -> String {
+    match kind {
+        Kind::Other => format!("This address does not take that method; it takes {allowed}."),
+        kind => format!("OpenEMR does not offer the interaction {} here; this address takes {allowed}.", kind.code()),
+    }
+}
+
+fn interaction_sentence(kind: Kind) -> String {
+    match kind {
+        Kind::Operation => "OpenEMR does not offer this operation.".to_owned(),
+        kind => format!("OpenEMR does not offer the interaction {}.", kind.code()),
+    }
+}
+
+/// Whether [`check`] needs the CapabilityStatement to decide. It never does for searches and reads of FHIR's own types.
 #[must_use]
-pub fn is_in_question(interaction: Interaction) -> bool {
+pub fn needs_capabilities(interaction: Interaction) -> bool {
     match interaction.kind {
         Kind::Capabilities | Kind::SmartConfiguration | Kind::Export | Kind::ExportStatus => false,
         Kind::Search | Kind::Read => interaction.resource_type.is_none(),
@@ -131,12 +142,12 @@ pub fn is_in_question(interaction: Interaction) -> bool {
     }
 }
 
-/// Whether the server does what is asked. `path` is what stands behind the FHIR base.
+/// Checks that the server offers what a request asks for. `path` is the part of the path below the FHIR base.
 ///
 /// # Errors
-/// Why it is refused.
+/// What the server does not offer.
 pub fn check(method: &Method, path: &[u8], interaction: Interaction, offered: &Capabilities) -> Result<(), NotOffered> {
-    if !is_in_question(interaction) || *method == Method::OPTIONS {
+    if !needs_capabilities(interaction) || *method == Method::OPTIONS {
         return Ok(());
     }
     let mut segments = path.split(|byte| *byte == b'/').filter(|segment| !segment.is_empty());
@@ -146,9 +157,9 @@ pub fn check(method: &Method, path: &[u8], interaction: Interaction, offered: &C
     match (kind, first) {
         (Kind::Batch, _) => done(["batch", "transaction"].iter().any(|code| offered.interactions.contains(*code)), kind),
         (Kind::SearchSystem | Kind::HistorySystem, _) => at_base(kind.code()),
-        (_, None) => Err(NotOffered::NotDone(kind)),
+        (_, None) => Err(NotOffered::Interaction(kind)),
         (Kind::Operation, Some(_)) => operation(path, offered),
-        (_, Some(b"metadata")) => Err(NotOffered::NotAllowed(kind, Allowed { get: true, ..Allowed::default() })),
+        (_, Some(b"metadata")) => Err(NotOffered::Method(kind, Allowed { get: true, ..Allowed::default() })),
         (_, Some(name)) if name.starts_with(b".") => Ok(()),
         (_, Some(name)) => of_type(kind, name, second.is_none_or(|second| second == b"_search"), offered),
     }
@@ -170,7 +181,7 @@ fn of_type(kind: Kind, name: &[u8], is_of_the_type: bool, offered: &Capabilities
     let type_ = match (listed, resource_type::known(name)) {
         (Some(type_), _) => type_,
         (None, Some(_)) if UNLISTED_TYPES.contains(&name) => &nothing,
-        (None, Some(known)) => return Err(NotOffered::TypeNotOffered(known)),
+        (None, Some(known)) => return Err(NotOffered::Type(known)),
         (None, None) => return Err(NotOffered::NoSuchType(resource_type::meant(name))),
     };
     let has = |code: &str| type_.interactions.contains(code);
@@ -197,12 +208,12 @@ fn of_type(kind: Kind, name: &[u8], is_of_the_type: bool, offered: &Capabilities
             if has(kind.code()) {
                 Ok(())
             } else {
-                Err(NotOffered::NotAllowed(kind, allowed))
+                Err(NotOffered::Method(kind, allowed))
             }
         }
         Kind::VersionRead | Kind::HistoryInstance | Kind::HistoryType => done(has(kind.code()), kind),
-        Kind::SearchCompartment => Err(NotOffered::NotDone(kind)),
-        Kind::Other => Err(NotOffered::NotAllowed(kind, allowed)),
+        Kind::SearchCompartment => Err(NotOffered::Interaction(kind)),
+        Kind::Other => Err(NotOffered::Method(kind, allowed)),
         Kind::Capabilities
         | Kind::SmartConfiguration
         | Kind::SearchSystem
@@ -215,7 +226,7 @@ fn of_type(kind: Kind, name: &[u8], is_of_the_type: bool, offered: &Capabilities
 }
 
 fn done(is_offered: bool, kind: Kind) -> Result<(), NotOffered> {
-    if is_offered { Ok(()) } else { Err(NotOffered::NotDone(kind)) }
+    if is_offered { Ok(()) } else { Err(NotOffered::Interaction(kind)) }
 }
 
 #[cfg(test)]
@@ -335,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_of_the_pen_is_guessed() {
+    fn a_misspelt_type_is_guessed() {
         let hint = |path: &str| {
             check(&Method::GET, path.as_bytes(), Interaction::of(&Method::GET, path.as_bytes()), &offered(""))
                 .unwrap_err()

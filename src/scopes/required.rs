@@ -23,12 +23,12 @@ enum Permission {
 
 /// A permission on a resource type, or on `*`: what a request needs of the token's scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Need {
+pub struct RequiredScope {
     permission: Permission,
     resource: &'static str,
 }
 
-impl Need {
+impl RequiredScope {
     /// What a request needs; `None` when no scope can be named: metadata, unknown types, methods that OpenEMR does not
     /// have. `path` is what stands behind the FHIR base.
     #[must_use]
@@ -96,7 +96,7 @@ impl Need {
     }
 }
 
-impl fmt::Display for Need {
+impl fmt::Display for RequiredScope {
     /// The scope's name as every version of OpenEMR knows it (SMART v1).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let permission = match self.permission {
@@ -122,8 +122,8 @@ mod tests {
     use http::Method;
     use proptest::prelude::*;
 
-    fn need(method: &Method, path: &str) -> Option<Need> {
-        Need::of(Interaction::of(method, path.as_bytes()), path.as_bytes())
+    fn need(method: &Method, path: &str) -> Option<RequiredScope> {
+        RequiredScope::of(Interaction::of(method, path.as_bytes()), path.as_bytes())
     }
 
     #[test]

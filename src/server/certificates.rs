@@ -1,6 +1,7 @@
-//! The certificates of listeners, which change while the listeners stand.
+//! The certificates of the listeners, which a reload can replace while the listeners stay open.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -10,19 +11,45 @@ use pingora::server::configuration::ServerConf;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-/// The certificate of one listener: a handshake takes the current one.
-pub struct ListenerCertificate(ArcSwap<CertifiedKey>);
+use crate::config::Listener;
 
-impl ListenerCertificate {
-    /// Begins with this one.
+/// The certificates of all listeners that speak TLS, by address.
+#[derive(Debug, Clone)]
+pub struct ListenerCertificates(Vec<(SocketAddr, Arc<ListenerCertificate>)>);
+
+/// The certificate of one listener: each handshake takes the current one.
+struct ListenerCertificate(ArcSwap<CertifiedKey>);
+
+impl ListenerCertificates {
+    /// The certificates of configured listeners.
     #[must_use]
-    pub fn new(certified_key: Arc<CertifiedKey>) -> Self {
-        Self(ArcSwap::new(certified_key))
+    pub fn of(listen: &[Listener]) -> Self {
+        let with_tls = listen.iter().filter_map(|listener| Some((listener.address, listener.tls.as_ref()?)));
+        let certificate = |key| Arc::new(ListenerCertificate(ArcSwap::new(Arc::clone(key))));
+        Self(with_tls.map(|(address, tls)| (address, certificate(&tls.certified_key))).collect())
     }
 
-    /// From the next handshake on.
-    pub fn replace(&self, certified_key: Arc<CertifiedKey>) {
-        self.0.store(certified_key);
+    /// Uses the certificates of these listeners from the next handshake on.
+    pub fn replace(&self, listen: &[Listener]) {
+        for (address, certificate) in &self.0 {
+            let listener = listen.iter().find(|listener| listener.address == *address);
+            if let Some(tls) = listener.and_then(|listener| listener.tls.as_ref()) {
+                certificate.0.store(Arc::clone(&tls.certified_key));
+            }
+        }
+    }
+
+    /// The TLS settings of a listener; `None` when it speaks no TLS. With `http2`, a client may choose HTTP/2 in the handshake
+    /// (ALPN).
+    #[must_use]
+    pub fn tls_settings(&self, listener: &Listener, server: &ServerConf) -> Option<TlsSettings> {
+        let (_, certificate) = self.0.iter().find(|(address, _)| *address == listener.address)?;
+        // The files named here are not read, because the resolver takes their place.
+        let mut settings = TlsSettings::intermediate("", "").expect("nothing is read or checked before a listener is built");
+        settings.set_cert_resolver(Arc::<ListenerCertificate>::clone(certificate));
+        settings.set_alpn(if listener.http2 { ALPN::H2H1 } else { ALPN::H1 });
+        settings.set_offload_threadpool_from_server_conf(server);
+        Some(settings)
     }
 }
 
@@ -36,17 +63,4 @@ impl ResolvesServerCert for ListenerCertificate {
     fn resolve(&self, _client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.0.load_full())
     }
-}
-
-/// The TLS settings of a listener with this certificate; with `http2`, a caller may choose HTTP/2 in the handshake (ALPN).
-///
-/// # Errors
-/// None in practice: no file is read.
-pub fn tls_settings(certificate: Arc<ListenerCertificate>, http2: bool, server: &ServerConf) -> pingora::Result<TlsSettings> {
-    // The files named here are not read: the resolver takes their place.
-    let mut settings = TlsSettings::intermediate("", "")?;
-    settings.set_cert_resolver(certificate);
-    settings.set_alpn(if http2 { ALPN::H2H1 } else { ALPN::H1 });
-    settings.set_offload_threadpool_from_server_conf(server);
-    Ok(settings)
 }

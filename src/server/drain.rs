@@ -1,50 +1,41 @@
-//! The end of the process: connections that were accepted get their answers, then it exits.
+//! Draining: connections that were accepted get their answers when the process is on its way out.
 //!
-//! Pingora closes connections without a request in the moment in which it stops accepting, and then waits for a fixed
-//! time. A caller whose request is on its way in that moment would lose it, and a process without requests would stay.
-//! HTTP/2 connections are told sooner, when the process is no longer ready: their callers open new ones elsewhere.
+//! Pingora closes connections without a request at the moment in which it stops accepting, so that a request on its way at
+//! that moment is lost. Here they are read for a little longer. HTTP/2 connections get a GOAWAY earlier, as soon as the process
+//! is no longer ready, so that their callers open new ones elsewhere.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use log::{info, warn};
 use pingora::apps::ServerApp;
 use pingora::protocols::Stream;
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
-use pingora::services::background::BackgroundService;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Listener;
 use crate::gateway::Gateway;
 use crate::gateway::http2;
 use crate::gateway::http2_connection::Connection;
-use crate::observe::log_writer;
 use crate::site::lifecycle::Lifecycle;
 use crate::site::runtime::Runtime;
 
-/// How long a connection that was accepted last may take to send its request.
-const LAST_REQUESTS_WITHIN: Duration = Duration::from_millis(500);
-const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// How long HTTP/2 connections whose requests have been answered may take to end.
-const LAST_FRAMES: Duration = Duration::from_secs(2);
-/// What is written to a socket goes out, before the process and with it the socket is gone.
-const LAST_BYTES: Duration = Duration::from_millis(50);
+/// How long the connection that was accepted last may take to send its request.
+const LAST_REQUEST: Duration = Duration::from_millis(500);
 
 /// The proxy, which goes on reading requests for a moment after the last connection was accepted.
 pub struct Draining {
     proxy: Arc<HttpProxy<Gateway>>,
-    /// Where HTTP/2 is spoken without TLS.
+    /// The listeners that accept HTTP/2 without TLS.
     h2c: Vec<SocketAddr>,
     runtime: Arc<ArcSwap<Runtime>>,
     lifecycle: Arc<Lifecycle>,
 }
 
 impl Draining {
-    /// Wraps the proxy.
+    /// Wraps the proxy of these listeners.
     #[must_use]
     pub fn new(
         proxy: HttpProxy<Gateway>,
@@ -78,8 +69,8 @@ impl ServerApp for Draining {
         if !http2::may_be(&stream, h2c) {
             return self.proxy.process_new(stream, shutdown).await;
         }
-        let connection = Connection::new(Arc::clone(&self.proxy), self.runtime.load().settings.limits, h2c);
-        // One that is opened on the way out is served until nothing is accepted any more: its caller has no other yet.
+        let connection = Connection::new(Arc::clone(&self.proxy), self.runtime.load().config.limits, h2c);
+        // A connection that is opened while draining is served until no more are accepted: its caller found no other process.
         let ending = if self.lifecycle.is_draining() { shutdown.clone() } else { self.lifecycle.draining() };
         let _open = self.lifecycle.connection();
         Arc::new(connection).serve(stream, ending).await;
@@ -87,57 +78,8 @@ impl ServerApp for Draining {
     }
 
     async fn cleanup(&self) {
-        tokio::time::sleep(LAST_REQUESTS_WITHIN).await;
+        tokio::time::sleep(LAST_REQUEST).await;
         self.proxy.cleanup().await;
         self.lifecycle.close();
-    }
-}
-
-/// Ends the process once its requests have ended, or when their time is up.
-pub struct Ending(pub Arc<Lifecycle>);
-
-#[async_trait]
-impl BackgroundService for Ending {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        if shutdown.changed().await.is_err() {
-            return;
-        }
-        let interrupted = async {
-            match signal(SignalKind::interrupt()) {
-                Ok(mut interrupt) => drop(interrupt.recv().await),
-                Err(_) => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = self.requests_have_ended() => {}
-            () = interrupted => {}
-        }
-        match self.0.in_flight() {
-            0 => info!("every request has been answered: the end"),
-            left => warn!("{left} requests are cut off: their time is up"),
-        }
-        tokio::time::sleep(LAST_BYTES).await;
-        end();
-    }
-}
-
-/// Ends the process well, and now.
-pub fn end() -> ! {
-    log_writer::flush();
-    std::process::exit(0)
-}
-
-impl Ending {
-    async fn requests_have_ended(&self) {
-        let is_over = || self.0.ends_by().is_some_and(|end| Instant::now() + LAST_BYTES >= end);
-        let are_answered = || self.0.is_closed() && self.0.in_flight() == 0;
-        while !are_answered() && !is_over() {
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-        // In HTTP/2 an answer that is written is not yet sent: its connection sends it as fast as the caller takes it.
-        let until = Instant::now() + LAST_FRAMES;
-        while self.0.connections() > 0 && Instant::now() < until && !is_over() {
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
     }
 }

@@ -1,24 +1,25 @@
-//! Have files changed? Told from what the file system says of them, without reading them.
+//! Notices that files have changed, from their metadata, without reading them.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-/// What tells two states of a file apart: a rename brings another inode, a write another time or length.
+/// Inode, length and time of change of a file; `None` when there is none. A rename brings another inode, a write another
+/// length or time.
 type Stamp = Option<(u64, u64, i64, i64)>;
 
-/// Files that are looked at again and again.
+/// Files that are looked at regularly.
 #[derive(Debug, Default)]
-pub struct Watched {
-    /// What is known to everybody.
+pub struct FileWatch {
+    /// The state that was last reported.
     settled: Option<Vec<(PathBuf, Stamp)>>,
-    /// What differed from that at the last look.
+    /// A different state that was seen at the last look.
     moving: Option<Vec<(PathBuf, Stamp)>>,
 }
 
-impl Watched {
-    /// Whether the files have changed since this was last true, and then stood still from one look to the next: somebody
-    /// may be in the middle of writing several of them. The first look only remembers.
+impl FileWatch {
+    /// Whether the files have changed since this was last true, and have not changed again since the last look: several of them
+    /// may be written one after the other. The first look returns false.
     pub fn have_changed(&mut self, files: &[PathBuf]) -> bool {
         self.look(files.iter().map(|file| (file.clone(), stamp(file))).collect())
     }
@@ -56,7 +57,7 @@ mod tests {
 
     #[test]
     fn a_change_counts_once_and_only_when_it_has_settled() {
-        let mut watched = Watched::default();
+        let mut watched = FileWatch::default();
         let looks = [
             (&[Some(1), Some(1)], false),
             (&[Some(1), Some(1)], false),

@@ -1,13 +1,26 @@
 //! The process: its services and listeners, signals, draining, upgrade and reload.
 
-pub mod certificates;
-pub mod drain;
-pub mod file_watch;
-pub mod first_tokens;
-pub mod reload;
-pub mod restart_required;
-pub mod run;
-pub mod signals;
-pub mod upgrade;
+mod announcement;
+mod certificates;
+mod drain;
+mod ending;
+mod exports;
+mod file_watch;
+mod options;
+mod pingora_conf;
+mod process;
+mod proxy;
+mod reload;
+mod restart_required;
+mod run;
+mod services;
+mod shutdown_times;
+mod signals;
+mod site_tasks;
+mod start_error;
+mod start_gate;
+mod upgrade;
 
-pub use run::{RunOptions, run};
+pub use options::{ConfigSource, RunOptions};
+pub use run::run;
+pub use start_error::StartError;

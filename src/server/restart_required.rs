@@ -1,49 +1,43 @@
-//! What a process keeps from its start to its end, whatever its configuration says later.
+//! The configuration keys that a reload cannot change: they take effect with a restart or an upgrade.
 
-use std::net::SocketAddr;
+use crate::config::{Config, Limits, Listener, Log};
 
-use crate::config::{Config, LogFormat};
-
-/// The settings that only a new process takes on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fixed {
-    /// The addresses, and whether they speak TLS, HTTP/2 over it, and HTTP/2 without it.
-    listen: Vec<(SocketAddr, bool, bool, bool)>,
-    server: String,
-    keepalive_requests: u32,
-    log_format: LogFormat,
-    drain_delay: std::time::Duration,
+/// The keys that a restart is required for and whose values in `loaded` are not those that the process was `started` with.
+#[must_use]
+pub fn changed(started: &Config, loaded: &Config) -> Vec<&'static str> {
+    // Every key is named, so that a new one is not forgotten here.
+    let Config {
+        listen,
+        drain_delay,
+        limits: Limits { keepalive_requests, .. },
+        log: Log { format, level: _ },
+        server,
+        // A reload changes these.
+        routes: _,
+        sites: _,
+        public_url: _,
+        trusted_proxies: _,
+        access: _,
+        token_exposure: _,
+        ready: _,
+        watch: _,
+        compression: _,
+    } = started;
+    [
+        ("listen", sockets(listen) != sockets(&loaded.listen)),
+        ("server", *server != loaded.server),
+        ("limits.keepalive_requests", *keepalive_requests != loaded.limits.keepalive_requests),
+        ("log.format", *format != loaded.log.format),
+        ("drain_delay", *drain_delay != loaded.drain_delay),
+    ]
+    .into_iter()
+    .filter_map(|(key, differs)| differs.then_some(key))
+    .collect()
 }
 
-impl Fixed {
-    /// Those of a configuration.
-    #[must_use]
-    pub fn of(config: &Config) -> Self {
-        let listen = config.listen.iter().map(|one| (one.address, one.tls.is_some(), one.http2, one.h2c));
-        let mut listen: Vec<_> = listen.collect();
-        listen.sort_unstable();
-        Self {
-            listen,
-            // Pingora's settings know neither equality nor order; their text does.
-            server: format!("{:?}", config.server),
-            keepalive_requests: config.limits.keepalive_requests,
-            log_format: config.log.format,
-            drain_delay: config.drain_delay,
-        }
-    }
-
-    /// The names of the settings that `new` has otherwise.
-    #[must_use]
-    pub fn changed(&self, new: &Self) -> Vec<&'static str> {
-        [
-            ("listen", self.listen != new.listen),
-            ("server", self.server != new.server),
-            ("limits.keepalive_requests", self.keepalive_requests != new.keepalive_requests),
-            ("log.format", self.log_format != new.log_format),
-            ("drain_delay", self.drain_delay != new.drain_delay),
-        ]
-        .into_iter()
-        .filter_map(|(name, differs)| differs.then_some(name))
-        .collect()
-    }
+/// The listeners without their certificates, which a reload replaces; in whatever order they are written.
+fn sockets(listen: &[Listener]) -> Vec<impl Ord + use<>> {
+    let mut sockets: Vec<_> = listen.iter().map(|one| (one.address, one.tls.is_some(), one.http2, one.h2c)).collect();
+    sockets.sort_unstable();
+    sockets
 }

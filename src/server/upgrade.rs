@@ -1,7 +1,7 @@
-//! The two sides of an upgrade, as far as Pingora leaves them to us.
+//! The two sides of an upgrade, where Pingora's own part needs help.
 //!
-//! The old process asks whether there is a new one that waits for its listeners, without connecting: the first
-//! connection to its socket is taken for the hand-over itself. The new process says so when nobody hands over.
+//! The old process must know that a new one waits for its listeners. It looks without connecting, because the new process
+//! takes the first connection to its socket for the hand-over itself. The new process logs when no process hands over.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -12,51 +12,53 @@ use async_trait::async_trait;
 use log::{error, info};
 use parking_lot::Mutex;
 use pingora::server::{ExecutionPhase, ShutdownWatch};
-use pingora::services::background::BackgroundService;
+use pingora::services::ServiceWithDependents;
+use pingora::services::background::{BackgroundService, background_service};
 use tokio::sync::broadcast;
 
 use crate::observe::log_writer;
+use crate::server::process::Process;
 
-/// A little less than Pingora waits for the listeners before it ends the process.
+/// A little less than Pingora waits for the listeners before it exits.
 const PINGORA_WAITS: Duration = Duration::from_millis(5_500);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// `SO_ACCEPTCON` in the flags of `/proc/net/unix`: somebody listens.
+/// `SO_ACCEPTCON` in the flags of `/proc/net/unix`: the socket is listened on.
 const LISTENS: u32 = 0x1_0000;
 
-/// Why nobody takes over.
+/// Why no process takes the listeners over.
 #[derive(Debug, thiserror::Error)]
 pub enum NoSuccessor {
     /// No process listens on the socket.
     #[error("no process waits at {} to take over", .0.display())]
-    Nobody(PathBuf),
-    /// Whoever can make that socket would get the listeners.
+    None(PathBuf),
+    /// The socket is another user's, who would get the listeners.
     #[error("{} belongs to another user", .0.display())]
-    Stranger(PathBuf),
+    OtherUser(PathBuf),
 }
 
 /// Waits until a process of this user (or of root) listens at `path`.
 ///
 /// # Errors
-/// Nobody does in time, or a stranger does.
+/// No process does in time, or one of another user.
 pub async fn successor(path: &Path, within: Duration) -> Result<(), NoSuccessor> {
     let deadline = Instant::now() + within;
     loop {
         if let Ok(found) = fs::symlink_metadata(path)
             && found.file_type().is_socket()
-            && somebody_listens(path)
+            && is_listened_on(path)
         {
             let me = fs::metadata("/proc/self").map_or(0, |own| own.uid());
             let is_trusted = found.uid() == me || found.uid() == 0;
-            return if is_trusted { Ok(()) } else { Err(NoSuccessor::Stranger(path.to_owned())) };
+            return if is_trusted { Ok(()) } else { Err(NoSuccessor::OtherUser(path.to_owned())) };
         }
         if Instant::now() > deadline {
-            return Err(NoSuccessor::Nobody(path.to_owned()));
+            return Err(NoSuccessor::None(path.to_owned()));
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
-fn somebody_listens(path: &Path) -> bool {
+fn is_listened_on(path: &Path) -> bool {
     fs::read_to_string("/proc/net/unix").is_ok_and(|table| lists_listener(&table, path))
 }
 
@@ -70,19 +72,16 @@ fn lists_listener(table: &str, path: &Path) -> bool {
     })
 }
 
-/// Says why the process is about to end, when nobody hands over: Pingora ends it before its own words are written.
-pub struct Takeover(Mutex<Option<broadcast::Receiver<ExecutionPhase>>>);
-
-impl Takeover {
-    /// Listens to these phases.
-    #[must_use]
-    pub fn new(phases: broadcast::Receiver<ExecutionPhase>) -> Self {
-        Self(Mutex::new(Some(phases)))
-    }
+/// Logs when no running gateway hands its listeners over, because Pingora exits before its own message is written.
+#[must_use]
+pub fn service(process: &Process) -> Box<dyn ServiceWithDependents> {
+    Box::new(background_service("hand-over", HandOverWatch(Mutex::new(Some(process.phases.resubscribe())))))
 }
 
+struct HandOverWatch(Mutex<Option<broadcast::Receiver<ExecutionPhase>>>);
+
 #[async_trait]
-impl BackgroundService for Takeover {
+impl BackgroundService for HandOverWatch {
     async fn start(&self, _shutdown: ShutdownWatch) {
         let Some(mut phases) = self.0.lock().take() else { return };
         while let Ok(phase) = phases.recv().await {

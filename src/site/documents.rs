@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::config::{self, Node};
 use crate::fhir::capabilities::Capabilities;
-use crate::site::client::{Client, Question};
+use crate::site::client::{FhirRequest, SiteClient};
 
 /// The longest document that is read. OpenEMR's CapabilityStatement has 35 kB.
 const MOST: usize = 4 * 1024 * 1024;
@@ -42,7 +42,7 @@ impl Terms {
 #[derive(Debug, Clone, Copy)]
 pub struct Origin<'a> {
     /// Sends the request.
-    pub client: &'a Client,
+    pub client: &'a SiteClient,
     /// The site's name, for the log.
     pub site: &'a str,
     /// The longest wait between two reads of the answer.
@@ -168,12 +168,12 @@ impl Drop for Ending {
     }
 }
 
-async fn fetch(client: &Client, read_timeout: Duration) -> Result<Statement, String> {
-    let question = Question::get("/metadata", MOST, read_timeout);
-    let told = client.ask(&question, None).await.map_err(|error| error.to_string())?;
-    if !told.head.status.is_success() {
-        return Err(format!("status {}", told.head.status.as_u16()));
+async fn fetch(client: &SiteClient, read_timeout: Duration) -> Result<Statement, String> {
+    let request = FhirRequest::get("/metadata", MOST, read_timeout);
+    let response = client.send(&request, None).await.map_err(|error| error.to_string())?;
+    if !response.status.is_success() {
+        return Err(response.explain().to_string());
     }
-    let capabilities = Arc::new(Capabilities::parse(&told.body).map_err(|error| error.to_string())?);
-    Ok(Statement { capabilities, json: told.body, since: Instant::now() })
+    let capabilities = Arc::new(Capabilities::parse(&response.body).map_err(|error| error.to_string())?);
+    Ok(Statement { capabilities, json: response.body, since: Instant::now() })
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::config;
-use crate::fhir::capability_statement::{self, Exports, Shown};
+use crate::fhir::capability_statement::{self, Exports, GatewayFeatures};
 use crate::http::coding::Coding;
 use crate::site::documents::Statement;
 use crate::site::links::OpenEmrBases;
@@ -21,7 +21,7 @@ const TAG_BYTES: usize = 16;
 /// The documents that callers of one site get.
 #[derive(Debug)]
 pub struct Metadata {
-    shown: Shown,
+    shown: GatewayFeatures,
     statements: Mutex<Vec<Shaped>>,
     smart: Document,
 }
@@ -69,7 +69,7 @@ impl Metadata {
         if let Some(shaped) = self.statements.lock().iter().find(is_this) {
             return Some(Arc::clone(&shaped.document));
         }
-        let json = capability_statement::shown(&statement.json, &self.shown).ok()?;
+        let json = capability_statement::rewrite(&statement.json, &self.shown).ok()?;
         let json = match replaced {
             Some(bases) => bases.rewrite_document(json, base),
             None => json,
@@ -85,13 +85,13 @@ impl Metadata {
     }
 }
 
-fn shown(site: &config::Site) -> Shown {
+fn shown(site: &config::Site) -> GatewayFeatures {
     let is_granted = |level: &str| {
         let asks = |scope: &str| site.scopes.iter().any(|one| one.as_str() == scope);
         site.repairs.bulk_data && asks(&format!("system/{level}.$export"))
     };
     let exports = Exports { system: is_granted("*"), patient: is_granted("Patient"), group: is_granted("Group") };
-    Shown { cors: site.cors.is_some(), formats: site.repairs.content, exports }
+    GatewayFeatures { cors: site.cors.is_some(), formats: site.repairs.content, exports }
 }
 
 impl Document {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::{self, Routes};
 use crate::fhir::capabilities::Capabilities;
 use crate::nodes::Nodes;
-use crate::site::client::Client;
+use crate::site::client::SiteClient;
 use crate::site::cors::Policy;
 use crate::site::documents::{Documents, Origin, Statement};
 use crate::site::links::{OpenEmrBases, SiteLinks};
@@ -33,8 +33,8 @@ pub struct Site {
     pub keys: Arc<Signer>,
     /// What signs for its token; of another site where that shares the token.
     pub signer: SharedSigner,
-    /// The gateway's own way to ask it.
-    pub client: Client,
+    /// The client for the gateway's own requests.
+    pub client: SiteClient,
     /// What it says about itself.
     pub documents: Arc<Documents>,
     /// What of it callers are shown.
@@ -65,7 +65,7 @@ pub struct Parts {
     /// See [`Site::signer`].
     pub signer: SharedSigner,
     /// See [`Site::client`].
-    pub client: Client,
+    pub client: SiteClient,
     /// See [`Site::documents`].
     pub documents: Arc<Documents>,
 }

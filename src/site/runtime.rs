@@ -1,22 +1,21 @@
-//! What requests run on: the validated configuration, with everything that its sites need made ready.
+//! The runtime: the validated configuration with its sites made ready for requests.
 //!
-//! It never changes; a reload builds another one and swaps it in. A request takes it once and keeps it to its end.
+//! A runtime never changes. A reload builds another one and swaps it in; a request takes the current one once and keeps it to
+//! its end.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::header::InvalidHeaderValue;
-use ipnet::IpNet;
 
-use crate::config::{self, Access, BaseUrl, Compression, Config, Limits, ReadyRule, Routes, TokenExposure};
-use crate::nodes::health::Watching;
-use crate::nodes::{Nodes, Terms};
-use crate::site::client::Client;
+use crate::config::{self, Config};
+use crate::nodes::health::Checks;
+use crate::nodes::{self, Nodes};
+use crate::site::client::SiteClient;
 use crate::site::documents::{self, Documents};
 use crate::site::prepared::{Parts, Site};
 use crate::smart::exchange::TokenEndpoint;
 use crate::smart::identity::TokenIdentity;
-use crate::smart::key_ring::KeyRings;
+use crate::smart::key_rings::KeyRings;
 use crate::smart::refresher::TokenTasks;
 use crate::smart::signer::{SharedSigner, Signer};
 use crate::smart::token_cell::TokenHandle;
@@ -24,109 +23,42 @@ use crate::smart::token_cell::TokenHandle;
 /// Everything that one request needs to know besides itself.
 #[derive(Debug)]
 pub struct Runtime {
-    /// The sites; requests know theirs by index.
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The sites in the order of the configuration; requests know theirs by index.
     pub sites: Vec<Arc<Site>>,
-    /// What holds for all of them.
-    pub settings: Settings,
 }
 
-/// What holds for all sites.
-#[derive(Debug)]
-pub struct Settings {
-    /// The paths of the local routes.
-    pub routes: Routes,
-    /// Where callers find the gateway, when that is not where they say they call.
-    pub public_url: Option<BaseUrl>,
-    /// Whose word about callers is believed.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Who may call.
-    pub access: Access,
-    /// To whom the access token is shown.
-    pub token_exposure: TokenExposure,
-    /// What a caller's connection may take.
-    pub limits: Limits,
-    /// Of answers.
-    pub compression: Compression,
-    /// When the gateway is ready.
-    pub ready: ReadyRule,
-}
-
-impl Settings {
-    /// Takes a configuration apart: its sites, and what holds for all of them.
-    #[must_use]
-    pub fn of(config: Config) -> (Vec<config::Site>, Self) {
-        let Config { sites, routes, public_url, trusted_proxies, access, token_exposure, limits, compression, ready, .. } =
-            config;
-        (sites, Self { routes, public_url, trusted_proxies, access, token_exposure, limits, compression, ready })
-    }
-}
-
-/// A configured host name that cannot stand in a `Host` field.
-#[derive(Debug, thiserror::Error)]
-#[error("sites.{site}.openemr: the host name cannot be used")]
-pub struct UnusableHost {
-    site: String,
-    source: InvalidHeaderValue,
-}
-
-/// Starts what goes on in the background for the sites.
+/// Starts background tasks for sites.
 #[derive(Clone)]
 pub struct Tasks {
-    /// Keeps their tokens.
+    /// Keeps tokens fresh.
     pub tokens: TokenTasks,
-    /// Looks after their nodes.
-    pub nodes: Watching,
-    /// Follows the rotations of their keys.
+    /// Checks nodes and looks their names up.
+    pub nodes: Checks,
+    /// Follows the rotations of keys.
     pub keys: KeyRings,
 }
 
 impl Runtime {
-    /// Makes the sites ready. What `previous` has and this configuration does not change is carried over: tokens, the
-    /// knowledge of OpenEMR's addresses, pooled connections.
-    ///
-    /// # Errors
-    /// A host name that no Host field can hold.
-    pub fn build(
-        sites: Vec<config::Site>,
-        settings: Settings,
-        tasks: &Tasks,
-        previous: Option<&Self>,
-    ) -> Result<Self, UnusableHost> {
-        let mut made: Vec<Arc<Site>> = Vec::with_capacity(sites.len());
-        for config in sites {
-            let config = Arc::new(config);
-            let name = config.name.as_str().to_owned();
-            let earlier = || made.iter().chain(previous.iter().flat_map(|runtime| &runtime.sites));
-            let terms = Terms::of(&config);
-            let same_nodes = earlier().find(|site| *site.nodes.terms() == terms).map(|site| Arc::clone(&site.nodes));
-            let nodes = match same_nodes {
-                Some(nodes) => nodes,
-                None => look_after(&tasks.nodes, Nodes::new(&config).map_err(|source| UnusableHost { site: name, source })?),
-            };
-            let identity = TokenIdentity::of(&config);
-            let has_this_token = |site: &&Arc<Site>| site.identity == identity;
-            let same_token = earlier().find(has_this_token);
-            let keys = keys(&tasks.keys, &config, made.iter().find(has_this_token));
-            let signer = same_token.map_or_else(|| shared(&keys), |site| Arc::clone(&site.signer));
-            let token = match same_token {
-                Some(site) => Arc::clone(&site.token),
-                None => start(&tasks.tokens, &config, &signer, &nodes),
-            };
-            let is_first = made.is_empty();
-            let same_documents = |site: &&Arc<Site>| site.documents.terms() == &documents::Terms::of(&config);
-            let documents = earlier().find(same_documents).map(|site| Arc::clone(&site.documents));
-            let documents = documents.unwrap_or_else(|| Arc::new(Documents::new(&config)));
-            let client = Client { nodes: Arc::clone(&nodes), connector: tasks.tokens.connector() };
-            let parts = Parts { config, identity, nodes, token, keys, signer, client, documents };
-            made.push(Arc::new(Site::new(parts, &settings.routes, is_first)));
+    /// Makes the sites of a configuration ready. What belongs to an unchanged part of `previous` is carried over: tokens, what
+    /// is known of OpenEMR's nodes, pooled connections, the CapabilityStatement.
+    #[must_use]
+    pub fn build(config: Arc<Config>, tasks: &Tasks, previous: Option<&Self>) -> Self {
+        let mut sites: Vec<Arc<Site>> = Vec::with_capacity(config.sites.len());
+        for site in &config.sites {
+            let is_first = sites.is_empty();
+            let earlier = Earlier { in_this: &sites, in_previous: previous.map_or(&[], |previous| &previous.sites) };
+            let parts = parts(site, tasks, earlier);
+            sites.push(Arc::new(Site::new(parts, &config.routes, is_first)));
         }
-        Ok(Self { sites: made, settings })
+        Self { config, sites }
     }
 
-    /// Makes tokens that are older than this runtime be renewed at its nodes and with its keys from now on. Building a
-    /// runtime touches nothing of the one that runs: it may yet be refused.
+    /// Renews tokens that were carried over at this runtime's nodes and with its keys from now on. `build` leaves them alone,
+    /// because the running configuration may still be kept.
     pub fn put_in_force(&self) {
-        // Of several sites that share a token, the first one's key signs.
+        // When several sites share a token, the first one's key signs.
         for site in self.sites.iter().rev() {
             site.keys.adopt(&site.config);
             site.signer.store(Arc::clone(&site.keys));
@@ -134,7 +66,7 @@ impl Runtime {
         }
     }
 
-    /// Looks up names that nobody has looked up yet, so that a runtime that is swapped in can be used at once.
+    /// Looks up the names of new nodes, so that the runtime can be used as soon as it is swapped in.
     pub async fn look_up_new_names(&self) {
         for site in &self.sites {
             site.nodes.resolve_new().await;
@@ -142,22 +74,78 @@ impl Runtime {
     }
 }
 
-/// The keys of a site; those of one that was made before, where it has the same token and the same files.
-fn keys(rings: &KeyRings, config: &Arc<config::Site>, made: Option<&Arc<Site>>) -> Arc<Signer> {
-    let shared = made.filter(|site| site.keys.is_of(&config.private_key_file, &config.jwks_file));
+/// The sites that were made ready before this one: in the same runtime, and in the one that it replaces.
+#[derive(Clone, Copy)]
+struct Earlier<'a> {
+    in_this: &'a [Arc<Site>],
+    in_previous: &'a [Arc<Site>],
+}
+
+impl<'a> Earlier<'a> {
+    fn find(self, is_same: impl Fn(&Site) -> bool) -> Option<&'a Arc<Site>> {
+        self.in_this.iter().chain(self.in_previous).find(|site| is_same(site))
+    }
+}
+
+/// The parts of a site: shared with an earlier site where the configuration of that part is equal, made anew otherwise.
+fn parts(config: &Arc<config::Site>, tasks: &Tasks, earlier: Earlier<'_>) -> Parts {
+    let terms = nodes::Terms::of(config);
+    let nodes = match earlier.find(|site| *site.nodes.terms() == terms) {
+        Some(site) => Arc::clone(&site.nodes),
+        None => new_nodes(config, &tasks.nodes),
+    };
+    let identity = TokenIdentity::of(config);
+    let same_token = earlier.find(|site| site.identity == identity);
+    let keys = keys(config, &tasks.keys, earlier.in_this.iter().find(|site| site.identity == identity));
+    let signer = same_token.map_or_else(|| Arc::new(ArcSwap::new(Arc::clone(&keys))), |site| Arc::clone(&site.signer));
+    let token = match same_token {
+        Some(site) => Arc::clone(&site.token),
+        None => new_token(config, &tasks.tokens, &signer, &nodes),
+    };
+    let terms = documents::Terms::of(config);
+    let documents = earlier.find(|site| *site.documents.terms() == terms).map(|site| Arc::clone(&site.documents));
+    let documents = documents.unwrap_or_else(|| Arc::new(Documents::new(config)));
+    let client = SiteClient::new(Arc::clone(&nodes), Arc::clone(&token), tasks.tokens.client());
+    Parts { config: Arc::clone(config), identity, nodes, token, keys, signer, client, documents }
+}
+
+fn new_nodes(config: &config::Site, checks: &Checks) -> Arc<Nodes> {
+    let nodes = Arc::new(Nodes::new(config));
+    checks.start(&nodes);
+    nodes
+}
+
+/// The keys of a site; those of `same_token`, a site of the same runtime, where both have the same files.
+fn keys(config: &Arc<config::Site>, rings: &KeyRings, same_token: Option<&Arc<Site>>) -> Arc<Signer> {
+    let shared = same_token.filter(|site| site.keys.is_of(&config.private_key_file, &config.jwks_file));
     shared.map_or_else(|| rings.signer(config), |site| Arc::clone(&site.keys))
 }
 
-fn shared(keys: &Arc<Signer>) -> SharedSigner {
-    Arc::new(ArcSwap::new(Arc::clone(keys)))
+fn new_token(config: &Arc<config::Site>, tasks: &TokenTasks, signer: &SharedSigner, nodes: &Arc<Nodes>) -> Arc<TokenHandle> {
+    tasks.start(TokenEndpoint::new(Arc::clone(config), Arc::clone(signer), Arc::clone(nodes), tasks.client()))
 }
 
-fn start(tasks: &TokenTasks, config: &Arc<config::Site>, signer: &SharedSigner, nodes: &Arc<Nodes>) -> Arc<TokenHandle> {
-    tasks.start(TokenEndpoint::new(Arc::clone(config), Arc::clone(signer), Arc::clone(nodes), tasks.connector()))
-}
-
-fn look_after(watching: &Watching, nodes: Nodes) -> Arc<Nodes> {
-    let nodes = Arc::new(nodes);
-    watching.start(&nodes);
-    nodes
+#[cfg(test)]
+impl Runtime {
+    /// A runtime for tests: open access, default limits, no route and no site.
+    pub(crate) fn without_sites() -> Self {
+        use crate::config::{Access, Log, LogFormat, ReadyRule, Routes, TokenExposure, defaults, server_conf};
+        let config = Config {
+            listen: Vec::new(),
+            routes: Routes { health: None, ready: None, jwks: None, token: None, fhir: None },
+            sites: Vec::new(),
+            public_url: None,
+            trusted_proxies: Vec::new(),
+            access: Access::Open,
+            token_exposure: TokenExposure::Never,
+            ready: ReadyRule::All,
+            watch: false,
+            drain_delay: defaults::DRAIN_DELAY,
+            limits: defaults::LIMITS,
+            compression: defaults::COMPRESSION,
+            log: Log { level: log::LevelFilter::Off, format: LogFormat::Text },
+            server: server_conf::defaults(),
+        };
+        Self { config: Arc::new(config), sites: Vec::new() }
+    }
 }

@@ -1,13 +1,23 @@
-//! Where a server's token endpoint is, by its SMART configuration (SMART App Launch 2.2, "Conformance").
+//! Discovery of a server's token endpoint, by its SMART configuration (SMART App Launch 2.2, "Conformance").
 //!
 //! Of that document only `token_endpoint` is believed: OpenEMR's other members contradict each other and what it does.
 
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::{ACCEPT, HeaderValue};
 use serde::Deserialize;
 
 use crate::config::{BaseUrl, BaseUrlError};
+use crate::keys::without_byte_order_mark;
+use crate::nodes::client::{Client, ClientError, Limits, Request};
+use crate::nodes::origin::Origin;
 
-/// Where it is, below the FHIR base.
-pub const PATH: &str = "/.well-known/smart-configuration";
+/// The path of a SMART configuration, below the FHIR base.
+const PATH: &str = "/.well-known/smart-configuration";
+
+/// The largest document that is read, in bytes.
+const MAX_DOCUMENT: usize = 64 * 1024;
 
 /// Why a SMART configuration does not say where the token endpoint is.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +31,29 @@ pub enum DiscoveryError {
     /// An assertion would travel in the open.
     #[error("its token_endpoint is not https, and not on this machine")]
     NotHttps,
+}
+
+/// Why discovery brought no token endpoint. Prints as one line for the log.
+#[derive(Debug, thiserror::Error)]
+pub enum DiscoveryFailure {
+    /// There is no answer.
+    #[error("the SMART configuration ({PATH}) cannot be read: {0}")]
+    Client(#[from] ClientError),
+    /// The answer is no SMART configuration; explained.
+    #[error("the SMART configuration ({PATH}) cannot be read: {0}")]
+    Answer(String),
+    /// The document names no token endpoint that may be used.
+    #[error("the SMART configuration below {below}: {problem}")]
+    Document {
+        /// The FHIR base.
+        below: BaseUrl,
+        /// What is wrong with it.
+        #[source]
+        problem: DiscoveryError,
+    },
+    /// The site has no nodes.
+    #[error("there is no node")]
+    NoNode,
 }
 
 /// A token endpoint.
@@ -37,12 +70,30 @@ struct SmartConfiguration {
     token_endpoint: String,
 }
 
+/// Asks a server where its token endpoint is.
+///
+/// # Errors
+/// [`DiscoveryFailure`].
+pub(super) async fn find(client: &Client, fhir: &Origin, timeout: Duration) -> Result<Found, DiscoveryFailure> {
+    let fields = vec![(ACCEPT, HeaderValue::from_static("application/json"))];
+    let request = Request::get(format!("{}{PATH}", fhir.url().path), fields);
+    let response = client.send(fhir, request, Limits { step: timeout, total: None, body: MAX_DOCUMENT }).await?;
+    if response.status != StatusCode::OK {
+        return Err(DiscoveryFailure::Answer(response.explain().to_string()));
+    }
+    token_endpoint(&response.body).map_err(|problem| match response.explain() {
+        explained if explained.has_remedy() => DiscoveryFailure::Answer(explained.to_string()),
+        _ => DiscoveryFailure::Document { below: fhir.url().clone(), problem },
+    })
+}
+
 /// Reads a SMART configuration.
 ///
 /// # Errors
 /// No token endpoint that may be used: the same rules hold as for one that is configured.
 pub fn token_endpoint(json: &[u8]) -> Result<Found, DiscoveryError> {
-    let SmartConfiguration { token_endpoint: text } = serde_json::from_slice(json).map_err(|_| DiscoveryError::Unnamed)?;
+    let SmartConfiguration { token_endpoint: text } =
+        serde_json::from_slice(without_byte_order_mark(json)).map_err(|_| DiscoveryError::Unnamed)?;
     let url = BaseUrl::parse(&text)?;
     if !url.https && !url.is_loopback() {
         return Err(DiscoveryError::NotHttps);

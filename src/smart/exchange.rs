@@ -1,33 +1,30 @@
-//! One attempt at the token endpoint, through Pingora's HTTP connector, so that one TLS stack serves all.
+//! A site's token endpoint: one exchange is a connection, an assertion signed for it, and the answer.
 //!
 //! Every request has a connection, a `jti` and a signature of its own.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
+use http::header::{CONTENT_TYPE, DATE};
 use log::{info, warn};
-use pingora::connectors::http::Connector;
-use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::client::HttpSession;
-use pingora::upstreams::peer::HttpPeer;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::config::Site;
+use crate::nodes::client::{Client, Connection, Limits};
 use crate::nodes::node::Node;
-use crate::nodes::origin::{Origin, describe};
 use crate::nodes::token_origin::TokenOrigin;
 use crate::nodes::{Nodes, Terms};
 use crate::scopes::scope::Scopes;
-use crate::smart::assertion::{self, Claimant};
-use crate::smart::discovery::{self, Found};
-use crate::smart::signer::{Exchange, SharedSigner};
+use crate::smart::assertion::{self, AssertionError, Claimant};
+use crate::smart::discovery::{self, DiscoveryFailure};
+use crate::smart::exchanged::{Exchange, ExchangeError, Exchanged};
+use crate::smart::signer::SharedSigner;
 use crate::smart::signing_keys::Keys;
 use crate::smart::skew::{self, Change, Skew};
 use crate::smart::token_request;
-use crate::smart::token_response::{self, Answer, Grant, LARGEST_ANSWER, TokenError};
+use crate::smart::token_response::{self, Answer, LARGEST_ANSWER, TokenError};
 
 /// A site's token endpoint and the client that asks it.
 pub struct TokenEndpoint {
@@ -38,34 +35,30 @@ pub struct TokenEndpoint {
     signer: SharedSigner,
     /// A reload that changes nothing about the token can change what else is known of the nodes.
     nodes: Arc<ArcSwap<Nodes>>,
-    /// The node that is asked first, if it stands as well as the others.
+    /// The node that is asked first, if its health is as good as the others'.
     first: usize,
-    connector: Arc<Connector>,
+    /// The URL that was asked last.
+    asked: Option<String>,
+    client: Client,
     skew: Skew,
-}
-
-/// A token that came, and when its life began at the earliest.
-pub struct Exchanged {
-    /// What was granted.
-    pub grant: Grant,
-    /// When the request that brought it was sent, on the monotonic clock: OpenEMR cannot have issued it before.
-    pub requested_at: Instant,
-}
-
-/// An answer, read whole.
-struct WholeAnswer {
-    status: u16,
-    content_type: Option<String>,
-    skew: Option<i64>,
-    body: Zeroizing<Vec<u8>>,
 }
 
 impl TokenEndpoint {
     /// The endpoint at any of these nodes, asked for the client of `site` with assertions that `signer` signs.
     #[must_use]
-    pub fn new(site: Arc<Site>, signer: SharedSigner, nodes: Arc<Nodes>, connector: Arc<Connector>) -> Self {
+    pub fn new(site: Arc<Site>, signer: SharedSigner, nodes: Arc<Nodes>, client: Client) -> Self {
         let (scopes, name) = (site.scopes.clone(), site.name.as_str().to_owned());
-        Self { site, scopes, name, signer, nodes: Arc::new(ArcSwap::new(nodes)), first: 0, connector, skew: Skew::default() }
+        Self {
+            site,
+            scopes,
+            name,
+            signer,
+            nodes: Arc::new(ArcSwap::new(nodes)),
+            first: 0,
+            asked: None,
+            client,
+            skew: Skew::default(),
+        }
     }
 
     /// The same, for tokens of fewer scopes, which the log names by their purpose.
@@ -104,61 +97,67 @@ impl TokenEndpoint {
     ///
     /// # Errors
     /// Whatever kept a usable token from coming back.
-    pub async fn exchange(&mut self) -> Result<Exchanged, TokenError> {
+    pub async fn exchange(&mut self) -> Result<Exchanged, ExchangeError> {
         let signer = self.signer.load_full();
         let exchanged = signer.attempt(self).await;
         if exchanged.is_err() {
             // Another node may do better: this one's trouble may be its token endpoint's alone.
             self.first = self.first.wrapping_add(1);
             // And an endpoint that was found may have moved.
-            self.nodes.load().by_standing(0).for_each(|node| node.tokens.doubt());
+            self.nodes.load().by_health(0).for_each(|node| node.tokens.doubt());
         }
         exchanged
     }
 
-    async fn attempt(&mut self, keys: &Keys) -> Result<Exchanged, TokenError> {
+    async fn attempt(&mut self, keys: &Keys) -> Result<Exchanged, ExchangeError> {
         let assumed = self.skew.correction();
-        let result = self.ask(keys).await;
+        let result = self.request(keys).await;
         match &result {
-            Err(TokenError::Refused(refusal)) if refusal.is_about_the_assertion() && self.skew.correction() != assumed => {
+            Err(ExchangeError::Answer { error: TokenError::Refused(refusal), .. })
+                if refusal.is_about_the_assertion() && self.skew.correction() != assumed =>
+            {
                 info!("site {}: the assertion is signed once more, by OpenEMR's clock", self.name);
-                self.ask(keys).await
+                self.request(keys).await
             }
             Ok(_) | Err(_) => result,
         }
     }
 
     /// One request and its answer.
-    async fn ask(&mut self, keys: &Keys) -> Result<Exchanged, TokenError> {
+    async fn request(&mut self, keys: &Keys) -> Result<Exchanged, ExchangeError> {
         let nodes = self.nodes.load_full();
-        let (mut session, endpoint) = self.connect(&nodes).await?;
+        let (connection, endpoint) = self.connect(&nodes).await?;
         // Signed after the connection stands: the assertion's life should not be spent on a slow handshake.
         let form = token_request::form(&self.scopes, &self.sign(keys, &endpoint.audience)?);
-        let head = token_request::head(endpoint.origin.url(), form.len()).map_err(|error| broken_off(&error))?;
+        let request = token_request::request(&endpoint.origin.url().path, &form);
         let (requested_at, by_the_clock) = (Instant::now(), SystemTime::now());
-        session.write_request_header(Box::new(head)).await.map_err(|error| broken_off(&error))?;
-        let body = Bytes::copy_from_slice(form.as_bytes());
-        session.write_request_body(body, true).await.map_err(|error| broken_off(&error))?;
-        session.finish_request_body().await.map_err(|error| broken_off(&error))?;
-        let answer = read_answer(&mut session, |date| skew::measure(date, by_the_clock, requested_at.elapsed())).await?;
-        if let Some(ahead) = answer.skew {
+        let mut incoming = connection.send(request).await.map_err(ExchangeError::BrokenOff)?;
+        let skew = incoming.field(&DATE).and_then(|date| skew::measure(date, by_the_clock, requested_at.elapsed()));
+        let mut body = Zeroizing::new(Vec::with_capacity(4096));
+        while let Some(piece) = incoming.piece().await.map_err(ExchangeError::BrokenOff)? {
+            body.extend_from_slice(&piece);
+        }
+        if let Some(ahead) = skew {
             self.note_skew(ahead);
         }
-        let grant = token_response::parse(Answer {
-            status: answer.status,
-            content_type: answer.content_type.as_deref(),
-            skew: answer.skew,
-            body: &answer.body,
-        })?;
-        Ok(Exchanged { grant, requested_at })
+        let content_type = incoming.field(&CONTENT_TYPE);
+        let grant = token_response::parse(Answer { status: incoming.status.as_u16(), content_type, skew, body: &body });
+        match grant {
+            Ok(grant) => Ok(Exchanged { grant, requested_at }),
+            Err(error @ TokenError::NotUnderstood { .. }) => {
+                let explained = incoming.explain(&body);
+                let explanation = explained.has_remedy().then(|| explained.to_string());
+                Err(ExchangeError::Answer { error, explanation })
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// A client assertion of this moment, by OpenEMR's clock.
-    fn sign(&self, keys: &Keys, endpoint: &str) -> Result<Zeroizing<String>, TokenError> {
+    fn sign(&self, keys: &Keys, endpoint: &str) -> Result<Zeroizing<String>, AssertionError> {
         let audience = self.site.token_audience.as_deref().unwrap_or(endpoint);
         let claimant = Claimant { client_id: &self.site.client_id, audience, kid: keys.kid(), key: keys.key() };
         assertion::sign(claimant, self.skew.apply(SystemTime::now()), Uuid::new_v4())
-            .map_err(|error| TokenError::Signing(error.to_string()))
     }
 
     fn note_skew(&mut self, ahead: i64) {
@@ -181,116 +180,52 @@ impl TokenEndpoint {
         }
     }
 
-    /// A connection to the first node that takes one; those that are in come first.
-    async fn connect(&self, nodes: &Nodes) -> Result<(HttpSession, Arc<TokenOrigin>), TokenError> {
-        let mut failure = None;
-        for node in nodes.by_standing(self.first) {
-            let connected = match self.endpoint_of(node, nodes.terms()).await {
-                Ok(endpoint) => self.connect_to(&endpoint.origin).await.map(|session| (session, endpoint)),
-                Err(error) => Err(error),
+    /// A connection to the first node that takes one, the healthy ones first.
+    async fn connect(&mut self, nodes: &Nodes) -> Result<(Connection, Arc<TokenOrigin>), ExchangeError> {
+        let timeout = self.site.timeouts.token;
+        let mut failure = ExchangeError::Unknown(DiscoveryFailure::NoNode);
+        for node in nodes.by_health(self.first) {
+            let endpoint = match self.endpoint_of(node, nodes.terms()).await {
+                Ok(endpoint) => endpoint,
+                Err(error) => {
+                    failure = error.into();
+                    continue;
+                }
             };
-            match connected {
-                Ok(connected) => return Ok(connected),
-                Err(error) => failure = Some(error),
+            self.asked = Some(endpoint.origin.url().to_string());
+            let limits = Limits { step: timeout, total: None, body: LARGEST_ANSWER };
+            match self.client.connect(&endpoint.origin, limits).await {
+                Ok(connection) => return Ok((connection, endpoint)),
+                Err(error) => failure = ExchangeError::Unreachable(error),
             }
         }
-        Err(TokenError::Unreachable(failure.unwrap_or_else(|| "there is no node".to_owned())))
+        Err(failure)
     }
 
-    /// A node's token endpoint. One that was found holds until it is found anew, whatever comes of looking for it.
-    async fn endpoint_of(&self, node: &Node, terms: &Terms) -> Result<Arc<TokenOrigin>, String> {
+    /// A node's token endpoint. One that was discovered is used until another one is, whatever comes of looking for it.
+    async fn endpoint_of(&self, node: &Node, terms: &Terms) -> Result<Arc<TokenOrigin>, DiscoveryFailure> {
         let known = node.tokens.known();
-        if !node.tokens.is_to_be_found() {
-            return known.ok_or_else(|| "it is not known".to_owned());
+        if let Some(known) = known.as_ref().filter(|_| !node.tokens.needs_discovery()) {
+            return Ok(Arc::clone(known));
         }
-        match self.find(node).await {
+        match discovery::find(&self.client, &node.fhir, self.site.timeouts.token).await {
             Ok(found) => {
                 if known.is_none_or(|known| known.audience != found.text) {
                     info!("site {}: its token endpoint is {}", self.name, found.url);
                 }
-                Ok(node.tokens.found(&found.url, &found.text, terms))
+                Ok(node.tokens.discovered(&found.url, &found.text, terms))
             }
-            Err(problem) => {
-                let problem = format!("the SMART configuration below {}: {problem}", node.fhir.url());
-                known.inspect(|_| warn!("site {}: {problem}", self.name)).ok_or(problem)
-            }
+            Err(failure) => known.inspect(|_| warn!("site {}: {failure}", self.name)).ok_or(failure),
         }
-    }
-
-    /// Asks a server where its token endpoint is.
-    async fn find(&self, node: &Node) -> Result<Found, String> {
-        let mut session = self.connect_to(&node.fhir).await?;
-        let target = format!("{}{}", node.fhir.url().path, discovery::PATH);
-        let ask = async {
-            let mut head = RequestHeader::build("GET", target.as_bytes(), None)?;
-            head.insert_header("Host", node.host.clone())?;
-            head.insert_header("Accept", "application/json")?;
-            head.insert_header("Connection", "close")?;
-            session.write_request_header(Box::new(head)).await?;
-            session.finish_request_body().await
-        };
-        ask.await.map_err(|error| describe(&error))?;
-        let answer = read_answer(&mut session, |_| None).await.map_err(|error| error.to_string())?;
-        if answer.status != 200 {
-            return Err(format!("status {}", answer.status));
-        }
-        discovery::token_endpoint(&answer.body).map_err(|error| error.to_string())
-    }
-
-    async fn connect_to(&self, origin: &Origin) -> Result<HttpSession, String> {
-        if origin.address_count() == 0 {
-            origin.resolve().await.map_err(|error| error.to_string())?;
-        }
-        let limit = self.site.timeouts.token;
-        origin.connect(&self.connector, |peer| bound(peer, limit)).await.map_err(|failure| match failure {
-            Some(failure) => format!("{} at {}: {}", origin.url(), failure.address, describe(&failure.error)),
-            None => "it has no address".to_owned(),
-        })
     }
 }
 
 impl Exchange for TokenEndpoint {
-    async fn exchange(&mut self, keys: &Keys) -> Result<Exchanged, TokenError> {
+    async fn exchange(&mut self, keys: &Keys) -> Result<Exchanged, ExchangeError> {
         let limit = self.site.timeouts.token;
-        tokio::time::timeout(limit, self.attempt(keys)).await.map_err(|_| TokenError::TimedOut(limit))?
-    }
-}
-
-fn bound(peer: &mut HttpPeer, limit: Duration) {
-    peer.options.read_timeout = Some(limit);
-    peer.options.write_timeout = Some(limit);
-}
-
-async fn read_answer(session: &mut HttpSession, skew: impl Fn(&str) -> Option<i64>) -> Result<WholeAnswer, TokenError> {
-    session.read_response_header().await.map_err(|error| broken_off(&error))?;
-    while session.response_header().is_some_and(|head| head.status.is_informational()) {
-        session.read_response_header().await.map_err(|error| broken_off(&error))?;
-    }
-    let Some(head) = session.response_header() else {
-        return Err(TokenError::BrokenOff("there is no answer".to_owned()));
-    };
-    let mut answer = WholeAnswer {
-        status: head.status.as_u16(),
-        content_type: field(head, "content-type").map(str::to_owned),
-        skew: field(head, "date").and_then(skew),
-        body: Zeroizing::new(Vec::with_capacity(4096)),
-    };
-    while let Some(chunk) = session.read_response_body().await.map_err(|error| broken_off(&error))? {
-        if answer.body.len() + chunk.len() > LARGEST_ANSWER {
-            return Err(TokenError::NotUnderstood {
-                status: answer.status,
-                problem: format!("the body is larger than {LARGEST_ANSWER} bytes"),
-            });
+        match tokio::time::timeout(limit, self.attempt(keys)).await {
+            Ok(result) => result,
+            Err(_) => Err(ExchangeError::TimedOut { at: self.asked.take(), limit }),
         }
-        answer.body.extend_from_slice(&chunk);
     }
-    Ok(answer)
-}
-
-fn field<'a>(head: &'a ResponseHeader, name: &str) -> Option<&'a str> {
-    head.headers.get(name)?.to_str().ok()
-}
-
-fn broken_off(error: &pingora::Error) -> TokenError {
-    TokenError::BrokenOff(describe(error))
 }

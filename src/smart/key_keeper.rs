@@ -19,8 +19,8 @@ use tokio::task::JoinSet;
 use crate::config;
 use crate::keys::key_files::{KeyFileError, KeyFiles};
 use crate::keys::rotation::{Event, Rotation, Stage, State, Which};
-use crate::keys::rotation_files::{KeyFile, KeyFolder as _, agree};
-use crate::smart::key_ring::{KeyRing, KeyRings};
+use crate::keys::rotation_files::{KeyFile, KeyFolder as _, reconcile};
+use crate::smart::key_rings::{KeyRings, SharedRing};
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ impl KeyKeeper {
     /// Until the next look: sooner than usual where a rotation is due.
     fn pause(&self) -> Duration {
         let now = now();
-        let due = |ring: Arc<KeyRing>| due_at(&ring).map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+        let due = |ring: Arc<SharedRing>| due_at(&ring).map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
         let soonest = self.0.all().into_iter().filter_map(due).min().unwrap_or(LOOK_EVERY);
         // Something overdue that cannot be done is no reason to spin.
         if soonest.is_zero() { LOOK_EVERY } else { soonest.min(LOOK_EVERY) }
@@ -68,10 +68,10 @@ impl BackgroundService for KeyKeeper {
 }
 
 /// Somebody looks after the ring; the next one waits for the next look.
-struct Turn(Arc<KeyRing>);
+struct Turn(Arc<SharedRing>);
 
 impl Turn {
-    fn take(ring: Arc<KeyRing>) -> Option<Self> {
+    fn take(ring: Arc<SharedRing>) -> Option<Self> {
         (!ring.is_looked_after.swap(true, Ordering::AcqRel)).then_some(Self(ring))
     }
 }
@@ -101,12 +101,12 @@ async fn look_after(turn: Turn) {
     seen.complaint = complaint;
 }
 
-fn has_work(ring: &KeyRing) -> bool {
-    let (looks, news) = (ring.files.looks(), !ring.events.lock().is_empty());
+fn has_work(ring: &SharedRing) -> bool {
+    let (versions, news) = (ring.files.versions(), !ring.events.lock().is_empty());
     let due = due_at(ring).is_some_and(|at| at <= now());
     let seen = ring.seen.lock();
     let unknown = seen.rotation.as_ref().is_some_and(|rotation| rotation.fetched_at.is_none());
-    seen.looks != Some(looks)
+    seen.versions != Some(versions)
         || news
         || due
         || (unknown && ring.fetched.load(Ordering::Acquire))
@@ -114,7 +114,7 @@ fn has_work(ring: &KeyRing) -> bool {
 }
 
 /// When the rotation goes on by itself.
-fn due_at(ring: &KeyRing) -> Option<Timestamp> {
+fn due_at(ring: &SharedRing) -> Option<Timestamp> {
     let names = names(ring);
     let seen = ring.seen.lock();
     let rotation = seen.rotation.as_ref()?;
@@ -125,15 +125,15 @@ fn due_at(ring: &KeyRing) -> Option<Timestamp> {
     }
 }
 
-fn names(ring: &KeyRing) -> Vec<String> {
+fn names(ring: &SharedRing) -> Vec<String> {
     ring.signers().iter().map(|signer| signer.name().to_owned()).collect()
 }
 
 /// Reads the state, moves it on, makes the files agree, and puts in what they now say. The error is a line for the log.
-fn bring_up_to_date(ring: &KeyRing) -> Result<(), String> {
+fn bring_up_to_date(ring: &SharedRing) -> Result<(), String> {
     ring.is_stale.store(false, Ordering::Release);
     // What changes after this look, here or elsewhere, is seen at the next one.
-    ring.seen.lock().looks = Some(ring.files.looks());
+    ring.seen.lock().versions = Some(ring.files.versions());
     let events = ring.events.lock().clone();
     let mut files = ring.files.clone();
     let (before, after) = move_on(ring, &mut files, &events).map_err(|error| explain(&error, &files))?;
@@ -155,7 +155,7 @@ fn bring_up_to_date(ring: &KeyRing) -> Result<(), String> {
     if problems.is_empty() { Ok(()) } else { Err(problems.join("; ").replace('\n', " ")) }
 }
 
-fn move_on(ring: &KeyRing, files: &mut KeyFiles, events: &[Event]) -> Result<(State, State), KeyFileError> {
+fn move_on(ring: &SharedRing, files: &mut KeyFiles, events: &[Event]) -> Result<(State, State), KeyFileError> {
     if files.state()?.rotation.is_none() {
         // Nothing to write: a folder that cannot be locked or written to is no matter.
         let state = files.state()?;
@@ -174,7 +174,7 @@ fn move_on(ring: &KeyRing, files: &mut KeyFiles, events: &[Event]) -> Result<(St
     if after != before {
         files.write(&KeyFile::State, after.to_json().as_bytes())?;
     }
-    Ok((before, agree(after, now, files)?))
+    Ok((before, reconcile(after, now, files)?))
 }
 
 fn explain(error: &KeyFileError, files: &KeyFiles) -> String {

@@ -12,10 +12,12 @@
 //! | [`token_cell`] | what requests read, and how they wait for the first token |
 //! | [`identity`] | what makes a token: site, client, scopes |
 //! | [`discovery`] | the token endpoint, from a server's SMART configuration |
-//! | [`exchange`] | one attempt at the token endpoint, over Pingora's connector |
+//! | [`exchange`] | a site's token endpoint, and one exchange with it |
+//! | [`exchanged`] | the outcome of an exchange |
 //! | [`export_scopes`] | the scopes of a bulk export, and a token's set narrowed to one type |
 //! | [`key_files`] | the files of a key rotation on the disk |
-//! | [`key_ring`] | what the sites share that sign with the same key |
+//! | `key_ring` | the key files that several sites may sign with |
+//! | [`key_rings`] | all key rings, and the signers that share each |
 //! | [`signer`] | which key signs a site's assertions, and the second try in a rotation |
 //! | [`signing_keys`] | the signing key and the published set, as one value |
 //! | [`key_keeper`] | the background service that follows a rotation |
@@ -27,9 +29,11 @@
 pub mod assertion;
 pub mod discovery;
 pub mod exchange;
+pub mod exchanged;
 pub mod identity;
 pub mod key_keeper;
-pub mod key_ring;
+mod key_ring;
+pub mod key_rings;
 pub mod refresh_limit;
 pub mod refresher;
 pub mod schedule;

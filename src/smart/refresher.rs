@@ -11,14 +11,15 @@ use std::time::Instant;
 use async_trait::async_trait;
 use log::{error, info, warn};
 use parking_lot::Mutex;
-use pingora::connectors::http::Connector;
 use pingora::server::ShutdownWatch;
 use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::BackgroundService;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::smart::exchange::{Exchanged, TokenEndpoint};
+use crate::nodes::client::Client;
+use crate::smart::exchange::TokenEndpoint;
+use crate::smart::exchanged::{ExchangeError, Exchanged};
 use crate::smart::schedule::{Decision, Held, Reason, Schedule};
 use crate::smart::token::AccessToken;
 use crate::smart::token_cell::{NoNewToken, Outcome, Phase, TokenCell, TokenHandle, Wish};
@@ -33,7 +34,7 @@ pub struct Refresher {
 #[derive(Clone)]
 pub struct TokenTasks {
     tasks: mpsc::UnboundedSender<SiteTask>,
-    connector: Arc<Connector>,
+    client: Client,
 }
 
 impl TokenTasks {
@@ -46,10 +47,10 @@ impl TokenTasks {
         Arc::new(handle)
     }
 
-    /// The connector that all exchanges share.
+    /// The client that all exchanges share.
     #[must_use]
-    pub fn connector(&self) -> Arc<Connector> {
-        Arc::clone(&self.connector)
+    pub fn client(&self) -> Client {
+        self.client.clone()
     }
 }
 
@@ -59,16 +60,16 @@ struct SiteTask {
     wishes: mpsc::Receiver<Wish>,
     dropped: oneshot::Receiver<Infallible>,
     schedule: Schedule,
-    last_error: Option<Arc<TokenError>>,
+    last_error: Option<Arc<ExchangeError>>,
     generation: u64,
 }
 
 impl Refresher {
     /// A refresher without tasks, and what starts them.
     #[must_use]
-    pub fn new(connector: Arc<Connector>) -> (Self, TokenTasks) {
+    pub fn new(client: Client) -> (Self, TokenTasks) {
         let (sender, tasks) = mpsc::unbounded_channel();
-        (Self { tasks: Mutex::new(Some(tasks)) }, TokenTasks { tasks: sender, connector })
+        (Self { tasks: Mutex::new(Some(tasks)) }, TokenTasks { tasks: sender, client })
     }
 }
 
@@ -168,8 +169,8 @@ impl SiteTask {
         }
     }
 
-    fn settle(&mut self, result: Result<Exchanged, TokenError>) -> Outcome {
-        let outcome = match result.and_then(|exchanged| self.accept(exchanged)) {
+    fn settle(&mut self, result: Result<Exchanged, ExchangeError>) -> Outcome {
+        let outcome = match result.and_then(|exchanged| Ok(self.accept(exchanged)?)) {
             Ok(token) => {
                 self.succeeded(&token);
                 Ok(token)
@@ -197,7 +198,7 @@ impl SiteTask {
         self.cell.store(Arc::clone(token));
     }
 
-    fn failed(&mut self, problem: TokenError) -> Arc<TokenError> {
+    fn failed(&mut self, problem: ExchangeError) -> Arc<ExchangeError> {
         let now = Instant::now();
         self.schedule.failed(now, dice());
         let (name, failures) = (self.endpoint.name(), self.schedule.failures());

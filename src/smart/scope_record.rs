@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::scopes::required::Need;
+use crate::scopes::required::RequiredScope;
 
 /// More needs than this are not kept; the oldest goes.
 const MOST: usize = 64;
@@ -14,13 +14,13 @@ const MOST: usize = 64;
 /// What was refused, since the granted scope last changed. Readers take no lock.
 #[derive(Debug, Default)]
 pub struct ScopeRecord {
-    refused: ArcSwap<Vec<Need>>,
+    refused: ArcSwap<Vec<RequiredScope>>,
 }
 
 impl ScopeRecord {
     /// Whether brand-new tokens were refused for this need.
     #[must_use]
-    pub fn is_refused(&self, need: Need) -> bool {
+    pub fn is_refused(&self, need: RequiredScope) -> bool {
         self.refused.load().contains(&need)
     }
 
@@ -31,14 +31,14 @@ impl ScopeRecord {
     }
 
     /// A request with this need succeeded.
-    pub fn note_served(&self, need: Need) {
+    pub fn note_served(&self, need: RequiredScope) {
         if self.is_refused(need) {
             self.change(|refused| refused.retain(|one| *one != need));
         }
     }
 
     /// A brand-new token was refused for this need.
-    pub fn note_refused(&self, need: Need) {
+    pub fn note_refused(&self, need: RequiredScope) {
         self.change(|refused| {
             if !refused.contains(&need) {
                 if refused.len() >= MOST {
@@ -54,7 +54,7 @@ impl ScopeRecord {
         self.refused.store(Arc::default());
     }
 
-    fn change(&self, change: impl Fn(&mut Vec<Need>)) {
+    fn change(&self, change: impl Fn(&mut Vec<RequiredScope>)) {
         self.refused.rcu(|refused| {
             let mut refused = Vec::clone(refused);
             change(&mut refused);
@@ -71,8 +71,8 @@ mod tests {
     use http::Method;
     use proptest::prelude::*;
 
-    fn need(path: &str) -> Need {
-        Need::of(Interaction::of(&Method::GET, path.as_bytes()), path.as_bytes()).unwrap()
+    fn need(path: &str) -> RequiredScope {
+        RequiredScope::of(Interaction::of(&Method::GET, path.as_bytes()), path.as_bytes()).unwrap()
     }
 
     #[test]
@@ -123,7 +123,7 @@ mod tests {
                     2 => (Method::POST, format!("/{name}")),
                     _ => (Method::PUT, format!("/{name}/1")),
                 };
-                let need = Need::of(Interaction::of(&method, path.as_bytes()), path.as_bytes()).unwrap();
+                let need = RequiredScope::of(Interaction::of(&method, path.as_bytes()), path.as_bytes()).unwrap();
                 if served { record.note_served(need) } else { record.note_refused(need) }
                 prop_assert_eq!(record.is_refused(need), !served);
                 prop_assert!(record.refused.load().len() <= MOST);

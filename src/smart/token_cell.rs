@@ -10,10 +10,10 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::nodes::Nodes;
+use crate::smart::exchanged::ExchangeError;
 use crate::smart::schedule::Reason;
 use crate::smart::scope_record::ScopeRecord;
 use crate::smart::token::AccessToken;
-use crate::smart::token_response::TokenError;
 
 /// What the site's task is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,11 +45,11 @@ pub(super) struct Wish {
 #[derive(Debug, Clone)]
 pub enum NoNewToken {
     /// The exchange failed.
-    Failed(Arc<TokenError>),
+    Failed(Arc<ExchangeError>),
     /// Too many exchanges were caused of late; one is allowed after so long.
     Limited(Duration),
     /// The last attempt failed as it says, and the next begins by itself after so long.
-    BackingOff(Duration, Option<Arc<TokenError>>),
+    BackingOff(Duration, Option<Arc<ExchangeError>>),
     /// The task has ended: the gateway is shutting down.
     Stopped,
 }

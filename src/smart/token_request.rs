@@ -3,10 +3,12 @@
 //! RFC 6749 section 4.4.2 with the client assertion of RFC 7523 section 2.2. Nothing else is sent: no
 //! Authorization (OpenEMR would take it for another way to authenticate), no cookie (PHP would lock a session).
 
-use pingora::http::RequestHeader;
+use bytes::Bytes;
+use http::Method;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use zeroize::Zeroizing;
 
-use crate::config::BaseUrl;
+use crate::nodes::client::Request;
 use crate::scopes::scope::Scopes;
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -22,19 +24,20 @@ pub fn form(scopes: &Scopes, assertion: &str) -> Zeroizing<String> {
     Zeroizing::new(form.finish())
 }
 
-/// The head: `POST {path}` with Host pinned to the configured token URL, whatever address is dialled.
-///
-/// # Errors
-/// A token URL whose path or host cannot stand in a request head.
-pub fn head(token_url: &BaseUrl, body_length: usize) -> pingora::Result<RequestHeader> {
-    let path = if token_url.path.is_empty() { "/" } else { &token_url.path };
-    let mut head = RequestHeader::build("POST", path.as_bytes(), Some(5))?;
-    head.insert_header("Host", token_url.authority())?;
-    head.insert_header("Accept", "application/json")?;
-    head.insert_header("Content-Type", "application/x-www-form-urlencoded")?;
-    head.insert_header("Content-Length", body_length.to_string())?;
-    head.insert_header("User-Agent", concat!("openemr-gateway/", env!("CARGO_PKG_VERSION")))?;
-    Ok(head)
+/// The request: `POST {path}` with the form.
+#[must_use]
+pub(super) fn request(path: &str, form: &str) -> Request {
+    let fields = [
+        (ACCEPT, "application/json"),
+        (CONTENT_TYPE, "application/x-www-form-urlencoded"),
+        (USER_AGENT, concat!("openemr-gateway/", env!("CARGO_PKG_VERSION"))),
+    ];
+    Request {
+        method: Method::POST,
+        target: if path.is_empty() { "/" } else { path }.to_owned(),
+        fields: fields.map(|(name, value)| (name, HeaderValue::from_static(value))).into(),
+        body: Some(Bytes::copy_from_slice(form.as_bytes())),
+    }
 }
 
 #[cfg(test)]
@@ -58,12 +61,10 @@ mod tests {
     }
 
     #[test]
-    fn head_pins_host_and_carries_no_credentials() {
-        let url =
-            BaseUrl { https: true, host: "emr.example.org".into(), port: 8443, path: "/openemr/oauth2/default/token".into() };
-        let head = head(&url, 7).unwrap();
-        assert_eq!(head.raw_path(), b"/openemr/oauth2/default/token");
-        assert_eq!(head.headers.get("host").unwrap(), "emr.example.org:8443");
-        assert!(head.headers.get("authorization").is_none() && head.headers.get("cookie").is_none());
+    fn it_goes_to_the_path_and_carries_no_credentials() {
+        let request = request("/openemr/oauth2/default/token", "a=b");
+        assert_eq!((request.target.as_str(), request.body.as_deref()), ("/openemr/oauth2/default/token", Some(&b"a=b"[..])));
+        let names: Vec<&str> = request.fields.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["accept", "content-type", "user-agent"]);
     }
 }

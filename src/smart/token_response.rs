@@ -9,6 +9,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use crate::keys::without_byte_order_mark;
+
 /// The largest answer that is read.
 pub const LARGEST_ANSWER: usize = 64 * 1024;
 /// How far the two clocks may stand apart before it is worth a word.
@@ -29,15 +31,6 @@ pub struct Grant {
 /// Why there is no token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// No connection: refused, no such name, TLS not accepted.
-    #[error("the token endpoint cannot be reached: {0}")]
-    Unreachable(String),
-    /// The exchange took longer than `timeouts.token`.
-    #[error("the token endpoint did not answer within {0:?}")]
-    TimedOut(Duration),
-    /// The connection broke before the answer was whole.
-    #[error("the token endpoint's answer broke off: {0}")]
-    BrokenOff(String),
     /// OAuth's way of saying no.
     #[error("{0}")]
     Refused(Refusal),
@@ -52,9 +45,6 @@ pub enum TokenError {
     /// 200 with an empty scope: a token with which every FHIR request is 401.
     #[error("the token endpoint granted none of the scopes that were asked for: the client is not registered for any of them")]
     NothingGranted,
-    /// No assertion could be signed.
-    #[error("{0}")]
-    Signing(String),
 }
 
 /// A refusal in RFC 6749's form, in OpenEMR's words.
@@ -129,16 +119,13 @@ impl TokenError {
     #[must_use]
     pub fn public_summary(&self) -> &'static str {
         match self {
-            Self::Unreachable(_) => "OpenEMR's token endpoint cannot be reached",
-            Self::TimedOut(_) => "OpenEMR's token endpoint did not answer in time",
-            Self::BrokenOff(_) | Self::NotUnderstood { .. } => "OpenEMR's token endpoint gave no usable answer",
+            Self::NotUnderstood { .. } => "OpenEMR's token endpoint gave no usable answer",
             Self::Refused(refusal) => match refusal.status {
                 401 => "OpenEMR refused the gateway's client (401): unknown, not enabled, or its keys not reachable",
                 500.. => "OpenEMR's token endpoint failed",
                 _ => "OpenEMR refused the gateway's token request; the gateway's log says why",
             },
             Self::NothingGranted => "OpenEMR granted none of the gateway's scopes",
-            Self::Signing(_) => "the gateway could not sign its client assertion",
         }
     }
 }
@@ -176,7 +163,8 @@ struct Failure {
 ///
 /// # Errors
 /// Everything but a Bearer token of visible ASCII with a positive life and a non-empty scope.
-pub fn parse(answer: Answer<'_>) -> Result<Grant, TokenError> {
+pub fn parse(mut answer: Answer<'_>) -> Result<Grant, TokenError> {
+    answer.body = without_byte_order_mark(answer.body);
     let not_understood = |problem: &str| TokenError::NotUnderstood { status: answer.status, problem: problem.to_owned() };
     if answer.status != 200 {
         return Err(refusal(answer));
@@ -253,6 +241,14 @@ mod tests {
         assert_eq!(grant.access_token.as_str(), "eyJ0.e30.c2ln");
         assert_eq!(grant.expires_in, Duration::from_secs(300));
         assert_eq!(grant.scope, "system/Patient.read system/Patient.$export");
+    }
+
+    #[test]
+    fn a_byte_order_mark_before_the_answer_is_passed_over() {
+        let body = "\u{feff}{\"scope\":\"s\",\"token_type\":\"Bearer\",\"expires_in\":300,\"access_token\":\"a\"}";
+        assert_eq!(parse(answer(200, body.as_bytes())).ok().unwrap().access_token.as_str(), "a");
+        let refused = parse(answer(400, "\u{feff}{\"error\":\"invalid_scope\"}".as_bytes()));
+        assert!(matches!(refused, Err(TokenError::Refused(refusal)) if refusal.error == "invalid_scope"));
     }
 
     #[test]

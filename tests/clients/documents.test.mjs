@@ -40,6 +40,14 @@ function anchors(text) {
   );
 }
 
+it('one word for one thing', () => {
+  const others = { sandbox: /\bstand-ins?\b/i, client: /\bcallers?\b/i, upgrade: /\btake-?overs?\b/i, repair: /\bsmooth/i };
+  const found = DOCUMENTS.filter(({ file }) => file !== 'CHANGELOG.md').flatMap(({ file, text }) =>
+    Object.entries(others).filter(([, other]) => other.test(text)).map(([word, other]) => `${file}: ${other} for ${word}`),
+  );
+  assert.deepEqual(found, []);
+});
+
 it('files that are named are there', () => {
   const missing = DOCUMENTS.flatMap(({ file, text }) =>
     [...text.matchAll(/`((?:src|tests|bench|docs|conf|deploy|scripts)\/[\w./-]*)`/g)]

@@ -8,7 +8,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { it } from 'node:test';
 import demo from '../../scripts/demo.js';
-import { ROOT, document } from './documents.mjs';
+import { DOCUMENTS, ROOT, document } from './documents.mjs';
 import { DEMO, GATEWAYS, WITHIN, assertEachOnce, ids, matches, whole } from './support.mjs';
 
 // The one block of this document that does this.
@@ -83,6 +83,18 @@ it('bulk export', WITHIN, () => inFolder(async (folder) => {
     assertEachOnce(lines.map((line) => JSON.parse(line).id).sort(), (await whole(DEMO, type)).sort(), type);
   }
 }));
+
+it('commands and their options are there', WITHIN, () => {
+  const code = DOCUMENTS.flatMap(({ text }) => text.match(/^```sh\n.*?^```$|`[^`\n]+`/gms) ?? []).join('\n');
+  const calls = [...code.replaceAll('-u openemr-gateway', '').matchAll(/\bopenemr-gateway +((?:(?:keys|config) )?[a-z]+)\b([^\n`#&|>]*)/g)];
+  const unknown = calls.flatMap(([call, command, rest]) => {
+    const help = spawnSync(process.env.GATEWAY, [...command.split(' '), '--help'], { encoding: 'utf8', timeout: 10_000 });
+    const options = rest.match(/(?<= )--[a-z-]+/g) ?? [];
+    return help.status === 0 && options.every((option) => new RegExp(`^ +${option}\\b`, 'm').test(help.stdout)) ? [] : [call];
+  });
+  assert.ok(calls.length > 10, `${calls.length} commands`);
+  assert.deepEqual(unknown, []);
+});
 
 // What the README has people do at their OpenEMR by hand, done by the sandbox's administrator.
 async function enable(admin, clientId) {

@@ -29,7 +29,7 @@ fn what_is_written_takes_effect() {
     );
     assert_eq!(answers["paging"], "native");
     assert_eq!(answers["also_known_as"][0], "http://old.example.org/apis/default/fhir");
-    assert_eq!((&answers["documents"]["max_age"], &answers["bulk_data"]["keep"]), (&"60m".into(), &"120m".into()));
+    assert_eq!((&answers["documents"]["max_age"], &answers["bulk_data"]["keep"]), (&"1h".into(), &"2h".into()));
     assert_eq!(answers["bulk_data"]["folder"], "/var/lib/gateway");
     let cors = site("cors: {origins: [https://APP.example.org, \"http://localhost:3000\"], methods: [GET]}")["cors"].clone();
     assert_eq!(cors["origins"][0], "https://app.example.org");

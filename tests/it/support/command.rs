@@ -112,8 +112,26 @@ impl Folder {
     }
 }
 
+/// What the program said with `file:line:column:` cut to `file:`, and how many positions were cut.
+pub fn without_positions(text: &str) -> (String, usize) {
+    let (mut cut, mut count) = (String::new(), 0);
+    for line in text.split_inclusive('\n') {
+        let parts: Vec<&str> = line.splitn(5, ':').collect();
+        let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        match parts.as_slice() {
+            [level, file, line, column, rest] if is_number(line) && is_number(column) => {
+                cut.push_str(&format!("{level}:{file}:{rest}"));
+                count += 1;
+            }
+            _ => cut.push_str(line),
+        }
+    }
+    (cut, count)
+}
+
+/// Checks the configuration by both commands that do. `err` is what they said, without the positions.
 pub fn check(folder: &Folder, variables: &[(&str, &str)]) -> Ended {
-    let checked = folder.run_with(&["config", "check"], variables);
+    let mut checked = folder.run_with(&["config", "check"], variables);
     let tested = folder.run_with(&["serve", "--test"], variables);
     assert_eq!((checked.code, &checked.err), (tested.code, &tested.err));
     if checked.code == 0 {
@@ -121,6 +139,12 @@ pub fn check(folder: &Folder, variables: &[(&str, &str)]) -> Ended {
     } else {
         assert_eq!(checked.out, "");
     }
+    let (err, positions) = without_positions(&checked.err);
+    // What is wrong with the file as a whole stands on no line of it.
+    let whole = err.matches("error: conf/gateway.yaml: conf/gateway.yaml ").count();
+    let positions_due = err.matches(": conf/gateway.yaml: ").count() - whole;
+    assert!(positions >= positions_due, "{positions_due} positions are due in\n{}", checked.err);
+    checked.err = err;
     checked
 }
 

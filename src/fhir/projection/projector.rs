@@ -1,0 +1,329 @@
+//! `_elements` and `_summary`: resources with some of their members, and the tag that says so, in one pass and in constant memory.
+//!
+//! FHIR R4, "Search", 3.1.1.5.8 and 3.1.1.5.9. Mandatory members stay, so that what comes is a valid resource.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::fhir::body_step::BodyStep;
+use crate::fhir::json::walk::{JsonWalk, Part};
+use crate::fhir::projection::rule::Projection;
+use crate::fhir::projection::rule::{Rule, Subject};
+use crate::fhir::resource_type;
+use crate::fhir::spliced::Spliced;
+
+/// No name and no URL that counts here is longer.
+const LONGEST: usize = 2048;
+
+const SUBSETTED: &[u8] = br#"{"system":"http://terminology.hl7.org/CodeSystem/v3-ObservationValue","code":"SUBSETTED"}"#;
+
+/// Cuts the resources of one answer down. What is no resource passes as it is.
+#[derive(Debug)]
+pub struct Projector {
+    rule: Rule,
+    walk: JsonWalk,
+    place: Place,
+    /// Whether resources stand in the entries of a Bundle.
+    in_entries: bool,
+    /// The type that resources have for all that is known before they say it.
+    expected: Subject,
+    /// The resource at hand.
+    subject: Subject,
+    /// Whether the resource, its `meta` or its tags have a member, whichever the place is.
+    has_members: [bool; 3],
+    has_meta: bool,
+    has_tag: bool,
+    /// The name that is being read, or was read last, with its quotes.
+    name: Vec<u8>,
+    /// The value that is being read goes by as a whole.
+    passing: Option<Passing>,
+    text: Vec<u8>,
+}
+
+/// Where in the answer the walk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Outside resources.
+    Bundle,
+    /// Among a resource's members.
+    Resource,
+    /// Within its `meta`.
+    Meta,
+    /// Within its `meta.tag`.
+    Tags,
+    /// Behind what could be understood: all of it passes.
+    Lost,
+}
+
+/// What becomes of a value that goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Passing {
+    Kept,
+    /// Kept, and it tells the resource's type as the last but one segment of its URL.
+    FullUrl,
+    /// Kept, and it is the resource's type.
+    ResourceType,
+    Dropped,
+}
+
+impl Projector {
+    /// For a Bundle. The resources in its entries are of the type that their fullUrl tells, else of the type `expected`, until they
+    /// say themselves.
+    #[must_use]
+    pub fn bundle(projection: Projection, expected: Option<&'static str>) -> Self {
+        Self::new(projection, expected, true)
+    }
+
+    /// For one resource.
+    #[must_use]
+    pub fn resource(projection: Projection, expected: Option<&'static str>) -> Self {
+        Self::new(projection, expected, false)
+    }
+
+    fn new(projection: Projection, expected: Option<&'static str>, in_entries: bool) -> Self {
+        Self {
+            rule: Rule::of(projection),
+            walk: JsonWalk::default(),
+            place: if in_entries { Place::Bundle } else { Place::Resource },
+            in_entries,
+            expected: Subject::of(expected),
+            subject: Subject::of(expected),
+            has_members: [false; 3],
+            has_meta: false,
+            has_tag: false,
+            name: Vec::new(),
+            passing: None,
+            text: Vec::new(),
+        }
+    }
+
+    /// How many brackets stand open around a resource's members.
+    fn level(&self) -> u32 {
+        if self.in_entries { 4 } else { 1 }
+    }
+
+    fn advance(&mut self, at: usize, out: &mut Spliced) -> Option<usize> {
+        let rest = out.piece().get(at..).filter(|rest| !rest.is_empty())?;
+        if self.place == Place::Lost {
+            let length = rest.len();
+            out.keep(at..at + length);
+            return Some(length);
+        }
+        if let Some(passing) = self.passing {
+            let (length, has_ended) = self.walk.skip(rest);
+            self.pass(passing, rest.get(..length).unwrap_or_default());
+            if passing != Passing::Dropped {
+                out.keep(at..at + length);
+            }
+            if has_ended {
+                self.passing = None;
+                self.read_text(passing);
+            }
+            return Some(length);
+        }
+        let (part, length) = self.walk.step(rest)?;
+        match part {
+            Part::Name => {
+                let room = LONGEST.saturating_sub(self.name.len()).min(length);
+                self.name.extend_from_slice(rest.get(..room).unwrap_or_default());
+                if room < length && self.place == Place::Resource {
+                    self.begin_member(out);
+                    out.keep(at + room..at + length);
+                    self.place = Place::Lost;
+                    return Some(length);
+                }
+            }
+            Part::OpenObject | Part::Comma => self.name.clear(),
+            _ => {}
+        }
+        let here = at..at + length;
+        match self.place {
+            Place::Bundle => self.in_bundle(part, here, out),
+            Place::Resource => self.in_resource(part, here, out),
+            Place::Meta => self.in_meta(part, here, out),
+            Place::Tags => self.in_tags(part, here, out),
+            Place::Lost => out.keep(here),
+        }
+        Some(length)
+    }
+
+    fn pass(&mut self, passing: Passing, value: &[u8]) {
+        if self.place == Place::Tags {
+            self.has_members[2] |= !value.trim_ascii().is_empty();
+        }
+        if matches!(passing, Passing::FullUrl | Passing::ResourceType) {
+            let room = LONGEST.saturating_sub(self.text.len()).min(value.len());
+            self.text.extend_from_slice(value.get(..room).unwrap_or_default());
+        }
+    }
+
+    fn read_text(&mut self, passing: Passing) {
+        let told = self.text.trim_ascii();
+        match passing {
+            Passing::ResourceType => {
+                let told = told.strip_prefix(b"\"").and_then(|told| told.strip_suffix(b"\"")).unwrap_or_default();
+                self.subject = Subject::of(resource_type::known(told));
+            }
+            Passing::FullUrl => {
+                let segment = told.rsplit(|byte| *byte == b'/').nth(1).unwrap_or_default();
+                // PHP writes `\/`.
+                let segment = segment.strip_suffix(b"\\").unwrap_or(segment);
+                if let Some(known) = resource_type::known(segment) {
+                    self.subject = Subject::of(Some(known));
+                }
+            }
+            Passing::Kept | Passing::Dropped => {}
+        }
+        self.text.clear();
+    }
+
+    fn in_bundle(&mut self, part: Part, here: Range<usize>, out: &mut Spliced) {
+        out.keep(here);
+        match (part, self.walk.depth(), self.name.as_slice()) {
+            (Part::Colon, 1, b"\"entry\"") | (Part::Colon, 3, b"\"resource\"") => {}
+            (Part::Colon, 3, b"\"fullUrl\"") => self.passing = Some(Passing::FullUrl),
+            (Part::Colon, ..) => self.passing = Some(Passing::Kept),
+            (Part::OpenObject, 3, _) => self.subject = self.expected,
+            // `name` has been cleared: it tells only what is read within this object.
+            (Part::OpenObject, 4, _) => self.enter(Place::Resource),
+            _ => {}
+        }
+    }
+
+    fn enter(&mut self, place: Place) {
+        self.place = place;
+        match place {
+            Place::Resource => (self.has_members[0], self.has_meta, self.has_tag) = (false, false, false),
+            Place::Meta => self.has_members[1] = false,
+            Place::Tags => self.has_members[2] = false,
+            Place::Bundle | Place::Lost => {}
+        }
+    }
+
+    fn in_resource(&mut self, part: Part, here: Range<usize>, out: &mut Spliced) {
+        let level = self.level();
+        match part {
+            Part::OpenObject if self.walk.depth() == level => {
+                out.keep(here);
+                self.enter(Place::Resource);
+            }
+            // Nothing but `meta` is looked into.
+            Part::OpenObject if self.walk.depth() == level + 1 => {
+                out.keep(here);
+                self.enter(Place::Meta);
+            }
+            Part::Name | Part::Comma => {}
+            Part::Colon => self.decide(out),
+            Part::Close if self.walk.depth() + 1 == level => {
+                if self.rule.marks(self.subject) && !self.has_meta {
+                    out.put(if self.has_members[0] { br#","meta":{"tag":["# } else { br#""meta":{"tag":["# });
+                    out.put(SUBSETTED);
+                    out.put(b"]}");
+                }
+                out.keep(here);
+                self.place = if self.in_entries { Place::Bundle } else { Place::Lost };
+            }
+            Part::Space | Part::Value => out.keep(here),
+            Part::OpenArray | Part::OpenObject | Part::Close => {
+                out.keep(here);
+                self.place = Place::Lost;
+            }
+        }
+    }
+
+    /// Does the member whose name has been read stay?
+    fn decide(&mut self, out: &mut Spliced) {
+        let name = decoded(&self.name);
+        let stays = self.rule.keeps(self.subject, &name);
+        let is_looked_into = name == "meta" && self.rule.marks(self.subject);
+        self.passing = match name.as_ref() {
+            _ if !stays => Some(Passing::Dropped),
+            _ if is_looked_into => None,
+            "resourceType" => Some(Passing::ResourceType),
+            _ => Some(Passing::Kept),
+        };
+        self.has_meta |= name == "meta";
+        if stays {
+            self.begin_member(out);
+            out.put(b":");
+        }
+    }
+
+    fn begin_member(&mut self, out: &mut Spliced) {
+        if std::mem::replace(&mut self.has_members[0], true) {
+            out.put(b",");
+        }
+        out.put(&self.name);
+    }
+
+    fn in_meta(&mut self, part: Part, here: Range<usize>, out: &mut Spliced) {
+        let depth = self.walk.depth();
+        if part == Part::Close && depth == self.level() {
+            if !self.has_tag {
+                out.put(if self.has_members[1] { br#","tag":["# } else { br#""tag":["# });
+                out.put(SUBSETTED);
+                out.put(b"]");
+                self.has_tag = true;
+            }
+            self.place = Place::Resource;
+        }
+        out.keep(here);
+        self.has_members[1] |= part == Part::Name;
+        let is_tag = self.name == b"\"tag\"";
+        match part {
+            Part::Colon if !is_tag => self.passing = Some(Passing::Kept),
+            Part::OpenArray if is_tag => {
+                self.enter(Place::Tags);
+                self.passing = Some(Passing::Kept);
+            }
+            Part::OpenArray | Part::OpenObject => self.place = Place::Lost,
+            Part::Value => self.has_tag |= is_tag,
+            _ => {}
+        }
+    }
+
+    fn in_tags(&mut self, part: Part, here: Range<usize>, out: &mut Spliced) {
+        match part {
+            Part::Comma => self.passing = Some(Passing::Kept),
+            Part::Close => {
+                if self.has_members[2] {
+                    out.put(b",");
+                }
+                out.put(SUBSETTED);
+                self.has_tag = true;
+                self.place = Place::Meta;
+            }
+            _ => {}
+        }
+        out.keep(here);
+    }
+}
+
+impl BodyStep for Projector {
+    fn feed(&mut self, piece: Bytes) -> Bytes {
+        let mut out = Spliced::of(piece);
+        let mut at = 0;
+        while let Some(length) = self.advance(at, &mut out) {
+            at += length;
+        }
+        out.finish()
+    }
+
+    fn finish(&mut self) -> Bytes {
+        Bytes::new()
+    }
+}
+
+/// A name as it is meant. Servers write the names of members plainly; it costs little to read others.
+fn decoded(name: &[u8]) -> Cow<'_, str> {
+    let plain = name.strip_prefix(b"\"").and_then(|name| name.strip_suffix(b"\"")).filter(|name| !name.contains(&b'\\'));
+    match plain.and_then(|plain| str::from_utf8(plain).ok()) {
+        Some(plain) => plain.into(),
+        None => serde_json::from_slice::<String>(name).unwrap_or_default().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,363 @@
+//! The private key that signs client assertions, read from the kinds of PEM files that people have.
+
+use std::fmt;
+
+use aws_lc_rs::rsa;
+use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::EncodingKey;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::keys::der::{self, KeyKind};
+
+/// The largest key file that is read, in bytes.
+pub(crate) const MAX_KEY_FILE: usize = 64 * 1024;
+/// The shortest RSA modulus that is accepted, in bits (RFC 7518 section 3.3).
+pub(crate) const MIN_RSA_BITS: usize = 2048;
+/// The longest RSA modulus that is accepted, in bits: what aws-lc-rs signs with.
+pub(crate) const MAX_RSA_BITS: usize = 8192;
+
+/// The signature algorithms of SMART Backend Services (SMART App Launch 2.2, "Asymmetric client authentication").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-384, the one that OpenEMR accepts.
+    Rs384,
+    /// ECDSA on P-384 with SHA-384.
+    Es384,
+}
+
+impl Algorithm {
+    /// Returns the `alg` of RFC 7518: `RS384` or `ES384`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rs384 => "RS384",
+            Self::Es384 => "ES384",
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a file holds no usable signing key. The text completes a sentence that begins with the file's name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// It is larger than [`MAX_KEY_FILE`].
+    #[error("is larger than 64 KiB, which no private key is")]
+    TooLarge,
+    /// It has no PEM block, or one that cannot be decoded.
+    #[error("is not a PEM file")]
+    NotPem,
+    /// It is DER instead of PEM.
+    #[error("is a DER file, not PEM")]
+    Der,
+    /// The key is encrypted: `ENCRYPTED PRIVATE KEY`, or the older `Proc-Type: 4,ENCRYPTED`.
+    #[error("is encrypted with a passphrase")]
+    Encrypted,
+    /// The key is in OpenSSH's format: `OPENSSH PRIVATE KEY`.
+    #[error("is in OpenSSH's own format")]
+    OpenSsh,
+    /// It holds a certificate or a public key; the label of the first block.
+    #[error("holds a {0}, not a private key")]
+    NotPrivate(String),
+    /// It holds two private keys.
+    #[error("holds more than one private key")]
+    Several,
+    /// The key can sign neither RS384 nor ES384.
+    #[error("holds {0} key; client assertions are signed with an RSA or an EC P-384 key")]
+    Unsupported(&'static str),
+    /// The RSA key is shorter than [`MIN_RSA_BITS`].
+    #[error("holds an RSA key of {0} bits; at least 2048 are needed")]
+    TooShort(usize),
+    /// The RSA key is longer than [`MAX_RSA_BITS`].
+    #[error("holds an RSA key of {0} bits; at most 8192 are supported")]
+    TooLong(usize),
+    /// The label is right, but the block holds no such key.
+    #[error("is damaged: its {0} block holds no valid key")]
+    Damaged(&'static str),
+}
+
+impl KeyError {
+    /// Returns what to do about it: a line for the terminal, in which `{file}` stands for the file's name.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Der => "convert it:  openssl pkey -inform DER -in {file} -out {file}.pem",
+            Self::Encrypted => {
+                "decrypt it:  openssl pkey -in {file} -out {file}.plain.pem  (and keep that file readable by the gateway alone)"
+            }
+            Self::OpenSsh => "convert it:  ssh-keygen -p -m PKCS8 -f {file}",
+            Self::NotPrivate(_) => {
+                "name the private key's file here; the public half is registered at OpenEMR through the JWK Set"
+            }
+            Self::Several => "keep one key per file",
+            Self::TooLarge | Self::NotPem | Self::Unsupported(_) | Self::TooShort(_) | Self::TooLong(_) | Self::Damaged(_) => {
+                "create one:  openemr-gateway keys generate --out keys"
+            }
+        }
+    }
+}
+
+/// The public half of a signing key, its integers in base64url as in a JWK (RFC 7518 section 6).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum PublicKey {
+    /// An RSA key; both integers without leading zero bytes.
+    Rsa {
+        /// The modulus.
+        n: String,
+        /// The exponent.
+        e: String,
+    },
+    /// A key on P-384; both coordinates of 48 bytes.
+    P384 {
+        /// The x coordinate.
+        x: String,
+        /// The y coordinate.
+        y: String,
+    },
+}
+
+/// A private key that signs client assertions. `Debug` shows its public half alone; the private half is zeroed on drop.
+pub struct SigningKey {
+    algorithm: Algorithm,
+    public_key: PublicKey,
+    encoding_key: EncodingKey,
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningKey")
+            .field("algorithm", &self.algorithm)
+            .field("public_key", &self.public_key)
+            .field("private_key", &"[redacted]")
+            .finish()
+    }
+}
+
+impl SigningKey {
+    /// Reads a private key from PEM: PKCS#8 (`PRIVATE KEY`), PKCS#1 (`RSA PRIVATE KEY`) or SEC1 (`EC PRIVATE KEY`).
+    /// Other blocks (`EC PARAMETERS`, certificates) are ignored.
+    ///
+    /// # Errors
+    /// [`KeyError`] unless the file holds exactly one RSA key of 2048 to 8192 bits or one P-384 key.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, KeyError> {
+        if pem.len() > MAX_KEY_FILE {
+            return Err(KeyError::TooLarge);
+        }
+        if pem.first() == Some(&0x30) && !pem.is_ascii() {
+            return Err(KeyError::Der);
+        }
+        let blocks = ::pem::parse_many(pem).map_err(|_| KeyError::NotPem)?;
+        let first_label = blocks.first().map(|block| block.tag().to_owned()).ok_or(KeyError::NotPem)?;
+        let mut found = None;
+        for block in blocks {
+            let read: fn(&[u8]) -> Result<Self, KeyError> = match block.tag() {
+                "PRIVATE KEY" => Self::from_pkcs8,
+                "RSA PRIVATE KEY" => Self::from_pkcs1,
+                "EC PRIVATE KEY" => Self::from_sec1,
+                "ENCRYPTED PRIVATE KEY" => return Err(KeyError::Encrypted),
+                "OPENSSH PRIVATE KEY" => return Err(KeyError::OpenSsh),
+                _ => continue,
+            };
+            if block.headers().get("Proc-Type").is_some_and(|value| value.contains("ENCRYPTED")) {
+                return Err(KeyError::Encrypted);
+            }
+            if found.is_some() {
+                return Err(KeyError::Several);
+            }
+            found = Some(read(&Zeroizing::new(block.into_contents()))?);
+        }
+        found.ok_or(KeyError::NotPrivate(first_label))
+    }
+
+    fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
+        let info = der::private_key_info(der).ok_or(KeyError::Damaged("PRIVATE KEY"))?;
+        match info.kind {
+            KeyKind::Rsa => Self::from_rsa(info.key, "PRIVATE KEY"),
+            KeyKind::P384 => Self::from_p384(der, "PRIVATE KEY"),
+            KeyKind::Other(name) => Err(KeyError::Unsupported(name)),
+        }
+    }
+
+    fn from_pkcs1(der: &[u8]) -> Result<Self, KeyError> {
+        Self::from_rsa(der, "RSA PRIVATE KEY")
+    }
+
+    fn from_sec1(der: &[u8]) -> Result<Self, KeyError> {
+        Self::from_p384(der, "EC PRIVATE KEY").map_err(|error| match error {
+            KeyError::Damaged(_) => KeyError::Unsupported("a damaged EC key or one on another curve than P-384, not a signing"),
+            other => other,
+        })
+    }
+
+    /// Reads an `RSAPrivateKey`, the form that jsonwebtoken takes, too.
+    fn from_rsa(der: &[u8], label: &'static str) -> Result<Self, KeyError> {
+        match der::rsa_bits(der) {
+            None => return Err(KeyError::Damaged(label)),
+            Some(bits) if bits < MIN_RSA_BITS => return Err(KeyError::TooShort(bits)),
+            Some(bits) if bits > MAX_RSA_BITS => return Err(KeyError::TooLong(bits)),
+            Some(_) => {}
+        }
+        let pair = rsa::KeyPair::from_der(der).map_err(|_| KeyError::Damaged(label))?;
+        let public = pair.public_key();
+        let public_key = PublicKey::Rsa {
+            n: URL_SAFE_NO_PAD.encode(public.modulus().big_endian_without_leading_zero()),
+            e: URL_SAFE_NO_PAD.encode(public.exponent().big_endian_without_leading_zero()),
+        };
+        Ok(Self { algorithm: Algorithm::Rs384, public_key, encoding_key: EncodingKey::from_rsa_der(der) })
+    }
+
+    /// Reads PKCS#8 or SEC1; jsonwebtoken takes PKCS#8.
+    fn from_p384(der: &[u8], label: &'static str) -> Result<Self, KeyError> {
+        let damaged = KeyError::Damaged(label);
+        let pair = EcdsaKeyPair::from_private_key_der(&ECDSA_P384_SHA384_FIXED_SIGNING, der).map_err(|_| damaged.clone())?;
+        let pkcs8 = pair.to_pkcs8v1().map_err(|_| damaged.clone())?;
+        // SEC 1 section 2.3.3: 04, x, y.
+        let (x, y) = pair.public_key().as_ref().strip_prefix(&[4]).and_then(|point| point.split_at_checked(48)).ok_or(damaged)?;
+        let public_key = PublicKey::P384 { x: URL_SAFE_NO_PAD.encode(x), y: URL_SAFE_NO_PAD.encode(y) };
+        Ok(Self { algorithm: Algorithm::Es384, public_key, encoding_key: EncodingKey::from_ec_der(pkcs8.as_ref()) })
+    }
+
+    /// Returns the algorithm that it signs with.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Returns its public half.
+    #[must_use]
+    pub fn public_key(&self) -> &PublicKey {
+        &self.public_key
+    }
+
+    /// Returns the length of the modulus in bytes; `None` for a P-384 key.
+    #[must_use]
+    pub fn modulus_bytes(&self) -> Option<usize> {
+        match &self.public_key {
+            PublicKey::Rsa { n, .. } => URL_SAFE_NO_PAD.decode(n).ok().map(|bytes| bytes.len()),
+            PublicKey::P384 { .. } => None,
+        }
+    }
+
+    /// Returns the key in jsonwebtoken's form.
+    #[must_use]
+    pub fn encoding_key(&self) -> &EncodingKey {
+        &self.encoding_key
+    }
+
+    /// Returns the public JWK (RFC 7517 section 4) under this `kid`.
+    #[must_use]
+    pub fn jwk(&self, kid: &str) -> serde_json::Value {
+        let alg = self.algorithm.as_str();
+        match &self.public_key {
+            PublicKey::Rsa { n, e } => {
+                json!({"kty": "RSA", "n": n, "e": e, "alg": alg, "use": "sig", "kid": kid})
+            }
+            PublicKey::P384 { x, y } => {
+                json!({"kty": "EC", "crv": "P-384", "x": x, "y": y, "alg": alg, "use": "sig", "kid": kid})
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+    use super::*;
+    use crate::keys::JwkSet;
+    use crate::keys::generate::{NewKey, generate};
+
+    const PKCS8_RSA: &str = include_str!("../../tests/keys/rsa2048-pkcs8.pem");
+    const PKCS1_RSA: &str = include_str!("../../tests/keys/rsa2048-pkcs1.pem");
+    const PKCS8_EC: &str = include_str!("../../tests/keys/p384-pkcs8.pem");
+    const SEC1_EC: &str = include_str!("../../tests/keys/p384-sec1.pem");
+
+    /// Signs with the key and verifies with its JWK alone.
+    fn signs(key: &SigningKey) {
+        let algorithm = match key.algorithm() {
+            Algorithm::Rs384 => jsonwebtoken::Algorithm::RS384,
+            Algorithm::Es384 => jsonwebtoken::Algorithm::ES384,
+        };
+        let claims = json!({"sub": "a", "exp": 4_000_000_000_u64});
+        let jwt = jsonwebtoken::encode(&jsonwebtoken::Header::new(algorithm), &claims, key.encoding_key()).unwrap();
+        let jwk: jsonwebtoken::jwk::Jwk = serde_json::from_value(key.jwk("a")).unwrap();
+        let verifier = jsonwebtoken::DecodingKey::from_jwk(&jwk).unwrap();
+        let validation = jsonwebtoken::Validation::new(algorithm);
+        let decoded = jsonwebtoken::decode::<serde_json::Value>(&jwt, &verifier, &validation).unwrap();
+        assert_eq!(decoded.claims, claims);
+    }
+
+    #[test]
+    fn every_form_signs_and_verifies() {
+        for pem in [PKCS8_RSA, PKCS1_RSA, PKCS8_EC, SEC1_EC] {
+            signs(&SigningKey::from_pem(pem.as_bytes()).unwrap());
+        }
+        for kind in [NewKey::Rsa2048, NewKey::P384] {
+            signs(&generate(kind).unwrap().key);
+        }
+    }
+
+    #[test]
+    fn the_forms_of_one_key_are_one_key() {
+        let key = |pem: &str| SigningKey::from_pem(pem.as_bytes()).unwrap().public_key().clone();
+        assert_eq!(key(PKCS8_RSA), key(PKCS1_RSA));
+        assert_eq!(key(PKCS8_EC), key(SEC1_EC));
+        let set = JwkSet::of(&SigningKey::from_pem(PKCS8_EC.as_bytes()).unwrap(), "k");
+        assert_eq!(JwkSet::parse(set.to_json().as_bytes()), Ok(set));
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let key = SigningKey::from_pem(PKCS8_RSA.as_bytes()).unwrap();
+        let shown = format!("{key:?} {:?}", key.encoding_key());
+        let secret = key.encoding_key().as_bytes();
+        assert!(!shown.contains(&format!("{:?}", &secret[700..710]).replace(['[', ']'], "")));
+        assert!(shown.contains("[redacted]"));
+    }
+
+    #[test]
+    fn pem_is_read_however_editors_and_tools_left_it() {
+        let key = |pem: &str| SigningKey::from_pem(pem.as_bytes()).unwrap().public_key().clone();
+        let indented: String = PKCS8_RSA.lines().map(|line| format!("  {line}  \n")).collect();
+        for pem in [
+            format!("\u{feff}{PKCS8_RSA}"),
+            PKCS8_RSA.replace('\n', "\r\n"),
+            PKCS8_RSA.replace('\n', " "),
+            format!("Bag Attributes\n    friendlyName: clé\n{PKCS8_RSA}"),
+            format!("{}{PKCS8_RSA}", include_str!("../../tests/keys/public.pem")),
+            indented,
+        ] {
+            assert_eq!(key(&pem), key(PKCS8_RSA), "{pem}");
+        }
+    }
+
+    #[test]
+    fn refuses_with_the_reason() {
+        let cut = PKCS8_RSA.replacen("\nMII", "\nMIJ", 1);
+        let relabelled = PKCS1_RSA.replace("RSA PRIVATE KEY", "EC PRIVATE KEY");
+        for (pem, error) in [
+            ("", KeyError::NotPem),
+            ("hello", KeyError::NotPem),
+            (include_str!("../../tests/keys/encrypted-pkcs8.pem"), KeyError::Encrypted),
+            (include_str!("../../tests/keys/encrypted-pkcs1.pem"), KeyError::Encrypted),
+            (include_str!("../../tests/keys/rsa1024.pem"), KeyError::TooShort(1024)),
+            (include_str!("../../tests/keys/p256.pem"), KeyError::Unsupported("an EC P-256")),
+            (include_str!("../../tests/keys/ed25519.pem"), KeyError::Unsupported("an Ed25519")),
+            (include_str!("../../tests/keys/public.pem"), KeyError::NotPrivate("PUBLIC KEY".to_owned())),
+            (&PKCS8_RSA.replace("PRIVATE KEY", "OPENSSH PRIVATE KEY"), KeyError::OpenSsh),
+            (&format!("{PKCS8_RSA}{PKCS1_RSA}"), KeyError::Several),
+            (&cut, KeyError::Damaged("PRIVATE KEY")),
+            (&" ".repeat(MAX_KEY_FILE + 1), KeyError::TooLarge),
+        ] {
+            assert_eq!(SigningKey::from_pem(pem.as_bytes()).unwrap_err(), error, "{pem}");
+        }
+        assert!(matches!(SigningKey::from_pem(relabelled.as_bytes()), Err(KeyError::Unsupported(_))));
+        assert_eq!(SigningKey::from_pem(&[0x30, 0x82, 1, 2, 0xff]).unwrap_err(), KeyError::Der);
+    }
+}

@@ -1,0 +1,71 @@
+//! An entry that is not sent. Should it be the last, its end is the Bundle's, and somebody must tell whether that is whole: nobody
+//! else sees it.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::fhir::json::completeness::Completeness;
+
+/// How much is kept unread.
+const MOST: usize = 64 * 1024;
+
+/// In how many pieces at most: each can hold on to a longer one.
+const MOST_PIECES: usize = 32;
+
+/// An entry that goes by. It is read only when that is asked for, or when it grows long: nearly all are followed by another.
+#[derive(Debug, Default)]
+pub struct DroppedEntry {
+    unread: VecDeque<Bytes>,
+    length: usize,
+    end: Completeness,
+}
+
+impl DroppedEntry {
+    /// Adds what comes next of it.
+    pub fn add(&mut self, piece: Bytes) {
+        self.length += piece.len();
+        self.unread.push_back(piece);
+        while self.length > MOST || self.unread.len() > MOST_PIECES {
+            self.read_on();
+        }
+    }
+
+    /// Whether its brackets are closed.
+    pub fn is_complete(&mut self) -> bool {
+        while !self.unread.is_empty() {
+            self.read_on();
+        }
+        self.end.is_complete()
+    }
+
+    fn read_on(&mut self) {
+        let piece = self.unread.pop_front().unwrap_or_default();
+        self.length -= piece.len();
+        self.end.feed(&piece);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_whole_from_cut_however_long_it_is() {
+        for length in [1, MOST, 3 * MOST] {
+            let entry = format!(r#"{{"fullUrl":"{}","resource":{{"a":["}}}}]"]}}}}"#, "u".repeat(length));
+            for size in [100, 10_000, usize::MAX] {
+                for (text, is_whole) in
+                    [(entry.as_str(), true), (&entry[..entry.len() - 1], false), (&entry[..entry.len() - 5], false)]
+                {
+                    let mut dropped = DroppedEntry::default();
+                    for piece in text.as_bytes().chunks(size) {
+                        dropped.add(Bytes::copy_from_slice(piece));
+                        assert!(dropped.length <= MOST && dropped.unread.len() <= MOST_PIECES);
+                    }
+                    assert_eq!(dropped.is_complete(), is_whole);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The beginning of an entry as OpenEMR writes it: its fullUrl, as it is and as it should be, and the type of its resource.
+
+use std::ops::Range;
+
+use memchr::{memchr, memmem, memrchr};
+
+use crate::fhir::resource_type;
+use crate::openemr::bundle::head::string_length;
+
+/// How an entry begins.
+pub const BEGINNING: &[u8] = br#"{"fullUrl":""#;
+
+const TYPE: &[u8] = br#""resourceType":""#;
+
+/// No URL is longer.
+const LONGEST_URL: usize = 2048;
+
+/// A resource says its type behind its `id` and its `meta`.
+const FARTHEST_TYPE: usize = 8192;
+
+/// What the beginning of an entry says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EntryHead {
+    /// The fullUrl as it is escaped, without quotes.
+    pub url: Range<usize>,
+    /// Where it goes on behind the fullUrl; 0 where there is none of a likely length.
+    pub behind_url: usize,
+    /// The type of its resource.
+    pub resource_type: Option<&'static str>,
+}
+
+impl EntryHead {
+    /// Reads it from an entry that begins with [`BEGINNING`]. `None` while more is needed, which `is_all` says there is not.
+    #[must_use]
+    pub fn read(entry: &[u8], is_all: bool) -> Option<Self> {
+        let behind = entry.get(BEGINNING.len()..).unwrap_or_default();
+        let Some(length) = string_length(first(behind, LONGEST_URL)) else {
+            return (is_all || behind.len() >= LONGEST_URL).then(Self::default);
+        };
+        let url = BEGINNING.len()..BEGINNING.len() + length;
+        let behind_url = url.end + 1;
+        let rest = entry.get(behind_url..).unwrap_or_default();
+        let name = type_name(first(rest, FARTHEST_TYPE));
+        if name.is_none() && !is_all && rest.len() < FARTHEST_TYPE {
+            return None;
+        }
+        Some(Self { url, behind_url, resource_type: name.and_then(resource_type::known) })
+    }
+}
+
+fn first(bytes: &[u8], most: usize) -> &[u8] {
+    bytes.get(..most).unwrap_or(bytes)
+}
+
+/// The first that is named: what a resource contains comes behind its own.
+fn type_name(resource: &[u8]) -> Option<&[u8]> {
+    let name = resource.get(memmem::find(resource, TYPE)? + TYPE.len()..)?;
+    name.get(..memchr(b'"', name)?)
+}
+
+/// The fullUrl that a resource of this type should bear, where it bears another: below the base its own type, and its id. OpenEMR puts
+/// included resources below the type that was searched, and all below `_search` when that was in the address.
+#[must_use]
+pub fn repaired_url(url: &[u8], base: &[u8], resource_type: &str) -> Option<Vec<u8>> {
+    let below = url.strip_prefix(base)?;
+    let (path, id) = below.split_at_checked(memrchr(b'/', below)? + 1)?;
+    let slash = if path.ends_with(b"\\/") { &b"\\/"[..] } else { b"/" };
+    let own = path.strip_suffix(slash).and_then(|path| path.strip_prefix(slash));
+    (own != Some(resource_type.as_bytes())).then(|| [base, slash, resource_type.as_bytes(), slash, id].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_url_and_type_as_soon_as_they_are_there() {
+        let entry = br#"{"fullUrl":"https:\/\/emr\/fhir\/Patient\/1","resource":{"id":"1","meta":{},"resourceType":"Patient","contained":[{"resourceType":"Device"}]}}]}"#;
+        let head = EntryHead::read(entry, false).unwrap();
+        assert_eq!(&entry[head.url.clone()], br"https:\/\/emr\/fhir\/Patient\/1");
+        assert!(entry[head.behind_url..].starts_with(b",\"resource\""));
+        assert_eq!(head.resource_type, Some("Patient"));
+        let seen = memmem::find(entry, b"Patient\",").unwrap() + "Patient\"".len();
+        for cut in BEGINNING.len()..seen {
+            assert_eq!(EntryHead::read(&entry[..cut], false), None, "{cut}");
+            let cut_short = EntryHead::read(&entry[..cut], true).unwrap();
+            assert!(cut_short.behind_url == 0 || (cut_short.behind_url, cut_short.resource_type) == (head.behind_url, None));
+        }
+        assert_eq!(EntryHead::read(&entry[..seen], false), Some(head));
+    }
+
+    #[test]
+    fn what_is_beyond_measure_is_no_url_and_no_type() {
+        let long_url = [BEGINNING, &[b'a'; LONGEST_URL]].concat();
+        assert_eq!(EntryHead::read(&long_url, false), Some(EntryHead::default()));
+        let late = [BEGINNING, b"a\",", &[b' '; FARTHEST_TYPE], TYPE, b"Patient\""].concat();
+        let head = EntryHead::read(&late, false).unwrap();
+        assert_eq!((head.behind_url, head.resource_type), (BEGINNING.len() + 2, None));
+        let unknown = [BEGINNING, b"a\",", TYPE, b"Jane Doe\""].concat();
+        assert_eq!(EntryHead::read(&unknown, false).unwrap().resource_type, None);
+    }
+
+    #[test]
+    fn urls_name_the_type_of_their_own() {
+        for (url, resource_type, expected) in [
+            (r"https:\/\/emr\/fhir\/Patient\/1", "Patient", None),
+            (r"https:\/\/emr\/fhir\/Patient\/_search\/1", "Patient", Some(r"https:\/\/emr\/fhir\/Patient\/1")),
+            (
+                r"https:\/\/emr\/fhir\/Patient\/Patient-PSK-1",
+                "Provenance",
+                Some(r"https:\/\/emr\/fhir\/Provenance\/Patient-PSK-1"),
+            ),
+            (r"https:\/\/emr\/other\/Patient\/1", "Provenance", None),
+            ("urn:uuid:1", "Patient", None),
+            ("", "Patient", None),
+        ] {
+            let told = repaired_url(url.as_bytes(), br"https:\/\/emr\/fhir", resource_type);
+            assert_eq!(told, expected.map(|url| url.as_bytes().to_vec()), "{url}");
+            let plain = |text: &str| text.replace('\\', "");
+            let told = repaired_url(plain(url).as_bytes(), b"https://emr/fhir", resource_type);
+            assert_eq!(told, expected.map(|url| plain(url).into_bytes()), "{url}");
+        }
+    }
+}

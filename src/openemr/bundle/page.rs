@@ -1,0 +1,194 @@
+//! Which of a search's entries stand on the page that was asked for, and what is known of the others.
+
+use crate::openemr::search::terms::{Page, SearchTerms, Window};
+
+/// Why an entry is in a Bundle (FHIR R4, `Bundle.entry.search.mode`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It is what was searched for.
+    Match,
+    /// It came along with the match before it.
+    Include,
+    /// It speaks of the search.
+    Outcome,
+}
+
+impl Mode {
+    /// Of an entry in a search for resources of type `searched`.
+    #[must_use]
+    pub fn of(resource_type: Option<&str>, searched: &str) -> Self {
+        match resource_type {
+            Some("OperationOutcome") if searched != "OperationOutcome" => Self::Outcome,
+            Some(other) if other != searched => Self::Include,
+            _ => Self::Match,
+        }
+    }
+
+    /// The member that says so, behind another.
+    #[must_use]
+    pub fn member(self) -> &'static [u8] {
+        match self {
+            Self::Match => br#","search":{"mode":"match"}"#,
+            Self::Include => br#","search":{"mode":"include"}"#,
+            Self::Outcome => br#","search":{"mode":"outcome"}"#,
+        }
+    }
+}
+
+/// Goes through the entries that OpenEMR sends, in their order.
+#[derive(Debug, Clone)]
+pub struct PageCut {
+    page: Option<Page>,
+    sends: bool,
+    /// Matches that OpenEMR was asked to leave out.
+    before: u64,
+    matches: u64,
+    entries: u64,
+    /// Whether the latest match stands on the page; included entries go with it.
+    match_is_on_page: bool,
+    has_more: bool,
+}
+
+impl PageCut {
+    /// For the answer to a search.
+    #[must_use]
+    pub fn new(terms: &SearchTerms) -> Self {
+        let before = match terms.page {
+            Some(Page { offset, window: Window::FromOffset(_), .. }) => offset,
+            _ => 0,
+        };
+        let match_is_on_page = terms.page.is_none_or(|page| page.offset == before);
+        Self { page: terms.page, sends: terms.entries, before, matches: 0, entries: 0, match_is_on_page, has_more: false }
+    }
+
+    /// Whether the next entry is sent.
+    pub fn next(&mut self, mode: Mode) -> bool {
+        self.entries += 1;
+        if mode == Mode::Match {
+            let index = self.before.saturating_add(self.matches);
+            self.matches += 1;
+            if let Some(page) = self.page {
+                let end = page.offset.saturating_add(page.count);
+                self.match_is_on_page = (page.offset..end).contains(&index);
+                self.has_more |= index >= end;
+            }
+        }
+        self.sends && (self.match_is_on_page || mode == Mode::Outcome)
+    }
+
+    /// Whether there is a match behind the page, or could be, once all entries have gone by.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        // Where no row was looked ahead, a full answer may be the end or not; an empty page harms nobody.
+        let could_have = self.page.is_some_and(|page| match page.window {
+            Window::Whole => false,
+            Window::First(asked) => self.entries >= asked && asked <= page.offset.saturating_add(page.count),
+            Window::FromOffset(asked) => self.entries >= asked && asked <= page.count,
+        });
+        self.has_more || could_have
+    }
+
+    /// How many matches there are in all, where OpenEMR has sent enough to tell.
+    #[must_use]
+    pub fn total(&self) -> Option<u64> {
+        let all = self.before.saturating_add(self.matches);
+        let is_known = match self.page.map(|page| page.window) {
+            None | Some(Window::Whole) => true,
+            // Included entries can count towards what was asked for.
+            Some(Window::First(asked)) => self.entries < asked,
+            // Behind the last match nothing tells how many there are.
+            Some(Window::FromOffset(asked)) => self.entries < asked && (self.matches > 0 || self.before == 0),
+        };
+        is_known.then_some(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn terms(page: Option<Page>) -> SearchTerms {
+        SearchTerms { page, ..SearchTerms::whole("Patient", String::new()) }
+    }
+
+    #[test]
+    fn modes() {
+        for (resource_type, searched, mode) in [
+            (Some("Patient"), "Patient", Mode::Match),
+            (Some("Provenance"), "Patient", Mode::Include),
+            (Some("Provenance"), "Provenance", Mode::Match),
+            (Some("OperationOutcome"), "Patient", Mode::Outcome),
+            (None, "Patient", Mode::Match),
+        ] {
+            assert_eq!(Mode::of(resource_type, searched), mode);
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_the_rest() {
+        for (offset, window, sent, has_more, total) in [
+            (0, Window::Whole, 5, true, Some(5)),
+            (4, Window::Whole, 5, false, Some(5)),
+            (9, Window::Whole, 5, false, Some(5)),
+            (0, Window::First(3), 3, true, None),
+            (0, Window::First(3), 2, false, Some(2)),
+            (2, Window::First(5), 5, true, None),
+            (4, Window::FromOffset(3), 3, true, None),
+            (4, Window::FromOffset(3), 2, false, Some(6)),
+            (4, Window::FromOffset(3), 0, false, None),
+            (0, Window::FromOffset(3), 0, false, Some(0)),
+            (4, Window::FromOffset(2), 2, true, None),
+            (4, Window::FromOffset(2), 1, false, Some(5)),
+            (1, Window::First(3), 3, true, None),
+        ] {
+            let mut cut = PageCut::new(&terms(Some(Page { offset, count: 2, window })));
+            for _ in 0..sent {
+                cut.next(Mode::Match);
+            }
+            assert_eq!((cut.has_more(), cut.total()), (has_more, total), "{offset} {window:?} {sent}");
+        }
+        let mut counted = PageCut::new(&SearchTerms { entries: false, ..terms(None) });
+        assert!(!counted.next(Mode::Match) && !counted.next(Mode::Outcome));
+        assert_eq!(counted.total(), Some(1));
+    }
+
+    proptest! {
+        #[test]
+        fn pages_of_any_size_give_each_entry_once(
+            included in prop::collection::vec(0..3_usize, 0..30), count in 1..12_u64, window in 0..3, ahead in 0..2_u64
+        ) {
+            let entries: Vec<Mode> =
+                included.iter().flat_map(|&more| [vec![Mode::Match], vec![Mode::Include; more]].concat()).collect();
+            let has_includes = included.iter().any(|&more| more > 0);
+            let mut seen = Vec::new();
+            let mut offset = 0;
+            loop {
+                // What OpenEMR sends of it, by what it is asked for: parts are asked for only where nothing is included.
+                let (window, sent) = match window {
+                    1 if !has_includes => {
+                        let asked = offset + count + 1;
+                        (Window::First(asked), 0..entries.len().min(asked as usize))
+                    }
+                    2 if !has_includes => {
+                        let asked = count + ahead;
+                        (Window::FromOffset(asked), (offset as usize).min(entries.len())..entries.len().min((offset + asked) as usize))
+                    }
+                    _ => (Window::Whole, 0..entries.len()),
+                };
+                let mut cut = PageCut::new(&terms(Some(Page { offset, count, window })));
+                let first = sent.start;
+                let page: Vec<usize> = entries[sent].iter().enumerate().filter(|(_, mode)| cut.next(**mode)).map(|(at, _)| first + at).collect();
+                prop_assert!(page.iter().filter(|&&at| entries[at] == Mode::Match).count() as u64 <= count);
+                prop_assert!(cut.total().is_none_or(|total| total as usize == included.len()));
+                prop_assert!(cut.total().is_some() || cut.has_more());
+                seen.extend(page);
+                if !cut.has_more() {
+                    break;
+                }
+                offset += count;
+            }
+            prop_assert_eq!(seen, (0..entries.len()).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! The parameters of a search, sorted into those that OpenEMR can search by, those that the gateway applies itself, and
+//! those that neither can.
+//!
+//! OpenEMR answers a parameter that it does not know with an empty Bundle, which reads as "there is none". So OpenEMR is
+//! sent no parameter that its CapabilityStatement does not name. It is sent no modifier (`name:exact`) either: it ignores
+//! those that it does not know, so that `gender:not=male` would find the men.
+
+use crate::fhir::capabilities::TypeCapabilities;
+use crate::fhir::projection::rule::Projection;
+use crate::fhir::search_date::are_dates;
+use crate::http::query::{self, Parameter};
+use crate::openemr::search::reference::{bare_ids, is_patients, relative};
+use crate::openemr::search::warning::{Reason, Warning};
+use crate::openemr::version::Version;
+
+/// The names by which OpenEMR 7.0.4 and later sorts patients. It ignores others, and fails on some.
+const SORTS: [&str; 3] = ["birthdate", "family", "given"];
+/// The only `_revinclude` that OpenEMR knows; it must be sent only once.
+pub const PROVENANCES: &str = "Provenance:target";
+
+/// The facts on which the reading of parameters depends.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadingContext<'a> {
+    /// The type that is searched.
+    pub resource_type: &'static str,
+    /// OpenEMR's version and its announcement of the type. While they are not known, every parameter whose meaning depends on
+    /// them is forwarded.
+    pub known: Option<(Version, &'a TypeCapabilities)>,
+    /// The addresses of this server, with which references to its resources may begin.
+    pub bases: &'a [String],
+    /// Whether parameters are repaired.
+    pub repairs: bool,
+    /// Whether pages are cut, which takes `_count` and `_offset` even without repairs.
+    pub pages: bool,
+}
+
+/// A value of `_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Total {
+    /// The Bundle has no total.
+    None,
+    /// The Bundle has a total where it costs nothing.
+    Estimate,
+    /// The Bundle has an exact total.
+    Accurate,
+}
+
+impl Total {
+    const ALL: [Self; 3] = [Self::None, Self::Estimate, Self::Accurate];
+
+    /// Returns the value as FHIR writes it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Estimate => "estimate",
+            Self::Accurate => "accurate",
+        }
+    }
+
+    fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|total| total.word() == word)
+    }
+}
+
+/// A value of `_summary`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Summary {
+    /// Whole resources.
+    False,
+    /// The elements that FHIR marks as summary.
+    True,
+    /// The narrative.
+    Text,
+    /// Everything but the narrative.
+    Data,
+    /// The number of matches.
+    Count,
+}
+
+impl Summary {
+    const ALL: [Self; 5] = [Self::False, Self::True, Self::Text, Self::Data, Self::Count];
+
+    /// Returns the value as FHIR writes it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::False => "false",
+            Self::True => "true",
+            Self::Text => "text",
+            Self::Data => "data",
+            Self::Count => "count",
+        }
+    }
+
+    fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|summary| summary.word() == word)
+    }
+}
+
+/// Parameters among those that are forwarded as they are which still matter for the answer.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Forwarded {
+    /// `_count`.
+    pub count: bool,
+    /// `_include` or `_revinclude`.
+    pub includes: bool,
+    /// `_sort`.
+    pub sort: bool,
+}
+
+/// The parameters of one search.
+#[derive(Debug, Default)]
+pub struct SearchParameters {
+    /// The parameters for OpenEMR, as `name=value`, in the client's order and spelling.
+    pub filters: Vec<Vec<u8>>,
+    /// Whether the Provenances of the matches are to be included.
+    pub provenances: bool,
+    /// The keys of `_sort` that OpenEMR can use.
+    pub sort: Vec<String>,
+    /// What stands among `filters` without having been read.
+    pub forwarded: Forwarded,
+    /// `_count`; 0 asks for the number of matches only.
+    pub count: Option<u64>,
+    /// `_offset`.
+    pub offset: Option<u64>,
+    /// `_total`.
+    pub total: Option<Total>,
+    /// `_summary`.
+    pub summary: Option<Summary>,
+    /// `_elements`.
+    pub elements: Vec<String>,
+    /// `_pretty`.
+    pub pretty: Option<bool>,
+    /// What was not used as it was asked for.
+    pub warnings: Vec<Warning>,
+    /// The name of a date parameter whose value is no date.
+    pub invalid_date: Option<String>,
+}
+
+impl SearchParameters {
+    /// Adds the next parameter.
+    pub fn add(&mut self, parameter: &Parameter<'_>, context: &ReadingContext<'_>) {
+        let (name, value) = (parameter.name.as_ref(), parameter.value.as_ref());
+        match name {
+            _ if !context.repairs && !context.pages => self.forward(parameter),
+            "_count" if !value.is_empty() => set(&mut self.count, number(value), name, &mut self.warnings),
+            "_offset" if !value.is_empty() => set(&mut self.offset, number(value), name, &mut self.warnings),
+            _ if !context.repairs => self.forward(parameter),
+            // FHIR R4, "Search", 3.1.1.3.2: a parameter without a value is ignored.
+            _ if value.is_empty() => {}
+            // Negotiation has handled it, and OpenEMR would answer it with an empty Bundle.
+            "_format" => {}
+            "_pretty" => set(&mut self.pretty, value.parse().ok(), name, &mut self.warnings),
+            "_total" => set(&mut self.total, Total::of(value), name, &mut self.warnings),
+            "_summary" => set(&mut self.summary, Summary::of(value), name, &mut self.warnings),
+            "_elements" => self.add_elements(value, context.resource_type),
+            _ => match context.known {
+                None => self.forward(parameter),
+                Some((version, known)) => self.add_known(parameter, version, known, context),
+            },
+        }
+    }
+
+    fn add_known(&mut self, parameter: &Parameter<'_>, version: Version, known: &TypeCapabilities, context: &ReadingContext<'_>) {
+        let name = parameter.name.as_ref();
+        match name.split(':').next() {
+            Some("_sort") if name == "_sort" => {
+                let can_sort = version == Version::Modern && context.resource_type == "Patient";
+                self.add_sort(&parameter.value, can_sort);
+            }
+            Some("_revinclude") if name == "_revinclude" && parameter.value == PROVENANCES => self.provenances = true,
+            Some("_include" | "_revinclude") => self.warn(name, Reason::NotIncluded),
+            _ if known.dates.contains(name) && !are_dates(&parameter.value) => self.invalid_date = Some(name.to_owned()),
+            _ => match filter(parameter, known, context) {
+                Some(filter) => self.filters.push(filter),
+                None => self.warn(name, Reason::NotSearchable),
+            },
+        }
+    }
+
+    fn forward(&mut self, parameter: &Parameter<'_>) {
+        match parameter.name.split(':').next() {
+            Some("_count") => self.forwarded.count = true,
+            Some("_include" | "_revinclude") => self.forwarded.includes = true,
+            Some("_sort") => self.forwarded.sort = true,
+            _ => {}
+        }
+        self.filters.push(parameter.pair.to_vec());
+    }
+
+    fn add_sort(&mut self, value: &str, can_sort: bool) {
+        for key in value.split(',') {
+            if can_sort && SORTS.contains(&key.strip_prefix('-').unwrap_or(key)) {
+                self.sort.push(key.to_owned());
+            } else {
+                self.warn("_sort", Reason::NotSortable);
+            }
+        }
+    }
+
+    fn add_elements(&mut self, value: &str, resource_type: &str) {
+        for name in value.split(',') {
+            let name = name.strip_prefix(resource_type).and_then(|name| name.strip_prefix('.')).unwrap_or(name);
+            if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+                self.elements.push(name.to_owned());
+            } else {
+                self.warn("_elements", Reason::Invalid);
+            }
+        }
+    }
+
+    /// Adds a warning about a parameter, unless there is one like it.
+    pub fn warn(&mut self, name: &str, reason: Reason) {
+        warn(&mut self.warnings, name, reason);
+    }
+
+    /// Returns the members that each resource keeps. `_elements` is more specific than `_summary`, which is left out beside it.
+    pub fn projection(&mut self) -> Projection {
+        let summary = match self.summary {
+            None | Some(Summary::False | Summary::Count) => Projection::Whole,
+            Some(Summary::True) => Projection::Summary,
+            Some(Summary::Text) => Projection::Text,
+            Some(Summary::Data) => Projection::Data,
+        };
+        if self.elements.is_empty() {
+            return summary;
+        }
+        if summary != Projection::Whole {
+            self.summary = None;
+            self.warn("_summary", Reason::Contradictory);
+        }
+        Projection::Elements(self.elements.clone())
+    }
+}
+
+/// Returns the parameter as OpenEMR understands it; `None` when the type cannot be searched by it.
+fn filter(parameter: &Parameter<'_>, known: &TypeCapabilities, context: &ReadingContext<'_>) -> Option<Vec<u8>> {
+    let name = parameter.name.as_ref();
+    let knows = |name: &str| known.search_parameters.contains(name);
+    let relative = relative(&parameter.value, context.bases);
+    let value = relative.as_deref().unwrap_or(&parameter.value);
+    let (name, changed) = match name {
+        "_id" if knows(name) => (name, bare_ids(value, context.resource_type).or(relative)),
+        name if knows(name) => (name, relative),
+        // Every subject that OpenEMR knows is a patient.
+        "subject" | "subject:Patient" | "patient:Patient" if knows("patient") && is_patients(value) => ("patient", relative),
+        _ => return None,
+    };
+    let mut pair = Vec::new();
+    match changed {
+        Some(value) => query::push(&mut pair, name, query::encoded(&value).as_bytes()),
+        None => query::push(&mut pair, name, parameter.written),
+    }
+    Some(pair)
+}
+
+/// Sets a parameter that can have one value. The first valid value wins.
+fn set<T: PartialEq>(slot: &mut Option<T>, value: Option<T>, name: &str, warnings: &mut Vec<Warning>) {
+    match (value, &slot) {
+        (None, _) => warn(warnings, name, Reason::Invalid),
+        (Some(value), Some(first)) if value != *first => warn(warnings, name, Reason::Repeated),
+        (value @ Some(_), _) => *slot = value,
+    }
+}
+
+fn warn(warnings: &mut Vec<Warning>, name: &str, reason: Reason) {
+    let warning = Warning::new(name, reason);
+    if !warnings.contains(&warning) {
+        warnings.push(warning);
+    }
+}
+
+/// Reads a number of entries. One above `u32::MAX` becomes that, more than any server has.
+fn number(text: &str) -> Option<u64> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().unwrap_or(u64::MAX).min(u32::MAX.into()))
+}

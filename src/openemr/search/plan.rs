@@ -1,0 +1,229 @@
+//! The plan of a search: the query that OpenEMR is sent for what the client asked, and the terms on which its answer is
+//! rewritten.
+
+use http::StatusCode;
+
+use crate::fhir::capabilities::{Capabilities, TypeCapabilities};
+use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::prefer::Handling;
+use crate::fhir::rejection::Rejection;
+use crate::http::query::{self, as_uri};
+use crate::openemr::search::paging::{self, Limitation, PagePlan, PageRequest, Pager};
+use crate::openemr::search::parameters::{PROVENANCES, ReadingContext, SearchParameters, Summary, Total};
+use crate::openemr::search::terms::SearchTerms;
+use crate::openemr::search::warning::{self, Reason, Warning};
+use crate::openemr::version::Version;
+
+/// The most parameters that a search may have.
+const MAX_PARAMETERS: usize = 200;
+
+/// The facts, besides its parameters, on which a search's plan depends.
+#[derive(Debug, Clone, Copy)]
+pub struct SearchContext<'a> {
+    /// The type that is searched.
+    pub resource_type: &'static str,
+    /// The server's capabilities; `None` while they are not known.
+    pub capabilities: Option<&'a Capabilities>,
+    /// Whether other parameters than those of paging are repaired.
+    pub repairs: bool,
+    /// Who cuts pages.
+    pub pager: Pager,
+    /// How parameters are handled that cannot be used.
+    pub handling: Handling,
+    /// The addresses of this server, with which references to its resources may begin.
+    pub bases: &'a [String],
+}
+
+/// A search that can be sent to OpenEMR.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchPlan {
+    /// The query (without `?`) or form to send.
+    pub sent: Vec<u8>,
+    /// The terms on which the answer is rewritten.
+    pub terms: SearchTerms,
+}
+
+/// The reason why a search is rejected. The text is a sentence for the client; it names parameters, and repeats no values.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SearchError {
+    /// More than [`MAX_PARAMETERS`].
+    #[error("A search may have {MAX_PARAMETERS} parameters at most.")]
+    TooManyParameters,
+    /// A date parameter has a value that is no date.
+    #[error("The value of {0} is no date as FHIR writes it, such as 2024-02-29 or ge2024-01-01.")]
+    Date(String),
+    /// Parameters cannot be used as they are, and the client asked for strict handling.
+    #[error("With handling=strict these parameters cannot be used as they are here: {}.", warning::names(.0))]
+    Strict(Vec<Warning>),
+}
+
+impl SearchError {
+    fn code(&self) -> IssueCode {
+        match self {
+            Self::TooManyParameters => IssueCode::TooCostly,
+            Self::Date(_) => IssueCode::Value,
+            Self::Strict(warnings) => warnings.first().map_or(IssueCode::NotSupported, Warning::code),
+        }
+    }
+}
+
+impl From<SearchError> for Rejection {
+    fn from(error: SearchError) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error.code(), error.to_string())
+    }
+}
+
+/// Whether the gateway can plan searches of a type. Another server than OpenEMR is not understood, and a type that cannot be
+/// searched is left to OpenEMR's own answer. While nothing is known of the server it is taken for OpenEMR.
+#[must_use]
+pub fn can_plan(capabilities: Option<&Capabilities>, resource_type: &str) -> bool {
+    capabilities.is_none_or(|capabilities| searchable(capabilities, resource_type).is_some())
+}
+
+fn searchable<'a>(capabilities: &'a Capabilities, resource_type: &str) -> Option<(Version, &'a TypeCapabilities)> {
+    let known = capabilities.types.get(resource_type).filter(|known| known.interactions.contains("search-type"))?;
+    let version = Version::of(capabilities);
+    (version != Version::Other).then_some((version, known))
+}
+
+impl SearchPlan {
+    /// Plans a search with the parameters of a query (without `?`) and of a form; `None` where the gateway [cannot](can_plan).
+    ///
+    /// # Errors
+    /// Too many parameters, a date that is none, or, with [`Handling::Strict`], a parameter that cannot be used as it is.
+    pub fn new(query: &[u8], form: &[u8], context: &SearchContext<'_>) -> Result<Option<Self>, SearchError> {
+        let known = match context.capabilities.map(|capabilities| searchable(capabilities, context.resource_type)) {
+            None => None,
+            Some(None) => return Ok(None),
+            Some(known) => known,
+        };
+        let &SearchContext { resource_type, repairs, bases, .. } = context;
+        let reading = ReadingContext { resource_type, known, bases, repairs, pages: context.pager != Pager::Off };
+        let mut parameters = SearchParameters::default();
+        for (at, parameter) in query::parameters(query).chain(query::parameters(form)).enumerate() {
+            if at >= MAX_PARAMETERS {
+                return Err(SearchError::TooManyParameters);
+            }
+            parameters.add(&parameter, &reading);
+        }
+        // FHIR R4, "Search", 3.1.1.3: an invalid value is an error, whatever the handling.
+        if let Some(name) = parameters.invalid_date {
+            return Err(SearchError::Date(name));
+        }
+        let plan = Self::of(&mut parameters, known.map(|(version, _)| version), context);
+        match context.handling {
+            Handling::Strict if !parameters.warnings.is_empty() => Err(SearchError::Strict(parameters.warnings)),
+            Handling::Strict | Handling::Lenient => Ok(Some(plan)),
+        }
+    }
+
+    fn of(parameters: &mut SearchParameters, version: Option<Version>, context: &SearchContext<'_>) -> Self {
+        let projection = parameters.projection();
+        let only_counts = parameters.summary == Some(Summary::Count) || parameters.count == Some(0);
+        // OpenEMR must send all matches for the gateway to count them.
+        let paging = if only_counts { PagePlan::default() } else { page_plan(parameters, version, context) };
+        let resource_type = context.resource_type;
+        let target = |query: Vec<u8>| match query.as_slice() {
+            [] => format!("/{resource_type}"),
+            query => format!("/{resource_type}?{}", as_uri(query)),
+        };
+        let wants_total = parameters.total != Some(Total::None);
+        let terms = SearchTerms {
+            resource_type,
+            self_target: target(with_page(used(parameters), parameters, &paging, only_counts)),
+            page_target: target(used(parameters)),
+            page: paging.page,
+            total: only_counts || (paging.total && !parameters.forwarded.count && wants_total),
+            entries: !only_counts,
+            projection,
+            pretty: parameters.pretty == Some(true),
+            outcome: warning::outcome(&parameters.warnings),
+        };
+        Self { sent: sent(parameters, &paging, only_counts), terms }
+    }
+}
+
+/// Plans the page, and warns of the parts of the request that cannot be done.
+fn page_plan(parameters: &mut SearchParameters, version: Option<Version>, context: &SearchContext<'_>) -> PagePlan {
+    let plan = paging::plan(&PageRequest {
+        pager: context.pager,
+        version,
+        patients: context.resource_type == "Patient",
+        includes: parameters.provenances || parameters.forwarded.includes,
+        sorted: !parameters.sort.is_empty() || parameters.forwarded.sort,
+        counts_all: parameters.total == Some(Total::Accurate),
+        count: parameters.count,
+        offset: parameters.offset,
+    });
+    for limitation in &plan.limitations {
+        match limitation {
+            Limitation::NoCount => parameters.warn("_count", Reason::NotPaged),
+            Limitation::NoOffset => parameters.warn("_offset", Reason::NotPaged),
+            Limitation::CountReduced => parameters.warn("_count", Reason::TooLarge),
+            Limitation::NoTotal => {
+                parameters.total = None;
+                parameters.warn("_total", Reason::NotCounted);
+            }
+        }
+    }
+    plan
+}
+
+/// Writes the query for OpenEMR.
+fn sent(parameters: &SearchParameters, paging: &PagePlan, only_counts: bool) -> Vec<u8> {
+    let mut sent = parameters.filters.join(&b'&');
+    if !only_counts {
+        push_order(&mut sent, parameters);
+    }
+    push_numbers(&mut sent, paging.count, paging.offset);
+    sent
+}
+
+/// Writes the parameters that were used, whether by OpenEMR or by the gateway, without those of the page.
+fn used(parameters: &SearchParameters) -> Vec<u8> {
+    let mut used = parameters.filters.join(&b'&');
+    push_order(&mut used, parameters);
+    if !parameters.elements.is_empty() {
+        query::push(&mut used, "_elements", parameters.elements.join(",").as_bytes());
+    }
+    for (name, value) in [
+        ("_summary", parameters.summary.map(Summary::word)),
+        ("_total", parameters.total.map(Total::word)),
+        ("_pretty", parameters.pretty.map(|pretty| if pretty { "true" } else { "false" })),
+    ] {
+        if let Some(value) = value {
+            query::push(&mut used, name, value.as_bytes());
+        }
+    }
+    used
+}
+
+fn with_page(mut used: Vec<u8>, parameters: &SearchParameters, paging: &PagePlan, only_counts: bool) -> Vec<u8> {
+    let (count, offset) = match paging.page {
+        _ if only_counts => (parameters.count.filter(|_| parameters.summary != Some(Summary::Count)), None),
+        Some(page) => (Some(page.count), parameters.offset),
+        None => (paging.count, paging.offset),
+    };
+    push_numbers(&mut used, count, offset);
+    used
+}
+
+fn push_order(query: &mut Vec<u8>, parameters: &SearchParameters) {
+    if parameters.provenances {
+        query::push(query, "_revinclude", PROVENANCES.as_bytes());
+    }
+    if !parameters.sort.is_empty() {
+        query::push(query, "_sort", parameters.sort.join(",").as_bytes());
+    }
+}
+
+fn push_numbers(query: &mut Vec<u8>, count: Option<u64>, offset: Option<u64>) {
+    for (name, number) in [("_count", count), ("_offset", offset)] {
+        if let Some(number) = number {
+            query::push(query, name, number.to_string().as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+//! The end of the process: it exits once its last request has been answered.
+//!
+//! Pingora would wait for a fixed time, with requests or without.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use log::{info, warn};
+use pingora::server::ShutdownWatch;
+use pingora::services::ServiceWithDependents;
+use pingora::services::background::{BackgroundService, background_service};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::observe::log_writer;
+use crate::server::process::Process;
+use crate::site::lifecycle::Lifecycle;
+
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How long HTTP/2 connections whose requests have been answered may take to end.
+const LAST_FRAMES: Duration = Duration::from_secs(2);
+/// How long the system may take to send what was written to a socket, before the process and its sockets are gone.
+const LAST_BYTES: Duration = Duration::from_millis(50);
+
+/// Ends the process when its requests have ended, or when their time is up.
+#[must_use]
+pub fn service(process: &Process) -> Box<dyn ServiceWithDependents> {
+    Box::new(background_service("ending", Ending(Arc::clone(&process.lifecycle))))
+}
+
+struct Ending(Arc<Lifecycle>);
+
+#[async_trait]
+impl BackgroundService for Ending {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        if shutdown.changed().await.is_err() {
+            return;
+        }
+        let interrupted = async {
+            match signal(SignalKind::interrupt()) {
+                Ok(mut interrupt) => drop(interrupt.recv().await),
+                Err(_) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.requests_have_ended() => {}
+            () = interrupted => {}
+        }
+        match self.0.in_flight() {
+            0 => info!("every request has been answered: the process ends"),
+            left => warn!("{left} requests are cut off: their time is up"),
+        }
+        tokio::time::sleep(LAST_BYTES).await;
+        exit();
+    }
+}
+
+impl Ending {
+    async fn requests_have_ended(&self) {
+        let is_over = || self.0.ends_by().is_some_and(|end| Instant::now() + LAST_BYTES >= end);
+        let are_answered = || self.0.is_closed() && self.0.in_flight() == 0;
+        while !are_answered() && !is_over() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        // An HTTP/2 answer that has been written is sent by its connection, as fast as the caller reads it.
+        let until = Instant::now() + LAST_FRAMES;
+        while self.0.connections() > 0 && Instant::now() < until && !is_over() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+/// Writes what the log still holds and exits with code 0.
+pub fn exit() -> ! {
+    log_writer::flush();
+    std::process::exit(0)
+}

@@ -1,0 +1,21 @@
+//! How the gateway is run, besides its configuration.
+
+use std::path::PathBuf;
+
+/// The options of `server::run`.
+#[derive(Debug, Clone, Default)]
+pub struct RunOptions {
+    /// Where the configuration was read from, and is read again on a reload. Without it there are no reloads.
+    pub source: Option<ConfigSource>,
+    /// Take the listeners over from a running gateway.
+    pub upgrade: bool,
+}
+
+/// The files of the configuration.
+#[derive(Debug, Clone)]
+pub struct ConfigSource {
+    /// The YAML file.
+    pub config: PathBuf,
+    /// `--env-file`.
+    pub env_file: Option<PathBuf>,
+}

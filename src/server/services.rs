@@ -1,0 +1,108 @@
+//! The table of services: which there are, when each runs, and for which others it waits.
+//!
+//! Pingora starts every service at once, on a runtime of its own, and holds it back until those that it waits for have said
+//! that they are ready.
+
+use pingora::server::Server;
+use pingora::services::{ServiceHandle, ServiceWithDependents};
+
+use crate::server::process::Process;
+use crate::server::{announcement, ending, exports, proxy, reload, site_tasks, start_gate, upgrade};
+
+use Build::{Ours, PingorasBootstrap};
+use When::{Always, OnUpgrade, WithConfigSource};
+
+/// One row of the table.
+struct Service {
+    name: &'static str,
+    runs: When,
+    /// The services that must be ready before this one starts. Each stands above it.
+    after: &'static [&'static str],
+    build: Build,
+}
+
+/// When a service runs.
+#[derive(Clone, Copy)]
+enum When {
+    Always,
+    /// In a process that takes over the listeners of another one.
+    OnUpgrade,
+    /// In a process whose configuration can be read again.
+    WithConfigSource,
+}
+
+/// What makes a service.
+enum Build {
+    Ours(fn(&Process) -> Box<dyn ServiceWithDependents>),
+    /// The service that takes the listeners over in an upgrade; without one it is ready at once.
+    PingorasBootstrap,
+}
+
+/// The services. No listener is opened or taken over, and so no request served, before there are tokens or it is clear that
+/// there are none.
+const SERVICES: [Service; 11] = [
+    Service { name: "keys", runs: Always, after: &[], build: Ours(site_tasks::keys) },
+    Service { name: "tokens", runs: Always, after: &["keys"], build: Ours(site_tasks::tokens) },
+    Service { name: "nodes", runs: Always, after: &[], build: Ours(site_tasks::nodes) },
+    Service { name: "start gate", runs: Always, after: &["tokens"], build: Ours(start_gate::service) },
+    Service { name: "listeners", runs: Always, after: &["start gate", "nodes"], build: PingorasBootstrap },
+    Service { name: "gateway", runs: Always, after: &["listeners"], build: Ours(proxy::service) },
+    Service { name: "exports", runs: Always, after: &["listeners"], build: Ours(exports::service) },
+    Service { name: "announcement", runs: Always, after: &["listeners"], build: Ours(announcement::service) },
+    Service { name: "ending", runs: Always, after: &[], build: Ours(ending::service) },
+    Service { name: "hand-over", runs: OnUpgrade, after: &[], build: Ours(upgrade::service) },
+    Service { name: "reload", runs: WithConfigSource, after: &[], build: Ours(reload::service) },
+];
+
+/// Adds the services of this process to Pingora's server.
+pub fn add_to(pingora: &mut Server, process: &Process) {
+    let mut added: Vec<(&str, ServiceHandle)> = Vec::with_capacity(SERVICES.len());
+    for Service { name, runs, after, build } in SERVICES {
+        if !runs.applies_to(process) {
+            continue;
+        }
+        let handle = match build {
+            Ours(build) => pingora.add_boxed_service(build(process)),
+            PingorasBootstrap => pingora.bootstrap_as_a_service(),
+        };
+        handle.add_dependencies(added.iter().filter(|(earlier, _)| after.contains(earlier)).map(|(_, handle)| handle));
+        added.push((name, handle));
+    }
+}
+
+impl When {
+    fn applies_to(self, process: &Process) -> bool {
+        match self {
+            Always => true,
+            OnUpgrade => process.options.upgrade,
+            WithConfigSource => process.options.source.is_some(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_waits_only_for_those_above_it_that_always_run() {
+        for (row, service) in SERVICES.iter().enumerate() {
+            let above = SERVICES.iter().take(row);
+            let known: Vec<&str> = above.filter(|above| matches!(above.runs, Always)).map(|above| above.name).collect();
+            for after in service.after {
+                assert!(known.contains(after), "{} waits for {after}", service.name);
+            }
+            assert!(!known.contains(&service.name), "{} stands there twice", service.name);
+        }
+    }
+
+    #[test]
+    fn nothing_is_served_before_the_start_gate_opens() {
+        let waits_for = |name: &str| SERVICES.iter().find(|service| service.name == name).map(|service| service.after);
+        for served in ["gateway", "exports", "announcement"] {
+            assert_eq!(waits_for(served), Some(&["listeners"][..]));
+        }
+        assert_eq!(waits_for("listeners"), Some(&["start gate", "nodes"][..]));
+        assert_eq!(waits_for("start gate"), Some(&["tokens"][..]));
+    }
+}

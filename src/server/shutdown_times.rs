@@ -1,0 +1,46 @@
+//! How long the process may take to end.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::Config;
+
+/// Pingora's own grace period, in seconds, where `server.grace_period_seconds` is null.
+const PINGORAS_GRACE: u64 = 300;
+/// What the last requests after an upgrade may take beyond the longest timeout of a site.
+const MARGIN: Duration = Duration::from_secs(10);
+
+/// How long each step of the shutdown may take, and where the listeners are handed over.
+#[derive(Debug, Clone)]
+pub struct ShutdownTimes {
+    /// How long `GET /ready` answers 503 before connections are refused.
+    pub drain_delay: Duration,
+    /// From SIGTERM to the end of the process.
+    pub grace: Duration,
+    /// From the hand-over of the listeners to the end of the process: long enough for every request, because the new process
+    /// serves meanwhile.
+    pub grace_after_upgrade: Duration,
+    /// The Unix socket over which the listeners are handed over.
+    pub upgrade_sock: PathBuf,
+}
+
+impl ShutdownTimes {
+    /// The times of a configuration.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        let grace = Duration::from_secs(config.server.grace_period_seconds.unwrap_or(PINGORAS_GRACE));
+        let longest_request = config.sites.iter().map(|site| site.timeouts.export.max(site.timeouts.read)).max();
+        Self {
+            drain_delay: config.drain_delay,
+            grace,
+            grace_after_upgrade: grace.max(longest_request.unwrap_or_default() + MARGIN),
+            upgrade_sock: config.server.upgrade_sock.clone().into(),
+        }
+    }
+
+    /// The longest time that requests may take to end, whatever ends the process.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        self.grace.max(self.grace_after_upgrade)
+    }
+}
