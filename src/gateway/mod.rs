@@ -316,7 +316,7 @@ impl Gateway {
         request_links::map_query(session, call, fhir).await;
         search::plan(session, call, fhir).await?;
         request_links::map_body(session, call, fhir).await?;
-        queue::enter(session, &fhir.site, attempt).await
+        queue::enter(session, call, &fhir.site, attempt).await
     }
 
     /// While the process drains, every answer is the last of its connection: the next request goes to another process.
@@ -329,9 +329,9 @@ impl Gateway {
 
 /// Prepares a try: a token in place of a refused one, the permit again if that was given up, and a node.
 async fn peer(session: &mut Session, exchange: Exchange<'_>) -> Result<HttpPeer, Stop> {
-    let Exchange { fhir, attempt, .. } = exchange;
+    let Exchange { call, fhir, attempt, .. } = exchange;
     recovery::renew(&fhir.site, attempt).await?;
-    queue::enter(session, &fhir.site, attempt).await?;
+    queue::enter(session, call, &fhir.site, attempt).await?;
     Ok(upstream::peer(session.req_header().version, fhir, attempt)?)
 }
 

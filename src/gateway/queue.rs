@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use log::debug;
 use pingora::proxy::Session;
 
 use crate::fhir::rejection::Rejection;
 use crate::gateway::attempt::Attempt;
+use crate::gateway::call::Call;
 use crate::gateway::read_ahead::is_kept;
 use crate::gateway::stop::Step;
 use crate::nodes::in_flight::{Entry, Permit, Ticket};
@@ -38,7 +40,7 @@ impl From<NoPermit> for Rejection {
 ///
 /// # Errors
 /// The queue is full, the wait took too long, or the client is gone.
-pub(super) async fn enter(session: &mut Session, site: &Site, attempt: &mut Attempt) -> Step {
+pub(super) async fn enter(session: &mut Session, call: &Call, site: &Site, attempt: &mut Attempt) -> Step {
     if attempt.permit.is_some() {
         return Ok(());
     }
@@ -54,6 +56,7 @@ pub(super) async fn enter(session: &mut Session, site: &Site, attempt: &mut Atte
         Entry::Full => return Err(NoPermit::QueueFull(wait).into()),
         Entry::Queued(ticket) => ticket,
     };
+    debug!("request {}: waits until OpenEMR has room", call.id);
     attempt.permit = Some(permit_or_hang_up(session, ticket).await?.ok_or(NoPermit::TimedOut(wait))?);
     // The token that the request came with may have expired by now.
     if let Some(newer) = site.token.usable(Instant::now()) {

@@ -138,6 +138,11 @@ for (const openemr of ['8.0', '7.0.3']) {
       const { client_id, scope } = JSON.parse(run(registration, folder, { ...environment, EMR: base }));
       const scopes = scope.split(' ');
       await enable(admin, client_id);
+      fs.writeFileSync(path.join(folder, '.env'), [
+        `OEMR_BASE=${base}`, `CLIENT_ID=${client_id}`, `SCOPE=${scope}`, 'PRIVATE_KEY_PATH=keys/private_key.pem', 'JWKS_PATH=keys/jwks.json',
+      ].join('\n'));
+      const [test] = example('docs/migration.md', /--env-file/).split('\n');
+      assert.match(run(test, folder, environment), /is good/);
       gateway = await demo.onFreePort('bash', 'the gateway of the README', (port) => {
         configure(folder, port, { openemr: base, client_id, scopes });
         assert.match(run(example('README.md', /config check/), folder, environment), new RegExp(client_id));
