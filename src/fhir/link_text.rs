@@ -4,7 +4,7 @@ use crate::fhir::media_type::essence;
 
 /// The kind of a media type, as far as links are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LinkText {
+pub(crate) enum LinkText {
     /// `application/json`, `application/fhir+json` and their like.
     Json,
     /// The same, a document a line.
@@ -22,7 +22,7 @@ pub enum LinkText {
 impl LinkText {
     /// The kind of a Content-Type.
     #[must_use]
-    pub fn of(content_type: &[u8]) -> Self {
+    pub(crate) fn of(content_type: &[u8]) -> Self {
         let media_type = essence(content_type);
         let is = |known: &[&[u8]]| known.iter().any(|one| media_type.eq_ignore_ascii_case(one));
         let ends = |suffix: &[u8]| {

@@ -8,7 +8,7 @@ const OF_URLS: [&[u8]; 6] = [b"url", b"_profile", b"_source", b"system", b"insta
 
 /// Whether a text can hold a link at all.
 #[must_use]
-pub fn may_hold_a_link(query: &[u8]) -> bool {
+pub(crate) fn may_hold_a_link(query: &[u8]) -> bool {
     memchr::memmem::find(query, b"http").is_some()
 }
 
@@ -18,7 +18,7 @@ pub fn may_hold_a_link(query: &[u8]) -> bool {
 /// A reference to a resource of the server's own becomes a relative one, which is the same to FHIR, and which OpenEMR is
 /// known to understand.
 #[must_use]
-pub fn rewritten(links: &Links, own: &Replacement, query: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn rewritten(links: &Links, own: &Replacement, query: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(query.len());
     let mut is_changed = false;
     let (mark, pairs) = query.strip_prefix(b"?").map_or((&b""[..], query), |pairs| (&b"?"[..], pairs));

@@ -14,64 +14,64 @@ use crate::fhir::operation_outcome::IssueCode;
 /// `text` is written by the gateway: it holds no internal address, no token and nothing that the client or OpenEMR sent.
 /// The cause is for the log alone.
 #[derive(Debug, Clone)]
-pub struct Rejection {
+pub(crate) struct Rejection {
     /// The HTTP status.
-    pub status: StatusCode,
+    pub(crate) status: StatusCode,
     /// The code of the OperationOutcome's issue.
-    pub code: IssueCode,
+    pub(crate) code: IssueCode,
     /// A sentence for a human.
-    pub text: Cow<'static, str>,
+    pub(crate) text: Cow<'static, str>,
     /// The value of `Retry-After`, in seconds.
-    pub retry_after: Option<u64>,
+    pub(crate) retry_after: Option<u64>,
     /// The value of `Allow`, on a 405.
-    pub allow: Option<HeaderValue>,
+    pub(crate) allow: Option<HeaderValue>,
     /// What went wrong, for the log. `None` when `text` says it all.
-    pub cause: Option<Arc<dyn Error + Send + Sync>>,
+    pub(crate) cause: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 impl Rejection {
     /// A rejection with a status, a code and a sentence.
     #[must_use]
-    pub fn new(status: StatusCode, code: IssueCode, text: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn new(status: StatusCode, code: IssueCode, text: impl Into<Cow<'static, str>>) -> Self {
         Self { status, code, text: text.into(), retry_after: None, allow: None, cause: None }
     }
 
     /// 400: the request is not valid.
     #[must_use]
-    pub fn invalid(text: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn invalid(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, IssueCode::Invalid, text)
     }
 
     /// 502: OpenEMR, or the way to it, failed.
     #[must_use]
-    pub fn bad_gateway(code: IssueCode, text: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn bad_gateway(code: IssueCode, text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_GATEWAY, code, text)
     }
 
     /// 503: the same request may succeed after `wait`.
     #[must_use]
-    pub fn unavailable(wait: Duration, text: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn unavailable(wait: Duration, text: impl Into<Cow<'static, str>>) -> Self {
         let rejection = Self::new(StatusCode::SERVICE_UNAVAILABLE, IssueCode::Transient, text);
         Self { retry_after: Some(whole_seconds(wait)), ..rejection }
     }
 
     /// 405, with the methods that the address takes.
     #[must_use]
-    pub fn method_not_allowed(text: impl Into<Cow<'static, str>>, allow: HeaderValue) -> Self {
+    pub(crate) fn method_not_allowed(text: impl Into<Cow<'static, str>>, allow: HeaderValue) -> Self {
         let rejection = Self::new(StatusCode::METHOD_NOT_ALLOWED, IssueCode::NotSupported, text);
         Self { allow: Some(allow), ..rejection }
     }
 
     /// The same rejection, with its cause for the log.
     #[must_use]
-    pub fn because(self, cause: impl Error + Send + Sync + 'static) -> Self {
+    pub(crate) fn because(self, cause: impl Error + Send + Sync + 'static) -> Self {
         Self { cause: Some(Arc::new(cause)), ..self }
     }
 }
 
 /// The value of `Retry-After` for a wait: rounded up, never zero.
 #[must_use]
-pub fn whole_seconds(wait: Duration) -> u64 {
+pub(crate) fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs_f64().ceil().max(1.0) as u64
 }
 

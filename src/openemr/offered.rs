@@ -91,7 +91,7 @@ impl From<NotOffered> for Rejection {
     }
 }
 
-/// A name that was probably meant, as a question behind a sentence.
+/// Writes the name that was probably meant, as a question after a sentence.
 struct Suggestion(Option<&'static str>);
 
 impl fmt::Display for Suggestion {
@@ -119,7 +119,7 @@ fn interaction_sentence(kind: Kind) -> String {
 
 /// Whether [`check`] needs the CapabilityStatement to decide. It never does for searches and reads of FHIR's own types.
 #[must_use]
-pub fn needs_capabilities(interaction: Interaction) -> bool {
+pub(crate) fn needs_capabilities(interaction: Interaction) -> bool {
     match interaction.kind {
         Kind::Capabilities | Kind::SmartConfiguration | Kind::Export | Kind::ExportStatus => false,
         Kind::Search | Kind::Read => interaction.resource_type.is_none(),
@@ -146,7 +146,7 @@ pub fn needs_capabilities(interaction: Interaction) -> bool {
 ///
 /// # Errors
 /// What the server does not offer.
-pub fn check(method: &Method, path: &[u8], interaction: Interaction, offered: &Capabilities) -> Result<(), NotOffered> {
+pub(crate) fn check(method: &Method, path: &[u8], interaction: Interaction, offered: &Capabilities) -> Result<(), NotOffered> {
     if !needs_capabilities(interaction) || *method == Method::OPTIONS {
         return Ok(());
     }
