@@ -86,17 +86,17 @@ impl Destination {
             }
         }
         let routes = &runtime.config.routes;
-        let is = |route: &Option<String>| route.as_ref().is_some_and(|route| route.as_bytes() == path);
-        if is(&routes.health) {
+        let is = |route: Option<&str>| route.is_some_and(|route| route.as_bytes() == path);
+        if is(routes.health.as_deref()) {
             return Self::Local(LocalRoute::Health);
         }
-        if is(&routes.ready) {
+        if is(routes.ready.as_deref()) {
             return Self::Local(LocalRoute::Ready);
         }
-        if is(&routes.token) {
+        if is(routes.token.as_deref()) {
             return Self::Local(LocalRoute::Token(query.to_vec()));
         }
-        let site = runtime.sites.iter().find(|site| is(&site.jwks_path));
+        let site = runtime.sites.iter().find(|site| is(site.jwks_path.as_deref()));
         site.map_or(Self::NotFound, |site| Self::Local(LocalRoute::Jwks(Arc::clone(site))))
     }
 
@@ -121,7 +121,7 @@ impl FhirCall {
     #[must_use]
     pub(super) fn new(site: Arc<Site>, method: &Method, below: &[u8], query: &[u8]) -> Self {
         let interaction = Interaction::of(method, below);
-        let kind = FhirKind::of(interaction, below, site.config.repairs);
+        let kind = FhirKind::of(interaction, below, site.config.answers.repairs);
         let target = FhirTarget { below_base: [below, query].concat().into(), query_at: below.len() };
         Self { site, interaction, kind, plan: Plan::default(), target }
     }
@@ -159,7 +159,7 @@ impl FhirCall {
     /// What the gateway repairs for this site.
     #[must_use]
     pub(super) fn repairs(&self) -> Repairs {
-        self.site.config.repairs
+        self.site.config.answers.repairs
     }
 
     /// The scope that the request needs; `None` where none can be named.

@@ -74,7 +74,7 @@ pub(super) async fn answer(session: &Session, call: &Call, fhir: &FhirCall) -> S
         FhirKind::Capabilities => {
             let statement = site.capability_statement().await.ok_or(NoStatement)?;
             let document = site.shown_statement(&statement, public_base::of(session, call, site).as_str()).ok_or(NoStatement)?;
-            let is_fhir = site.config.repairs.content;
+            let is_fhir = site.config.answers.repairs.content;
             let content_type = if is_fhir { "application/fhir+json; charset=utf-8" } else { "application/json" };
             answer_to(session, call, site, &document, content_type)
         }

@@ -69,7 +69,8 @@ fn status(site: &Site, plan: &Plan, base: &str) -> Answer {
         };
     };
     let body = manifest::write(plan, base, needs_token());
-    let known_until = finished_at.saturating_add(i64::try_from(site.config.bulk_data.keep.as_millis()).unwrap_or(i64::MAX));
+    let known_until =
+        finished_at.saturating_add(i64::try_from(site.config.answers.bulk_data.keep.as_millis()).unwrap_or(i64::MAX));
     let ends = plan.files_end_at().map_or(known_until, |end| end.min(known_until));
     let answer = Answer::new(StatusCode::OK, "application/json", Bytes::from(body)).with(CACHE_CONTROL, NO_STORE);
     match http_date(ends) {

@@ -34,7 +34,7 @@ pub(super) async fn map_query(session: &Session, call: &Call, fhir: &mut FhirCal
 /// Maps the links in the form of a search.
 #[must_use]
 pub(super) fn in_form(session: &Session, call: &Call, site: &Site, form: Bytes) -> Bytes {
-    let mapped = site.config.repairs.links.then(|| mapped(session, call, site, &form)).flatten();
+    let mapped = site.config.answers.repairs.links.then(|| mapped(session, call, site, &form)).flatten();
     mapped.map_or(form, Bytes::from)
 }
 

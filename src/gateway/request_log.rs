@@ -5,11 +5,11 @@ use std::fmt;
 use http::Method;
 use log::{info, warn};
 use pingora::proxy::Session;
-use pingora::{Error, ErrorSource};
+use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::fhir::rejection::Rejection;
 use crate::gateway::context::RequestContext;
-use crate::nodes::cause::{Stage, summary};
+use crate::nodes::cause::{is_no_connection, summary};
 use crate::nodes::node::Node;
 use crate::observe::access_log;
 
@@ -36,11 +36,20 @@ impl fmt::Display for Failure<'_> {
                 write!(f, "reading the answer of node {}", node.fhir.place().explain(error))
             }
             (ErrorSource::Upstream, Some(node)) => {
-                write!(f, "{}, node {}", Stage::of(error), node.fhir.place().explain(error))
+                write!(f, "{}, node {}", stage(error), node.fhir.place().explain(error))
             }
             (ErrorSource::Downstream, _) => write!(f, "reading the request: {}", summary(error)),
             (_, _) => f.write_str(&summary(error)),
         }
+    }
+}
+
+/// How far a request had come when its connection failed before the head of an answer.
+fn stage(error: &Error) -> &'static str {
+    match error.etype() {
+        _ if is_no_connection(error) => "connecting",
+        ErrorType::WriteError | ErrorType::WriteTimedout => "sending the request",
+        _ => "waiting for the answer",
     }
 }
 

@@ -16,7 +16,7 @@ use crate::site::prepared::Site;
 
 /// Rewrites the links in the head of an answer; gives the step that does it in its body, where that is text.
 pub(super) fn rewrite(session: &Session, head: &mut ResponseHeader, call: &Call, site: &Site) -> Option<LinkRewriter> {
-    if !site.config.repairs.links {
+    if !site.config.answers.repairs.links {
         return None;
     }
     let bases = site.openemr_bases();

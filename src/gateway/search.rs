@@ -9,7 +9,7 @@ use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use tokio::time::timeout;
 
-use crate::config::{self, BaseUrl, Paging};
+use crate::config::{Answers, BaseUrl, Paging};
 use crate::fhir::capabilities::Capabilities;
 use crate::fhir::format_parameters::{FormatParameters, NamedFormat};
 use crate::fhir::interaction::Kind;
@@ -84,7 +84,7 @@ pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall
         resource_type,
         capabilities,
         repairs: repairs.search,
-        pager: pager(site.config.paging),
+        pager: pager(site.config.answers.paging),
         handling: Handling::of(preferences(&session.req_header().headers)),
         bases: &bases(site, capabilities, [query, &form]),
     };
@@ -99,7 +99,7 @@ pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall
 
 /// The type of a search that is planned.
 fn planned_type(fhir: &FhirCall) -> Option<&'static str> {
-    let config::Site { repairs, paging, .. } = fhir.site.config.as_ref();
+    let Answers { repairs, paging, .. } = &fhir.site.config.answers;
     let is_wanted = repairs.search || repairs.bundles || *paging != Paging::Off;
     fhir.interaction.resource_type.filter(|_| is_wanted && fhir.interaction.kind == Kind::Search)
 }
@@ -141,6 +141,6 @@ fn bases(site: &Site, capabilities: Option<&Capabilities>, texts: [&[u8]; 2]) ->
     if !texts.iter().any(|text| memchr::memmem::find(text, b"http").is_some()) {
         return Vec::new();
     }
-    let configured = site.config.nodes.iter().map(|node| &node.fhir_base).chain(&site.config.also_known_as);
+    let configured = site.config.upstream.nodes.iter().map(|node| &node.fhir_base).chain(&site.config.answers.also_known_as);
     configured.map(BaseUrl::to_string).chain(capabilities.and_then(|capabilities| capabilities.base.clone())).collect()
 }

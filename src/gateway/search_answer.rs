@@ -47,7 +47,7 @@ pub(super) fn add_filters(head: &ResponseHeader, fhir: &mut FhirCall, filters: &
 }
 
 fn add_search_filters(mut terms: SearchTerms, head: &ResponseHeader, site: &config::Site, filters: &mut BodyFilters) {
-    let mends = site.repairs.bundles;
+    let mends = site.answers.repairs.bundles;
     let (resource_type, pretty) = (terms.resource_type, terms.pretty);
     let projection = std::mem::take(&mut terms.projection);
     if mends || terms.page.is_some() || !terms.entries || terms.outcome.is_some() {

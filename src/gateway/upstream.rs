@@ -45,10 +45,10 @@ pub(super) fn peer(version: Version, fhir: &FhirCall, attempt: &mut Attempt) -> 
         peer.group_key = NEXT_FRESH_GROUP.fetch_add(1, Ordering::Relaxed);
     }
     if fhir.interaction.kind == Kind::Export {
-        peer.options.read_timeout = Some(site.config.timeouts.export);
+        peer.options.read_timeout = Some(site.config.upstream.timeouts.export);
     }
     // Pingora would answer a client of HTTP/1.0 in chunks.
-    if site.config.connections.http2 && version != Version::HTTP_10 {
+    if site.config.upstream.connections.http2 && version != Version::HTTP_10 {
         http2::offer(&mut peer);
     }
     Ok(peer)

@@ -104,7 +104,7 @@ fn outcome(call: &Call, text: &str) -> Bytes {
 
 /// The new resource; `None` where the token may not read, or OpenEMR does not answer.
 async fn read(target: &str, call: &Call, site: &Site) -> Option<Bytes> {
-    let mut request = FhirRequest::get(target, MOST, site.config.timeouts.read);
+    let mut request = FhirRequest::get(target, MOST, site.config.upstream.timeouts.read);
     request.fields.extend(call.trace.names(call.id));
     match site.client.send_with_token(&request).await {
         Ok(response) if response.status == StatusCode::OK => Some(response.body),

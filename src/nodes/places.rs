@@ -1,52 +1,7 @@
-//! What a site's nodes are made from.
+//! The URLs of a node, each with the configuration key that names it.
 
-use crate::config::{self, Balance, BaseUrl, CaFile, Connections, HealthCheck, InFlightLimit, Site, Timeouts};
+use crate::config::{self, BaseUrl};
 use crate::nodes::cause::Place;
-
-/// What nodes are made from: while it is the same, a reload goes on with the same nodes and what is known of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Terms {
-    pub(super) nodes: Vec<config::Node>,
-    pub(super) ca_file: Option<CaFile>,
-    pub(super) timeouts: Timeouts,
-    pub(super) connections: Connections,
-    pub(super) balance: Balance,
-    pub(super) health_check: HealthCheck,
-    pub(super) in_flight: InFlightLimit,
-}
-
-impl Terms {
-    /// The terms of a site.
-    #[must_use]
-    pub fn of(site: &Site) -> Self {
-        Self {
-            nodes: site.nodes.clone(),
-            ca_file: site.ca_file.clone(),
-            timeouts: site.timeouts,
-            connections: site.connections,
-            balance: site.balance,
-            health_check: site.health_check,
-            in_flight: site.in_flight,
-        }
-    }
-}
-
-#[cfg(test)]
-impl Terms {
-    /// The default terms, for these nodes.
-    pub(super) fn for_tests(nodes: Vec<config::Node>) -> Self {
-        use crate::config::defaults;
-        Self {
-            nodes,
-            ca_file: None,
-            timeouts: defaults::TIMEOUTS,
-            connections: defaults::CONNECTIONS,
-            balance: Balance::RoundRobin,
-            health_check: defaults::HEALTH_CHECK,
-            in_flight: defaults::IN_FLIGHT,
-        }
-    }
-}
 
 /// A node's FHIR base, with the key that names it: `openemr`, unless it has one of its own.
 pub(super) fn fhir_place(node: &config::Node) -> Place {
