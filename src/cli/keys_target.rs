@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::outcome::{Failure, load};
 use crate::config::problem::shown;
-use crate::config::{Config, Site, defaults};
+use crate::config::{CONFIG_FILE, Config, Site};
 use crate::keys::key_files::{KeyFileError, KeyFiles};
 use crate::keys::rotation::State;
 use crate::smart::identity::TokenIdentity;
@@ -14,7 +14,7 @@ use crate::smart::identity::TokenIdentity;
 #[derive(Debug, clap::Args)]
 pub(super) struct Target {
     /// The configuration file
-    #[arg(long, value_name = "FILE", default_value = defaults::CONFIG_FILE)]
+    #[arg(long, value_name = "FILE", default_value = CONFIG_FILE)]
     pub(super) config: PathBuf,
     /// A file of KEY=VALUE lines; the process environment takes precedence
     #[arg(long, value_name = "FILE")]

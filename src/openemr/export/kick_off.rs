@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::fhir::export_level::Level;
 use crate::fhir::instant;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::prefer::Handling;
+use crate::fhir::rejection::Rejection;
 use crate::fhir::resource_type;
 use crate::openemr::export::level::can_hold;
 
@@ -24,7 +26,7 @@ const NOT_SUPPORTED: [&str; 6] =
 /// wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
-pub enum LeftOut {
+pub(crate) enum LeftOut {
     /// A parameter of the IG that OpenEMR does not have.
     #[error("The parameter {0} is not supported and was left out.")]
     Parameter(String),
@@ -44,7 +46,7 @@ pub enum LeftOut {
 
 /// The reason why a kick-off starts no export. The text is a sentence for the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum KickOffError {
+pub(crate) enum KickOffError {
     /// More than [`MAX_PARAMETERS`].
     #[error("The request has too many parameters.")]
     TooManyParameters,
@@ -66,18 +68,14 @@ pub enum KickOffError {
 }
 
 impl KickOffError {
-    /// Returns the HTTP status of the answer.
-    #[must_use]
-    pub fn status(&self) -> u16 {
+    fn status(&self) -> StatusCode {
         match self {
-            Self::TooManyParameters | Self::Since | Self::OutputFormat | Self::NotSupported(_) => 400,
-            Self::NotGranted(_) | Self::NothingGranted => 403,
+            Self::TooManyParameters | Self::Since | Self::OutputFormat | Self::NotSupported(_) => StatusCode::BAD_REQUEST,
+            Self::NotGranted(_) | Self::NothingGranted => StatusCode::FORBIDDEN,
         }
     }
 
-    /// Returns the code of the answer's issue.
-    #[must_use]
-    pub fn code(&self) -> IssueCode {
+    fn code(&self) -> IssueCode {
         match self {
             Self::TooManyParameters | Self::Since => IssueCode::Invalid,
             Self::OutputFormat | Self::NotSupported(_) => IssueCode::NotSupported,
@@ -86,17 +84,23 @@ impl KickOffError {
     }
 }
 
+impl From<KickOffError> for Rejection {
+    fn from(error: KickOffError) -> Self {
+        Self::new(error.status(), error.code(), error.to_string())
+    }
+}
+
 /// A valid kick-off.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KickOff {
+pub(crate) struct KickOff {
     /// The level, which says whose data is exported.
-    pub level: Level,
+    pub(crate) level: Level,
     /// The types, each with whether the client named it.
-    pub types: Vec<(&'static str, bool)>,
+    pub(crate) types: Vec<(&'static str, bool)>,
     /// A FHIR instant: only what changed since then is exported.
-    pub since: Option<String>,
+    pub(crate) since: Option<String>,
     /// What was left out.
-    pub left_out: Vec<LeftOut>,
+    pub(crate) left_out: Vec<LeftOut>,
 }
 
 impl KickOff {
@@ -108,7 +112,7 @@ impl KickOff {
     ///
     /// # Errors
     /// The first problem of the request; all parts that cannot be done count as one problem.
-    pub fn validate(
+    pub(crate) fn validate(
         level: Level,
         parameters: &[(String, String)],
         handling: Option<Handling>,
@@ -190,7 +194,7 @@ fn check_format(value: &str) -> Result<(), KickOffError> {
 /// Returns the parts of a raw query (without its `?`) that name an export's own parameters, byte for byte. The others could
 /// hold a patient's name, and must not be stored.
 #[must_use]
-pub fn honoured_query(query: &str) -> String {
+pub(crate) fn honoured_query(query: &str) -> String {
     let is_honoured = |pair: &&str| {
         let name = form_urlencoded::parse(pair.as_bytes()).next().map(|(name, _)| name.into_owned()).unwrap_or_default();
         matches!(name.as_str(), "_since" | "_type" | "_outputFormat")
@@ -199,7 +203,6 @@ pub fn honoured_query(query: &str) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -250,17 +253,17 @@ mod tests {
         ] {
             for handling in [None, Some(Handling::Strict)] {
                 let refusal = validate(query, handling).unwrap_err();
-                assert_eq!((refusal.status(), refusal.to_string()), (status, left_out.to_string()), "{query}");
+                assert_eq!((refusal.status().as_u16(), refusal.to_string()), (status, left_out.to_string()), "{query}");
             }
             let kick_off = validate(query, Some(Handling::Lenient)).unwrap();
             assert_eq!(kick_off.left_out, [left_out], "{query}");
         }
         let nothing_left = validate("_type=Goal,CarePlan", Some(Handling::Lenient)).unwrap_err();
-        assert_eq!(nothing_left.status(), 403);
+        assert_eq!(nothing_left.status().as_u16(), 403);
         assert!(
             nothing_left.to_string().contains("system/Goal.read") && nothing_left.to_string().contains("system/CarePlan.read")
         );
-        assert_eq!(validate("_type=Jane", Some(Handling::Lenient)).unwrap_err().status(), 403);
+        assert_eq!(validate("_type=Jane", Some(Handling::Lenient)).unwrap_err().status().as_u16(), 403);
     }
 
     #[test]
@@ -269,7 +272,11 @@ mod tests {
             assert!(validate(&format!("_outputFormat={good}"), None).is_ok(), "{good}");
         }
         for bad in ["text/csv", "", "application/fhir%2Bjson"] {
-            assert_eq!(validate(&format!("_outputFormat={bad}"), Some(Handling::Lenient)).unwrap_err().status(), 400, "{bad}");
+            assert_eq!(
+                validate(&format!("_outputFormat={bad}"), Some(Handling::Lenient)).unwrap_err().status().as_u16(),
+                400,
+                "{bad}"
+            );
         }
     }
 
@@ -279,7 +286,7 @@ mod tests {
         let zoned = Some("2026-11-24T02:28:30+01:00".to_owned());
         assert_eq!(since("_since=2026-11-24T02:28:30+01:00"), Ok(zoned));
         assert_eq!(since("_since="), Ok(None));
-        assert_eq!(since("_since=2026-11-24").unwrap_err().status(), 400);
+        assert_eq!(since("_since=2026-11-24").unwrap_err().status().as_u16(), 400);
     }
 
     #[test]
