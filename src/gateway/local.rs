@@ -13,9 +13,10 @@ use crate::gateway::failure::whole_seconds;
 use crate::http::answer::Answer;
 use crate::http::request_target::Target;
 use crate::site::prepared::Site;
+use crate::smart::refresh_request::NoNewToken;
 use crate::smart::schedule::Reason;
 use crate::smart::token::AccessToken;
-use crate::smart::token_cell::{NoNewToken, Phase};
+use crate::smart::token_cell::Phase;
 
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]

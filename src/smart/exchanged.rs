@@ -57,7 +57,7 @@ impl From<TokenError> for ExchangeError {
 }
 
 impl ExchangeError {
-    /// What a caller may be told: no address, no file, nobody's words but ours.
+    /// The text for callers: it has no address, no file and nothing of OpenEMR's text.
     #[must_use]
     pub fn public_summary(&self) -> &'static str {
         match self {

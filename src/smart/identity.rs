@@ -1,4 +1,4 @@
-//! What makes a token: tokens are kept per site, client and scope set.
+//! The identity of a token: what must be equal for two sites to share one.
 
 use crate::config::{BaseUrl, CaFile, Node, RefreshLimit, Site, Timeouts};
 
@@ -10,26 +10,26 @@ pub struct TokenIdentity {
     endpoints: Vec<Endpoint>,
     audience: Option<String>,
     client_id: String,
-    /// Sorted: OpenEMR does not care for their order.
+    /// Sorted, because their order does not matter.
     scopes: Vec<String>,
     ca_file: Option<CaFile>,
     timeouts: Timeouts,
     forced_refreshes: RefreshLimit,
 }
 
-/// Where tokens come from.
+/// The source of a node's tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Endpoint {
     Configured(BaseUrl),
-    /// The SMART configuration of this FHIR base says it.
-    SaidAt(BaseUrl),
+    /// Named by the SMART configuration of this FHIR base.
+    Discovered(BaseUrl),
 }
 
 impl Endpoint {
     fn of(node: &Node) -> Self {
         match &node.token_url {
             Some(url) => Self::Configured(url.clone()),
-            None => Self::SaidAt(node.fhir_base.clone()),
+            None => Self::Discovered(node.fhir_base.clone()),
         }
     }
 }

@@ -5,12 +5,14 @@
 //! | [`assertion`] | claims to a signed client assertion |
 //! | [`token_request`] | the form that is sent |
 //! | [`token_response`] | status and body to a grant, or to an error that names the likely cause |
-//! | [`token`] | an access token, ready to be stamped on requests |
-//! | [`schedule`] | when to try next, and who may cause it: decisions without a clock |
+//! | [`token`] | an access token, ready to be set on requests |
+//! | [`schedule`] | when the next exchange is: decisions without a clock |
 //! | [`refresh_limit`] | how often callers can cause an exchange |
-//! | [`skew`] | how far OpenEMR's clock is off ours |
-//! | [`token_cell`] | what requests read, and how they wait for the first token |
-//! | [`identity`] | what makes a token: site, client, scopes |
+//! | [`skew`] | the difference between OpenEMR's clock and ours |
+//! | [`token_cell`] | a site's token as requests read it |
+//! | [`refresh_request`] | a request for a newer token |
+//! | `token_task` | the task that keeps one token |
+//! | [`identity`] | what must be equal for two sites to share a token |
 //! | [`discovery`] | the token endpoint, from a server's SMART configuration |
 //! | [`exchange`] | a site's token endpoint, and one exchange with it |
 //! | [`exchanged`] | the outcome of an exchange |
@@ -21,10 +23,10 @@
 //! | [`signer`] | which key signs a site's assertions, and the second try in a rotation |
 //! | [`signing_keys`] | the signing key and the published set, as one value |
 //! | [`key_keeper`] | the background service that follows a rotation |
-//! | [`refresher`] | the background service: one task a site, single flight |
+//! | [`refresher`] | the background service that runs the tasks |
 //! | [`scope`] | SMART scopes |
 //! | [`scope_need`] | which scope a FHIR interaction needs |
-//! | [`scope_record`] | the scopes that are granted and of no use |
+//! | [`scope_record`] | the scopes that are granted and refused all the same |
 
 pub mod assertion;
 pub mod discovery;
@@ -35,6 +37,7 @@ pub mod key_keeper;
 mod key_ring;
 pub mod key_rings;
 pub mod refresh_limit;
+pub mod refresh_request;
 pub mod refresher;
 pub mod schedule;
 pub mod scope_record;
@@ -45,3 +48,4 @@ pub mod token;
 pub mod token_cell;
 pub mod token_request;
 pub mod token_response;
+mod token_task;

@@ -1,4 +1,4 @@
-//! How often callers can cause a token exchange: a token bucket on times that are passed in.
+//! The limit on token exchanges that callers cause: a token bucket. Pure: times are passed in.
 
 use std::time::{Duration, Instant};
 

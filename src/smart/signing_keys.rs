@@ -1,5 +1,5 @@
-//! The keys of a site at one moment: the one that signs, the set that is published with it and, in a rotation, how both would be
-//! the other way round.
+//! The keys of a site at one moment: the signing key, the JWK Set that is published with it and, in a rotation, the other key
+//! and the set that is published while that one signs.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ struct InRotation {
 }
 
 impl Keys {
-    /// What was read, for a site of that name.
+    /// The keys that were read, for a site of that name.
     #[must_use]
     pub fn of(read: SiteKeys, site: &str) -> Self {
         let set = |jwks: JwkSet| Bytes::from(jwks.to_json());
@@ -51,7 +51,7 @@ impl Keys {
         Self { signing: Named { key: read.key, kid: read.kid }, published: set(read.jwks), other, rotation }
     }
 
-    /// What signs.
+    /// The signing key.
     #[must_use]
     pub fn key(&self) -> &SigningKey {
         &self.signing.key
@@ -69,13 +69,13 @@ impl Keys {
         self.other.as_ref().map(|(other, _)| other.kid.as_str())
     }
 
-    /// What is published while this key signs.
+    /// The JWK Set that is published while this key signs.
     #[must_use]
     pub fn published(&self) -> Published {
         Published { jwk_set: self.published.clone(), may_change: self.rotation.is_some() }
     }
 
-    /// The same with the other key in front, signing.
+    /// The same with the two keys of a rotation exchanged; `None` outside a rotation.
     #[must_use]
     pub fn swapped(&self) -> Option<Self> {
         let (other, published) = self.other.clone()?;
@@ -115,11 +115,11 @@ impl Keys {
     }
 }
 
-/// What the JWK Set's route answers with.
+/// The JWK Set as it is published.
 #[derive(Debug, Clone)]
 pub struct Published {
     /// The set.
     pub jwk_set: Bytes,
-    /// Whether its order may change at any moment, so that nobody should keep a copy.
+    /// Whether its order may change at any moment, so that no copy should be kept.
     pub may_change: bool,
 }

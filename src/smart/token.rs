@@ -1,4 +1,4 @@
-//! An access token, ready to be stamped on requests.
+//! An access token, ready to be set on requests.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,19 +10,19 @@ use http::HeaderValue;
 
 use crate::smart::token_response::Grant;
 
-/// The longest life that is believed; a token that claims more is renewed as if it said this.
+/// The longest life that is believed.
 const LONGEST_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// A system access token and everything that requests and the schedule need of it.
+/// A system access token with its life and scope.
 pub struct AccessToken {
     authorization: HeaderValue,
     /// Counts the exchanges of a site that succeeded: 1 for the first token.
     pub generation: u64,
     /// When the request that brought it was sent: its life is counted from here, on the monotonic clock.
     pub requested_at: Instant,
-    /// What `expires_in` said.
+    /// `expires_in`, 30 days at most.
     pub life: Duration,
-    /// What was granted, space separated.
+    /// The scope that was granted, space separated.
     pub scope: String,
     accepted: AtomicBool,
 }
@@ -60,20 +60,20 @@ impl AccessToken {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// The token itself, for the caller who may see it.
+    /// The token itself, for callers that may see it.
     #[must_use]
     pub fn secret(&self) -> &str {
         self.authorization.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default()
     }
 
-    /// Whether OpenEMR will still take it. OpenEMR has no leeway, so the last moments are not used:
+    /// Whether OpenEMR will still accept it. OpenEMR has no leeway, so the last moments are not used:
     /// a tenth of the life, one second at most.
     #[must_use]
     pub fn is_usable(&self, now: Instant) -> bool {
         !self.left(now).is_zero()
     }
 
-    /// How long it can still be used.
+    /// How long it can be used from `now` on.
     #[must_use]
     pub fn left(&self, now: Instant) -> Duration {
         let margin = (self.life / 10).min(Duration::from_secs(1));

@@ -1,7 +1,7 @@
-//! What the token endpoint answers: a grant, or an error with OpenEMR's words and the likely cause.
+//! The answer of the token endpoint: a grant, or an error with OpenEMR's words and the likely cause.
 //!
 //! RFC 6749 sections 5.1 and 5.2. OpenEMR gives one body to a dozen causes and tells them apart by the
-//! status: 401 `invalid_client` is about who asks, 400 `invalid_client` about the assertion itself.
+//! status: 401 `invalid_client` is about the client, 400 `invalid_client` about the assertion itself.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use crate::keys::without_byte_order_mark;
 
 /// The largest answer that is read.
 pub const LARGEST_ANSWER: usize = 64 * 1024;
-/// How far the two clocks may stand apart before it is worth a word.
+/// From this difference of the clocks on, in seconds, a refusal mentions it.
 const NOTABLE_SKEW_SECONDS: i64 = 10;
-/// How much of a server's words goes to the log.
+/// How many characters of a server's text go to the log.
 const LONGEST_QUOTE: usize = 300;
 
 /// A token that was granted.
@@ -24,14 +24,14 @@ pub struct Grant {
     pub access_token: Zeroizing<String>,
     /// How long it lives; at least a second.
     pub expires_in: Duration,
-    /// What was granted, space separated. Never empty.
+    /// The scope that was granted, space separated. Never empty.
     pub scope: String,
 }
 
 /// Why there is no token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// OAuth's way of saying no.
+    /// An OAuth error response.
     #[error("{0}")]
     Refused(Refusal),
     /// An answer that is no token response.
@@ -42,12 +42,12 @@ pub enum TokenError {
         /// What is wrong with it.
         problem: String,
     },
-    /// 200 with an empty scope: a token with which every FHIR request is 401.
+    /// 200 with an empty scope: with such a token every FHIR request gets 401.
     #[error("the token endpoint granted none of the scopes that were asked for: the client is not registered for any of them")]
     NothingGranted,
 }
 
-/// A refusal in RFC 6749's form, in OpenEMR's words.
+/// An OAuth error response (RFC 6749 section 5.2), with OpenEMR's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The HTTP status.
@@ -63,7 +63,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// What to look at first.
+    /// The likely cause, for the operator.
     #[must_use]
     pub fn likely_cause(&self) -> &'static str {
         match (self.status, self.error.as_str()) {
@@ -115,7 +115,7 @@ impl fmt::Display for Refusal {
 }
 
 impl TokenError {
-    /// What a caller may be told: no address, no file, nobody's words but ours.
+    /// The text for callers: it has no address, no file and nothing of OpenEMR's text.
     #[must_use]
     pub fn public_summary(&self) -> &'static str {
         match self {
@@ -130,7 +130,7 @@ impl TokenError {
     }
 }
 
-/// What came back, before it is believed.
+/// An answer, before it is read.
 #[derive(Debug, Clone, Copy)]
 pub struct Answer<'a> {
     /// The HTTP status.
@@ -219,7 +219,7 @@ fn is_html(answer: Answer<'_>) -> bool {
     answer.content_type.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/html"))
 }
 
-/// A server's words, fit for one log line.
+/// A server's text on one log line.
 fn quotable(words: &str) -> String {
     words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_QUOTE).collect()
 }
