@@ -32,6 +32,7 @@ use crate::smart::token::AccessToken;
 #[derive(Debug)]
 pub struct RequestContext {
     /// Counts it, for the process that is on its way out.
+    #[allow(dead_code, reason = "counts the request until it is dropped")]
     pub in_flight: Option<InFlight>,
     /// What it runs on, to its end.
     pub runtime: Arc<Runtime>,

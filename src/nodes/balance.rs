@@ -13,7 +13,7 @@ const UNKNOWN: u64 = 1_000;
 /// Each in its turn: the `turn`-th among those that may be chosen, so that the neighbour of a node that is left out
 /// does not get that node's share on top of its own.
 #[must_use]
-pub fn in_turn(turn: usize, count: usize, may: impl Fn(usize) -> bool) -> Option<usize> {
+pub(super) fn in_turn(turn: usize, count: usize, may: impl Fn(usize) -> bool) -> Option<usize> {
     let able = (0..count).filter(|node| may(*node)).count();
     nth(turn.checked_rem(able)?, count, may)
 }
@@ -21,7 +21,12 @@ pub fn in_turn(turn: usize, count: usize, may: impl Fn(usize) -> bool) -> Option
 /// The cheaper of two that are drawn by lot ("the power of two choices"): nearly as good as the cheapest of all, and
 /// requests that choose at the same moment do not all choose the same.
 #[must_use]
-pub fn cheaper_of_two(turn: usize, count: usize, may: impl Fn(usize) -> bool, cost: impl Fn(usize) -> u64) -> Option<usize> {
+pub(super) fn cheaper_of_two(
+    turn: usize,
+    count: usize,
+    may: impl Fn(usize) -> bool,
+    cost: impl Fn(usize) -> u64,
+) -> Option<usize> {
     let able = (0..count).filter(|node| may(*node)).count();
     let lot = mixed(turn as u64) as usize;
     let first = lot.checked_rem(able)?;
@@ -33,7 +38,7 @@ pub fn cheaper_of_two(turn: usize, count: usize, may: impl Fn(usize) -> bool, co
 
 /// The average after one more answer, in microseconds; 0 stands for none yet.
 #[must_use]
-pub fn average(so_far: u64, answered_after: Duration) -> u64 {
+pub(super) fn average(so_far: u64, answered_after: Duration) -> u64 {
     let sample = u64::try_from(answered_after.as_micros()).unwrap_or(u64::MAX).clamp(1, u64::MAX / WEIGHT);
     match so_far {
         0 => sample,
@@ -44,7 +49,7 @@ pub fn average(so_far: u64, answered_after: Duration) -> u64 {
 /// What one more request would cost here: the average, halved for each five seconds since it was last measured,
 /// times the requests that would then be in flight.
 #[must_use]
-pub fn cost(average: u64, since_measured: Duration, in_flight: usize) -> u64 {
+pub(super) fn cost(average: u64, since_measured: Duration, in_flight: usize) -> u64 {
     let halvings = since_measured.as_millis() / HALF_LIFE.as_millis();
     let average = average.checked_shr(u32::try_from(halvings).unwrap_or(u32::MAX)).unwrap_or(0);
     average.saturating_add(UNKNOWN).saturating_mul((in_flight as u64).saturating_add(1))
@@ -63,7 +68,6 @@ fn mixed(turn: u64) -> u64 {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -28,14 +28,14 @@ const RECHECK: Duration = Duration::from_secs(1);
 const MAX_STATEMENT: usize = 256 * 1024;
 
 /// The background service.
-pub struct HealthChecks {
+pub(crate) struct HealthChecks {
     start: Mutex<Option<mpsc::UnboundedReceiver<Checked>>>,
     client: Client,
 }
 
 /// Starts the checks and lookups of nodes, before the service runs and while it does.
 #[derive(Debug, Clone)]
-pub struct Checks(mpsc::UnboundedSender<Checked>);
+pub(crate) struct Checks(mpsc::UnboundedSender<Checked>);
 
 #[derive(Debug)]
 struct Checked {
@@ -46,7 +46,7 @@ struct Checked {
 impl HealthChecks {
     /// A service that checks nothing yet, and the handle that starts checks.
     #[must_use]
-    pub fn new(client: Client) -> (Self, Checks) {
+    pub(crate) fn new(client: Client) -> (Self, Checks) {
         let (sender, start) = mpsc::unbounded_channel();
         (Self { start: Mutex::new(Some(start)), client }, Checks(sender))
     }
@@ -54,7 +54,7 @@ impl HealthChecks {
 
 impl Checks {
     /// Starts the checks and lookups of these nodes, which last for as long as somebody holds them.
-    pub fn start(&self, nodes: &Arc<Nodes>) {
+    pub(crate) fn start(&self, nodes: &Arc<Nodes>) {
         // There is no service only when the process ends.
         let _ = self.0.send(Checked { nodes: Arc::downgrade(nodes), changes: nodes.changes() });
     }

@@ -29,7 +29,7 @@ use crate::nodes::terms::Terms;
 static NEXT_GROUP: AtomicU64 = AtomicU64::new(1);
 
 /// One origin server (RFC 9110 section 3.6) of one site: OpenEMR's FHIR API, or its token endpoint.
-pub struct Origin {
+pub(crate) struct Origin {
     place: Place,
     host: HeaderValue,
     template: HttpPeer,
@@ -78,19 +78,19 @@ impl Origin {
 
     /// The URL that it was made from.
     #[must_use]
-    pub fn url(&self) -> &BaseUrl {
+    pub(crate) fn url(&self) -> &BaseUrl {
         &self.place.url
     }
 
     /// The URL and the configuration key that it comes from, to explain what goes wrong there.
     #[must_use]
-    pub fn place(&self) -> &Place {
+    pub(crate) fn place(&self) -> &Place {
         &self.place
     }
 
     /// The Host field of its requests.
     #[must_use]
-    pub fn host(&self) -> &HeaderValue {
+    pub(crate) fn host(&self) -> &HeaderValue {
         &self.host
     }
 
@@ -99,7 +99,7 @@ impl Origin {
     ///
     /// # Errors
     /// A resolver that refuses, is silent for five seconds, or knows no address.
-    pub async fn resolve(&self) -> Result<(), ResolveError> {
+    pub(crate) async fn resolve(&self) -> Result<(), ResolveError> {
         if self.url().host.parse::<IpAddr>().is_ok() {
             return Ok(());
         }
@@ -142,13 +142,13 @@ impl Origin {
 
     /// How many addresses the name has; none before it was resolved.
     #[must_use]
-    pub fn address_count(&self) -> usize {
+    pub(crate) fn address_count(&self) -> usize {
         self.peers.load().len()
     }
 
     /// The peer to dial: the address that worked last. `None` when the name has never been resolved.
     #[must_use]
-    pub fn peer(&self) -> Option<HttpPeer> {
+    pub(crate) fn peer(&self) -> Option<HttpPeer> {
         let peers = self.peers.load();
         let index = self.preferred.load(Ordering::Relaxed).checked_rem(peers.len())?;
         peers.get(index).cloned()
@@ -180,7 +180,7 @@ impl Origin {
     }
 
     /// Says that `failed` took no connection: the next one dials another address, if there is one.
-    pub fn avoid(&self, failed: &HttpPeer) {
+    pub(crate) fn avoid(&self, failed: &HttpPeer) {
         let peers = self.peers.load();
         let preferred = self.preferred.load(Ordering::Relaxed);
         let current = preferred.checked_rem(peers.len()).and_then(|index| peers.get(index));

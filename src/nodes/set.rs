@@ -22,7 +22,7 @@ use crate::nodes::terms::Terms;
 use crate::nodes::tried::Tried;
 
 /// The nodes of one site.
-pub struct Nodes {
+pub(crate) struct Nodes {
     site: String,
     terms: Terms,
     nodes: Vec<Node>,
@@ -36,7 +36,7 @@ pub struct Nodes {
 
 /// Why there is no node for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoNode {
+pub(crate) enum NoNode {
     /// All are ejected, and it is worth trying again after this long.
     AllOut(Duration),
     /// The request has tried each that could be tried.
@@ -46,7 +46,7 @@ pub enum NoNode {
 impl Nodes {
     /// The nodes of a site, all of them healthy until something else is known.
     #[must_use]
-    pub fn new(site: &config::Site) -> Self {
+    pub(crate) fn new(site: &config::Site) -> Self {
         Self::with(site.name.as_str(), Terms::of(site))
     }
 
@@ -66,31 +66,31 @@ impl Nodes {
 
     /// What they were made from.
     #[must_use]
-    pub fn terms(&self) -> &Terms {
+    pub(crate) fn terms(&self) -> &Terms {
         &self.terms
     }
 
     /// The limit on requests in flight, over all of them.
     #[must_use]
-    pub fn in_flight(&self) -> &Arc<InFlight> {
+    pub(crate) fn in_flight(&self) -> &Arc<InFlight> {
         &self.in_flight
     }
 
     /// Whether requests are rejected at the moment, because every node is ejected, and for how long.
     #[must_use]
-    pub fn rejects_for(&self, now: Instant) -> Option<Duration> {
+    pub(crate) fn rejects_for(&self, now: Instant) -> Option<Duration> {
         if self.nodes.iter().any(|node| node.health() != Health::Ejected) { None } else { self.breaker.lock().rejects_for(now) }
     }
 
     /// Whether a request that has given up those in `tried` would find another that is not ejected.
     #[must_use]
-    pub fn has_another(&self, tried: Tried) -> bool {
+    pub(crate) fn has_another(&self, tried: Tried) -> bool {
         self.nodes.iter().enumerate().any(|(index, node)| !tried.has(index) && node.health() != Health::Ejected)
     }
 
     /// The nodes in the order in which a token should be asked for: healthy ones come first, and among those of the same
     /// health the one at `first`, counted round.
-    pub fn by_health(&self, first: usize) -> impl Iterator<Item = &Node> {
+    pub(crate) fn by_health(&self, first: usize) -> impl Iterator<Item = &Node> {
         let start = first.checked_rem(self.nodes.len()).unwrap_or(0);
         let round = move || self.nodes.iter().cycle().skip(start).take(self.nodes.len());
         [Health::Healthy, Health::Degraded, Health::Ejected]
@@ -99,12 +99,12 @@ impl Nodes {
     }
 
     /// Looks up all names, those of different nodes at the same time; known addresses stay where that fails.
-    pub async fn resolve(self: &Arc<Self>) {
+    pub(crate) async fn resolve(self: &Arc<Self>) {
         self.resolve_those(|_| true).await;
     }
 
     /// Looks up the names that have no address yet.
-    pub async fn resolve_new(self: &Arc<Self>) {
+    pub(crate) async fn resolve_new(self: &Arc<Self>) {
         self.resolve_those(|node| node.fhir.address_count() == 0 || node.has_lost_token_endpoint()).await;
     }
 
@@ -165,12 +165,6 @@ impl Nodes {
                 balance::cheaper_of_two(next, self.nodes.len(), may, cost)
             }
         }
-    }
-
-    /// The node at this index; see [`NodeLease::index`](crate::nodes::NodeLease::index).
-    #[must_use]
-    pub fn get(&self, index: usize) -> Option<&Node> {
-        self.nodes.get(index)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -5,7 +5,7 @@ use crate::nodes::cause::Place;
 
 /// What nodes are made from: while it is the same, a reload goes on with the same nodes and what is known of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Terms {
+pub(crate) struct Terms {
     pub(super) nodes: Vec<config::Node>,
     pub(super) ca_file: Option<CaFile>,
     pub(super) timeouts: Timeouts,
@@ -18,7 +18,7 @@ pub struct Terms {
 impl Terms {
     /// The terms of a site.
     #[must_use]
-    pub fn of(site: &Site) -> Self {
+    pub(crate) fn of(site: &Site) -> Self {
         Self {
             nodes: site.nodes.clone(),
             ca_file: site.ca_file.clone(),
@@ -70,7 +70,6 @@ fn openemr_of(node: &config::Node) -> Option<&str> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -23,4 +23,3 @@ mod upgrade;
 
 pub use options::{ConfigSource, RunOptions};
 pub use run::run;
-pub use start_error::StartError;

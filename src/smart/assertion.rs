@@ -13,11 +13,11 @@ use zeroize::Zeroizing;
 use crate::keys::{Algorithm, SigningKey};
 
 /// How long an assertion is good for; SMART allows five minutes at most.
-pub const LIFETIME: Duration = Duration::from_secs(4 * 60);
+pub(super) const LIFETIME: Duration = Duration::from_secs(4 * 60);
 
 /// What goes into an assertion, and the key that signs it.
 #[derive(Debug, Clone, Copy)]
-pub struct Claimant<'a> {
+pub(super) struct Claimant<'a> {
     /// The registered client: `iss` and `sub`.
     pub client_id: &'a str,
     /// The token URL as OpenEMR knows it: `aud`.
@@ -30,7 +30,7 @@ pub struct Claimant<'a> {
 
 /// Why no assertion could be made.
 #[derive(Debug, thiserror::Error)]
-pub enum AssertionError {
+pub(crate) enum AssertionError {
     /// The machine's clock is before 1970.
     #[error("the system clock is before 1970")]
     Clock,
@@ -53,7 +53,7 @@ struct Claims<'a> {
 ///
 /// # Errors
 /// A clock before 1970, or a key that cannot sign.
-pub fn sign(claimant: Claimant<'_>, now: SystemTime, jti: Uuid) -> Result<Zeroizing<String>, AssertionError> {
+pub(super) fn sign(claimant: Claimant<'_>, now: SystemTime, jti: Uuid) -> Result<Zeroizing<String>, AssertionError> {
     let iat = now.duration_since(UNIX_EPOCH).map_err(|_| AssertionError::Clock)?.as_secs();
     let claims = Claims {
         iss: claimant.client_id,

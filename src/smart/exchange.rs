@@ -27,7 +27,7 @@ use crate::smart::token_request;
 use crate::smart::token_response::{self, Answer, LARGEST_ANSWER, TokenError};
 
 /// A site's token endpoint, and what the gateway asks it for.
-pub struct TokenEndpoint {
+pub(crate) struct TokenEndpoint {
     site: Arc<Site>,
     scopes: Scopes,
     /// Its tokens' name in the log.
@@ -46,7 +46,7 @@ pub struct TokenEndpoint {
 impl TokenEndpoint {
     /// The token endpoint of `site` at any of these nodes, with assertions that `signer` signs.
     #[must_use]
-    pub fn new(site: Arc<Site>, signer: SharedSigner, nodes: Arc<Nodes>, client: Client) -> Self {
+    pub(crate) fn new(site: Arc<Site>, signer: SharedSigner, nodes: Arc<Nodes>, client: Client) -> Self {
         let (scopes, name) = (site.scopes.clone(), site.name.as_str().to_owned());
         Self {
             site,
@@ -63,7 +63,7 @@ impl TokenEndpoint {
 
     /// The same endpoint for tokens of fewer scopes, which the log names by their purpose.
     #[must_use]
-    pub fn narrowed(mut self, scopes: Scopes, purpose: &str) -> Self {
+    pub(crate) fn narrowed(mut self, scopes: Scopes, purpose: &str) -> Self {
         self.scopes = scopes;
         self.name = format!("{}, {purpose}", self.name);
         self
@@ -77,19 +77,19 @@ impl TokenEndpoint {
 
     /// The site whose tokens come from here.
     #[must_use]
-    pub fn site(&self) -> &Site {
+    pub(crate) fn site(&self) -> &Site {
         &self.site
     }
 
     /// The scopes that are asked for.
     #[must_use]
-    pub fn scopes(&self) -> &Scopes {
+    pub(crate) fn scopes(&self) -> &Scopes {
         &self.scopes
     }
 
     /// The name of its tokens in the log: the site, and their purpose if they have few scopes.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
@@ -97,7 +97,7 @@ impl TokenEndpoint {
     ///
     /// # Errors
     /// Whatever kept a usable token from coming back.
-    pub async fn exchange(&mut self) -> Result<Exchanged, ExchangeError> {
+    pub(crate) async fn exchange(&mut self) -> Result<Exchanged, ExchangeError> {
         let signer = self.signer.load_full();
         let exchanged = signer.attempt(self).await;
         if exchanged.is_err() {

@@ -6,7 +6,7 @@ use crate::config::{BaseUrl, CaFile, Node, RefreshLimit, Site, Timeouts};
 ///
 /// The signing key is not part of it: another key gets the same tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenIdentity {
+pub(crate) struct TokenIdentity {
     endpoints: Vec<Endpoint>,
     audience: Option<String>,
     client_id: String,
@@ -37,7 +37,7 @@ impl Endpoint {
 impl TokenIdentity {
     /// The identity of a site's token.
     #[must_use]
-    pub fn of(site: &Site) -> Self {
+    pub(crate) fn of(site: &Site) -> Self {
         let mut scopes: Vec<String> = site.scopes.iter().map(|scope| scope.as_str().to_owned()).collect();
         scopes.sort_unstable();
         Self {

@@ -26,12 +26,12 @@ use crate::smart::key_rings::{KeyRings, SharedRing};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Follows the rotations of all rings.
-pub struct KeyKeeper(KeyRings);
+pub(crate) struct KeyKeeper(KeyRings);
 
 impl KeyKeeper {
     /// A keeper of these rings, and of those that are added later.
     #[must_use]
-    pub fn new(rings: KeyRings) -> Self {
+    pub(crate) fn new(rings: KeyRings) -> Self {
         Self(rings)
     }
 

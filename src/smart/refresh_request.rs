@@ -19,7 +19,7 @@ pub(super) struct RefreshRequest {
 
 /// Why a refresh request brought no newer token.
 #[derive(Debug, Clone)]
-pub enum NoNewToken {
+pub(crate) enum NoNewToken {
     /// The exchange failed.
     Failed(Arc<ExchangeError>),
     /// Too many exchanges were requested of late; one is allowed after so long.
@@ -31,4 +31,4 @@ pub enum NoNewToken {
 }
 
 /// The outcome of a refresh request.
-pub type Outcome = Result<Arc<AccessToken>, NoNewToken>;
+pub(crate) type Outcome = Result<Arc<AccessToken>, NoNewToken>;

@@ -20,13 +20,13 @@ use crate::smart::token_cell::TokenHandle;
 use crate::smart::token_task::TokenTask;
 
 /// The background service, with one task a token.
-pub struct Refresher {
+pub(crate) struct Refresher {
     tasks: Mutex<Option<mpsc::UnboundedReceiver<TokenTask>>>,
 }
 
 /// Starts token tasks, before the service runs and while it does.
 #[derive(Clone)]
-pub struct TokenTasks {
+pub(crate) struct TokenTasks {
     tasks: mpsc::UnboundedSender<TokenTask>,
     client: Client,
 }
@@ -34,7 +34,7 @@ pub struct TokenTasks {
 impl TokenTasks {
     /// Starts a task for this endpoint. It ends when the handle is dropped.
     #[must_use]
-    pub fn start(&self, endpoint: TokenEndpoint) -> Arc<TokenHandle> {
+    pub(crate) fn start(&self, endpoint: TokenEndpoint) -> Arc<TokenHandle> {
         let (task, handle) = TokenTask::new(endpoint);
         // There is no service only when the process ends.
         let _ = self.tasks.send(task);
@@ -43,7 +43,7 @@ impl TokenTasks {
 
     /// The client that all exchanges share.
     #[must_use]
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         self.client.clone()
     }
 }
@@ -51,7 +51,7 @@ impl TokenTasks {
 impl Refresher {
     /// A refresher without tasks, and what starts them.
     #[must_use]
-    pub fn new(client: Client) -> (Self, TokenTasks) {
+    pub(crate) fn new(client: Client) -> (Self, TokenTasks) {
         let (sender, tasks) = mpsc::unbounded_channel();
         (Self { tasks: Mutex::new(Some(tasks)) }, TokenTasks { tasks: sender, client })
     }

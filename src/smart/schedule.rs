@@ -14,7 +14,7 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 
 /// The life of the current token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Held {
+pub(crate) struct Held {
     /// When the request that brought it was sent.
     pub requested_at: Instant,
     /// How long it lives from then.
@@ -23,7 +23,7 @@ pub struct Held {
 
 /// Why a newer token is requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// A caller asked for it: `POST /oauth/token?force=true`.
     Forced,
     /// OpenEMR refused the current one, or there is none.
@@ -32,7 +32,7 @@ pub enum Reason {
 
 /// What a refresh request causes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
+pub(crate) enum Decision {
     /// An exchange, now.
     Exchange,
     /// Nothing: too many were requested of late. One is allowed after so long.
@@ -46,7 +46,7 @@ pub enum Decision {
 /// Without failures, the next attempt is at 80 % of the token's life, up to 5 % of it sooner. After failures:
 /// exponential backoff with full jitter, 30 s at most. Refresh requests are limited by a [`Bucket`]; attempts of the schedule are not.
 #[derive(Debug, Clone)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     next: Instant,
     failures: u32,
     bucket: Bucket,
@@ -55,24 +55,24 @@ pub struct Schedule {
 impl Schedule {
     /// A schedule without a token: the first attempt is at once.
     #[must_use]
-    pub fn new(limit: RefreshLimit, now: Instant) -> Self {
+    pub(crate) fn new(limit: RefreshLimit, now: Instant) -> Self {
         Self { next: now, failures: 0, bucket: Bucket::new(limit, now) }
     }
 
     /// When the next attempt begins unless it is requested sooner.
     #[must_use]
-    pub fn next_attempt(&self) -> Instant {
+    pub(crate) fn next_attempt(&self) -> Instant {
         self.next
     }
 
     /// How many attempts have failed since the last one that succeeded.
     #[must_use]
-    pub fn failures(&self) -> u32 {
+    pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
 
     /// Decides about a refresh request that the current token does not satisfy.
-    pub fn decide(&mut self, reason: Reason, now: Instant) -> Decision {
+    pub(crate) fn decide(&mut self, reason: Reason, now: Instant) -> Decision {
         // A refused request waits for the next attempt; only a forced refresh overtakes it.
         if reason == Reason::Needed && self.failures > 0 && now < self.next {
             return Decision::BackingOff(self.next - now);
@@ -84,13 +84,13 @@ impl Schedule {
     }
 
     /// Records an attempt that brought a token. `dice` is uniform in `0.0..1.0`.
-    pub fn succeeded(&mut self, held: Held, dice: f64) {
+    pub(crate) fn succeeded(&mut self, held: Held, dice: f64) {
         self.failures = 0;
         self.next = held.requested_at + held.life.mul_f64(0.8 - 0.05 * dice.clamp(0.0, 1.0));
     }
 
     /// Records an attempt that failed at `now`. `dice` is uniform in `0.0..1.0`.
-    pub fn failed(&mut self, now: Instant, dice: f64) {
+    pub(crate) fn failed(&mut self, now: Instant, dice: f64) {
         let step = FIRST_STEP.saturating_mul(1 << self.failures.min(16)).min(LONGEST_STEP);
         self.failures = self.failures.saturating_add(1);
         self.next = now + step.mul_f64(dice.clamp(0.0, 1.0)).max(SHORTEST_WAIT);

@@ -14,32 +14,32 @@ const MOST: usize = 64;
 
 /// The scopes that were refused since the granted scope last changed. Readers take no lock.
 #[derive(Debug, Default)]
-pub struct ScopeRecord {
+pub(crate) struct ScopeRecord {
     refused: ArcSwap<Vec<RequiredScope>>,
 }
 
 impl ScopeRecord {
     /// Whether new tokens were refused for want of this scope.
     #[must_use]
-    pub fn is_refused(&self, need: RequiredScope) -> bool {
+    pub(crate) fn is_refused(&self, need: RequiredScope) -> bool {
         self.refused.load().contains(&need)
     }
 
     /// Whether nothing was refused, which is so nearly always.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.refused.load().is_empty()
     }
 
     /// Records that a request that needs this scope succeeded.
-    pub fn note_served(&self, need: RequiredScope) {
+    pub(crate) fn note_served(&self, need: RequiredScope) {
         if self.is_refused(need) {
             self.change(|refused| refused.retain(|one| *one != need));
         }
     }
 
     /// Records that a new token was refused for want of this scope.
-    pub fn note_refused(&self, need: RequiredScope) {
+    pub(crate) fn note_refused(&self, need: RequiredScope) {
         self.change(|refused| {
             if !refused.contains(&need) {
                 if refused.len() >= MOST {
@@ -51,7 +51,7 @@ impl ScopeRecord {
     }
 
     /// Forgets everything: another scope was granted.
-    pub fn forget(&self) {
+    pub(crate) fn forget(&self) {
         self.refused.store(Arc::default());
     }
 
@@ -65,7 +65,6 @@ impl ScopeRecord {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::fhir::interaction::Interaction;

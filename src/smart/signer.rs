@@ -25,7 +25,7 @@ const REMIND_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// The signer of one site's assertions.
 #[derive(Debug)]
-pub struct Signer {
+pub(crate) struct Signer {
     ring: Arc<KeyRing>,
     name: String,
     pub(super) config: ArcSwap<config::Site>,
@@ -43,7 +43,7 @@ struct Patience {
 }
 
 /// A signer that a reload can replace, shared by a token's task and the sites whose token it is.
-pub type SharedSigner = Arc<ArcSwap<Signer>>;
+pub(crate) type SharedSigner = Arc<ArcSwap<Signer>>;
 
 impl Signer {
     /// A signer with what the site's configuration has read.
@@ -62,13 +62,13 @@ impl Signer {
 
     /// The site.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Signs with the keys that this configuration of the site has read: at once, or where an exchange is under way, when the
     /// keeper finds it ended.
-    pub fn adopt(&self, site: &Arc<config::Site>) {
+    pub(crate) fn adopt(&self, site: &Arc<config::Site>) {
         self.config.store(Arc::clone(site));
         if let Ok(_alone) = self.ring.gate.try_write() {
             self.install(site.keys.clone());
@@ -78,14 +78,14 @@ impl Signer {
 
     /// Whether these two files are the site's.
     #[must_use]
-    pub fn is_of(&self, private_key: &Path, jwks: &Path) -> bool {
+    pub(crate) fn is_of(&self, private_key: &Path, jwks: &Path) -> bool {
         self.ring.files == KeyFiles::new(private_key, jwks)
     }
 
     /// The JWK Set as it is published. A request for it during an exchange is taken for OpenEMR's own: another caller would have
     /// to meet those few milliseconds.
     #[must_use]
-    pub fn publish(&self) -> Published {
+    pub(crate) fn publish(&self) -> Published {
         if self.ring.exchanges.load(Ordering::Acquire) > 0 {
             self.ring.fetched.store(true, Ordering::Release);
         }
@@ -102,7 +102,7 @@ impl Signer {
     ///
     /// # Errors
     /// The error of the first exchange.
-    pub async fn attempt(&self, endpoint: &mut impl Exchange) -> Result<Exchanged, ExchangeError> {
+    pub(crate) async fn attempt(&self, endpoint: &mut impl Exchange) -> Result<Exchanged, ExchangeError> {
         let _unchanging = self.ring.gate.read().await;
         let _under_way = UnderWay::new(&self.ring.exchanges);
         let _turn = if self.keys.load().published().may_change { Some(self.turn.lock().await) } else { None };

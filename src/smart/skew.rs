@@ -17,7 +17,7 @@ const ABSURD_FROM: i64 = 24 * 60 * 60;
 /// Seconds by which the server's clock is ahead of ours, from its Date field in an answer to a request that was sent at
 /// `sent` and took `took`. `None` when the field is no date.
 #[must_use]
-pub fn measure(date: &str, sent: SystemTime, took: Duration) -> Option<i64> {
+pub(super) fn measure(date: &str, sent: SystemTime, took: Duration) -> Option<i64> {
     let theirs = httpdate::parse_http_date(date).ok()?.duration_since(UNIX_EPOCH).ok()?;
     let ours = sent.duration_since(UNIX_EPOCH).ok()? + took / 2;
     // Date is cut to the second: half of one is the likeliest rest.
@@ -28,7 +28,7 @@ pub fn measure(date: &str, sent: SystemTime, took: Duration) -> Option<i64> {
 
 /// What has changed with a measurement, for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub(super) enum Change {
     /// Nothing.
     None,
     /// The clocks stand more than ten seconds apart: seconds by which the server's is ahead.
@@ -41,7 +41,7 @@ pub enum Change {
 
 /// The skew of one token endpoint.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Skew {
+pub(super) struct Skew {
     correction: i64,
     said: Option<i64>,
 }
@@ -49,12 +49,12 @@ pub struct Skew {
 impl Skew {
     /// Seconds to add to our clock so that it shows the server's time; 0 while they about agree.
     #[must_use]
-    pub fn correction(&self) -> i64 {
+    pub(super) fn correction(&self) -> i64 {
         self.correction
     }
 
     /// Records a measurement, and returns what it changes.
-    pub fn observe(&mut self, ahead: i64) -> Change {
+    pub(super) fn observe(&mut self, ahead: i64) -> Change {
         if ahead.saturating_abs() > ABSURD_FROM {
             return self.say(ahead, Change::Absurd(ahead));
         }
@@ -78,7 +78,7 @@ impl Skew {
 
     /// `now` on the server's clock.
     #[must_use]
-    pub fn apply(&self, now: SystemTime) -> SystemTime {
+    pub(super) fn apply(&self, now: SystemTime) -> SystemTime {
         let by = Duration::from_secs(self.correction.unsigned_abs());
         let shifted = if self.correction < 0 { now.checked_sub(by) } else { now.checked_add(by) };
         shifted.unwrap_or(now)
@@ -86,7 +86,6 @@ impl Skew {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -17,7 +17,7 @@ use crate::smart::token::AccessToken;
 
 /// What the token's task is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// An exchange is under way, or about to begin.
     Exchanging,
     /// There is a token, and the next exchange is not due.
@@ -28,14 +28,14 @@ pub enum Phase {
 
 /// There is no token, and none will come soon enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unavailable {
+pub(crate) struct Unavailable {
     /// When it is worth asking again.
     pub retry_after: Duration,
 }
 
 /// The owner of a token: its task runs until this is dropped.
 #[derive(Debug)]
-pub struct TokenHandle {
+pub(crate) struct TokenHandle {
     cell: Arc<TokenCell>,
     nodes: Arc<ArcSwap<Nodes>>,
     /// Dropped with the handle, which the task notices.
@@ -51,7 +51,7 @@ impl TokenHandle {
 
     /// Asks these nodes for tokens from now on. Their token URLs are the same as before; their health and addresses are their
     /// own.
-    pub fn set_nodes(&self, nodes: Arc<Nodes>) {
+    pub(crate) fn set_nodes(&self, nodes: Arc<Nodes>) {
         self.nodes.store(nodes);
     }
 }
@@ -66,7 +66,7 @@ impl Deref for TokenHandle {
 
 /// A site's token. Requests read it with one atomic load; one task writes it.
 #[derive(Debug)]
-pub struct TokenCell {
+pub(crate) struct TokenCell {
     current: ArcSwapOption<AccessToken>,
     phase: watch::Sender<Phase>,
     failing: AtomicBool,
@@ -94,19 +94,19 @@ impl TokenCell {
 
     /// The token, unless there is none that OpenEMR still accepts.
     #[must_use]
-    pub fn usable(&self, now: Instant) -> Option<Arc<AccessToken>> {
+    pub(crate) fn usable(&self, now: Instant) -> Option<Arc<AccessToken>> {
         self.current.load_full().filter(|token| token.is_usable(now))
     }
 
     /// The token, however old.
     #[must_use]
-    pub fn latest(&self) -> Option<Arc<AccessToken>> {
+    pub(crate) fn latest(&self) -> Option<Arc<AccessToken>> {
         self.current.load_full()
     }
 
     /// What the token's task is doing.
     #[must_use]
-    pub fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> Phase {
         *self.phase.borrow()
     }
 
@@ -114,7 +114,7 @@ impl TokenCell {
     ///
     /// # Errors
     /// [`Unavailable`], with a sensible time to ask again.
-    pub async fn wait(&self, patience: Duration) -> Result<Arc<AccessToken>, Unavailable> {
+    pub(crate) async fn wait(&self, patience: Duration) -> Result<Arc<AccessToken>, Unavailable> {
         let deadline = Instant::now() + patience;
         let mut phase = self.phase.subscribe();
         loop {
@@ -136,7 +136,7 @@ impl TokenCell {
     }
 
     /// Waits until there is a token, or an exchange has failed; to the deadline at most.
-    pub async fn first_outcome(&self, deadline: Instant) {
+    pub(crate) async fn first_outcome(&self, deadline: Instant) {
         let mut phase = self.phase.subscribe();
         loop {
             phase.borrow_and_update();
@@ -151,7 +151,7 @@ impl TokenCell {
 
     /// Whether the last exchange to end has failed.
     #[must_use]
-    pub fn is_failing(&self) -> bool {
+    pub(crate) fn is_failing(&self) -> bool {
         self.failing.load(Ordering::Relaxed)
     }
 
@@ -160,14 +160,14 @@ impl TokenCell {
     ///
     /// # Errors
     /// The exchange's own error, or why there was no exchange.
-    pub async fn newer_than(&self, seen: u64, reason: Reason) -> Outcome {
+    pub(crate) async fn newer_than(&self, seen: u64, reason: Reason) -> Outcome {
         let (reply, outcome) = oneshot::channel();
         self.refresh_requests.send(RefreshRequest { seen, reason, reply }).await.map_err(|_| NoNewToken::Stopped)?;
         outcome.await.unwrap_or(Err(NoNewToken::Stopped))
     }
 
     /// Reports that OpenEMR refused generation `seen`, without waiting.
-    pub fn report_refused(&self, seen: u64) {
+    pub(crate) fn report_refused(&self, seen: u64) {
         // When the channel is full, one more request changes nothing.
         let _ = self.refresh_requests.try_send(RefreshRequest { seen, reason: Reason::Needed, reply: oneshot::channel().0 });
     }
@@ -177,7 +177,7 @@ impl TokenCell {
     ///
     /// # Errors
     /// [`Unavailable`], with a sensible time to ask again.
-    pub async fn replacement(&self, seen: u64, patience: Duration) -> Result<Arc<AccessToken>, Unavailable> {
+    pub(crate) async fn replacement(&self, seen: u64, patience: Duration) -> Result<Arc<AccessToken>, Unavailable> {
         let deadline = Instant::now() + patience;
         let soon = Unavailable { retry_after: Duration::from_secs(1) };
         loop {

@@ -15,7 +15,7 @@ const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-be
 
 /// The body, `application/x-www-form-urlencoded`.
 #[must_use]
-pub fn form(scopes: &Scopes, assertion: &str) -> Zeroizing<String> {
+pub(super) fn form(scopes: &Scopes, assertion: &str) -> Zeroizing<String> {
     let mut form = form_urlencoded::Serializer::new(String::with_capacity(assertion.len() + 512));
     form.append_pair("grant_type", "client_credentials")
         .append_pair("scope", &scopes.to_string())

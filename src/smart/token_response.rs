@@ -12,14 +12,14 @@ use zeroize::Zeroizing;
 use crate::keys::without_byte_order_mark;
 
 /// The largest answer that is read.
-pub const LARGEST_ANSWER: usize = 64 * 1024;
+pub(super) const LARGEST_ANSWER: usize = 64 * 1024;
 /// From this difference of the clocks on, in seconds, a refusal mentions it.
 const NOTABLE_SKEW_SECONDS: i64 = 10;
 /// How many characters of a server's text go to the log.
 const LONGEST_QUOTE: usize = 300;
 
 /// A token that was granted.
-pub struct Grant {
+pub(crate) struct Grant {
     /// The access token: visible ASCII without spaces.
     pub access_token: Zeroizing<String>,
     /// How long it lives; at least a second.
@@ -30,7 +30,7 @@ pub struct Grant {
 
 /// Why there is no token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TokenError {
+pub(crate) enum TokenError {
     /// An OAuth error response.
     #[error("{0}")]
     Refused(Refusal),
@@ -49,7 +49,7 @@ pub enum TokenError {
 
 /// An OAuth error response (RFC 6749 section 5.2), with OpenEMR's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     /// The HTTP status.
     pub status: u16,
     /// OAuth's error code.
@@ -65,7 +65,7 @@ pub struct Refusal {
 impl Refusal {
     /// The likely cause, for the operator.
     #[must_use]
-    pub fn likely_cause(&self) -> &'static str {
+    pub(crate) fn likely_cause(&self) -> &'static str {
         match (self.status, self.error.as_str()) {
             (401, "invalid_client") => {
                 "OpenEMR does not accept who is asking: client_id unknown, the client not enabled yet (Admin > System > API Clients), or its keys not reachable (jwks_uri)"
@@ -90,7 +90,7 @@ impl Refusal {
 
     /// Whether the assertion itself was refused, rather than the client or the scopes: another one may pass.
     #[must_use]
-    pub fn is_about_the_assertion(&self) -> bool {
+    pub(crate) fn is_about_the_assertion(&self) -> bool {
         self.status == 400 && matches!(self.error.as_str(), "invalid_client" | "invalid_request")
     }
 
@@ -117,7 +117,7 @@ impl fmt::Display for Refusal {
 impl TokenError {
     /// The text for callers: it has no address, no file and nothing of OpenEMR's text.
     #[must_use]
-    pub fn public_summary(&self) -> &'static str {
+    pub(crate) fn public_summary(&self) -> &'static str {
         match self {
             Self::NotUnderstood { .. } => "OpenEMR's token endpoint gave no usable answer",
             Self::Refused(refusal) => match refusal.status {
@@ -132,7 +132,7 @@ impl TokenError {
 
 /// An answer, before it is read.
 #[derive(Debug, Clone, Copy)]
-pub struct Answer<'a> {
+pub(super) struct Answer<'a> {
     /// The HTTP status.
     pub status: u16,
     /// The Content-Type field.
@@ -163,7 +163,7 @@ struct Failure {
 ///
 /// # Errors
 /// Everything but a Bearer token of visible ASCII with a positive life and a non-empty scope.
-pub fn parse(mut answer: Answer<'_>) -> Result<Grant, TokenError> {
+pub(super) fn parse(mut answer: Answer<'_>) -> Result<Grant, TokenError> {
     answer.body = without_byte_order_mark(answer.body);
     let not_understood = |problem: &str| TokenError::NotUnderstood { status: answer.status, problem: problem.to_owned() };
     if answer.status != 200 {
@@ -225,7 +225,6 @@ fn quotable(words: &str) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used, clippy::panic)]
 use super::*;
 use crate::config::{self, BaseUrl};
 use crate::nodes::terms::Terms;

@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used, clippy::panic)]
 use super::*;
 use crate::config::{self, Balance, BaseUrl};
 use crate::nodes::breaker::CheckResult;
