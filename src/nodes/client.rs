@@ -18,12 +18,9 @@ use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::{ALPN, HttpPeer};
 
 use crate::http::set_field::SetField as _;
-use crate::nodes::cause::{Cause, Explained, Place, Unusable, is_no_connection};
+use crate::nodes::cause::{Explained, Place, Unusable};
+use crate::nodes::client_error::{ClientError, MAX_HEAD, Problem};
 use crate::nodes::origin::Origin;
-use crate::nodes::resolve::ResolveError;
-
-/// Names and values of an answer's head may have this many bytes, as `limits.response_head` is by default.
-const MAX_HEAD: usize = 64 * 1024;
 
 /// The client. Cloning it is cheap; all clones share the connector.
 #[derive(Clone)]
@@ -85,31 +82,6 @@ pub(crate) struct Response {
     place: Place,
 }
 
-/// Why there is no answer. Prints as one line for the log, with the URL and the configuration key.
-#[derive(Debug)]
-pub(crate) struct ClientError {
-    place: Place,
-    /// What happened.
-    pub problem: Problem,
-}
-
-/// What happened to a request of the gateway's own.
-#[derive(Debug)]
-pub(crate) enum Problem {
-    /// The name has no address; nothing was sent.
-    Unresolved(ResolveError),
-    /// No connection came about; nothing was sent.
-    NotConnected(Box<pingora::Error>),
-    /// The connection broke, or a step took too long; the request may have arrived.
-    Broken(Box<pingora::Error>),
-    /// The whole took longer than this; the request may have arrived.
-    TimedOut(Duration),
-    /// The head of the answer is longer than 64 KiB.
-    HeadTooLong,
-    /// The body of the answer is longer than this, in bytes.
-    BodyTooLong(usize),
-}
-
 impl Client {
     /// A client on this connector.
     #[must_use]
@@ -130,7 +102,7 @@ impl Client {
     /// # Errors
     /// [`Problem::Unresolved`], [`Problem::NotConnected`] or [`Problem::TimedOut`].
     pub(crate) async fn connect(&self, origin: &Origin, limits: Limits) -> Result<Connection, ClientError> {
-        let failed = |problem| ClientError { place: origin.place().clone(), problem };
+        let failed = |problem| ClientError::new(origin.place().clone(), problem);
         let deadline = limits.total.map(|total| Instant::now() + total);
         let connecting = async {
             if origin.address_count() == 0 {
@@ -189,7 +161,7 @@ impl Connection {
     }
 
     fn failed(&self, problem: Problem) -> ClientError {
-        ClientError { place: self.place.clone(), problem }
+        ClientError::new(self.place.clone(), problem)
     }
 }
 
@@ -281,62 +253,6 @@ async fn within<T>(
         Some(deadline) => tokio::time::timeout_at(deadline.into(), work)
             .await
             .unwrap_or_else(|_| Err(Problem::TimedOut(limits.total.unwrap_or_default()))),
-    }
-}
-
-impl ClientError {
-    /// Whether nothing was sent.
-    #[must_use]
-    pub(crate) fn is_unsent(&self) -> bool {
-        matches!(self.problem, Problem::Unresolved(_) | Problem::NotConnected(_))
-    }
-
-    /// Whether a step or the whole took too long.
-    #[must_use]
-    pub(crate) fn is_timeout(&self) -> bool {
-        match &self.problem {
-            Problem::TimedOut(_) => true,
-            Problem::NotConnected(error) | Problem::Broken(error) => is_timeout(error),
-            Problem::Unresolved(_) | Problem::HeadTooLong | Problem::BodyTooLong(_) => false,
-        }
-    }
-
-    /// Whether the server is why no connection came about; see [`is_no_connection`].
-    #[must_use]
-    pub(crate) fn is_servers_fault(&self) -> bool {
-        match &self.problem {
-            Problem::Unresolved(_) => true,
-            Problem::NotConnected(error) => is_no_connection(error),
-            Problem::Broken(_) | Problem::TimedOut(_) | Problem::HeadTooLong | Problem::BodyTooLong(_) => false,
-        }
-    }
-}
-
-fn is_timeout(error: &pingora::Error) -> bool {
-    use pingora::ErrorType::{ConnectTimedout, ReadTimedout, TLSHandshakeTimedout, WriteTimedout};
-    matches!(error.etype(), ConnectTimedout | TLSHandshakeTimedout | ReadTimedout | WriteTimedout)
-}
-
-impl fmt::Display for ClientError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let url = &self.place.url;
-        match &self.problem {
-            Problem::Unresolved(error) => self.place.with(Cause::from(error)).fmt(f),
-            Problem::NotConnected(error) | Problem::Broken(error) => self.place.explain(error).fmt(f),
-            Problem::TimedOut(total) => write!(f, "{url}: no whole answer within {total:?}"),
-            Problem::HeadTooLong => write!(f, "{url}: the head of the answer is larger than {MAX_HEAD} bytes"),
-            Problem::BodyTooLong(limit) => write!(f, "{url}: the body of the answer is larger than {limit} bytes"),
-        }
-    }
-}
-
-impl std::error::Error for ClientError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.problem {
-            Problem::Unresolved(error) => Some(error),
-            Problem::NotConnected(error) | Problem::Broken(error) => Some(error.as_ref()),
-            Problem::TimedOut(_) | Problem::HeadTooLong | Problem::BodyTooLong(_) => None,
-        }
     }
 }
 

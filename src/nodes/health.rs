@@ -18,7 +18,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::nodes::breaker::{CheckResult, Health};
-use crate::nodes::client::{Client, ClientError, Limits, Request};
+use crate::nodes::client::{Client, Limits, Request};
+use crate::nodes::client_error::ClientError;
 use crate::nodes::origin::Origin;
 use crate::nodes::set::Nodes;
 
@@ -167,7 +168,7 @@ fn pause(health: Health, failures: u32, is_alone: bool, bad_in_a_row: u32, inter
 async fn check(nodes: &Nodes, index: usize, client: &Client) -> CheckResult {
     let node = nodes.node(index);
     if node.health() == Health::Ejected {
-        // It may have moved. Its known addresses are asked where nothing else is known.
+        // Its name may have another address by now; without an answer, the known ones are tried.
         let _ = node.fhir.resolve().await;
     }
     match status(&node.fhir, nodes.terms().health_check.timeout, client).await {

@@ -16,6 +16,7 @@
 //! | `in_flight` | the limit on requests in flight, and the wait queue in front of it |
 //! | `health` | active checks and name lookups, in the background |
 //! | `client` | the HTTP client for the gateway's own requests |
+//! | `client_error` | why such a request got no answer |
 //! | `cause` | why there is no usable answer, and the configuration key that mends it |
 //! | `tls_failure` | why a TLS handshake failed |
 
@@ -23,6 +24,7 @@ mod balance;
 pub(crate) mod breaker;
 pub(crate) mod cause;
 pub(crate) mod client;
+pub(crate) mod client_error;
 pub(crate) mod health;
 pub(crate) mod in_flight;
 mod lease;

@@ -1,4 +1,4 @@
-//! Where OpenEMR is: a base URL turned into peers that can be dialled.
+//! An origin server of a site: a base URL turned into peers that can be dialled.
 //!
 //! A peer is prepared once and cloned for each request. Names are resolved outside the request path, at
 //! start and then every `connections.resolve_every`, because Pingora's own constructor blocks and panics.
@@ -35,13 +35,13 @@ pub(crate) struct Origin {
     template: HttpPeer,
     peers: ArcSwap<Vec<HttpPeer>>,
     preferred: AtomicUsize,
-    /// The latest lookup failed.
+    /// The last lookup failed.
     is_lost: AtomicBool,
 }
 
 impl Origin {
-    /// Prepares an origin with a site's timeouts, pool and trust. Origins never share connections: Pingora's pool
-    /// does not tell peers apart by the authorities that they trust, so that each has a group of its own.
+    /// Prepares an origin with a site's timeouts, pool and trusted authorities. Origins never share connections: Pingora's pool
+    /// does not tell peers apart by the authorities that they trust, so that each origin has a group of its own.
     #[must_use]
     pub(super) fn new(place: Place, terms: &Terms) -> Self {
         let url = &place.url;
@@ -76,7 +76,7 @@ impl Origin {
         origin
     }
 
-    /// The URL that it was made from.
+    /// The base URL.
     #[must_use]
     pub(crate) fn url(&self) -> &BaseUrl {
         &self.place.url
@@ -94,11 +94,11 @@ impl Origin {
         &self.host
     }
 
-    /// Looks the name up again; an address needs no looking up. On failure the known addresses stay. The log hears of
-    /// it when a name moves, cannot be looked up, or can be again.
+    /// Looks the name up again, unless it is an address. On failure the known addresses stay. It is logged when a name moves,
+    /// cannot be resolved, or can be again.
     ///
     /// # Errors
-    /// A resolver that refuses, is silent for five seconds, or knows no address.
+    /// [`ResolveError`].
     pub(crate) async fn resolve(&self) -> Result<(), ResolveError> {
         if self.url().host.parse::<IpAddr>().is_ok() {
             return Ok(());
@@ -179,7 +179,7 @@ impl Origin {
         Err(failure)
     }
 
-    /// Says that `failed` took no connection: the next one dials another address, if there is one.
+    /// Records that `failed` took no connection: the next one goes to another address, if there is one.
     pub(crate) fn avoid(&self, failed: &HttpPeer) {
         let peers = self.peers.load();
         let preferred = self.preferred.load(Ordering::Relaxed);
@@ -196,7 +196,7 @@ impl fmt::Debug for Origin {
     }
 }
 
-/// The system's authorities and private ones: Pingora takes a peer's list in place of the system's.
+/// The system's authorities and private ones: Pingora uses a peer's list in place of the system's.
 fn system_and(private: &[CertificateDer<'static>]) -> Arc<CaType> {
     let system = pingora::tls::load_native_certs().unwrap_or_default();
     let usable = |certificate: &CertificateDer<'_>| RootCertStore::empty().add(certificate.clone().into_owned()).is_ok();

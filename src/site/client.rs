@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use http::header::{ACCEPT, AUTHORIZATION, HeaderValue};
 use http::{HeaderName, Method, StatusCode};
 
-use crate::nodes::client::{Client, ClientError, Limits, Request, Response};
+use crate::nodes::client::{Client, Limits, Request, Response};
+use crate::nodes::client_error::ClientError;
 use crate::nodes::in_flight::{Entry, Permit};
 use crate::nodes::{NodeLease, Nodes, Tried};
 use crate::smart::token::AccessToken;

@@ -10,7 +10,8 @@ use serde::Deserialize;
 
 use crate::config::{BaseUrl, BaseUrlError};
 use crate::keys::without_byte_order_mark;
-use crate::nodes::client::{Client, ClientError, Limits, Request};
+use crate::nodes::client::{Client, Limits, Request};
+use crate::nodes::client_error::ClientError;
 use crate::nodes::origin::Origin;
 
 /// The path of a SMART configuration, below the FHIR base.

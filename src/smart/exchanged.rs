@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::nodes::client::ClientError;
+use crate::nodes::client_error::ClientError;
 use crate::smart::assertion::AssertionError;
 use crate::smart::discovery::DiscoveryFailure;
 use crate::smart::signing_keys::Keys;
