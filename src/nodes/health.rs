@@ -139,10 +139,10 @@ async fn keep_checking(nodes: Weak<Nodes>, index: usize, mut changes: watch::Rec
             },
         }
         let Some(nodes) = nodes.upgrade() else { return };
-        let result = check(&nodes, index, &client).await;
+        let (result, cause) = check(&nodes, index, &client).await;
         bad_in_a_row = if result == CheckResult::Good { 0 } else { bad_in_a_row + 1 };
         latest = Some(Instant::now());
-        nodes.checked(index, result);
+        nodes.checked(index, result, cause.as_deref());
     }
 }
 
@@ -165,18 +165,19 @@ fn pause(health: Health, failures: u32, is_alone: bool, bad_in_a_row: u32, inter
     }
 }
 
-async fn check(nodes: &Nodes, index: usize, client: &Client) -> CheckResult {
+/// The result of a check, and its cause where it is no good one.
+async fn check(nodes: &Nodes, index: usize, client: &Client) -> (CheckResult, Option<String>) {
     let node = nodes.node(index);
     if node.health() == Health::Ejected {
         // Its name may have another address by now; without an answer, the known ones are tried.
         let _ = node.fhir.resolve().await;
     }
     match status(&node.fhir, nodes.terms().health_check.timeout, client).await {
-        Ok(status) if status.is_server_error() => CheckResult::Errors,
-        Ok(_) => CheckResult::Good,
+        Ok(status) if status.is_server_error() => (CheckResult::Errors, Some(format!("status {}", status.as_u16()))),
+        Ok(_) => (CheckResult::Good, None),
         Err(error) => {
             debug!("site {}: a check failed: {error}", nodes.site());
-            CheckResult::NoAnswer
+            (CheckResult::NoAnswer, Some(error.to_string()))
         }
     }
 }

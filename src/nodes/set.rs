@@ -191,9 +191,9 @@ impl Nodes {
         (breaker.health(index), breaker.failures(index), self.nodes.len() == 1)
     }
 
-    /// Records the result of an active check.
-    pub(super) fn checked(&self, index: usize, result: CheckResult) {
-        self.update(|breaker| breaker.checked(index, result, Instant::now()));
+    /// Records the result of an active check, with the cause for the log where it is no good one.
+    pub(super) fn checked(&self, index: usize, result: CheckResult, cause: Option<&str>) {
+        self.update(cause, |breaker| breaker.checked(index, result, Instant::now()));
     }
 
     /// Records an answer: `after` so long, unless it is not to be measured; within a trial.
@@ -203,13 +203,13 @@ impl Nodes {
             node.measure(self.created.elapsed(), after);
         }
         if trial.is_some() || node.has_failures.load(Ordering::Relaxed) {
-            self.update(|breaker| breaker.answered(index, trial));
+            self.update(None, |breaker| breaker.answered(index, trial));
         }
     }
 
     /// Records that a node took no connection.
     pub(super) fn failed(&self, index: usize, now: Instant) {
-        self.update(|breaker| breaker.failed(index, now));
+        self.update(None, |breaker| breaker.failed(index, now));
     }
 
     /// Records that a trial found no node that takes a connection.
@@ -222,8 +222,8 @@ impl Nodes {
         self.breaker.lock().trial_abandoned(trial, Instant::now());
     }
 
-    /// Lets an event change the nodes' health, and logs what it changed.
-    fn update(&self, event: impl FnOnce(&mut Breaker) -> Vec<Change>) {
+    /// Lets an event change the nodes' health, and logs what it changed, with its cause where that is not logged elsewhere.
+    fn update(&self, cause: Option<&str>, event: impl FnOnce(&mut Breaker) -> Vec<Change>) {
         let mut breaker = self.breaker.lock();
         let changes = event(&mut breaker);
         let mut has_changed = !changes.is_empty();
@@ -234,7 +234,7 @@ impl Nodes {
         }
         // Under the lock, so that the log has changes in their order.
         for change in changes {
-            self.log(change);
+            self.log(change, cause);
         }
         drop(breaker);
         if has_changed {
@@ -242,16 +242,17 @@ impl Nodes {
         }
     }
 
-    fn log(&self, change: Change) {
+    fn log(&self, change: Change, cause: Option<&str>) {
         let site = &self.site;
+        let because = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
         let url = |index| self.node(index).fhir.url();
         match change {
             Change::Node(index, Health::Healthy) => info!("site {site}: node {} is back", url(index)),
             Change::Node(index, Health::Degraded) => {
-                warn!("site {site}: node {} answers its checks with errors, others go first", url(index));
+                warn!("site {site}: node {} answers its checks with errors, others go first{because}", url(index));
             }
             Change::Node(index, Health::Ejected) => {
-                warn!("site {site}: node {} cannot be reached and is left out", url(index));
+                warn!("site {site}: node {} cannot be reached and is left out{because}", url(index));
             }
             Change::Opened => warn!("site {site}: no node can be reached, requests are refused at once until one can"),
             Change::Closed => info!("site {site}: requests go out again"),

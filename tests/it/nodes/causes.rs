@@ -182,3 +182,15 @@ fn a_wrong_fhir_base_is_named_where_the_token_endpoint_is_to_be_discovered() {
     site.insert("fhir_base".to_owned(), json!(base));
     no_token(config, &[&base, "/.well-known/smart-configuration", "the answer is 404", "Is the path in fhir_base right?"]);
 }
+
+#[test]
+fn a_check_that_ejects_a_node_says_why() {
+    let openemr = OpenEmr::start();
+    let gone = format!("http://{}", free_address());
+    let mut config = config(&openemr);
+    config["sites"]["default"]["openemr"] = json!([openemr.base, gone]);
+    config["sites"]["default"]["token_audience"] = json!(format!("{}/oauth2/default/token", openemr.base));
+    config["sites"]["default"]["health_check"] = json!({"interval": "100ms"});
+    let gateway = Gateway::with(config);
+    gateway.logs(&["WARN", &format!("node {gone}"), "is left out", "Connection refused", "is OpenEMR running"]);
+}
