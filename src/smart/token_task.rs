@@ -33,7 +33,7 @@ impl TokenTask {
         let (cell, refresh_requests) = TokenCell::new();
         let cell = Arc::new(cell);
         let (handle, dropped) = TokenHandle::new(Arc::clone(&cell), endpoint.nodes());
-        let schedule = Schedule::new(endpoint.site().forced_refreshes, Instant::now());
+        let schedule = Schedule::new(endpoint.site().token.forced_refreshes, Instant::now());
         (Self { endpoint, cell, refresh_requests, dropped, schedule, last_error: None, generation: 0 }, handle)
     }
 
