@@ -37,7 +37,7 @@ use crate::http::request_target::Target;
 use crate::openemr::export::kick_off::{KickOff, KickOffError, honoured_query};
 use crate::openemr::export::level::scope;
 use crate::openemr::export::manifest;
-use crate::openemr::export::plan::{LONGEST_URL, Plan};
+use crate::openemr::export::plan::{MAX_URL, Plan};
 use crate::scopes::export;
 use crate::site::prepared::Site;
 
@@ -197,7 +197,7 @@ async fn kick_off(
     let honoured = honoured_query(asked.query);
     let separator = if honoured.is_empty() { "" } else { "?" };
     let request = format!("{base}{}{separator}{honoured}", kick_off.level.path());
-    if request.len() > LONGEST_URL {
+    if request.len() > MAX_URL {
         return refused(context, &Refusal { status: 414, code: IssueCode::TooCostly, text: "The URL is too long.".to_owned() });
     }
     let job = Uuid::new_v4();

@@ -17,7 +17,7 @@ use crate::gateway::answer::linger;
 use crate::gateway::context::RequestContext;
 use crate::gateway::{body, error_answer, response_head, write_answer};
 use crate::http::fields::content_length;
-use crate::openemr::token_refusal;
+use crate::openemr::token_rejection;
 
 /// No more of a body is held back.
 pub const MOST: usize = 1024 * 1024;
@@ -60,7 +60,7 @@ pub fn readable(head: &ResponseHeader, method: &Method) -> Readable {
     if *method == Method::HEAD || !response_head::is_json(head) {
         return Readable::Not;
     }
-    match content_length(&head.headers).is_none_or(|length| (1..=token_refusal::LONGEST as u64).contains(&length)) {
+    match content_length(&head.headers).is_none_or(|length| (1..=token_rejection::MAX_BODY as u64).contains(&length)) {
         false => Readable::Not,
         true if head.headers.contains_key(CONTENT_ENCODING) => Readable::Compressed,
         true => Readable::Plain,
@@ -114,8 +114,8 @@ impl HeldAnswer {
 
     /// Whether the body says that OpenEMR does not take the token, rather than what is done with it.
     #[must_use]
-    pub fn is_about_the_token(&self) -> bool {
-        token_refusal::is_about_the_token(&self.body)
+    pub fn rejects_token(&self) -> bool {
+        token_rejection::rejects_token(&self.body)
     }
 
     /// Sends the answer, now that it is whole: through the same steps as one that was not held back.

@@ -199,7 +199,7 @@ pub fn after_body(
         return Ok(());
     }
     held.note_judged();
-    let about_the_token = held.is_about_the_token();
+    let about_the_token = held.rejects_token();
     match held.status() {
         StatusCode::UNAUTHORIZED => after_unauthorized(session, about_the_token, context)?,
         // A revoked trust is about no scope.
