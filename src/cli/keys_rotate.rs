@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 use super::outcome::{Failure, Outcome, load, print};
 use crate::config::problem::shown;
 use crate::config::value::{duration, duration_text};
-use crate::config::{Config, Site, defaults};
+use crate::config::{CONFIG_FILE, Config, Site};
 use crate::keys::generate::{GeneratedKey, NewKey, generate};
 use crate::keys::jwk_set::MAX_KEYS;
 use crate::keys::key_files::{KeyFileError, KeyFiles};
@@ -28,7 +28,7 @@ const CACHED_FOR: Duration = Duration::from_secs(300);
 #[derive(Debug, clap::Args)]
 struct Target {
     /// The configuration file
-    #[arg(long, value_name = "FILE", default_value = defaults::CONFIG_FILE)]
+    #[arg(long, value_name = "FILE", default_value = CONFIG_FILE)]
     config: PathBuf,
     /// A file of KEY=VALUE lines; the process environment takes precedence
     #[arg(long, value_name = "FILE")]

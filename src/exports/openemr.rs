@@ -60,7 +60,7 @@ pub(crate) async fn narrow_token(
     site: &Site,
     resource_type: &str,
 ) -> Result<Arc<AccessToken>, Option<Cause>> {
-    let scopes = narrowed(&site.config.scopes, resource_type).ok_or(Some(Cause::Forbidden))?;
+    let scopes = narrowed(&site.config.token.scopes, resource_type).ok_or(Some(Cause::Forbidden))?;
     let (config, signer) = (Arc::clone(&site.config), Arc::clone(&site.signer));
     let endpoint = TokenEndpoint::new(config, signer, Arc::clone(&site.nodes), tokens.client());
     let handle = tokens.start(endpoint.narrowed(scopes, &format!("export of {resource_type}")));
@@ -82,7 +82,7 @@ pub(crate) async fn kick_off(
         (ACCEPT, HeaderValue::from_static("application/fhir+json")),
         (HeaderName::from_static("prefer"), HeaderValue::from_static("respond-async")),
     ];
-    let read_timeout = site.config.timeouts.export;
+    let read_timeout = site.config.upstream.timeouts.export;
     let request = FhirRequest { method: Method::GET, target: &target, fields, max_body: MOST, read_timeout };
     let response = match site.client.send(&request, Some(first)).await {
         Ok(response) if refuses_the_token(&response) => match narrow_token(tokens, site, resource_type).await {
@@ -148,7 +148,7 @@ fn job(fields: &HeaderMap) -> Option<String> {
 /// How far a job is. Any token of the client's will do.
 pub(crate) async fn progress(site: &Site, job: &str, resource_type: &str) -> Progress {
     let target = format!("/$bulkdata-status?job={job}");
-    let request = FhirRequest::get(&target, MAX_MANIFEST, site.config.timeouts.read);
+    let request = FhirRequest::get(&target, MAX_MANIFEST, site.config.upstream.timeouts.read);
     match site.client.send_with_token(&request).await {
         Ok(response) => match response.status.as_u16() {
             200 => match manifest::read(&response.body, resource_type) {
@@ -176,7 +176,7 @@ pub(crate) async fn progress(site: &Site, job: &str, resource_type: &str) -> Pro
 /// Has OpenEMR forget a job and its files. Without an answer they last their hour.
 pub(crate) async fn delete(site: &Site, job: &str) {
     let target = format!("/$bulkdata-status?job={job}");
-    let request = FhirRequest { method: Method::DELETE, ..FhirRequest::get(&target, MOST, site.config.timeouts.read) };
+    let request = FhirRequest { method: Method::DELETE, ..FhirRequest::get(&target, MOST, site.config.upstream.timeouts.read) };
     let _ = site.client.send_with_token(&request).await;
 }
 

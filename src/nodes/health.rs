@@ -104,7 +104,7 @@ impl Checked {
 }
 
 async fn keep_resolving(nodes: Weak<Nodes>, index: usize, mut changes: watch::Receiver<()>) {
-    let Some(every) = nodes.upgrade().map(|nodes| nodes.terms().connections.resolve_every) else { return };
+    let Some(every) = nodes.upgrade().map(|nodes| nodes.upstream().connections.resolve_every) else { return };
     let mut due = Instant::now() + every;
     loop {
         tokio::select! {
@@ -127,7 +127,7 @@ async fn keep_checking(nodes: Weak<Nodes>, index: usize, mut changes: watch::Rec
         let due = {
             let Some(nodes) = nodes.upgrade() else { return };
             let (health, failures, is_alone) = nodes.state(index);
-            let pause = pause(health, failures, is_alone, bad_in_a_row, nodes.terms().health_check.interval);
+            let pause = pause(health, failures, is_alone, bad_in_a_row, nodes.upstream().health_check.interval);
             pause.map(|pause| latest.map_or_else(Instant::now, |latest| latest + pause))
         };
         tokio::select! {
@@ -170,7 +170,7 @@ async fn check(nodes: &Nodes, index: usize, client: &Client) -> CheckResult {
         // It may have moved. Its known addresses are asked where nothing else is known.
         let _ = node.fhir.resolve().await;
     }
-    match status(&node.fhir, nodes.terms().health_check.timeout, client).await {
+    match status(&node.fhir, nodes.upstream().health_check.timeout, client).await {
         Ok(status) if status.is_server_error() => CheckResult::Errors,
         Ok(_) => CheckResult::Good,
         Err(error) => {

@@ -9,7 +9,7 @@
 //! | [`origin`] | a base URL turned into peers that can be dialled |
 //! | `resolve` | name lookups |
 //! | `token_origin` | the token endpoint of a node, configured or discovered |
-//! | `terms` | what nodes are made from: [`Terms`] |
+//! | `places` | the URLs of a node, with the keys that name them |
 //! | `tried` | the nodes that a request has given up |
 //! | `balance` | which node is next: pure |
 //! | [`breaker`] | which nodes are healthy, and when requests are rejected at once: pure |
@@ -28,14 +28,13 @@ pub mod in_flight;
 mod lease;
 pub mod node;
 pub mod origin;
+mod places;
 mod resolve;
 mod set;
-mod terms;
 mod tls_failure;
 pub mod token_origin;
 mod tried;
 
 pub use lease::NodeLease;
 pub use set::{NoNode, Nodes};
-pub use terms::Terms;
 pub use tried::Tried;

@@ -20,10 +20,9 @@ use pingora::{Error, ErrorType};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 
-use crate::config::BaseUrl;
+use crate::config::{BaseUrl, Upstream};
 use crate::nodes::cause::Place;
 use crate::nodes::resolve::{ResolveError, look_up};
-use crate::nodes::terms::Terms;
 
 /// The group of the next origin; `gateway::upstream` numbers single connections from 2^32 up.
 static NEXT_GROUP: AtomicU64 = AtomicU64::new(1);
@@ -43,23 +42,23 @@ impl Origin {
     /// Prepares an origin with a site's timeouts, pool and trust. Origins never share connections: Pingora's pool
     /// does not tell peers apart by the authorities that they trust, so that each has a group of its own.
     #[must_use]
-    pub(super) fn new(place: Place, terms: &Terms) -> Self {
+    pub(super) fn new(place: Place, upstream: &Upstream) -> Self {
         let url = &place.url;
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         // The SNI is never empty: without one, Pingora's rustls side would verify nothing at all.
         let mut template = HttpPeer::new(nowhere, url.https, url.host.clone());
         template.group_key = NEXT_GROUP.fetch_add(1, Ordering::Relaxed);
         let options = &mut template.options;
-        options.connection_timeout = Some(terms.timeouts.connect);
-        options.total_connection_timeout = Some(terms.timeouts.total_connect);
-        options.read_timeout = Some(terms.timeouts.read);
-        options.write_timeout = Some(terms.timeouts.write);
-        options.idle_timeout = Some(terms.connections.idle_timeout);
+        options.connection_timeout = Some(upstream.timeouts.connect);
+        options.total_connection_timeout = Some(upstream.timeouts.total_connect);
+        options.read_timeout = Some(upstream.timeouts.read);
+        options.write_timeout = Some(upstream.timeouts.write);
+        options.idle_timeout = Some(upstream.connections.idle_timeout);
         options.alpn = ALPN::H1;
         options.verify_cert = true;
         options.verify_hostname = true;
         options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
-        if let Some(file) = &terms.ca_file {
+        if let Some(file) = &upstream.ca_file {
             options.ca = Some(system_and(&file.certificates));
         }
         let host = HeaderValue::from_str(&url.authority()).expect("a BaseUrl has letters, digits and `.-_:[]` in its host");

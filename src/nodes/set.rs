@@ -13,18 +13,17 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::config::{self, Balance};
+use crate::config::{self, Balance, Upstream};
 use crate::nodes::balance;
 use crate::nodes::breaker::{Admission, Breaker, Change, CheckResult, Health, Trial};
 use crate::nodes::in_flight::InFlight;
 use crate::nodes::node::Node;
-use crate::nodes::terms::Terms;
 use crate::nodes::tried::Tried;
 
 /// The nodes of one site.
 pub struct Nodes {
     site: String,
-    terms: Terms,
+    upstream: Upstream,
     nodes: Vec<Node>,
     next: AtomicUsize,
     breaker: Mutex<Breaker>,
@@ -47,27 +46,27 @@ impl Nodes {
     /// The nodes of a site, all of them healthy until something else is known.
     #[must_use]
     pub fn new(site: &config::Site) -> Self {
-        Self::with(site.name.as_str(), Terms::of(site))
+        Self::with(site.name.as_str(), site.upstream.clone())
     }
 
-    pub(super) fn with(site: &str, terms: Terms) -> Self {
-        let nodes: Vec<Node> = terms.nodes.iter().map(|node| Node::new(node, &terms)).collect();
+    pub(super) fn with(site: &str, upstream: Upstream) -> Self {
+        let nodes: Vec<Node> = upstream.nodes.iter().map(|node| Node::new(node, &upstream)).collect();
         Self {
             site: site.to_owned(),
             next: AtomicUsize::new(0),
             breaker: Mutex::new(Breaker::new(nodes.len())),
-            in_flight: Arc::new(InFlight::new(terms.in_flight)),
+            in_flight: Arc::new(InFlight::new(upstream.in_flight)),
             created: Instant::now(),
             changes: watch::Sender::new(()),
             nodes,
-            terms,
+            upstream,
         }
     }
 
     /// What they were made from.
     #[must_use]
-    pub fn terms(&self) -> &Terms {
-        &self.terms
+    pub fn upstream(&self) -> &Upstream {
+        &self.upstream
     }
 
     /// The limit on requests in flight, over all of them.
@@ -149,7 +148,7 @@ impl Nodes {
         let is =
             |index: usize, health: Health| !tried.has(index) && self.nodes.get(index).is_some_and(|node| node.health() == health);
         let healthy = self.nodes.iter().filter(|node| node.health() == Health::Healthy).count().max(1);
-        let share = (self.terms.in_flight.most as usize).div_ceil(healthy);
+        let share = (self.upstream.in_flight.most as usize).div_ceil(healthy);
         let has_room = |index: usize| self.nodes.get(index).is_some_and(|node| node.load.load(Ordering::Relaxed) < share);
         self.pick(next, now, |index| is(index, Health::Healthy) && has_room(index))
             .or_else(|| self.pick(next, now, |index| is(index, Health::Healthy)))
@@ -157,7 +156,7 @@ impl Nodes {
     }
 
     fn pick(&self, next: usize, now: Instant, may: impl Fn(usize) -> bool) -> Option<usize> {
-        match self.terms.balance {
+        match self.upstream.balance {
             Balance::RoundRobin => balance::in_turn(next, self.nodes.len(), may),
             Balance::LeastLatency => {
                 let age = now.saturating_duration_since(self.created);
@@ -205,7 +204,7 @@ impl Nodes {
     /// Records an answer: `after` so long, unless it is not to be measured; within a trial.
     pub(super) fn answered(&self, index: usize, after: Option<Duration>, trial: Option<Trial>) {
         let node = self.node(index);
-        if let (Balance::LeastLatency, Some(after)) = (self.terms.balance, after) {
+        if let (Balance::LeastLatency, Some(after)) = (self.upstream.balance, after) {
             node.measure(self.created.elapsed(), after);
         }
         if trial.is_some() || node.has_failures.load(Ordering::Relaxed) {

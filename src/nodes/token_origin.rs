@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
 
-use crate::config::{self, BaseUrl};
+use crate::config::{self, BaseUrl, Upstream};
 use crate::nodes::origin::Origin;
-use crate::nodes::terms::{Terms, token_place};
+use crate::nodes::places::token_place;
 
 /// A token endpoint.
 #[derive(Debug)]
@@ -28,8 +28,8 @@ pub struct TokenOrigins {
 }
 
 impl TokenOrigins {
-    pub(super) fn new(node: &config::Node, terms: &Terms) -> Self {
-        let configured = node.token_url.as_ref().map(|url| Arc::new(TokenOrigin::new(node, url, url.to_string(), terms)));
+    pub(super) fn new(node: &config::Node, upstream: &Upstream) -> Self {
+        let configured = node.token_url.as_ref().map(|url| Arc::new(TokenOrigin::new(node, url, url.to_string(), upstream)));
         Self { node: node.clone(), known: ArcSwapOption::from(configured), is_doubted: AtomicBool::new(false) }
     }
 
@@ -51,11 +51,11 @@ impl TokenOrigins {
     }
 
     /// Records what discovery found. An endpoint that is as before keeps its addresses and connections.
-    pub fn discovered(&self, url: &BaseUrl, audience: &str, terms: &Terms) -> Arc<TokenOrigin> {
+    pub fn discovered(&self, url: &BaseUrl, audience: &str, upstream: &Upstream) -> Arc<TokenOrigin> {
         self.is_doubted.store(false, Ordering::Relaxed);
         let same = self.known().filter(|known| known.origin.url() == url && known.audience == audience);
         same.unwrap_or_else(|| {
-            let found = Arc::new(TokenOrigin::new(&self.node, url, audience.to_owned(), terms));
+            let found = Arc::new(TokenOrigin::new(&self.node, url, audience.to_owned(), upstream));
             self.known.store(Some(Arc::clone(&found)));
             found
         })
@@ -63,7 +63,7 @@ impl TokenOrigins {
 }
 
 impl TokenOrigin {
-    fn new(node: &config::Node, url: &BaseUrl, audience: String, terms: &Terms) -> Self {
-        Self { origin: Origin::new(token_place(node, url), terms), audience }
+    fn new(node: &config::Node, url: &BaseUrl, audience: String, upstream: &Upstream) -> Self {
+        Self { origin: Origin::new(token_place(node, url), upstream), audience }
     }
 }

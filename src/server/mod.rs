@@ -11,7 +11,6 @@ mod pingora_conf;
 mod process;
 mod proxy;
 mod reload;
-mod restart_required;
 mod run;
 mod services;
 mod shutdown_times;

@@ -11,11 +11,11 @@ use log::{info, warn};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::config::Site;
+use crate::config::{Site, Upstream};
+use crate::nodes::Nodes;
 use crate::nodes::client::{Client, Connection, Limits};
 use crate::nodes::node::Node;
 use crate::nodes::token_origin::TokenOrigin;
-use crate::nodes::{Nodes, Terms};
 use crate::scopes::scope::Scopes;
 use crate::smart::assertion::{self, AssertionError, Claimant};
 use crate::smart::discovery::{self, DiscoveryFailure};
@@ -47,7 +47,7 @@ impl TokenEndpoint {
     /// The endpoint at any of these nodes, asked for the client of `site` with assertions that `signer` signs.
     #[must_use]
     pub fn new(site: Arc<Site>, signer: SharedSigner, nodes: Arc<Nodes>, client: Client) -> Self {
-        let (scopes, name) = (site.scopes.clone(), site.name.as_str().to_owned());
+        let (scopes, name) = (site.token.scopes.clone(), site.name.as_str().to_owned());
         Self {
             site,
             scopes,
@@ -155,8 +155,8 @@ impl TokenEndpoint {
 
     /// A client assertion of this moment, by OpenEMR's clock.
     fn sign(&self, keys: &Keys, endpoint: &str) -> Result<Zeroizing<String>, AssertionError> {
-        let audience = self.site.token_audience.as_deref().unwrap_or(endpoint);
-        let claimant = Claimant { client_id: &self.site.client_id, audience, kid: keys.kid(), key: keys.key() };
+        let audience = self.site.token.audience.as_deref().unwrap_or(endpoint);
+        let claimant = Claimant { client_id: &self.site.token.client_id, audience, kid: keys.kid(), key: keys.key() };
         assertion::sign(claimant, self.skew.apply(SystemTime::now()), Uuid::new_v4())
     }
 
@@ -182,10 +182,10 @@ impl TokenEndpoint {
 
     /// A connection to the first node that takes one, the healthy ones first.
     async fn connect(&mut self, nodes: &Nodes) -> Result<(Connection, Arc<TokenOrigin>), ExchangeError> {
-        let timeout = self.site.timeouts.token;
+        let timeout = self.site.upstream.timeouts.token;
         let mut failure = ExchangeError::Unknown(DiscoveryFailure::NoNode);
         for node in nodes.by_health(self.first) {
-            let endpoint = match self.endpoint_of(node, nodes.terms()).await {
+            let endpoint = match self.endpoint_of(node, nodes.upstream()).await {
                 Ok(endpoint) => endpoint,
                 Err(error) => {
                     failure = error.into();
@@ -203,17 +203,17 @@ impl TokenEndpoint {
     }
 
     /// A node's token endpoint. One that was discovered is used until another one is, whatever comes of looking for it.
-    async fn endpoint_of(&self, node: &Node, terms: &Terms) -> Result<Arc<TokenOrigin>, DiscoveryFailure> {
+    async fn endpoint_of(&self, node: &Node, upstream: &Upstream) -> Result<Arc<TokenOrigin>, DiscoveryFailure> {
         let known = node.tokens.known();
         if let Some(known) = known.as_ref().filter(|_| !node.tokens.needs_discovery()) {
             return Ok(Arc::clone(known));
         }
-        match discovery::find(&self.client, &node.fhir, self.site.timeouts.token).await {
+        match discovery::find(&self.client, &node.fhir, self.site.upstream.timeouts.token).await {
             Ok(found) => {
                 if known.is_none_or(|known| known.audience != found.text) {
                     info!("site {}: its token endpoint is {}", self.name, found.url);
                 }
-                Ok(node.tokens.discovered(&found.url, &found.text, terms))
+                Ok(node.tokens.discovered(&found.url, &found.text, upstream))
             }
             Err(failure) => known.inspect(|_| warn!("site {}: {failure}", self.name)).ok_or(failure),
         }
@@ -222,7 +222,7 @@ impl TokenEndpoint {
 
 impl Exchange for TokenEndpoint {
     async fn exchange(&mut self, keys: &Keys) -> Result<Exchanged, ExchangeError> {
-        let limit = self.site.timeouts.token;
+        let limit = self.site.upstream.timeouts.token;
         match tokio::time::timeout(limit, self.attempt(keys)).await {
             Ok(result) => result,
             Err(_) => Err(ExchangeError::TimedOut { at: self.asked.take(), limit }),

@@ -1,6 +1,6 @@
 //! What makes a token: tokens are kept per site, client and scope set.
 
-use crate::config::{BaseUrl, CaFile, Node, RefreshLimit, Site, Timeouts};
+use crate::config::{BaseUrl, CaFile, Node, Site, Timeouts, TokenSettings};
 
 /// Two sites with the same identity share one token, and a site keeps its token over a reload that leaves it alone.
 ///
@@ -8,13 +8,10 @@ use crate::config::{BaseUrl, CaFile, Node, RefreshLimit, Site, Timeouts};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenIdentity {
     endpoints: Vec<Endpoint>,
-    audience: Option<String>,
-    client_id: String,
-    /// Sorted: OpenEMR does not care for their order.
-    scopes: Vec<String>,
+    /// With the scopes sorted: their order means nothing to OpenEMR.
+    settings: TokenSettings,
     ca_file: Option<CaFile>,
     timeouts: Timeouts,
-    forced_refreshes: RefreshLimit,
 }
 
 /// Where tokens come from.
@@ -38,16 +35,11 @@ impl TokenIdentity {
     /// The identity of a site's token.
     #[must_use]
     pub fn of(site: &Site) -> Self {
-        let mut scopes: Vec<String> = site.scopes.iter().map(|scope| scope.as_str().to_owned()).collect();
-        scopes.sort_unstable();
         Self {
-            endpoints: site.nodes.iter().map(Endpoint::of).collect(),
-            audience: site.token_audience.clone(),
-            client_id: site.client_id.clone(),
-            scopes,
-            ca_file: site.ca_file.clone(),
-            timeouts: site.timeouts,
-            forced_refreshes: site.forced_refreshes,
+            endpoints: site.upstream.nodes.iter().map(Endpoint::of).collect(),
+            settings: TokenSettings { scopes: site.token.scopes.sorted(), ..site.token.clone() },
+            ca_file: site.upstream.ca_file.clone(),
+            timeouts: site.upstream.timeouts,
         }
     }
 }

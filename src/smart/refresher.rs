@@ -102,7 +102,7 @@ impl SiteTask {
         let (cell, wishes) = TokenCell::new();
         let cell = Arc::new(cell);
         let (handle, dropped) = TokenHandle::new(Arc::clone(&cell), endpoint.nodes());
-        let schedule = Schedule::new(endpoint.site().forced_refreshes, Instant::now());
+        let schedule = Schedule::new(endpoint.site().token.forced_refreshes, Instant::now());
         (Self { endpoint, cell, wishes, dropped, schedule, last_error: None, generation: 0 }, handle)
     }
 

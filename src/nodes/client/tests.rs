@@ -1,7 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 use super::*;
-use crate::config::{self, BaseUrl};
-use crate::nodes::terms::Terms;
+use crate::config::{self, BaseUrl, Upstream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -10,7 +9,7 @@ const LIMITS: Limits = Limits { step: Duration::from_secs(20), total: None, body
 fn origin(port: u16) -> Origin {
     let url = BaseUrl::parse(&format!("http://127.0.0.1:{port}/openemr")).unwrap();
     let node = config::Node { fhir_base: url.clone(), token_url: None };
-    Origin::new(Place { url, key: "openemr" }, &Terms::for_tests(vec![node]))
+    Origin::new(Place { url, key: "openemr" }, &Upstream::for_tests(vec![node]))
 }
 
 fn client() -> Client {

@@ -1,14 +1,13 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 use super::*;
-use crate::config::{self, Balance, BaseUrl};
+use crate::config::{self, Balance, BaseUrl, Upstream};
 use crate::nodes::breaker::CheckResult;
-use crate::nodes::terms::Terms;
 
 fn nodes(count: usize, balance: Balance) -> Arc<Nodes> {
     let url = |index: usize| BaseUrl::parse(&format!("https://emr{index}.example.org")).unwrap();
     let of = |index| config::Node { fhir_base: url(index), token_url: Some(url(index)) };
-    let terms = Terms { balance, ..Terms::for_tests((0..count).map(of).collect()) };
-    Arc::new(Nodes::with("default", terms))
+    let upstream = Upstream { balance, ..Upstream::for_tests((0..count).map(of).collect()) };
+    Arc::new(Nodes::with("default", upstream))
 }
 
 fn chosen(nodes: &Arc<Nodes>, tried: Tried) -> usize {
