@@ -14,7 +14,7 @@ use crate::openemr::export::manifest::{self, FinishedJob, MAX_MANIFEST};
 use crate::openemr::export::plan::Plan;
 use crate::openemr::export::since::in_whole_seconds;
 use crate::openemr::export::state::Cause;
-use crate::openemr::token_refusal::is_about_the_token;
+use crate::openemr::token_rejection::rejects_token;
 use crate::scopes::export::narrowed;
 use crate::site::client::{FhirRequest, SiteClientError};
 use crate::site::prepared::Site;
@@ -120,7 +120,7 @@ fn cause(error: &SiteClientError) -> Cause {
 fn refuses_the_token(response: &Response) -> bool {
     match response.status {
         StatusCode::UNAUTHORIZED => true,
-        StatusCode::BAD_REQUEST => is_about_the_token(&response.body),
+        StatusCode::BAD_REQUEST => rejects_token(&response.body),
         _ => false,
     }
 }
