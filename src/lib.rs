@@ -27,20 +27,20 @@
 
 pub mod cli;
 pub mod config;
-pub mod exports;
+mod exports;
 mod fhir;
-pub mod gateway;
-pub mod http;
+mod gateway;
+mod http;
 pub mod keys;
-pub mod nodes;
-pub mod observe;
+mod nodes;
+mod observe;
 mod openemr;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 mod scopes;
-pub mod server;
-pub mod site;
-pub mod smart;
+mod server;
+mod site;
+mod smart;
 
 /// The steps of a body, for the benchmarks alone.
 #[doc(hidden)]
