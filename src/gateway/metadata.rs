@@ -64,7 +64,7 @@ pub(super) async fn answer(session: &Session, context: &RequestContext) -> Resul
     }
     let compression = context.runtime.config.compression;
     let fields = &session.req_header().headers;
-    let max_age = site.documents.max_age().as_secs();
+    let max_age = site.config.documents_max_age.as_secs();
     let of = |document: &Document, content_type: &'static str| {
         let is_worth_it = compression.enabled && document.body().len() >= compression.least;
         answer_with(document, fields, content_type, max_age, is_worth_it.then_some(compression.level))
