@@ -24,8 +24,8 @@ const MOST_KNOWN: usize = 1000;
 #[derive(Debug, Default)]
 pub struct Exports {
     sites: Mutex<HashMap<PathBuf, Arc<Jobs>>>,
-    /// Wakes the worker after a change.
-    pub(crate) news: Notify,
+    /// Wakes the worker after a caller's change.
+    changed: Arc<Notify>,
 }
 
 /// The exports of one site.
@@ -36,6 +36,8 @@ pub(crate) struct Jobs {
     finished: Mutex<HashMap<Uuid, i64>>,
     /// Held while jobs are counted and one is added.
     adding: Mutex<()>,
+    /// See [`Exports::changed`].
+    changed: Arc<Notify>,
 }
 
 /// The work to do for a site.
@@ -72,11 +74,15 @@ impl Exports {
     pub(crate) fn of(&self, site: &config::Site) -> Arc<Jobs> {
         let store = Store::of(site);
         let mut sites = self.sites.lock();
-        Arc::clone(
-            sites
-                .entry(store.folder().to_owned())
-                .or_insert_with(|| Arc::new(Jobs { store, finished: Mutex::default(), adding: Mutex::default() })),
-        )
+        Arc::clone(sites.entry(store.folder().to_owned()).or_insert_with(|| {
+            let changed = Arc::clone(&self.changed);
+            Arc::new(Jobs { store, finished: Mutex::default(), adding: Mutex::default(), changed })
+        }))
+    }
+
+    /// Waits until a caller adds or deletes a job of any site.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
     }
 }
 
@@ -95,6 +101,7 @@ impl Jobs {
                 return Err(AddError::TooMany);
             }
             jobs.store.save(&plan)?;
+            jobs.changed.notify_waiters();
             Ok(())
         })
         .await
@@ -110,7 +117,11 @@ impl Jobs {
         self.blocking(move |jobs| match jobs.store.load(job) {
             Ok(None) => Ok(false),
             // A plan that cannot be read can be deleted too.
-            Ok(Some(_)) | Err(_) => jobs.store.mark_deleted(job).map(|()| true),
+            Ok(Some(_)) | Err(_) => {
+                jobs.store.mark_deleted(job)?;
+                jobs.changed.notify_waiters();
+                Ok(true)
+            }
         })
         .await
     }
@@ -197,7 +208,9 @@ impl Jobs {
         work: impl FnOnce(&Self) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E> {
         let jobs = Arc::clone(self);
-        tokio::task::spawn_blocking(move || work(&jobs)).await.unwrap_or_else(|error| Err(StoreError::Disk(io::Error::other(error)).into()))
+        tokio::task::spawn_blocking(move || work(&jobs))
+            .await
+            .unwrap_or_else(|error| Err(StoreError::Disk(io::Error::other(error)).into()))
     }
 }
 

@@ -88,7 +88,7 @@ impl BackgroundService for Worker {
                 }
             }
             tokio::select! {
-                () = self.shared.exports.news.notified() => {}
+                () = self.shared.exports.changed() => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
                 _ = shutdown.changed() => break,
             }
@@ -199,7 +199,7 @@ impl Shift<'_> {
                     tokio::select! {
                         () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
                         // The job may have been deleted.
-                        () = self.shared.exports.news.notified() => {}
+                        () = self.shared.exports.changed() => {}
                     }
                 }
                 None => return false,

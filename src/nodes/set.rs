@@ -171,6 +171,12 @@ impl Nodes {
         self.nodes.len()
     }
 
+    /// The node at an index, as [`crate::nodes::NodeLease::index`] gives it.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<&Node> {
+        self.nodes.get(index)
+    }
+
     /// The node at an index below [`Nodes::len`].
     pub(super) fn node(&self, index: usize) -> &Node {
         self.nodes.get(index).expect("the index was made from this list, which never changes")

@@ -8,29 +8,30 @@ use http::{HeaderMap, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 
-use crate::gateway::context::RequestContext;
-use crate::http::forwarded::{Hops, is_trusted};
+use crate::http::forwarded::Hops;
+use crate::http::set_field::SetField;
 use crate::observe::request_id::RequestId;
 use crate::observe::trace_context::{Origin, TraceContext, is_valid_state};
 
-static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// What is known of a request's way here.
 #[derive(Debug, Clone, Copy)]
-pub struct Trace {
+pub(super) struct Trace {
     /// The addresses that it came by; `None` when it did not come by IP.
-    pub hops: Option<Hops>,
+    pub(super) hops: Option<Hops>,
     /// Its place in a trace.
-    pub context: TraceContext,
+    pub(super) context: TraceContext,
     state_goes_on: bool,
 }
 
 impl Trace {
     /// Reads a request's head.
-    fn of(fields: &HeaderMap, hops: Option<Hops>) -> Self {
+    #[must_use]
+    pub(super) fn of(fields: &HeaderMap, hops: Option<Hops>) -> Self {
         let mut parents = fields.get_all(&TRACEPARENT).iter();
         // Two of them are none.
         let parent = parents.next().filter(|_| parents.next().is_none());
@@ -41,77 +42,57 @@ impl Trace {
 
     /// A request of which nothing is known.
     #[must_use]
-    pub fn unknown() -> Self {
+    pub(super) fn unknown() -> Self {
         Self { hops: None, context: TraceContext::of(None).0, state_goes_on: false }
     }
 
     /// Whether it has never left this machine, proxies included.
     #[must_use]
-    pub fn is_local(&self) -> bool {
+    pub(super) fn is_local(&self) -> bool {
         self.hops.as_ref().is_some_and(Hops::are_loopback)
+    }
+
+    /// The names under which OpenEMR knows the request, and who sent it; also on the gateway's own requests on its behalf.
+    pub(super) fn names(&self, id: RequestId) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        // Addresses and commas make a field value.
+        let forwarded_for = self.hops.as_ref().and_then(|hops| HeaderValue::try_from(hops.list()).ok());
+        let names = [
+            (X_REQUEST_ID.clone(), Some(id.header_value())),
+            (TRACEPARENT.clone(), Some(self.context.header_value())),
+            (X_FORWARDED_FOR.clone(), forwarded_for),
+        ];
+        names.into_iter().filter_map(|(name, value)| Some((name, value?)))
     }
 
     /// Who called: the connected peer, or who called him, where he is a trusted proxy.
     #[must_use]
-    pub fn client(&self) -> Option<IpAddr> {
+    pub(super) fn client(&self) -> Option<IpAddr> {
         self.hops.as_ref().map(Hops::client)
-    }
-}
-
-/// At the beginning of a request: who called, and what it is named.
-pub fn begin(session: &Session, context: &mut RequestContext) {
-    let fields = &session.req_header().headers;
-    let trusted = &context.runtime.config.trusted_proxies;
-    let peer = peer(session);
-    context.trace = Trace::of(fields, peer.map(|peer| Hops::of(fields, peer, trusted)));
-    if peer.is_some_and(|peer| is_trusted(peer, trusted))
-        && let Some(id) = fields.get(&X_REQUEST_ID).and_then(|value| RequestId::given(value.as_bytes()))
-    {
-        context.id = id;
     }
 }
 
 /// Who is connected.
 #[must_use]
-pub fn peer(session: &Session) -> Option<IpAddr> {
+pub(super) fn peer(session: &Session) -> Option<IpAddr> {
     // An IPv4 caller of an IPv6 socket is written ::ffff:a.b.c.d there; rules are about a.b.c.d.
     session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip().to_canonical())
 }
 
-/// Marks what goes to OpenEMR: its names, who sent it, and that it came through here.
-///
-/// # Errors
-/// None in practice: the fields that are set are valid.
-pub fn mark_request(head: &mut RequestHeader, received: Version, context: &RequestContext) -> pingora::Result<()> {
-    for (name, value) in names(context) {
-        head.insert_header(name, value)?;
+/// Marks what goes to OpenEMR: the request's names, who sent it, and that it came through here.
+pub(super) fn mark_request(head: &mut RequestHeader, received: Version, trace: &Trace, id: RequestId) {
+    for (name, value) in trace.names(id) {
+        head.set(name, value);
     }
-    if !context.trace.state_goes_on {
+    if !trace.state_goes_on {
         head.remove_header(&TRACESTATE);
     }
-    head.append_header(VIA, via(received)).map(drop)
-}
-
-/// By which names OpenEMR knows a request, and who sent it; also of what the gateway itself asks on somebody's behalf.
-pub fn names(context: &RequestContext) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-    let trace = &context.trace;
-    // Addresses and commas make a field value.
-    let forwarded_for = trace.hops.as_ref().and_then(|hops| HeaderValue::try_from(hops.list()).ok());
-    let names = [
-        (X_REQUEST_ID.clone(), Some(context.id.header_value())),
-        (TRACEPARENT.clone(), Some(trace.context.header_value())),
-        (X_FORWARDED_FOR.clone(), forwarded_for),
-    ];
-    names.into_iter().filter_map(|(name, value)| Some((name, value?)))
+    head.add(VIA, via(received));
 }
 
 /// Marks what comes back: that it came through here.
-///
-/// # Errors
-/// None in practice: the field that is set is valid.
-pub fn mark_answer(head: &mut ResponseHeader) -> pingora::Result<()> {
+pub(super) fn mark_answer(head: &mut ResponseHeader) {
     let via = via(head.version);
-    head.append_header(VIA, via).map(drop)
+    head.add(VIA, via);
 }
 
 /// This hop, with the version of the message that it received (RFC 9110 section 7.6.3).
