@@ -9,12 +9,12 @@ use http::{HeaderMap, Method, StatusCode};
 use log::warn;
 
 use crate::fhir::id::is_path_id;
-use crate::nodes::client::{Problem, Response};
+use crate::nodes::client::Response;
 use crate::openemr::export::manifest::{self, FinishedJob, MAX_MANIFEST};
 use crate::openemr::export::plan::Plan;
 use crate::openemr::export::since::in_whole_seconds;
 use crate::openemr::export::state::Cause;
-use crate::openemr::token_refusal::is_about_the_token;
+use crate::openemr::token_rejection::rejects_token;
 use crate::scopes::export::narrowed;
 use crate::site::client::{FhirRequest, SiteClientError};
 use crate::site::prepared::Site;
@@ -111,9 +111,7 @@ pub(crate) async fn kick_off(
 fn cause(error: &SiteClientError) -> Cause {
     match error {
         SiteClientError::Failed(error) if error.is_timeout() => Cause::TimedOut,
-        SiteClientError::Failed(error) if matches!(error.problem, Problem::HeadTooLong | Problem::BodyTooLong(_)) => {
-            Cause::NotUnderstood
-        }
+        SiteClientError::Failed(error) if error.is_too_long() => Cause::NotUnderstood,
         SiteClientError::Failed(_) => Cause::Broken,
         SiteClientError::NoNode | SiteClientError::Busy | SiteClientError::NoToken => Cause::Unreachable,
     }
@@ -122,7 +120,7 @@ fn cause(error: &SiteClientError) -> Cause {
 fn refuses_the_token(response: &Response) -> bool {
     match response.status {
         StatusCode::UNAUTHORIZED => true,
-        StatusCode::BAD_REQUEST => is_about_the_token(&response.body),
+        StatusCode::BAD_REQUEST => rejects_token(&response.body),
         _ => false,
     }
 }

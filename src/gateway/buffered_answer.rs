@@ -16,7 +16,7 @@ use pingora::proxy::Session;
 
 use crate::gateway::response_head;
 use crate::http::fields::content_length;
-use crate::openemr::token_refusal;
+use crate::openemr::token_rejection;
 
 /// The most of a body that is kept, in bytes.
 const MOST: usize = 1024 * 1024;
@@ -70,7 +70,7 @@ pub(super) fn readable(head: &ResponseHeader, method: &Method) -> Readable {
     if *method == Method::HEAD || !response_head::is_json(head) {
         return Readable::Not;
     }
-    match content_length(&head.headers).is_none_or(|length| (1..=token_refusal::LONGEST as u64).contains(&length)) {
+    match content_length(&head.headers).is_none_or(|length| (1..=token_rejection::MAX_BODY as u64).contains(&length)) {
         false => Readable::Not,
         true if head.headers.contains_key(CONTENT_ENCODING) => Readable::Compressed,
         true => Readable::Plain,
@@ -116,8 +116,8 @@ impl BufferedAnswer {
 
     /// Whether the body refuses the token rather than the request.
     #[must_use]
-    pub(super) fn is_about_the_token(&self) -> bool {
-        token_refusal::is_about_the_token(&self.body)
+    pub(super) fn rejects_token(&self) -> bool {
+        token_rejection::rejects_token(&self.body)
     }
 
     /// Takes it apart to be sent.

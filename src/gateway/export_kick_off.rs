@@ -23,7 +23,7 @@ use crate::http::answer::Answer;
 use crate::http::fields::content_length;
 use crate::openemr::export::kick_off::{KickOff, honoured_query};
 use crate::openemr::export::level::scope;
-use crate::openemr::export::plan::{LONGEST_URL, Plan};
+use crate::openemr::export::plan::{MAX_URL, Plan};
 use crate::scopes::export;
 
 /// When there may be room for another export, in seconds.
@@ -56,7 +56,7 @@ pub(super) async fn answer(
     let honoured = honoured_query(&query);
     let separator = if honoured.is_empty() { "" } else { "?" };
     let request = format!("{}{}{separator}{honoured}", base.as_str(), kick_off.level.path());
-    if request.len() > LONGEST_URL {
+    if request.len() > MAX_URL {
         return Err(Rejection::new(StatusCode::URI_TOO_LONG, IssueCode::TooCostly, "The URL is too long.").into());
     }
     begin(fhir, exports, kick_off, request, base.as_str()).await

@@ -111,7 +111,7 @@ pub(super) fn after_body(
         return Ok(());
     }
     buffered.note_judged();
-    let about_the_token = buffered.is_about_the_token();
+    let about_the_token = buffered.rejects_token();
     match buffered.status() {
         StatusCode::UNAUTHORIZED => after_unauthorized(session, about_the_token, fhir, attempt, answer)?,
         // A revoked trust is about no scope.

@@ -121,12 +121,14 @@ impl KickOff {
         if parameters.len() > MAX_PARAMETERS {
             return Err(KickOffError::TooManyParameters);
         }
-        let (mut since, mut asked, mut left_out) = (None, None::<Vec<&str>>, Vec::new());
+        let (mut since, mut requested, mut left_out) = (None, None::<Vec<&str>>, Vec::new());
         for (name, value) in parameters {
             match name.as_str() {
                 "_since" if value.is_empty() => {}
                 "_since" => since = Some(instant::parse(value).ok_or(KickOffError::Since)?),
-                "_type" => asked.get_or_insert_default().extend(value.split(',').map(str::trim).filter(|name| !name.is_empty())),
+                "_type" => {
+                    requested.get_or_insert_default().extend(value.split(',').map(str::trim).filter(|name| !name.is_empty()))
+                }
                 "_outputFormat" => check_format(value)?,
                 // These are about the answer to the kick-off, not about the export.
                 "_format" | "_pretty" => {}
@@ -139,7 +141,7 @@ impl KickOff {
                 ),
             }
         }
-        let types = match asked.filter(|names| !names.is_empty()) {
+        let types = match requested.filter(|names| !names.is_empty()) {
             Some(names) => named(&level, &names, granted, &mut left_out),
             None => granted.iter().copied().filter(|name| can_hold(&level, name)).map(|name| (name, false)).collect(),
         };

@@ -1,5 +1,4 @@
-//! The plan of a search: the query that OpenEMR is sent for what the client asked, and the terms on which its answer is
-//! rewritten.
+//! The plan of a search: the query for OpenEMR, and the terms on which its answer is rewritten.
 
 use http::StatusCode;
 

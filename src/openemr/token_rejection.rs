@@ -6,10 +6,10 @@
 use serde::Deserialize;
 
 /// The longest body, in bytes, that can reject the token. OpenEMR's have less than 200.
-pub(crate) const LONGEST: usize = 4096;
+pub(crate) const MAX_BODY: usize = 4096;
 
 /// Texts with which OpenEMR rejects a token: revoked together with the client's trust; malformed, expired or revoked by an
-/// administrator; not in its database. 7.0.3 answers `access_denied` and, with that blank, `invalid _request`.
+/// administrator; not in its database. 7.0.3 answers `access_denied` and, with that space, `invalid _request`.
 const TEXTS: [&str; 3] =
     ["Refresh Token revoked", "The resource owner or authorization server denied", "invalid token or expired token"];
 
@@ -23,15 +23,15 @@ struct ErrorBody {
 
 /// Whether the body of an error answer rejects the token rather than the request.
 #[must_use]
-pub(crate) fn is_about_the_token(body: &[u8]) -> bool {
-    if body.len() > LONGEST {
+pub(crate) fn rejects_token(body: &[u8]) -> bool {
+    if body.len() > MAX_BODY {
         return false;
     }
     // Some installations write the error object twice, one after the other.
     let first = serde_json::Deserializer::from_slice(body).into_iter::<ErrorBody>().next();
     let Some(Ok(ErrorBody { error, message, error_description })) = first else { return false };
-    let refuses = |text: &String| TEXTS.iter().any(|known| text.contains(known));
-    [message, error_description].iter().flatten().any(refuses)
+    let rejects = |text: &String| TEXTS.iter().any(|known| text.contains(known));
+    [message, error_description].iter().flatten().any(rejects)
         || matches!(error.as_deref(), Some("access_denied" | "invalid _request"))
 }
 
@@ -41,7 +41,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn tells_the_refusal_from_other_answers() {
+    fn tells_the_rejection_from_other_answers() {
         for (body, token) in [
             (r#"{"error":"An error occurred","message":"Refresh Token revoked or logged out","code":0}"#, true),
             (
@@ -68,14 +68,14 @@ mod tests {
             ("", false),
             ("Refresh Token revoked", false),
         ] {
-            assert_eq!(is_about_the_token(body.as_bytes()), token, "{body}");
+            assert_eq!(rejects_token(body.as_bytes()), token, "{body}");
         }
     }
 
     proptest! {
         #[test]
         fn no_body_panics(body in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = is_about_the_token(&body);
+            let _ = rejects_token(&body);
         }
     }
 }
