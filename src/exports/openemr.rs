@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, StatusCode};
 use log::warn;
 
 use crate::fhir::id::is_path_id;
-use crate::nodes::client::{Problem, Response};
+use crate::nodes::client::Response;
 use crate::openemr::export::manifest::{self, FinishedJob, MAX_MANIFEST};
 use crate::openemr::export::plan::Plan;
 use crate::openemr::export::since::in_whole_seconds;
@@ -111,9 +111,7 @@ pub(crate) async fn kick_off(
 fn cause(error: &SiteClientError) -> Cause {
     match error {
         SiteClientError::Failed(error) if error.is_timeout() => Cause::TimedOut,
-        SiteClientError::Failed(error) if matches!(error.problem, Problem::HeadTooLong | Problem::BodyTooLong(_)) => {
-            Cause::NotUnderstood
-        }
+        SiteClientError::Failed(error) if error.is_too_long() => Cause::NotUnderstood,
         SiteClientError::Failed(_) => Cause::Broken,
         SiteClientError::NoNode | SiteClientError::Busy | SiteClientError::NoToken => Cause::Unreachable,
     }

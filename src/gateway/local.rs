@@ -14,9 +14,10 @@ use crate::gateway::call::Call;
 use crate::gateway::destination::LocalRoute;
 use crate::http::answer::Answer;
 use crate::site::prepared::Site;
+use crate::smart::refresh_request::NoNewToken;
 use crate::smart::schedule::Reason;
 use crate::smart::token::AccessToken;
-use crate::smart::token_cell::{NoNewToken, Phase};
+use crate::smart::token_cell::Phase;
 
 /// Answers a request for a local route.
 pub(super) async fn answer(method: &Method, route: &LocalRoute, call: &Call, draining: bool) -> Answer {

@@ -13,7 +13,7 @@ use crate::nodes::token_origin::TokenOrigins;
 
 /// One of the servers that together are an OpenEMR. Its health is decided by the breaker and written here.
 #[derive(Debug)]
-pub struct Node {
+pub(crate) struct Node {
     /// Its FHIR API.
     pub fhir: Origin,
     /// Its token endpoint.
@@ -56,7 +56,7 @@ impl Node {
 
     /// Its health.
     #[must_use]
-    pub fn health(&self) -> Health {
+    pub(crate) fn health(&self) -> Health {
         match self.health.load(Ordering::Relaxed) {
             health if health == Health::Healthy as u8 => Health::Healthy,
             health if health == Health::Degraded as u8 => Health::Degraded,

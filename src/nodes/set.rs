@@ -21,7 +21,7 @@ use crate::nodes::node::Node;
 use crate::nodes::tried::Tried;
 
 /// The nodes of one site.
-pub struct Nodes {
+pub(crate) struct Nodes {
     site: String,
     upstream: Upstream,
     nodes: Vec<Node>,
@@ -35,7 +35,7 @@ pub struct Nodes {
 
 /// Why there is no node for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoNode {
+pub(crate) enum NoNode {
     /// All are ejected, and it is worth trying again after this long.
     AllOut(Duration),
     /// The request has tried each that could be tried.
@@ -45,7 +45,7 @@ pub enum NoNode {
 impl Nodes {
     /// The nodes of a site, all of them healthy until something else is known.
     #[must_use]
-    pub fn new(site: &config::Site) -> Self {
+    pub(crate) fn new(site: &config::Site) -> Self {
         Self::with(site.name.as_str(), site.upstream.clone())
     }
 
@@ -65,31 +65,31 @@ impl Nodes {
 
     /// What they were made from.
     #[must_use]
-    pub fn upstream(&self) -> &Upstream {
+    pub(crate) fn upstream(&self) -> &Upstream {
         &self.upstream
     }
 
     /// The limit on requests in flight, over all of them.
     #[must_use]
-    pub fn in_flight(&self) -> &Arc<InFlight> {
+    pub(crate) fn in_flight(&self) -> &Arc<InFlight> {
         &self.in_flight
     }
 
     /// Whether requests are rejected at the moment, because every node is ejected, and for how long.
     #[must_use]
-    pub fn rejects_for(&self, now: Instant) -> Option<Duration> {
+    pub(crate) fn rejects_for(&self, now: Instant) -> Option<Duration> {
         if self.nodes.iter().any(|node| node.health() != Health::Ejected) { None } else { self.breaker.lock().rejects_for(now) }
     }
 
     /// Whether a request that has given up those in `tried` would find another that is not ejected.
     #[must_use]
-    pub fn has_another(&self, tried: Tried) -> bool {
+    pub(crate) fn has_another(&self, tried: Tried) -> bool {
         self.nodes.iter().enumerate().any(|(index, node)| !tried.has(index) && node.health() != Health::Ejected)
     }
 
     /// The nodes in the order in which a token should be asked for: healthy ones come first, and among those of the same
     /// health the one at `first`, counted round.
-    pub fn by_health(&self, first: usize) -> impl Iterator<Item = &Node> {
+    pub(crate) fn by_health(&self, first: usize) -> impl Iterator<Item = &Node> {
         let start = first.checked_rem(self.nodes.len()).unwrap_or(0);
         let round = move || self.nodes.iter().cycle().skip(start).take(self.nodes.len());
         [Health::Healthy, Health::Degraded, Health::Ejected]
@@ -98,12 +98,12 @@ impl Nodes {
     }
 
     /// Looks up all names, those of different nodes at the same time; known addresses stay where that fails.
-    pub async fn resolve(self: &Arc<Self>) {
+    pub(crate) async fn resolve(self: &Arc<Self>) {
         self.resolve_those(|_| true).await;
     }
 
     /// Looks up the names that have no address yet.
-    pub async fn resolve_new(self: &Arc<Self>) {
+    pub(crate) async fn resolve_new(self: &Arc<Self>) {
         self.resolve_those(|node| node.fhir.address_count() == 0 || node.has_lost_token_endpoint()).await;
     }
 
@@ -166,9 +166,9 @@ impl Nodes {
         }
     }
 
-    /// The node at this index; see [`NodeLease::index`](crate::nodes::NodeLease::index).
+    /// The node at an index that a lease gave.
     #[must_use]
-    pub fn get(&self, index: usize) -> Option<&Node> {
+    pub(crate) fn get(&self, index: usize) -> Option<&Node> {
         self.nodes.get(index)
     }
 
@@ -196,9 +196,9 @@ impl Nodes {
         (breaker.health(index), breaker.failures(index), self.nodes.len() == 1)
     }
 
-    /// Records the result of an active check.
-    pub(super) fn checked(&self, index: usize, result: CheckResult) {
-        self.update(|breaker| breaker.checked(index, result, Instant::now()));
+    /// Records the result of an active check, with the cause for the log where it is no good one.
+    pub(super) fn checked(&self, index: usize, result: CheckResult, cause: Option<&str>) {
+        self.update(cause, |breaker| breaker.checked(index, result, Instant::now()));
     }
 
     /// Records an answer: `after` so long, unless it is not to be measured; within a trial.
@@ -208,13 +208,13 @@ impl Nodes {
             node.measure(self.created.elapsed(), after);
         }
         if trial.is_some() || node.has_failures.load(Ordering::Relaxed) {
-            self.update(|breaker| breaker.answered(index, trial));
+            self.update(None, |breaker| breaker.answered(index, trial));
         }
     }
 
     /// Records that a node took no connection.
     pub(super) fn failed(&self, index: usize, now: Instant) {
-        self.update(|breaker| breaker.failed(index, now));
+        self.update(None, |breaker| breaker.failed(index, now));
     }
 
     /// Records that a trial found no node that takes a connection.
@@ -227,8 +227,8 @@ impl Nodes {
         self.breaker.lock().trial_abandoned(trial, Instant::now());
     }
 
-    /// Lets an event change the nodes' health, and logs what it changed.
-    fn update(&self, event: impl FnOnce(&mut Breaker) -> Vec<Change>) {
+    /// Lets an event change the nodes' health, and logs what it changed, with its cause where that is not logged elsewhere.
+    fn update(&self, cause: Option<&str>, event: impl FnOnce(&mut Breaker) -> Vec<Change>) {
         let mut breaker = self.breaker.lock();
         let changes = event(&mut breaker);
         let mut has_changed = !changes.is_empty();
@@ -239,7 +239,7 @@ impl Nodes {
         }
         // Under the lock, so that the log has changes in their order.
         for change in changes {
-            self.log(change);
+            self.log(change, cause);
         }
         drop(breaker);
         if has_changed {
@@ -247,16 +247,17 @@ impl Nodes {
         }
     }
 
-    fn log(&self, change: Change) {
+    fn log(&self, change: Change, cause: Option<&str>) {
         let site = &self.site;
+        let because = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
         let url = |index| self.node(index).fhir.url();
         match change {
             Change::Node(index, Health::Healthy) => info!("site {site}: node {} is back", url(index)),
             Change::Node(index, Health::Degraded) => {
-                warn!("site {site}: node {} answers its checks with errors, others go first", url(index));
+                warn!("site {site}: node {} answers its checks with errors, others go first{because}", url(index));
             }
             Change::Node(index, Health::Ejected) => {
-                warn!("site {site}: node {} cannot be reached and is left out", url(index));
+                warn!("site {site}: node {} cannot be reached and is left out{because}", url(index));
             }
             Change::Opened => warn!("site {site}: no node can be reached, requests are refused at once until one can"),
             Change::Closed => info!("site {site}: requests go out again"),

@@ -11,7 +11,7 @@ use crate::nodes::places::token_place;
 
 /// A token endpoint.
 #[derive(Debug)]
-pub struct TokenOrigin {
+pub(crate) struct TokenOrigin {
     /// The server and path.
     pub origin: Origin,
     /// Its URL to the letter: the audience of assertions, unless `token_audience` is set.
@@ -20,7 +20,7 @@ pub struct TokenOrigin {
 
 /// What is known of a node's token endpoint.
 #[derive(Debug)]
-pub struct TokenOrigins {
+pub(crate) struct TokenOrigins {
     node: config::Node,
     known: ArcSwapOption<TokenOrigin>,
     /// An exchange has failed since it was found.
@@ -35,23 +35,23 @@ impl TokenOrigins {
 
     /// The endpoint, if it is known.
     #[must_use]
-    pub fn known(&self) -> Option<Arc<TokenOrigin>> {
+    pub(crate) fn known(&self) -> Option<Arc<TokenOrigin>> {
         self.known.load_full()
     }
 
     /// Whether the SMART configuration is to be read: it is not configured, and unknown or in doubt.
     #[must_use]
-    pub fn needs_discovery(&self) -> bool {
+    pub(crate) fn needs_discovery(&self) -> bool {
         self.node.token_url.is_none() && (self.is_doubted.load(Ordering::Relaxed) || self.known.load().is_none())
     }
 
     /// Records that an exchange has failed: the endpoint may have moved.
-    pub fn doubt(&self) {
+    pub(crate) fn doubt(&self) {
         self.is_doubted.store(true, Ordering::Relaxed);
     }
 
     /// Records what discovery found. An endpoint that is as before keeps its addresses and connections.
-    pub fn discovered(&self, url: &BaseUrl, audience: &str, upstream: &Upstream) -> Arc<TokenOrigin> {
+    pub(crate) fn discovered(&self, url: &BaseUrl, audience: &str, upstream: &Upstream) -> Arc<TokenOrigin> {
         self.is_doubted.store(false, Ordering::Relaxed);
         let same = self.known().filter(|known| known.origin.url() == url && known.audience == audience);
         same.unwrap_or_else(|| {

@@ -22,4 +22,3 @@ mod upgrade;
 
 pub use options::{ConfigSource, RunOptions};
 pub use run::run;
-pub use start_error::StartError;

@@ -62,7 +62,7 @@ impl Runtime {
         for site in self.sites.iter().rev() {
             site.keys.adopt(&site.config);
             site.signer.store(Arc::clone(&site.keys));
-            site.token.ask_at(Arc::clone(&site.nodes));
+            site.token.set_nodes(Arc::clone(&site.nodes));
         }
     }
 

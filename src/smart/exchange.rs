@@ -26,14 +26,14 @@ use crate::smart::skew::{self, Change, Skew};
 use crate::smart::token_request;
 use crate::smart::token_response::{self, Answer, LARGEST_ANSWER, TokenError};
 
-/// A site's token endpoint and the client that asks it.
-pub struct TokenEndpoint {
+/// A site's token endpoint, and what the gateway asks it for.
+pub(crate) struct TokenEndpoint {
     site: Arc<Site>,
     scopes: Scopes,
     /// Its tokens' name in the log.
     name: String,
     signer: SharedSigner,
-    /// A reload that changes nothing about the token can change what else is known of the nodes.
+    /// Replaced by a reload that keeps the token and changes anything else about the nodes.
     nodes: Arc<ArcSwap<Nodes>>,
     /// The node that is asked first, if its health is as good as the others'.
     first: usize,
@@ -44,9 +44,9 @@ pub struct TokenEndpoint {
 }
 
 impl TokenEndpoint {
-    /// The endpoint at any of these nodes, asked for the client of `site` with assertions that `signer` signs.
+    /// The token endpoint of `site` at any of these nodes, with assertions that `signer` signs.
     #[must_use]
-    pub fn new(site: Arc<Site>, signer: SharedSigner, nodes: Arc<Nodes>, client: Client) -> Self {
+    pub(crate) fn new(site: Arc<Site>, signer: SharedSigner, nodes: Arc<Nodes>, client: Client) -> Self {
         let (scopes, name) = (site.token.scopes.clone(), site.name.as_str().to_owned());
         Self {
             site,
@@ -61,15 +61,15 @@ impl TokenEndpoint {
         }
     }
 
-    /// The same, for tokens of fewer scopes, which the log names by their purpose.
+    /// The same endpoint for tokens of fewer scopes, which the log names by their purpose.
     #[must_use]
-    pub fn narrowed(mut self, scopes: Scopes, purpose: &str) -> Self {
+    pub(crate) fn narrowed(mut self, scopes: Scopes, purpose: &str) -> Self {
         self.scopes = scopes;
         self.name = format!("{}, {purpose}", self.name);
         self
     }
 
-    /// The nodes that are asked, to be replaced by a reload.
+    /// The nodes, to be replaced by a reload.
     #[must_use]
     pub(super) fn nodes(&self) -> Arc<ArcSwap<Nodes>> {
         Arc::clone(&self.nodes)
@@ -77,19 +77,19 @@ impl TokenEndpoint {
 
     /// The site whose tokens come from here.
     #[must_use]
-    pub fn site(&self) -> &Site {
+    pub(crate) fn site(&self) -> &Site {
         &self.site
     }
 
-    /// What is asked for.
+    /// The scopes that are asked for.
     #[must_use]
-    pub fn scopes(&self) -> &Scopes {
+    pub(crate) fn scopes(&self) -> &Scopes {
         &self.scopes
     }
 
-    /// Whose tokens the log says they are: the site's name, and their purpose unless that is everything.
+    /// The name of its tokens in the log: the site, and their purpose if they have few scopes.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
@@ -97,13 +97,13 @@ impl TokenEndpoint {
     ///
     /// # Errors
     /// Whatever kept a usable token from coming back.
-    pub async fn exchange(&mut self) -> Result<Exchanged, ExchangeError> {
+    pub(crate) async fn exchange(&mut self) -> Result<Exchanged, ExchangeError> {
         let signer = self.signer.load_full();
         let exchanged = signer.attempt(self).await;
         if exchanged.is_err() {
-            // Another node may do better: this one's trouble may be its token endpoint's alone.
+            // Only this node's token endpoint may be in trouble.
             self.first = self.first.wrapping_add(1);
-            // And an endpoint that was found may have moved.
+            // An endpoint that was discovered may have moved.
             self.nodes.load().by_health(0).for_each(|node| node.tokens.doubt());
         }
         exchanged

@@ -1,4 +1,4 @@
-//! What makes a token: tokens are kept per site, client and scope set.
+//! The identity of a token: what must be equal for two sites to share one.
 
 use crate::config::{BaseUrl, CaFile, Node, Site, Timeouts, TokenSettings};
 
@@ -6,7 +6,7 @@ use crate::config::{BaseUrl, CaFile, Node, Site, Timeouts, TokenSettings};
 ///
 /// The signing key is not part of it: another key gets the same tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenIdentity {
+pub(crate) struct TokenIdentity {
     endpoints: Vec<Endpoint>,
     /// With the scopes sorted: their order means nothing to OpenEMR.
     settings: TokenSettings,
@@ -14,19 +14,19 @@ pub struct TokenIdentity {
     timeouts: Timeouts,
 }
 
-/// Where tokens come from.
+/// The source of a node's tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Endpoint {
     Configured(BaseUrl),
-    /// The SMART configuration of this FHIR base says it.
-    SaidAt(BaseUrl),
+    /// Named by the SMART configuration of this FHIR base.
+    Discovered(BaseUrl),
 }
 
 impl Endpoint {
     fn of(node: &Node) -> Self {
         match &node.token_url {
             Some(url) => Self::Configured(url.clone()),
-            None => Self::SaidAt(node.fhir_base.clone()),
+            None => Self::Discovered(node.fhir_base.clone()),
         }
     }
 }
@@ -34,7 +34,7 @@ impl Endpoint {
 impl TokenIdentity {
     /// The identity of a site's token.
     #[must_use]
-    pub fn of(site: &Site) -> Self {
+    pub(crate) fn of(site: &Site) -> Self {
         Self {
             endpoints: site.upstream.nodes.iter().map(Endpoint::of).collect(),
             settings: TokenSettings { scopes: site.token.scopes.sorted(), ..site.token.clone() },
