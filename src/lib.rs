@@ -3,7 +3,7 @@
 //! Callers send plain FHIR requests; the gateway holds the private key, keeps a
 //! SMART Backend Services access token per site and stamps it on what goes to OpenEMR.
 //!
-//! A room uses only rooms on floors below its own (`tests/rooms.rs` holds the code to that).
+//! A room uses only rooms on floors below its own (`tests/it/rooms` holds the code to that).
 //!
 //! | floor | room | what it is |
 //! |---|---|---|
