@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Outcome;
+use super::outcome::{Outcome, load, print};
 use crate::config::{defaults, effective_yaml};
 
 /// `config …`
@@ -28,8 +28,8 @@ impl ConfigCommand {
     pub fn run(self) -> Outcome {
         match self {
             Self::Check { config, env_file } => {
-                let config = super::load(&config, env_file.as_deref())?;
-                super::print(&effective_yaml(&config))
+                let config = load(&config, env_file.as_deref())?;
+                print(&effective_yaml(&config))
             }
         }
     }

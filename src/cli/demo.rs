@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
-use super::{Failure, Outcome};
+use super::outcome::{Failure, Outcome};
 use crate::config::{
     Access, BaseUrl, BulkData, Config, Listener, Log, LogFormat, Node, Paging, Repairs, Routes, Site, SiteKeys, SiteName,
     TokenExposure, defaults, server_conf,

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use clap::ValueEnum;
 
-use super::{Failure, Outcome};
+use super::outcome::{Failure, Outcome, print};
 use crate::config::problem::{shown, shown_path};
 use crate::keys::certificate::self_signed;
 use crate::keys::generate::{NewKey, generate};
@@ -131,9 +131,9 @@ impl Keys {
             }
             Self::Jwks { key, kid } => {
                 let (key, computed) = key.read()?;
-                super::print(&JwkSet::of(&key, &kid.unwrap_or(computed)).to_json_pretty())
+                print(&JwkSet::of(&key, &kid.unwrap_or(computed)).to_json_pretty())
             }
-            Self::Kid { key } => super::print(&format!("{}\n", key.read()?.1)),
+            Self::Kid { key } => print(&format!("{}\n", key.read()?.1)),
             Self::Certificate { host, out, force } => certificate_files(&host, &out, force),
             Self::Rotate(command) => command.run(),
             Self::Status(command) => command.run(),
@@ -166,7 +166,7 @@ pub(super) fn generate_files(out: &Path, kind: NewKey, kid_method: KidMethod, fo
         ],
         force,
     )?;
-    super::print(&format!("kid: {kid}\n"))
+    print(&format!("kid: {kid}\n"))
 }
 
 fn certificate_files(host: &str, out: &Path, force: bool) -> Outcome {
@@ -220,7 +220,7 @@ fn write_all(files: &[(&PathBuf, &[u8], u32)], force: bool) -> Outcome {
         )]
     })?;
     for (path, ..) in files {
-        super::print(&format!("wrote {}\n", shown(&path.display().to_string())))?;
+        print(&format!("wrote {}\n", shown(&path.display().to_string())))?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::{Failure, Outcome};
+use super::outcome::{Failure, Outcome, load, print};
 use crate::config::problem::shown;
 use crate::config::value::{duration, duration_text};
 use crate::config::{Config, Site, defaults};
@@ -60,7 +60,7 @@ pub(super) struct Status {
 
 impl Target {
     fn load(&self) -> Result<Config, Vec<Failure>> {
-        let config = super::load(&self.config, self.env_file.as_deref())?;
+        let config = load(&self.config, self.env_file.as_deref())?;
         match &self.site {
             Some(name) if !config.sites.iter().any(|site| site.name.as_str() == name) => {
                 let names: Vec<&str> = config.sites.iter().map(|site| site.name.as_str()).collect();
@@ -192,7 +192,7 @@ impl Rotate {
                 duration_text(self.publish_for)
             );
         }
-        super::print(&text)
+        print(&text)
     }
 }
 
@@ -299,7 +299,7 @@ impl Status {
                     writeln!(text, "  last        rotated to {}; the old key was retired {}", last.kid, time(last.retired_at));
             }
         }
-        super::print(&text)
+        print(&text)
     }
 }
 

@@ -5,6 +5,7 @@ mod config;
 mod demo;
 mod keys;
 mod keys_rotate;
+mod outcome;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod serve;
@@ -12,8 +13,8 @@ mod serve;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use outcome::Failure;
 
-use crate::config::{Problem, Warning};
 use crate::observe::log_writer;
 
 /// The whole command line.
@@ -42,16 +43,17 @@ enum Command {
     Config(config::ConfigCommand),
 }
 
-/// Parses the command line and runs the command it names. Exit codes: 0, 1 for a failure, 2 for a wrong command line.
+/// Parses the command line and runs the command in it. The exit code is 0 for success, 1 for a failure and 2 for a wrong command
+/// line.
 pub fn run() -> ExitCode {
-    // One provider of cryptography for everything; Pingora would install another.
+    // Before Pingora installs another provider of cryptography.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let result = match Cli::parse().command {
         Command::Serve(command) => command.run(),
         #[cfg(feature = "sandbox")]
         Command::Demo(command) => command.run(),
         #[cfg(feature = "sandbox")]
-        Command::Sandbox(command) => sandbox::run(*command).map_err(|error| vec![Failure(error.to_string())]),
+        Command::Sandbox(command) => sandbox::run(*command).map_err(|error| vec![Failure::of(error)]),
         Command::Keys(command) => command.run(),
         Command::Config(command) => command.run(),
     };
@@ -59,55 +61,10 @@ pub fn run() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failures) => {
-            for Failure(text) in failures {
-                eprintln!("error: {text}");
+            for failure in failures {
+                eprintln!("error: {}", failure.text());
             }
             ExitCode::FAILURE
         }
-    }
-}
-
-/// Why a command failed: what happened, the wrong value, and indented on the next line the next step.
-#[derive(Debug)]
-pub struct Failure(String);
-
-impl Failure {
-    /// A failure and what to do about it.
-    pub fn new(message: impl std::fmt::Display, remedy: impl std::fmt::Display) -> Self {
-        Self(format!("{message}\n  {remedy}"))
-    }
-}
-
-impl From<Problem> for Failure {
-    fn from(problem: Problem) -> Self {
-        Self(problem.to_string())
-    }
-}
-
-/// How every command ends: well, or with everything that went wrong.
-pub type Outcome = Result<(), Vec<Failure>>;
-
-/// Reads the configuration; warnings go to the terminal.
-fn load(config: &std::path::Path, env_file: Option<&std::path::Path>) -> Result<crate::config::Config, Vec<Failure>> {
-    let (config, warnings) = crate::config::load(config, env_file).map_err(failures)?;
-    for Warning(warning) in warnings {
-        eprintln!("warning: {warning}");
-    }
-    Ok(config)
-}
-
-fn failures(problems: Vec<Problem>) -> Vec<Failure> {
-    problems.into_iter().map(Failure::from).collect()
-}
-
-/// Writes to standard output. A reader that has gone away is no failure, a full disk is.
-fn print(text: &str) -> Outcome {
-    use std::io::{ErrorKind, Write as _, stdout};
-    let mut out = stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(vec![Failure::new(format!("standard output cannot be written to: {error}"), "see where it was redirected to")])
-        }
-        _ => Ok(()),
     }
 }

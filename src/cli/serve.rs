@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Failure, Outcome};
+use super::outcome::{Failure, Outcome, failures, load, print};
 use crate::config::problem::{Place, Source};
 use crate::config::{LogFormat, defaults, listening};
 use crate::observe::log_format::Format;
@@ -21,11 +21,11 @@ pub struct Serve {
     /// A file of KEY=VALUE lines; the process environment wins over it
     #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
-    /// Check everything, then exit
+    /// Check the configuration and every file that it names, then exit
     #[arg(long)]
     test: bool,
-    /// Take the listeners over from the gateway that runs, without losing a request: start this, then send SIGQUIT to the
-    /// running one. It ends once its requests have
+    /// Replace a running gateway without losing a request: start this one, then send SIGQUIT to the running one. It hands its
+    /// listeners over and exits when its last request has ended
     #[arg(long, conflicts_with = "test")]
     upgrade: bool,
 }
@@ -34,17 +34,17 @@ impl Serve {
     /// Runs the command.
     ///
     /// # Errors
-    /// Every problem of the configuration, addresses that cannot be listened on among them.
+    /// Every problem of the configuration, and addresses that cannot be listened on.
     pub fn run(self) -> Outcome {
-        let config = super::load(&self.config, self.env_file.as_deref())?;
+        let config = load(&self.config, self.env_file.as_deref())?;
         let place = Place::whole(Source::File(self.config.as_path().into()));
         // While testing or upgrading, the running gateway holds the ports.
         let unusable = listening::unusable(&config.listen, &place, !self.test && !self.upgrade);
         if !unusable.is_empty() {
-            return Err(super::failures(unusable));
+            return Err(failures(unusable));
         }
         if self.test {
-            return super::print(&format!("{}: the configuration is good\n", self.config.display()));
+            return print(&format!("{}: the configuration is good\n", self.config.display()));
         }
         let format = match config.log.format {
             LogFormat::Text => Format::Text,

@@ -1,4 +1,4 @@
-//! Where the process stands between its start and its end, and how many requests it still owes an answer.
+//! The lifecycle of the process: whether it serves, drains or accepts no more connections, and how many requests are in flight.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-/// Shared by all who must know that the process is on its way out.
+/// The lifecycle of the process, shared by everything that depends on it.
 #[derive(Debug, Default)]
 pub struct Lifecycle {
     is_draining: AtomicBool,
@@ -15,56 +15,56 @@ pub struct Lifecycle {
     is_closed: AtomicBool,
     in_flight: AtomicUsize,
     connections: AtomicUsize,
-    /// Set once, on the way out.
+    /// Set when draining begins.
     ends_by: Mutex<Option<Instant>>,
 }
 
 impl Lifecycle {
-    /// Whether the process is on its way out: requests are still served, but no more should be sent.
+    /// Whether the process drains: it still serves requests, but callers should send no more.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.is_draining.load(Ordering::Relaxed)
     }
 
-    /// From now on the process is on its way out, and gone in `within`.
+    /// Begins to drain. The process ends after `within` at the latest.
     pub fn drain(&self, within: Duration) {
-        // A duration so long that the clock cannot hold it is no deadline.
+        // A duration that the clock cannot hold means no deadline.
         *self.ends_by.lock() = Instant::now().checked_add(within);
         self.is_draining.store(true, Ordering::Relaxed);
         self.draining.send_replace(true);
     }
 
-    /// Becomes true when the process is on its way out.
+    /// Becomes true when the process begins to drain.
     #[must_use]
     pub fn draining(&self) -> watch::Receiver<bool> {
         self.draining.subscribe()
     }
 
-    /// When the process ends, whatever is still under way.
+    /// When the process ends, whatever is still in flight; `None` before it drains, and when it may take any time.
     #[must_use]
     pub fn ends_by(&self) -> Option<Instant> {
         *self.ends_by.lock()
     }
 
-    /// No connection is accepted any more, and those without a request have been closed.
+    /// Notes that no more connections are accepted, and that those without a request have been closed.
     pub fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
     }
 
-    /// Whether every request that will ever be served has begun.
+    /// Whether every request that this process will serve has begun.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.is_closed.load(Ordering::Acquire)
     }
 
-    /// Counts a request for as long as the guard lives.
+    /// Counts a request until the guard is dropped.
     #[must_use]
     pub fn request(self: &Arc<Self>) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight(Arc::clone(self))
     }
 
-    /// Counts an HTTP/2 connection for as long as the guard lives.
+    /// Counts an HTTP/2 connection until the guard is dropped.
     #[must_use]
     pub fn connection(self: &Arc<Self>) -> Open {
         self.connections.fetch_add(1, Ordering::Relaxed);
@@ -77,14 +77,14 @@ impl Lifecycle {
         self.connections.load(Ordering::Acquire)
     }
 
-    /// How many requests are under way.
+    /// How many requests are in flight.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Acquire)
     }
 }
 
-/// One request under way.
+/// One request in flight.
 #[derive(Debug)]
 pub struct InFlight(Arc<Lifecycle>);
 
@@ -94,7 +94,7 @@ impl Drop for InFlight {
     }
 }
 
-/// One HTTP/2 connection.
+/// One open HTTP/2 connection.
 #[derive(Debug)]
 pub struct Open(Arc<Lifecycle>);
 

@@ -1,4 +1,4 @@
-//! One OpenEMR made ready for requests: its nodes, its token, its documents and its names.
+//! One OpenEMR made ready for requests: its nodes, token, keys, documents, base URLs and CORS policy.
 
 pub mod client;
 pub mod cors;

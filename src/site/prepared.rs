@@ -1,4 +1,4 @@
-//! A site as requests meet it: everything made ready at start, nothing looked up by name.
+//! A site made ready for requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,38 +21,38 @@ const BASES_WITHIN: Duration = Duration::from_secs(1);
 /// One OpenEMR site behind the gateway.
 #[derive(Debug)]
 pub struct Site {
-    /// What the operator configured.
+    /// Its configuration.
     pub config: Arc<config::Site>,
-    /// Where its FHIR requests go.
+    /// The servers that its FHIR requests go to.
     pub nodes: Arc<Nodes>,
-    /// What its token is kept under.
+    /// What identifies its token: sites with the same identity share one.
     pub identity: TokenIdentity,
-    /// Its token.
+    /// Its access token.
     pub token: Arc<TokenHandle>,
-    /// Its keys, of which the JWK Set's route publishes the public halves.
+    /// Its signing keys, whose public halves are in its JWK Set.
     pub keys: Arc<Signer>,
-    /// What signs for its token; of another site where that shares the token.
+    /// Signs the client assertions for its token; that of another site when the two share the token.
     pub signer: SharedSigner,
-    /// The client for the gateway's own requests.
+    /// Sends the gateway's own requests.
     pub client: SiteClient,
-    /// What it says about itself.
+    /// Its CapabilityStatement as OpenEMR wrote it.
     pub documents: Arc<Documents>,
-    /// What of it callers are shown.
+    /// Its documents as callers get them.
     pub metadata: Metadata,
-    /// What web pages of other origins may do.
+    /// What web pages of other origins may do; `None` when they may do nothing.
     pub cors: Option<Policy>,
-    /// The links in its answers.
+    /// Its base URLs, for the links in requests and answers.
     pub links: SiteLinks,
-    /// Where callers find its FHIR API; `None` when `routes.fhir` is switched off.
+    /// The path of its FHIR API; `None` when `routes.fhir` is switched off.
     pub fhir_path: Option<String>,
-    /// Where OpenEMR finds its JWK Set.
+    /// The path of its JWK Set; `None` when `routes.jwks` is switched off.
     pub jwks_path: Option<String>,
 }
 
-/// What a site is made of.
+/// The parts of a site that can be shared with another one or with the runtime before a reload.
 #[derive(Debug)]
 pub struct Parts {
-    /// See [`Site::config`], and so on.
+    /// See [`Site::config`].
     pub config: Arc<config::Site>,
     /// See [`Site::identity`].
     pub identity: TokenIdentity,

@@ -1,4 +1,4 @@
-//! Where the caller of a request finds the gateway: what links in its answer begin with.
+//! The gateway's own base URL as the caller of a request knows it: links in the answer begin with it.
 
 use std::fmt::Write as _;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -8,12 +8,13 @@ use crate::config::BaseUrl;
 use crate::fhir::link_rewriter::{Links, Replacement};
 use crate::http::forwarded::CalledAt;
 
-/// What is known of where a request was sent. Nothing is copied: nearly every request says what the one before said.
+/// What a request tells about the URL that it was sent to. It borrows everything, because nearly every request has the base of
+/// the one before.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestAddress<'a> {
     /// `public_url`.
     pub public_url: Option<&'a BaseUrl>,
-    /// What trusted proxies say.
+    /// The host, scheme and path that trusted proxies forward.
     pub called_at: CalledAt<'a>,
     /// `Host`, or HTTP/2's `:authority`.
     pub host: Option<&'a str>,
@@ -25,10 +26,10 @@ pub struct RequestAddress<'a> {
     pub fhir_path: &'a str,
 }
 
-/// The parts of a base, each checked: nothing in them can end a field, a JSON string or an attribute.
+/// The parts of a base URL. Each is checked, so that it cannot end a field value, a JSON string or an XML attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Parts<'a> {
-    /// Neither a scheme nor a host where only the path is known.
+    /// Whether the scheme is https, and the authority; `None` when only the path is known.
     at: Option<(bool, Authority<'a>)>,
     prefix: &'a str,
     fhir_path: &'a str,
@@ -40,7 +41,7 @@ enum Authority<'a> {
     Address(SocketAddr),
 }
 
-/// A public base, and what is needed to put links there and to recognise them.
+/// A base URL of the gateway's, with what rewrites links to it and finds links to it.
 #[derive(Debug)]
 pub struct PublicBase {
     text: String,
@@ -58,7 +59,7 @@ impl<'a> RequestAddress<'a> {
         let named = [self.called_at.host, self.host].into_iter().flatten().find_map(host_and_port);
         let at = match (named, self.local) {
             (Some((host, port)), _) => Some((https, Authority::Named { host, port: self.called_at.port.or(port) })),
-            // A caller who says nothing usable has at least reached this address.
+            // A caller that names no usable host has at least reached this address.
             (None, Some(local)) => Some((https, Authority::Address(local))),
             (None, None) => None,
         };
@@ -66,7 +67,7 @@ impl<'a> RequestAddress<'a> {
         Parts { at, prefix, fhir_path: self.fhir_path }
     }
 
-    /// The base, taken from `latest` where that is the same.
+    /// The base URL; `latest` itself when that is the same.
     #[must_use]
     pub fn base(&self, latest: Option<&Arc<PublicBase>>) -> Arc<PublicBase> {
         let parts = self.parts();
@@ -80,18 +81,19 @@ impl<'a> RequestAddress<'a> {
 impl Parts<'_> {
     fn text(&self) -> String {
         let mut text = String::new();
-        self.say(&mut |part| text.push_str(part));
+        self.write(&mut |part| text.push_str(part));
         text
     }
 
-    /// Whether this is its text; without writing it down.
+    /// Whether this is its text, compared without an allocation.
     fn is(&self, text: &str) -> bool {
         let mut rest = Some(text);
-        self.say(&mut |part| rest = rest.and_then(|rest| rest.strip_prefix(part)));
+        self.write(&mut |part| rest = rest.and_then(|rest| rest.strip_prefix(part)));
         rest == Some("")
     }
 
-    fn say(&self, out: &mut impl FnMut(&str)) {
+    /// Gives the pieces of the text in order.
+    fn write(&self, out: &mut impl FnMut(&str)) {
         if let Some((https, authority)) = self.at {
             out(if https { "https://" } else { "http://" });
             let own_port = if https { 443 } else { 80 };
@@ -133,13 +135,13 @@ impl PublicBase {
         &self.text
     }
 
-    /// What stands in place of OpenEMR's bases.
+    /// What replaces OpenEMR's bases in answers.
     #[must_use]
     pub fn replacement(&self) -> &Arc<Replacement> {
         &self.replacement
     }
 
-    /// Finds it in what a caller sends.
+    /// Finds links to this base in requests.
     #[must_use]
     pub fn links(&self) -> &Arc<Links> {
         self.links.get_or_init(|| Arc::new(Links::to([self.as_str()])))
@@ -165,8 +167,8 @@ fn colon_and(port: u16, digits: &mut [u8; 6]) -> &str {
     digits.get(from..).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
 }
 
-/// An authority without userinfo (RFC 3986 section 3.2): a name, an IPv4 address, or an IPv6 address in brackets, and a
-/// port. `None` for everything that could not stand in a link as it is.
+/// Splits an authority without userinfo (RFC 3986 section 3.2): a name, an IPv4 address or an IPv6 address in brackets, and a
+/// port. `None` for everything that cannot stand in a link unchanged.
 fn host_and_port(authority: &str) -> Option<(&str, Option<u16>)> {
     let (host, after) = match authority.strip_prefix('[').and_then(|rest| rest.find(']')) {
         Some(end) => authority.split_at_checked(end + 2)?,
@@ -187,7 +189,7 @@ fn host_and_port(authority: &str) -> Option<(&str, Option<u16>)> {
     (good && host.len() <= 255).then_some((host, port))
 }
 
-/// A path of a proxy's, without a trailing slash.
+/// The path under which a proxy serves the gateway, without a trailing slash; `None` for an unusable one.
 fn path(text: &str) -> Option<&str> {
     let text = text.trim_end_matches('/');
     let good = text.starts_with('/')

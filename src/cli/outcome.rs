@@ -1,0 +1,68 @@
+//! How a command ends: with success or with every failure, and what it writes to standard output.
+
+use std::fmt::Display;
+use std::io::{ErrorKind, Write as _, stdout};
+use std::path::Path;
+
+use crate::config::{self, Config, Problem, Warning};
+
+/// How every command ends: with success, or with everything that went wrong.
+pub(super) type Outcome = Result<(), Vec<Failure>>;
+
+/// Why a command failed: what happened and the wrong value; on the next line, indented, what to do about it.
+#[derive(Debug)]
+pub(super) struct Failure(String);
+
+impl Failure {
+    /// A failure and what to do about it.
+    pub(super) fn new(message: impl Display, remedy: impl Display) -> Self {
+        Self(format!("{message}\n  {remedy}"))
+    }
+
+    /// A failure whose text tells what to do about it, if anything.
+    pub(super) fn of(error: impl Display) -> Self {
+        Self(error.to_string())
+    }
+
+    /// What is printed behind `error: `.
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self::of(problem)
+    }
+}
+
+/// Every problem as a failure.
+pub(super) fn failures(problems: Vec<Problem>) -> Vec<Failure> {
+    problems.into_iter().map(Failure::from).collect()
+}
+
+/// Reads the configuration and prints its warnings to standard error.
+///
+/// # Errors
+/// Every problem of the configuration.
+pub(super) fn load(config: &Path, env_file: Option<&Path>) -> Result<Config, Vec<Failure>> {
+    let (config, warnings) = config::load(config, env_file).map_err(failures)?;
+    for Warning(warning) in warnings {
+        eprintln!("warning: {warning}");
+    }
+    Ok(config)
+}
+
+/// Writes to standard output. A reader that has closed the pipe is no failure.
+///
+/// # Errors
+/// Standard output that cannot be written to, such as a file on a full disk.
+pub(super) fn print(text: &str) -> Outcome {
+    let mut out = stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(vec![Failure::new(format!("standard output cannot be written to: {error}"), "see where it was redirected to")])
+        }
+        _ => Ok(()),
+    }
+}
