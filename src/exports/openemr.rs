@@ -10,7 +10,7 @@ use log::warn;
 
 use crate::fhir::id::is_path_id;
 use crate::nodes::client::{Problem, Response};
-use crate::openemr::export::manifest::{self, Ended, MAX_MANIFEST};
+use crate::openemr::export::manifest::{self, FinishedJob, MAX_MANIFEST};
 use crate::openemr::export::plan::Plan;
 use crate::openemr::export::since::in_whole_seconds;
 use crate::openemr::export::state::Cause;
@@ -44,7 +44,7 @@ pub(crate) enum KickedOff {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
     /// At its end.
-    Ended(Ended),
+    Ended(FinishedJob),
     /// Not there yet.
     Working,
     /// It came to nothing.

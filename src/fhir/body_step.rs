@@ -1,15 +1,15 @@
-//! A step that a body takes on its way through the gateway.
+//! The interface of everything that rewrites a body on its way through the gateway.
 
 use std::fmt::Debug;
 
 use bytes::Bytes;
 
-/// Takes a body in pieces, cut anywhere, and gives another one in pieces. Memory is bounded, whatever the body's length.
+/// Rewrites a body piece by piece, in bounded memory. The pieces may be cut anywhere.
 pub trait BodyStep: Debug + Send + Sync {
-    /// What can be said after one more piece; empty where more is needed first. A piece that is left alone is handed on
-    /// without a copy.
+    /// Takes the next piece and returns the part of the new body that is now known; empty while more is needed. A piece that is
+    /// not changed is returned without a copy.
     fn feed(&mut self, piece: Bytes) -> Bytes;
 
-    /// What is left to say, now that the body has ended.
+    /// Returns the rest of the new body, after the last piece.
     fn finish(&mut self) -> Bytes;
 }

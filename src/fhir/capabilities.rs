@@ -1,34 +1,34 @@
-//! What a server's CapabilityStatement says that it does (FHIR R4, "CapabilityStatement").
+//! The parts of a server's CapabilityStatement that decide how requests are handled (FHIR R4, "CapabilityStatement").
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-/// What is said of one resource type.
+/// The capabilities for one resource type.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TypeCapabilities {
-    /// `read`, `search-type`, `create`, and so on; `conditional-update` and its like among them.
+    /// The codes of interactions: `read`, `search-type`, `create` and so on, and also `conditional-update` and its like.
     pub interactions: BTreeSet<String>,
     /// The names of search parameters.
     pub search_parameters: BTreeSet<String>,
-    /// Those of them that are dates.
+    /// The names of those search parameters that are dates.
     pub dates: BTreeSet<String>,
     /// The names of operations, without `$`.
     pub operations: BTreeSet<String>,
 }
 
-/// What a server says that it does.
+/// The capabilities of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {
     /// The software behind the server.
     pub software: Option<Software>,
-    /// `implementation.url`: the FHIR base by which it calls itself.
+    /// `implementation.url`: the FHIR base by which the server calls itself.
     pub base: Option<String>,
-    /// By resource type.
+    /// The capabilities by resource type.
     pub types: BTreeMap<String, TypeCapabilities>,
-    /// `batch`, `transaction`, `history-system`, `search-system`.
+    /// The codes of interactions at the base: `batch`, `transaction`, `history-system`, `search-system`.
     pub interactions: BTreeSet<String>,
-    /// Operations at the base, without `$`.
+    /// The names of operations at the base, without `$`.
     pub operations: BTreeSet<String>,
 }
 
@@ -100,13 +100,13 @@ struct Named {
     name: String,
 }
 
-/// Why a document is no CapabilityStatement.
+/// The reason why a document cannot be used as a CapabilityStatement.
 #[derive(Debug, thiserror::Error)]
 pub enum CapabilitiesError {
-    /// Not JSON, or not of the shape.
+    /// The document is not JSON, or has not the shape of a CapabilityStatement.
     #[error("the CapabilityStatement cannot be read: {0}")]
     Shape(#[from] serde_json::Error),
-    /// Another resource.
+    /// The document is another resource.
     #[error("there is another resource where a CapabilityStatement was due")]
     OtherResource,
 }
@@ -115,7 +115,7 @@ impl Capabilities {
     /// Reads a CapabilityStatement.
     ///
     /// # Errors
-    /// What is no CapabilityStatement.
+    /// The document is no CapabilityStatement.
     pub fn parse(json: &[u8]) -> Result<Self, CapabilitiesError> {
         let statement: Statement = serde_json::from_slice(json)?;
         if statement.resource_type != "CapabilityStatement" {
@@ -153,7 +153,8 @@ fn codes(interactions: Vec<Interaction>) -> impl Iterator<Item = String> {
     interactions.into_iter().map(|interaction| interaction.code)
 }
 
-/// FHIR says by members of their own what is done on a condition; a conditional patch comes with the patch.
+/// Returns the codes of conditional interactions. FHIR announces these with members of their own, and a conditional patch with
+/// the patch and the conditional update together.
 fn conditional(resource: &Resource) -> impl Iterator<Item = String> + use<> {
     let deletes = resource.conditional_delete.as_deref().is_some_and(|how| how != "not-supported");
     let patches = resource.interaction.iter().any(|interaction| interaction.code == "patch");
@@ -178,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_a_server_does() {
+    fn reads_what_a_server_can_do() {
         let capabilities = Capabilities::parse(
             br#"{"resourceType":"CapabilityStatement","software":{"name":"OpenEMR"},
                 "implementation":{"description":"x","url":"https:\/\/emr\/apis\/default\/fhir"},
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_an_error() {
+    fn other_documents_are_errors() {
         for bad in ["", "[]", "{}", r#"{"resourceType":"Patient"}"#, r#"{"resourceType":"CapabilityStatement","rest":1}"#] {
             assert!(Capabilities::parse(bad.as_bytes()).is_err(), "{bad}");
         }

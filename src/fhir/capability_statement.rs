@@ -1,19 +1,19 @@
-//! A CapabilityStatement as the gateway gives it to its callers: what they meet is the gateway, not the server behind it.
+//! The CapabilityStatement and the SMART configuration that clients get: they describe the gateway, not the server behind it.
 
 use serde_json::{Map, Value, json};
 
-/// What the gateway does that the server does not say, or says otherwise.
+/// What the gateway adds to a server's capabilities, or does in another way.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GatewayFeatures {
-    /// Whether web pages of other origins may ask.
+    /// Whether web pages of other origins may send requests.
     pub cors: bool,
-    /// Whether answers are FHIR's media type, and `_format` is understood.
+    /// Whether answers have FHIR's media type and `_format` is understood.
     pub formats: bool,
-    /// Bulk exports that are offered.
+    /// The bulk exports that are offered.
     pub exports: Exports,
 }
 
-/// The levels at which an export can be asked for.
+/// The levels at which a bulk export is offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Exports {
     /// `[base]/$export`
@@ -24,14 +24,14 @@ pub struct Exports {
     pub group: bool,
 }
 
-/// The gateway asks its callers for no credentials. Whatever the server wants, the gateway brings.
+/// `rest.security.description`. Clients need no credentials: the gateway adds those that the server demands.
 const SECURITY: &str = "The gateway asks its callers for no credentials: it decides by their network address, and brings the \
                         access token that the server behind it asks for. There is nothing to authorize at that server.";
 
-/// Rewrites a CapabilityStatement. Links are not touched.
+/// Rewrites a server's CapabilityStatement, apart from its links.
 ///
 /// # Errors
-/// What is no JSON object.
+/// The document is no JSON object.
 pub fn rewrite(json: &[u8], features: &GatewayFeatures) -> Result<Vec<u8>, serde_json::Error> {
     let mut statement: Map<String, Value> = serde_json::from_slice(json)?;
     if features.formats {
@@ -59,7 +59,7 @@ fn offer_exports(rest: &mut Map<String, Value>, exports: Exports) {
     }
 }
 
-/// Adds an operation, unless it is there.
+/// Adds an operation, unless it is listed already.
 fn offer(at: &mut Map<String, Value>, name: &str, definition: &str) {
     let definition = format!("http://hl7.org/fhir/uv/bulkdata/OperationDefinition/{definition}");
     let operations = at.entry("operation").or_insert_with(|| json!([]));
@@ -70,8 +70,8 @@ fn offer(at: &mut Map<String, Value>, name: &str, definition: &str) {
     }
 }
 
-/// The SMART configuration of a server that asks its callers for nothing (SMART App Launch 2.2, "Conformance"). It
-/// has no endpoint: one at the server behind would make callers authorize for what they need no leave.
+/// Writes the SMART configuration of a server that demands no authorization (SMART App Launch 2.2, "Conformance"). It names
+/// no endpoint: with one of the server behind the gateway, clients would authorize there without need.
 #[must_use]
 pub fn smart_configuration() -> Vec<u8> {
     let nothing = json!({"grant_types_supported": [], "code_challenge_methods_supported": [], "capabilities": []});
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_gateway_adds_is_said() {
+    fn the_gateway_announces_what_it_adds() {
         let exports = Exports { system: true, patient: true, group: true };
         let statement = of_openemr(&GatewayFeatures { formats: true, exports, cors: false });
         assert_eq!(statement["format"], json!(["application/fhir+json", "json"]));
@@ -119,7 +119,7 @@ mod tests {
         assert_eq!((patient.len(), &patient[1]["definition"]), (2, &json!(definition("patient-export"))));
         assert_eq!(rest["resource"][1]["operation"][0]["definition"], definition("group-export"));
         assert_eq!(rest["resource"][2].get("operation"), None);
-        // GatewayFeatures twice, it is the same.
+        // A second rewrite changes nothing.
         let once = super::rewrite(OF_OPENEMR.as_bytes(), &GatewayFeatures { formats: true, exports, cors: false }).unwrap();
         assert_eq!(super::rewrite(&once, &GatewayFeatures { formats: true, exports, cors: false }).unwrap(), once);
     }

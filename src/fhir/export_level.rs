@@ -1,4 +1,4 @@
-//! Whose data a bulk export is about (Bulk Data Access IG 2.0, "Endpoints").
+//! The level of a bulk export, which says whose data it holds (Bulk Data Access IG 2.0, "Endpoints").
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fhir::id::is_path_id;
 
-/// Whose data is exported.
+/// The level of a bulk export.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
@@ -19,7 +19,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// The level that a path names, which stands behind the FHIR base; `None` when it is no export.
+    /// Reads the level from a path below the FHIR base; `None` when the path is no export's.
     #[must_use]
     pub fn of(path: &str) -> Option<Self> {
         let segments: Vec<&str> = path.strip_prefix('/')?.trim_end_matches('/').split('/').collect();
@@ -35,7 +35,7 @@ impl Level {
         }
     }
 
-    /// The path below the FHIR base.
+    /// Returns the path below the FHIR base.
     #[must_use]
     pub fn path(&self) -> Cow<'static, str> {
         match self {

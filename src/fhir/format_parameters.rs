@@ -64,16 +64,16 @@ pub fn without(query: &[u8], pretty: bool) -> Option<Vec<u8>> {
     if !may_have_format(query) {
         return None;
     }
-    let is_taken = |pair: &[u8]| match parameter(pair) {
+    let is_removed = |pair: &[u8]| match parameter(pair) {
         Some((Parameter::Format, _)) => true,
         Some((Parameter::Pretty, _)) => pretty,
         None => false,
     };
-    if !pairs(query).any(is_taken) {
+    if !pairs(query).any(is_removed) {
         return None;
     }
     let mut kept = Vec::with_capacity(query.len());
-    for pair in pairs(query).filter(|pair| !is_taken(pair)) {
+    for pair in pairs(query).filter(|pair| !is_removed(pair)) {
         kept.push(if kept.is_empty() { b'?' } else { b'&' });
         kept.extend_from_slice(pair);
     }
@@ -169,7 +169,7 @@ mod tests {
             let _ = (FormatParameters::read(&bytes), without(&bytes, true));
         }
 
-        /// What is left is what was there, in order, without these two.
+        /// The other parameters stay as they were, in their order.
         #[test]
         fn the_rest_of_a_query_stays(pairs in proptest::collection::vec("(_format|_pretty|_count|a|%5Fformat)(=[a-z%20+]{0,4})?", 0..6)) {
             let query = format!("?{}", pairs.join("&"));

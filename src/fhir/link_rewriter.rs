@@ -1,9 +1,9 @@
-//! Links that point back: every occurrence of one base URL in a stream becomes another.
+//! Rewrites links: every occurrence of certain base URLs in a body is replaced by another base URL.
 //!
-//! Bytes in, bytes out, no tokenizer: a base is found by its host, which is rare in a body, and verified around it. It is
-//! found in both spellings that JSON allows (`https://h/p`, `https:\/\/h\/p`), with the scheme's own port said or not,
-//! and only where a URL begins and where its last path segment ends. A match may be split over chunks at any byte; what
-//! is held back for that is never longer than the longest base.
+//! The search works on bytes, without a tokenizer. It finds a base by its host, which is rare in a body, and compares the
+//! bytes around it. A base is recognized in both spellings that JSON allows (`https://h/p`, `https:\/\/h\/p`), with or
+//! without the scheme's default port, and only where a URL begins and where a path segment ends behind it. A match may be
+//! split between chunks at any byte. The bytes withheld for that are never more than the longest base.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use memchr::memmem::Finder;
 
 use crate::fhir::body_step::BodyStep;
 
-/// So many bytes before a URL tell whether it begins there: `\u0022` is the longest escape.
+/// The number of bytes before a URL that tell whether one can begin there, which is the length of an escape like `\u0022`.
 const LOOK_BACK: usize = 6;
 
 /// How the slashes of a URL are written.
@@ -22,38 +22,38 @@ enum Spelling {
     Escaped,
 }
 
-/// One way in which a base can stand in a body.
+/// One spelling of a base.
 #[derive(Debug)]
 struct Needle {
     bytes: Box<[u8]>,
     spelling: Spelling,
-    /// Where its anchor begins in it.
+    /// The position of the anchor in `bytes`.
     anchor_at: usize,
 }
 
-/// A slash and a host: what needles are found by.
+/// A slash and a host, by which needles are found.
 #[derive(Debug)]
 struct Anchor {
     finder: Finder<'static>,
-    /// The longest first: of two bases that both match, the longer is meant.
+    /// The longest first: where two bases match, the longer one is meant.
     needles: Vec<Needle>,
 }
 
-/// The bases that are looked for, made ready once.
+/// The bases that are searched for, prepared for searching.
 #[derive(Debug, Default)]
 pub struct Links {
     anchors: Vec<Anchor>,
     longest: usize,
 }
 
-/// What stands in their place.
+/// The base that replaces another, in both spellings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replacement {
     plain: Box<[u8]>,
     escaped: Box<[u8]>,
 }
 
-/// A base that was found.
+/// An occurrence of a base.
 #[derive(Debug, Clone, Copy)]
 struct Hit {
     start: usize,
@@ -62,7 +62,7 @@ struct Hit {
 }
 
 impl Links {
-    /// Makes ready to look for these bases: absolute http or https URLs without the scheme's own port and without a
+    /// Prepares the search for these bases: absolute http or https URLs without the scheme's default port and without a
     /// trailing slash. Others are ignored.
     #[must_use]
     pub fn to<'a>(bases: impl IntoIterator<Item = &'a str>) -> Self {
@@ -80,7 +80,7 @@ impl Links {
     }
 
     fn add(&mut self, base: &str) {
-        let (scheme, own_port, rest) = if let Some(rest) = base.strip_prefix("https://") {
+        let (scheme, default_port, rest) = if let Some(rest) = base.strip_prefix("https://") {
             ("https", ":443", rest)
         } else if let Some(rest) = base.strip_prefix("http://") {
             ("http", ":80", rest)
@@ -93,7 +93,7 @@ impl Links {
         }
         // A colon within brackets belongs to an IPv6 address.
         let has_port = authority.rfind(':') > authority.rfind(']');
-        let ports = if has_port { &[""][..] } else { &["", own_port] };
+        let ports = if has_port { &[""][..] } else { &["", default_port] };
         for port in ports {
             let plain = format!("{scheme}://{authority}{port}{path}");
             let anchor_at = scheme.len() + 2;
@@ -115,7 +115,7 @@ impl Links {
         }
     }
 
-    /// A whole text with its links replaced; `None` where there is none.
+    /// Replaces the links in a whole text; `None` where there are none.
     #[must_use]
     pub fn rewritten(&self, text: &[u8], to: &Replacement) -> Option<Vec<u8>> {
         let mut hits = Vec::new();
@@ -123,8 +123,8 @@ impl Links {
         (!hits.is_empty()).then(|| to.put(text, &hits))
     }
 
-    /// Adds what is found before `limit` to `hits`, in order. `before`: what the stream has had before `bytes`; `is_end`:
-    /// nothing comes after them.
+    /// Adds the occurrences before `limit` to `hits`, in order. `before` holds the bytes of the body before `bytes`, and `is_end`
+    /// says that none come after them.
     fn find(&self, bytes: &[u8], before: &[u8], limit: usize, is_end: bool, hits: &mut Vec<Hit>) {
         for anchor in &self.anchors {
             for at in anchor.finder.find_iter(bytes) {
@@ -143,9 +143,9 @@ impl Links {
         }
     }
 
-    /// Where the end of `bytes` could be the beginning of a base of which more is to come.
+    /// Returns the position from which the end of `bytes` could be the beginning of a base that the next chunk continues.
     fn beginning_at_the_end(&self, bytes: &[u8], before: &[u8]) -> Option<usize> {
-        // A whole base is held back too: the byte behind it decides.
+        // This includes a whole base: the byte behind it decides whether it matches.
         let from = bytes.len().saturating_sub(self.longest);
         memchr::memchr_iter(b'h', bytes.get(from..)?).map(|at| from + at).find(|start| {
             let tail = bytes.get(*start..).unwrap_or_default();
@@ -156,13 +156,13 @@ impl Links {
 }
 
 impl Replacement {
-    /// Another base, without a trailing slash.
+    /// Prepares a base, without a trailing slash.
     #[must_use]
     pub fn new(base: &str) -> Self {
         Self { plain: base.as_bytes().into(), escaped: escaped(base.as_bytes()) }
     }
 
-    /// The base as it stands in plain text.
+    /// Returns the base with plain slashes.
     #[must_use]
     pub fn as_plain(&self) -> &[u8] {
         &self.plain
@@ -201,16 +201,16 @@ fn escaped(text: &[u8]) -> Box<[u8]> {
     out.into()
 }
 
-/// Whether a URL that has come to its last byte goes on with this one in the same segment (RFC 3986 section 3.3). Of the
-/// characters that a segment may hold, those are left out that stand behind a URL in running text, in lists and in XML.
+/// Whether this byte behind a base continues its last path segment (RFC 3986 section 3.3). Of the characters that a segment
+/// may hold, those are excluded that stand behind a URL in running text, in lists and in XML.
 fn continues_a_segment(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte >= 0x80 || b"-._~%!$*+=:@".contains(&byte)
 }
 
-/// Whether a URL can begin at `start`: not within a word that could be a longer scheme (RFC 3986 section 3.1). A JSON
-/// escape before it is no word.
+/// Whether a URL can begin at `start`, which it cannot within a word that could be a longer scheme (RFC 3986 section 3.1). The
+/// letters of a JSON escape are no such word.
 fn url_begins(bytes: &[u8], before: &[u8], start: usize) -> bool {
-    // The byte so many places before `start`; none before the stream's first.
+    // The byte that many places before `start`; none before the first byte of the body.
     let back = |places: usize| match start.checked_sub(places) {
         Some(at) => bytes.get(at).copied(),
         None => before.len().checked_sub(places - start).and_then(|at| before.get(at).copied()),
@@ -222,37 +222,37 @@ fn url_begins(bytes: &[u8], before: &[u8], start: usize) -> bool {
             && (1..=4).all(|places| back(places).is_some_and(|byte| byte.is_ascii_hexdigit())))
 }
 
-/// Rewrites the links of one body.
+/// The step that rewrites the links of one body.
 #[derive(Debug)]
 pub struct LinkRewriter {
     links: Arc<Links>,
     to: Arc<Replacement>,
-    /// The end of what came, not yet given on: it could be the beginning of a base.
-    held: Vec<u8>,
-    /// The last bytes before that.
+    /// The last bytes of the previous chunk, which could be the beginning of a base.
+    withheld: Vec<u8>,
+    /// The last bytes that were output.
     before: Vec<u8>,
     hits: Vec<Hit>,
 }
 
 impl LinkRewriter {
-    /// Begins a body.
+    /// Makes the step for one body.
     #[must_use]
     pub fn new(links: Arc<Links>, to: Arc<Replacement>) -> Self {
-        Self { links, to, held: Vec::new(), before: Vec::new(), hits: Vec::new() }
+        Self { links, to, withheld: Vec::new(), before: Vec::new(), hits: Vec::new() }
     }
 }
 
 impl BodyStep for LinkRewriter {
-    /// A piece without a match is not copied, unless the one before ended with what could have been the beginning of one.
+    /// Copies the chunk only if it has a match, or if the previous one ended with what could be the beginning of a match.
     fn feed(&mut self, chunk: Bytes) -> Bytes {
         if chunk.is_empty() {
             return chunk;
         }
-        let chunk = if self.held.is_empty() {
+        let chunk = if self.withheld.is_empty() {
             chunk
         } else {
-            let mut joined = Vec::with_capacity(self.held.len() + chunk.len());
-            joined.append(&mut self.held);
+            let mut joined = Vec::with_capacity(self.withheld.len() + chunk.len());
+            joined.append(&mut self.withheld);
             joined.extend_from_slice(&chunk);
             joined.into()
         };
@@ -261,17 +261,17 @@ impl BodyStep for LinkRewriter {
         self.links.find(&chunk, &self.before, ready, false, &mut self.hits);
         let done = chunk.get(..ready).unwrap_or_default();
         let out = if self.hits.is_empty() { chunk.slice(..ready) } else { self.to.put(done, &self.hits).into() };
-        self.held.extend_from_slice(chunk.get(ready..).unwrap_or_default());
+        self.withheld.extend_from_slice(chunk.get(ready..).unwrap_or_default());
         self.before.extend_from_slice(done.get(done.len().saturating_sub(LOOK_BACK)..).unwrap_or_default());
         self.before.drain(..self.before.len().saturating_sub(LOOK_BACK));
         out
     }
 
     fn finish(&mut self) -> Bytes {
-        let held = std::mem::take(&mut self.held);
+        let withheld = std::mem::take(&mut self.withheld);
         self.hits.clear();
-        self.links.find(&held, &self.before, held.len(), true, &mut self.hits);
-        if self.hits.is_empty() { held.into() } else { self.to.put(&held, &self.hits).into() }
+        self.links.find(&withheld, &self.before, withheld.len(), true, &mut self.hits);
+        if self.hits.is_empty() { withheld.into() } else { self.to.put(&withheld, &self.hits).into() }
     }
 }
 

@@ -11,7 +11,7 @@ pub struct Accepted {
     xml: u16,
 }
 
-/// How narrowly a media range names a format; the narrowest one counts (RFC 9110 section 12.5.1).
+/// How specific a media range is; the most specific one counts (RFC 9110 section 12.5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Range {
     Anything,
@@ -20,7 +20,7 @@ enum Range {
 }
 
 impl Accepted {
-    /// Reads the Accept fields of a request; none of them accept everything.
+    /// Reads the Accept fields of a request. Without any, both formats are accepted.
     #[must_use]
     pub fn of<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Self {
         let (mut json, mut xml, mut plain_xml) = (Best::default(), Best::default(), Best::default());
@@ -52,20 +52,20 @@ impl Accepted {
         if !said_something {
             return Self { json: 1000, xml: 1000 };
         }
-        // What a browser calls XML is a web page.
+        // A browser that accepts XML means web pages.
         if !is_browser && let Some((_, quality)) = plain_xml.0 {
             xml.take(Range::ByName, quality);
         }
         Self { json: json.quality(), xml: xml.quality() }
     }
 
-    /// JSON, unless the client likes XML better.
+    /// Returns the preferred format, which is JSON unless the client prefers XML.
     #[must_use]
     pub fn format(self) -> Format {
         if self.xml > self.json { Format::Xml } else { Format::Json }
     }
 
-    /// Whether it wants XML and will not have JSON.
+    /// Whether the client accepts XML and does not accept JSON.
     #[must_use]
     pub fn is_xml_alone(self) -> bool {
         self.xml > 0 && self.json == 0
@@ -76,7 +76,7 @@ impl Accepted {
 struct Best(Option<(Range, u16)>);
 
 impl Best {
-    /// Of two names of one format the better liked counts.
+    /// Of two equally specific ranges the one with the higher weight counts.
     fn take(&mut self, range: Range, quality: u16) {
         self.0 = self.0.max(Some((range, quality)));
     }
@@ -86,29 +86,29 @@ impl Best {
     }
 }
 
-/// A weight in thousandths; one that is none counts as the least.
+/// Reads a weight, in thousandths; one that cannot be read counts as 0. `None` for another parameter.
 fn quality(parameter: &[u8]) -> Option<u16> {
     let (name, value) = parameter.split_at(parameter.iter().position(|byte| *byte == b'=')?);
     if !name.trim_ascii().eq_ignore_ascii_case(b"q") {
         return None;
     }
     let value = std::str::from_utf8(value.get(1..)?).ok()?.trim().parse::<f32>().unwrap_or(0.0);
-    // Within 0..=1000, or 0 for what is not a number.
+    // The cast is exact enough: the value is within 0..=1000, and NaN becomes 0.
     Some((value.clamp(0.0, 1.0) * 1000.0) as u16)
 }
 
-/// What a client gets.
+/// The result of content negotiation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Negotiated {
-    /// How errors are said.
+    /// The format of errors.
     pub errors: Format,
-    /// Whether it can be given what it asks for: JSON will do.
+    /// Whether the client accepts JSON, the only format of resources.
     pub acceptable: bool,
 }
 
-/// Decides by `_format`, which stands above Accept, and by Accept. A client that names neither JSON nor XML is given JSON
-/// (RFC 9110 section 12.4.1 lets a server do so). `accept_is_of_a_document`: the answer can be a document of any type, which
-/// Accept is then about.
+/// Negotiates by `_format`, which overrides Accept, and by Accept. A client that names neither JSON nor XML gets JSON, as RFC
+/// 9110 section 12.4.1 allows. With `accept_is_of_a_document` Accept is about the type of a document in the answer, and does
+/// not exclude JSON.
 #[must_use]
 pub fn negotiate(format: Option<NamedFormat>, accepted: Accepted, accept_is_of_a_document: bool) -> Negotiated {
     match format {

@@ -1,4 +1,4 @@
-//! OperationOutcome: how FHIR says that something went wrong (FHIR R4, "OperationOutcome"), in JSON and in XML.
+//! OperationOutcome, the resource for errors and warnings (FHIR R4, "OperationOutcome"), in JSON and in XML.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -12,13 +12,13 @@ use crate::fhir::media_type::Format;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
-    /// Nothing more could be done at all.
+    /// The request failed, and nothing more can be checked.
     Fatal,
-    /// It was not done.
+    /// The request failed.
     Error,
-    /// It was done, and could be better.
+    /// The request was done, with a problem.
     Warning,
-    /// It was done.
+    /// The request was done.
     Information,
 }
 
@@ -26,78 +26,78 @@ pub enum Severity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IssueCode {
-    /// The request is not one that can be understood.
+    /// The request is invalid.
     Invalid,
-    /// Its structure is wrong.
+    /// The structure of the content is wrong.
     Structure,
-    /// Something that must be there is missing.
+    /// A required element is missing.
     Required,
-    /// A value is not one that is allowed.
+    /// A value is not allowed.
     Value,
-    /// A rule of the content is broken.
+    /// The content breaks a rule of FHIR's.
     Invariant,
-    /// Something about authentication, authorization or consent.
+    /// Authentication, authorization or consent failed.
     Security,
-    /// Who asks is not known.
+    /// The client must authenticate.
     Login,
-    /// A user cannot be found.
+    /// The user is not known.
     Unknown,
-    /// A session has ended.
+    /// The session has expired.
     Expired,
-    /// The caller may not do this.
+    /// The client lacks the permission.
     Forbidden,
-    /// A part is not shown.
+    /// Some information was withheld.
     Suppressed,
-    /// It cannot be done.
+    /// The content cannot be processed.
     Processing,
-    /// The server does not do this.
+    /// The server does not support this.
     NotSupported,
-    /// It is there already.
+    /// The record exists already.
     Duplicate,
-    /// More than one fits.
+    /// More than one record matches.
     MultipleMatches,
-    /// There is nothing at this path.
+    /// There is nothing at this address.
     NotFound,
-    /// It was there once.
+    /// The record was deleted.
     Deleted,
-    /// More text than is taken.
+    /// The content is too long.
     TooLong,
-    /// A code that nobody knows.
+    /// A code is not known.
     CodeInvalid,
-    /// An extension that is not known.
+    /// An extension is not known.
     Extension,
-    /// More than a limit allows.
+    /// The request exceeds a limit.
     TooCostly,
-    /// A rule of the server's business is broken.
+    /// The request breaks a rule of the server's business.
     BusinessRule,
-    /// Another version was there first.
+    /// The request conflicts with the current version.
     Conflict,
-    /// It will work later.
+    /// A temporary problem; the request can be repeated later.
     Transient,
-    /// Something is locked.
+    /// A record is locked.
     LockError,
-    /// There is no room.
+    /// The storage is full.
     NoStore,
-    /// Something in the gateway or behind it broke.
+    /// An internal error.
     Exception,
-    /// Something took too long.
+    /// A time limit was exceeded.
     Timeout,
-    /// Not everything could be told.
+    /// Not all data is included.
     Incomplete,
     /// Too many requests.
     Throttled,
-    /// Nothing is wrong.
+    /// Information without a problem.
     Informational,
 }
 
-/// One thing that is said.
+/// One error, warning or piece of information.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Issue {
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// FHIR's word for it.
+    /// The kind of issue.
     pub code: IssueCode,
-    /// A sentence for a human.
+    /// A sentence for a person.
     pub diagnostics: String,
     /// The HTTP parameters that it is about, as `http.` and a name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -108,7 +108,7 @@ pub struct Issue {
 }
 
 impl Issue {
-    /// An error.
+    /// Makes an error.
     #[must_use]
     pub fn error(code: IssueCode, diagnostics: impl Into<String>) -> Self {
         Self { severity: Severity::Error, code, diagnostics: diagnostics.into(), location: Vec::new(), expression: Vec::new() }
@@ -129,7 +129,7 @@ impl Issue {
     }
 }
 
-/// An OperationOutcome; it always has an issue.
+/// An OperationOutcome, which has at least one issue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperationOutcome {
     id: Option<String>,
@@ -147,20 +147,20 @@ struct Written<'a> {
 }
 
 impl OperationOutcome {
-    /// Of one issue.
+    /// Makes an OperationOutcome of one issue.
     #[must_use]
     pub fn of(issue: Issue) -> Self {
         Self { id: None, first: cleaned(issue), others: Vec::new() }
     }
 
-    /// Of several; none when there are none.
+    /// Makes an OperationOutcome of several issues; `None` when there are none.
     #[must_use]
     pub fn of_all(issues: impl IntoIterator<Item = Issue>) -> Option<Self> {
         let mut issues = issues.into_iter().map(cleaned);
         Some(Self { id: None, first: issues.next()?, others: issues.collect() })
     }
 
-    /// Names the request: as its `id` where FHIR allows that (R4, data type id), else in words.
+    /// Adds the id of the request: as the resource's `id` where it is a valid one (FHIR R4, data type id), else in the text.
     #[must_use]
     pub fn of_request(mut self, request: &str) -> Self {
         if is_id(request) {
@@ -172,12 +172,12 @@ impl OperationOutcome {
         self
     }
 
-    /// Everything that is said.
+    /// Returns the issues.
     pub fn issues(&self) -> impl Iterator<Item = &Issue> {
         std::iter::once(&self.first).chain(&self.others)
     }
 
-    /// As it travels.
+    /// Writes the resource in a format.
     #[must_use]
     pub fn write(&self, format: Format) -> String {
         match format {
@@ -214,13 +214,13 @@ impl OperationOutcome {
     }
 }
 
-/// An OperationOutcome of one error, as JSON. `diagnostics` is a sentence for a human.
+/// Writes an OperationOutcome of one error in JSON. `diagnostics` is a sentence for a person.
 #[must_use]
 pub fn json(code: IssueCode, diagnostics: &str) -> String {
     OperationOutcome::of(Issue::error(code, diagnostics)).json()
 }
 
-/// The code itself, without the quotes of its JSON.
+/// Returns a code without the quotes of its JSON.
 fn word(code: impl Serialize) -> String {
     serde_json::to_value(code).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
@@ -233,7 +233,7 @@ fn element(xml: &mut String, name: &str, value: &str) {
             '<' => xml.push_str("&lt;"),
             '>' => xml.push_str("&gt;"),
             '"' => xml.push_str("&quot;"),
-            // An attribute's line breaks would be read as blanks (XML 1.0, 3.3.3).
+            // A line break in an attribute would be read as a space (XML 1.0, 3.3.3).
             '\n' => xml.push_str("&#10;"),
             '\r' => xml.push_str("&#13;"),
             '\t' => xml.push_str("&#9;"),
@@ -254,7 +254,8 @@ fn cleaned(mut issue: Issue) -> Issue {
     issue
 }
 
-/// A string as FHIR takes it (R4, data type string): not empty, and no character that XML has no way to write.
+/// Makes a valid string of a text (FHIR R4, data type string): one that is not empty and has no character that XML cannot
+/// represent.
 fn clean(text: &str) -> Cow<'_, str> {
     let is_bad = |character: char| {
         (character.is_control() && !matches!(character, '\n' | '\r' | '\t')) || matches!(character, '\u{fffe}' | '\u{ffff}')
@@ -270,7 +271,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn is_the_shape_that_fhir_wants() {
+    fn an_outcome_has_the_shape_of_the_resource() {
         assert_eq!(
             json(IssueCode::NotFound, r#"no "such" path"#),
             r#"{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"not-found","diagnostics":"no \"such\" path"}]}"#
@@ -318,7 +319,7 @@ mod tests {
     }
 
     proptest! {
-        /// What XML cannot hold is not in it, and what JSON says is the same text.
+        /// No text makes an invalid outcome, in JSON or in XML.
         #[test]
         fn any_text_can_be_said(text in any::<String>(), expression in any::<String>(), request in any::<String>()) {
             let outcome = OperationOutcome::of(Issue::error(IssueCode::Processing, text).about(expression)).of_request(&request);

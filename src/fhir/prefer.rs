@@ -1,23 +1,23 @@
-//! `Prefer` (RFC 7240): what a caller would like, of which FHIR R4 names `handling`, `return` and `respond-async`.
+//! The field `Prefer` (RFC 7240), of whose preferences FHIR R4 uses `handling`, `return` and `respond-async`.
 
-/// How parameters are treated that a search does not know (FHIR R4, "Search", 3.1.1.1.2).
+/// How a search handles parameters that it does not know (FHIR R4, "Search", 3.1.1.1.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Handling {
-    /// They are refused.
+    /// The request is rejected.
     Strict,
-    /// They are left out, and the answer says so.
+    /// The parameters are left out, and the answer says so.
     #[default]
     Lenient,
 }
 
 impl Handling {
-    /// What the field lines of a request's `Prefer` ask for.
+    /// Reads the handling from the lines of a request's `Prefer`; the default where they name none.
     #[must_use]
     pub fn of<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
         Self::named(lines).unwrap_or_default()
     }
 
-    /// The same; `None` where they do not say it.
+    /// Reads the handling from the lines of a request's `Prefer`; `None` where they name none.
     #[must_use]
     pub fn named<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Self> {
         match value_of(lines, "handling")? {
@@ -28,19 +28,19 @@ impl Handling {
     }
 }
 
-/// What comes back for a create or an update (FHIR R4, "RESTful API", 3.1.0.1.9).
+/// The body of the answer to a create or an update (FHIR R4, "RESTful API", 3.1.0.1.9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Return {
     /// No body.
     Minimal,
     /// The resource.
     Representation,
-    /// What has been done, in an OperationOutcome.
+    /// An OperationOutcome that says what was done.
     OperationOutcome,
 }
 
 impl Return {
-    /// What the field lines of a request's `Prefer` ask for; `None` where they do not.
+    /// Reads the preference from the lines of a request's `Prefer`; `None` where they name none.
     #[must_use]
     pub fn of<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Self> {
         match value_of(lines, "return")? {
@@ -52,11 +52,12 @@ impl Return {
     }
 }
 
-/// The value of a preference, empty where it has none. Of one that is named twice the first counts (RFC 7240, section 2).
+/// Returns the value of a preference, which is empty where it has none; `None` where the preference is not named. If it is named
+/// twice the first one counts (RFC 7240, section 2).
 #[must_use]
 pub fn value_of<'a>(lines: impl IntoIterator<Item = &'a [u8]>, name: &str) -> Option<&'a [u8]> {
     lines.into_iter().flat_map(|line| outside_quotes(line, b',')).find_map(|preference| {
-        // Parameters of the preference stand behind it.
+        // Behind the first semicolon come parameters of the preference.
         let preference = outside_quotes(preference, b';').next()?;
         let at = preference.iter().position(|byte| *byte == b'=').unwrap_or(preference.len());
         let (token, value) = preference.split_at(at);
@@ -69,7 +70,7 @@ fn unquoted(value: &[u8]) -> &[u8] {
     value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)
 }
 
-/// The pieces between separators that are in no quoted string.
+/// Splits a text at separators outside quoted strings.
 fn outside_quotes(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(move |byte| {
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_back_for_a_write() {
+    fn the_answer_to_a_write() {
         for (lines, expected) in [
             (&[][..], None),
             (&["return=minimal"], Some(Return::Minimal)),

@@ -1,15 +1,15 @@
 //! The resource types of FHIR R4 (4.0.1).
 //!
-//! Only these names are ever written to a log: whatever else stands in a path could be a patient's.
+//! Of a request's path only these names are logged: any other word in it could be a patient's name.
 
-/// The name as FHIR spells it, when `name` is a resource type; case counts (FHIR R4, "RESTful API", 3.1.0.1.2).
+/// Returns the resource type of that name; `None` when there is none. Case counts (FHIR R4, "RESTful API", 3.1.0.1.2).
 #[must_use]
 pub fn known(name: &[u8]) -> Option<&'static str> {
     let index = NAMES.binary_search_by(|known| known.as_bytes().cmp(name)).ok()?;
     NAMES.get(index).copied()
 }
 
-/// The resource type that may have been meant by a name that is none.
+/// Returns the resource type that was probably meant by a misspelt name.
 #[must_use]
 pub fn meant(name: &[u8]) -> Option<&'static str> {
     let name = std::str::from_utf8(name).ok().filter(|name| name.len() <= LONGEST)?;
@@ -18,10 +18,10 @@ pub fn meant(name: &[u8]) -> Option<&'static str> {
     (best >= 0.75).then_some(known)
 }
 
-/// No name is longer, nor is one that is meant to be one.
+/// The longest name, misspelt ones included, that is compared.
 const LONGEST: usize = 40;
 
-/// Sorted by byte.
+/// All resource types, sorted by byte.
 static NAMES: &[&str] = &[
     "Account",
     "ActivityDefinition",

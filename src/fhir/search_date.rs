@@ -1,10 +1,9 @@
-//! Values of date parameters (FHIR R4, "Search", 3.1.1.4.7). OpenEMR answers one that it cannot read with an empty Bundle,
-//! which reads as "there is none".
+//! The values of date parameters (FHIR R4, "Search", 3.1.1.4.7).
 
-/// What may stand before a date.
+/// The prefixes of a date.
 const PREFIXES: [&str; 9] = ["eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"];
 
-/// Whether every value between commas could be a date. Whether there is such a day is left to OpenEMR.
+/// Whether every value between commas has the form of a date. Whether such a day exists is not checked.
 #[must_use]
 pub fn are_dates(values: &str) -> bool {
     values.split(',').all(is_date)
@@ -13,9 +12,9 @@ pub fn are_dates(values: &str) -> bool {
 fn is_date(value: &str) -> bool {
     let date = PREFIXES.iter().find_map(|prefix| value.strip_prefix(prefix)).unwrap_or(value);
     let year = date.bytes().take_while(u8::is_ascii_digit).count();
-    // A plus that was not encoded has become a blank.
-    let may_stand = |byte: u8| byte.is_ascii_digit() || b"-:T.Z+ ".contains(&byte);
-    year == 4 && date.len() <= 40 && date.bytes().all(may_stand)
+    // A plus that was not percent-encoded has become a space.
+    let is_allowed = |byte: u8| byte.is_ascii_digit() || b"-:T.Z+ ".contains(&byte);
+    year == 4 && date.len() <= 40 && date.bytes().all(is_allowed)
 }
 
 #[cfg(test)]
@@ -23,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_as_fhir_writes_them_and_what_is_none() {
+    fn dates_as_fhir_writes_them_and_other_values() {
         for good in [
             "2024",
             "2024-02",

@@ -1,20 +1,21 @@
-//! A body with some of its bytes taken out and others put in, copied once at most, and not at all where nothing was done.
+//! A piece of a body with some bytes removed and others inserted. It is copied once at most, and not at all where nothing was
+//! changed.
 
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
-/// Collects what becomes of one piece of a body, or of several that follow each other.
+/// Collects the output for one piece of a body, or for several that follow each other.
 #[derive(Debug)]
 pub struct Spliced {
     piece: Bytes,
-    /// What is kept of `piece`, behind what is in `made`.
+    /// The part of `piece` that is kept, to be output behind `made`.
     kept: Range<usize>,
     made: BytesMut,
 }
 
 impl Spliced {
-    /// Begins with a piece of which nothing is kept yet.
+    /// Begins with a piece, of which nothing is kept yet.
     #[must_use]
     pub fn of(piece: Bytes) -> Self {
         Self { piece, kept: 0..0, made: BytesMut::new() }
@@ -26,13 +27,13 @@ impl Spliced {
         self.piece = piece;
     }
 
-    /// The piece at hand.
+    /// Returns the current piece.
     #[must_use]
     pub fn piece(&self) -> &[u8] {
         &self.piece
     }
 
-    /// Keeps a part of the piece, which must lie behind all that was kept of it before.
+    /// Keeps a part of the current piece, which must lie behind the parts that were kept before.
     pub fn keep(&mut self, part: Range<usize>) {
         if part.is_empty() {
             return;
@@ -45,7 +46,7 @@ impl Spliced {
         }
     }
 
-    /// Puts other bytes behind what was kept so far.
+    /// Inserts bytes behind what was kept so far.
     pub fn put(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
             self.settle();
@@ -53,7 +54,7 @@ impl Spliced {
         }
     }
 
-    /// All of it.
+    /// Returns the output.
     #[must_use]
     pub fn finish(mut self) -> Bytes {
         if self.made.is_empty() {
@@ -63,10 +64,11 @@ impl Spliced {
         self.made.freeze()
     }
 
+    /// Copies the kept part to `made`.
     fn settle(&mut self) {
         let kept = self.piece.get(self.kept.clone()).unwrap_or_default();
         if self.made.capacity() - self.made.len() < kept.len() {
-            // Most of the piece is likely to come, and a little more.
+            // Most of the piece is likely to be kept, with a little inserted.
             self.made.reserve(self.piece.len() + self.piece.len() / 16 + 256);
         }
         self.made.extend_from_slice(kept);

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use log::debug;
 use pingora::proxy::Session;
 
 use crate::gateway::context::RequestContext;
@@ -43,6 +44,7 @@ pub async fn take_turn(session: &mut Session, context: &mut RequestContext) -> p
         Entry::Full => return Ok(Err(Failure::QueueFull(wait))),
         Entry::Queued(ticket) => ticket,
     };
+    debug!("request {}: waits until OpenEMR has room", context.id);
     let Some(permit) = turn_or_hang_up(session, ticket).await? else { return Ok(Err(Failure::QueueTimeout(wait))) };
     // The token that it came with may be at its end by now.
     if let Some(newer) = context.site().and_then(|site| site.token.usable(Instant::now())) {

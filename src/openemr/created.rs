@@ -1,33 +1,33 @@
-//! What OpenEMR says of a resource that it has just created: `{"pid":504,"uuid":"…"}`, which is no resource.
+//! OpenEMR's answer to a create: `{"pid":504,"uuid":"…"}`, which is no resource.
 
 use serde::Deserialize;
 
 use crate::fhir::id::is_id;
 
 #[derive(Deserialize)]
-struct Said {
+struct Body {
     uuid: Option<String>,
     id: Option<String>,
     #[serde(rename = "resourceType")]
     resource_type: Option<String>,
 }
 
-/// What was created.
+/// A resource that was created, by the answer to its create.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Created {
-    /// Its id, one that can stand in a path.
+    /// The id, where the answer has a valid one.
     pub id: Option<String>,
-    /// Whether the answer is the resource itself, as FHIR has it.
+    /// Whether the answer is a resource, as FHIR demands.
     pub is_resource: bool,
 }
 
 impl Created {
-    /// Reads the body of the answer to a create; `None` where it is no object.
+    /// Reads the body of the answer to a create; `None` where it is no object, or has an id that is no text.
     #[must_use]
     pub fn read(body: &[u8]) -> Option<Self> {
-        let said = serde_json::Deserializer::from_slice(body).into_iter::<Said>().next()?.ok()?;
-        let is_resource = said.resource_type.is_some();
-        let id = if is_resource { said.id } else { said.uuid.or(said.id) };
+        let body = serde_json::Deserializer::from_slice(body).into_iter::<Body>().next()?.ok()?;
+        let is_resource = body.resource_type.is_some();
+        let id = if is_resource { body.id } else { body.uuid.or(body.id) };
         Some(Self { id: id.filter(|id| is_id(id)), is_resource })
     }
 }

@@ -1,17 +1,17 @@
-//! May words of OpenEMR's be shown to a caller? Only such as a person wrote for a person: no markup, no names of classes,
-//! files, tables or machines, nothing that looks like a secret.
+//! Decides whether a text of OpenEMR's may be shown to a client. Only sentences for people may: none with markup, with names
+//! of classes, files, tables or machines, or with anything that looks like a secret.
 //!
-//! What is in doubt is not shown: the caller then gets a sentence of the gateway's own, and the log has OpenEMR's.
+//! In doubt a text is not shown. The client then gets a sentence of the gateway's own, and the log has OpenEMR's.
 
 use crate::fhir::resource_type;
 
-/// Longer texts are no sentences.
+/// The longest text that is taken for a sentence, in bytes.
 const LONGEST: usize = 400;
-/// Longer words are keys, tokens or hashes; a UUID has 36 letters.
+/// The longest word, in bytes. Longer ones are keys, tokens or hashes; a UUID has 36 characters.
 const LONGEST_WORD: usize = 40;
 
-/// In lower case, anywhere in a text: what PHP, SQL and web servers say of themselves.
-const TELLING: &[&str] = &[
+/// Words, in lower case, of messages about PHP, SQL and web servers. No text with one of them is shown.
+const REVEALING: &[&str] = &[
     "exception",
     "stack",
     "trace",
@@ -52,10 +52,10 @@ const TELLING: &[&str] = &[
     "://",
 ];
 
-/// Names that are written like those of classes and are none.
+/// Names in camel case that are not those of classes.
 const KNOWN_NAMES: &[&str] = &["OpenEMR", "resourceType", "birthDate", "lastUpdated", "versionId", "postalCode", "fullUrl"];
 
-/// Whether a text can be shown.
+/// Whether a text may be shown to a client.
 #[must_use]
 pub fn is_disclosable(text: &str) -> bool {
     let is_sentence = !text.trim().is_empty() && text.len() <= LONGEST;
@@ -63,13 +63,13 @@ pub fn is_disclosable(text: &str) -> bool {
         return false;
     }
     let lower = text.to_ascii_lowercase();
-    !TELLING.iter().any(|telling| lower.contains(telling))
+    !REVEALING.iter().any(|revealing| lower.contains(revealing))
         && !lower.contains("()")
         && !has_sql(text)
         && text.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '"' | '(' | ')')).all(is_plain_word)
 }
 
-/// Letters of any script, digits, and the marks of ordinary sentences.
+/// Whether a character is a letter of any script, a digit, or punctuation of ordinary sentences.
 fn is_plain(character: char) -> bool {
     character.is_alphanumeric()
         || matches!(
@@ -91,7 +91,7 @@ fn is_plain_word(word: &str) -> bool {
         && word.split(['.', '/', '-', '=', '\'']).all(is_plain_name)
 }
 
-/// `10.0.0.7`, `emr.example.org`, `host:8443`: dots are for FHIRPath and for numbers, colons for the time of day.
+/// Whether a word could be an address: `10.0.0.7`, `emr.example.org`, `host:8443`. FHIRPaths, numbers and times of day are not.
 fn has_address(word: &str) -> bool {
     let is_digit = |c: char| c.is_ascii_digit();
     let has_port = word.split_once(':').is_some_and(|(before, after)| after.starts_with(is_digit) && !before.ends_with(is_digit));
@@ -106,12 +106,13 @@ fn is_element_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(|c| c.is_ascii_alphanumeric())
 }
 
-/// `Patient/1` and `and/or` are none.
+/// Whether a word could be a path of a file. `Patient/1` and `and/or` are not.
 fn is_path(word: &str) -> bool {
     word.starts_with('/') || word.matches('/').count() > 1
 }
 
-/// One name without dots and slashes: not `FhirPatientService`, not `getAll`, not `PDOStatement`, not `patient_data`.
+/// Whether a name without dots and slashes is an ordinary word, and not like `FhirPatientService`, `getAll`, `PDOStatement` or
+/// `patient_data`.
 fn is_plain_name(name: &str) -> bool {
     if KNOWN_NAMES.contains(&name) || resource_type::known(name.as_bytes()).is_some() {
         return true;
@@ -119,7 +120,7 @@ fn is_plain_name(name: &str) -> bool {
     let has_hump = name.chars().zip(name.chars().skip(1)).any(|(a, b)| a.is_lowercase() && b.is_uppercase());
     let capitals = name.chars().take_while(|c| c.is_uppercase()).count();
     let is_class = has_hump || (capitals > 1 && name.chars().skip(capitals).any(char::is_lowercase));
-    // `_id` and `$export`.
+    // `_id` and `$export` are names of FHIR's.
     let word = name.strip_prefix('_').unwrap_or(name);
     let word = word.strip_prefix('$').filter(|rest| matches!(*rest, "export" | "bulkdata" | "docref")).unwrap_or(word);
     !is_class && !word.contains(['_', '$'])
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_tells_of_the_server_is_not() {
+    fn texts_about_the_server_are_not() {
         for unclean in [
             "",
             "   ",

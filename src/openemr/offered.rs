@@ -150,29 +150,30 @@ pub fn check(method: &Method, path: &[u8], interaction: Interaction, offered: &C
     let mut segments = path.split(|byte| *byte == b'/').filter(|segment| !segment.is_empty());
     let (first, second) = (segments.next(), segments.next());
     let kind = interaction.kind;
-    let at_base = |code: &str| done(offered.interactions.contains(code), kind);
+    let at_base = |code: &str| require(offered.interactions.contains(code), kind);
     match (kind, first) {
-        (Kind::Batch, _) => done(["batch", "transaction"].iter().any(|code| offered.interactions.contains(*code)), kind),
+        (Kind::Batch, _) => require(["batch", "transaction"].iter().any(|code| offered.interactions.contains(*code)), kind),
         (Kind::SearchSystem | Kind::HistorySystem, _) => at_base(kind.code()),
         (_, None) => Err(NotOffered::Interaction(kind)),
-        (Kind::Operation, Some(_)) => operation(path, offered),
+        (Kind::Operation, Some(_)) => check_operation(path, offered),
         (_, Some(b"metadata")) => Err(NotOffered::Method(kind, Allowed { get: true, ..Allowed::default() })),
         (_, Some(name)) if name.starts_with(b".") => Ok(()),
-        (_, Some(name)) => of_type(kind, name, second.is_none_or(|second| second == b"_search"), offered),
+        (_, Some(name)) => check_type(kind, name, second.is_none_or(|second| second == b"_search"), offered),
     }
 }
 
-fn operation(path: &[u8], offered: &Capabilities) -> Result<(), NotOffered> {
+fn check_operation(path: &[u8], offered: &Capabilities) -> Result<(), NotOffered> {
     let mut types = offered.types.values();
     let name = path.split(|byte| *byte == b'/').find_map(operation_name).unwrap_or_default();
     let text = std::str::from_utf8(name).unwrap_or_default();
     let is_offered = UNLISTED_OPERATIONS.contains(&name)
         || offered.operations.contains(text)
         || types.any(|type_| type_.operations.contains(text));
-    done(is_offered, Kind::Operation)
+    require(is_offered, Kind::Operation)
 }
 
-fn of_type(kind: Kind, name: &[u8], is_of_the_type: bool, offered: &Capabilities) -> Result<(), NotOffered> {
+/// Checks an interaction with a type, or with one resource of it unless `is_type_level` is set.
+fn check_type(kind: Kind, name: &[u8], is_type_level: bool, offered: &Capabilities) -> Result<(), NotOffered> {
     let listed = std::str::from_utf8(name).ok().and_then(|name| offered.types.get(name));
     let nothing = TypeCapabilities::default();
     let type_ = match (listed, resource_type::known(name)) {
@@ -182,7 +183,7 @@ fn of_type(kind: Kind, name: &[u8], is_of_the_type: bool, offered: &Capabilities
         (None, None) => return Err(NotOffered::NoSuchType(resource_type::meant(name))),
     };
     let has = |code: &str| type_.interactions.contains(code);
-    let allowed = if is_of_the_type {
+    let allowed = if is_type_level {
         Allowed {
             get: true,
             post: has("create"),
@@ -208,7 +209,7 @@ fn of_type(kind: Kind, name: &[u8], is_of_the_type: bool, offered: &Capabilities
                 Err(NotOffered::Method(kind, allowed))
             }
         }
-        Kind::VersionRead | Kind::HistoryInstance | Kind::HistoryType => done(has(kind.code()), kind),
+        Kind::VersionRead | Kind::HistoryInstance | Kind::HistoryType => require(has(kind.code()), kind),
         Kind::SearchCompartment => Err(NotOffered::Interaction(kind)),
         Kind::Other => Err(NotOffered::Method(kind, allowed)),
         Kind::Capabilities
@@ -222,154 +223,10 @@ fn of_type(kind: Kind, name: &[u8], is_of_the_type: bool, offered: &Capabilities
     }
 }
 
-fn done(is_offered: bool, kind: Kind) -> Result<(), NotOffered> {
+/// Rejects an interaction that is not offered.
+fn require(is_offered: bool, kind: Kind) -> Result<(), NotOffered> {
     if is_offered { Ok(()) } else { Err(NotOffered::Interaction(kind)) }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    /// As OpenEMR 8.0 announces itself, in parts; `more` is announced besides.
-    fn offered(more: &str) -> Capabilities {
-        let statement = format!(
-            r#"{{"resourceType":"CapabilityStatement","software":{{"name":"OpenEMR"}},"rest":[{{"mode":"server","resource":[
-                {{"type":"Patient","interaction":[{{"code":"create"}},{{"code":"update"}},{{"code":"search-type"}},{{"code":"read"}}],"operation":[{{"name":"export"}}]}},
-                {{"type":"Observation","interaction":[{{"code":"search-type"}},{{"code":"read"}}]}},
-                {{"type":"Questionnaire","interaction":[{{"code":"search-type"}}]}}
-            ]}}{more}]}}"#
-        );
-        Capabilities::parse(statement.as_bytes()).unwrap()
-    }
-
-    fn refusal(method: &Method, path: &str, offered: &Capabilities) -> Option<(u16, String)> {
-        let interaction = Interaction::of(method, path.as_bytes());
-        let refusal = check(method, path.as_bytes(), interaction, offered).err()?;
-        Some((refusal.status(), refusal.allowed().map(|allowed| allowed.to_string()).unwrap_or_default()))
-    }
-
-    #[test]
-    fn what_openemr_does_not_do_is_refused() {
-        for (method, path, status, allow) in [
-            ("PATCH", "/Patient/1", 405, "GET, HEAD, PUT"),
-            ("DELETE", "/Patient/1", 405, "GET, HEAD, PUT"),
-            ("POST", "/Patient/1", 405, "GET, HEAD, PUT"),
-            ("PUT", "/Observation/1", 405, "GET, HEAD"),
-            ("POST", "/Observation", 405, "GET, HEAD"),
-            ("PUT", "/Patient", 405, "GET, HEAD, POST"),
-            ("DELETE", "/Patient", 405, "GET, HEAD, POST"),
-            ("PATCH", "/Patient", 405, "GET, HEAD, POST"),
-            ("FROB", "/Patient", 405, "GET, HEAD, POST"),
-            ("PUT", "/metadata", 405, "GET, HEAD"),
-            ("GET", "/Patient/_search", 405, "GET, HEAD, POST"),
-            ("GET", "/Patient/1/_history", 501, ""),
-            ("GET", "/Patient/1/_history/1", 501, ""),
-            ("GET", "/Patient/_history", 501, ""),
-            ("GET", "/Patient/1/Observation", 501, ""),
-            ("GET", "/_history", 501, ""),
-            ("POST", "", 501, ""),
-            ("GET", "", 501, ""),
-            ("PUT", "", 501, ""),
-            ("GET", "/Patient/1/$everything", 501, ""),
-            ("GET", "/Patient/$jane", 501, ""),
-            ("GET", "/Nonsense", 404, ""),
-            ("GET", "/patient/1", 404, ""),
-            ("POST", "/Claim", 404, ""),
-        ] {
-            let found = refusal(&method.parse().unwrap(), path, &offered(""));
-            assert_eq!(found, Some((status, allow.to_owned())), "{method} {path}");
-        }
-    }
-
-    #[test]
-    fn what_works_passes_listed_or_not() {
-        for (method, path) in [
-            ("GET", "/Patient"),
-            ("HEAD", "/Patient/1"),
-            ("POST", "/Patient"),
-            ("PUT", "/Patient/1"),
-            ("POST", "/Observation/_search"),
-            ("GET", "/Questionnaire/1"),
-            ("GET", "/Claim"),
-            ("GET", "/Binary/1"),
-            ("GET", "/$export"),
-            ("GET", "/Group/1/$export"),
-            ("GET", "/Patient/%24export"),
-            ("GET", "/$bulkdata-status"),
-            ("DELETE", "/$bulkdata-status"),
-            ("POST", "/DocumentReference/$docref"),
-            ("GET", "/DocumentReference/$docref"),
-            ("GET", "/OperationDefinition"),
-            ("GET", "/OperationDefinition/$export"),
-            ("GET", "/metadata"),
-            ("GET", "/.well-known/smart-configuration"),
-            ("GET", "/.well-known/other"),
-            ("OPTIONS", "/Patient"),
-            ("OPTIONS", "/Nonsense"),
-        ] {
-            assert_eq!(refusal(&method.parse().unwrap(), path, &offered("")), None, "{method} {path}");
-        }
-    }
-
-    #[test]
-    fn what_a_newer_openemr_announces_passes() {
-        let newer = offered(
-            r#",{"interaction":[{"code":"transaction"},{"code":"history-system"},{"code":"search-system"}],"operation":[{"name":"$jane"}],"resource":[
-                {"type":"Patient","interaction":[{"code":"patch"},{"code":"delete"},{"code":"vread"},{"code":"history-instance"},{"code":"history-type"}],"conditionalUpdate":true,"conditionalDelete":"single","operation":[{"name":"everything"}]},
-                {"type":"Observation","interaction":[{"code":"create"}]},{"type":"NutritionIntake","interaction":[{"code":"read"}]},{"type":"Claim","interaction":[{"code":"create"}]}]}"#,
-        );
-        for (method, path) in [
-            ("PATCH", "/Patient/1"),
-            ("DELETE", "/Patient/1"),
-            ("GET", "/Patient/1/_history"),
-            ("GET", "/Patient/1/_history/1"),
-            ("GET", "/Patient/_history"),
-            ("GET", "/_history"),
-            ("GET", ""),
-            ("POST", ""),
-            ("PUT", "/Patient"),
-            ("DELETE", "/Patient"),
-            ("POST", "/Observation"),
-            ("POST", "/Claim"),
-            ("GET", "/NutritionIntake/1"),
-            ("GET", "/Patient/1/$everything"),
-            ("POST", "/$jane"),
-        ] {
-            assert_eq!(refusal(&method.parse().unwrap(), path, &newer), None, "{method} {path}");
-        }
-        assert_eq!(refusal(&Method::PATCH, "/Observation/1", &newer), Some((405, "GET, HEAD".to_owned())));
-    }
-
-    #[test]
-    fn a_misspelt_type_is_guessed() {
-        let hint = |path: &str| {
-            check(&Method::GET, path.as_bytes(), Interaction::of(&Method::GET, path.as_bytes()), &offered(""))
-                .unwrap_err()
-                .to_string()
-        };
-        assert_eq!(hint("/patient"), "FHIR R4 has no such resource type. Is Patient meant?");
-        assert_eq!(hint("/Patients/1"), "FHIR R4 has no such resource type. Is Patient meant?");
-        assert_eq!(hint("/Obsevation"), "FHIR R4 has no such resource type. Is Observation meant?");
-        assert_eq!(hint("/jane-doe"), "FHIR R4 has no such resource type.");
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_of_the_callers_own_words_is_said(word in "[a-z]{12,20}", method in "GET|PUT|POST|DELETE", tail in "(/[a-z]{12,20})?(/[$][a-z]{12,20})?") {
-            let path = format!("/{word}{tail}");
-            let method: Method = method.parse().unwrap();
-            if let Err(refusal) = check(&method, path.as_bytes(), Interaction::of(&method, path.as_bytes()), &offered("")) {
-                let said = refusal.to_string();
-                prop_assert!(!path.split(['/', '$']).filter(|part| !part.is_empty()).any(|part| said.contains(part)));
-                prop_assert!(matches!(refusal.status(), 404 | 405 | 501));
-            }
-        }
-
-        #[test]
-        fn no_bytes_panic(path in proptest::collection::vec(any::<u8>(), 0..40)) {
-            let _ = check(&Method::PUT, &path, Interaction::of(&Method::PUT, &path), &offered(""));
-        }
-    }
-}
+mod tests;

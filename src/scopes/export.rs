@@ -1,20 +1,20 @@
-//! The scopes of a bulk export: which types a token lets be exported, and the set that is narrowed to one of them.
+//! The scopes of a bulk export: the types that a token can export, and the scopes of a token for one type only.
 //!
-//! OpenEMR exports every type that the token grants, whatever `_type` says. A token for one type alone is the only way to
-//! have one type alone.
+//! OpenEMR exports every type that the token grants, whatever `_type` says. A token for one type is the only way to export
+//! one type.
 
 use crate::fhir::resource_type;
 use crate::scopes::scope::{Scope, Scopes};
 
-/// The type that OpenEMR cannot export on many installs, and works at in vain for minutes.
-const TROUBLE: &str = "Provenance";
-/// What the status of an export needs.
+/// The type that many installations of OpenEMR fail to export, after minutes of work.
+const OFTEN_FAILING: &str = "Provenance";
+/// The scope for the status of an export.
 const STATUS: &str = "system/*.$bulkdata-status";
-/// What the files of an export need, in SMART's first syntax.
+/// The scope for the files of an export, in the v1 syntax.
 const FILES: &str = "system/Binary.read";
 
-/// The types that a granted scope (space separated, RFC 6749 section 3.3) lets be read, each once, in its order; the one
-/// that is likely to fail comes last.
+/// Returns the types that a granted scope (space separated, RFC 6749 section 3.3) lets be read, each once, in the order of the
+/// scope. The type that often fails comes last.
 #[must_use]
 pub fn readable_types(granted: &str) -> Vec<&'static str> {
     let mut types = Vec::new();
@@ -25,12 +25,12 @@ pub fn readable_types(granted: &str) -> Vec<&'static str> {
             types.push(name);
         }
     }
-    types.sort_by_key(|name| *name == TROUBLE);
+    types.sort_by_key(|name| *name == OFTEN_FAILING);
     types
 }
 
-/// The scopes besides the types' own that an export needs and `granted` lacks. `operation` is the scope of the `$export`;
-/// OpenEMR takes that of any level for any other.
+/// Returns the scopes, apart from those of the types, that an export requires and `granted` lacks. `operation` is the scope of
+/// the `$export`; that of another level is taken for it too.
 #[must_use]
 pub fn missing(granted: &str, operation: &'static str) -> Vec<&'static str> {
     let has = |fits: &dyn Fn(&str) -> bool| granted.split(' ').any(fits);
@@ -44,8 +44,8 @@ pub fn missing(granted: &str, operation: &'static str) -> Vec<&'static str> {
     .collect()
 }
 
-/// Of `scopes`, in their own spelling, what exports one type: its read scopes, the export's own, and that of the files.
-/// `None` when there is none for the type.
+/// Reduces scopes, in their own syntax, to those that an export of one type requires: the type's read scopes, those of the
+/// export operations, and that of the files. `None` when no scope is of the type.
 #[must_use]
 pub fn narrowed(scopes: &Scopes, resource_type: &str) -> Option<Scopes> {
     let is_of = |scope: &Scope, name: &str| reads(scope.as_str()) && subject(scope.as_str()) == Some(name);
@@ -73,7 +73,7 @@ fn is_operation(scope: &str, name: &str) -> bool {
     parts(scope).is_some_and(|(_, permission)| permission == name)
 }
 
-/// `read`, or letters with `r` or `s` among them.
+/// Whether a scope permits reading or searching: `read`, or letters with `r` or `s` among them.
 fn reads(scope: &str) -> bool {
     parts(scope).is_some_and(|(_, permission)| match permission.split('?').next().unwrap_or_default() {
         "read" => true,

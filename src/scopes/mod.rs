@@ -1,4 +1,4 @@
-//! SMART scopes: what they are, which one an interaction needs, and which ones an export needs.
+//! SMART scopes: their two syntaxes, the scope that an interaction requires, and the scopes of a bulk export.
 
 pub mod export;
 pub mod required;

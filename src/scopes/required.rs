@@ -1,27 +1,28 @@
-//! Which scope a FHIR interaction needs, as far as it can be told from the request line.
+//! The scope that a FHIR interaction requires, as far as the request line tells it (SMART App Launch 2.2, "Scopes for requesting
+//! FHIR Resources").
 //!
-//! SMART App Launch 2.2, "Scopes for requesting FHIR Resources". OpenEMR asks for `read` or `s` on a search, `read` or `r`
-//! on a read, `write` or a letter on a write; operations have scopes of their own (`system/Patient.$export`).
+//! OpenEMR requires `read` or `s` for a search, `read` or `r` for a read, and `write` or `c` or `u` for a write. Operations have
+//! scopes of their own (`system/Patient.$export`).
 
 use std::fmt;
 
 use crate::fhir::interaction::{Interaction, Kind, operation_name};
 
-/// The operations that OpenEMR has scopes for.
+/// The operations for which OpenEMR has scopes.
 const OPERATIONS: [&str; 3] = ["$export", "$bulkdata-status", "$docref"];
 
-/// What is done with the resources of a type.
+/// A permission on resources of a type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Permission {
     Create,
     Read,
     Update,
     Search,
-    /// With its `$`.
+    /// An operation, by its name with the `$`.
     Operation(&'static str),
 }
 
-/// A permission on a resource type, or on `*`: what a request needs of the token's scope.
+/// A permission on a resource type or on `*`, which the token must have for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequiredScope {
     permission: Permission,
@@ -29,8 +30,8 @@ pub struct RequiredScope {
 }
 
 impl RequiredScope {
-    /// What a request needs; `None` when no scope can be named: metadata, unknown types, methods that OpenEMR does not
-    /// have. `path` is what stands behind the FHIR base.
+    /// Returns the scope that a request requires; `None` when there is none that can be named, as for metadata, unknown types and
+    /// interactions that OpenEMR does not have. `path` is the part of the path below the FHIR base.
     #[must_use]
     pub fn of(interaction: Interaction, path: &[u8]) -> Option<Self> {
         let permission = match interaction.kind {
@@ -65,12 +66,13 @@ impl RequiredScope {
         Some(Self { permission, resource })
     }
 
-    /// Whether a granted scope (space separated, RFC 6749 section 3.3) has it. Says yes when in doubt: OpenEMR decides.
+    /// Whether a granted scope (space separated, RFC 6749 section 3.3) covers this one. In doubt it does, because OpenEMR has the
+    /// last word.
     #[must_use]
     pub fn is_covered_by(self, granted: &str) -> bool {
         granted.split(' ').filter_map(|scope| scope.strip_prefix("system/")?.split_once('.')).any(|(resource, permission)| {
             match self.permission {
-                // OpenEMR takes an export scope of any level for any other.
+                // In doubt the scope of one level covers another.
                 Permission::Operation(name) => permission == name,
                 Permission::Create | Permission::Read | Permission::Update | Permission::Search => {
                     (resource == "*" || resource == self.resource) && self.is_in(permission)
@@ -97,7 +99,7 @@ impl RequiredScope {
 }
 
 impl fmt::Display for RequiredScope {
-    /// The scope's name as every version of OpenEMR knows it (SMART v1).
+    /// Writes the scope in the v1 syntax, which every version of OpenEMR knows.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let permission = match self.permission {
             Permission::Read | Permission::Search => "read",

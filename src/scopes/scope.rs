@@ -1,25 +1,26 @@
-//! SMART system scopes, in the v1 (`system/Patient.read`) and v2 (`system/Patient.rs`) syntaxes.
+//! SMART system scopes, in the v1 (`system/Patient.read`) and v2 (`system/Patient.rs`) syntaxes (SMART App Launch 2.2, "Scopes
+//! for requesting FHIR Resources").
 //!
-//! SMART App Launch 2.2, "Scopes for requesting FHIR Resources"; what OpenEMR makes of them is
-//! stricter: no wildcards, and one scope it does not know refuses the whole token request.
+//! OpenEMR is stricter than SMART: it knows no wildcards, and rejects a whole token request for one scope that it does not
+//! know.
 
 use std::fmt;
 
-/// Why a string is no scope that a system client can ask OpenEMR for.
+/// The reason why a text is no scope that a system client can request from OpenEMR. It goes on from the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ScopeError {
-    /// Not of the `system/` context: `patient/`, `user/`, `openid` …
+    /// The scope has another context than `system/`, such as `patient/` or `user/`, or none.
     #[error("is not a system scope")]
     NotSystem,
-    /// `system/*.read` and its like: OpenEMR answers `invalid_scope` to every wildcard but the export operations'.
+    /// A wildcard such as `system/*.read`. OpenEMR answers `invalid_scope` to all of them but those of the export operations.
     #[error("is a wildcard, which OpenEMR refuses")]
     Wildcard,
-    /// No `system/<Type>.<permission>` at all.
+    /// The text has not the form `system/<Type>.<permission>`.
     #[error("is not of the form system/<ResourceType>.<read|write|cruds letters|$operation>")]
     Malformed,
 }
 
-/// One `system/…` scope, as it is sent.
+/// A `system/…` scope.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Scope(String);
 
@@ -27,7 +28,7 @@ impl Scope {
     /// Parses one scope.
     ///
     /// # Errors
-    /// A [`ScopeError`] that says which rule it breaks.
+    /// The rule that the text breaks.
     pub fn parse(text: &str) -> Result<Self, ScopeError> {
         let rest = text.strip_prefix("system/").ok_or(ScopeError::NotSystem)?;
         let (resource, permission) = rest.split_once('.').ok_or(ScopeError::Malformed)?;
@@ -45,7 +46,7 @@ impl Scope {
         Ok(Self(text.to_owned()))
     }
 
-    /// The scope as it is sent.
+    /// Returns the scope as it is sent.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -66,7 +67,8 @@ fn is_operation_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
-/// `read`, `write`, or letters of `cruds` in that order; a v2 scope may carry a `?param=value` behind them.
+/// Whether a text is a permission: `read`, `write`, or letters of `cruds` in that order, which may have a `?param=value` behind
+/// them.
 fn is_permission(text: &str) -> bool {
     if matches!(text, "read" | "write") {
         return true;
@@ -78,12 +80,12 @@ fn is_permission(text: &str) -> bool {
         && query.is_none_or(|q| q.contains('=') && q.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\'))
 }
 
-/// What a token is asked for: at least one scope, each once, in the order of the configuration.
+/// The scopes of a token request: at least one, each once, in the order of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scopes(Vec<Scope>);
 
 impl Scopes {
-    /// A set of scopes; repeated ones are dropped. `None` when there is not even one.
+    /// Collects scopes and drops repeated ones; `None` when there are none.
     #[must_use]
     pub fn new(scopes: impl IntoIterator<Item = Scope>) -> Option<Self> {
         let mut unique: Vec<Scope> = Vec::new();
@@ -95,12 +97,12 @@ impl Scopes {
         (!unique.is_empty()).then_some(Self(unique))
     }
 
-    /// Each scope, in the order of the configuration.
+    /// Returns the scopes in order.
     pub fn iter(&self) -> impl Iterator<Item = &Scope> {
         self.0.iter()
     }
 
-    /// The scopes that `granted` (space separated, RFC 6749 section 3.3) lacks.
+    /// Returns the scopes that are missing in `granted` (space separated, RFC 6749 section 3.3).
     #[must_use]
     pub fn missing_from(&self, granted: &str) -> Vec<&Scope> {
         self.iter().filter(|scope| !granted.split(' ').any(|one| one == scope.as_str())).collect()
@@ -108,7 +110,7 @@ impl Scopes {
 }
 
 impl fmt::Display for Scopes {
-    /// Space separated, as the token request's `scope` parameter wants them.
+    /// Writes the scopes separated by spaces, as in the `scope` parameter of a token request.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, scope) in self.0.iter().enumerate() {
             if index > 0 {

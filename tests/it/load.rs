@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::load::Load;
+use crate::support::load::{self, Load};
 
 /// A server that answers the nth request of a connection with `answer(n)`, and closes when there is none.
 fn server(answer: impl Fn(usize) -> Option<&'static [u8]> + Copy + Send + 'static) -> SocketAddr {
@@ -45,7 +45,8 @@ fn five_thousand_requests_a_second_take_less_than_a_core() {
     let report = Load::new(address, 5000, Duration::from_secs(2)).get("/").run();
     println!("{report}");
     assert_eq!((report.sent(), report.failed(|status| status == 200)), (10_000, 0), "{report}");
-    assert!(report.took < Duration::from_millis(2500) && report.core_share < 0.9, "{report}");
+    assert!(report.core_share < 0.9, "{report}");
+    assert!(!load::is_measured() || report.took < Duration::from_millis(2500), "{report}");
 }
 
 #[test]
@@ -55,7 +56,7 @@ fn connections_that_end_in_order_are_replaced() {
     assert_eq!((report.sent(), report.failed(|status| status == 200)), (200, 0), "{report}");
     // Closed while idle, before anything is sent on it.
     let address = server(|number| [WHOLE].get(number).copied());
-    let report = Load::new(address, 20, Duration::from_secs(1)).get("/").connections(1).run();
+    let report = Load::new(address, 4, Duration::from_secs(5)).get("/").connections(1).run();
     assert_eq!((report.sent(), report.failed(|status| status == 200)), (20, 0), "{report}");
 }
 
@@ -85,9 +86,12 @@ fn what_is_not_whole_is_a_failure() {
 fn a_stall_is_seen_by_every_request_that_was_due_in_it() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    // Connections queue up for half a second.
+    // All wait for half a second, once the first has come.
     thread::spawn(move || {
-        thread::sleep(Duration::from_millis(500));
+        listener.incoming().take(1).for_each(|stream| {
+            thread::sleep(Duration::from_millis(500));
+            thread::spawn(move || serve(stream.unwrap(), |_| Some(WHOLE)));
+        });
         for stream in listener.incoming() {
             thread::spawn(move || serve(stream.unwrap(), |_| Some(WHOLE)));
         }

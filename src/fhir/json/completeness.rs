@@ -1,12 +1,12 @@
-//! Has a JSON document ended? Tells a whole body from a cut one where HTTP cannot.
+//! Whether a JSON document is complete, which tells a truncated body from a whole one where HTTP cannot.
 //!
-//! An HTTP/1.0 answer without Content-Length ends with its connection (RFC 9112 section 6.3, rule 8), and on
-//! plain TCP a server that dies looks like one that has finished. The document itself knows: its outermost
-//! bracket is closed or it is not.
+//! The end of an HTTP/1.0 answer without Content-Length is the end of its connection (RFC 9112 section 6.3, rule 8), and on
+//! plain TCP a server that crashes looks like one that has finished. In the document itself the outermost bracket shows
+//! which it was.
 
 use memchr::memchr2;
 
-/// Follows a JSON document chunk by chunk, in constant memory.
+/// Follows the brackets and strings of a JSON document chunk by chunk, in constant memory.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Completeness {
     depth: u32,
@@ -24,7 +24,7 @@ impl Completeness {
                 self.escaped = false;
                 rest = tail;
             } else if self.in_string {
-                // Most of a document is text: skip to where a string can end or an escape begins.
+                // Most of a document is text, so this skips to where a string can end or an escape begins.
                 let Some(at) = memchr2(b'"', b'\\', rest) else { return };
                 self.in_string = rest.get(at) == Some(&b'\\');
                 self.escaped = self.in_string;
@@ -46,7 +46,7 @@ impl Completeness {
         self.seen_value |= !byte.is_ascii_whitespace();
     }
 
-    /// Whether everything that was opened has been closed, and there was something.
+    /// Whether the document has begun and everything that was opened has been closed.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.seen_value && self.depth == 0 && !self.in_string

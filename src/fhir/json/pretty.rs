@@ -1,11 +1,11 @@
-//! `_pretty`: a JSON document on many lines, two spaces a level, in one pass and in constant memory.
+//! `_pretty`: indents a JSON document by two spaces a level, in one pass and in constant memory.
 
 use bytes::{Bytes, BytesMut};
 use memchr::memchr2;
 
 use crate::fhir::body_step::BodyStep;
 
-/// Beyond this depth lines are indented no further.
+/// The depth beyond which lines are indented no further, so that a malicious document does not grow without bound.
 const DEEPEST: usize = 32;
 
 static LINE: [u8; 1 + 2 * DEEPEST] = {
@@ -14,13 +14,13 @@ static LINE: [u8; 1 + 2 * DEEPEST] = {
     line
 };
 
-/// Indents a document. Only white space between its parts changes.
+/// Indents a document. Only the white space between its tokens changes.
 #[derive(Debug, Default)]
 pub struct Pretty {
     depth: usize,
     in_string: bool,
     escaped: bool,
-    /// A bracket was opened, and nothing has come since.
+    /// Whether nothing has come since the last opening bracket.
     just_opened: bool,
 }
 
@@ -46,7 +46,7 @@ impl BodyStep for Pretty {
             }
             // An empty object or array stays on its line.
             if std::mem::take(&mut self.just_opened) != closes {
-                self.line(&mut out);
+                self.break_line(&mut out);
             }
             out.extend_from_slice(&[byte]);
             match byte {
@@ -55,7 +55,7 @@ impl BodyStep for Pretty {
                     self.depth = self.depth.saturating_add(1);
                     self.just_opened = true;
                 }
-                b',' => self.line(&mut out),
+                b',' => self.break_line(&mut out),
                 b':' => out.extend_from_slice(b" "),
                 _ => {}
             }
@@ -69,11 +69,11 @@ impl BodyStep for Pretty {
 }
 
 impl Pretty {
-    fn line(&self, out: &mut BytesMut) {
+    fn break_line(&self, out: &mut BytesMut) {
         out.extend_from_slice(LINE.get(..1 + 2 * self.depth.min(DEEPEST)).unwrap_or(&LINE));
     }
 
-    /// How much of `rest` belongs to the string.
+    /// Returns how much of `rest` belongs to the string.
     fn string(&mut self, rest: &[u8]) -> usize {
         if std::mem::take(&mut self.escaped) {
             return 1;

@@ -1,12 +1,12 @@
-//! A walk through a JSON document that comes in pieces, exact and in constant memory: what each run of bytes is, and how deep it
-//! stands. What is of no interest is skipped as a whole.
+//! A tokenizer for JSON documents that come in pieces, in constant memory. It knows the depth of each token and can skip a
+//! whole value.
 
 use memchr::memchr2;
 
-/// What a run of bytes is.
+/// The kind of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// Between the others.
+    /// White space.
     Space,
     /// `{`
     OpenObject,
@@ -18,16 +18,16 @@ pub enum Part {
     Colon,
     /// `,`
     Comma,
-    /// A member's name with its quotes, or the next part of one.
+    /// The name of a member with its quotes, or the next part of one.
     Name,
     /// A string with its quotes, a number, `true`, `false` or `null`, or the next part of one.
     Value,
 }
 
-/// The place in a document.
+/// A position in a document.
 #[derive(Debug, Clone, Default)]
 pub struct JsonWalk {
-    /// One bit a level, the innermost in the lowest: whether it is an object. Deeper levels than it holds are only skipped.
+    /// One bit for each open level, the innermost in the lowest: whether it is an object. Only the innermost 64 are known.
     objects: u64,
     depth: u32,
     string: StringState,
@@ -45,13 +45,13 @@ enum StringState {
 }
 
 impl JsonWalk {
-    /// How many objects and arrays are open.
+    /// Returns how many objects and arrays are open.
     #[must_use]
     pub fn depth(&self) -> u32 {
         self.depth
     }
 
-    /// Takes the next run off the front of `rest`: what it is, and its length. `None` only when `rest` is empty.
+    /// Reads the next token at the front of `rest` and returns its kind and length. `None` only when `rest` is empty.
     pub fn step(&mut self, rest: &[u8]) -> Option<(Part, usize)> {
         if self.string != StringState::Outside {
             let length = self.go_through_string(rest);
@@ -84,8 +84,9 @@ impl JsonWalk {
         Some((part, 1))
     }
 
-    /// Takes what belongs to one value off the front of `rest`, from behind its colon, comma or bracket: how much that is, and
-    /// whether what stands there now ends it, a `,` or a bracket. While it does not, the next piece belongs to it too.
+    /// Skips one value at the front of `rest`, which begins behind the colon, comma or bracket before the value. Returns the
+    /// length of the skipped part, and whether the value has ended there, in front of a `,` or a closing bracket. While it has
+    /// not, the next piece belongs to it too.
     pub fn skip(&mut self, rest: &[u8]) -> (usize, bool) {
         let mut at = 0;
         while let Some((&byte, behind)) = rest.get(at..).and_then(<[u8]>::split_first) {
@@ -120,7 +121,7 @@ impl JsonWalk {
         if self.string_is_name { Part::Name } else { Part::Value }
     }
 
-    /// To behind the closing quote, or to the end of the piece.
+    /// Returns the length of the rest of a string with its closing quote, or of the piece where the string goes on.
     fn go_through_string(&mut self, rest: &[u8]) -> usize {
         let mut at = 0;
         loop {
@@ -155,7 +156,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Parts of a document that comes in these pieces, joined where a piece ended inside one.
+    /// The tokens of a document that comes in these pieces, joined where a piece ended inside one.
     fn parts(pieces: &[&[u8]]) -> Vec<(Part, u32, String)> {
         let mut walk = JsonWalk::default();
         let mut parts: Vec<(Part, u32, String)> = Vec::new();
@@ -224,7 +225,7 @@ mod tests {
             let told: Vec<_> = parts(&[first, second]).into_iter().map(|(part, _, text)| (part, text)).collect();
             let joined: String = told.iter().map(|(_, text)| text.as_str()).collect();
             prop_assert_eq!(joined, text.clone());
-            // Scalars that touch are one, unless a piece ended between a string and what follows it.
+            // Adjacent scalars are one token, unless a piece ended between a string and what follows it.
             if text.matches('"').count() == 0 {
                 prop_assert_eq!(parts(&[first, second]), parts(&[bytes]));
             }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 const PUBLIC: &str = "https://gw.example/fhir";
 
-/// The whole body at once, by the letter of the rule; shares nothing with the rewriter.
+/// A slow implementation of the same rule for a whole body, which shares no code with the rewriter.
 fn naive(body: &[u8], bases: &[&str], public: &str) -> Vec<u8> {
     let mut needles: Vec<(String, String)> = Vec::new();
     for base in bases {
@@ -48,21 +48,21 @@ fn naive(body: &[u8], bases: &[&str], public: &str) -> Vec<u8> {
     out
 }
 
-/// In these chunks, with nothing held for longer than a base, and no chunk copied without need.
+/// Rewrites a body in these chunks. Asserts that never more than a base is withheld, and that no chunk is copied without need.
 fn streamed<'a>(chunks: impl IntoIterator<Item = &'a [u8]>, bases: &[&str], public: &str) -> Vec<u8> {
     let links = Arc::new(Links::to(bases.iter().copied()));
     let longest = links.longest;
     let mut rewriter = LinkRewriter::new(links, Arc::new(Replacement::new(public)));
     let mut out = Vec::new();
     for chunk in chunks {
-        let had_held = !rewriter.held.is_empty();
+        let had_withheld = !rewriter.withheld.is_empty();
         let chunk = Bytes::copy_from_slice(chunk);
         let given = rewriter.feed(chunk.clone());
-        if !had_held && rewriter.hits.is_empty() && !given.is_empty() {
+        if !had_withheld && rewriter.hits.is_empty() && !given.is_empty() {
             assert_eq!(given.as_ptr(), chunk.as_ptr(), "copied");
         }
         out.extend_from_slice(&given);
-        assert!(rewriter.held.len() <= longest && rewriter.before.len() <= LOOK_BACK);
+        assert!(rewriter.withheld.len() <= longest && rewriter.before.len() <= LOOK_BACK);
     }
     out.extend_from_slice(&rewriter.finish());
     out
@@ -171,7 +171,7 @@ fn a_value_is_rewritten_at_once() {
 
 const BASES: [&str; 5] = ["https://h", "https://h/f", "http://h/f/h", "http://h:8/f", "https://http/https"];
 
-/// Bodies that are nearly bases: pieces of them, of what may stand around them, and of escapes.
+/// Bodies made of parts of bases, of what can stand around bases, and of escapes.
 fn adversarial() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         8 => proptest::sample::select(&BASES[..]).prop_map(|base| base.as_bytes().to_vec()),
@@ -190,7 +190,7 @@ fn adversarial() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 400 } else { 4000 }))]
 
-    /// With every possible split in two, byte by byte, and in one.
+    /// Splits each body in two at every place, and byte by byte.
     #[test]
     fn equals_the_naive_replacement_however_it_is_split(
         body in adversarial(),
@@ -208,7 +208,7 @@ proptest! {
         prop_assert_eq!(whole.unwrap_or(body), expected);
     }
 
-    /// In three and more pieces.
+    /// Splits each body into three pieces or more.
     #[test]
     fn equals_it_in_any_pieces(
         body in adversarial(),

@@ -1,11 +1,11 @@
-//! What FHIR R4's definitions say of the members of a resource: which are mandatory, which belong to its summary, and which are
-//! written with their type behind their name.
+//! The elements of resources in FHIR R4's definitions: which are mandatory, which belong to the summary, and which have their
+//! type behind their name.
 //!
-//! The types are those that OpenEMR serves.
+//! The table has the resource types that electronic health records usually serve.
 
 use crate::fhir::resource_type;
 
-/// The definitions' facts about one resource type, besides what all have in common.
+/// The elements of one resource type, apart from those that all types have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Elements {
     mandatory: &'static str,
@@ -13,37 +13,37 @@ pub struct Elements {
 }
 
 impl Elements {
-    /// What is known of a type.
+    /// Returns the elements of a type; `None` for a type that is not in the table.
     #[must_use]
     pub fn of(resource_type: &str) -> Option<Self> {
         let index = TYPES.binary_search_by(|(name, ..)| (*name).cmp(resource_type)).ok()?;
         TYPES.get(index).map(|&(_, mandatory, summary)| Self { mandatory, summary })
     }
 
-    /// Whether no resource of the type is valid without this member.
+    /// Whether a resource of the type is invalid without this member.
     #[must_use]
     pub fn is_mandatory(self, member: &str) -> bool {
         is_listed(self.mandatory, member)
     }
 
-    /// Whether the member belongs to the type's summary, as mandatory ones do.
+    /// Whether the member belongs to the type's summary. Mandatory members do.
     #[must_use]
     pub fn is_summary(self, member: &str) -> bool {
         member == "implicitRules" || is_listed(self.summary, member) || self.is_mandatory(member)
     }
 }
 
-/// What one word of `_elements` asks for: `name`, `value` (which is written with its type, as `valueQuantity`), `name.family` (of which
-/// the whole of `name` comes) or `Patient.name` (of one type alone).
+/// One item of `_elements`: `name`, `value` (which also means `valueQuantity` and its like), `name.family` (which means all of
+/// `name`) or `Patient.name` (which is about one type only).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub struct RequestedElement {
     member: String,
     is_choice: bool,
     only_of: Option<&'static str>,
 }
 
-impl Asked {
-    /// Reads it.
+impl RequestedElement {
+    /// Reads an item of `_elements`.
     #[must_use]
     pub fn read(word: &str) -> Self {
         let mut segments = word.split('.');
@@ -54,9 +54,9 @@ impl Asked {
         Self { member: member.to_owned(), is_choice: CHOICES.binary_search(&member).is_ok(), only_of }
     }
 
-    /// Whether it means this member of a resource of that type.
+    /// Whether the item means this member of a resource of that type.
     #[must_use]
-    pub fn is(&self, resource_type: Option<&str>, member: &str) -> bool {
+    pub fn means(&self, resource_type: Option<&str>, member: &str) -> bool {
         let is_named = self.member == member || (self.is_choice && is_choice(&self.member, member));
         is_named && (self.only_of.is_none() || self.only_of == resource_type)
     }
@@ -71,7 +71,7 @@ fn is_choice(element: &str, member: &str) -> bool {
     member.strip_prefix(element).is_some_and(|of_type| of_type.starts_with(|first: char| first.is_ascii_uppercase()))
 }
 
-/// Elements of R4's resources that may be of several types. Sorted.
+/// The elements of R4's resources that may be of several types, sorted.
 static CHOICES: &[&str] = &[
     "abatement",
     "age",
@@ -109,7 +109,8 @@ static CHOICES: &[&str] = &[
     "value",
 ];
 
-/// A type, what is mandatory, and what else is in its summary; `id`, `meta` and `implicitRules` go without saying. Sorted.
+/// Resource types, sorted, each with its mandatory elements and with the others in its summary. `id`, `meta` and
+/// `implicitRules` belong to every summary and are not listed.
 #[rustfmt::skip]
 static TYPES: &[(&str, &str, &str)] = &[
     ("AllergyIntolerance", "patient", "identifier clinicalStatus verificationStatus type category criticality code asserter"),
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_elements_asks_for() {
+    fn items_of_elements() {
         for (word, member, is) in [
             ("name", "name", true),
             ("name", "names", false),
@@ -201,7 +202,7 @@ mod tests {
             ("Patient", "name", false),
             ("", "name", false),
         ] {
-            assert_eq!(Asked::read(word).is(Some("Patient"), member), is, "{word} {member}");
+            assert_eq!(RequestedElement::read(word).means(Some("Patient"), member), is, "{word} {member}");
         }
     }
 }

@@ -1,6 +1,7 @@
-//! `_elements` and `_summary`: resources with some of their members, and the tag that says so, in one pass and in constant memory.
+//! The step that drops members of resources for `_elements` and `_summary`, and adds the tag SUBSETTED, in one pass and in
+//! constant memory.
 //!
-//! FHIR R4, "Search", 3.1.1.5.8 and 3.1.1.5.9. Mandatory members stay, so that what comes is a valid resource.
+//! FHIR R4, "Search", 3.1.1.5.8 and 3.1.1.5.9. Mandatory members stay, so that the resource remains valid.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -9,17 +10,16 @@ use bytes::Bytes;
 
 use crate::fhir::body_step::BodyStep;
 use crate::fhir::json::walk::{JsonWalk, Part};
-use crate::fhir::projection::rule::Projection;
-use crate::fhir::projection::rule::{Rule, Subject};
+use crate::fhir::projection::rule::{Projection, Rule, Subject};
 use crate::fhir::resource_type;
 use crate::fhir::spliced::Spliced;
 
-/// No name and no URL that counts here is longer.
+/// The longest name or URL that is read, in bytes.
 const LONGEST: usize = 2048;
 
 const SUBSETTED: &[u8] = br#"{"system":"http://terminology.hl7.org/CodeSystem/v3-ObservationValue","code":"SUBSETTED"}"#;
 
-/// Cuts the resources of one answer down. What is no resource passes as it is.
+/// Drops members from the resources of one answer. Everything outside resources stays as it is.
 #[derive(Debug)]
 pub struct Projector {
     rule: Rule,
@@ -27,56 +27,59 @@ pub struct Projector {
     place: Place,
     /// Whether resources stand in the entries of a Bundle.
     in_entries: bool,
-    /// The type that resources have for all that is known before they say it.
+    /// The type that a resource is taken for until its own is read.
     expected: Subject,
-    /// The resource at hand.
+    /// The type of the current resource, as far as it is known.
     subject: Subject,
-    /// Whether the resource, its `meta` or its tags have a member, whichever the place is.
+    /// Whether a member was written yet in the resource, in its `meta`, and in its tags.
     has_members: [bool; 3],
     has_meta: bool,
     has_tag: bool,
-    /// The name that is being read, or was read last, with its quotes.
+    /// The name that is being read or was read last, with its quotes.
     name: Vec<u8>,
-    /// The value that is being read goes by as a whole.
+    /// What happens to the value that is being skipped, if one is.
     passing: Option<Passing>,
+    /// The skipped value, where it tells the resource's type.
     text: Vec<u8>,
 }
 
-/// Where in the answer the walk is.
+/// The place in the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// Outside resources.
     Bundle,
-    /// Among a resource's members.
+    /// Among the members of a resource.
     Resource,
-    /// Within its `meta`.
+    /// Within the resource's `meta`.
     Meta,
-    /// Within its `meta.tag`.
+    /// Within the resource's `meta.tag`.
     Tags,
-    /// Behind what could be understood: all of it passes.
+    /// Behind something that was not understood: everything is kept.
     Lost,
 }
 
-/// What becomes of a value that goes by.
+/// What happens to a value that is skipped as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Passing {
+    /// It is kept.
     Kept,
-    /// Kept, and it tells the resource's type as the last but one segment of its URL.
+    /// It is kept, and tells the resource's type as the last but one segment of its URL.
     FullUrl,
-    /// Kept, and it is the resource's type.
+    /// It is kept, and is the resource's type.
     ResourceType,
+    /// It is dropped.
     Dropped,
 }
 
 impl Projector {
-    /// For a Bundle. The resources in its entries are of the type that their fullUrl tells, else of the type `expected`, until they
-    /// say themselves.
+    /// Makes the step for a Bundle. A resource in its entries is taken for one of the type in its fullUrl, else of the type
+    /// `expected`, until its own type is read.
     #[must_use]
     pub fn bundle(projection: Projection, expected: Option<&'static str>) -> Self {
         Self::new(projection, expected, true)
     }
 
-    /// For one resource.
+    /// Makes the step for a single resource, which is taken for one of the type `expected` until its own type is read.
     #[must_use]
     pub fn resource(projection: Projection, expected: Option<&'static str>) -> Self {
         Self::new(projection, expected, false)
@@ -99,7 +102,7 @@ impl Projector {
         }
     }
 
-    /// How many brackets stand open around a resource's members.
+    /// The depth at which the members of a resource stand.
     fn level(&self) -> u32 {
         if self.in_entries { 4 } else { 1 }
     }
@@ -160,15 +163,15 @@ impl Projector {
     }
 
     fn read_text(&mut self, passing: Passing) {
-        let told = self.text.trim_ascii();
+        let text = self.text.trim_ascii();
         match passing {
             Passing::ResourceType => {
-                let told = told.strip_prefix(b"\"").and_then(|told| told.strip_suffix(b"\"")).unwrap_or_default();
-                self.subject = Subject::of(resource_type::known(told));
+                let name = text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or_default();
+                self.subject = Subject::of(resource_type::known(name));
             }
             Passing::FullUrl => {
-                let segment = told.rsplit(|byte| *byte == b'/').nth(1).unwrap_or_default();
-                // PHP writes `\/`.
+                let segment = text.rsplit(|byte| *byte == b'/').nth(1).unwrap_or_default();
+                // A slash may be escaped as `\/`.
                 let segment = segment.strip_suffix(b"\\").unwrap_or(segment);
                 if let Some(known) = resource_type::known(segment) {
                     self.subject = Subject::of(Some(known));
@@ -186,7 +189,7 @@ impl Projector {
             (Part::Colon, 3, b"\"fullUrl\"") => self.passing = Some(Passing::FullUrl),
             (Part::Colon, ..) => self.passing = Some(Passing::Kept),
             (Part::OpenObject, 3, _) => self.subject = self.expected,
-            // `name` has been cleared: it tells only what is read within this object.
+            // `name` was cleared by the bracket, so that it holds only names within this object.
             (Part::OpenObject, 4, _) => self.enter(Place::Resource),
             _ => {}
         }
@@ -209,7 +212,7 @@ impl Projector {
                 out.keep(here);
                 self.enter(Place::Resource);
             }
-            // Nothing but `meta` is looked into.
+            // `meta` is the only member whose value is not skipped.
             Part::OpenObject if self.walk.depth() == level + 1 => {
                 out.keep(here);
                 self.enter(Place::Meta);
@@ -233,14 +236,14 @@ impl Projector {
         }
     }
 
-    /// Does the member whose name has been read stay?
+    /// Decides whether the member whose name was read is kept.
     fn decide(&mut self, out: &mut Spliced) {
         let name = decoded(&self.name);
         let stays = self.rule.keeps(self.subject, &name);
-        let is_looked_into = name == "meta" && self.rule.marks(self.subject);
+        let is_entered = name == "meta" && self.rule.marks(self.subject);
         self.passing = match name.as_ref() {
             _ if !stays => Some(Passing::Dropped),
-            _ if is_looked_into => None,
+            _ if is_entered => None,
             "resourceType" => Some(Passing::ResourceType),
             _ => Some(Passing::Kept),
         };
@@ -316,7 +319,7 @@ impl BodyStep for Projector {
     }
 }
 
-/// A name as it is meant. Servers write the names of members plainly; it costs little to read others.
+/// Decodes the escapes of a member's name. Servers hardly ever write any.
 fn decoded(name: &[u8]) -> Cow<'_, str> {
     let plain = name.strip_prefix(b"\"").and_then(|name| name.strip_suffix(b"\"")).filter(|name| !name.contains(&b'\\'));
     match plain.and_then(|plain| str::from_utf8(plain).ok()) {

@@ -1,42 +1,42 @@
-//! Which members of a resource `_elements` and `_summary` leave, by what FHIR R4's definitions say of its type.
+//! The members of a resource that are sent, by `_elements` or `_summary` and by the definition of its type.
 
-use crate::fhir::projection::elements::{Asked, Elements};
+use crate::fhir::projection::elements::{Elements, RequestedElement};
 
-/// What is left of each resource (FHIR R4, "Search", `_elements` and `_summary`).
+/// The part of each resource that is sent (FHIR R4, "Search", `_elements` and `_summary`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Projection {
-    /// All of it.
+    /// The whole resource.
     #[default]
     Whole,
-    /// These members, besides the mandatory ones.
+    /// `_elements`: these members and the mandatory ones.
     Elements(Vec<String>),
-    /// `_summary=true`: what the definitions mark as summary.
+    /// `_summary=true`: the members that the definitions mark as summary.
     Summary,
-    /// `_summary=text`: `text`, `id`, `meta`, and what is mandatory.
+    /// `_summary=text`: `text`, `id`, `meta` and the mandatory members.
     Text,
-    /// `_summary=data`: all but `text`.
+    /// `_summary=data`: every member but `text`.
     Data,
 }
 
-/// What stays of resources.
+/// Decides which members of resources are sent.
 #[derive(Debug)]
 pub struct Rule {
     projection: Projection,
-    asked: Vec<Asked>,
+    requested: Vec<RequestedElement>,
 }
 
 impl Rule {
-    /// The rule of a projection.
+    /// Makes the rule of a projection.
     #[must_use]
     pub fn of(projection: Projection) -> Self {
-        let asked = match &projection {
-            Projection::Elements(words) => words.iter().map(|word| Asked::read(word)).collect(),
+        let requested = match &projection {
+            Projection::Elements(words) => words.iter().map(|word| RequestedElement::read(word)).collect(),
             _ => Vec::new(),
         };
-        Self { projection, asked }
+        Self { projection, requested }
     }
 
-    /// Whether a resource keeps this member. What is not known of a type is kept.
+    /// Whether a resource keeps this member. `_summary=true` keeps all members of a type that is not known.
     #[must_use]
     pub fn keeps(&self, subject: Subject, member: &str) -> bool {
         // `_birthDate` holds the extensions of `birthDate`.
@@ -50,11 +50,13 @@ impl Rule {
             Projection::Data => member != "text",
             Projection::Text => member == "text" || is_mandatory(),
             Projection::Summary => subject.elements.is_none_or(|elements| elements.is_summary(member)),
-            Projection::Elements(_) => self.asked.iter().any(|asked| asked.is(subject.resource_type, member)) || is_mandatory(),
+            Projection::Elements(_) => {
+                self.requested.iter().any(|element| element.means(subject.resource_type, member)) || is_mandatory()
+            }
         }
     }
 
-    /// Whether a resource is to be marked as a part of itself.
+    /// Whether a resource gets the tag SUBSETTED, because members of it may be missing.
     #[must_use]
     pub fn marks(&self, subject: Subject) -> bool {
         match self.projection {
@@ -66,7 +68,7 @@ impl Rule {
     }
 }
 
-/// The type of a resource, and what is known of it.
+/// The type of a resource, with the elements that are known of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject {
     resource_type: Option<&'static str>,
@@ -74,13 +76,13 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// A resource of that type.
+    /// Looks up a resource type.
     #[must_use]
     pub fn of(resource_type: Option<&'static str>) -> Self {
         Self { resource_type, elements: resource_type.and_then(Elements::of) }
     }
 
-    /// An outcome speaks of the search, and is never cut.
+    /// Whether the resource is an OperationOutcome, which describes the search and is always sent whole.
     fn is_outcome(self) -> bool {
         self.resource_type == Some("OperationOutcome")
     }
@@ -91,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stays_of_which_type() {
+    fn which_members_stay_by_type() {
         let elements = |words: &[&str]| Projection::Elements(words.iter().map(|&word| word.to_owned()).collect());
         for (projection, resource_type, member, stays) in [
             (Projection::Whole, Some("Patient"), "text", true),

@@ -1,5 +1,5 @@
-//! An entry that is not sent. Should it be the last, its end is the Bundle's, and somebody must tell whether that is whole: nobody
-//! else sees it.
+//! An entry that is not sent to the client. If it is the last one, the Bundle is only complete if this entry is, and no other
+//! step sees its bytes.
 
 use std::collections::VecDeque;
 
@@ -7,13 +7,14 @@ use bytes::Bytes;
 
 use crate::fhir::json::completeness::Completeness;
 
-/// How much is kept unread.
+/// The most bytes that are kept unread.
 const MOST: usize = 64 * 1024;
 
-/// In how many pieces at most: each can hold on to a longer one.
+/// The most pieces that are kept unread, because each can hold a larger buffer in memory.
 const MOST_PIECES: usize = 32;
 
-/// An entry that goes by. It is read only when that is asked for, or when it grows long: nearly all are followed by another.
+/// The bytes of an entry that is not sent. They are read only when somebody asks whether the entry is complete, or when there
+/// are many: nearly every entry is followed by another, so that the question does not arise.
 #[derive(Debug, Default)]
 pub struct DroppedEntry {
     unread: VecDeque<Bytes>,
@@ -22,7 +23,7 @@ pub struct DroppedEntry {
 }
 
 impl DroppedEntry {
-    /// Adds what comes next of it.
+    /// Adds the next piece of the entry.
     pub fn add(&mut self, piece: Bytes) {
         self.length += piece.len();
         self.unread.push_back(piece);
@@ -31,7 +32,7 @@ impl DroppedEntry {
         }
     }
 
-    /// Whether its brackets are closed.
+    /// Whether all brackets of the entry are closed.
     pub fn is_complete(&mut self) -> bool {
         while !self.unread.is_empty() {
             self.read_on();

@@ -1,4 +1,4 @@
-//! The beginning of an entry as OpenEMR writes it: its fullUrl, as it is and as it should be, and the type of its resource.
+//! The beginning of an entry as OpenEMR writes it: the fullUrl, which may need a repair, and the type of the resource.
 
 use std::ops::Range;
 
@@ -7,30 +7,31 @@ use memchr::{memchr, memmem, memrchr};
 use crate::fhir::resource_type;
 use crate::openemr::bundle::head::string_length;
 
-/// How an entry begins.
+/// The first bytes of every entry.
 pub const BEGINNING: &[u8] = br#"{"fullUrl":""#;
 
 const TYPE: &[u8] = br#""resourceType":""#;
 
-/// No URL is longer.
+/// The longest URL that is read, in bytes.
 const LONGEST_URL: usize = 2048;
 
-/// A resource says its type behind its `id` and its `meta`.
+/// How far into an entry the resource's type is looked for, in bytes. OpenEMR writes it behind `id` and `meta`.
 const FARTHEST_TYPE: usize = 8192;
 
-/// What the beginning of an entry says.
+/// The beginning of an entry. Ranges are of the bytes that were read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EntryHead {
-    /// The fullUrl as it is escaped, without quotes.
+    /// The fullUrl without its quotes, escaped as in the entry.
     pub url: Range<usize>,
-    /// Where it goes on behind the fullUrl; 0 where there is none of a likely length.
+    /// The position behind the fullUrl; 0 where there is no fullUrl of a usual length.
     pub behind_url: usize,
-    /// The type of its resource.
+    /// The type of the resource.
     pub resource_type: Option<&'static str>,
 }
 
 impl EntryHead {
-    /// Reads it from an entry that begins with [`BEGINNING`]. `None` while more is needed, which `is_all` says there is not.
+    /// Reads the beginning of an entry, which starts with [`BEGINNING`]. `None` while more bytes are needed; with `is_all` there
+    /// are none to come.
     #[must_use]
     pub fn read(entry: &[u8], is_all: bool) -> Option<Self> {
         let behind = entry.get(BEGINNING.len()..).unwrap_or_default();
@@ -52,14 +53,15 @@ fn first(bytes: &[u8], most: usize) -> &[u8] {
     bytes.get(..most).unwrap_or(bytes)
 }
 
-/// The first that is named: what a resource contains comes behind its own.
+/// Returns the first type that is named. Contained resources come behind the resource's own type.
 fn type_name(resource: &[u8]) -> Option<&[u8]> {
     let name = resource.get(memmem::find(resource, TYPE)? + TYPE.len()..)?;
     name.get(..memchr(b'"', name)?)
 }
 
-/// The fullUrl that a resource of this type should bear, where it bears another: below the base its own type, and its id. OpenEMR puts
-/// included resources below the type that was searched, and all below `_search` when that was in the address.
+/// Returns the fullUrl that a resource of this type should have, of the base, its type and its id; `None` where the fullUrl needs
+/// no repair. OpenEMR writes the searched type into the URLs of included resources, and `_search` into all URLs when that was in
+/// the address.
 #[must_use]
 pub fn repaired_url(url: &[u8], base: &[u8], resource_type: &str) -> Option<Vec<u8>> {
     let below = url.strip_prefix(base)?;
@@ -90,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_measure_is_no_url_and_no_type() {
+    fn neither_url_nor_type_is_looked_for_without_limit() {
         let long_url = [BEGINNING, &[b'a'; LONGEST_URL]].concat();
         assert_eq!(EntryHead::read(&long_url, false), Some(EntryHead::default()));
         let late = [BEGINNING, b"a\",", &[b' '; FARTHEST_TYPE], TYPE, b"Patient\""].concat();

@@ -1,39 +1,39 @@
-//! The head of a Bundle as OpenEMR writes it: everything before its entries, in its first few hundred bytes, without white space.
+//! The head of a Bundle as OpenEMR writes it: everything before the entries. It has a few hundred bytes and no white space.
 
 use std::ops::Range;
 
 use memchr::memchr2;
 
-/// The longest head that is looked at; OpenEMR's are a tenth of that.
+/// The longest head that is read, in bytes. OpenEMR's have a tenth of that.
 pub const LONGEST: usize = 4096;
 
-/// What the head says. Ranges are of the bytes that were read, without quotes, as they are escaped there.
+/// The head of a Bundle. Ranges are of the bytes that were read, without quotes, and escaped as there.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BundleHead {
     /// `meta.lastUpdated`.
     pub last_updated: Range<usize>,
     /// The URL of the only link, `self`.
     pub self_url: Range<usize>,
-    /// Whether entries follow: the first begins where the head ends. Else the Bundle has ended.
+    /// Whether entries follow, of which the first begins behind the head. Otherwise the Bundle ends with the head.
     pub has_entries: bool,
-    /// How long it is.
+    /// The length in bytes.
     pub length: usize,
 }
 
-/// Why there is none.
+/// The reason why no head was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoHead {
-    /// It goes on behind these bytes.
+    /// More bytes are needed.
     Short,
-    /// This is no Bundle of OpenEMR's making.
+    /// The document is no Bundle of OpenEMR's.
     Other,
 }
 
 impl BundleHead {
-    /// Reads it from the beginning of a body.
+    /// Reads the head from the beginning of a body.
     ///
     /// # Errors
-    /// [`NoHead::Other`] as soon as the first byte differs from what OpenEMR writes.
+    /// [`NoHead::Other`] from the first byte that differs from what OpenEMR writes, [`NoHead::Short`] while there is none.
     pub fn read(body: &[u8]) -> Result<Self, NoHead> {
         match read(body) {
             Err(NoHead::Short) if body.len() >= LONGEST => Err(NoHead::Other),
@@ -48,7 +48,7 @@ fn read(body: &[u8]) -> Result<BundleHead, NoHead> {
     let (mut is_bundle, mut is_collection) = (false, false);
     at.expect(b"{")?;
     loop {
-        // Versions could put them in another order.
+        // Their order could differ between versions.
         if at.takes(br#""meta":{"lastUpdated":""#)? {
             head.last_updated = at.string()?;
             at.expect(b"}")?;
@@ -117,7 +117,7 @@ impl Cursor<'_> {
         }
     }
 
-    /// What stands before the closing quote, which is taken too.
+    /// Reads a string behind its opening quote, and consumes the closing one too.
     fn string(&mut self) -> Result<Range<usize>, NoHead> {
         let length = string_length(self.rest()).ok_or(NoHead::Short)?;
         let string = self.at..self.at + length;
@@ -126,7 +126,7 @@ impl Cursor<'_> {
     }
 }
 
-/// How long the string is that begins here, behind its opening quote.
+/// Returns the length of the string that begins at `rest`, behind its opening quote; `None` where it does not end there.
 #[must_use]
 pub fn string_length(rest: &[u8]) -> Option<usize> {
     let mut at = 0;
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn other_documents_are_told_early() {
+    fn other_documents_are_recognized_early() {
         for other in [
             "[",
             " {",

@@ -1,9 +1,10 @@
-//! The links of a search Bundle (FHIR R4, "Search", 3.1.1.6): to itself, showing what was used, and to its neighbours.
+//! The links of a search Bundle (FHIR R4, "Search", 3.1.1.6): `self` with the parameters that were used, and those to other
+//! pages.
 
 use crate::openemr::search::terms::{Page, SearchTerms};
 
-/// The FHIR base that OpenEMR's own self link stands on, as it is escaped there: without the type that was searched and without the
-/// `_search` of a search by POST. `None` when the link is another's.
+/// Returns the FHIR base in OpenEMR's self link, escaped as there: the link without the searched type, and without the `_search`
+/// of a search by POST. `None` when the link is of another type.
 #[must_use]
 pub fn base<'a>(self_url: &'a [u8], searched: &str) -> Option<&'a [u8]> {
     let url = without_segment(self_url, b"_search").unwrap_or(self_url);
@@ -15,7 +16,7 @@ fn without_segment<'a>(url: &'a [u8], segment: &[u8]) -> Option<&'a [u8]> {
     Some(url.strip_suffix(b"\\").unwrap_or(url))
 }
 
-/// The member `link`, with its value. `base` is escaped already.
+/// Writes the member `link` with its value. `base` must be escaped already.
 #[must_use]
 pub fn member(base: &[u8], terms: &SearchTerms, has_more: bool) -> Vec<u8> {
     let mut member = Vec::with_capacity(64 + 5 * (base.len() + terms.self_target.len() + 48));
@@ -39,7 +40,7 @@ pub fn member(base: &[u8], terms: &SearchTerms, has_more: bool) -> Vec<u8> {
         };
         link("first", &page(0, count));
         if offset > 0 {
-            // The page before the second row is the first row: no more, or one would come twice.
+            // The page at the beginning is shorter where fewer matches are before this one, or some would be on both.
             link("previous", &page(offset.saturating_sub(count), count.min(offset)));
         }
         if has_more {
@@ -50,13 +51,13 @@ pub fn member(base: &[u8], terms: &SearchTerms, has_more: bool) -> Vec<u8> {
     member
 }
 
-/// As a part of a JSON string, with slashes as OpenEMR writes them.
+/// Writes a text as part of a JSON string, with slashes escaped or not as the base has them.
 fn escape(text: &str, escapes_slashes: bool, out: &mut Vec<u8>) {
     for byte in text.bytes() {
         match byte {
             b'/' if escapes_slashes => out.extend_from_slice(b"\\/"),
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            // Targets are percent-encoded; these could not be.
+            // A percent-encoded target has none of these.
             0..0x20 => out.push(b' '),
             _ => out.push(byte),
         }

@@ -1,16 +1,17 @@
-//! OpenEMR writes when a Bundle was made by its own clock on the wall, and does not say where that hangs. FHIR's `instant` must.
+//! The time zone that is missing in OpenEMR's `Bundle.meta.lastUpdated`, which has a local time where FHIR demands an instant.
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-/// Time zones differ by whole quarters of an hour.
+/// Time zones differ by multiples of this, in seconds.
 const QUARTER: i64 = 15 * 60;
 
-/// The farthest any zone is from UTC.
+/// The largest offset of a time zone from UTC, in seconds.
 const FARTHEST: i64 = 14 * 60 * 60;
 
-/// The zone that is missing behind `written`, such as `+01:00`: what it differs by from the moment, in seconds since 1970, at which
-/// the same server sent it. `None` when there is a zone already, or it is no time at all.
+/// Returns the zone that is missing behind the local time `written`, such as `+01:00`. It is the difference, rounded to a quarter
+/// of an hour, to the moment at which the server sent the answer, in seconds since 1970. `None` when there is a zone already,
+/// or no time.
 #[must_use]
 pub fn missing_zone(written: &str, sent: Option<i64>) -> Option<String> {
     let (_, time) = written.split_once('T')?;
@@ -18,8 +19,8 @@ pub fn missing_zone(written: &str, sent: Option<i64>) -> Option<String> {
         return None;
     }
     let written: DateTime = written.parse().ok()?;
-    let on_the_wall = written.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second();
-    let difference = sent.map_or(0, |sent| on_the_wall - sent);
+    let as_utc = written.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second();
+    let difference = sent.map_or(0, |sent| as_utc - sent);
     let quarters = (difference + QUARTER / 2).div_euclid(QUARTER);
     let offset = Some(quarters * QUARTER).filter(|offset| offset.abs() <= FARTHEST).unwrap_or(0);
     let sign = if offset < 0 { '-' } else { '+' };

@@ -1,20 +1,20 @@
-//! Which of a search's entries stand on the page that was asked for, and what is known of the others.
+//! The entries of a search's answer that belong to the page, and what the others tell about the number of matches.
 
 use crate::openemr::search::terms::{Page, SearchTerms, Window};
 
-/// Why an entry is in a Bundle (FHIR R4, `Bundle.entry.search.mode`).
+/// The reason why an entry is in a Bundle (FHIR R4, `Bundle.entry.search.mode`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// It is what was searched for.
+    /// The resource matches the search.
     Match,
-    /// It came along with the match before it.
+    /// The resource is included because of the match before it.
     Include,
-    /// It speaks of the search.
+    /// The resource is an OperationOutcome about the search.
     Outcome,
 }
 
 impl Mode {
-    /// Of an entry in a search for resources of type `searched`.
+    /// Returns the mode of an entry in a search for resources of the type `searched`.
     #[must_use]
     pub fn of(resource_type: Option<&str>, searched: &str) -> Self {
         match resource_type {
@@ -24,7 +24,7 @@ impl Mode {
         }
     }
 
-    /// The member that says so, behind another.
+    /// Returns the member `search`, to be written behind another member.
     #[must_use]
     pub fn member(self) -> &'static [u8] {
         match self {
@@ -35,22 +35,22 @@ impl Mode {
     }
 }
 
-/// Goes through the entries that OpenEMR sends, in their order.
+/// Decides for each entry that OpenEMR sends, in order, whether it belongs to the page.
 #[derive(Debug, Clone)]
 pub struct PageCut {
     page: Option<Page>,
-    sends: bool,
-    /// Matches that OpenEMR was asked to leave out.
+    sends_entries: bool,
+    /// The number of matches that OpenEMR leaves out in front.
     before: u64,
     matches: u64,
     entries: u64,
-    /// Whether the latest match stands on the page; included entries go with it.
+    /// Whether the latest match belongs to the page, and with it the entries that are included because of it.
     match_is_on_page: bool,
     has_more: bool,
 }
 
 impl PageCut {
-    /// For the answer to a search.
+    /// Begins the answer to a search.
     #[must_use]
     pub fn new(terms: &SearchTerms) -> Self {
         let before = match terms.page {
@@ -58,10 +58,10 @@ impl PageCut {
             _ => 0,
         };
         let match_is_on_page = terms.page.is_none_or(|page| page.offset == before);
-        Self { page: terms.page, sends: terms.entries, before, matches: 0, entries: 0, match_is_on_page, has_more: false }
+        Self { page: terms.page, sends_entries: terms.entries, before, matches: 0, entries: 0, match_is_on_page, has_more: false }
     }
 
-    /// Whether the next entry is sent.
+    /// Takes the next entry and returns whether it is sent.
     pub fn next(&mut self, mode: Mode) -> bool {
         self.entries += 1;
         if mode == Mode::Match {
@@ -73,13 +73,14 @@ impl PageCut {
                 self.has_more |= index >= end;
             }
         }
-        self.sends && (self.match_is_on_page || mode == Mode::Outcome)
+        self.sends_entries && (self.match_is_on_page || mode == Mode::Outcome)
     }
 
-    /// Whether there is a match behind the page, or could be, once all entries have gone by.
+    /// Whether a match is, or could be, behind the page. To be asked after the last entry.
     #[must_use]
     pub fn has_more(&self) -> bool {
-        // Where no row was looked ahead, a full answer may be the end or not; an empty page harms nobody.
+        // Where OpenEMR was not asked for a match behind the page, a full answer leaves it open whether there is one. Then there is
+        // a link to a next page, which may turn out to be empty.
         let could_have = self.page.is_some_and(|page| match page.window {
             Window::Whole => false,
             Window::First(asked) => self.entries >= asked && asked <= page.offset.saturating_add(page.count),
@@ -88,15 +89,15 @@ impl PageCut {
         self.has_more || could_have
     }
 
-    /// How many matches there are in all, where OpenEMR has sent enough to tell.
+    /// Returns the number of all matches, where the answer tells it. To be asked after the last entry.
     #[must_use]
     pub fn total(&self) -> Option<u64> {
         let all = self.before.saturating_add(self.matches);
         let is_known = match self.page.map(|page| page.window) {
             None | Some(Window::Whole) => true,
-            // Included entries can count towards what was asked for.
+            // Included entries count too.
             Some(Window::First(asked)) => self.entries < asked,
-            // Behind the last match nothing tells how many there are.
+            // An empty answer to an offset does not tell how many matches are before it.
             Some(Window::FromOffset(asked)) => self.entries < asked && (self.matches > 0 || self.before == 0),
         };
         is_known.then_some(all)

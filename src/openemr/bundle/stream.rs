@@ -1,8 +1,8 @@
-//! OpenEMR's Bundle becomes a `searchset`, and a page is cut out of it, in one pass.
+//! The step that makes a `searchset` of OpenEMR's Bundle and cuts a page out of it, in one pass and in bounded memory.
 //!
-//! A quote within a JSON string is always escaped, so that the bytes `"fullUrl":"` can only be a name, and `}},{"fullUrl":"` only
-//! stands between two entries. All that is repaired stands near them, in the head, or behind the last entry, where what is known at
-//! the end goes: the members of an object have no order. So no document is parsed, and what stands between is not looked at.
+//! The document is not parsed. A quote within a JSON string is always escaped, so that the bytes `}},{"fullUrl":"` stand only
+//! between two entries. Everything that is repaired stands near those, or in the head. What is known only at the end, such as
+//! the total, is written behind the last entry, because the members of an object have no order.
 
 use bytes::{Bytes, BytesMut};
 use memchr::memmem::Finder;
@@ -17,31 +17,31 @@ use crate::openemr::bundle::local_time;
 use crate::openemr::bundle::page::{Mode, PageCut};
 use crate::openemr::search::terms::SearchTerms;
 
-/// Between two entries, from the brackets that end the first.
+/// The bytes between two entries, with the brackets that end the first.
 const BETWEEN: &[u8] = br#"}},{"fullUrl":""#;
 
-/// White space that may follow a Bundle.
+/// The most white space behind a Bundle, in bytes.
 const LONGEST_SPACE: usize = 16;
 
-/// When a piece begins in the middle of what must be read as one, so much of it is joined to what came before.
+/// How many bytes of a piece are joined to those withheld from the piece before, when a sequence is split between the two.
 const JOINED: usize = 1024;
 
-/// What becomes of a search's answer. What is no Bundle of OpenEMR's making, by its head, passes as it is.
+/// The step that rewrites the answer to a search. A document whose head is not that of OpenEMR's Bundles stays as it is.
 #[derive(Debug)]
 pub struct BundleStream {
     terms: SearchTerms,
-    /// Whether the rest is repaired, too, besides what the terms ask for.
+    /// Whether the Bundle is repaired, beyond what the terms demand.
     repairs: bool,
-    /// The FHIR base as it is escaped in this Bundle.
+    /// The FHIR base, escaped as in this Bundle.
     base: Vec<u8>,
-    /// When OpenEMR sent the answer, by its own clock, in seconds since 1970.
+    /// The time at which OpenEMR sent the answer, by its own clock, in seconds since 1970.
     sent: Option<i64>,
     between: Finder<'static>,
     cut: PageCut,
     place: Place,
-    /// Not decided yet: it belongs before the next piece.
-    held: Bytes,
-    /// `entry` has been begun.
+    /// The last bytes of the previous piece, which can only be read together with the next.
+    withheld: Bytes,
+    /// Whether `entry` has been written.
     has_entries: bool,
     dropped: DroppedEntry,
 }
@@ -50,24 +50,25 @@ pub struct BundleStream {
 enum Place {
     /// Before the entries.
     Head,
-    /// Where an entry begins.
+    /// At the beginning of an entry.
     Entry,
-    /// In an entry that is sent, behind its fullUrl.
+    /// Within an entry that is sent, behind its fullUrl.
     Sent,
-    /// In an entry that is not.
+    /// Within an entry that is not sent.
     Dropped,
     /// Behind a Bundle without entries.
     End,
-    /// In what is no Bundle of OpenEMR's.
+    /// In a document that is no Bundle of OpenEMR's.
     Other,
 }
 
 impl BundleStream {
-    /// For the answer to a search. With `repairs` it becomes a searchset; without, it only is what the terms ask for. `base` is the
-    /// FHIR base where the answer does not tell it, `sent` when OpenEMR sent the answer, by its own `Date`, in seconds since 1970.
+    /// Makes the step for the answer to a search. With `repairs` the Bundle becomes a searchset; without, only the terms are
+    /// applied. `base` is the FHIR base in case the answer does not tell it, and `sent` the time of OpenEMR's `Date`, in seconds
+    /// since 1970.
     #[must_use]
     pub fn new(terms: SearchTerms, repairs: bool, base: &str, sent: Option<i64>) -> Self {
-        // The entries of Bundles that are entries would be taken for entries of this one.
+        // In a search for Bundles the inner entries would be taken for entries of the outer Bundle.
         let place = if terms.resource_type == "Bundle" { Place::Other } else { Place::Head };
         Self {
             repairs,
@@ -76,14 +77,14 @@ impl BundleStream {
             between: Finder::new(BETWEEN),
             cut: PageCut::new(&terms),
             place,
-            held: Bytes::new(),
+            withheld: Bytes::new(),
             has_entries: false,
             dropped: DroppedEntry::default(),
             terms,
         }
     }
 
-    /// Goes through a piece, and holds what of it cannot be decided before there is more.
+    /// Goes through a piece, and withholds the end of it that cannot be decided without the next.
     fn go_through(&mut self, piece: &Bytes, is_all: bool, out: &mut Spliced) {
         let mut at = 0;
         while at < piece.len() {
@@ -100,7 +101,7 @@ impl BundleStream {
             match gone {
                 Some(gone) => at += gone,
                 None => {
-                    self.held = piece.slice(at..);
+                    self.withheld = piece.slice(at..);
                     return;
                 }
             }
@@ -171,7 +172,7 @@ impl BundleStream {
         let rest = piece.get(at..).unwrap_or_default();
         let is_sent = self.place == Place::Sent;
         if let Some(found) = self.between.find(rest) {
-            // Its brackets belong to the entry that ends here, the comma to nobody.
+            // The brackets belong to the entry that ends here; the comma is dropped.
             let end = found + 2;
             if is_sent {
                 out.keep(at..at + end);
@@ -188,12 +189,12 @@ impl BundleStream {
         (decided > 0 || rest.is_empty()).then_some(decided)
     }
 
-    /// Writes what stands behind the entries, where the Bundle has ended as it should. The only brackets that are closed here are
-    /// those that OpenEMR closed.
+    /// Writes the end of the Bundle, if OpenEMR's has ended. A truncated Bundle is not closed, so that the client sees that it is
+    /// not complete.
     fn end(&mut self, out: &mut BytesMut) {
-        let held = std::mem::take(&mut self.held);
+        let withheld = std::mem::take(&mut self.withheld);
         let place = std::mem::replace(&mut self.place, Place::Other);
-        let is_closed = held.trim_ascii_end() == b"]}";
+        let is_closed = withheld.trim_ascii_end() == b"]}";
         let has_ended = match place {
             Place::Head | Place::Entry | Place::Other => false,
             Place::End => true,
@@ -202,7 +203,7 @@ impl BundleStream {
         };
         if !has_ended {
             if place != Place::Dropped {
-                out.extend_from_slice(&held);
+                out.extend_from_slice(&withheld);
             }
             return;
         }
@@ -232,9 +233,9 @@ impl BodyStep for BundleStream {
     fn feed(&mut self, piece: Bytes) -> Bytes {
         let mut rest = piece;
         let mut out = Spliced::of(Bytes::new());
-        while !self.held.is_empty() && !rest.is_empty() {
+        while !self.withheld.is_empty() && !rest.is_empty() {
             let joined = rest.split_to(JOINED.min(rest.len()));
-            let joined: Bytes = [std::mem::take(&mut self.held), joined].concat().into();
+            let joined: Bytes = [std::mem::take(&mut self.withheld), joined].concat().into();
             out.go_on(joined.clone());
             self.go_through(&joined, false, &mut out);
         }
@@ -246,16 +247,16 @@ impl BodyStep for BundleStream {
     }
 
     fn finish(&mut self) -> Bytes {
-        let held = std::mem::take(&mut self.held);
-        let mut out = Spliced::of(held.clone());
-        self.go_through(&held, true, &mut out);
-        let mut told = BytesMut::from(out.finish());
-        self.end(&mut told);
-        told.freeze()
+        let withheld = std::mem::take(&mut self.withheld);
+        let mut out = Spliced::of(withheld.clone());
+        self.go_through(&withheld, true, &mut out);
+        let mut end = BytesMut::from(out.finish());
+        self.end(&mut end);
+        end.freeze()
     }
 }
 
-/// How many of the last bytes could belong to what stands between two entries, or to the end of the Bundle.
+/// Returns how many of the last bytes could belong to [`BETWEEN`] or to the end of the Bundle.
 fn undecided(rest: &[u8]) -> usize {
     let longest = BETWEEN.len().min(rest.len() + 1);
     let between = (1..longest).rev().find(|&length| rest.ends_with(BETWEEN.get(..length).unwrap_or_default())).unwrap_or(0);

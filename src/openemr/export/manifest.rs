@@ -1,4 +1,5 @@
-//! The manifest of an export: OpenEMR's read, and the one that a caller gets (Bulk Data Access IG 2.0, "Complete Status").
+//! The manifests of an export: OpenEMR's of each type, and the one for the client (Bulk Data Access IG 2.0, "Response -
+//! Complete Status").
 
 use jiff::tz::{Offset, TimeZone};
 use jiff::{Timestamp, civil};
@@ -11,27 +12,27 @@ use crate::fhir::operation_outcome::{self, IssueCode};
 use crate::openemr::export::plan::Plan;
 use crate::openemr::export::state::{Cause, State};
 
-/// The largest manifest of OpenEMR that is read, in bytes.
+/// The largest manifest of OpenEMR's that is read, in bytes.
 pub const MAX_MANIFEST: usize = 1024 * 1024;
 
-/// What OpenEMR says of a job that has come to its end.
+/// A finished job, by OpenEMR's manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
-    /// When it began, by OpenEMR's clock.
+pub struct FinishedJob {
+    /// The time at which it began, by OpenEMR's clock, in milliseconds since 1970.
     pub began: Option<i64>,
     /// The ids of the Binaries with resources.
     pub files: Vec<String>,
     /// The ids of the Binaries with OperationOutcomes.
     pub errors: Vec<String>,
-    /// Whether there was an error without a file.
+    /// Whether an error is reported without a file.
     pub has_failed: bool,
 }
 
-/// Reads OpenEMR's manifest of a job for one type; `None` when it is none.
+/// Reads OpenEMR's manifest of a job for one type; `None` when the body is no manifest.
 ///
-/// Of its URLs only the ids are believed: they are asked for below the site's own base.
+/// Only the ids are taken from its URLs, so that files are always fetched from the site's own base.
 #[must_use]
-pub fn read(body: &[u8], resource_type: &str) -> Option<Ended> {
+pub fn read(body: &[u8], resource_type: &str) -> Option<FinishedJob> {
     let manifest: Value = serde_json::from_slice(body).ok()?;
     let listed = |name: &str| manifest.get(name).and_then(Value::as_array);
     let output = listed("output")?;
@@ -41,11 +42,11 @@ pub fn read(body: &[u8], resource_type: &str) -> Option<Ended> {
     for entry in listed("error").into_iter().flatten() {
         match binary(entry) {
             Some(id) => errors.push(id),
-            // OpenEMR also puts the OperationOutcome itself here.
+            // OpenEMR may write the OperationOutcome itself here.
             None => has_failed |= !entry.is_null(),
         }
     }
-    Some(Ended { began: manifest.get("transactionTime").and_then(time), files, errors, has_failed })
+    Some(FinishedJob { began: manifest.get("transactionTime").and_then(time), files, errors, has_failed })
 }
 
 fn binary(entry: &Value) -> Option<String> {
@@ -53,9 +54,10 @@ fn binary(entry: &Value) -> Option<String> {
     (before.ends_with("/Binary") && is_path_id(id)).then(|| id.to_owned())
 }
 
-/// A time as PHP writes a `DateTime`, or as FHIR writes an instant; in milliseconds since 1970.
+/// Reads a time as PHP writes a `DateTime`, or as FHIR writes an instant, in milliseconds since 1970.
 ///
-/// PHP's zone is an offset (type 1), an abbreviation (type 2) or a name (type 3); of abbreviations only UTC is one thing.
+/// PHP writes the zone as an offset (type 1), an abbreviation (type 2) or a name (type 3). An
+/// abbreviation other than UTC, Z and GMT is looked up like a name.
 #[must_use]
 pub fn time(value: &Value) -> Option<i64> {
     if let Some(instant) = value.as_str() {
@@ -70,7 +72,7 @@ pub fn time(value: &Value) -> Option<i64> {
     Some(date.to_zoned(zone).ok()?.timestamp().as_millisecond())
 }
 
-/// `+02:00`.
+/// Reads an offset such as `+02:00`.
 fn offset(text: &str) -> Option<Offset> {
     let (sign, digits) = text.split_at_checked(1)?;
     let (hours, minutes) = digits.split_once(':')?;
@@ -96,8 +98,8 @@ struct Entry<'a> {
     url: String,
 }
 
-/// The manifest of a plan that has come to its end. `base` is where the caller finds the FHIR API, `needs_token` whether
-/// the gateway asks him for one.
+/// Writes the manifest of a finished plan. `base` is the address of the FHIR API for the client, and `needs_token` says whether
+/// the client needs an access token there.
 #[must_use]
 pub fn write(plan: &Plan, base: &str, needs_token: bool) -> String {
     let (mut output, mut error) = (Vec::new(), Vec::new());
@@ -123,7 +125,7 @@ pub fn write(plan: &Plan, base: &str, needs_token: bool) -> String {
     serde_json::to_string(&manifest).expect("a manifest has string keys")
 }
 
-/// What went wrong, and what was left out: one OperationOutcome a line (NDJSON); empty when there is nothing to say.
+/// Writes the failures and what was left out as NDJSON, one OperationOutcome a line; empty when there are none.
 #[must_use]
 pub fn outcomes(plan: &Plan) -> String {
     let failures = plan.types.iter().filter_map(|one| match &one.state {
@@ -177,7 +179,7 @@ mod tests {
     fn openemrs_manifest_is_read_and_its_hosts_are_not_believed() {
         let body = br#"{"transactionTime":{"date":"2026-11-24 02:28:30.000000","timezone_type":3,"timezone":"UTC"},"request":"\/apis\/dispatch.php\/default\/fhir\/Patient\/$export?_type=Patient","requiresAccessToken":true,"output":[{"url":"https:\/\/elsewhere\/apis\/default\/fhir\/Binary\/100061","type":"Patient"},{"url":"https:\/\/h\/Binary\/2","type":"Goal"}],"error":[null,{"url":"https:\/\/h\/Binary\/3","type":"OperationOutcome"}]}"#;
         let ended = read(body, "Patient").unwrap();
-        let expected = Ended {
+        let expected = FinishedJob {
             began: Some(1_795_487_310_000),
             files: vec!["100061".to_owned()],
             errors: vec!["3".to_owned()],

@@ -1,114 +1,108 @@
-//! How far one type of an export is, and why it may have come to nothing.
-
-use std::fmt;
+//! The state of one resource type in an export, and the causes of a failure.
 
 use serde::{Deserialize, Serialize};
 
-/// Why a type has no files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// The cause for which a type has no files. The text is a sentence for the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// OpenEMR answered the kick-off with this status.
+    #[error("{}", status_sentence(*.0))]
     Status(u16),
-    /// OpenEMR refused a token that was made for it.
+    /// OpenEMR refused a token with the scope of this type.
+    #[error("OpenEMR does not let the gateway's client export this type.")]
     Forbidden,
     /// OpenEMR did not answer the kick-off in time.
+    #[error("OpenEMR did not come to an end in time. It was not tried again.")]
     TimedOut,
     /// The connection broke while OpenEMR worked on the kick-off.
+    #[error("The connection broke while OpenEMR was at work. It was not tried again.")]
     Broken,
-    /// OpenEMR could not be reached, or had no time, for minutes.
+    /// OpenEMR could not be reached, or was busy, for minutes.
+    #[error("OpenEMR could not be reached, or was busy, for minutes.")]
     Unreachable,
-    /// The token endpoint gave no token, for minutes.
+    /// The token endpoint gave no token for minutes.
+    #[error("The gateway got no access token for minutes.")]
     NoToken,
-    /// The gateway ended while OpenEMR worked on the kick-off.
+    /// The gateway was restarted while OpenEMR worked on the kick-off.
+    #[error("The gateway was restarted while OpenEMR was at work. It was not tried again; ask for this type anew.")]
     Interrupted,
-    /// OpenEMR does not know its job any more.
+    /// OpenEMR no longer knows the job.
+    #[error("OpenEMR lost its job.")]
     Lost,
-    /// OpenEMR's job does not come to an end.
+    /// OpenEMR's job did not end in time.
+    #[error("OpenEMR's job did not come to an end.")]
     Endless,
-    /// OpenEMR's job came to its end, and all that it left is an error.
+    /// OpenEMR's job ended with an error only.
+    #[error("OpenEMR reported an error and exported nothing.")]
     Reported,
-    /// OpenEMR said something that is none of this.
+    /// OpenEMR's answer could not be read.
+    #[error("OpenEMR's answer was not understood.")]
     NotUnderstood,
 }
 
-impl fmt::Display for Cause {
-    /// A sentence for a human.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Status(400 | 404 | 501) => "OpenEMR does not export this type.",
-            Self::Status(status) => return write!(f, "OpenEMR failed with status {status}. It was not tried again."),
-            Self::Forbidden => "OpenEMR does not let the gateway's client export this type.",
-            Self::TimedOut => "OpenEMR did not come to an end in time. It was not tried again.",
-            Self::Broken => "The connection broke while OpenEMR was at work. It was not tried again.",
-            Self::Unreachable => "OpenEMR could not be reached, or was busy, for minutes.",
-            Self::NoToken => "The gateway got no access token for minutes.",
-            Self::Interrupted => {
-                "The gateway was restarted while OpenEMR was at work. It was not tried again; ask for this type anew."
-            }
-            Self::Lost => "OpenEMR lost its job.",
-            Self::Endless => "OpenEMR's job did not come to an end.",
-            Self::Reported => "OpenEMR reported an error and exported nothing.",
-            Self::NotUnderstood => "OpenEMR's answer was not understood.",
-        })
+fn status_sentence(status: u16) -> String {
+    match status {
+        400 | 404 | 501 => "OpenEMR does not export this type.".to_owned(),
+        _ => format!("OpenEMR failed with status {status}. It was not tried again."),
     }
 }
 
-/// How far a type is.
+/// The state of a type.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum State {
-    /// Its turn has not come.
+    /// The type has not been kicked off.
     Waiting,
-    /// OpenEMR works on the kick-off since then. From this state a restart cannot go on.
+    /// OpenEMR is working on the kick-off. After a restart the export cannot go on from this state.
     KickedOff {
-        /// When.
+        /// The time of the kick-off.
         since: i64,
     },
-    /// OpenEMR has given it a job.
+    /// OpenEMR has accepted the kick-off.
     Working {
-        /// When it was kicked off.
+        /// The time of the kick-off.
         since: i64,
-        /// OpenEMR's job.
+        /// The id of OpenEMR's job.
         job: String,
     },
-    /// Exported.
+    /// The type was exported.
     Done {
-        /// When it was kicked off.
+        /// The time of the kick-off.
         since: i64,
-        /// OpenEMR's job.
+        /// The id of OpenEMR's job.
         job: String,
-        /// The ids of its Binaries.
+        /// The ids of the Binaries with resources.
         files: Vec<String>,
-        /// The ids of Binaries with OperationOutcomes.
+        /// The ids of the Binaries with OperationOutcomes.
         errors: Vec<String>,
     },
-    /// Not exported.
+    /// The export of the type failed.
     Failed {
-        /// Why.
+        /// The cause.
         cause: Cause,
-        /// OpenEMR's job, if it came that far.
+        /// The id of OpenEMR's job, if there was one.
         job: Option<String>,
     },
-    /// OpenEMR does not export this type, and nobody has named it.
+    /// OpenEMR does not export this type, and the client did not name it.
     PassedOver,
 }
 
-/// One type of a plan.
+/// A resource type in a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TypePlan {
     /// The resource type.
     #[serde(rename = "type")]
     pub name: String,
-    /// Whether the caller has named it.
+    /// Whether the client named the type.
     pub named: bool,
-    /// How far it is.
+    /// The state.
     pub state: State,
 }
 
 impl TypePlan {
-    /// Whether it has come to nothing.
+    /// Whether the export of the type failed.
     #[must_use]
     pub fn is_failed(&self) -> bool {
         matches!(self.state, State::Failed { .. })
@@ -116,7 +110,7 @@ impl TypePlan {
 }
 
 impl State {
-    /// Whether nothing more happens to it.
+    /// Whether the state is final.
     #[must_use]
     pub fn is_ended(&self) -> bool {
         match self {

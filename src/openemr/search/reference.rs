@@ -1,35 +1,36 @@
-//! References in search parameters, in the spellings that OpenEMR finds something by.
+//! References in search parameters, rewritten to the spellings that OpenEMR understands.
 
 use crate::fhir::id::is_id;
 
-/// The value with this server's own address taken from every absolute reference in it: `https://emr/fhir/Patient/1` is
-/// `Patient/1`. `None` where there is none. A reference to another server is left alone: without its address it would
-/// mean somebody else.
+/// Removes this server's address from every absolute reference in a value: `https://emr/fhir/Patient/1` becomes `Patient/1`.
+/// `None` where there is none. A reference to another server stays as it is: without the address it would mean another
+/// resource.
 #[must_use]
 pub fn relative(value: &str, bases: &[String]) -> Option<String> {
     each(value, |part| bases.iter().find_map(|base| reference(part.strip_prefix(base.trim_end_matches('/'))?.strip_prefix('/')?)))
 }
 
-/// The value of `_id` without the type before each id: `Patient/1,2` is `1,2`. `None` where no part has that type.
+/// Removes the type before each id in a value of `_id`: `Patient/1,2` becomes `1,2`. `None` where no part has that type.
 #[must_use]
 pub fn bare_ids(value: &str, resource_type: &str) -> Option<String> {
     each(value, |part| part.strip_prefix(resource_type)?.strip_prefix('/').filter(|id| is_id(id)))
 }
 
-/// Whether every part names a patient: `Patient/1`, or the id alone.
+/// Whether every part of a value names a patient, as `Patient/1` or by the id alone.
 #[must_use]
 pub fn is_patients(value: &str) -> bool {
     value.split(',').all(|part| is_id(part.strip_prefix("Patient/").unwrap_or(part)))
 }
 
-/// Changes the parts of a value that are to be changed. A comma means or; FHIR's escapes stand in no reference.
+/// Changes the parts of a value between commas for which `change` returns another text; `None` where it returns none. References
+/// contain no commas, escaped or not.
 fn each<'a>(value: &'a str, change: impl Fn(&'a str) -> Option<&'a str>) -> Option<String> {
     let mut changed = false;
     let parts: Vec<&str> = value.split(',').map(|part| change(part).inspect(|_| changed = true).unwrap_or(part)).collect();
     changed.then(|| parts.join(","))
 }
 
-/// `Type/id`, and nothing else.
+/// Returns the text if it is a reference of the form `Type/id`.
 fn reference(text: &str) -> Option<&str> {
     let (resource_type, id) = text.split_once('/')?;
     let is_type = !resource_type.is_empty() && resource_type.bytes().all(|byte| byte.is_ascii_alphabetic());

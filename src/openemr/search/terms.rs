@@ -1,33 +1,33 @@
-//! What was searched for, and how the Bundle that comes back is to leave the gateway: the agreement between the plan of a
-//! search, which is made when the request comes, and the steps that its answer takes.
+//! The terms on which the answer to a search is rewritten. The plan of the search makes them, and the steps of the answer's
+//! body apply them.
 
 use crate::fhir::projection::rule::Projection;
 
-/// A search as OpenEMR was asked for it, and as it is answered.
+/// The terms on which the answer to a search is rewritten.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchTerms {
-    /// The type that was searched; entries of other types are included ones.
+    /// The type that was searched. Entries of other types are included ones.
     pub resource_type: &'static str,
-    /// The search as it was used, below the FHIR base: `/Patient?name=x&_count=5`, percent-encoded.
+    /// The search with the parameters that were used, below the FHIR base and percent-encoded: `/Patient?name=x&_count=5`.
     pub self_target: String,
     /// The same without `_count` and `_offset`, for the links to other pages.
     pub page_target: String,
-    /// The page that is cut out; `None` for everything that comes.
+    /// The page that is cut out; `None` to send all entries.
     pub page: Option<Page>,
-    /// Whether `total` is said where it is known.
+    /// Whether the Bundle gets a `total` where that is known.
     pub total: bool,
-    /// Whether entries are sent at all; not for `_summary=count`.
+    /// Whether entries are sent at all, which they are not for `_summary=count`.
     pub entries: bool,
-    /// What is left of each resource.
+    /// The part of each resource that is sent.
     pub projection: Projection,
     /// Whether the answer is indented.
     pub pretty: bool,
-    /// An OperationOutcome about parameters that were not used, as JSON: an entry of mode `outcome`.
+    /// An OperationOutcome in JSON about parameters that were not used, to be added as an entry of mode `outcome`.
     pub outcome: Option<String>,
 }
 
 impl SearchTerms {
-    /// A search of which everything is sent as it comes. `target` is its own, and that of its pages.
+    /// Makes the terms of a search whose entries are all sent unchanged. `target` is used for `self` and for pages.
     #[must_use]
     pub fn whole(resource_type: &'static str, target: String) -> Self {
         Self {
@@ -47,21 +47,21 @@ impl SearchTerms {
 /// A page of a search's matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {
-    /// Matches before it.
+    /// The number of matches before the page.
     pub offset: u64,
-    /// Matches on it, at most; above 0.
+    /// The most matches on the page, above 0.
     pub count: u64,
-    /// What OpenEMR was asked for, and sends.
+    /// The matches that OpenEMR was asked for.
     pub window: Window,
 }
 
-/// A part of all matches, counted from 0.
+/// The part of all matches that OpenEMR is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Window {
-    /// All of them.
+    /// All matches.
     Whole,
-    /// The first so many, or fewer where there are no more.
+    /// This number of matches from the first one, or fewer where there are no more.
     First(u64),
-    /// So many from the page's offset on, or fewer where there are no more.
+    /// This number of matches from the page's offset, or fewer where there are no more.
     FromOffset(u64),
 }

@@ -254,7 +254,8 @@ fn an_openemr_that_does_not_say_what_it_is_called_holds_nobody_up() {
         (answer["a"].as_str().unwrap(), answer["b"].as_str().unwrap()),
         (&*format!("{HERE}/X"), &*format!("{EMR}{FHIR}/X"))
     );
-    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+    // So long the gateway itself waits for a CapabilityStatement; a request waits for less.
+    assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
 }
 
 #[test]

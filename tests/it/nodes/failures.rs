@@ -39,7 +39,7 @@ fn an_openemr_that_is_gone_is_502_until_it_is_back() {
 fn an_openemr_that_is_silent_is_504() {
     let openemr = OpenEmr::start();
     let mut config = config(&openemr);
-    config["sites"]["default"]["timeouts"] = json!({"read": "400ms"});
+    config["sites"]["default"]["timeouts"] = json!({"read": "3s"});
     let gateway = Gateway::with(config);
     openemr.order(&json!({"fhir": {"delay_ms": 20_000, "times": 1, "target": "/Patient"}}));
     let answer = gateway.caller().get(PATIENTS);
@@ -55,7 +55,7 @@ fn a_server_that_accepts_and_says_nothing_is_504() {
     let token_url = format!("{}/oauth2/default/token", openemr.base);
     config["sites"]["default"]["fhir_base"] = json!(format!("http://{}/apis/default/fhir", hole.local_addr().unwrap()));
     config["sites"]["default"]["token_url"] = json!(token_url);
-    config["sites"]["default"]["timeouts"] = json!({"connect": "300ms", "total_connect": "300ms", "read": "300ms"});
+    config["sites"]["default"]["timeouts"] = json!({"connect": "5s", "total_connect": "10s", "read": "1s"});
     let gateway = Gateway::with(config);
     assert_discreet(&gateway.caller().get(PATIENTS).outcome(504), &openemr);
 }

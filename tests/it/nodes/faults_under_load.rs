@@ -6,30 +6,31 @@ use std::time::{Duration, Instant};
 
 use crate::support::eventually;
 use crate::support::gateway::{Gateway, config};
-use crate::support::load::{Load, rate, seconds};
+use crate::support::load::{self, Load, as_long_as_needed, rate};
 use crate::support::openemr::OpenEmr;
+use crate::support::permits::LOADS;
 use serde_json::{Value, json};
 
 const PATIENTS: &str = "/fhir/Patient?_count=1";
 
 fn load(address: SocketAddr, share: u32) -> Load {
-    Load::new(address, rate(400) / share, seconds(6)).get(PATIENTS)
+    Load::new(address, rate(400) / share, as_long_as_needed()).get(PATIENTS)
 }
 
-/// Does something again and again, at most once in `every`, for as long as the load lasts; gives how often. All requests
-/// must be answered with 200.
+/// Does something again and again, at most once in `every`, three times at least; gives how often. All requests that
+/// come meanwhile must be answered with 200.
 fn survives(fault: &str, address: SocketAddr, every: Duration, mut hurt: impl FnMut(usize)) -> usize {
+    let _permit = LOADS.take();
     let load = load(address, 1).start();
     eventually("the load is under way", || (load.done() > 20).then_some(()));
     let mut rounds = 0;
-    while !load.is_over() {
+    while if load::is_measured() { !load.is_over() } else { rounds < 3 } {
         let next = Instant::now() + every;
         hurt(rounds);
         rounds += 1;
         thread::sleep(next.saturating_duration_since(Instant::now()));
     }
-    load.finish().expect(fault, |status| status == 200);
-    assert!(rounds > 1, "{fault}: once is not again and again");
+    load.end().expect(fault, |status| status == 200);
     rounds
 }
 
@@ -48,9 +49,10 @@ fn tokens_that_are_taken_back() {
         let rounds =
             survives(&format!("token taken back, OpenEMR {version}"), gateway.address, Duration::from_secs(2), |round| {
                 openemr.order(&json!({"revoke_tokens": ways[round % ways.len()]}));
+                // With a new token, which OpenEMR takes.
+                assert_eq!(gateway.caller().get(PATIENTS).status, 200);
             });
-        let exchanges = openemr.count("token_requests") as usize;
-        assert!((rounds..=rounds + 1).contains(&exchanges), "{exchanges} exchanges for {rounds} tokens taken back");
+        assert_eq!(openemr.count("token_requests") as usize, rounds + 1, "{rounds} tokens were taken back");
     }
 }
 
@@ -82,17 +84,28 @@ fn a_token_endpoint_that_fails_while_a_token_is_in_hand() {
 
 #[test]
 fn a_token_endpoint_that_is_down_for_longer_than_a_token_lives() {
-    let openemr = OpenEmr::with(&["--patients", "1", "--token-lifetime", "3"]);
+    let _permit = LOADS.take();
+    let openemr = OpenEmr::with(&["--patients", "1", "--token-lifetime", "10"]);
     let gateway = Gateway::with(quiet(&openemr));
     openemr.order(&json!({"token": {"down": true}}));
     // Those that wait for the next attempt must not keep others from being sent.
-    let report = load(gateway.address, 8).connections(512).run();
+    let load = load(gateway.address, 8).connections(512).start();
+    eventually("requests are answered", || (load.done() > 20).then_some(()));
+    let mut served = 0;
+    eventually("the token has ended", || {
+        let status = gateway.caller().get(PATIENTS).status;
+        served += u64::from(status == 200);
+        (status == 503).then_some(())
+    });
+    let done = load.done();
+    eventually("requests go on", || (load.done() > done + 20).then_some(()));
+    let report = load.end();
     report.expect("token endpoint down beyond the token's life", |status| matches!(status, 200 | 503));
     let answers = report.statuses();
     assert!(answers.contains_key(&200) && answers.contains_key(&503), "{report}");
     // Nothing was sent to OpenEMR that it would have refused.
-    assert_eq!(openemr.count("fhir_requests"), answers[&200]);
-    assert!(report.longest_stall() < Duration::from_secs(7), "patience is 5 s: {report}");
+    assert_eq!(openemr.count("fhir_requests"), answers[&200] + served);
+    assert!(!load::is_measured() || report.longest_stall() < Duration::from_secs(7), "patience is 5 s: {report}");
 }
 
 #[test]
@@ -137,10 +150,11 @@ fn upgrades() {
     let mut gateway = Gateway::start(&openemr);
     let address = gateway.address;
     // Half of the requests on connections of their own: those must never be refused.
+    let _permit = LOADS.take();
     let fresh = load(address, 2).fresh_connections().start();
     let kept = load(address, 2).connections(8).start();
     let mut rounds = 0;
-    while !fresh.is_over() {
+    while if load::is_measured() { !fresh.is_over() } else { rounds < 3 } {
         let next = gateway.successor();
         gateway.process.signal("QUIT");
         eventually("the new process listens", || next.log().contains("listening on ").then_some(()));
@@ -149,6 +163,6 @@ fn upgrades() {
         rounds += 1;
     }
     println!("{rounds} upgrades");
-    fresh.finish().expect("upgraded, new connections", |status| status == 200);
-    kept.finish().expect("upgraded, kept connections", |status| status == 200);
+    fresh.end().expect("upgraded, new connections", |status| status == 200);
+    kept.end().expect("upgraded, kept connections", |status| status == 200);
 }

@@ -13,7 +13,7 @@ const CANARY: &str = "Zebedee4711";
 fn with_log(openemr: &OpenEmr, level: &str, format: &str) -> Gateway {
     let mut config = config(openemr);
     config["log"] = json!({"level": level, "format": format});
-    config["sites"]["default"]["timeouts"] = json!({"read": "1s"});
+    config["sites"]["default"]["timeouts"] = json!({"read": "4s"});
     Gateway::with(config)
 }
 
@@ -111,7 +111,7 @@ fn drive_everything(openemr: &OpenEmr, gateway: &Gateway) {
     for fault in [
         json!({"html": true}),
         json!({"hang_up": true}),
-        json!({"delay_ms": 3000}),
+        json!({"delay_ms": 8_000}),
         json!({"error": "database"}),
         json!({"answer": {"status": 200, "body": CANARY, "content_type": "application/json"}}),
         json!({"framing": "http10", "truncate_after": 200, "ending": "reset"}),

@@ -2,14 +2,14 @@
 //! loses a request.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use crate::support::command::Folder;
-use crate::support::eventually;
 use crate::support::gateway::{Gateway, config, free_address, site};
 use crate::support::http::{End, request};
 use crate::support::openemr::OpenEmr;
+use crate::support::{Stop, eventually};
 use serde_json::{Value, json};
 
 const PATIENTS: &str = "/fhir/Patient?_count=1";
@@ -32,7 +32,7 @@ fn sighup_takes_a_good_configuration_and_keeps_the_token() {
 fn a_request_under_way_ends_on_the_old_configuration() {
     let openemr = OpenEmr::start();
     let gateway = Gateway::start(&openemr);
-    openemr.order(&json!({"fhir": {"target": "_id=slow", "delay_ms": 1500}}));
+    openemr.order(&json!({"fhir": {"target": "_id=slow", "delay_ms": 6_000}}));
     let mut slow = gateway.caller().connect();
     slow.write(&request("GET", "/fhir/Patient?_id=slow", &[], b""));
     eventually("OpenEMR has the request", || (openemr.count("fhir_requests") == 1).then_some(()));
@@ -75,7 +75,7 @@ fn a_changed_site_gets_its_token_before_it_serves() {
     let gateway = Gateway::start(&openemr);
     let mut changed = gateway.config.clone();
     changed["sites"]["default"]["scopes"] = json!(["system/Patient.read", "system/Encounter.read"]);
-    openemr.order(&json!({"token": {"delay_ms": 700}}));
+    openemr.order(&json!({"token": {"delay_ms": 4_000}}));
     let reloaded = AtomicBool::new(false);
     let asked = thread::scope(|scope| {
         let asking = scope.spawn(|| {
@@ -86,11 +86,12 @@ fn a_changed_site_gets_its_token_before_it_serves() {
             }
             asked
         });
+        let stopping = Stop(&reloaded);
         assert!(gateway.reload(&changed).contains("is in force"));
-        reloaded.store(true, Ordering::Relaxed);
+        drop(stopping);
         asking.join().unwrap()
     });
-    assert!(asked > 10, "{asked}");
+    assert!(asked > 2, "{asked}");
     assert_eq!(gateway.caller().get("/fhir/Encounter?_count=1").status, 200);
     assert_eq!(openemr.count("tokens_issued"), 2);
 }
@@ -231,28 +232,25 @@ fn twenty_reloads_under_load_lose_no_request() {
     let mut other = gateway.config.clone();
     other["token_exposure"] = json!("never");
     other["sites"]["default"]["timeouts"] = json!({"read": "40s"});
-    let done = AtomicBool::new(false);
-    let sent: usize = thread::scope(|scope| {
-        let callers: Vec<_> = (0..4)
-            .map(|_| {
-                scope.spawn(|| {
-                    let (mut connection, mut sent) = (gateway.caller().connect(), 0);
-                    while !done.load(Ordering::Relaxed) {
-                        connection.write(&request("GET", PATIENTS, &[], b""));
-                        let answer = connection.read("GET");
-                        assert_eq!((answer.status, answer.end), (200, End::Whole), "{}", answer.text());
-                        sent += 1;
-                    }
-                    sent
-                })
-            })
-            .collect();
+    let (done, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut connection = gateway.caller().connect();
+                while !done.load(Ordering::Relaxed) {
+                    connection.write(&request("GET", PATIENTS, &[], b""));
+                    let answer = connection.read("GET");
+                    assert_eq!((answer.status, answer.end), (200, End::Whole), "{}", answer.text());
+                    sent.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let _stopping = Stop(&done);
         for round in 0..20 {
+            let before = sent.load(Ordering::Relaxed);
             let log = gateway.reload(if round % 2 == 0 { &other } else { &gateway.config });
             assert!(log.contains("is in force"), "{log}");
+            eventually("requests go on", || (sent.load(Ordering::Relaxed) >= before + 6).then_some(()));
         }
-        done.store(true, Ordering::Relaxed);
-        callers.into_iter().map(|caller| caller.join().unwrap()).sum()
     });
-    assert!(sent > 100, "{sent}");
 }

@@ -1,7 +1,5 @@
 //! How the gateway ends: at once when a person says so, after its requests when a service manager does.
 
-use std::time::{Duration, Instant};
-
 use crate::support::gateway::{Gateway, config};
 use crate::support::http::{End, request};
 use crate::support::openemr::OpenEmr;
@@ -11,12 +9,14 @@ use serde_json::json;
 #[test]
 fn ctrl_c_ends_it_at_once() {
     let openemr = OpenEmr::start();
-    let mut gateway = Gateway::start(&openemr);
-    let asked = Instant::now();
+    let mut config = config(&openemr);
+    // If it waited for either, it would not end in time.
+    config["server"] = json!({"grace_period_seconds": 600});
+    config["drain_delay"] = json!("600s");
+    let mut gateway = Gateway::with(config);
     gateway.process.signal("INT");
     let status = eventually("the gateway ends", || gateway.process.ended());
     assert!(status.success(), "{status}");
-    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
 }
 
 #[test]
@@ -33,17 +33,15 @@ fn ctrl_c_ends_the_demo_and_the_stand_in_at_once() {
     let caller = crate::support::http::Caller::new(address.parse().unwrap());
     let answer = caller.get("/fhir/Patient?_count=5");
     assert_eq!((answer.status, answer.json()["entry"].as_array().unwrap().len()), (200, 5));
-    let asked = Instant::now();
     demo.signal("INT");
     assert!(eventually("the demo ends", || demo.ended()).success());
-    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
 }
 
 #[test]
 fn sigterm_lets_a_request_end() {
     let openemr = OpenEmr::start();
     let mut config = config(&openemr);
-    config["server"] = json!({"grace_period_seconds": 3, "graceful_shutdown_timeout_seconds": 1});
+    config["server"] = json!({"grace_period_seconds": 60, "graceful_shutdown_timeout_seconds": 1});
     let mut gateway = Gateway::with(config);
     openemr.order(&json!({"fhir": {"delay_ms": 1000}}));
     let mut connection = gateway.caller().connect();

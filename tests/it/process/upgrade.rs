@@ -4,22 +4,21 @@ use std::io::Read as _;
 use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use crate::support::gateway::{Gateway, config};
 use crate::support::http::{Answer, Caller, Connection, End, request};
 use crate::support::openemr::OpenEmr;
-use crate::support::{Process, eventually};
+use crate::support::{Process, Stop, eventually};
 use serde_json::json;
 
 const PATIENTS: &str = "/fhir/Patient?_count=1";
 
-/// Asks until told to stop, each time on a new connection or on one that is kept for as long as the gateway keeps it. Any
+/// Asks until told to stop, and `enough` times at least, each time on a new connection or on one that is kept for as long as the gateway keeps it. Any
 /// request that is not answered whole with 200 is a panic.
-fn ask(caller: &Caller, keep_alive: bool, stop: &AtomicBool) -> u32 {
+fn ask(caller: &Caller, keep_alive: bool, enough: u32, stop: &AtomicBool) -> u32 {
     let mut kept: Option<Connection> = None;
     let mut sent = 0;
-    while !stop.load(Ordering::Relaxed) {
+    while sent < enough || !stop.load(Ordering::Relaxed) {
         let mut connection = kept.take().unwrap_or_else(|| caller.connect());
         connection.write(&request("GET", PATIENTS, &[], b""));
         sent += 1;
@@ -43,12 +42,13 @@ fn under_load(caller: &Caller, meanwhile: impl FnOnce()) -> u32 {
             .map(|index| {
                 scope.spawn({
                     let stop = &stop;
-                    move || ask(caller, index % 2 == 0, stop)
+                    move || ask(caller, index % 2 == 0, 15, stop)
                 })
             })
             .collect();
+        let stopping = Stop(&stop);
         meanwhile();
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
         callers.into_iter().map(|caller| caller.join().unwrap()).sum()
     })
 }
@@ -60,11 +60,13 @@ fn ends_well(process: &mut Process) {
 
 #[test]
 fn a_successor_takes_over_without_a_lost_request() {
-    let openemr = OpenEmr::with(&["--token-lifetime", "20"]);
-    let mut gateway = Gateway::start(&openemr);
+    let openemr = OpenEmr::with(&["--token-lifetime", "60"]);
+    let mut config = config(&openemr);
+    config["server"] = json!({"grace_period_seconds": 100});
+    let mut gateway = Gateway::with(config);
     let caller = gateway.caller();
     // Its answer comes when the old process has long handed over its listeners.
-    openemr.order(&json!({"fhir": {"target": "_id=slow", "delay_ms": 9000}}));
+    openemr.order(&json!({"fhir": {"target": "_id=slow", "delay_ms": 20_000}}));
     let mut slow = caller.connect();
     slow.write(&request("GET", "/fhir/Patient?_id=slow", &[], b""));
     eventually("OpenEMR has the request", || (openemr.count("fhir_requests") == 1).then_some(()));
@@ -140,12 +142,12 @@ fn a_successor_without_a_predecessor_says_so_and_ends() {
 fn sigterm_is_first_seen_at_ready_and_ends_after_the_last_request_not_later() {
     let openemr = OpenEmr::start();
     let mut config = config(&openemr);
-    config["server"] = json!({"grace_period_seconds": 25});
-    config["drain_delay"] = json!("1500ms");
+    config["server"] = json!({"grace_period_seconds": 600});
+    config["drain_delay"] = json!("8s");
     let mut gateway = Gateway::with(config);
     let caller = gateway.caller();
     assert_eq!(caller.get("/ready").status, 200);
-    openemr.order(&json!({"fhir": {"target": "_id=slow", "delay_ms": 4000}}));
+    openemr.order(&json!({"fhir": {"target": "_id=slow", "delay_ms": 15_000}}));
     let mut slow = caller.connect();
     slow.write(&request("GET", "/fhir/Patient?_id=slow", &[], b""));
     eventually("OpenEMR has the request", || (openemr.count("fhir_requests") == 1).then_some(()));
@@ -153,24 +155,20 @@ fn sigterm_is_first_seen_at_ready_and_ends_after_the_last_request_not_later() {
     kept.write(&request("GET", PATIENTS, &[], b""));
     assert!(!closes(&kept.read("GET")));
 
-    let asked = Instant::now();
     gateway.process.signal("TERM");
-    let mut while_draining = 0;
     eventually("not ready", || (caller.get("/ready").status == 503).then_some(()));
     // New connections are served for as long as load balancers may still make some.
-    while asked.elapsed() < Duration::from_millis(1000) {
+    for _ in 0..4 {
         let answer = caller.get(PATIENTS);
         assert_eq!((answer.status, closes(&answer)), (200, true));
-        while_draining += 1;
     }
-    assert!(while_draining > 3);
     kept.write(&request("GET", PATIENTS, &[], b""));
     assert!(closes(&kept.read("GET")));
     eventually("no more connections", || std::net::TcpStream::connect(gateway.address).is_err().then_some(()));
     let answer = slow.read("GET");
     assert_eq!((answer.status, answer.end), (200, End::Whole));
+    // In time, without the grace period.
     ends_well(&mut gateway.process);
-    assert!(asked.elapsed() < Duration::from_secs(15), "it waited on without requests: {:?}", asked.elapsed());
     assert!(gateway.log().contains("every request has been answered"), "{}", gateway.log());
 }
 
@@ -180,14 +178,12 @@ fn the_grace_period_is_the_end_for_the_slowest() {
     let mut config = config(&openemr);
     config["server"] = json!({"grace_period_seconds": 2});
     let mut gateway = Gateway::with(config);
-    openemr.order(&json!({"fhir": {"delay_ms": 20_000}}));
+    openemr.order(&json!({"fhir": {"delay_ms": 600_000}}));
     let mut slow = gateway.caller().connect();
     slow.write(&request("GET", PATIENTS, &[], b""));
     eventually("OpenEMR has the request", || (openemr.count("fhir_requests") == 1).then_some(()));
-    let asked = Instant::now();
     gateway.process.signal("TERM");
     ends_well(&mut gateway.process);
-    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
     assert!(slow.closes(), "a request was answered that OpenEMR did not answer");
     assert!(gateway.log().contains("1 requests are cut off"), "{}", gateway.log());
 }

@@ -33,17 +33,21 @@ fn requests_share_a_connection_and_are_answered_alike() {
         assert_eq!((answer.status, answer.end), (200, End::Whole), "{}", answer.text());
         assert_eq!(answer.json()["resourceType"], "Bundle");
     }
-    let before = front.seen.connections();
     openemr.order(&json!({"fhir": {"delay_ms": 300}}));
-    thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| assert_eq!(gateway.caller().get(PATIENTS).status, 200));
-        }
-    });
-    // Pingora's threads have connections of their own.
+    let eight_at_once = || {
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| assert_eq!(gateway.caller().get(PATIENTS).status, 200));
+            }
+        });
+    };
+    // Pingora's threads have connections of their own, and those that come while one is being made make more.
+    eight_at_once();
+    let before = front.seen.connections();
+    eight_at_once();
     let more = front.seen.connections() - before;
     assert!(more <= 4, "{more} connections for eight requests at once");
-    assert!(front.seen.streams() >= 13);
+    assert!(front.seen.streams() >= 21);
 }
 
 #[test]

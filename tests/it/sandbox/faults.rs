@@ -207,7 +207,7 @@ async fn faults_may_be_a_list_and_requests_are_counted_by_path() {
     let token = sandbox.token(PATIENT_READ).await;
     let faults = json!({"fhir": [
         {"target": "/metadata", "answer": {"status": 500}},
-        {"target": "/Patient", "delay_ms": 300},
+        {"target": "/Patient", "delay_ms": 2_000},
     ]});
     sandbox.order(&faults).await;
     let metadata = "/apis/default/fhir/metadata";

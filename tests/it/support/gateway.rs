@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::http::{Answer, Caller};
 use super::openemr::{CLIENT, OpenEmr};
+use super::permits::STARTS;
 use super::{Process, eventually, keys};
 
 /// A running gateway.
@@ -98,6 +99,7 @@ impl Gateway {
         }
         let file = folder.path().join("gateway.yaml");
         std::fs::write(&file, config.to_string()).unwrap();
+        let _permit = STARTS.take();
         let mut process = Process::start_within(program, &["serve", "--config", path(&file)]);
         let listens = eventually("the gateway listens", || {
             // Below level info the log does not say so.

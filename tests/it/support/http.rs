@@ -182,6 +182,15 @@ impl Connection {
         }
     }
 
+    /// Whether bytes of an answer, or the end of the connection, have come by now.
+    pub fn is_answered(&mut self) -> bool {
+        let (Stream::Plain(stream), true) = (&self.stream, self.ahead.is_empty()) else { return true };
+        stream.set_nonblocking(true).unwrap();
+        let nothing = stream.peek(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        stream.set_nonblocking(false).unwrap();
+        !nothing
+    }
+
     /// Whether the other side closes, in order or not, without another byte.
     pub fn closes(&mut self) -> bool {
         self.ahead.is_empty() && matches!(self.more(), Ok(0))

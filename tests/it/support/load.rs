@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::DEADLINE;
 use super::http::request;
 use super::load_connection::{Connection, Failure};
 use super::load_report::{Outcome, Report, Sample};
@@ -16,9 +17,15 @@ pub fn rate(default: u32) -> u32 {
     from_environment("FAULT_RATE").unwrap_or(default)
 }
 
-/// How long: `FAULT_SECONDS`, or what the test has as its own.
-pub fn seconds(default: u32) -> Duration {
-    Duration::from_secs(from_environment("FAULT_SECONDS").unwrap_or(default).into())
+/// How long: `FAULT_SECONDS`, or until the test has seen what it waits for and calls [`Running::end`].
+pub fn as_long_as_needed() -> Duration {
+    Duration::from_secs(from_environment("FAULT_SECONDS").unwrap_or(3600).into())
+}
+
+/// Whether `bench/faults.sh` runs the tests, on a machine that has nothing else to do: then rates and durations are
+/// asserted too.
+pub fn is_measured() -> bool {
+    from_environment("FAULT_RATE").is_some()
 }
 
 fn from_environment(name: &str) -> Option<u32> {
@@ -40,7 +47,7 @@ pub struct Load {
 impl Load {
     /// `rate` requests a second for that long, over 64 connections that are kept.
     pub fn new(address: SocketAddr, rate: u32, duration: Duration) -> Self {
-        let patience = Duration::from_secs(30);
+        let patience = DEADLINE;
         Self { address, requests: Vec::new(), connections: 64, rate, duration, fresh: false, patience }
     }
 
@@ -93,7 +100,7 @@ impl Load {
             report.core_share = thread_seconds() / report.took.as_secs_f64();
             report
         });
-        Running { thread, progress }
+        Running { thread: Some(thread), progress }
     }
 
     async fn drive(self, progress: Arc<Progress>) -> Report {
@@ -112,8 +119,16 @@ impl Load {
 
 /// Load that is under way.
 pub struct Running {
-    thread: JoinHandle<Report>,
+    /// None once it was waited for.
+    thread: Option<JoinHandle<Report>>,
     progress: Arc<Progress>,
+}
+
+impl Drop for Running {
+    /// The load of a test that failed ends with it.
+    fn drop(&mut self) {
+        self.progress.stop.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Running {
@@ -124,7 +139,12 @@ impl Running {
 
     /// Whether all of it was sent and waited for.
     pub fn is_over(&self) -> bool {
-        self.thread.is_finished()
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Ends the load of a test that has seen all that it waits for. `bench/faults.sh` has all of it sent.
+    pub fn end(self) -> Report {
+        if is_measured() { self.finish() } else { self.stop() }
     }
 
     /// Sends no more requests; those under way are waited for.
@@ -134,8 +154,9 @@ impl Running {
     }
 
     /// Waits for the end.
-    pub fn finish(self) -> Report {
-        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    pub fn finish(mut self) -> Report {
+        let thread = self.thread.take().expect("it is waited for once");
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 

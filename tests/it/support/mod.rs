@@ -19,9 +19,11 @@ pub mod load_report;
 #[cfg(feature = "sandbox")]
 pub mod openemr;
 #[cfg(feature = "sandbox")]
+pub mod permits;
+#[cfg(feature = "sandbox")]
 mod process;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 
 #[cfg(feature = "sandbox")]
-pub use process::{DEADLINE, Process, binary, eventually, keys};
+pub use process::{DEADLINE, Process, Stop, binary, eventually, keys};

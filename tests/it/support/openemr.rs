@@ -7,6 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::http::Caller;
+use super::permits::STARTS;
 use super::{Process, eventually, keys};
 
 /// The client that is registered and enabled.
@@ -54,6 +55,7 @@ impl OpenEmr {
             arguments.extend(["--tls-dir", &tls_folder]);
         }
         arguments.extend(options);
+        let _permit = STARTS.take();
         let mut process = Process::start(&arguments);
         let output = eventually("the sandbox listens", || {
             assert!(process.ended().is_none(), "the sandbox ended: {}", process.log());

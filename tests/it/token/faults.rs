@@ -6,7 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::support::eventually;
 use crate::support::gateway::{Gateway, config};
@@ -14,22 +14,46 @@ use crate::support::openemr::OpenEmr;
 use serde_json::{Value, json};
 
 const PATIENTS: &str = "/fhir/Patient?_count=1";
-/// Renewed after 7.5 to 8 s, and not used in its last second.
-const LIFE: Duration = Duration::from_secs(10);
-const SAFE: Duration = Duration::from_secs(9);
+/// Renewed after 22.5 to 24 s, and not used in its last second: there are five seconds at least in which the token in hand
+/// serves although its renewal has failed.
+const LIFE: Duration = Duration::from_secs(30);
+const SAFE: Duration = Duration::from_secs(29);
+/// The same, as the sandbox is told.
+const LIFETIME: [&str; 2] = ["--token-lifetime", "30"];
+
+/// What is wrong with the token endpoint.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// It says so at once.
+    Failing,
+    /// It says nothing: the gateway gives up after 500 ms, which a busy machine may take for an exchange that is all right.
+    Silent,
+}
 
 /// One outage from its beginning to its end. `begin` and `mend` switch it.
-fn outage(name: &str, openemr: &OpenEmr, mut config: Value, begin: impl Fn(), mend: impl Fn(), words: &str) {
-    config["sites"]["default"]["timeouts"] = json!({"token": "500ms"});
-    let before = Instant::now();
+fn outage(name: &str, kind: Kind, openemr: &OpenEmr, mut config: Value, begin: impl Fn(), mend: impl Fn(), words: &str) {
+    if kind == Kind::Silent {
+        config["sites"]["default"]["timeouts"] = json!({"token": "500ms"});
+    }
     let gateway = Gateway::with(config);
-    let after = Instant::now();
     let health = || gateway.caller().get("/health").json()["status"].as_str().unwrap().to_owned();
     let ready = || gateway.caller().get("/ready").status;
-    assert_eq!((health().as_str(), ready()), ("ok", 200), "{name}");
-    begin();
+    eventually("the first token", || (health() == "ok" && ready() == 200).then_some(()));
+    // A token of which it is known when it was requested, and whose renewal is not due before the outage.
+    let (before, after) = loop {
+        let (before, after) = eventually("a new token", || {
+            let before = Instant::now();
+            (gateway.token("?force=true").status == 200).then(|| (before, Instant::now()))
+        });
+        begin();
+        if before.elapsed() < LIFE / 2 {
+            break (before, after);
+        }
+        mend();
+    };
 
     let (mut sent, mut good, mut degraded) = (0, 0, 0);
+    let served_before = openemr.count("fhir_requests");
     let first_503 = loop {
         let state = health();
         let asked = Instant::now();
@@ -40,28 +64,26 @@ fn outage(name: &str, openemr: &OpenEmr, mut config: Value, begin: impl Fn(), me
             degraded += u32::from(state == "degraded");
             assert!(state != "down" || asked > before + SAFE, "{name}: down with a token in hand");
             assert!(asked < after + LIFE, "{name}: a token was used past its end");
-            assert!(asked.elapsed() < Duration::from_secs(3), "{name}: a request waited for {:?}", asked.elapsed());
         } else {
             answer.outcome(503);
             let retry_after: u64 = answer.field("retry-after").unwrap().parse().unwrap();
             assert!((1..=30).contains(&retry_after), "{name}: {retry_after}");
-            break asked;
+            break Instant::now();
         }
         thread::sleep(Duration::from_millis(25));
     };
     assert!(first_503 >= before + SAFE, "{name}: 503 with a token in hand, after {:?}", first_503 - before);
-    assert_eq!((sent, openemr.count("fhir_requests")), (good + 1, good), "{name}");
+    assert_eq!((sent, openemr.count("fhir_requests") - served_before), (good + 1, good), "{name}");
     assert!(degraded > 0, "{name}: it was never degraded");
     assert_eq!((health().as_str(), ready()), ("down", 503), "{name}");
     gateway.logs(&["no new token (failure 1)", words]);
 
     mend();
-    let mended = Instant::now();
-    let failures = gateway.log().matches("(failure ").count() as u32;
+    let mended = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
     eventually(name, || (health() == "ok").then_some(()));
-    // The step that was running, and an exchange; machines are slow at times.
-    let step = Duration::from_millis(500 << failures.min(6)).min(Duration::from_secs(30));
-    assert!(mended.elapsed() < step + Duration::from_secs(3), "{name}: {:?} after {failures} failures", mended.elapsed());
+    // The first attempt after the outage is all it takes; `schedule` tells when that is.
+    let attempts = openemr.exchanges().into_iter().filter(|(began, _)| u128::from(*began) > mended).count();
+    assert!(attempts <= 1 || kind == Kind::Silent, "{name}: {attempts} exchanges after the outage");
     assert_eq!((gateway.caller().get(PATIENTS).status, ready()), (200, 200), "{name}");
 }
 
@@ -94,10 +116,11 @@ fn whatever_the_token_endpoint_says_the_token_in_hand_serves_to_its_end() {
     thread::scope(|scope| {
         for (name, fault, words) in faults {
             scope.spawn(move || {
-                let openemr = OpenEmr::with(&["--token-lifetime", "10"]);
+                let openemr = OpenEmr::with(&LIFETIME);
                 let config = config(&openemr);
+                let kind = if name == "is slow" { Kind::Silent } else { Kind::Failing };
                 let begin = || openemr.order(&json!({"token": fault}));
-                outage(name, &openemr, config, begin, || openemr.order(&json!({"token": null})), words);
+                outage(name, kind, &openemr, config, begin, || openemr.order(&json!({"token": null})), words);
                 // A jti whose answer was lost is used up: it is never sent again.
                 if name == "an answer lost" {
                     assert_eq!(openemr.count("assertions_refused"), 0);
@@ -185,13 +208,14 @@ fn a_token_endpoint_that_refuses_connections_or_is_a_black_hole_is_survived() {
         for (name, deaf, words) in [("refused", false, "cannot be reached"), ("black hole", true, "did not answer within 500ms")]
         {
             scope.spawn(move || {
-                let openemr = OpenEmr::with(&["--token-lifetime", "10"]);
+                let openemr = OpenEmr::with(&LIFETIME);
                 let relay = Relay::new(openemr.address);
                 let mut config = config(&openemr);
                 config["sites"]["default"]["token_url"] = json!(format!("http://{}/oauth2/default/token", relay.address));
                 config["sites"]["default"]["token_audience"] = json!(format!("{}/oauth2/default/token", openemr.base));
                 let begin = || if deaf { relay.listen(true) } else { relay.stop() };
-                outage(name, &openemr, config, begin, || relay.listen(false), words);
+                let kind = if deaf { Kind::Silent } else { Kind::Failing };
+                outage(name, kind, &openemr, config, begin, || relay.listen(false), words);
             });
         }
     });
@@ -199,19 +223,17 @@ fn a_token_endpoint_that_refuses_connections_or_is_a_black_hole_is_survived() {
 
 #[test]
 fn a_token_that_claims_to_live_for_ever_is_replaced_when_openemr_has_had_enough() {
-    let openemr = OpenEmr::with(&["--token-lifetime", "2"]);
+    let openemr = OpenEmr::with(&["--token-lifetime", "4"]);
     openemr.order(&json!({"token": {"expires_in": i64::MAX}}));
     let gateway = Gateway::start(&openemr);
-    let end = Instant::now() + Duration::from_secs(5);
     let mut sent = 0;
-    while Instant::now() < end {
+    let lives = eventually("two lives have ended", || {
         let answer = gateway.caller().get(PATIENTS);
         sent += 1;
         assert_eq!(answer.status, 200, "{}", answer.text());
-        thread::sleep(Duration::from_millis(5));
-    }
-    let lives = openemr.count("tokens_issued");
-    assert!((2..=4).contains(&lives), "{lives}");
+        let lives = openemr.count("tokens_issued");
+        (lives >= 3).then_some(lives)
+    });
     // One refused request for each life that ended, and no caller saw it.
     assert_eq!(openemr.count("fhir_requests"), sent + lives - 1);
     let health = gateway.caller().get("/health").json();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::support::gateway::{Gateway, config, pass_through};
 use crate::support::http::{Answer, End, request};
 use crate::support::openemr::OpenEmr;
-use crate::support::{DEADLINE, eventually};
+use crate::support::{DEADLINE, Stop, eventually};
 use serde_json::{Value, json};
 
 const PATIENTS: &str = "/fhir/Patient?_count=1";
@@ -64,6 +64,7 @@ fn under_load_one_exchange_replaces_a_token_for_all_and_nobody_notices() {
                     }
                 });
             }
+            let _stopping = Stop(&over);
             let progress = |by: u64| {
                 let from = good.load(Ordering::Relaxed);
                 eventually("requests go on", || (good.load(Ordering::Relaxed) >= from + by).then_some(()));
@@ -74,7 +75,6 @@ fn under_load_one_exchange_replaces_a_token_for_all_and_nobody_notices() {
                 eventually("the token is replaced", || (openemr.count("tokens_issued") == 2 + round as u64).then_some(()));
                 progress(50);
             }
-            over.store(true, Ordering::Relaxed);
         });
         assert_eq!(sent.load(Ordering::Relaxed), good.load(Ordering::Relaxed));
         assert_eq!(openemr.count("token_requests"), 4, "{version}");
@@ -105,6 +105,7 @@ fn tokens_taken_back_again_and_again_are_never_mistaken_for_a_missing_scope() {
                 }
             });
         }
+        let _stopping = Stop(&over);
         // Twice in a row each time: requests are refused again with the token that took the place of the first, as soon
         // as OpenEMR has accepted that one. The burst of five is used up, so that some wait for their turn.
         for way in WAYS {
@@ -117,7 +118,6 @@ fn tokens_taken_back_again_and_again_are_never_mistaken_for_a_missing_scope() {
             // No request is there from one way to the next: none is refused more than twice.
             all_went_on();
         }
-        over.store(true, Ordering::Relaxed);
     });
 }
 

@@ -15,7 +15,8 @@ use crate::support::gateway::{config_for, free_address};
 use crate::support::http::Caller;
 use crate::support::load::{Load, rate};
 use crate::support::openemr::{CLIENT, OpenEmr};
-use crate::support::{Process, eventually, keys};
+use crate::support::permits::LOADS;
+use crate::support::{Process, Stop, eventually, keys};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -186,6 +187,7 @@ impl Setting {
 
     fn load(&self, watched: bool, work: impl FnOnce()) -> (Vec<Vec<String>>, u64) {
         let refused_before = self.openemr.count("assertions_refused");
+        let _permit = LOADS.take();
         let done = AtomicBool::new(false);
         // For as long as the work takes.
         let load = Load::new(self.address, rate(200), Duration::from_secs(3600)).get(PATIENTS).start();
@@ -208,17 +210,15 @@ impl Setting {
                     thread::sleep(Duration::from_millis(5));
                 }
             });
-            // A panic in here must not leave the others running.
-            let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-            done.store(true, Ordering::Relaxed);
-            let orders = orders.join().unwrap();
-            worked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            orders
+            let stopping = Stop(&done);
+            work();
+            drop(stopping);
+            orders.join().unwrap()
         });
+        eventually("that was a load", || (load.done() > 50).then_some(()));
         let report = load.stop();
-        let test = thread::current().name().unwrap_or_default().replace('_', " ");
+        let test = thread::current().name().and_then(|name| name.rsplit("::").next()).unwrap_or_default().replace('_', " ");
         report.expect(&format!("key rotated: {test}"), |status| status == 200);
-        assert!(report.sent() > 50, "that was no load: {report}");
         (orders, self.openemr.count("assertions_refused") - refused_before)
     }
 
@@ -272,7 +272,7 @@ fn with_a_jwks_uri_no_request_and_no_exchange_fails() {
     setting.start();
     let mut kids = None;
     let (orders, refused) = setting.watched_under_load(|| {
-        let (old, new) = rotate(&setting, "3s", "2s");
+        let (old, new) = rotate(&setting, "4s", "4s");
         assert_eq!(mode(&setting.file(&format!("private_key.{new}.pem"))), 0o600);
         setting.status_says(&["phase idle"]);
         setting.publishes(&[&new]);
@@ -298,12 +298,11 @@ fn forced_refreshes_meet_the_switch_without_a_refusal() {
         rotate(&setting, "2s", "1s");
         // Back to back, so that an exchange is under way whenever the switch comes.
         let before = setting.openemr.count("token_requests");
-        while !setting.status().contains("phase idle") {
+        while !setting.status().contains("phase idle") || setting.openemr.count("token_requests") <= before + 6 {
             for _ in 0..3 {
                 setting.force();
             }
         }
-        assert!(setting.openemr.count("token_requests") > before + 6);
     });
     assert_eq!(refused, 0);
 }
@@ -314,7 +313,7 @@ fn a_server_that_goes_by_kid_and_keeps_copies_refuses_nothing() {
     setting.start();
     let mut kids = None;
     let (orders, refused) = setting.watched_under_load(|| {
-        let (old, new) = rotate(&setting, "4s", "2s");
+        let (old, new) = rotate(&setting, "4s", "4s");
         setting.status_says(&["phase idle"]);
         setting.publishes(&[&new]);
         kids = Some((old, new));
@@ -332,8 +331,9 @@ fn a_copy_that_is_kept_too_long_keeps_the_old_key_signing() {
         let mut setting = Setting::with_jwks_uri(&[&["--token-lifetime", "2"], options].concat());
         setting.start();
         let mut kids = None;
+        let began = Instant::now();
         let refused = setting.under_load(|| {
-            let (old, new) = rotate(&setting, "4s", "1s");
+            let (old, new) = rotate(&setting, "8s", "1s");
             setting.publishes(&[&old, &new]);
             if options.is_empty() {
                 setting.openemr.order(&json!({"jwks_cache_seconds": 600}));
@@ -342,14 +342,17 @@ fn a_copy_that_is_kept_too_long_keeps_the_old_key_signing() {
             let said = setting.logs(&["OpenEMR refuses the new key", &new]);
             assert!(said.contains(says), "{said}");
             setting.publishes(&[&old, &new]);
-            thread::sleep(Duration::from_secs(4));
+            let before = setting.openemr.count("assertions_refused");
+            let is_again = || setting.openemr.count("assertions_refused") > before + 1;
+            eventually("it is refused again and again", || is_again().then_some(()));
             assert_eq!(setting.log().matches("OpenEMR refuses the new key").count(), 1, "said once an hour");
             setting.openemr.order(&json!({"jwks_cache_seconds": 0}));
             setting.status_says(&["phase idle"]);
             kids = Some((old, new));
         });
-        // One at the switch, and then one a token life at most.
-        assert!((2..=6).contains(&refused), "{refused}");
+        // One at the switch, and then one a token life at most, of which a new token has 1.5 s.
+        let most = 2 + began.elapsed().as_millis() as u64 / 1_500;
+        assert!((2..=most).contains(&refused), "{refused} of {most}");
         let (old, new) = kids.unwrap();
         setting.is_over(&old, &new);
     }
@@ -360,6 +363,7 @@ fn an_inline_set_keeps_the_old_key_signing_until_openemr_is_given_the_new_one() 
     let mut setting = Setting::with_inline_set(&["--token-lifetime", "2"]);
     setting.start();
     let mut kids = None;
+    let began = Instant::now();
     let refused = setting.under_load(|| {
         let (old, new) = rotate(&setting, "1s", "1s");
         let said = setting.logs(&["OpenEMR refuses the new key", &new]);
@@ -375,7 +379,8 @@ fn an_inline_set_keeps_the_old_key_signing_until_openemr_is_given_the_new_one() 
         setting.status_says(&["phase idle"]);
         kids = Some((old, new));
     });
-    assert!((2..=8).contains(&refused), "{refused}");
+    let most = 2 + began.elapsed().as_millis() as u64 / 1_500;
+    assert!((2..=most).contains(&refused), "{refused} of {most}");
     let (old, new) = kids.unwrap();
     setting.is_over(&old, &new);
 }
@@ -387,7 +392,7 @@ fn an_inline_set_that_is_given_before_the_switch_is_followed_early() {
         setting.start();
         let mut kids = None;
         let refused = setting.under_load(|| {
-            let (old, new) = rotate(&setting, "4s", "1s");
+            let (old, new) = rotate(&setting, "10s", "1s");
             setting.publishes(&[&old, &new]);
             setting.register("jwks.next.json");
             setting.status_says(&["phase published", "has accepted the new key", &format!("signs with {new}")]);
@@ -404,7 +409,7 @@ fn an_inline_set_that_is_given_before_the_switch_is_followed_early() {
 fn every_step_survives_a_kill() {
     let mut setting = Setting::with_inline_set(&[]);
     setting.start();
-    let (old, new) = rotate(&setting, "6s", "4s");
+    let (old, new) = rotate(&setting, "12s", "8s");
     setting.publishes(&[&old, &new]);
     setting.status_says(&["phase published", "has taken it up, "]);
     setting.kill();
@@ -414,7 +419,7 @@ fn every_step_survives_a_kill() {
 
     // The switch falls due while nothing runs.
     setting.kill();
-    thread::sleep(Duration::from_secs(6));
+    thread::sleep(Duration::from_secs(12));
     setting.status_says(&["phase published"]);
     setting.start();
     // The new one first, in vain: the token in hand was got with the old one.
@@ -547,7 +552,7 @@ fn a_damaged_state_is_an_error_at_start_and_ignored_while_running() {
 fn a_folder_that_cannot_be_written_to_holds_the_rotation_up_and_nothing_else() {
     let mut setting = Setting::with_inline_set(&[]);
     setting.start();
-    let (old, new) = rotate(&setting, "3s", "1s");
+    let (old, new) = rotate(&setting, "10s", "1s");
     setting.status_says(&["has taken it up, "]);
     // A folder where the new state is to be written first: not even root can write there.
     let in_the_way = setting.file(&format!("jwks.rotation.json.{}.new", setting.gateway.as_ref().unwrap().id()));
@@ -641,7 +646,7 @@ fn es384_keys_rotate_as_well() {
     // The sandbox verifies RS384 alone, as OpenEMR does: it refuses both keys, and neither is given up.
     let mut setting = Setting::new(free_address(), OpenEmr::start(), "ES384");
     setting.start_without_token();
-    let (old, new) = rotate(&setting, "2s", "1s");
+    let (old, new) = rotate(&setting, "6s", "1s");
     setting.publishes(&[&old, &new]);
     setting.publishes(&[&new, &old]);
     let set: Value = serde_json::from_slice(&fs::read(setting.file("jwks.json")).unwrap()).unwrap();

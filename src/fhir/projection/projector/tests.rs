@@ -11,7 +11,7 @@ fn run(mut step: Projector, pieces: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-/// The same, on a whole document.
+/// A slow implementation of the same rules for a whole document.
 fn naive(projection: &Projection, expected: Option<&'static str>, resource: &Value) -> Value {
     let members = resource.as_object().unwrap();
     let named = members.get("resourceType").and_then(Value::as_str).and_then(|name| resource_type::known(name.as_bytes()));
@@ -71,7 +71,7 @@ fn one_resource_is_cut_as_its_definition_says_however_it_is_split() {
     }
 }
 
-/// A Bundle of all of them, and the same with its resources cut.
+/// Makes a Bundle of all resources, and the same Bundle with each resource projected.
 fn bundles(projection: &Projection, escaped: bool) -> (String, Value) {
     let entry = |resource: &Value| {
         let resource_type = resource["resourceType"].as_str().unwrap_or("Patient");

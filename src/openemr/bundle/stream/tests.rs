@@ -15,7 +15,7 @@ fn page(offset: u64, count: u64) -> Option<Page> {
     Some(Page { offset, count, window: Window::Whole })
 }
 
-/// A Bundle as OpenEMR writes it: matches, each with so many included entries.
+/// Writes a Bundle as OpenEMR does, with a match for each number and that many included entries behind it.
 fn bundle(included: &[usize], path: &str, escapes: bool) -> String {
     let mut entries = Vec::new();
     for (index, &more) in included.iter().enumerate() {
@@ -37,7 +37,7 @@ fn bundle(included: &[usize], path: &str, escapes: bool) -> String {
     if escapes { text.replace('/', "\\/") } else { text }
 }
 
-/// The same on a whole document, as one would write it without a thought of memory.
+/// A simple implementation for a whole document, without a bound on memory.
 fn naive(body: &str, terms: &SearchTerms) -> Value {
     let mut bundle: Value = serde_json::from_str(body).unwrap();
     let (mut matches, mut left) = (0, Vec::new());
@@ -209,7 +209,7 @@ fn nothing_is_copied_where_no_entry_begins() {
     let _ = step.feed(Bytes::copy_from_slice(body.split_at(body.len() - 60).0.as_bytes()));
     for text in ["a long text without an entry", "and another one"] {
         let piece = Bytes::copy_from_slice(text.as_bytes());
-        // What was held of the piece before comes out with the first.
+        // The bytes withheld from the piece before come out with the first one.
         let told = step.feed(piece.clone());
         assert!(told.ends_with(&piece));
         if text.starts_with("and") {
@@ -226,7 +226,7 @@ fn an_entry_that_does_not_say_what_it_is_is_a_match_and_memory_stays_bounded() {
     let mut out = Vec::new();
     for piece in body.as_bytes().chunks(100) {
         out.extend_from_slice(&step.feed(Bytes::copy_from_slice(piece)));
-        assert!(step.held.len() < 12 * 1024, "{}", step.held.len());
+        assert!(step.withheld.len() < 12 * 1024, "{}", step.withheld.len());
     }
     out.extend_from_slice(&step.finish());
     let told: Value = serde_json::from_slice(&out).unwrap();
