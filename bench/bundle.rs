@@ -6,12 +6,12 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use openemr_gateway::fhir::body_step::BodyStep;
-use openemr_gateway::fhir::json::pretty::Pretty;
-use openemr_gateway::fhir::projection::projector::Projector;
-use openemr_gateway::fhir::projection::rule::Projection;
-use openemr_gateway::openemr::bundle::stream::BundleStream;
-use openemr_gateway::openemr::search::terms::{Page, SearchTerms, Window};
+use openemr_gateway::bench::BodyStep;
+use openemr_gateway::bench::BundleStream;
+use openemr_gateway::bench::Pretty;
+use openemr_gateway::bench::Projection;
+use openemr_gateway::bench::Projector;
+use openemr_gateway::bench::{Page, SearchTerms, Window};
 
 const SIZE: usize = 200_000;
 /// What Pingora reads at once.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use openemr_gateway::fhir::body_step::BodyStep;
-use openemr_gateway::fhir::link_rewriter::{LinkRewriter, Links, Replacement};
+use openemr_gateway::bench::BodyStep;
+use openemr_gateway::bench::{LinkRewriter, Links, Replacement};
 
 const OWN: &str = "https://localhost:9300/apis/default/fhir";
 const OTHERS: [&str; 3] = [

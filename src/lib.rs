@@ -17,7 +17,7 @@
 //! | 4 | `config` | the YAML file and the environment, checked into a `Config` that cannot be wrong |
 //! | 2 | `openemr` | OpenEMR's dialect: Bundles, searches, errors, exports |
 //! | 2 | `scopes` | SMART scopes |
-//! | 1 | [`fhir`] | FHIR's own words: interactions, OperationOutcomes, media types |
+//! | 1 | `fhir` | FHIR's own words: interactions, OperationOutcomes, media types |
 //! | 1 | `http` | request targets, field lists, `Forwarded` |
 //! | 1 | [`keys`] | private keys, JWK Sets, key ids and key files |
 //! | 1 | `observe` | what the operator sees: the log and its access lines |
@@ -28,16 +28,28 @@
 pub mod cli;
 pub mod config;
 pub mod exports;
-pub mod fhir;
+mod fhir;
 pub mod gateway;
 pub mod http;
 pub mod keys;
 pub mod nodes;
 pub mod observe;
-pub mod openemr;
+mod openemr;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
-pub mod scopes;
+mod scopes;
 pub mod server;
 pub mod site;
 pub mod smart;
+
+/// The steps of a body, for the benchmarks alone.
+#[doc(hidden)]
+pub mod bench {
+    pub use crate::fhir::body_step::BodyStep;
+    pub use crate::fhir::json::pretty::Pretty;
+    pub use crate::fhir::link_rewriter::{LinkRewriter, Links, Replacement};
+    pub use crate::fhir::projection::projector::Projector;
+    pub use crate::fhir::projection::rule::Projection;
+    pub use crate::openemr::bundle::stream::BundleStream;
+    pub use crate::openemr::search::terms::{Page, SearchTerms, Window};
+}

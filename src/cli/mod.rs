@@ -13,7 +13,6 @@ mod serve;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use outcome::Failure;
 
 use crate::observe::log_writer;
 
@@ -53,7 +52,7 @@ pub fn run() -> ExitCode {
         #[cfg(feature = "sandbox")]
         Command::Demo(command) => command.run(),
         #[cfg(feature = "sandbox")]
-        Command::Sandbox(command) => sandbox::run(*command).map_err(|error| vec![Failure::of(error)]),
+        Command::Sandbox(command) => sandbox::run(*command).map_err(|error| vec![outcome::Failure::of(error)]),
         Command::Keys(command) => command.run(),
         Command::Config(command) => command.run(),
     };

@@ -6,30 +6,30 @@ use serde::Deserialize;
 
 /// The capabilities for one resource type.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct TypeCapabilities {
+pub(crate) struct TypeCapabilities {
     /// The codes of interactions: `read`, `search-type`, `create` and so on, and also `conditional-update` and its like.
-    pub interactions: BTreeSet<String>,
+    pub(crate) interactions: BTreeSet<String>,
     /// The names of search parameters.
-    pub search_parameters: BTreeSet<String>,
+    pub(crate) search_parameters: BTreeSet<String>,
     /// The names of those search parameters that are dates.
-    pub dates: BTreeSet<String>,
+    pub(crate) dates: BTreeSet<String>,
     /// The names of operations, without `$`.
-    pub operations: BTreeSet<String>,
+    pub(crate) operations: BTreeSet<String>,
 }
 
 /// The capabilities of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {
-    /// The software behind the server.
-    pub software: Option<Software>,
+    /// The software of the server.
+    pub(crate) software: Option<Software>,
     /// `implementation.url`: the FHIR base by which the server calls itself.
-    pub base: Option<String>,
+    pub(crate) base: Option<String>,
     /// The capabilities by resource type.
-    pub types: BTreeMap<String, TypeCapabilities>,
+    pub(crate) types: BTreeMap<String, TypeCapabilities>,
     /// The codes of interactions at the base: `batch`, `transaction`, `history-system`, `search-system`.
-    pub interactions: BTreeSet<String>,
+    pub(crate) interactions: BTreeSet<String>,
     /// The names of operations at the base, without `$`.
-    pub operations: BTreeSet<String>,
+    pub(crate) operations: BTreeSet<String>,
 }
 
 #[derive(Deserialize)]
@@ -44,11 +44,11 @@ struct Statement {
 
 /// The software that a server names in its CapabilityStatement.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Software {
+pub(crate) struct Software {
     /// `software.name`.
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// `software.version`.
-    pub version: Option<String>,
+    pub(crate) version: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -102,7 +102,7 @@ struct Named {
 
 /// The reason why a document cannot be used as a CapabilityStatement.
 #[derive(Debug, thiserror::Error)]
-pub enum CapabilitiesError {
+pub(crate) enum CapabilitiesError {
     /// The document is not JSON, or has not the shape of a CapabilityStatement.
     #[error("the CapabilityStatement cannot be read: {0}")]
     Shape(#[from] serde_json::Error),
@@ -116,7 +116,7 @@ impl Capabilities {
     ///
     /// # Errors
     /// The document is no CapabilityStatement.
-    pub fn parse(json: &[u8]) -> Result<Self, CapabilitiesError> {
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, CapabilitiesError> {
         let statement: Statement = serde_json::from_slice(json)?;
         if statement.resource_type != "CapabilityStatement" {
             return Err(CapabilitiesError::OtherResource);
@@ -174,7 +174,6 @@ fn operations(named: Vec<Named>) -> impl Iterator<Item = String> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 

@@ -4,24 +4,24 @@ use serde_json::{Map, Value, json};
 
 /// What the gateway adds to a server's capabilities, or does in another way.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct GatewayFeatures {
+pub(crate) struct GatewayFeatures {
     /// Whether web pages of other origins may send requests.
-    pub cors: bool,
+    pub(crate) cors: bool,
     /// Whether answers have FHIR's media type and `_format` is understood.
-    pub formats: bool,
+    pub(crate) formats: bool,
     /// The bulk exports that are offered.
-    pub exports: Exports,
+    pub(crate) exports: Exports,
 }
 
 /// The levels at which a bulk export is offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Exports {
+pub(crate) struct Exports {
     /// `[base]/$export`
-    pub system: bool,
+    pub(crate) system: bool,
     /// `[base]/Patient/$export`
-    pub patient: bool,
+    pub(crate) patient: bool,
     /// `[base]/Group/[id]/$export`
-    pub group: bool,
+    pub(crate) group: bool,
 }
 
 /// `rest.security.description`. Clients need no credentials: the gateway adds those that the server demands.
@@ -32,7 +32,7 @@ const SECURITY: &str = "The gateway asks its callers for no credentials: it deci
 ///
 /// # Errors
 /// The document is no JSON object.
-pub fn rewrite(json: &[u8], features: &GatewayFeatures) -> Result<Vec<u8>, serde_json::Error> {
+pub(crate) fn rewrite(json: &[u8], features: &GatewayFeatures) -> Result<Vec<u8>, serde_json::Error> {
     let mut statement: Map<String, Value> = serde_json::from_slice(json)?;
     if features.formats {
         statement.insert("format".to_owned(), json!(["application/fhir+json", "json"]));
@@ -73,13 +73,12 @@ fn offer(at: &mut Map<String, Value>, name: &str, definition: &str) {
 /// Writes the SMART configuration of a server that demands no authorization (SMART App Launch 2.2, "Conformance"). It names
 /// no endpoint: with one of the server behind the gateway, clients would authorize there without need.
 #[must_use]
-pub fn smart_configuration() -> Vec<u8> {
+pub(crate) fn smart_configuration() -> Vec<u8> {
     let nothing = json!({"grant_types_supported": [], "code_challenge_methods_supported": [], "capabilities": []});
     nothing.to_string().into_bytes()
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -9,7 +9,7 @@ use crate::fhir::id::is_path_id;
 /// The level of a bulk export.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Level {
+pub(crate) enum Level {
     /// `[base]/$export`
     System,
     /// `[base]/Patient/$export`
@@ -21,7 +21,7 @@ pub enum Level {
 impl Level {
     /// Reads the level from a path below the FHIR base; `None` when the path is no export's.
     #[must_use]
-    pub fn of(path: &str) -> Option<Self> {
+    pub(crate) fn of(path: &str) -> Option<Self> {
         let segments: Vec<&str> = path.strip_prefix('/')?.trim_end_matches('/').split('/').collect();
         let (operation, before) = segments.split_last()?;
         if !matches!(*operation, "$export" | "%24export") {
@@ -37,7 +37,7 @@ impl Level {
 
     /// Returns the path below the FHIR base.
     #[must_use]
-    pub fn path(&self) -> Cow<'static, str> {
+    pub(crate) fn path(&self) -> Cow<'static, str> {
         match self {
             Self::System => "/$export".into(),
             Self::Patient => "/Patient/$export".into(),

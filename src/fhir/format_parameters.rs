@@ -6,7 +6,7 @@ use crate::fhir::media_type::{is_fhir_xml, is_json, is_plain_xml};
 
 /// The format that a value of `_format` names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NamedFormat {
+pub(crate) enum NamedFormat {
     /// JSON, by one of its names.
     Json,
     /// XML, by one of its names.
@@ -18,7 +18,7 @@ pub enum NamedFormat {
 impl NamedFormat {
     /// Reads a value of `_format`. A `+` that was not percent-encoded has become a space.
     #[must_use]
-    pub fn of(value: &str) -> Self {
+    pub(crate) fn of(value: &str) -> Self {
         let essence = value.split(';').next().unwrap_or_default().trim().replace(' ', "+").to_ascii_lowercase();
         match essence.as_str() {
             "json" | "fhir+json" => Self::Json,
@@ -32,17 +32,17 @@ impl NamedFormat {
 
 /// The parameters of a query that are about the form of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct FormatParameters {
+pub(crate) struct FormatParameters {
     /// The first `_format`.
-    pub format: Option<NamedFormat>,
+    pub(crate) format: Option<NamedFormat>,
     /// The last `_pretty`.
-    pub pretty: Option<bool>,
+    pub(crate) pretty: Option<bool>,
 }
 
 impl FormatParameters {
     /// Reads them from a query, with or without its `?`.
     #[must_use]
-    pub fn read(query: &[u8]) -> Self {
+    pub(crate) fn read(query: &[u8]) -> Self {
         let mut parameters = Self::default();
         if !may_have_format(query) {
             return parameters;
@@ -60,7 +60,7 @@ impl FormatParameters {
 /// Returns the query without `_format`, and without `_pretty` too when `pretty` is set; everything else stays byte for byte.
 /// `None` when there is nothing to remove.
 #[must_use]
-pub fn without(query: &[u8], pretty: bool) -> Option<Vec<u8>> {
+pub(crate) fn without(query: &[u8], pretty: bool) -> Option<Vec<u8>> {
     if !may_have_format(query) {
         return None;
     }
@@ -110,7 +110,6 @@ fn parameter(pair: &[u8]) -> Option<(Parameter, Cow<'_, str>)> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -2,14 +2,14 @@
 
 /// Whether a text is an id as FHIR R4 defines it: 1 to 64 letters, digits, `-` and `.`.
 #[must_use]
-pub fn is_id(text: &str) -> bool {
+pub(crate) fn is_id(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(is_id_byte)
 }
 
 /// Whether a text is an id that can be a segment of a path: one with `_` too, which servers also use, but none of dots
 /// alone, which would name another folder.
 #[must_use]
-pub fn is_path_id(text: &str) -> bool {
+pub(crate) fn is_path_id(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.bytes().all(|byte| is_id_byte(byte) || byte == b'_')
         && !text.bytes().all(|byte| byte == b'.')

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 /// Returns the instant that a query parameter's value holds, with the `+` of its zone restored; `None` for anything else, a
 /// date among them.
 #[must_use]
-pub fn parse(text: &str) -> Option<String> {
+pub(crate) fn parse(text: &str) -> Option<String> {
     // A `+` that was not percent-encoded in the query has become a space.
     let text = text.trim().replace(' ', "+");
     let (date_and_time, zone) = match text.strip_suffix('Z') {
@@ -30,13 +30,12 @@ pub fn parse(text: &str) -> Option<String> {
 
 /// Writes a moment, in milliseconds since 1970, as an instant in UTC.
 #[must_use]
-pub fn from_millis(millis: i64) -> String {
+pub(crate) fn from_millis(millis: i64) -> String {
     let time = Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH);
     time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -57,7 +57,7 @@ impl Kind {
     /// Returns the code of FHIR's value sets type-restful-interaction and system-restful-interaction, or one like those where they
     /// have none.
     #[must_use]
-    pub fn code(self) -> &'static str {
+    pub(crate) fn code(self) -> &'static str {
         match self {
             Self::Capabilities => "capabilities",
             Self::SmartConfiguration => "smart-configuration",
@@ -89,17 +89,17 @@ impl Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Interaction {
     /// The kind of interaction.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// The resource type: a name of the specification, never a word of the client's.
-    pub resource_type: Option<&'static str>,
+    pub(crate) resource_type: Option<&'static str>,
     /// The operation's name without its `$`: a name that the gateway knows, never a word of the client's.
-    pub operation: Option<&'static str>,
+    pub(crate) operation: Option<&'static str>,
 }
 
 impl Interaction {
     /// Classifies a request. `path` is the part of the path below the FHIR base, without the query.
     #[must_use]
-    pub fn of(method: &Method, path: &[u8]) -> Self {
+    pub(crate) fn of(method: &Method, path: &[u8]) -> Self {
         let mut segments = path.split(|byte| *byte == b'/').filter(|segment| !segment.is_empty());
         let all = [(); 6].map(|()| segments.next());
         let reads = *method == Method::GET || *method == Method::HEAD;
@@ -156,7 +156,7 @@ fn rest(method: &Method, reads: bool, segments: [Option<&[u8]>; 6]) -> Kind {
 
 /// Returns the name of an operation without its `$`, which some clients percent-encode; `None` for another segment.
 #[must_use]
-pub fn operation_name(segment: &[u8]) -> Option<&[u8]> {
+pub(crate) fn operation_name(segment: &[u8]) -> Option<&[u8]> {
     segment.strip_prefix(b"$").or_else(|| segment.strip_prefix(b"%24"))
 }
 
@@ -209,7 +209,7 @@ static OPERATIONS: &[&str] = &[
 /// Whether a request can be repeated without effect on the server: one with a safe method (RFC 9110 section 9.2.1), or a
 /// search by POST. An export never can: the server may still be working on the first one.
 #[must_use]
-pub fn is_repeatable(method: &Method, interaction: Option<Interaction>) -> bool {
+pub(crate) fn is_repeatable(method: &Method, interaction: Option<Interaction>) -> bool {
     match interaction.map(|interaction| interaction.kind) {
         Some(Kind::Export) => false,
         Some(Kind::Search) if *method == Method::POST => true,

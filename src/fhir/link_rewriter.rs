@@ -2,7 +2,7 @@
 //!
 //! The search works on bytes, without a tokenizer. It finds a base by its host, which is rare in a body, and compares the
 //! bytes around it. A base is recognized in both spellings that JSON allows (`https://h/p`, `https:\/\/h\/p`), with or
-//! without the scheme's default port, and only where a URL begins and where a path segment ends behind it. A match may be
+//! without the scheme's default port, and only where a URL begins and where its last path segment ends. A match may be
 //! split between chunks at any byte. The bytes withheld for that are never more than the longest base.
 
 use std::sync::Arc;
@@ -117,7 +117,7 @@ impl Links {
 
     /// Replaces the links in a whole text; `None` where there are none.
     #[must_use]
-    pub fn rewritten(&self, text: &[u8], to: &Replacement) -> Option<Vec<u8>> {
+    pub(crate) fn rewritten(&self, text: &[u8], to: &Replacement) -> Option<Vec<u8>> {
         let mut hits = Vec::new();
         self.find(text, &[], text.len(), true, &mut hits);
         (!hits.is_empty()).then(|| to.put(text, &hits))
@@ -145,7 +145,7 @@ impl Links {
 
     /// Returns the position from which the end of `bytes` could be the beginning of a base that the next chunk continues.
     fn beginning_at_the_end(&self, bytes: &[u8], before: &[u8]) -> Option<usize> {
-        // This includes a whole base: the byte behind it decides whether it matches.
+        // This includes a whole base: the byte after it decides whether it matches.
         let from = bytes.len().saturating_sub(self.longest);
         memchr::memchr_iter(b'h', bytes.get(from..)?).map(|at| from + at).find(|start| {
             let tail = bytes.get(*start..).unwrap_or_default();
@@ -164,7 +164,7 @@ impl Replacement {
 
     /// Returns the base with plain slashes.
     #[must_use]
-    pub fn as_plain(&self) -> &[u8] {
+    pub(crate) fn as_plain(&self) -> &[u8] {
         &self.plain
     }
 
@@ -201,8 +201,8 @@ fn escaped(text: &[u8]) -> Box<[u8]> {
     out.into()
 }
 
-/// Whether this byte behind a base continues its last path segment (RFC 3986 section 3.3). Of the characters that a segment
-/// may hold, those are excluded that stand behind a URL in running text, in lists and in XML.
+/// Whether this byte after a base continues its last path segment (RFC 3986 section 3.3). Of the characters that a segment
+/// may hold, those are excluded that often follow a URL in running text, in lists and in XML.
 fn continues_a_segment(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte >= 0x80 || b"-._~%!$*+=:@".contains(&byte)
 }

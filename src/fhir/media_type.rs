@@ -2,7 +2,7 @@
 
 /// A format in which the gateway can write an OperationOutcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Format {
+pub(crate) enum Format {
     /// `application/fhir+json`.
     #[default]
     Json,
@@ -13,7 +13,7 @@ pub enum Format {
 impl Format {
     /// Its Content-Type.
     #[must_use]
-    pub fn content_type(self) -> &'static str {
+    pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::Json => "application/fhir+json; charset=utf-8",
             Self::Xml => "application/fhir+xml; charset=utf-8",
@@ -21,27 +21,27 @@ impl Format {
     }
 }
 
-/// The media type, or content coding, in front of its parameters.
+/// Returns a media type, or a content coding, without its parameters.
 #[must_use]
-pub fn essence(value: &[u8]) -> &[u8] {
+pub(crate) fn essence(value: &[u8]) -> &[u8] {
     value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()
 }
 
 /// Whether a media type is one that clients use for FHIR's JSON. `application/json+fhir` is the name from before R3.
 #[must_use]
-pub fn is_json(name: &[u8]) -> bool {
+pub(crate) fn is_json(name: &[u8]) -> bool {
     is_one_of(name, &["application/fhir+json", "application/json", "application/json+fhir", "text/json"])
 }
 
 /// Whether a media type is FHIR's XML by name. `application/xml+fhir` is the name from before R3.
 #[must_use]
-pub fn is_fhir_xml(name: &[u8]) -> bool {
+pub(crate) fn is_fhir_xml(name: &[u8]) -> bool {
     is_one_of(name, &["application/fhir+xml", "application/xml+fhir"])
 }
 
 /// Whether a media type is XML of any kind, FHIR's or a web page's.
 #[must_use]
-pub fn is_plain_xml(name: &[u8]) -> bool {
+pub(crate) fn is_plain_xml(name: &[u8]) -> bool {
     is_one_of(name, &["application/xml", "text/xml"])
 }
 

@@ -3,22 +3,22 @@
 //!
 //! Nothing here knows what OpenEMR does with them; that is the room `openemr`.
 
-pub mod body_step;
-pub mod capabilities;
-pub mod capability_statement;
-pub mod export_level;
-pub mod format_parameters;
-pub mod id;
-pub mod instant;
-pub mod interaction;
-pub mod json;
-pub mod link_rewriter;
-pub mod media_type;
-pub mod negotiation;
-pub mod operation_outcome;
-pub mod parameters;
-pub mod prefer;
-pub mod projection;
-pub mod resource_type;
-pub mod search_date;
-pub mod spliced;
+pub(crate) mod body_step;
+pub(crate) mod capabilities;
+pub(crate) mod capability_statement;
+pub(crate) mod export_level;
+pub(crate) mod format_parameters;
+pub(crate) mod id;
+pub(crate) mod instant;
+pub(crate) mod interaction;
+pub(crate) mod json;
+pub(crate) mod link_rewriter;
+pub(crate) mod media_type;
+pub(crate) mod negotiation;
+pub(crate) mod operation_outcome;
+pub(crate) mod parameters;
+pub(crate) mod prefer;
+pub(crate) mod projection;
+pub(crate) mod resource_type;
+pub(crate) mod search_date;
+pub(crate) mod spliced;

@@ -6,7 +6,7 @@ use crate::fhir::media_type::{Format, is_fhir_xml, is_json, is_plain_xml};
 
 /// A client's preferences for JSON and XML, in thousandths (RFC 9110 section 12.4.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Accepted {
+pub(crate) struct Accepted {
     json: u16,
     xml: u16,
 }
@@ -22,7 +22,7 @@ enum Range {
 impl Accepted {
     /// Reads the Accept fields of a request. Without any, both formats are accepted.
     #[must_use]
-    pub fn of<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Self {
+    pub(crate) fn of<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Self {
         let (mut json, mut xml, mut plain_xml) = (Best::default(), Best::default(), Best::default());
         let (mut said_something, mut is_browser) = (false, false);
         for item in fields.flat_map(|field| field.split(|byte| *byte == b',')) {
@@ -61,13 +61,13 @@ impl Accepted {
 
     /// Returns the preferred format, which is JSON unless the client prefers XML.
     #[must_use]
-    pub fn format(self) -> Format {
+    pub(crate) fn format(self) -> Format {
         if self.xml > self.json { Format::Xml } else { Format::Json }
     }
 
     /// Whether the client accepts XML and does not accept JSON.
     #[must_use]
-    pub fn is_xml_alone(self) -> bool {
+    pub(crate) fn is_xml_alone(self) -> bool {
         self.xml > 0 && self.json == 0
     }
 }
@@ -101,16 +101,16 @@ fn quality(parameter: &[u8]) -> Option<u16> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Negotiated {
     /// The format of errors.
-    pub errors: Format,
+    pub(crate) errors: Format,
     /// Whether the client accepts JSON, the only format of resources.
-    pub acceptable: bool,
+    pub(crate) acceptable: bool,
 }
 
 /// Negotiates by `_format`, which overrides Accept, and by Accept. A client that names neither JSON nor XML gets JSON, as RFC
 /// 9110 section 12.4.1 allows. With `accept_is_of_a_document` Accept is about the type of a document in the answer, and does
 /// not exclude JSON.
 #[must_use]
-pub fn negotiate(format: Option<NamedFormat>, accepted: Accepted, accept_is_of_a_document: bool) -> Negotiated {
+pub(crate) fn negotiate(format: Option<NamedFormat>, accepted: Accepted, accept_is_of_a_document: bool) -> Negotiated {
     match format {
         Some(NamedFormat::Json) => Negotiated { errors: Format::Json, acceptable: true },
         Some(NamedFormat::Xml) => Negotiated { errors: Format::Xml, acceptable: false },
@@ -120,7 +120,6 @@ pub fn negotiate(format: Option<NamedFormat>, accepted: Accepted, accept_is_of_a
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -11,7 +11,7 @@ use crate::fhir::media_type::Format;
 /// `OperationOutcome.issue.severity` (FHIR R4, value set issue-severity).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Severity {
+pub(crate) enum Severity {
     /// The request failed, and nothing more can be checked.
     Fatal,
     /// The request failed.
@@ -92,38 +92,38 @@ pub enum IssueCode {
 
 /// One error, warning or piece of information.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Issue {
+pub(crate) struct Issue {
     /// The severity.
-    pub severity: Severity,
+    pub(crate) severity: Severity,
     /// The kind of issue.
-    pub code: IssueCode,
+    pub(crate) code: IssueCode,
     /// A sentence for a person.
-    pub diagnostics: String,
+    pub(crate) diagnostics: String,
     /// The HTTP parameters that it is about, as `http.` and a name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub location: Vec<String>,
+    pub(crate) location: Vec<String>,
     /// FHIRPaths of the elements that it is about.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub expression: Vec<String>,
+    pub(crate) expression: Vec<String>,
 }
 
 impl Issue {
     /// Makes an error.
     #[must_use]
-    pub fn error(code: IssueCode, diagnostics: impl Into<String>) -> Self {
+    pub(crate) fn error(code: IssueCode, diagnostics: impl Into<String>) -> Self {
         Self { severity: Severity::Error, code, diagnostics: diagnostics.into(), location: Vec::new(), expression: Vec::new() }
     }
 
     /// Adds the HTTP parameter that the issue is about (FHIR R4, `OperationOutcome.issue.location`).
     #[must_use]
-    pub fn of_parameter(mut self, name: &str) -> Self {
+    pub(crate) fn of_parameter(mut self, name: &str) -> Self {
         self.location.push(format!("http.{name}"));
         self
     }
 
     /// Adds the element that the issue is about, as a FHIRPath.
     #[must_use]
-    pub fn about(mut self, expression: impl Into<String>) -> Self {
+    pub(crate) fn about(mut self, expression: impl Into<String>) -> Self {
         self.expression.push(expression.into());
         self
     }
@@ -131,7 +131,7 @@ impl Issue {
 
 /// An OperationOutcome, which has at least one issue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OperationOutcome {
+pub(crate) struct OperationOutcome {
     id: Option<String>,
     first: Issue,
     others: Vec<Issue>,
@@ -149,20 +149,20 @@ struct Written<'a> {
 impl OperationOutcome {
     /// Makes an OperationOutcome of one issue.
     #[must_use]
-    pub fn of(issue: Issue) -> Self {
+    pub(crate) fn of(issue: Issue) -> Self {
         Self { id: None, first: cleaned(issue), others: Vec::new() }
     }
 
     /// Makes an OperationOutcome of several issues; `None` when there are none.
     #[must_use]
-    pub fn of_all(issues: impl IntoIterator<Item = Issue>) -> Option<Self> {
+    pub(crate) fn of_all(issues: impl IntoIterator<Item = Issue>) -> Option<Self> {
         let mut issues = issues.into_iter().map(cleaned);
         Some(Self { id: None, first: issues.next()?, others: issues.collect() })
     }
 
     /// Adds the id of the request: as the resource's `id` where it is a valid one (FHIR R4, data type id), else in the text.
     #[must_use]
-    pub fn of_request(mut self, request: &str) -> Self {
+    pub(crate) fn of_request(mut self, request: &str) -> Self {
         if is_id(request) {
             self.id = Some(request.to_owned());
         } else {
@@ -173,13 +173,13 @@ impl OperationOutcome {
     }
 
     /// Returns the issues.
-    pub fn issues(&self) -> impl Iterator<Item = &Issue> {
+    pub(crate) fn issues(&self) -> impl Iterator<Item = &Issue> {
         std::iter::once(&self.first).chain(&self.others)
     }
 
     /// Writes the resource in a format.
     #[must_use]
-    pub fn write(&self, format: Format) -> String {
+    pub(crate) fn write(&self, format: Format) -> String {
         match format {
             Format::Json => self.json(),
             Format::Xml => self.xml(),
@@ -216,7 +216,7 @@ impl OperationOutcome {
 
 /// Writes an OperationOutcome of one error in JSON. `diagnostics` is a sentence for a person.
 #[must_use]
-pub fn json(code: IssueCode, diagnostics: &str) -> String {
+pub(crate) fn json(code: IssueCode, diagnostics: &str) -> String {
     OperationOutcome::of(Issue::error(code, diagnostics)).json()
 }
 
@@ -265,7 +265,6 @@ fn clean(text: &str) -> Cow<'_, str> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

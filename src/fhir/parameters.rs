@@ -3,14 +3,14 @@
 use serde_json::Value;
 
 /// The largest Parameters resource that is read, in bytes.
-pub const MAX_PARAMETERS: usize = 64 * 1024;
+pub(crate) const MAX_PARAMETERS: usize = 64 * 1024;
 
 /// Reads the parameters of a Parameters resource, as the names and values that a query would have. An empty body has none.
 ///
 /// A value may be of any primitive type; one that is of another type, or in parts, becomes an empty text. Returns `None`
 /// for a body that is no Parameters resource, or too deep to read.
 #[must_use]
-pub fn read(body: &[u8]) -> Option<Vec<(String, String)>> {
+pub(crate) fn read(body: &[u8]) -> Option<Vec<(String, String)>> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Some(Vec::new());
     }
@@ -40,7 +40,6 @@ pub fn read(body: &[u8]) -> Option<Vec<(String, String)>> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

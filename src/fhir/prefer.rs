@@ -2,7 +2,7 @@
 
 /// How a search handles parameters that it does not know (FHIR R4, "Search", 3.1.1.1.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Handling {
+pub(crate) enum Handling {
     /// The request is rejected.
     Strict,
     /// The parameters are left out, and the answer says so.
@@ -13,13 +13,13 @@ pub enum Handling {
 impl Handling {
     /// Reads the handling from the lines of a request's `Prefer`; the default where they name none.
     #[must_use]
-    pub fn of<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
+    pub(crate) fn of<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
         Self::named(lines).unwrap_or_default()
     }
 
     /// Reads the handling from the lines of a request's `Prefer`; `None` where they name none.
     #[must_use]
-    pub fn named<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Self> {
+    pub(crate) fn named<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Self> {
         match value_of(lines, "handling")? {
             value if value.eq_ignore_ascii_case(b"strict") => Some(Self::Strict),
             value if value.eq_ignore_ascii_case(b"lenient") => Some(Self::Lenient),
@@ -30,7 +30,7 @@ impl Handling {
 
 /// The body of the answer to a create or an update (FHIR R4, "RESTful API", 3.1.0.1.9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Return {
+pub(crate) enum Return {
     /// No body.
     Minimal,
     /// The resource.
@@ -42,7 +42,7 @@ pub enum Return {
 impl Return {
     /// Reads the preference from the lines of a request's `Prefer`; `None` where they name none.
     #[must_use]
-    pub fn of<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Self> {
+    pub(crate) fn of<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Self> {
         match value_of(lines, "return")? {
             value if value.eq_ignore_ascii_case(b"minimal") => Some(Self::Minimal),
             value if value.eq_ignore_ascii_case(b"representation") => Some(Self::Representation),
@@ -55,7 +55,7 @@ impl Return {
 /// Returns the value of a preference, which is empty where it has none; `None` where the preference is not named. If it is named
 /// twice the first one counts (RFC 7240, section 2).
 #[must_use]
-pub fn value_of<'a>(lines: impl IntoIterator<Item = &'a [u8]>, name: &str) -> Option<&'a [u8]> {
+pub(crate) fn value_of<'a>(lines: impl IntoIterator<Item = &'a [u8]>, name: &str) -> Option<&'a [u8]> {
     lines.into_iter().flat_map(|line| outside_quotes(line, b',')).find_map(|preference| {
         // Behind the first semicolon come parameters of the preference.
         let preference = outside_quotes(preference, b';').next()?;

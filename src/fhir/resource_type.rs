@@ -4,14 +4,14 @@
 
 /// Returns the resource type of that name; `None` when there is none. Case counts (FHIR R4, "RESTful API", 3.1.0.1.2).
 #[must_use]
-pub fn known(name: &[u8]) -> Option<&'static str> {
+pub(crate) fn known(name: &[u8]) -> Option<&'static str> {
     let index = NAMES.binary_search_by(|known| known.as_bytes().cmp(name)).ok()?;
     NAMES.get(index).copied()
 }
 
 /// Returns the resource type that was probably meant by a misspelt name.
 #[must_use]
-pub fn meant(name: &[u8]) -> Option<&'static str> {
+pub(crate) fn meant(name: &[u8]) -> Option<&'static str> {
     let name = std::str::from_utf8(name).ok().filter(|name| name.len() <= LONGEST)?;
     let likeness = |known: &str| strsim::normalized_damerau_levenshtein(&known.to_ascii_lowercase(), &name.to_ascii_lowercase());
     let (known, best) = NAMES.iter().map(|known| (*known, likeness(known))).max_by(|a, b| a.1.total_cmp(&b.1))?;

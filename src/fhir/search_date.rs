@@ -5,7 +5,7 @@ const PREFIXES: [&str; 9] = ["eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap
 
 /// Whether every value between commas has the form of a date. Whether such a day exists is not checked.
 #[must_use]
-pub fn are_dates(values: &str) -> bool {
+pub(crate) fn are_dates(values: &str) -> bool {
     values.split(',').all(is_date)
 }
 

@@ -7,9 +7,9 @@ use bytes::{Bytes, BytesMut};
 
 /// Collects the output for one piece of a body, or for several that follow each other.
 #[derive(Debug)]
-pub struct Spliced {
+pub(crate) struct Spliced {
     piece: Bytes,
-    /// The part of `piece` that is kept, to be output behind `made`.
+    /// The part of `piece` that is kept, to be output after `made`.
     kept: Range<usize>,
     made: BytesMut,
 }
@@ -17,24 +17,24 @@ pub struct Spliced {
 impl Spliced {
     /// Begins with a piece, of which nothing is kept yet.
     #[must_use]
-    pub fn of(piece: Bytes) -> Self {
+    pub(crate) fn of(piece: Bytes) -> Self {
         Self { piece, kept: 0..0, made: BytesMut::new() }
     }
 
     /// Goes on with the next piece.
-    pub fn go_on(&mut self, piece: Bytes) {
+    pub(crate) fn go_on(&mut self, piece: Bytes) {
         self.settle();
         self.piece = piece;
     }
 
     /// Returns the current piece.
     #[must_use]
-    pub fn piece(&self) -> &[u8] {
+    pub(crate) fn piece(&self) -> &[u8] {
         &self.piece
     }
 
-    /// Keeps a part of the current piece, which must lie behind the parts that were kept before.
-    pub fn keep(&mut self, part: Range<usize>) {
+    /// Keeps a part of the current piece, which must come after the parts that were kept before.
+    pub(crate) fn keep(&mut self, part: Range<usize>) {
         if part.is_empty() {
             return;
         }
@@ -46,8 +46,8 @@ impl Spliced {
         }
     }
 
-    /// Inserts bytes behind what was kept so far.
-    pub fn put(&mut self, bytes: &[u8]) {
+    /// Inserts bytes after what was kept so far.
+    pub(crate) fn put(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
             self.settle();
             self.made.extend_from_slice(bytes);
@@ -56,7 +56,7 @@ impl Spliced {
 
     /// Returns the output.
     #[must_use]
-    pub fn finish(mut self) -> Bytes {
+    pub(crate) fn finish(mut self) -> Bytes {
         if self.made.is_empty() {
             return self.piece.get(self.kept.clone()).map(|kept| self.piece.slice_ref(kept)).unwrap_or_default();
         }

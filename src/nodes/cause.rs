@@ -35,19 +35,6 @@ pub struct Unusable<'a> {
     pub body: &'a [u8],
 }
 
-/// The step in which a connection failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// The TCP connection.
-    Connect,
-    /// The TLS handshake.
-    TlsHandshake,
-    /// The request was being sent.
-    Request,
-    /// The answer was awaited or being read.
-    Answer,
-}
-
 /// Why there is no usable answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
@@ -162,31 +149,6 @@ impl From<&ResolveError> for Cause {
     }
 }
 
-impl Stage {
-    /// The stage in which this error of the upstream side came up.
-    #[must_use]
-    pub fn of(error: &Error) -> Self {
-        use ErrorType::*;
-        match error.etype() {
-            TLSHandshakeFailure | TLSHandshakeTimedout | InvalidCert | HandshakeError => Self::TlsHandshake,
-            kind if is_no_connection_type(kind) => Self::Connect,
-            WriteError | WriteTimedout => Self::Request,
-            _ => Self::Answer,
-        }
-    }
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Connect => "connecting",
-            Self::TlsHandshake => "TLS handshake",
-            Self::Request => "sending the request",
-            Self::Answer => "awaiting the answer",
-        })
-    }
-}
-
 impl fmt::Display for Explained<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { place: Place { url, key }, cause } = self;
@@ -298,13 +260,9 @@ fn says_tls_is_due(body: &[u8]) -> bool {
 /// machine, such as having no socket left, is not its fault.
 #[must_use]
 pub fn is_no_connection(error: &Error) -> bool {
-    is_no_connection_type(error.etype())
-}
-
-fn is_no_connection_type(kind: &ErrorType) -> bool {
     use ErrorType::*;
     matches!(
-        kind,
+        error.etype(),
         ConnectTimedout
             | ConnectRefused
             | ConnectNoRoute

@@ -351,3 +351,6 @@ impl fmt::Debug for Incoming {
         f.debug_struct("Incoming").field("status", &self.status).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -167,6 +167,12 @@ impl Nodes {
         }
     }
 
+    /// The node at this index; see [`NodeLease::index`](crate::nodes::NodeLease::index).
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<&Node> {
+        self.nodes.get(index)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.nodes.len()
     }

@@ -31,6 +31,23 @@ impl Terms {
     }
 }
 
+#[cfg(test)]
+impl Terms {
+    /// The default terms, for these nodes.
+    pub(super) fn for_tests(nodes: Vec<config::Node>) -> Self {
+        use crate::config::defaults;
+        Self {
+            nodes,
+            ca_file: None,
+            timeouts: defaults::TIMEOUTS,
+            connections: defaults::CONNECTIONS,
+            balance: Balance::RoundRobin,
+            health_check: defaults::HEALTH_CHECK,
+            in_flight: defaults::IN_FLIGHT,
+        }
+    }
+}
+
 /// A node's FHIR base, with the key that names it: `openemr`, unless it has one of its own.
 pub(super) fn fhir_place(node: &config::Node) -> Place {
     let key = if openemr_of(node).is_some() { "openemr" } else { "fhir_base" };

@@ -14,17 +14,17 @@ struct Body {
 
 /// A resource that was created, by the answer to its create.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Created {
+pub(crate) struct Created {
     /// The id, where the answer has a valid one.
-    pub id: Option<String>,
+    pub(crate) id: Option<String>,
     /// Whether the answer is a resource, as FHIR demands.
-    pub is_resource: bool,
+    pub(crate) is_resource: bool,
 }
 
 impl Created {
     /// Reads the body of the answer to a create; `None` where it is no object, or has an id that is no text.
     #[must_use]
-    pub fn read(body: &[u8]) -> Option<Self> {
+    pub(crate) fn read(body: &[u8]) -> Option<Self> {
         let body = serde_json::Deserializer::from_slice(body).into_iter::<Body>().next()?.ok()?;
         let is_resource = body.resource_type.is_some();
         let id = if is_resource { body.id } else { body.uuid.or(body.id) };

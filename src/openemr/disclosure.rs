@@ -57,7 +57,7 @@ const KNOWN_NAMES: &[&str] = &["OpenEMR", "resourceType", "birthDate", "lastUpda
 
 /// Whether a text may be shown to a client.
 #[must_use]
-pub fn is_disclosable(text: &str) -> bool {
+pub(crate) fn is_disclosable(text: &str) -> bool {
     let is_sentence = !text.trim().is_empty() && text.len() <= LONGEST;
     if !is_sentence || !text.chars().all(is_plain) {
         return false;

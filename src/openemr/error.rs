@@ -11,7 +11,7 @@ use crate::fhir::operation_outcome::{Issue, IssueCode, OperationOutcome, Severit
 use crate::openemr::disclosure::is_disclosable;
 
 /// The most of a body that is read, in bytes.
-pub const MOST: usize = 64 * 1024;
+pub(crate) const MOST: usize = 64 * 1024;
 /// The most issues of an outcome.
 const MAX_ISSUES: usize = 50;
 /// The number of opening brackets at which JSON is looked for.
@@ -19,23 +19,23 @@ const MAX_BRACKETS: usize = 8;
 
 /// An error answer of OpenEMR's, apart from its body.
 #[derive(Debug, Clone, Copy)]
-pub struct ErrorAnswer {
+pub(crate) struct ErrorAnswer {
     /// The status, 400 or above.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The resource type of the request.
-    pub resource_type: Option<&'static str>,
+    pub(crate) resource_type: Option<&'static str>,
 }
 
 /// Makes the OperationOutcome for an error answer.
 #[must_use]
-pub fn outcome(answer: ErrorAnswer, body: &[u8]) -> OperationOutcome {
+pub(crate) fn outcome(answer: ErrorAnswer, body: &[u8]) -> OperationOutcome {
     let own = if answer.status < 500 { own_text(answer, body) } else { None };
     own.unwrap_or_else(|| OperationOutcome::of(general(answer)))
 }
 
 /// Returns the status for the client. 401 and 407 are about the gateway's credentials, not about the client's.
 #[must_use]
-pub fn status(openemrs: u16) -> u16 {
+pub(crate) fn status(openemrs: u16) -> u16 {
     match openemrs {
         401 => 403,
         407 => 502,
@@ -72,7 +72,7 @@ fn quoted(text: &str) -> String {
     format!("OpenEMR says: {text}")
 }
 
-/// Returns the first JSON value in a body, whatever stands before or behind it.
+/// Returns the first JSON value in a body, whatever stands before or after it.
 fn first_json(body: &[u8]) -> Option<Value> {
     let body = body.get(..MOST).unwrap_or(body);
     let brackets = memchr::memchr2_iter(b'{', b'[', body).take(MAX_BRACKETS);

@@ -9,15 +9,15 @@
 //! | `export` | the types of a bulk export, exported one after the other by OpenEMR |
 //! | `offered` | what OpenEMR does, by its CapabilityStatement and by what that leaves out |
 //! | `search` | which parameters OpenEMR understands, and how a search is put to it |
-//! | `token_refusal` | which of OpenEMR's error bodies refuse the access token |
+//! | `token_refusal` | which of OpenEMR's error answers reject the access token |
 //! | `version` | the versions of OpenEMR that behave differently |
 
-pub mod bundle;
-pub mod created;
-pub mod disclosure;
-pub mod error;
-pub mod export;
-pub mod offered;
-pub mod search;
-pub mod token_refusal;
-pub mod version;
+pub(crate) mod bundle;
+pub(crate) mod created;
+mod disclosure;
+pub(crate) mod error;
+pub(crate) mod export;
+pub(crate) mod offered;
+pub(crate) mod search;
+pub(crate) mod token_refusal;
+pub(crate) mod version;

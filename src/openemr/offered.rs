@@ -61,7 +61,7 @@ pub enum NotOffered {
 impl NotOffered {
     /// Returns the HTTP status of the answer.
     #[must_use]
-    pub fn status(self) -> u16 {
+    pub(crate) fn status(self) -> u16 {
         match self {
             Self::NoSuchType(_) | Self::Type(_) => 404,
             Self::Method(..) => 405,
@@ -71,7 +71,7 @@ impl NotOffered {
 
     /// Returns the code of the answer's issue.
     #[must_use]
-    pub fn code(self) -> IssueCode {
+    pub(crate) fn code(self) -> IssueCode {
         match self {
             Self::NoSuchType(_) => IssueCode::NotFound,
             Self::Type(_) | Self::Method(..) | Self::Interaction(_) => IssueCode::NotSupported,
@@ -80,7 +80,7 @@ impl NotOffered {
 
     /// Returns the methods that the address takes, where that is known.
     #[must_use]
-    pub fn allowed(self) -> Option<Allowed> {
+    pub(crate) fn allowed(self) -> Option<Allowed> {
         match self {
             Self::Method(_, allowed) => Some(allowed),
             Self::NoSuchType(_) | Self::Type(_) | Self::Interaction(_) => None,
@@ -88,7 +88,7 @@ impl NotOffered {
     }
 }
 
-/// A name that was probably meant, as a question behind a sentence.
+/// Writes the name that was probably meant, as a question after a sentence.
 struct Suggestion(Option<&'static str>);
 
 impl fmt::Display for Suggestion {
@@ -116,7 +116,7 @@ fn interaction_sentence(kind: Kind) -> String {
 
 /// Whether [`check`] needs the CapabilityStatement to decide. It never does for searches and reads of FHIR's own types.
 #[must_use]
-pub fn needs_capabilities(interaction: Interaction) -> bool {
+pub(crate) fn needs_capabilities(interaction: Interaction) -> bool {
     match interaction.kind {
         Kind::Capabilities | Kind::SmartConfiguration | Kind::Export | Kind::ExportStatus => false,
         Kind::Search | Kind::Read => interaction.resource_type.is_none(),
@@ -143,7 +143,7 @@ pub fn needs_capabilities(interaction: Interaction) -> bool {
 ///
 /// # Errors
 /// What the server does not offer.
-pub fn check(method: &Method, path: &[u8], interaction: Interaction, offered: &Capabilities) -> Result<(), NotOffered> {
+pub(crate) fn check(method: &Method, path: &[u8], interaction: Interaction, offered: &Capabilities) -> Result<(), NotOffered> {
     if !needs_capabilities(interaction) || *method == Method::OPTIONS {
         return Ok(());
     }

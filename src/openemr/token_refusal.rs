@@ -1,14 +1,14 @@
-//! OpenEMR's error bodies that refuse the access token itself, told from those that refuse the request.
+//! Tells OpenEMR's error answers that reject the access token from those that reject the request.
 //!
 //! OpenEMR answers 400 after it has revoked a client's trust, with a head like any other 400's, and 401 both for an unknown
-//! token and for a missing scope: only the body tells which.
+//! token and for a missing scope: only the body shows which.
 
 use serde::Deserialize;
 
-/// The longest body, in bytes, that can be a refusal of the token. OpenEMR's have less than 200.
-pub const LONGEST: usize = 4096;
+/// The longest body, in bytes, that can reject the token. OpenEMR's have less than 200.
+pub(crate) const LONGEST: usize = 4096;
 
-/// Texts with which OpenEMR refuses a token: revoked together with the client's trust; malformed, expired or revoked by an
+/// Texts with which OpenEMR rejects a token: revoked together with the client's trust; malformed, expired or revoked by an
 /// administrator; not in its database. 7.0.3 answers `access_denied` and, with that blank, `invalid _request`.
 const TEXTS: [&str; 3] =
     ["Refresh Token revoked", "The resource owner or authorization server denied", "invalid token or expired token"];
@@ -21,13 +21,13 @@ struct ErrorBody {
     error_description: Option<String>,
 }
 
-/// Whether the body of an error answer refuses the token rather than the request.
+/// Whether the body of an error answer rejects the token rather than the request.
 #[must_use]
-pub fn is_about_the_token(body: &[u8]) -> bool {
+pub(crate) fn is_about_the_token(body: &[u8]) -> bool {
     if body.len() > LONGEST {
         return false;
     }
-    // Some installations write the error object twice, one behind the other.
+    // Some installations write the error object twice, one after the other.
     let first = serde_json::Deserializer::from_slice(body).into_iter::<ErrorBody>().next();
     let Some(Ok(ErrorBody { error, message, error_description })) = first else { return false };
     let refuses = |text: &String| TEXTS.iter().any(|known| text.contains(known));

@@ -4,7 +4,7 @@ use crate::fhir::capabilities::{Capabilities, Software};
 
 /// The version of a server, as far as that decides what it can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Version {
+pub(crate) enum Version {
     /// OpenEMR 7.0.3 or earlier, which takes none of `_count`, `_offset` and `_sort`.
     Old,
     /// OpenEMR 7.0.4 or later, 8.x among them.
@@ -17,7 +17,7 @@ impl Version {
     /// Reads the version from what a server says about itself. OpenEMR names its number up to 7.0.3 only, so one without a
     /// number is taken for a later one.
     #[must_use]
-    pub fn of(capabilities: &Capabilities) -> Self {
+    pub(crate) fn of(capabilities: &Capabilities) -> Self {
         Self::of_software(capabilities.software.as_ref())
     }
 

@@ -1,56 +1,6 @@
 //! The admin address, on a loopback port of its own, so that it answers when OpenEMR does not.
 //!
-//! | request | what it does |
-//! |---|---|
-//! | `GET /__sandbox/state` | counters, the last requests, whether the listener is up |
-//! | `GET /__sandbox/faults` | the faults in force |
-//! | `POST /__sandbox/faults` | changes what the body names and nothing else; answers with the faults in force |
-//! | `DELETE /__sandbox/faults` | clears the faults of the token endpoint and the FHIR side |
-//! | `POST /__sandbox/reset` | clears faults and counters, see `Instance::reset` |
-//!
-//! The members of the body; all are optional, unknown ones are rejected:
-//!
-//! ```json
-//! {
-//!   "token": {"down": true, "delay_ms": 0, "answer": {"status": 503, "body": "", "content_type": "text/html"},
-//!             "html": true, "refuse": "unknown_client", "lose_answer": true, "truncate": true, "oversize_bytes": 100000,
-//!             "pad_token_bytes": 30000, "expires_in": 5, "token_type": "mac", "date": "yesterday",
-//!             "drop_scopes": ["system/Patient.read"], "silent": true, "times": 1},
-//!   "fhir": {"target": "/Patient", "method": "POST", "delay_ms": 0, "error": "system", "refuse": "revoked",
-//!            "answer": {"status": 418}, "html": true, "hang_up": true, "lose_answer": true, "silent": true,
-//!            "framing": "http10", "truncate_after": 100, "ending": "reset", "close_idle": true,
-//!            "close_reused": true, "piece_bytes": 100, "times": 1},
-//!   "token_lifetime_seconds": 5,
-//!   "revoke_tokens": "by_admin",
-//!   "clients": {"the-client-id": {"enabled": false, "jwks": {"keys": []}, "jwks_uri": "http://gateway/jwks.json"}},
-//!   "strict_kid": true,
-//!   "jwks_cache_seconds": 60,
-//!   "system_scopes": "off",
-//!   "clock_offset_seconds": -600,
-//!   "listener": "down",
-//!   "binary": {"id": "5000", "bytes": 1073741824},
-//!   "export": {"most_types": 3, "apache_waits_ms": 60000, "type_takes_ms": 500, "provenance": "timeout", "polls": 2,
-//!              "files_live_seconds": 3600}
-//! }
-//! ```
-//!
-//! `token` and `fhir` can be a list of fault sets, of which a request gets the first that applies to it; `null` clears
-//! them. `jwks` or `jwks_uri` replace the client's keys. The words of the members that take one of several:
-//!
-//! | member | words |
-//! |---|---|
-//! | `token.refuse` | `unknown_client`, `bad_assertion`, `issued_too_long_ago`, `missing_jti`, `invalid_scope`, `unsupported_grant_type`, `not_set_up`, `exception` |
-//! | `fhir.refuse` | `unparsable`, `not_verified`, `revoked`, `no_trusted_user`, `not_in_database`, `other_site`, `scope_missing`, `policy` |
-//! | `fhir.error` | `system`, `database`, `php_fpm_down`, `php_fpm_timeout` |
-//! | `fhir.framing` | `chunked`, `content_length`, `http10` |
-//! | `fhir.ending` | `close_notify`, `no_close_notify`, `reset` |
-//! | `export.provenance` | `no`, `error`, `timeout` |
-//! | `revoke_tokens` | `by_admin`, `trusted_user`, `unknown` |
-//!
-//! In the state, `probes` are requests for `metadata` without a token, which only `paths` counts as well; `paths` counts
-//! by method and path, requests that a fault hung up on included; `exchanges` tells when each token request arrived and
-//! when its answer was sent, by the machine's clock; `most_fhir_at_once` is the most FHIR requests that were in progress
-//! at one time.
+//! docs/sandbox.md describes its requests; a test below checks that it lists every member and every word that they take.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -270,4 +220,50 @@ fn state(instance: &Instance) -> Value {
         state.extend(counters);
     }
     state
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::{
+        exports::ProvenanceBehavior,
+        faults::{ForcedOAuthError, ForcedRejection, ServerError},
+        response::Ending,
+    };
+
+    /// The names that serde expects for `T`, which it lists in the error for an unknown one.
+    fn expected<T: DeserializeOwned>(unknown: Value) -> Vec<String> {
+        let error = serde_json::from_value::<T>(unknown).err().map(|error| error.to_string()).unwrap_or_default();
+        let names = error.split_once("expected").map(|(_, names)| names.split('`').skip(1).step_by(2).map(str::to_owned));
+        names.map(Iterator::collect).unwrap_or_default()
+    }
+
+    #[test]
+    fn the_manual_lists_every_fault() {
+        let manual = include_str!("../../docs/sandbox.md");
+        let object = || json!({"?": 0});
+        let word = || json!("?");
+        for names in [
+            expected::<Changes>(object()),
+            expected::<TokenFaults>(object()),
+            expected::<FhirFaults>(object()),
+            expected::<ExportBehavior>(object()),
+            expected::<ClientChange>(object()),
+            expected::<NewBinary>(object()),
+            expected::<Revocation>(word()),
+            expected::<Switch>(word()),
+            expected::<ListenerState>(word()),
+            expected::<ForcedOAuthError>(word()),
+            expected::<ForcedRejection>(word()),
+            expected::<ServerError>(word()),
+            expected::<Framing>(word()),
+            expected::<Ending>(word()),
+            expected::<ProvenanceBehavior>(word()),
+        ] {
+            assert!(names.len() > 1, "{names:?}");
+            for name in names {
+                assert!(manual.contains(&format!("`{name}`")), "docs/sandbox.md does not list `{name}`");
+            }
+        }
+    }
 }

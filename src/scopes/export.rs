@@ -16,7 +16,7 @@ const FILES: &str = "system/Binary.read";
 /// Returns the types that a granted scope (space separated, RFC 6749 section 3.3) lets be read, each once, in the order of the
 /// scope. The type that often fails comes last.
 #[must_use]
-pub fn readable_types(granted: &str) -> Vec<&'static str> {
+pub(crate) fn readable_types(granted: &str) -> Vec<&'static str> {
     let mut types = Vec::new();
     for scope in granted.split(' ').filter(|scope| reads(scope)) {
         if let Some(name) = subject(scope).and_then(|name| resource_type::known(name.as_bytes()))
@@ -32,7 +32,7 @@ pub fn readable_types(granted: &str) -> Vec<&'static str> {
 /// Returns the scopes, apart from those of the types, that an export requires and `granted` lacks. `operation` is the scope of
 /// the `$export`; that of another level is taken for it too.
 #[must_use]
-pub fn missing(granted: &str, operation: &'static str) -> Vec<&'static str> {
+pub(crate) fn missing(granted: &str, operation: &'static str) -> Vec<&'static str> {
     let has = |fits: &dyn Fn(&str) -> bool| granted.split(' ').any(fits);
     [
         (operation, has(&|scope| is_operation(scope, "$export"))),
@@ -47,7 +47,7 @@ pub fn missing(granted: &str, operation: &'static str) -> Vec<&'static str> {
 /// Reduces scopes, in their own syntax, to those that an export of one type requires: the type's read scopes, those of the
 /// export operations, and that of the files. `None` when no scope is of the type.
 #[must_use]
-pub fn narrowed(scopes: &Scopes, resource_type: &str) -> Option<Scopes> {
+pub(crate) fn narrowed(scopes: &Scopes, resource_type: &str) -> Option<Scopes> {
     let is_of = |scope: &Scope, name: &str| reads(scope.as_str()) && subject(scope.as_str()) == Some(name);
     if !scopes.iter().any(|scope| is_of(scope, resource_type)) {
         return None;
@@ -83,7 +83,6 @@ fn reads(scope: &str) -> bool {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

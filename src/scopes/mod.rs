@@ -1,5 +1,5 @@
 //! SMART scopes: their two syntaxes, the scope that an interaction requires, and the scopes of a bulk export.
 
-pub mod export;
-pub mod required;
-pub mod scope;
+pub(crate) mod export;
+pub(crate) mod required;
+pub(crate) mod scope;

@@ -33,7 +33,7 @@ impl RequiredScope {
     /// Returns the scope that a request requires; `None` when there is none that can be named, as for metadata, unknown types and
     /// interactions that OpenEMR does not have. `path` is the part of the path below the FHIR base.
     #[must_use]
-    pub fn of(interaction: Interaction, path: &[u8]) -> Option<Self> {
+    pub(crate) fn of(interaction: Interaction, path: &[u8]) -> Option<Self> {
         let permission = match interaction.kind {
             Kind::Search => Permission::Search,
             Kind::Read => Permission::Read,
@@ -69,7 +69,7 @@ impl RequiredScope {
     /// Whether a granted scope (space separated, RFC 6749 section 3.3) covers this one. In doubt it does, because OpenEMR has the
     /// last word.
     #[must_use]
-    pub fn is_covered_by(self, granted: &str) -> bool {
+    pub(crate) fn is_covered_by(self, granted: &str) -> bool {
         granted.split(' ').filter_map(|scope| scope.strip_prefix("system/")?.split_once('.')).any(|(resource, permission)| {
             match self.permission {
                 // In doubt the scope of one level covers another.
@@ -118,7 +118,6 @@ fn operation(path: &[u8]) -> Option<&'static str> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use http::Method;

@@ -8,7 +8,7 @@ use std::fmt;
 
 /// The reason why a text is no scope that a system client can request from OpenEMR. It goes on from the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ScopeError {
+pub(crate) enum ScopeError {
     /// The scope has another context than `system/`, such as `patient/` or `user/`, or none.
     #[error("is not a system scope")]
     NotSystem,
@@ -22,14 +22,14 @@ pub enum ScopeError {
 
 /// A `system/…` scope.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Scope(String);
+pub(crate) struct Scope(String);
 
 impl Scope {
     /// Parses one scope.
     ///
     /// # Errors
     /// The rule that the text breaks.
-    pub fn parse(text: &str) -> Result<Self, ScopeError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, ScopeError> {
         let rest = text.strip_prefix("system/").ok_or(ScopeError::NotSystem)?;
         let (resource, permission) = rest.split_once('.').ok_or(ScopeError::Malformed)?;
         let operation = permission.strip_prefix('$');
@@ -48,7 +48,7 @@ impl Scope {
 
     /// Returns the scope as it is sent.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -67,7 +67,7 @@ fn is_operation_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
-/// Whether a text is a permission: `read`, `write`, or letters of `cruds` in that order, which may have a `?param=value` behind
+/// Whether a text is a permission: `read`, `write`, or letters of `cruds` in that order, which may have a `?param=value` after
 /// them.
 fn is_permission(text: &str) -> bool {
     if matches!(text, "read" | "write") {
@@ -87,7 +87,7 @@ pub struct Scopes(Vec<Scope>);
 impl Scopes {
     /// Collects scopes and drops repeated ones; `None` when there are none.
     #[must_use]
-    pub fn new(scopes: impl IntoIterator<Item = Scope>) -> Option<Self> {
+    pub(crate) fn new(scopes: impl IntoIterator<Item = Scope>) -> Option<Self> {
         let mut unique: Vec<Scope> = Vec::new();
         for scope in scopes {
             if !unique.contains(&scope) {
@@ -98,13 +98,13 @@ impl Scopes {
     }
 
     /// Returns the scopes in order.
-    pub fn iter(&self) -> impl Iterator<Item = &Scope> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Scope> {
         self.0.iter()
     }
 
     /// Returns the scopes that are missing in `granted` (space separated, RFC 6749 section 3.3).
     #[must_use]
-    pub fn missing_from(&self, granted: &str) -> Vec<&Scope> {
+    pub(crate) fn missing_from(&self, granted: &str) -> Vec<&Scope> {
         self.iter().filter(|scope| !granted.split(' ').any(|one| one == scope.as_str())).collect()
     }
 }

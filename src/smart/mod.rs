@@ -14,16 +14,12 @@
 //! | [`discovery`] | the token endpoint, from a server's SMART configuration |
 //! | [`exchange`] | a site's token endpoint, and one exchange with it |
 //! | [`exchanged`] | the outcome of an exchange |
-//! | [`export_scopes`] | the scopes of a bulk export, and a token's set narrowed to one type |
-//! | [`key_files`] | the files of a key rotation on the disk |
 //! | `key_ring` | the key files that several sites may sign with |
 //! | [`key_rings`] | all key rings, and the signers that share each |
 //! | [`signer`] | which key signs a site's assertions, and the second try in a rotation |
 //! | [`signing_keys`] | the signing key and the published set, as one value |
 //! | [`key_keeper`] | the background service that follows a rotation |
 //! | [`refresher`] | the background service: one task a site, single flight |
-//! | [`scope`] | SMART scopes |
-//! | [`scope_need`] | which scope a FHIR interaction needs |
 //! | [`scope_record`] | the scopes that are granted and of no use |
 
 pub mod assertion;

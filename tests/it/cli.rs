@@ -18,7 +18,9 @@ fn every_command_shows_an_example() {
     let folder = Folder::empty();
     for command in [
         &["serve"][..],
+        #[cfg(feature = "sandbox")]
         &["demo"],
+        #[cfg(feature = "sandbox")]
         &["sandbox"],
         &["keys", "generate"],
         &["keys", "jwks"],

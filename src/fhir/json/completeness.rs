@@ -17,7 +17,7 @@ pub struct Completeness {
 
 impl Completeness {
     /// Takes the next chunk.
-    pub fn feed(&mut self, chunk: &[u8]) {
+    pub(crate) fn feed(&mut self, chunk: &[u8]) {
         let mut rest = chunk;
         while let Some((&byte, tail)) = rest.split_first() {
             if self.escaped {
@@ -48,7 +48,7 @@ impl Completeness {
 
     /// Whether the document has begun and everything that was opened has been closed.
     #[must_use]
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.seen_value && self.depth == 0 && !self.in_string
     }
 }

@@ -1,5 +1,5 @@
 //! JSON documents that come in pieces: where they end, what they are made of, and how they are indented.
 
-pub mod completeness;
-pub mod pretty;
-pub mod walk;
+pub(crate) mod completeness;
+pub(crate) mod pretty;
+pub(crate) mod walk;

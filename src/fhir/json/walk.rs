@@ -5,7 +5,7 @@ use memchr::memchr2;
 
 /// The kind of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub(crate) enum Part {
     /// White space.
     Space,
     /// `{`
@@ -26,7 +26,7 @@ pub enum Part {
 
 /// A position in a document.
 #[derive(Debug, Clone, Default)]
-pub struct JsonWalk {
+pub(crate) struct JsonWalk {
     /// One bit for each open level, the innermost in the lowest: whether it is an object. Only the innermost 64 are known.
     objects: u64,
     depth: u32,
@@ -47,12 +47,12 @@ enum StringState {
 impl JsonWalk {
     /// Returns how many objects and arrays are open.
     #[must_use]
-    pub fn depth(&self) -> u32 {
+    pub(crate) fn depth(&self) -> u32 {
         self.depth
     }
 
     /// Reads the next token at the front of `rest` and returns its kind and length. `None` only when `rest` is empty.
-    pub fn step(&mut self, rest: &[u8]) -> Option<(Part, usize)> {
+    pub(crate) fn step(&mut self, rest: &[u8]) -> Option<(Part, usize)> {
         if self.string != StringState::Outside {
             let length = self.go_through_string(rest);
             return (length > 0).then_some((self.part_of_string(), length));
@@ -84,10 +84,10 @@ impl JsonWalk {
         Some((part, 1))
     }
 
-    /// Skips one value at the front of `rest`, which begins behind the colon, comma or bracket before the value. Returns the
+    /// Skips one value at the front of `rest`, which begins after the colon, comma or bracket before the value. Returns the
     /// length of the skipped part, and whether the value has ended there, in front of a `,` or a closing bracket. While it has
     /// not, the next piece belongs to it too.
-    pub fn skip(&mut self, rest: &[u8]) -> (usize, bool) {
+    pub(crate) fn skip(&mut self, rest: &[u8]) -> (usize, bool) {
         let mut at = 0;
         while let Some((&byte, behind)) = rest.get(at..).and_then(<[u8]>::split_first) {
             if self.string != StringState::Outside {

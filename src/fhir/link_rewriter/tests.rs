@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
 use super::*;
 use proptest::prelude::*;
 
@@ -171,7 +169,7 @@ fn a_value_is_rewritten_at_once() {
 
 const BASES: [&str; 5] = ["https://h", "https://h/f", "http://h/f/h", "http://h:8/f", "https://http/https"];
 
-/// Bodies made of parts of bases, of what can stand around bases, and of escapes.
+/// Bodies made of parts of bases, of what can surround bases, and of escapes.
 fn adversarial() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         8 => proptest::sample::select(&BASES[..]).prop_map(|base| base.as_bytes().to_vec()),

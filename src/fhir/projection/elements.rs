@@ -1,5 +1,5 @@
 //! The elements of resources in FHIR R4's definitions: which are mandatory, which belong to the summary, and which have their
-//! type behind their name.
+//! type appended to their name.
 //!
 //! The table has the resource types that electronic health records usually serve.
 
@@ -7,7 +7,7 @@ use crate::fhir::resource_type;
 
 /// The elements of one resource type, apart from those that all types have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Elements {
+pub(crate) struct Elements {
     mandatory: &'static str,
     summary: &'static str,
 }
@@ -15,20 +15,20 @@ pub struct Elements {
 impl Elements {
     /// Returns the elements of a type; `None` for a type that is not in the table.
     #[must_use]
-    pub fn of(resource_type: &str) -> Option<Self> {
+    pub(crate) fn of(resource_type: &str) -> Option<Self> {
         let index = TYPES.binary_search_by(|(name, ..)| (*name).cmp(resource_type)).ok()?;
         TYPES.get(index).map(|&(_, mandatory, summary)| Self { mandatory, summary })
     }
 
     /// Whether a resource of the type is invalid without this member.
     #[must_use]
-    pub fn is_mandatory(self, member: &str) -> bool {
+    pub(crate) fn is_mandatory(self, member: &str) -> bool {
         is_listed(self.mandatory, member)
     }
 
     /// Whether the member belongs to the type's summary. Mandatory members do.
     #[must_use]
-    pub fn is_summary(self, member: &str) -> bool {
+    pub(crate) fn is_summary(self, member: &str) -> bool {
         member == "implicitRules" || is_listed(self.summary, member) || self.is_mandatory(member)
     }
 }
@@ -36,7 +36,7 @@ impl Elements {
 /// One item of `_elements`: `name`, `value` (which also means `valueQuantity` and its like), `name.family` (which means all of
 /// `name`) or `Patient.name` (which is about one type only).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequestedElement {
+pub(crate) struct RequestedElement {
     member: String,
     is_choice: bool,
     only_of: Option<&'static str>,
@@ -45,7 +45,7 @@ pub struct RequestedElement {
 impl RequestedElement {
     /// Reads an item of `_elements`.
     #[must_use]
-    pub fn read(word: &str) -> Self {
+    pub(crate) fn read(word: &str) -> Self {
         let mut segments = word.split('.');
         let first = segments.next().unwrap_or_default();
         let only_of = resource_type::known(first.as_bytes());
@@ -56,7 +56,7 @@ impl RequestedElement {
 
     /// Whether the item means this member of a resource of that type.
     #[must_use]
-    pub fn means(&self, resource_type: Option<&str>, member: &str) -> bool {
+    pub(crate) fn means(&self, resource_type: Option<&str>, member: &str) -> bool {
         let is_named = self.member == member || (self.is_choice && is_choice(&self.member, member));
         is_named && (self.only_of.is_none() || self.only_of == resource_type)
     }

@@ -1,5 +1,5 @@
 //! `_elements` and `_summary`: which members of a resource are sent, and the step that drops the others.
 
-pub mod elements;
-pub mod projector;
-pub mod rule;
+mod elements;
+pub(crate) mod projector;
+pub(crate) mod rule;

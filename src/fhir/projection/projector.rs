@@ -25,7 +25,7 @@ pub struct Projector {
     rule: Rule,
     walk: JsonWalk,
     place: Place,
-    /// Whether resources stand in the entries of a Bundle.
+    /// Whether the resources are in the entries of a Bundle.
     in_entries: bool,
     /// The type that a resource is taken for until its own is read.
     expected: Subject,
@@ -81,7 +81,7 @@ impl Projector {
 
     /// Makes the step for a single resource, which is taken for one of the type `expected` until its own type is read.
     #[must_use]
-    pub fn resource(projection: Projection, expected: Option<&'static str>) -> Self {
+    pub(crate) fn resource(projection: Projection, expected: Option<&'static str>) -> Self {
         Self::new(projection, expected, false)
     }
 
@@ -102,7 +102,7 @@ impl Projector {
         }
     }
 
-    /// The depth at which the members of a resource stand.
+    /// Returns the depth of a resource's members.
     fn level(&self) -> u32 {
         if self.in_entries { 4 } else { 1 }
     }

@@ -20,7 +20,7 @@ pub enum Projection {
 
 /// Decides which members of resources are sent.
 #[derive(Debug)]
-pub struct Rule {
+pub(crate) struct Rule {
     projection: Projection,
     requested: Vec<RequestedElement>,
 }
@@ -28,7 +28,7 @@ pub struct Rule {
 impl Rule {
     /// Makes the rule of a projection.
     #[must_use]
-    pub fn of(projection: Projection) -> Self {
+    pub(crate) fn of(projection: Projection) -> Self {
         let requested = match &projection {
             Projection::Elements(words) => words.iter().map(|word| RequestedElement::read(word)).collect(),
             _ => Vec::new(),
@@ -38,7 +38,7 @@ impl Rule {
 
     /// Whether a resource keeps this member. `_summary=true` keeps all members of a type that is not known.
     #[must_use]
-    pub fn keeps(&self, subject: Subject, member: &str) -> bool {
+    pub(crate) fn keeps(&self, subject: Subject, member: &str) -> bool {
         // `_birthDate` holds the extensions of `birthDate`.
         let member = member.strip_prefix('_').unwrap_or(member);
         if matches!(member, "resourceType" | "id" | "meta") || subject.is_outcome() {
@@ -58,7 +58,7 @@ impl Rule {
 
     /// Whether a resource gets the tag SUBSETTED, because members of it may be missing.
     #[must_use]
-    pub fn marks(&self, subject: Subject) -> bool {
+    pub(crate) fn marks(&self, subject: Subject) -> bool {
         match self.projection {
             Projection::Whole => false,
             _ if subject.is_outcome() => false,
@@ -70,7 +70,7 @@ impl Rule {
 
 /// The type of a resource, with the elements that are known of it.
 #[derive(Debug, Clone, Copy)]
-pub struct Subject {
+pub(crate) struct Subject {
     resource_type: Option<&'static str>,
     elements: Option<Elements>,
 }
@@ -78,7 +78,7 @@ pub struct Subject {
 impl Subject {
     /// Looks up a resource type.
     #[must_use]
-    pub fn of(resource_type: Option<&'static str>) -> Self {
+    pub(crate) fn of(resource_type: Option<&'static str>) -> Self {
         Self { resource_type, elements: resource_type.and_then(Elements::of) }
     }
 

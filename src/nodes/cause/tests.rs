@@ -85,17 +85,3 @@ fn http_spoken_to_a_tls_port_is_recognised() {
     let other = place.explain_answer(Unusable { content_type: PAGE, ..answer(400) }).to_string();
     assert!(!other.contains("https://"), "{other}");
 }
-
-#[test]
-fn the_stage_is_read_off_the_error() {
-    for (kind, stage) in [
-        (ErrorType::ConnectRefused, Stage::Connect),
-        (ErrorType::ConnectTimedout, Stage::Connect),
-        (ErrorType::InvalidCert, Stage::TlsHandshake),
-        (ErrorType::WriteError, Stage::Request),
-        (ErrorType::ReadTimedout, Stage::Answer),
-        (ErrorType::InvalidHTTPHeader, Stage::Answer),
-    ] {
-        assert_eq!(Stage::of(&Error::new(kind)), stage);
-    }
-}

@@ -1,20 +1,13 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 use super::*;
-use crate::config::{self, Balance, BaseUrl, defaults};
+use crate::config::{self, Balance, BaseUrl};
 use crate::nodes::breaker::CheckResult;
 use crate::nodes::terms::Terms;
 
 fn nodes(count: usize, balance: Balance) -> Arc<Nodes> {
     let url = |index: usize| BaseUrl::parse(&format!("https://emr{index}.example.org")).unwrap();
-    let terms = Terms {
-        nodes: (0..count).map(|index| config::Node { fhir_base: url(index), token_url: Some(url(index)) }).collect(),
-        ca_file: None,
-        timeouts: defaults::TIMEOUTS,
-        connections: defaults::CONNECTIONS,
-        balance,
-        health_check: defaults::HEALTH_CHECK,
-        in_flight: defaults::IN_FLIGHT,
-    };
+    let of = |index| config::Node { fhir_base: url(index), token_url: Some(url(index)) };
+    let terms = Terms { balance, ..Terms::for_tests((0..count).map(of).collect()) };
     Arc::new(Nodes::with("default", terms))
 }
 

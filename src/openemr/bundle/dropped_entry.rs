@@ -16,7 +16,7 @@ const MOST_PIECES: usize = 32;
 /// The bytes of an entry that is not sent. They are read only when somebody asks whether the entry is complete, or when there
 /// are many: nearly every entry is followed by another, so that the question does not arise.
 #[derive(Debug, Default)]
-pub struct DroppedEntry {
+pub(crate) struct DroppedEntry {
     unread: VecDeque<Bytes>,
     length: usize,
     end: Completeness,
@@ -24,7 +24,7 @@ pub struct DroppedEntry {
 
 impl DroppedEntry {
     /// Adds the next piece of the entry.
-    pub fn add(&mut self, piece: Bytes) {
+    pub(crate) fn add(&mut self, piece: Bytes) {
         self.length += piece.len();
         self.unread.push_back(piece);
         while self.length > MOST || self.unread.len() > MOST_PIECES {
@@ -33,7 +33,7 @@ impl DroppedEntry {
     }
 
     /// Whether all brackets of the entry are closed.
-    pub fn is_complete(&mut self) -> bool {
+    pub(crate) fn is_complete(&mut self) -> bool {
         while !self.unread.is_empty() {
             self.read_on();
         }

@@ -8,32 +8,32 @@ use crate::fhir::resource_type;
 use crate::openemr::bundle::head::string_length;
 
 /// The first bytes of every entry.
-pub const BEGINNING: &[u8] = br#"{"fullUrl":""#;
+pub(crate) const BEGINNING: &[u8] = br#"{"fullUrl":""#;
 
 const TYPE: &[u8] = br#""resourceType":""#;
 
 /// The longest URL that is read, in bytes.
 const LONGEST_URL: usize = 2048;
 
-/// How far into an entry the resource's type is looked for, in bytes. OpenEMR writes it behind `id` and `meta`.
+/// How far into an entry the resource's type is looked for, in bytes. OpenEMR writes it after `id` and `meta`.
 const FARTHEST_TYPE: usize = 8192;
 
 /// The beginning of an entry. Ranges are of the bytes that were read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct EntryHead {
+pub(crate) struct EntryHead {
     /// The fullUrl without its quotes, escaped as in the entry.
-    pub url: Range<usize>,
-    /// The position behind the fullUrl; 0 where there is no fullUrl of a usual length.
-    pub behind_url: usize,
+    pub(crate) url: Range<usize>,
+    /// The position after the fullUrl; 0 where there is no fullUrl of a usual length.
+    pub(crate) behind_url: usize,
     /// The type of the resource.
-    pub resource_type: Option<&'static str>,
+    pub(crate) resource_type: Option<&'static str>,
 }
 
 impl EntryHead {
     /// Reads the beginning of an entry, which starts with [`BEGINNING`]. `None` while more bytes are needed; with `is_all` there
     /// are none to come.
     #[must_use]
-    pub fn read(entry: &[u8], is_all: bool) -> Option<Self> {
+    pub(crate) fn read(entry: &[u8], is_all: bool) -> Option<Self> {
         let behind = entry.get(BEGINNING.len()..).unwrap_or_default();
         let Some(length) = string_length(first(behind, LONGEST_URL)) else {
             return (is_all || behind.len() >= LONGEST_URL).then(Self::default);
@@ -53,7 +53,7 @@ fn first(bytes: &[u8], most: usize) -> &[u8] {
     bytes.get(..most).unwrap_or(bytes)
 }
 
-/// Returns the first type that is named. Contained resources come behind the resource's own type.
+/// Returns the first type that is named. Contained resources come after the resource's own type.
 fn type_name(resource: &[u8]) -> Option<&[u8]> {
     let name = resource.get(memmem::find(resource, TYPE)? + TYPE.len()..)?;
     name.get(..memchr(b'"', name)?)
@@ -63,7 +63,7 @@ fn type_name(resource: &[u8]) -> Option<&[u8]> {
 /// no repair. OpenEMR writes the searched type into the URLs of included resources, and `_search` into all URLs when that was in
 /// the address.
 #[must_use]
-pub fn repaired_url(url: &[u8], base: &[u8], resource_type: &str) -> Option<Vec<u8>> {
+pub(crate) fn repaired_url(url: &[u8], base: &[u8], resource_type: &str) -> Option<Vec<u8>> {
     let below = url.strip_prefix(base)?;
     let (path, id) = below.split_at_checked(memrchr(b'/', below)? + 1)?;
     let slash = if path.ends_with(b"\\/") { &b"\\/"[..] } else { b"/" };

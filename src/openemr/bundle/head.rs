@@ -5,24 +5,24 @@ use std::ops::Range;
 use memchr::memchr2;
 
 /// The longest head that is read, in bytes. OpenEMR's have a tenth of that.
-pub const LONGEST: usize = 4096;
+pub(crate) const LONGEST: usize = 4096;
 
 /// The head of a Bundle. Ranges are of the bytes that were read, without quotes, and escaped as there.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct BundleHead {
+pub(crate) struct BundleHead {
     /// `meta.lastUpdated`.
-    pub last_updated: Range<usize>,
+    pub(crate) last_updated: Range<usize>,
     /// The URL of the only link, `self`.
-    pub self_url: Range<usize>,
-    /// Whether entries follow, of which the first begins behind the head. Otherwise the Bundle ends with the head.
-    pub has_entries: bool,
+    pub(crate) self_url: Range<usize>,
+    /// Whether entries follow, of which the first begins after the head. Otherwise the Bundle ends with the head.
+    pub(crate) has_entries: bool,
     /// The length in bytes.
-    pub length: usize,
+    pub(crate) length: usize,
 }
 
 /// The reason why no head was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoHead {
+pub(crate) enum NoHead {
     /// More bytes are needed.
     Short,
     /// The document is no Bundle of OpenEMR's.
@@ -34,7 +34,7 @@ impl BundleHead {
     ///
     /// # Errors
     /// [`NoHead::Other`] from the first byte that differs from what OpenEMR writes, [`NoHead::Short`] while there is none.
-    pub fn read(body: &[u8]) -> Result<Self, NoHead> {
+    pub(crate) fn read(body: &[u8]) -> Result<Self, NoHead> {
         match read(body) {
             Err(NoHead::Short) if body.len() >= LONGEST => Err(NoHead::Other),
             read => read,
@@ -117,7 +117,7 @@ impl Cursor<'_> {
         }
     }
 
-    /// Reads a string behind its opening quote, and consumes the closing one too.
+    /// Reads a string after its opening quote, and consumes the closing one too.
     fn string(&mut self) -> Result<Range<usize>, NoHead> {
         let length = string_length(self.rest()).ok_or(NoHead::Short)?;
         let string = self.at..self.at + length;
@@ -126,9 +126,9 @@ impl Cursor<'_> {
     }
 }
 
-/// Returns the length of the string that begins at `rest`, behind its opening quote; `None` where it does not end there.
+/// Returns the length of the string that begins at `rest`, after its opening quote; `None` where it does not end there.
 #[must_use]
-pub fn string_length(rest: &[u8]) -> Option<usize> {
+pub(crate) fn string_length(rest: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
         let found = at + memchr2(b'"', b'\\', rest.get(at..)?)?;

@@ -6,7 +6,7 @@ use crate::openemr::search::terms::{Page, SearchTerms};
 /// Returns the FHIR base in OpenEMR's self link, escaped as there: the link without the searched type, and without the `_search`
 /// of a search by POST. `None` when the link is of another type.
 #[must_use]
-pub fn base<'a>(self_url: &'a [u8], searched: &str) -> Option<&'a [u8]> {
+pub(crate) fn base<'a>(self_url: &'a [u8], searched: &str) -> Option<&'a [u8]> {
     let url = without_segment(self_url, b"_search").unwrap_or(self_url);
     without_segment(url, searched.as_bytes())
 }
@@ -18,7 +18,7 @@ fn without_segment<'a>(url: &'a [u8], segment: &[u8]) -> Option<&'a [u8]> {
 
 /// Writes the member `link` with its value. `base` must be escaped already.
 #[must_use]
-pub fn member(base: &[u8], terms: &SearchTerms, has_more: bool) -> Vec<u8> {
+pub(crate) fn member(base: &[u8], terms: &SearchTerms, has_more: bool) -> Vec<u8> {
     let mut member = Vec::with_capacity(64 + 5 * (base.len() + terms.self_target.len() + 48));
     let mut link = |relation: &str, target: &str| {
         member.extend_from_slice(if member.is_empty() { br#""link":[{"relation":""# } else { br#",{"relation":""# });

@@ -9,11 +9,11 @@ const QUARTER: i64 = 15 * 60;
 /// The largest offset of a time zone from UTC, in seconds.
 const FARTHEST: i64 = 14 * 60 * 60;
 
-/// Returns the zone that is missing behind the local time `written`, such as `+01:00`. It is the difference, rounded to a quarter
+/// Returns the zone that is missing after the local time `written`, such as `+01:00`. It is the difference, rounded to a quarter
 /// of an hour, to the moment at which the server sent the answer, in seconds since 1970. `None` when there is a zone already,
 /// or no time.
 #[must_use]
-pub fn missing_zone(written: &str, sent: Option<i64>) -> Option<String> {
+pub(crate) fn missing_zone(written: &str, sent: Option<i64>) -> Option<String> {
     let (_, time) = written.split_once('T')?;
     if time.contains(['Z', '+', '-']) {
         return None;

@@ -1,9 +1,9 @@
 //! The Bundle that answers a search, as OpenEMR writes it, and the step that makes a valid searchset of it.
 
-pub mod dropped_entry;
-pub mod entry;
-pub mod head;
-pub mod links;
-pub mod local_time;
-pub mod page;
-pub mod stream;
+mod dropped_entry;
+mod entry;
+mod head;
+mod links;
+mod local_time;
+mod page;
+pub(crate) mod stream;

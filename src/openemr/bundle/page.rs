@@ -4,7 +4,7 @@ use crate::openemr::search::terms::{Page, SearchTerms, Window};
 
 /// The reason why an entry is in a Bundle (FHIR R4, `Bundle.entry.search.mode`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// The resource matches the search.
     Match,
     /// The resource is included because of the match before it.
@@ -16,7 +16,7 @@ pub enum Mode {
 impl Mode {
     /// Returns the mode of an entry in a search for resources of the type `searched`.
     #[must_use]
-    pub fn of(resource_type: Option<&str>, searched: &str) -> Self {
+    pub(crate) fn of(resource_type: Option<&str>, searched: &str) -> Self {
         match resource_type {
             Some("OperationOutcome") if searched != "OperationOutcome" => Self::Outcome,
             Some(other) if other != searched => Self::Include,
@@ -24,9 +24,9 @@ impl Mode {
         }
     }
 
-    /// Returns the member `search`, to be written behind another member.
+    /// Returns the member `search`, to be written after another member.
     #[must_use]
-    pub fn member(self) -> &'static [u8] {
+    pub(crate) fn member(self) -> &'static [u8] {
         match self {
             Self::Match => br#","search":{"mode":"match"}"#,
             Self::Include => br#","search":{"mode":"include"}"#,
@@ -37,10 +37,10 @@ impl Mode {
 
 /// Decides for each entry that OpenEMR sends, in order, whether it belongs to the page.
 #[derive(Debug, Clone)]
-pub struct PageCut {
+pub(crate) struct PageCut {
     page: Option<Page>,
     sends_entries: bool,
-    /// The number of matches that OpenEMR leaves out in front.
+    /// The number of matches that OpenEMR skips.
     before: u64,
     matches: u64,
     entries: u64,
@@ -52,7 +52,7 @@ pub struct PageCut {
 impl PageCut {
     /// Begins the answer to a search.
     #[must_use]
-    pub fn new(terms: &SearchTerms) -> Self {
+    pub(crate) fn new(terms: &SearchTerms) -> Self {
         let before = match terms.page {
             Some(Page { offset, window: Window::FromOffset(_), .. }) => offset,
             _ => 0,
@@ -62,7 +62,7 @@ impl PageCut {
     }
 
     /// Takes the next entry and returns whether it is sent.
-    pub fn next(&mut self, mode: Mode) -> bool {
+    pub(crate) fn next(&mut self, mode: Mode) -> bool {
         self.entries += 1;
         if mode == Mode::Match {
             let index = self.before.saturating_add(self.matches);
@@ -76,10 +76,10 @@ impl PageCut {
         self.sends_entries && (self.match_is_on_page || mode == Mode::Outcome)
     }
 
-    /// Whether a match is, or could be, behind the page. To be asked after the last entry.
+    /// Whether there is, or could be, a match after the page. Call it after the last entry.
     #[must_use]
-    pub fn has_more(&self) -> bool {
-        // Where OpenEMR was not asked for a match behind the page, a full answer leaves it open whether there is one. Then there is
+    pub(crate) fn has_more(&self) -> bool {
+        // Where OpenEMR was not asked for a match after the page, a full answer leaves it open whether there is one. Then there is
         // a link to a next page, which may turn out to be empty.
         let could_have = self.page.is_some_and(|page| match page.window {
             Window::Whole => false,
@@ -89,9 +89,9 @@ impl PageCut {
         self.has_more || could_have
     }
 
-    /// Returns the number of all matches, where the answer tells it. To be asked after the last entry.
+    /// Returns the number of all matches, where the answer tells it. Call it after the last entry.
     #[must_use]
-    pub fn total(&self) -> Option<u64> {
+    pub(crate) fn total(&self) -> Option<u64> {
         let all = self.before.saturating_add(self.matches);
         let is_known = match self.page.map(|page| page.window) {
             None | Some(Window::Whole) => true,

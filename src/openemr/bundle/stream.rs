@@ -1,8 +1,8 @@
 //! The step that makes a `searchset` of OpenEMR's Bundle and cuts a page out of it, in one pass and in bounded memory.
 //!
-//! The document is not parsed. A quote within a JSON string is always escaped, so that the bytes `}},{"fullUrl":"` stand only
-//! between two entries. Everything that is repaired stands near those, or in the head. What is known only at the end, such as
-//! the total, is written behind the last entry, because the members of an object have no order.
+//! The document is not parsed. A quote within a JSON string is always escaped, so that the bytes `}},{"fullUrl":"` occur
+//! only between two entries. Everything that is repaired is near those, or in the head. What is known only at the end, such as
+//! the total, is written after the last entry, because the members of an object have no order.
 
 use bytes::{Bytes, BytesMut};
 use memchr::memmem::Finder;
@@ -20,7 +20,7 @@ use crate::openemr::search::terms::SearchTerms;
 /// The bytes between two entries, with the brackets that end the first.
 const BETWEEN: &[u8] = br#"}},{"fullUrl":""#;
 
-/// The most white space behind a Bundle, in bytes.
+/// The most white space after a Bundle, in bytes.
 const LONGEST_SPACE: usize = 16;
 
 /// How many bytes of a piece are joined to those withheld from the piece before, when a sequence is split between the two.
@@ -52,7 +52,7 @@ enum Place {
     Head,
     /// At the beginning of an entry.
     Entry,
-    /// Within an entry that is sent, behind its fullUrl.
+    /// Within an entry that is sent, after its fullUrl.
     Sent,
     /// Within an entry that is not sent.
     Dropped,

@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used)]
-
 use super::*;
 use crate::fhir::media_type::Format;
 use proptest::prelude::*;

@@ -24,7 +24,7 @@ const NOT_SUPPORTED: [&str; 6] =
 /// wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
-pub enum LeftOut {
+pub(crate) enum LeftOut {
     /// A parameter of the IG that OpenEMR does not have.
     #[error("The parameter {0} is not supported and was left out.")]
     Parameter(String),
@@ -44,7 +44,7 @@ pub enum LeftOut {
 
 /// The reason why a kick-off starts no export. The text is a sentence for the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum KickOffError {
+pub(crate) enum KickOffError {
     /// More than [`MAX_PARAMETERS`].
     #[error("The request has too many parameters.")]
     TooManyParameters,
@@ -68,7 +68,7 @@ pub enum KickOffError {
 impl KickOffError {
     /// Returns the HTTP status of the answer.
     #[must_use]
-    pub fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         match self {
             Self::TooManyParameters | Self::Since | Self::OutputFormat | Self::NotSupported(_) => 400,
             Self::NotGranted(_) | Self::NothingGranted => 403,
@@ -77,7 +77,7 @@ impl KickOffError {
 
     /// Returns the code of the answer's issue.
     #[must_use]
-    pub fn code(&self) -> IssueCode {
+    pub(crate) fn code(&self) -> IssueCode {
         match self {
             Self::TooManyParameters | Self::Since => IssueCode::Invalid,
             Self::OutputFormat | Self::NotSupported(_) => IssueCode::NotSupported,
@@ -88,15 +88,15 @@ impl KickOffError {
 
 /// A valid kick-off.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KickOff {
+pub(crate) struct KickOff {
     /// The level, which says whose data is exported.
-    pub level: Level,
+    pub(crate) level: Level,
     /// The types, each with whether the client named it.
-    pub types: Vec<(&'static str, bool)>,
+    pub(crate) types: Vec<(&'static str, bool)>,
     /// A FHIR instant: only what changed since then is exported.
-    pub since: Option<String>,
+    pub(crate) since: Option<String>,
     /// What was left out.
-    pub left_out: Vec<LeftOut>,
+    pub(crate) left_out: Vec<LeftOut>,
 }
 
 impl KickOff {
@@ -108,7 +108,7 @@ impl KickOff {
     ///
     /// # Errors
     /// The first problem of the request; all parts that cannot be done count as one problem.
-    pub fn validate(
+    pub(crate) fn validate(
         level: Level,
         parameters: &[(String, String)],
         handling: Option<Handling>,
@@ -190,7 +190,7 @@ fn check_format(value: &str) -> Result<(), KickOffError> {
 /// Returns the parts of a raw query (without its `?`) that name an export's own parameters, byte for byte. The others could
 /// hold a patient's name, and must not be stored.
 #[must_use]
-pub fn honoured_query(query: &str) -> String {
+pub(crate) fn honoured_query(query: &str) -> String {
     let is_honoured = |pair: &&str| {
         let name = form_urlencoded::parse(pair.as_bytes()).next().map(|(name, _)| name.into_owned()).unwrap_or_default();
         matches!(name.as_str(), "_since" | "_type" | "_outputFormat")
@@ -199,7 +199,6 @@ pub fn honoured_query(query: &str) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -9,7 +9,7 @@ const NOT_OF_PATIENTS: [&str; 2] = ["Questionnaire", "ValueSet"];
 
 /// Returns the scope that OpenEMR demands for an export of this level.
 #[must_use]
-pub fn scope(level: &Level) -> &'static str {
+pub(crate) fn scope(level: &Level) -> &'static str {
     match level {
         Level::System => "system/*.$export",
         Level::Patient => "system/Patient.$export",
@@ -19,6 +19,6 @@ pub fn scope(level: &Level) -> &'static str {
 
 /// Whether an export of this level can hold resources of a type.
 #[must_use]
-pub fn can_hold(level: &Level, resource_type: &str) -> bool {
+pub(crate) fn can_hold(level: &Level, resource_type: &str) -> bool {
     !NEVER_EXPORTED.contains(&resource_type) && (*level == Level::System || !NOT_OF_PATIENTS.contains(&resource_type))
 }

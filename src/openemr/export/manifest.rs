@@ -13,26 +13,26 @@ use crate::openemr::export::plan::Plan;
 use crate::openemr::export::state::{Cause, State};
 
 /// The largest manifest of OpenEMR's that is read, in bytes.
-pub const MAX_MANIFEST: usize = 1024 * 1024;
+pub(crate) const MAX_MANIFEST: usize = 1024 * 1024;
 
 /// A finished job, by OpenEMR's manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FinishedJob {
+pub(crate) struct FinishedJob {
     /// The time at which it began, by OpenEMR's clock, in milliseconds since 1970.
-    pub began: Option<i64>,
+    pub(crate) began: Option<i64>,
     /// The ids of the Binaries with resources.
-    pub files: Vec<String>,
+    pub(crate) files: Vec<String>,
     /// The ids of the Binaries with OperationOutcomes.
-    pub errors: Vec<String>,
+    pub(crate) errors: Vec<String>,
     /// Whether an error is reported without a file.
-    pub has_failed: bool,
+    pub(crate) has_failed: bool,
 }
 
 /// Reads OpenEMR's manifest of a job for one type; `None` when the body is no manifest.
 ///
 /// Only the ids are taken from its URLs, so that files are always fetched from the site's own base.
 #[must_use]
-pub fn read(body: &[u8], resource_type: &str) -> Option<FinishedJob> {
+pub(crate) fn read(body: &[u8], resource_type: &str) -> Option<FinishedJob> {
     let manifest: Value = serde_json::from_slice(body).ok()?;
     let listed = |name: &str| manifest.get(name).and_then(Value::as_array);
     let output = listed("output")?;
@@ -59,7 +59,7 @@ fn binary(entry: &Value) -> Option<String> {
 /// PHP writes the zone as an offset (type 1), an abbreviation (type 2) or a name (type 3). An
 /// abbreviation other than UTC, Z and GMT is looked up like a name.
 #[must_use]
-pub fn time(value: &Value) -> Option<i64> {
+pub(crate) fn time(value: &Value) -> Option<i64> {
     if let Some(instant) = value.as_str() {
         return Some(instant.parse::<Timestamp>().ok()?.as_millisecond());
     }
@@ -101,7 +101,7 @@ struct Entry<'a> {
 /// Writes the manifest of a finished plan. `base` is the address of the FHIR API for the client, and `needs_token` says whether
 /// the client needs an access token there.
 #[must_use]
-pub fn write(plan: &Plan, base: &str, needs_token: bool) -> String {
+pub(crate) fn write(plan: &Plan, base: &str, needs_token: bool) -> String {
     let (mut output, mut error) = (Vec::new(), Vec::new());
     let url = |id: &String| format!("{base}/Binary/{id}");
     for one in &plan.types {
@@ -127,7 +127,7 @@ pub fn write(plan: &Plan, base: &str, needs_token: bool) -> String {
 
 /// Writes the failures and what was left out as NDJSON, one OperationOutcome a line; empty when there are none.
 #[must_use]
-pub fn outcomes(plan: &Plan) -> String {
+pub(crate) fn outcomes(plan: &Plan) -> String {
     let failures = plan.types.iter().filter_map(|one| match &one.state {
         State::Failed { cause, .. } => Some((code(*cause), format!("{}: {cause}", one.name))),
         _ => None,
@@ -147,7 +147,6 @@ fn code(cause: Cause) -> IssueCode {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::openemr::export::plan::tests::plan;

@@ -14,45 +14,45 @@ use crate::openemr::export::kick_off::{KickOff, LeftOut};
 use crate::openemr::export::state::{Cause, State, TypePlan};
 
 /// The largest stored plan, in bytes.
-pub const MAX_PLAN: usize = 4 * 1024 * 1024;
+pub(crate) const MAX_PLAN: usize = 4 * 1024 * 1024;
 /// The version of the stored form.
 const VERSION: u32 = 1;
 /// The most files of one type; a manifest with more is taken for broken.
 const MAX_FILES: usize = 100;
 /// The longest URL of a kick-off, in bytes.
-pub const LONGEST_URL: usize = 16 * 1024;
+pub(crate) const LONGEST_URL: usize = 16 * 1024;
 /// How long OpenEMR keeps the files of a job after the kick-off, in milliseconds.
 const FILES_LIVE: i64 = 60 * 60 * 1000;
 
 /// One export.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Plan {
+pub(crate) struct Plan {
     version: u32,
     /// The id of the client's job.
-    pub job: Uuid,
+    pub(crate) job: Uuid,
     /// The time of the client's kick-off.
-    pub asked_at: i64,
+    pub(crate) asked_at: i64,
     /// The level, which says whose data is exported.
-    pub level: Level,
+    pub(crate) level: Level,
     /// The URL of the kick-off, without the parameters that were left out.
-    pub request: String,
+    pub(crate) request: String,
     /// A FHIR instant: only what changed since then is exported.
-    pub since: Option<String>,
+    pub(crate) since: Option<String>,
     /// What was left out.
-    pub left_out: Vec<LeftOut>,
+    pub(crate) left_out: Vec<LeftOut>,
     /// The types, in the order in which they are exported.
-    pub types: Vec<TypePlan>,
+    pub(crate) types: Vec<TypePlan>,
     /// The time up to which all changes are in the export: that of the first kick-off, or an earlier one at which a job began by
     /// OpenEMR's clock.
-    pub transaction_time: Option<i64>,
+    pub(crate) transaction_time: Option<i64>,
     /// The time at which the last type ended.
-    pub finished_at: Option<i64>,
+    pub(crate) finished_at: Option<i64>,
 }
 
 /// The reason why a stored plan cannot be read. The text goes on from the name of the file.
 #[derive(Debug, thiserror::Error)]
-pub enum PlanError {
+pub(crate) enum PlanError {
     /// Larger than [`MAX_PLAN`].
     #[error("is larger than {MAX_PLAN} bytes")]
     TooLarge,
@@ -69,7 +69,7 @@ pub enum PlanError {
 
 /// The next step of an export.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// Kick off the type at this index.
     KickOff(usize),
     /// Ask OpenEMR for the status of this job, which is of the type at this index.
@@ -81,7 +81,7 @@ pub enum Step {
 impl Plan {
     /// Makes a plan of a kick-off, whose URL is `request`. Every type waits.
     #[must_use]
-    pub fn new(job: Uuid, kick_off: KickOff, request: String, now: i64) -> Self {
+    pub(crate) fn new(job: Uuid, kick_off: KickOff, request: String, now: i64) -> Self {
         let types =
             kick_off.types.into_iter().map(|(name, named)| TypePlan { name: name.to_owned(), named, state: State::Waiting });
         Self {
@@ -102,7 +102,7 @@ impl Plan {
     ///
     /// # Errors
     /// The bytes are not what this version of the gateway writes.
-    pub fn parse(bytes: &[u8]) -> Result<Self, PlanError> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, PlanError> {
         #[derive(Deserialize)]
         struct Versioned {
             version: u32,
@@ -120,7 +120,7 @@ impl Plan {
 
     /// Writes the plan in its stored form.
     #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a plan has string keys and finite numbers only")
     }
 
@@ -154,7 +154,7 @@ impl Plan {
 
     /// Returns the next step. Types are exported one after the other.
     #[must_use]
-    pub fn step(&self) -> Step {
+    pub(crate) fn step(&self) -> Step {
         let working = self.types.iter().enumerate().find_map(|(index, one)| match &one.state {
             State::Working { job, .. } => Some(Step::Ask(index, job.clone())),
             _ => None,
@@ -165,7 +165,7 @@ impl Plan {
 
     /// Ends, after a restart, a type whose kick-off was under way, and returns whether there was one. It is not kicked off again:
     /// OpenEMR may still be working on it, and would do the work twice.
-    pub fn recover(&mut self, now: i64) -> bool {
+    pub(crate) fn recover(&mut self, now: i64) -> bool {
         let is_under_way = |one: &&mut TypePlan| matches!(one.state, State::KickedOff { .. });
         let mut has_changed = false;
         for one in self.types.iter_mut().filter(is_under_way) {
@@ -177,7 +177,7 @@ impl Plan {
     }
 
     /// Records that the kick-off of a type is about to be sent.
-    pub fn kicked_off(&mut self, index: usize, now: i64) {
+    pub(crate) fn kicked_off(&mut self, index: usize, now: i64) {
         self.transaction_time.get_or_insert(now);
         self.change(index, now, |state| match state {
             State::Waiting => State::KickedOff { since: now },
@@ -186,7 +186,7 @@ impl Plan {
     }
 
     /// Records that a kick-off was not sent, or not accepted, so that it can be sent again.
-    pub fn not_begun(&mut self, index: usize, now: i64) {
+    pub(crate) fn not_begun(&mut self, index: usize, now: i64) {
         self.change(index, now, |state| match state {
             State::KickedOff { .. } => State::Waiting,
             other => other,
@@ -194,7 +194,7 @@ impl Plan {
     }
 
     /// Records the job that OpenEMR gave to a kick-off.
-    pub fn accepted(&mut self, index: usize, given: String, now: i64) {
+    pub(crate) fn accepted(&mut self, index: usize, given: String, now: i64) {
         self.change(index, now, |state| match state {
             State::KickedOff { since } => State::Working { since, job: given },
             other => other,
@@ -202,7 +202,7 @@ impl Plan {
     }
 
     /// Records the Binaries of a finished job, which began at `began` by OpenEMR's clock.
-    pub fn done(&mut self, index: usize, files: Vec<String>, errors: Vec<String>, began: Option<i64>, now: i64) {
+    pub(crate) fn done(&mut self, index: usize, files: Vec<String>, errors: Vec<String>, began: Option<i64>, now: i64) {
         if files.len().max(errors.len()) > MAX_FILES {
             return self.failed(index, Cause::NotUnderstood, now);
         }
@@ -216,7 +216,7 @@ impl Plan {
     }
 
     /// Records that a type failed.
-    pub fn failed(&mut self, index: usize, cause: Cause, now: i64) {
+    pub(crate) fn failed(&mut self, index: usize, cause: Cause, now: i64) {
         self.change(index, now, |state| match state {
             State::Working { job, .. } => State::Failed { cause, job: Some(job) },
             State::Waiting | State::KickedOff { .. } => State::Failed { cause, job: None },
@@ -225,7 +225,7 @@ impl Plan {
     }
 
     /// Records that OpenEMR does not export a type, which is a failure only if the client named the type.
-    pub fn not_exported(&mut self, index: usize, status: u16, now: i64) {
+    pub(crate) fn not_exported(&mut self, index: usize, status: u16, now: i64) {
         if self.types.get(index).is_some_and(|one| one.named) {
             return self.failed(index, Cause::Status(status), now);
         }
@@ -250,12 +250,12 @@ impl Plan {
 
     /// Returns how many types have ended, and how many there are.
     #[must_use]
-    pub fn progress(&self) -> (usize, usize) {
+    pub(crate) fn progress(&self) -> (usize, usize) {
         (self.types.iter().filter(|one| one.state.is_ended()).count(), self.types.len())
     }
 
     /// Returns the ids of OpenEMR's jobs, which are deleted together with the client's.
-    pub fn openemr_jobs(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn openemr_jobs(&self) -> impl Iterator<Item = &str> {
         self.types.iter().filter_map(|one| match &one.state {
             State::Working { job, .. } | State::Done { job, .. } => Some(job.as_str()),
             State::Failed { job, .. } => job.as_deref(),
@@ -265,7 +265,7 @@ impl Plan {
 
     /// Returns the time at which OpenEMR deletes the first file; `None` when there are no files.
     #[must_use]
-    pub fn files_end_at(&self) -> Option<i64> {
+    pub(crate) fn files_end_at(&self) -> Option<i64> {
         let begins = self.types.iter().filter_map(|one| match &one.state {
             State::Done { since, files, errors, .. } if !(files.is_empty() && errors.is_empty()) => Some(*since),
             _ => None,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 /// OpenEMR's parser takes at most four digits of a second's fraction, reads `.5` as 5 milliseconds, and answers 500 to
 /// anything else. The second is rounded down, so that nothing that changed since the instant is left out.
 #[must_use]
-pub fn in_whole_seconds(instant: &str) -> Option<String> {
+pub(crate) fn in_whole_seconds(instant: &str) -> Option<String> {
     let time: Timestamp = instant.parse().ok()?;
     // Division towards zero would round up before 1970.
     let second = time.as_nanosecond().div_euclid(1_000_000_000);
@@ -16,7 +16,6 @@ pub fn in_whole_seconds(instant: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::fhir::instant;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// The cause for which a type has no files. The text is a sentence for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
-pub enum Cause {
+pub(crate) enum Cause {
     /// OpenEMR answered the kick-off with this status.
     #[error("{}", status_sentence(*.0))]
     Status(u16),
@@ -51,7 +51,7 @@ fn status_sentence(status: u16) -> String {
 /// The state of a type.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum State {
+pub(crate) enum State {
     /// The type has not been kicked off.
     Waiting,
     /// OpenEMR is working on the kick-off. After a restart the export cannot go on from this state.
@@ -91,20 +91,20 @@ pub enum State {
 /// A resource type in a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TypePlan {
+pub(crate) struct TypePlan {
     /// The resource type.
     #[serde(rename = "type")]
-    pub name: String,
+    pub(crate) name: String,
     /// Whether the client named the type.
-    pub named: bool,
+    pub(crate) named: bool,
     /// The state.
-    pub state: State,
+    pub(crate) state: State,
 }
 
 impl TypePlan {
     /// Whether the export of the type failed.
     #[must_use]
-    pub fn is_failed(&self) -> bool {
+    pub(crate) fn is_failed(&self) -> bool {
         matches!(self.state, State::Failed { .. })
     }
 }
@@ -112,7 +112,7 @@ impl TypePlan {
 impl State {
     /// Whether the state is final.
     #[must_use]
-    pub fn is_ended(&self) -> bool {
+    pub(crate) fn is_ended(&self) -> bool {
         match self {
             Self::Done { .. } | Self::Failed { .. } | Self::PassedOver => true,
             Self::Waiting | Self::KickedOff { .. } | Self::Working { .. } => false,

@@ -9,11 +9,11 @@ use crate::openemr::search::terms::{Page, Window};
 use crate::openemr::version::Version;
 
 /// The most entries that OpenEMR sends when it is given a `_count`.
-pub const MAX_COUNT: u64 = 200;
+pub(crate) const MAX_COUNT: u64 = 200;
 
 /// Who cuts a search's matches into pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pager {
+pub(crate) enum Pager {
     /// The gateway, wherever OpenEMR cannot.
     Slice,
     /// OpenEMR, where it can.
@@ -24,43 +24,43 @@ pub enum Pager {
 
 /// The facts of a search on which its paging depends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PageRequest {
+pub(crate) struct PageRequest {
     /// Who cuts pages.
-    pub pager: Pager,
+    pub(crate) pager: Pager,
     /// OpenEMR's version. While it is not known, OpenEMR is asked for all matches, which every version can send.
-    pub version: Option<Version>,
+    pub(crate) version: Option<Version>,
     /// Whether Patient is searched.
-    pub patients: bool,
-    /// Whether included resources can stand between the matches.
-    pub includes: bool,
+    pub(crate) patients: bool,
+    /// Whether included resources can come between the matches.
+    pub(crate) includes: bool,
     /// Whether an order was asked for. Matches that are equal in it may change places from one page of OpenEMR's to the next.
-    pub sorted: bool,
+    pub(crate) sorted: bool,
     /// Whether all matches must be counted.
-    pub counts_all: bool,
+    pub(crate) counts_all: bool,
     /// The client's `_count`, above 0.
-    pub count: Option<u64>,
+    pub(crate) count: Option<u64>,
     /// The client's `_offset`.
-    pub offset: Option<u64>,
+    pub(crate) offset: Option<u64>,
 }
 
 /// What OpenEMR is asked for, and the page that is cut out of its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PagePlan {
+pub(crate) struct PagePlan {
     /// The `_count` for OpenEMR.
-    pub count: Option<u64>,
+    pub(crate) count: Option<u64>,
     /// The `_offset` for OpenEMR.
-    pub offset: Option<u64>,
+    pub(crate) offset: Option<u64>,
     /// The page that is cut out; `None` to send all entries of the answer.
-    pub page: Option<Page>,
+    pub(crate) page: Option<Page>,
     /// Whether the number of all matches can be told from the answer.
-    pub total: bool,
+    pub(crate) total: bool,
     /// The parts of the request that cannot be done.
-    pub limitations: Vec<Limitation>,
+    pub(crate) limitations: Vec<Limitation>,
 }
 
 /// A part of a request for a page that cannot be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Limitation {
+pub(crate) enum Limitation {
     /// `_count` has no effect here.
     NoCount,
     /// `_offset` has no effect here, or none without `_count`.
@@ -73,7 +73,7 @@ pub enum Limitation {
 
 /// Plans what OpenEMR is asked for.
 #[must_use]
-pub fn plan(request: &PageRequest) -> PagePlan {
+pub(crate) fn plan(request: &PageRequest) -> PagePlan {
     match (request.pager, request.count) {
         (Pager::Slice, Some(count)) => slice(request, count),
         (Pager::Native, Some(count)) => native(request, count),
@@ -97,7 +97,7 @@ impl PagePlan {
 
 fn slice(request: &PageRequest, count: u64) -> PagePlan {
     let offset = request.offset.unwrap_or(0);
-    // One match behind the page shows that there is a next page.
+    // One match after the page shows that there is a next page.
     let up_to_next = offset.saturating_add(count).saturating_add(1);
     let can_count = request.version == Some(Version::Modern) && !request.includes && !request.counts_all;
     let window = match request.patients {
@@ -144,7 +144,6 @@ fn forward(request: &PageRequest) -> PagePlan {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

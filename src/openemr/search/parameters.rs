@@ -16,27 +16,27 @@ use crate::openemr::version::Version;
 /// The names by which OpenEMR 7.0.4 and later sorts patients. It ignores others, and fails on some.
 const SORTS: [&str; 3] = ["birthdate", "family", "given"];
 /// The only `_revinclude` that OpenEMR knows; it must be sent only once.
-pub const PROVENANCES: &str = "Provenance:target";
+pub(crate) const PROVENANCES: &str = "Provenance:target";
 
 /// The facts on which the reading of parameters depends.
 #[derive(Debug, Clone, Copy)]
-pub struct ReadingContext<'a> {
+pub(crate) struct ReadingContext<'a> {
     /// The type that is searched.
-    pub resource_type: &'static str,
+    pub(crate) resource_type: &'static str,
     /// OpenEMR's version and its announcement of the type. While they are not known, every parameter whose meaning depends on
     /// them is forwarded.
-    pub known: Option<(Version, &'a TypeCapabilities)>,
+    pub(crate) known: Option<(Version, &'a TypeCapabilities)>,
     /// The addresses of this server, with which references to its resources may begin.
-    pub bases: &'a [String],
+    pub(crate) bases: &'a [String],
     /// Whether parameters are repaired.
-    pub repairs: bool,
+    pub(crate) repairs: bool,
     /// Whether pages are cut, which takes `_count` and `_offset` even without repairs.
-    pub pages: bool,
+    pub(crate) pages: bool,
 }
 
 /// A value of `_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Total {
+pub(crate) enum Total {
     /// The Bundle has no total.
     None,
     /// The Bundle has a total where it costs nothing.
@@ -50,7 +50,7 @@ impl Total {
 
     /// Returns the value as FHIR writes it.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::Estimate => "estimate",
@@ -65,7 +65,7 @@ impl Total {
 
 /// A value of `_summary`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Summary {
+pub(crate) enum Summary {
     /// Whole resources.
     False,
     /// The elements that FHIR marks as summary.
@@ -83,7 +83,7 @@ impl Summary {
 
     /// Returns the value as FHIR writes it.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::False => "false",
             Self::True => "true",
@@ -98,49 +98,49 @@ impl Summary {
     }
 }
 
-/// Parameters among those that are forwarded as they are which still matter for the answer.
+/// Which parameters were forwarded without being read, of those that matter for the answer.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Forwarded {
+pub(crate) struct Forwarded {
     /// `_count`.
-    pub count: bool,
+    pub(crate) count: bool,
     /// `_include` or `_revinclude`.
-    pub includes: bool,
+    pub(crate) includes: bool,
     /// `_sort`.
-    pub sort: bool,
+    pub(crate) sort: bool,
 }
 
 /// The parameters of one search.
 #[derive(Debug, Default)]
-pub struct SearchParameters {
+pub(crate) struct SearchParameters {
     /// The parameters for OpenEMR, as `name=value`, in the client's order and spelling.
-    pub filters: Vec<Vec<u8>>,
+    pub(crate) filters: Vec<Vec<u8>>,
     /// Whether the Provenances of the matches are to be included.
-    pub provenances: bool,
+    pub(crate) provenances: bool,
     /// The keys of `_sort` that OpenEMR can use.
-    pub sort: Vec<String>,
-    /// What stands among `filters` without having been read.
-    pub forwarded: Forwarded,
+    pub(crate) sort: Vec<String>,
+    /// Which of the `filters` were not read, but matter for the answer.
+    pub(crate) forwarded: Forwarded,
     /// `_count`; 0 asks for the number of matches only.
-    pub count: Option<u64>,
+    pub(crate) count: Option<u64>,
     /// `_offset`.
-    pub offset: Option<u64>,
+    pub(crate) offset: Option<u64>,
     /// `_total`.
-    pub total: Option<Total>,
+    pub(crate) total: Option<Total>,
     /// `_summary`.
-    pub summary: Option<Summary>,
+    pub(crate) summary: Option<Summary>,
     /// `_elements`.
-    pub elements: Vec<String>,
+    pub(crate) elements: Vec<String>,
     /// `_pretty`.
-    pub pretty: Option<bool>,
+    pub(crate) pretty: Option<bool>,
     /// What was not used as it was asked for.
-    pub warnings: Vec<Warning>,
+    pub(crate) warnings: Vec<Warning>,
     /// The name of a date parameter whose value is no date.
-    pub invalid_date: Option<String>,
+    pub(crate) invalid_date: Option<String>,
 }
 
 impl SearchParameters {
     /// Adds the next parameter.
-    pub fn add(&mut self, parameter: &Parameter<'_>, context: &ReadingContext<'_>) {
+    pub(crate) fn add(&mut self, parameter: &Parameter<'_>, context: &ReadingContext<'_>) {
         let (name, value) = (parameter.name.as_ref(), parameter.value.as_ref());
         match name {
             _ if !context.repairs && !context.pages => self.forward(parameter),
@@ -211,12 +211,12 @@ impl SearchParameters {
     }
 
     /// Adds a warning about a parameter, unless there is one like it.
-    pub fn warn(&mut self, name: &str, reason: Reason) {
+    pub(crate) fn warn(&mut self, name: &str, reason: Reason) {
         warn(&mut self.warnings, name, reason);
     }
 
     /// Returns the members that each resource keeps. `_elements` is more specific than `_summary`, which is left out beside it.
-    pub fn projection(&mut self) -> Projection {
+    pub(crate) fn projection(&mut self) -> Projection {
         let summary = match self.summary {
             None | Some(Summary::False | Summary::Count) => Projection::Whole,
             Some(Summary::True) => Projection::Summary,

@@ -16,33 +16,33 @@ const MAX_PARAMETERS: usize = 200;
 
 /// The facts, besides its parameters, on which a search's plan depends.
 #[derive(Debug, Clone, Copy)]
-pub struct SearchContext<'a> {
+pub(crate) struct SearchContext<'a> {
     /// The type that is searched.
-    pub resource_type: &'static str,
+    pub(crate) resource_type: &'static str,
     /// The server's capabilities; `None` while they are not known.
-    pub capabilities: Option<&'a Capabilities>,
+    pub(crate) capabilities: Option<&'a Capabilities>,
     /// Whether other parameters than those of paging are repaired.
-    pub repairs: bool,
+    pub(crate) repairs: bool,
     /// Who cuts pages.
-    pub pager: Pager,
+    pub(crate) pager: Pager,
     /// How parameters are handled that cannot be used.
-    pub handling: Handling,
+    pub(crate) handling: Handling,
     /// The addresses of this server, with which references to its resources may begin.
-    pub bases: &'a [String],
+    pub(crate) bases: &'a [String],
 }
 
 /// A search that can be sent to OpenEMR.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SearchPlan {
+pub(crate) struct SearchPlan {
     /// The query (without `?`) or form to send.
-    pub sent: Vec<u8>,
+    pub(crate) sent: Vec<u8>,
     /// The terms on which the answer is rewritten.
-    pub terms: SearchTerms,
+    pub(crate) terms: SearchTerms,
 }
 
 /// The reason why a search is rejected. The text is a sentence for the client; it names parameters, and repeats no values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SearchError {
+pub(crate) enum SearchError {
     /// More than [`MAX_PARAMETERS`].
     #[error("A search may have {MAX_PARAMETERS} parameters at most.")]
     TooManyParameters,
@@ -57,7 +57,7 @@ pub enum SearchError {
 impl SearchError {
     /// Returns the code of the answer's issue.
     #[must_use]
-    pub fn code(&self) -> IssueCode {
+    pub(crate) fn code(&self) -> IssueCode {
         match self {
             Self::TooManyParameters => IssueCode::TooCostly,
             Self::Date(_) => IssueCode::Value,
@@ -69,7 +69,7 @@ impl SearchError {
 /// Whether the gateway can plan searches of a type. Another server than OpenEMR is not understood, and a type that cannot be
 /// searched is left to OpenEMR's own answer. While nothing is known of the server it is taken for OpenEMR.
 #[must_use]
-pub fn can_plan(capabilities: Option<&Capabilities>, resource_type: &str) -> bool {
+pub(crate) fn can_plan(capabilities: Option<&Capabilities>, resource_type: &str) -> bool {
     capabilities.is_none_or(|capabilities| searchable(capabilities, resource_type).is_some())
 }
 
@@ -84,7 +84,7 @@ impl SearchPlan {
     ///
     /// # Errors
     /// Too many parameters, a date that is none, or, with [`Handling::Strict`], a parameter that cannot be used as it is.
-    pub fn new(query: &[u8], form: &[u8], context: &SearchContext<'_>) -> Result<Option<Self>, SearchError> {
+    pub(crate) fn new(query: &[u8], form: &[u8], context: &SearchContext<'_>) -> Result<Option<Self>, SearchError> {
         let known = match context.capabilities.map(|capabilities| searchable(capabilities, context.resource_type)) {
             None => None,
             Some(None) => return Ok(None),

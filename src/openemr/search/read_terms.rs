@@ -6,17 +6,17 @@ use crate::openemr::search::parameters::{ReadingContext, SearchParameters};
 
 /// How the resource that is read is sent to the client.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ReadTerms {
+pub(crate) struct ReadTerms {
     /// The members that it keeps, by `_elements` or `_summary`.
-    pub projection: Projection,
+    pub(crate) projection: Projection,
     /// Whether it is indented, by `_pretty`.
-    pub pretty: bool,
+    pub(crate) pretty: bool,
 }
 
 impl ReadTerms {
     /// Reads the terms from a query without its `?`. Parameters with an invalid value are ignored.
     #[must_use]
-    pub fn of(query: &[u8], resource_type: &'static str) -> Self {
+    pub(crate) fn of(query: &[u8], resource_type: &'static str) -> Self {
         let mut parameters = SearchParameters::default();
         let context = ReadingContext { resource_type, known: None, bases: &[], repairs: true, pages: false };
         for parameter in query::parameters(query) {

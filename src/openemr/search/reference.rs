@@ -6,19 +6,19 @@ use crate::fhir::id::is_id;
 /// `None` where there is none. A reference to another server stays as it is: without the address it would mean another
 /// resource.
 #[must_use]
-pub fn relative(value: &str, bases: &[String]) -> Option<String> {
+pub(crate) fn relative(value: &str, bases: &[String]) -> Option<String> {
     each(value, |part| bases.iter().find_map(|base| reference(part.strip_prefix(base.trim_end_matches('/'))?.strip_prefix('/')?)))
 }
 
 /// Removes the type before each id in a value of `_id`: `Patient/1,2` becomes `1,2`. `None` where no part has that type.
 #[must_use]
-pub fn bare_ids(value: &str, resource_type: &str) -> Option<String> {
+pub(crate) fn bare_ids(value: &str, resource_type: &str) -> Option<String> {
     each(value, |part| part.strip_prefix(resource_type)?.strip_prefix('/').filter(|id| is_id(id)))
 }
 
 /// Whether every part of a value names a patient, as `Patient/1` or by the id alone.
 #[must_use]
-pub fn is_patients(value: &str) -> bool {
+pub(crate) fn is_patients(value: &str) -> bool {
     value.split(',').all(|part| is_id(part.strip_prefix("Patient/").unwrap_or(part)))
 }
 

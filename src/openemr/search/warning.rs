@@ -11,14 +11,14 @@ const MAX_NAMED: usize = 20;
 
 /// A parameter that was not used as it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Warning {
+pub(crate) struct Warning {
     parameter: Option<String>,
     reason: Reason,
 }
 
 /// The reason why a parameter was not used as it was asked for. The text goes on from "The parameter x".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// The type cannot be searched by it.
     #[error("cannot be searched by here and was left out: there may be more matches than were asked for.")]
     NotSearchable,
@@ -66,7 +66,7 @@ impl Reason {
 impl Warning {
     /// Makes a warning about the parameter of that name, which is repeated only where it looks like one of FHIR's.
     #[must_use]
-    pub fn new(parameter: &str, reason: Reason) -> Self {
+    pub(crate) fn new(parameter: &str, reason: Reason) -> Self {
         let looks_like_fhir =
             parameter.len() <= MAX_NAME && parameter.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.:".contains(&byte));
         Self { parameter: looks_like_fhir.then(|| parameter.to_owned()), reason }
@@ -74,7 +74,7 @@ impl Warning {
 
     /// The code of the warning's issue.
     #[must_use]
-    pub fn code(&self) -> IssueCode {
+    pub(crate) fn code(&self) -> IssueCode {
         self.reason.code()
     }
 
@@ -94,14 +94,14 @@ impl Warning {
 
 /// Writes warnings as an OperationOutcome in JSON; `None` where there are none.
 #[must_use]
-pub fn outcome(warnings: &[Warning]) -> Option<String> {
+pub(crate) fn outcome(warnings: &[Warning]) -> Option<String> {
     let outcome = OperationOutcome::of_all(warnings.iter().take(MAX_NAMED).map(Warning::issue));
     outcome.map(|outcome| outcome.write(Format::Json))
 }
 
 /// Lists the parameters of warnings by name, for a search that is rejected because of them.
 #[must_use]
-pub fn names(warnings: &[Warning]) -> String {
+pub(crate) fn names(warnings: &[Warning]) -> String {
     let mut names: Vec<&str> = warnings.iter().filter_map(|warning| warning.parameter.as_deref()).collect();
     names.dedup();
     names.truncate(MAX_NAMED);
@@ -109,7 +109,6 @@ pub fn names(warnings: &[Warning]) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 

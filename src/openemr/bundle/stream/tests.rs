@@ -15,7 +15,7 @@ fn page(offset: u64, count: u64) -> Option<Page> {
     Some(Page { offset, count, window: Window::Whole })
 }
 
-/// Writes a Bundle as OpenEMR does, with a match for each number and that many included entries behind it.
+/// Writes a Bundle as OpenEMR does, with a match for each number and that many included entries after it.
 fn bundle(included: &[usize], path: &str, escapes: bool) -> String {
     let mut entries = Vec::new();
     for (index, &more) in included.iter().enumerate() {

@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
 use super::*;
 use crate::fhir::projection::rule::Projection;
 use crate::fhir::resource_type;
@@ -67,7 +65,7 @@ fn a_date_that_is_none_is_refused() {
         }
     }
     assert_eq!(sent("birthdate=ge1970", &of("Patient", &MODERN)), "birthdate=ge1970");
-    // Nobody's dates are judged where nobody said what they are.
+    // Without capabilities the gateway does not know which parameters are dates.
     let unknown = SearchContext { capabilities: None, ..of("Patient", &MODERN) };
     assert_eq!(sent("birthdate=notadate", &unknown), "birthdate=notadate");
 }
@@ -363,7 +361,7 @@ fn openemr(version: Version, patients: bool, set: u64, query: &[u8]) -> Vec<(u64
     entries.take(count.map_or(usize::MAX, |count| count as usize)).collect()
 }
 
-/// One page of them, whether there is another one, and the total where it can be told.
+/// Cuts a page out of an answer, and tells whether there is a next one, and the total if that is known.
 fn cut(sent: &[(u64, bool)], page: Page) -> (Vec<(u64, bool)>, bool, Option<u64>) {
     let matches = sent.iter().filter(|(_, included)| !included).count() as u64;
     let (skipped, asked) = match page.window {
