@@ -3,7 +3,7 @@
 //! Callers send plain FHIR requests; the gateway holds the private key, keeps a
 //! SMART Backend Services access token per site and stamps it on what goes to OpenEMR.
 //!
-//! A room uses only rooms on floors below its own (`tests/rooms.rs` holds the code to that).
+//! A room uses only rooms on floors below its own (`tests/it/rooms` holds the code to that).
 //!
 //! | floor | room | what it is |
 //! |---|---|---|
@@ -27,20 +27,20 @@
 
 pub mod cli;
 pub mod config;
-pub mod exports;
+mod exports;
 mod fhir;
-pub mod gateway;
-pub mod http;
+mod gateway;
+mod http;
 pub mod keys;
-pub mod nodes;
-pub mod observe;
+mod nodes;
+mod observe;
 mod openemr;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 mod scopes;
-pub mod server;
-pub mod site;
-pub mod smart;
+mod server;
+mod site;
+mod smart;
 
 /// The steps of a body, for the benchmarks alone.
 #[doc(hidden)]

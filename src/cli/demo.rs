@@ -5,19 +5,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::thread;
 
-use super::outcome::{Failure, Outcome};
-use crate::config::{
-    Access, BaseUrl, BulkData, Config, Listener, Log, LogFormat, Node, Paging, Repairs, Routes, Site, SiteKeys, SiteName,
-    TokenExposure, defaults, server_conf,
-};
+use serde_json::json;
+
+use super::outcome::{Failure, Outcome, failures};
+use crate::config::{Config, LISTEN};
 use crate::keys::generate::NewKey;
-use crate::keys::{JwkSet, KidMethod, SigningKey, kid};
+use crate::keys::{JwkSet, KidMethod, kid};
 use crate::observe::{self, log_format::Format};
 use crate::sandbox::{Client, Keys, Personality, Sandbox, SandboxError, Settings};
-use crate::scopes::scope::{Scope, Scopes};
 use crate::server::{self, RunOptions};
 
 const CLIENT_ID: &str = "openemr-gateway-demo";
@@ -29,7 +26,7 @@ const WRITE_SCOPES: [&str; 1] = ["system/Patient.write"];
 #[command(after_help = "Example:\n  openemr-gateway demo\n  curl -s 'http://127.0.0.1:8000/fhir/Patient?_count=5'")]
 pub(super) struct Demo {
     /// The address that the gateway listens on
-    #[arg(long, value_name = "ADDRESS", default_value = defaults::LISTEN)]
+    #[arg(long, value_name = "ADDRESS", default_value = LISTEN)]
     listen: SocketAddr,
 }
 
@@ -41,15 +38,14 @@ impl Demo {
     pub(super) fn run(self) -> Outcome {
         let folder = key_folder()?;
         let private_key_file = folder.join("private_key.pem");
-        if !private_key_file.exists() {
+        if !private_key_file.exists() || !folder.join("jwks.json").exists() {
             super::keys::generate_files(&folder, NewKey::Rsa2048, KidMethod::Sha256Ne, true)?;
         }
         let key = crate::config::read_private_key(&private_key_file).map_err(|problem| vec![Failure::from(problem)])?;
         let kid = kid(key.public_key(), KidMethod::Sha256Ne);
         let jwks = JwkSet::of(&key, &kid);
         let (openemr, admin) = start_sandbox(&jwks)?;
-        let site = site(openemr, key, kid, jwks, &folder)?;
-        let config = config(self.listen, site);
+        let config = config(self.listen, openemr, &folder)?;
         observe::start_log(config.log.level, Format::Text);
         let listen = self.listen;
         server::run(config, RunOptions::default(), move || greet(listen, openemr, admin))
@@ -97,67 +93,23 @@ fn scope_names() -> Vec<String> {
     readable.into_iter().chain(WRITE_SCOPES.map(str::to_owned)).collect()
 }
 
-fn site(openemr: SocketAddr, key: SigningKey, kid: String, jwks: JwkSet, folder: &Path) -> Result<Site, Vec<Failure>> {
-    let name = SiteName::parse("default").ok_or_else(Vec::new)?;
-    let scopes = Scopes::new(scope_names().iter().filter_map(|scope| Scope::parse(scope).ok())).ok_or_else(Vec::new)?;
-    let url = |path: &str| BaseUrl { https: false, host: openemr.ip().to_string(), port: openemr.port(), path: path.to_owned() };
-    let token_url = url("/oauth2/default/token");
-    Ok(Site {
-        openemr_site: name.clone(),
-        name,
-        token_audience: Some(token_url.to_string()),
-        nodes: vec![Node { fhir_base: url("/apis/default/fhir"), token_url: Some(token_url) }],
-        client_id: CLIENT_ID.to_owned(),
-        private_key_file: folder.join("private_key.pem"),
-        jwks_file: folder.join("jwks.json"),
-        fixed_kid: None,
-        keys: SiteKeys { key: Arc::new(key), kid, jwks, rotating: None },
-        scopes,
-        ca_file: None,
-        timeouts: defaults::TIMEOUTS,
-        connections: defaults::CONNECTIONS,
-        balance: defaults::BALANCE,
-        health_check: defaults::HEALTH_CHECK,
-        in_flight: defaults::IN_FLIGHT,
-        forced_refreshes: defaults::FORCED_REFRESHES,
-        repairs: Repairs::ALL,
-        paging: Paging::Slice,
-        also_known_as: Vec::new(),
-        documents_max_age: defaults::DOCUMENTS_MAX_AGE,
-        cors: None,
-        bulk_data: BulkData { folder: folder.join("bulk"), ..defaults::bulk_data() },
-    })
-}
-
-fn config(listen: SocketAddr, site: Site) -> Config {
-    let route = |path: &str| Some(path.to_owned());
-    Config {
-        listen: vec![Listener { address: listen, tls: None, http2: true, h2c: false }],
-        routes: Routes {
-            health: route(defaults::HEALTH),
-            ready: route(defaults::READY),
-            jwks: route(defaults::JWKS),
-            token: route(defaults::TOKEN),
-            fhir: route(defaults::FHIR),
-        },
-        sites: vec![Arc::new(site)],
-        public_url: None,
-        trusted_proxies: Vec::new(),
-        // The patients are synthetic: with an address other than loopback, any client may read them.
-        access: if listen.ip().is_loopback() {
-            Access::AllowFrom(defaults::ALLOW_FROM.iter().filter_map(|network| network.parse().ok()).collect())
-        } else {
-            Access::Open
-        },
-        token_exposure: TokenExposure::Loopback,
-        ready: defaults::READY_RULE,
-        watch: false,
-        drain_delay: defaults::DRAIN_DELAY,
-        limits: defaults::LIMITS,
-        compression: defaults::COMPRESSION,
-        log: Log { level: log::LevelFilter::Info, format: LogFormat::Text },
-        server: server_conf::defaults(),
-    }
+/// The configuration of the demo: only what differs from the defaults.
+fn config(listen: SocketAddr, openemr: SocketAddr, folder: &Path) -> Result<Config, Vec<Failure>> {
+    // The patients are synthetic: with an address other than loopback, any client may read them.
+    let access = if listen.ip().is_loopback() { json!(null) } else { json!("open") };
+    let text = json!({
+        "listen": [{ "address": listen }],
+        "access": access,
+        "sites": { "default": {
+            "openemr": format!("http://{openemr}"),
+            "client_id": CLIENT_ID,
+            "private_key": folder.join("private_key.pem"),
+            "jwks": folder.join("jwks.json"),
+            "scopes": scope_names(),
+            "bulk_data": { "folder": folder.join("bulk") },
+        } },
+    });
+    crate::config::read_text(&text.to_string()).map_err(failures)
 }
 
 fn greet(listen: SocketAddr, openemr: SocketAddr, admin: SocketAddr) {

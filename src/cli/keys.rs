@@ -1,4 +1,4 @@
-//! `keys generate`, `keys jwks`, `keys kid`, `keys certificate`; `keys rotate` and `keys status` are in `keys_rotate`.
+//! `keys generate`, `keys jwks`, `keys kid`, `keys certificate`; `keys rotate` and `keys status` have files of their own.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -74,7 +74,7 @@ pub(super) enum Keys {
     Rotate(super::keys_rotate::Rotate),
     /// Show which keys sign, and the progress of a rotation
     #[command(after_help = "Example:\n  openemr-gateway keys status --config conf/gateway.yaml")]
-    Status(super::keys_rotate::Status),
+    Status(super::keys_status::Status),
 }
 
 /// The arguments that name an existing key.

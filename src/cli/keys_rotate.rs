@@ -1,42 +1,25 @@
-//! `keys rotate` and `keys status`.
+//! `keys rotate`: begins the rotation of a site's signing key.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
-use super::outcome::{Failure, Outcome, load, print};
+use super::keys_status::{describe, sites_text, time};
+use super::keys_target::{Target, beside, failure, files, signing_sites, state, unusable};
+use super::outcome::{Failure, Outcome, print};
 use crate::config::problem::shown;
 use crate::config::value::{duration, duration_text};
-use crate::config::{Config, Site, defaults};
+use crate::config::{Config, Site};
 use crate::keys::generate::{GeneratedKey, NewKey, generate};
 use crate::keys::jwk_set::MAX_KEYS;
 use crate::keys::key_files::{KeyFileError, KeyFiles};
 use crate::keys::rotation::{Rotation, Stage, State, Which};
 use crate::keys::rotation_files::{KeyFile, KeyFolder as _, reconcile};
 use crate::keys::{Jwk, KidMethod, kid};
-use crate::smart::identity::TokenIdentity;
 
 /// How long a copy of the JWK Set may be kept, by its Cache-Control.
 const CACHED_FOR: Duration = Duration::from_secs(300);
-
-/// The arguments that name a configuration and a site.
-#[derive(Debug, clap::Args)]
-struct Target {
-    /// The configuration file
-    #[arg(long, value_name = "FILE", default_value = defaults::CONFIG_FILE)]
-    config: PathBuf,
-    /// A file of KEY=VALUE lines; the process environment takes precedence
-    #[arg(long, value_name = "FILE")]
-    env_file: Option<PathBuf>,
-    /// The site; required when the sites have several keys
-    #[arg(long, value_name = "NAME")]
-    site: Option<String>,
-}
 
 /// The arguments of `keys rotate`.
 #[derive(Debug, clap::Args)]
@@ -49,52 +32,6 @@ pub(super) struct Rotate {
     /// How long the old key stays published after OpenEMR has accepted the new one
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
     retire_after: Duration,
-}
-
-/// The arguments of `keys status`.
-#[derive(Debug, clap::Args)]
-pub(super) struct Status {
-    #[command(flatten)]
-    target: Target,
-}
-
-impl Target {
-    fn load(&self) -> Result<Config, Vec<Failure>> {
-        let config = load(&self.config, self.env_file.as_deref())?;
-        match &self.site {
-            Some(name) if !config.sites.iter().any(|site| site.name.as_str() == name) => {
-                let names: Vec<&str> = config.sites.iter().map(|site| site.name.as_str()).collect();
-                Err(failure(format!("no site `{}` is configured", shown(name)), format!("name one of  {}", names.join(", "))))
-            }
-            _ => Ok(config),
-        }
-    }
-
-    /// Returns the site whose key is to be rotated.
-    fn site<'c>(&self, config: &'c Config) -> Result<&'c Site, Vec<Failure>> {
-        let named = |site: &&Arc<Site>| self.site.as_ref().is_none_or(|name| site.name.as_str() == name);
-        let first = config.sites.iter().find(named).ok_or_else(Vec::new)?;
-        let is_clear = self.site.is_some() || config.sites.iter().all(|site| files(site) == files(first));
-        if is_clear { Ok(first) } else { Err(failure("the sites have several keys", "name the one that is meant with --site")) }
-    }
-}
-
-fn files(site: &Site) -> KeyFiles {
-    KeyFiles::new(&site.private_key_file, &site.jwks_file)
-}
-
-/// Returns the sites that sign with these files; of the sites that share a token, the first one signs.
-fn signing_sites(config: &Config, of: &KeyFiles) -> Vec<String> {
-    let mut tokens: Vec<TokenIdentity> = Vec::new();
-    let mut names = Vec::new();
-    for site in config.sites.iter().filter(|site| files(site) == *of) {
-        let token = TokenIdentity::of(site);
-        if !tokens.contains(&token) {
-            tokens.push(token);
-            names.push(site.name.as_str().to_owned());
-        }
-    }
-    names
 }
 
 impl Rotate {
@@ -262,130 +199,4 @@ fn in_progress(rotation: &Rotation, names: &[String]) -> Vec<Failure> {
     describe(&mut how_far, rotation, names);
     let message = "a rotation is in progress; it must complete first";
     failure(message, how_far.trim())
-}
-
-impl Status {
-    /// Runs the command.
-    ///
-    /// # Errors
-    /// An invalid configuration or state file.
-    pub(super) fn run(self) -> Outcome {
-        let config = self.target.load()?;
-        let mut text = String::new();
-        for site in &config.sites {
-            if self.target.site.as_ref().is_some_and(|name| name != site.name.as_str()) {
-                continue;
-            }
-            let files = files(site);
-            let state = state(&files)?;
-            let _ = writeln!(text, "site {}", site.name.as_str());
-            let _ = writeln!(text, "  files       {}, {}", site.private_key_file.display(), site.jwks_file.display());
-            let _ = writeln!(text, "  signs with  {} ({})", site.keys.kid, site.keys.key.algorithm());
-            match &state.rotation {
-                Some(rotation) => {
-                    describe(&mut text, rotation, &signing_sites(&config, &files));
-                    let next_set = beside(&site.jwks_file, &files.path(&KeyFile::NextSet));
-                    let _ = writeln!(
-                        text,
-                        "  new set     {next_set} (for OpenEMR, where the client is registered with an inline JWK Set)"
-                    );
-                }
-                None => {
-                    let _ = writeln!(text, "  phase       idle: no rotation is in progress");
-                }
-            }
-            if let (None, Some(last)) = (&state.rotation, &state.last) {
-                let _ =
-                    writeln!(text, "  last        rotated to {}; the old key was retired {}", last.kid, time(last.retired_at));
-            }
-        }
-        print(&text)
-    }
-}
-
-/// Writes the progress of a rotation and its next step.
-fn describe(text: &mut String, rotation: &Rotation, names: &[String]) {
-    let phase = match rotation.stage {
-        Stage::Published => format!("published: the new key is second in the JWK Set, since {}", time(rotation.published_at)),
-        Stage::Switched { at } => format!("switched: the new key comes first, since {}", time(at)),
-        Stage::Retiring => "retiring: the new key is alone".to_owned(),
-    };
-    let waiting: Vec<&str> = rotation.waiting(names).collect();
-    let next = match (rotation.stage, rotation.retire_at(names)) {
-        (Stage::Published, _) => format!("the new key comes first and signs: {}", time(rotation.switch_at)),
-        (Stage::Switched { .. }, Some(at)) => format!("the old key is retired: {}", time(at)),
-        (Stage::Switched { .. }, None) => {
-            format!("the old key is retired {} after OpenEMR accepted the new one", duration_text(rotation.retire_after))
-        }
-        (Stage::Retiring, _) => "the new private key moves to the place of the old one: at once".to_owned(),
-    };
-    let noticed = rotation
-        .noticed_at
-        .map_or_else(|| "no running gateway has taken it up yet".to_owned(), |at| format!("has taken it up, {}", time(at)));
-    let fetched = rotation.fetched_at.map_or_else(
-        || "has not fetched the JWK Set since the new key was published".to_owned(),
-        |at| format!("has fetched the JWK Set, {}", time(at)),
-    );
-    let accepted = match rotation.sites.values().filter_map(|standing| standing.accepted_at).max() {
-        Some(at) if waiting.is_empty() => format!("has accepted the new key, {}", time(at)),
-        _ if names.len() > 1 => format!("has yet to accept the new key of {}", sites_text(&waiting)),
-        _ => "has not accepted the new key yet".to_owned(),
-    };
-    let lines = [
-        ("old key", rotation.kid(Which::Old).to_owned()),
-        ("new key", rotation.kid(Which::New).to_owned()),
-        ("phase", phase),
-        ("next", next),
-        ("gateway", noticed),
-        ("OpenEMR", fetched),
-        ("", accepted),
-    ];
-    for (name, value) in lines {
-        let _ = writeln!(text, "  {name:<11} {value}");
-    }
-    for (site, standing) in &rotation.sites {
-        if standing.signs == Which::Old {
-            let _ = writeln!(text, "  {:<11} refuses the new key of site {site}; the old one signs until it is accepted", "");
-        }
-    }
-}
-
-fn sites_text<T: AsRef<str>>(names: &[T]) -> String {
-    let names: BTreeSet<&str> = names.iter().map(AsRef::as_ref).collect();
-    let word = if names.len() == 1 { "site" } else { "sites" };
-    format!("{word} {}", names.into_iter().collect::<Vec<_>>().join(", "))
-}
-
-/// Formats a time in UTC, and in the operator's zone if that is another.
-fn time(at: Timestamp) -> String {
-    let at = Timestamp::from_second(at.as_second()).unwrap_or(at);
-    let utc = at.strftime("%Y-%m-%d %H:%M:%S UTC");
-    let local = at.to_zoned(TimeZone::system());
-    if local.offset().is_zero() { utc.to_string() } else { format!("{utc} ({})", local.strftime("%H:%M:%S %Z")) }
-}
-
-/// Returns the path of a file as the configuration would write it.
-fn beside(configured: &Path, file: &Path) -> String {
-    configured.with_file_name(file.file_name().unwrap_or_default()).display().to_string()
-}
-
-fn state(files: &KeyFiles) -> Result<State, Vec<Failure>> {
-    files.state().map_err(|error| unusable(&error))
-}
-
-fn unusable(error: &KeyFileError) -> Vec<Failure> {
-    failure(
-        error,
-        match error {
-            KeyFileError::Read { .. } => "run this as a user who may read it",
-            KeyFileError::Write { .. } => {
-                "run this as a user who may write to that folder; the gateway's user must be able to as well, since it makes the later steps"
-            }
-            KeyFileError::State { .. } | KeyFileError::Set(_) => "see `config check`",
-        },
-    )
-}
-
-fn failure(message: impl std::fmt::Display, remedy: impl std::fmt::Display) -> Vec<Failure> {
-    vec![Failure::new(message, remedy)]
 }

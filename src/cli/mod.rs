@@ -5,6 +5,8 @@ mod config;
 mod demo;
 mod keys;
 mod keys_rotate;
+mod keys_status;
+mod keys_target;
 mod outcome;
 #[cfg(feature = "sandbox")]
 mod sandbox;

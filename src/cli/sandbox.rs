@@ -184,7 +184,8 @@ fn keys(jwks: &str) -> Result<Keys, SandboxCommandError> {
     }
     let failed = |reason: String| SandboxCommandError::Jwks { path: PathBuf::from(jwks), reason };
     let text = std::fs::read_to_string(jwks).map_err(|error| failed(error.to_string()))?;
-    let set: serde_json::Value = serde_json::from_str(&text).map_err(|error| failed(format!("not JSON: {error}")))?;
+    let set: serde_json::Value =
+        serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| failed(format!("not JSON: {error}")))?;
     if set.get("keys").is_none_or(|keys| !keys.is_array()) {
         return Err(failed("not a JWK Set: it has no \"keys\" array".to_owned()));
     }

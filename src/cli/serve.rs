@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use super::outcome::{Failure, Outcome, failures, load, print};
-use crate::config::problem::{Place, Source};
-use crate::config::{LogFormat, defaults, listening};
+use crate::config::{CONFIG_FILE, LogFormat, listening};
 use crate::observe::log_format::Format;
 use crate::observe::start_log;
 use crate::server::{self, ConfigSource, RunOptions};
@@ -16,7 +15,7 @@ use crate::server::{self, ConfigSource, RunOptions};
 )]
 pub struct Serve {
     /// The configuration file
-    #[arg(long, value_name = "FILE", default_value = defaults::CONFIG_FILE)]
+    #[arg(long, value_name = "FILE", default_value = CONFIG_FILE)]
     config: PathBuf,
     /// A file of KEY=VALUE lines; the process environment wins over it
     #[arg(long, value_name = "FILE")]
@@ -37,9 +36,8 @@ impl Serve {
     /// Every problem of the configuration, and addresses that cannot be listened on.
     pub fn run(self) -> Outcome {
         let config = load(&self.config, self.env_file.as_deref())?;
-        let place = Place::whole(Source::File(self.config.as_path().into()));
         // While testing or upgrading, the running gateway holds the ports.
-        let unusable = listening::unusable(&config.listen, &place, !self.test && !self.upgrade);
+        let unusable = listening::unusable(&config.listen, !self.test && !self.upgrade);
         if !unusable.is_empty() {
             return Err(failures(unusable));
         }

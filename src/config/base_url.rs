@@ -3,7 +3,18 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::BaseUrl;
+/// An absolute http or https URL with neither userinfo, query nor fragment.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct BaseUrl {
+    /// https, or http.
+    pub https: bool,
+    /// Name or address; IPv6 without brackets.
+    pub host: String,
+    /// The port, given or the scheme's own.
+    pub port: u16,
+    /// Starts with `/` unless it is empty; no trailing `/`.
+    pub path: String,
+}
 
 /// Why a string is no [`BaseUrl`]. The text completes a sentence that begins with the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

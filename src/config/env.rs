@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::dotenv::{self, is_name};
-use super::file::{File, FileSite};
-use super::node::{Node, Value};
+use super::node::{Entry, Node, Value};
 use super::problem::{Findings, Place, Source, Written, shown, shown_path};
 use super::read;
+use super::shape::{KeyDescription, Shape};
 
 /// The largest environment file that is read, in bytes.
 const MAX_ENV_FILE: usize = 1024 * 1024;
@@ -105,43 +105,65 @@ impl Environment {
         Ok(value)
     }
 
-    /// Puts the Python proxy's variables over the `default` site, which they may also make up.
-    pub(super) fn override_default_site(&self, file: &mut File, findings: &mut Findings) {
-        if let Some(level) = self.get("LOG_LEVEL") {
-            file.log_level = Some(level);
-        }
-        if !file.sites.iter().any(|site| site.name == DEFAULT_SITE) {
-            if !self.describes_a_site() {
-                for name in ["SITE", "SCOPE", "KID"] {
-                    if let Some(variable) = self.get(name) {
-                        findings.warning(variable.place.problem("is set, but there is no site `default` that it could override"));
+    /// Puts the variables that are set in the place of the keys for which they stand; the Python proxy's may also make up
+    /// the site `default`.
+    pub(super) fn override_keys(&self, root: &mut Node, keys: &[KeyDescription], findings: &mut Findings) {
+        for key in keys {
+            match (&key.shape, key.variable.and_then(|name| self.get(name))) {
+                (_, Some(variable)) => {
+                    if let Some(entry) = entry(root, &key.name) {
+                        entry.node = Node::of_variable(variable.value, variable.place);
                     }
                 }
-                return;
+                (Shape::Section(keys), None) if self.is_any_set(keys) => {
+                    if let Some(entry) = entry(root, &key.name) {
+                        self.override_keys(&mut entry.node, keys, findings);
+                    }
+                }
+                (Shape::Named(site), None) => self.override_site(root, &key.name, site.keys(), findings),
+                _ => {}
             }
-            let place = file.place.member("sites").member(DEFAULT_SITE);
-            file.sites.insert(0, FileSite::empty(DEFAULT_SITE, place));
-        }
-        let Some(site) = file.sites.iter_mut().find(|site| site.name == DEFAULT_SITE) else {
-            return;
-        };
-        let over = |field: &mut Option<Written<String>>, name| *field = self.get(name).or_else(|| field.take());
-        let over_all = |field: &mut Option<Vec<Written<String>>>, name| {
-            *field = self.get(name).map(|one| vec![one]).or_else(|| field.take());
-        };
-        over_all(&mut site.openemr, "OEMR_BASE");
-        over(&mut site.openemr_site, "SITE");
-        over(&mut site.client_id, "CLIENT_ID");
-        over(&mut site.private_key, "PRIVATE_KEY_PATH");
-        over(&mut site.jwks, "JWKS_PATH");
-        over(&mut site.kid, "KID");
-        over_all(&mut site.token_url, "TOKEN_URL");
-        over_all(&mut site.fhir_base, "FHIR_BASE");
-        if let Some(Written { value, place }) = self.get("SCOPE") {
-            let scope = |text: &str| Written { value: text.to_owned(), place: place.clone() };
-            site.scopes = Some(Written { value: value.split_whitespace().map(scope).collect(), place: place.clone() });
         }
     }
+
+    fn override_site(&self, root: &mut Node, sites: &str, keys: &[KeyDescription], findings: &mut Findings) {
+        if !self.is_any_set(keys) {
+            return;
+        }
+        let has_site = has(root, sites, |node| has(node, DEFAULT_SITE, |_| true));
+        if !has_site && !self.describes_a_site() {
+            for variable in keys.iter().filter_map(|key| self.get(key.variable?)) {
+                findings.warning(variable.place.problem("is set, but there is no site `default` that it could override"));
+            }
+            return;
+        }
+        if let Some(site) = entry(root, sites).and_then(|entry| self::entry(&mut entry.node, DEFAULT_SITE)) {
+            self.override_keys(&mut site.node, keys, findings);
+        }
+    }
+
+    fn is_any_set(&self, keys: &[KeyDescription]) -> bool {
+        keys.iter().any(|key| key.variable.is_some_and(|name| self.get(name).is_some()))
+    }
+}
+
+/// Whether a mapping has this key with such a value.
+fn has(mapping: &Node, key: &str, such: impl Fn(&Node) -> bool) -> bool {
+    matches!(&mapping.value, Value::Map(entries) if entries.iter().any(|entry| entry.key == key && such(&entry.node)))
+}
+
+/// The entry of this key, made where it is absent; `None` where there is something else than a mapping.
+fn entry<'n>(mapping: &'n mut Node, key: &str) -> Option<&'n mut Entry> {
+    if mapping.value == Value::Null {
+        mapping.value = Value::Map(Vec::new());
+    }
+    let mark = mapping.mark;
+    let Value::Map(entries) = &mut mapping.value else { return None };
+    if !entries.iter().any(|entry| entry.key == key) {
+        let node = Node { mark, ..Node::nothing() };
+        entries.push(Entry { key: key.to_owned(), mark, node });
+    }
+    entries.iter_mut().find(|entry| entry.key == key)
 }
 
 enum Unset {

@@ -7,17 +7,10 @@ use super::problem::{Mark, Place};
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Node {
     pub(super) value: Value,
-    pub(super) origin: Origin,
-}
-
-/// Where a value comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Origin {
-    /// The document.
-    Document(Mark),
-    #[allow(dead_code)]
-    /// An environment variable that stands in for the document.
-    Variable(Place),
+    /// Where it stands in the document; `None` where there is no document.
+    pub(super) mark: Option<Mark>,
+    /// The environment variable that the value comes from, in place of the document.
+    pub(super) variable: Option<Place>,
 }
 
 /// What was written.
@@ -40,7 +33,8 @@ pub(super) enum Value {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Entry {
     pub(super) key: String,
-    pub(super) mark: Mark,
+    /// Where the key stands in the document.
+    pub(super) mark: Option<Mark>,
     pub(super) node: Node,
 }
 
@@ -55,15 +49,22 @@ impl Entry {
 impl Node {
     /// A value of the document.
     pub(super) fn new(value: Value, mark: Mark) -> Self {
-        Self { value, origin: Origin::Document(mark) }
+        Self { value, mark: Some(mark), variable: None }
+    }
+
+    /// An empty document.
+    pub(super) fn nothing() -> Self {
+        Self { value: Value::Null, mark: None, variable: None }
+    }
+
+    /// A value that an environment variable gives.
+    pub(super) fn of_variable(text: String, variable: Place) -> Self {
+        Self { value: Value::Substituted(text), mark: None, variable: Some(variable) }
     }
 
     /// The address of this value: `address` with its position, or the variable that it came from.
     pub(super) fn place(&self, address: Place) -> Place {
-        match &self.origin {
-            Origin::Document(mark) => address.at(*mark),
-            Origin::Variable(place) => place.clone(),
-        }
+        self.variable.clone().unwrap_or_else(|| address.at(self.mark))
     }
 
     /// What kind of value it is, for errors.

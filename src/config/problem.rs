@@ -73,10 +73,15 @@ impl Place {
         Self { key: format!("{}[{index}]", self.key), ..self.clone() }
     }
 
-    /// The same address at this position.
+    /// The same address at this position, where there is one.
     #[must_use]
-    pub fn at(self, mark: Mark) -> Self {
-        Self { mark: Some(mark), ..self }
+    pub fn at(self, mark: impl Into<Option<Mark>>) -> Self {
+        Self { mark: mark.into().or(self.mark), ..self }
+    }
+
+    /// Whether this is the address of a key in the mapping `outer`.
+    pub(super) fn is_member_of(&self, outer: &Self) -> bool {
+        self.key.strip_prefix(&outer.key).is_some_and(|rest| rest.contains('.'))
     }
 
     /// A problem here.

@@ -1,10 +1,8 @@
 //! One mapping of the YAML tree, read key by key; everything odd about it becomes a problem.
 
-use std::time::Duration;
-
 use super::node::{Entry, Node, Value};
 use super::problem::{Findings, Place, Written, did_you_mean, shown};
-use super::value;
+use super::shape::{KeyDescription, Visibility};
 
 /// A mapping whose keys are all known by now.
 pub(super) struct Section<'n> {
@@ -14,10 +12,12 @@ pub(super) struct Section<'n> {
 
 impl<'n> Section<'n> {
     /// Takes `node` as a mapping with these keys and no others; `None` when it is no mapping.
-    pub(super) fn open(node: &'n Node, place: &Place, known: &[&str], findings: &mut Findings) -> Option<Self> {
+    pub(super) fn open(node: &'n Node, place: &Place, keys: &[KeyDescription], findings: &mut Findings) -> Option<Self> {
         let entries = entries(node, place, findings)?;
-        for Entry { key, mark, .. } in entries {
-            if !known.contains(&key.as_str()) {
+        let known = keys.iter().filter(|key| key.visibility != Visibility::VariableOnly).map(|key| key.name.as_str());
+        let known: Vec<&str> = known.collect();
+        for Entry { key, mark, node } in entries {
+            if !known.contains(&key.as_str()) && node.variable.is_none() {
                 let problem = place.member(key).at(*mark).problem(format!("unknown key `{}`", shown(key)));
                 findings.problem(match did_you_mean(key, known.iter().copied()) {
                     Some(name) => problem.remedy(format!("did you mean `{name}`?")),
@@ -30,12 +30,17 @@ impl<'n> Section<'n> {
 
     /// Whether the key was written, with whatever value.
     pub(super) fn has(&self, key: &str) -> bool {
-        self.entries.iter().any(|entry| entry.key == key)
+        self.entry(key).is_some()
+    }
+
+    /// Whether the key is absent or left blank.
+    pub(super) fn is_unset(&self, key: &str) -> bool {
+        self.entry(key).is_none_or(|entry| entry.node.value == Value::Null)
     }
 
     /// The value of a key; `None` when it is absent or already reported. `null` is a value.
     pub(super) fn raw(&self, key: &str) -> Option<(&'n Node, Place)> {
-        let entry = self.entries.iter().find(|entry| entry.key == key)?;
+        let entry = self.entry(key)?;
         (entry.node.value != Value::Broken).then(|| (&entry.node, entry.place(&self.place)))
     }
 
@@ -44,82 +49,18 @@ impl<'n> Section<'n> {
         self.raw(key).filter(|(node, _)| node.value != Value::Null)
     }
 
-    /// A section below this one.
-    pub(super) fn section(&self, key: &str, known: &[&str], findings: &mut Findings) -> Option<Section<'n>> {
-        let (node, place) = self.node(key)?;
-        Section::open(node, &place, known, findings)
+    /// The address of a key; when it is absent, at the position of the section.
+    pub(super) fn place_of(&self, key: &str) -> Place {
+        self.entry(key).map_or_else(|| self.place.member(key), |entry| entry.place(&self.place))
     }
 
-    pub(super) fn text(&self, key: &str, findings: &mut Findings) -> Option<Written<String>> {
-        let (node, place) = self.node(key)?;
-        text(node, place, findings)
+    /// Whether this is the site that the environment's variables are about.
+    pub(super) fn is_default_site(&self) -> bool {
+        self.place.key == "sites.default"
     }
 
-    /// One text, or a list of them.
-    pub(super) fn texts(&self, key: &str, findings: &mut Findings) -> Option<Vec<Written<String>>> {
-        let (node, place) = self.node(key)?;
-        match &node.value {
-            Value::List(_) => {
-                let texts = elements(node, &place, findings)?;
-                Some(texts.filter_map(|(node, place)| text(node, place, findings)).collect())
-            }
-            _ => Some(vec![text(node, place, findings)?]),
-        }
-    }
-
-    pub(super) fn flag(&self, key: &str, default: bool, findings: &mut Findings) -> bool {
-        let Some((node, place)) = self.node(key) else {
-            return default;
-        };
-        match (&node.value, node.scalar().as_deref()) {
-            (Value::Bool(value), _) => *value,
-            (Value::Substituted(_), Some("true")) => true,
-            (Value::Substituted(_), Some("false")) => false,
-            _ => {
-                let problem = place.problem(format!("{} where true or false was due", node.kind()));
-                findings.problem(problem.remedy("write true or false, without quotes"));
-                default
-            }
-        }
-    }
-
-    pub(super) fn duration(&self, key: &str, default: Duration, findings: &mut Findings) -> Duration {
-        self.small(key, default, "a duration such as 5s", findings, value::duration)
-    }
-
-    pub(super) fn size(&self, key: &str, default: usize, findings: &mut Findings) -> usize {
-        self.small(key, default, "a size such as 64KiB", findings, value::size)
-    }
-
-    pub(super) fn count(&self, key: &str, default: u32, findings: &mut Findings) -> u32 {
-        self.small(key, default, "a whole number", findings, |text| {
-            text.parse().ok().filter(|count| *count > 0).ok_or("is no whole number above 0")
-        })
-    }
-
-    fn small<T>(
-        &self,
-        key: &str,
-        default: T,
-        wanted: &str,
-        findings: &mut Findings,
-        read: impl Fn(&str) -> Result<T, &'static str>,
-    ) -> T {
-        let Some((node, place)) = self.node(key) else {
-            return default;
-        };
-        let read = match node.value {
-            Value::Number(_) | Value::Text(_) | Value::Substituted(_) => read(&node.scalar().unwrap_or_default()),
-            _ => {
-                findings.problem(place.problem(format!("{} where {wanted} was due", node.kind())));
-                return default;
-            }
-        };
-        read.unwrap_or_else(|reason| {
-            let written = node.scalar().unwrap_or_default();
-            findings.problem(place.problem(format!("`{}` {reason}", shown(&written))));
-            default
-        })
+    fn entry(&self, key: &str) -> Option<&'n Entry> {
+        self.entries.iter().find(|entry| entry.key == key)
     }
 }
 

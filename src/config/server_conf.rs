@@ -1,17 +1,20 @@
 //! `server:`: Pingora's own settings under Pingora's names, with the gateway's defaults.
 
 use pingora::server::configuration::ServerConf;
-use serde_yaml::{Mapping, Value};
+use serde_yaml::{Mapping, Value as Yaml};
 
-use super::node;
+use super::node::{Node, Value};
 use super::problem::{Findings, Place, did_you_mean, shown};
+use super::section::entries;
+use super::setting::Setting;
+use super::shape::{KeyDescription, Shape, Visibility};
 
 /// Pingora's settings as they are when nothing is written.
 ///
 /// Work stealing costs a proxy more than it brings; what is repeated is decided request by request, and Pingora's own
 /// ceiling on tries leaves room for every address of several nodes; the files in the temporary folder bear the gateway's name.
 #[must_use]
-pub fn defaults() -> ServerConf {
+pub(super) fn defaults() -> ServerConf {
     ServerConf {
         threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         work_stealing: false,
@@ -25,53 +28,129 @@ pub fn defaults() -> ServerConf {
     }
 }
 
-/// Every setting, as YAML.
-pub(super) fn to_yaml(conf: &ServerConf) -> Mapping {
+impl Setting for ServerConf {
+    fn shape() -> Shape {
+        let described = |(name, default): (Yaml, Yaml)| {
+            let name = name.as_str().unwrap_or_default().to_owned();
+            let text = TEXTS.iter().find(|(key, _)| *key == name).map_or("", |(_, text)| text);
+            KeyDescription {
+                text: text.to_owned(),
+                shape: if default.is_bool() { Shape::Flag } else { Shape::Pingoras },
+                derived: (name == "threads").then_some("one for each processor core"),
+                default: if name == "threads" { Yaml::Null } else { default },
+                name,
+                bounds: (None, None),
+                unit: None,
+                required: None,
+                variable: None,
+                visibility: Visibility::Everywhere,
+                restart: true,
+            }
+        };
+        Shape::Section(to_mapping(&defaults()).into_iter().map(described).collect())
+    }
+
+    /// The settings written, over the defaults.
+    fn read(node: &Node, place: &Place, findings: &mut Findings) -> Option<Self> {
+        let mut settings = to_mapping(&defaults());
+        let known: Vec<String> = settings.keys().filter_map(Yaml::as_str).map(str::to_owned).collect();
+        for entry in entries(node, place, findings)? {
+            let (key, place) = (&entry.key, entry.place(place));
+            if !known.contains(key) {
+                let problem = place.problem(format!("unknown key `{}`", shown(key)));
+                let near = did_you_mean(key, known.iter().map(String::as_str));
+                findings.problem(problem.remedy(match near {
+                    Some(name) => format!("did you mean `{name}`?"),
+                    None => "the keys here are the fields of Pingora's ServerConf; conf/gateway.yaml lists them".to_owned(),
+                }));
+                continue;
+            }
+            let value = entry.node.to_yaml();
+            let alone = Mapping::from_iter([(key.as_str().into(), value.clone())]);
+            match serde_yaml::from_value::<Self>(Yaml::Mapping(alone)) {
+                Ok(_) if entry.node.value == Value::Broken => {}
+                Ok(_) => drop(settings.insert(key.as_str().into(), value)),
+                Err(error) => findings.problem(place.problem(shown(&error.to_string()))),
+            }
+        }
+        let conf = match serde_yaml::from_value::<Self>(Yaml::Mapping(settings)).map(Self::validate) {
+            Ok(Ok(conf)) => conf,
+            Ok(Err(error)) => {
+                findings.problem(place.problem(format!("Pingora refuses these settings: {}", shown(&error.to_string()))));
+                return None;
+            }
+            Err(error) => {
+                findings.problem(place.problem(shown(&error.to_string())));
+                return None;
+            }
+        };
+        for (name, count) in [("threads", conf.threads), ("listener_tasks_per_fd", conf.listener_tasks_per_fd)] {
+            if !(1..=1024).contains(&count) {
+                let entry = entries(node, place, &mut Findings::default())?.iter().find(|entry| entry.key == name);
+                let place = entry.map_or_else(|| place.member(name), |entry| entry.place(place));
+                findings.problem(place.problem(format!("`{count}` is outside 1 to 1024")));
+            }
+        }
+        Some(conf)
+    }
+
+    fn to_yaml(&self) -> Yaml {
+        Yaml::Mapping(to_mapping(self))
+    }
+}
+
+/// Every setting. A struct of numbers, strings and lists always serialises to a mapping.
+fn to_mapping(conf: &ServerConf) -> Mapping {
     match serde_yaml::to_value(conf) {
-        Ok(Value::Mapping(mapping)) => mapping,
-        // A struct of numbers, strings and lists always serialises to a mapping.
+        Ok(Yaml::Mapping(mapping)) => mapping,
         _ => Mapping::new(),
     }
 }
 
-/// The settings written, over the defaults.
-pub(super) fn read(written: &[(String, node::Node, Place)], place: &Place, findings: &mut Findings) -> ServerConf {
-    let mut settings = to_yaml(&defaults());
-    let known: Vec<String> = settings.keys().filter_map(Value::as_str).map(str::to_owned).collect();
-    for (key, node, place) in written {
-        if !known.contains(key) {
-            let problem = place.problem(format!("unknown key `{}`", shown(key)));
-            let near = did_you_mean(key, known.iter().map(String::as_str));
-            findings.problem(problem.remedy(match near {
-                Some(name) => format!("did you mean `{name}`?"),
-                None => "the keys here are the fields of Pingora's ServerConf; conf/gateway.yaml lists them".to_owned(),
-            }));
-            continue;
-        }
-        let value = node.to_yaml();
-        let alone = Mapping::from_iter([(key.as_str().into(), value.clone())]);
-        match serde_yaml::from_value::<ServerConf>(Value::Mapping(alone)) {
-            Ok(_) if node.value == node::Value::Broken => {}
-            Ok(_) => drop(settings.insert(key.as_str().into(), value)),
-            Err(error) => findings.problem(place.problem(shown(&error.to_string()))),
-        }
-    }
-    let read = serde_yaml::from_value::<ServerConf>(Value::Mapping(settings));
-    let conf = match read.map(ServerConf::validate) {
-        Ok(Ok(conf)) => conf,
-        Ok(Err(error)) => {
-            findings.problem(place.problem(format!("Pingora refuses these settings: {}", shown(&error.to_string()))));
-            defaults()
-        }
-        Err(error) => {
-            findings.problem(place.problem(shown(&error.to_string())));
-            defaults()
-        }
-    };
-    for (name, count) in [("threads", conf.threads), ("listener_tasks_per_fd", conf.listener_tasks_per_fd)] {
-        if !(1..=1024).contains(&count) {
-            findings.problem(place.member(name).problem(format!("`{count}` is outside 1 to 1024")));
-        }
-    }
-    conf
-}
+/// What Pingora's settings do.
+const TEXTS: [(&str, &str); 35] = [
+    ("version", "The version of Pingora's configuration format."),
+    ("daemon", "Whether to run in the background."),
+    ("error_log", "The file to which a daemon's standard error goes."),
+    ("pid_file", "The file that holds a daemon's process id."),
+    ("upgrade_sock", "The socket over which a new process takes the listeners from the old one."),
+    ("user", "The user that a daemon runs as."),
+    ("group", "The group that a daemon runs as."),
+    (
+        "working_directory",
+        "The folder that a daemon runs in; by default the one in which it was started. In another one, name the other files by absolute paths, or a reload does not find them.",
+    ),
+    ("threads", "The threads of each service."),
+    ("listener_tasks_per_fd", "The tasks that accept connections on each listening socket."),
+    ("work_stealing", "Whether idle threads take the work of busy ones. For a proxy this costs more than it brings."),
+    ("runtime_enable_alt_timer", "Whether the runtime uses Tokio's alternative timer."),
+    (
+        "ca_file",
+        "A PEM file that replaces the system's CAs for everything upstream; a site's own `ca_file` adds to them instead.",
+    ),
+    ("grace_period_seconds", "How long requests may go on after a signal to stop, in seconds."),
+    ("graceful_shutdown_timeout_seconds", "How long the last step of stopping may take, in seconds."),
+    ("client_bind_to_ipv4", "The local IPv4 addresses from which OpenEMR is called."),
+    ("client_bind_to_ipv6", "The local IPv6 addresses from which OpenEMR is called."),
+    ("upstream_keepalive_pool_size", "The most idle connections to OpenEMR that are kept."),
+    ("upstream_connect_offload_threadpools", "The thread pools to which connecting to OpenEMR is handed."),
+    ("upstream_connect_offload_thread_per_pool", "The threads of each of these pools."),
+    ("downstream_tls_offload_threadpools", "The thread pools to which TLS handshakes with clients are handed."),
+    ("downstream_tls_offload_thread_per_pool", "The threads of each of these pools."),
+    (
+        "upstream_debug_ssl_keylog",
+        "Whether TLS secrets are written to the file named by SSLKEYLOGFILE. Whoever reads that file reads patient data.",
+    ),
+    ("max_retries", "A ceiling on tries; which requests are repeated is decided one by one."),
+    ("upgrade_sock_connect_accept_max_retries", "How often a new process tries to take the listeners."),
+    ("max_blocking_threads", "The most threads for blocking work."),
+    ("blocking_threads_ttl_seconds", "How long an idle thread for blocking work is kept, in seconds."),
+    ("fast_timeout_to_tokio_threshold_seconds", "Timeouts longer than this use Tokio's timer, in seconds."),
+    ("runtime_metrics_poll_time_histogram", "Whether Tokio measures how long tasks run."),
+    ("runtime_metrics_poll_time_histogram_scale", "The scale of that histogram."),
+    ("runtime_metrics_poll_time_histogram_resolution_micros", "The width of its first bucket, in microseconds."),
+    ("runtime_metrics_poll_time_histogram_buckets", "The number of its buckets."),
+    ("daemon_wait_for_ready", "Whether a daemon's parent waits until the child serves."),
+    ("daemon_ready_timeout_seconds", "How long it waits, in seconds."),
+    ("daemon_notify_timeout_seconds", "How long the child tries to tell its parent, in seconds."),
+];

@@ -1,174 +1,233 @@
-//! One OpenEMR site: URLs, client, keys and scopes, each checked.
+//! One OpenEMR site, checked: its nodes, its client, its keys, what its answers are made to be.
 
-use std::path::Path;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::base_url::BaseUrlError;
-use super::file::FileSite;
-use super::problem::{Findings, Place, Written, shown, shown_path};
-use super::{
-    Balance, BaseUrl, CaFile, Node, Routes, Site, SiteName, defaults, listening, site_keys, site_rotation, validate, value,
-};
+use serde_yaml::{Mapping, Value as Yaml};
+
+use super::answers::Answers;
+use super::base_url::BaseUrl;
+use super::declaration::{Members as _, section_shape};
+use super::node::{Entry, Node as YamlNode};
+use super::node_urls::{NodeUrls, OpenEmrUrls};
+use super::problem::{Findings, Place, Source, Written};
+use super::section::{Section, entries};
+use super::setting::Setting;
+use super::shape::Shape;
+use super::site_file::SiteFile;
+use super::site_keys;
+use super::site_name::{Audience, ClientId, SiteName};
+use super::site_rotation::{self, SiteKeys};
+use super::upstream::{Node, RefreshLimit, Upstream};
 use crate::keys::key_files::KeyFiles;
-use crate::scopes::scope::{Scope, ScopeError, Scopes};
+use crate::scopes::scope::Scopes;
 
-/// The most nodes of one site.
-const MAX_NODES: usize = 64;
+/// One OpenEMR site and the client that the gateway is there.
+#[derive(Debug)]
+pub struct Site {
+    /// The site's name here, and OpenEMR's site id unless [`Site::openemr_site`] differs; `default` in most installs.
+    pub name: SiteName,
+    /// OpenEMR's site id: the Python proxy's `SITE` makes the site `default` stand for another one.
+    pub openemr_site: SiteName,
+    /// The way to OpenEMR.
+    pub upstream: Upstream,
+    /// What tokens are requested with.
+    pub token: TokenSettings,
+    /// The file of the private key, as written.
+    pub private_key_file: PathBuf,
+    /// The file of the JWK Set, as written.
+    pub jwks_file: PathBuf,
+    /// The `kid`, where it was written rather than found.
+    pub fixed_kid: Option<String>,
+    /// What was in these files. A rotation changes it while the gateway runs; see [`super::reread_keys`].
+    pub keys: SiteKeys,
+    /// What answers are made to be.
+    pub answers: Answers,
+}
 
-/// Reads one site. The first one is served at the routes themselves, so that its name collides with none of them.
-pub(super) fn read(written: &FileSite, is_first: bool, routes: &Routes, findings: &mut Findings) -> Option<Site> {
-    let name = site_name(&written.name, &written.place, findings);
-    let collides = |route: &&String| first_segment(route).eq_ignore_ascii_case(&written.name);
-    if let Some(route) =
-        [&routes.health, &routes.ready, &routes.jwks, &routes.token, &routes.fhir].into_iter().flatten().find(collides)
-        && !is_first
-    {
-        let problem = written.place.problem(format!(
-            "a site `{}` would be served below the local route {}",
-            shown(&written.name),
-            shown(route)
-        ));
-        findings.problem(problem.remedy("move that route under `routes`"));
+/// What tokens are requested with, besides the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenSettings {
+    /// The `aud` of the client assertion: OpenEMR's own idea of its token URL.
+    pub audience: Option<String>,
+    /// The registered client.
+    pub client_id: String,
+    /// The scopes that are requested.
+    pub scopes: Scopes,
+    /// How often clients can cause a token exchange.
+    pub forced_refreshes: RefreshLimit,
+}
+
+impl Site {
+    /// The first node's FHIR base.
+    #[must_use]
+    pub fn fhir_base(&self) -> &BaseUrl {
+        let [first, ..] = self.upstream.nodes.as_slice() else { unreachable!("a site without nodes is refused") };
+        &first.fhir_base
     }
-    let openemr_site = match &written.openemr_site {
-        Some(site) => site_name(&site.value, &site.place, findings),
-        None => name.clone(),
-    };
-    let nodes = nodes(written, openemr_site.as_ref(), findings);
-    let token_audience = match (&written.token_audience, nodes.as_deref()) {
-        (Some(written), _) => audience(written, findings),
-        (None, Some([Node { token_url: Some(url), .. }])) => Some(url.to_string()),
-        (None, Some([_, _, ..])) if nodes.iter().flatten().any(|node| node.token_url.is_some()) => {
-            missing_audience(written, findings);
-            None
+
+    fn read(name: &str, node: &YamlNode, place: &Place, findings: &mut Findings) -> Option<Self> {
+        let section = Section::open(node, place, &SiteFile::keys(), findings)?;
+        let name = SiteName::checked(name, place, findings);
+        let file = SiteFile::read_members(&section, findings)?;
+        let openemr_site = file.openemr_site.clone().or_else(|| name.clone());
+        let keys = keys(&file, place, findings);
+        let nodes = nodes(&file, openemr_site.as_ref(), &section, findings);
+        let audience = audience(file.token_audience, nodes.as_deref(), &section, findings);
+        Some(Self {
+            name: name?,
+            openemr_site: openemr_site?,
+            upstream: Upstream {
+                nodes: nodes?,
+                ca_file: file.ca_file,
+                timeouts: file.timeouts,
+                connections: file.connections,
+                balance: file.balance,
+                health_check: file.health_check,
+                in_flight: file.in_flight,
+            },
+            token: TokenSettings {
+                audience,
+                client_id: file.client_id?.0,
+                scopes: file.scopes?,
+                forced_refreshes: file.forced_refreshes,
+            },
+            private_key_file: file.private_key?.value.into(),
+            jwks_file: file.jwks?.value.into(),
+            fixed_kid: file.kid.map(|kid| kid.value),
+            keys: keys?,
+            answers: file.answers,
+        })
+    }
+
+    /// The site as it could have been written.
+    fn file(&self) -> SiteFile {
+        let written = |value: String| Some(Written { value, place: Place::whole(Source::CommandLine) });
+        let Self { upstream, token, answers, .. } = self;
+        let token_urls: Vec<BaseUrl> = upstream.nodes.iter().filter_map(|node| node.token_url.clone()).collect();
+        SiteFile {
+            openemr: None,
+            fhir_base: Some(NodeUrls(upstream.nodes.iter().map(|node| node.fhir_base.clone()).collect())),
+            // All of them are configured, or none.
+            token_url: (!token_urls.is_empty()).then_some(NodeUrls(token_urls)),
+            token_audience: token.audience.clone().map(Audience),
+            client_id: Some(ClientId(token.client_id.clone())),
+            private_key: written(self.private_key_file.display().to_string()),
+            jwks: written(self.jwks_file.display().to_string()),
+            kid: written(self.keys.kid.clone()),
+            scopes: Some(token.scopes.clone()),
+            ca_file: upstream.ca_file.clone(),
+            timeouts: upstream.timeouts,
+            connections: upstream.connections,
+            balance: upstream.balance,
+            health_check: upstream.health_check,
+            in_flight: upstream.in_flight,
+            forced_refreshes: token.forced_refreshes,
+            openemr_site: None,
+            answers: answers.clone(),
         }
-        // The token endpoint, wherever it turns out to be.
-        (None, Some(_) | None) => None,
-    };
-    let balance = validate::choice(
-        written.balance.as_ref(),
-        &[("round_robin", Balance::RoundRobin), ("least_latency", Balance::LeastLatency)],
-        defaults::BALANCE,
-        findings,
-    );
-    let client_id =
-        required(written, "client_id", &written.client_id, "CLIENT_ID", "the id that OpenEMR gave at registration", findings);
-    let client_id = client_id.and_then(|written| client_id_text(written, findings));
-    let key_file = required(written, "private_key", &written.private_key, "PRIVATE_KEY_PATH", "keys/private_key.pem", findings);
-    let jwks_file = required(written, "jwks", &written.jwks, "JWKS_PATH", "keys/jwks.json", findings);
-    let keys = match (key_file, jwks_file) {
+    }
+}
+
+/// The sites of a gateway. The first is served at the routes themselves.
+#[derive(Debug, Default)]
+pub struct Sites(pub Vec<Arc<Site>>);
+
+impl Deref for Sites {
+    type Target = [Arc<Site>];
+
+    fn deref(&self) -> &[Arc<Site>] {
+        &self.0
+    }
+}
+
+impl IntoIterator for Sites {
+    type Item = Arc<Site>;
+    type IntoIter = std::vec::IntoIter<Arc<Site>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl<'s> IntoIterator for &'s Sites {
+    type Item = &'s Arc<Site>;
+    type IntoIter = std::slice::Iter<'s, Arc<Site>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
+
+impl Setting for Sites {
+    fn shape() -> Shape {
+        Shape::Named(Box::new(section_shape::<SiteFile>()))
+    }
+
+    /// `default` comes first where there is one, the others in the order of the file.
+    fn read(node: &YamlNode, place: &Place, findings: &mut Findings) -> Option<Self> {
+        let entries = entries(node, place, findings)?;
+        let mut first_of_each: Vec<&Entry> = Vec::new();
+        for entry in entries {
+            if !first_of_each.iter().any(|earlier| earlier.key == entry.key) {
+                first_of_each.push(entry);
+            }
+        }
+        first_of_each.sort_by_key(|entry| entry.key != "default");
+        let site = |entry: &Entry| {
+            let place = place.member(&entry.key).at(entry.mark);
+            Site::read(&entry.key, &entry.node, &place, findings).map(Arc::new)
+        };
+        Some(Self(first_of_each.into_iter().filter_map(site).collect()))
+    }
+
+    fn to_yaml(&self) -> Yaml {
+        let entries = self.0.iter().map(|site| (site.name.as_str().into(), site.file().to_yaml()));
+        Yaml::Mapping(Mapping::from_iter(entries))
+    }
+}
+
+/// Reads the key files; where one of the two is not named, the other one alone, for its own problems.
+fn keys(file: &SiteFile, place: &Place, findings: &mut Findings) -> Option<SiteKeys> {
+    let name = place.key.rsplit_once('.').map_or("", |(_, name)| name);
+    match (&file.private_key, &file.jwks) {
         (Some(key_file), Some(jwks_file)) => {
             // What a running gateway changes in between would not fit together.
             let _unchanging = KeyFiles::new(Path::new(&key_file.value), Path::new(&jwks_file.value)).lock();
-            site_rotation::read(key_file, jwks_file, written.kid.as_ref(), &written.name, findings)
+            site_rotation::read(key_file, jwks_file, file.kid.as_ref(), name, findings)
         }
         (key_file, jwks_file) => {
-            key_file.map(|file| site_keys::private_key(file, findings));
-            jwks_file.map(|file| site_keys::jwk_set(file, "private_key.pem", findings));
+            key_file.as_ref().map(|file| site_keys::private_key(file, findings));
+            jwks_file.as_ref().map(|file| site_keys::jwk_set(file, "private_key.pem", findings));
             None
         }
-    };
-    let scopes = scopes(written, findings);
-    let ca_file = written.ca_file.as_ref().map(|file| ca_file(file, findings));
-    if written.timeouts.connect > written.timeouts.total_connect {
-        let problem = written.place.member("timeouts").problem(format!(
-            "connect ({}) is longer than total_connect ({}), of which it is a part",
-            value::duration_text(written.timeouts.connect),
-            value::duration_text(written.timeouts.total_connect)
-        ));
-        findings.problem(problem.remedy("raise total_connect, or lower connect"));
     }
-    Some(Site {
-        name: name?,
-        openemr_site: openemr_site?,
-        nodes: nodes?,
-        token_audience,
-        client_id: client_id?,
-        private_key_file: key_file?.value.clone().into(),
-        keys: keys?,
-        fixed_kid: written.kid.as_ref().map(|kid| kid.value.clone()),
-        jwks_file: jwks_file?.value.clone().into(),
-        scopes: scopes?,
-        ca_file: match ca_file {
-            None => None,
-            Some(checked) => Some(checked?),
-        },
-        timeouts: written.timeouts,
-        connections: written.connections,
-        balance,
-        health_check: written.health_check,
-        in_flight: written.in_flight,
-        forced_refreshes: written.forced_refreshes,
-        repairs: written.conformance.repairs,
-        paging: written.conformance.paging,
-        also_known_as: written.conformance.also_known_as.clone(),
-        documents_max_age: written.conformance.documents_max_age,
-        cors: written.conformance.cors.clone(),
-        bulk_data: written.conformance.bulk_data.clone(),
-    })
-}
-
-fn site_name(text: &str, place: &Place, findings: &mut Findings) -> Option<SiteName> {
-    let name = SiteName::parse(text);
-    if name.is_none() {
-        let problem = place.problem(format!("`{}` is no site id of OpenEMR's", shown(text)));
-        findings.problem(problem.remedy("letters, digits, `.` and `-` only, at most 64; most installs have one site, `default`"));
-    }
-    name
-}
-
-fn first_segment(route: &str) -> &str {
-    route.split('/').nth(1).unwrap_or_default()
-}
-
-/// A key that a site must have. One that is written but broken has been reported already.
-fn required<'f>(
-    site: &FileSite,
-    key: &str,
-    value: &'f Option<Written<String>>,
-    variable: &str,
-    example: &str,
-    findings: &mut Findings,
-) -> Option<&'f Written<String>> {
-    if value.is_none() && !site.written.contains(&key) {
-        missing(site, key, variable, example, findings);
-    }
-    value.as_ref()
-}
-
-fn missing(site: &FileSite, key: &str, variable: &str, example: &str, findings: &mut Findings) {
-    let or_variable = if site.name == "default" { format!(", or set {variable}") } else { String::new() };
-    let problem = site.place.member(key).problem("is missing");
-    findings.problem(problem.remedy(format!("write  {key}: <{example}>{or_variable}")));
 }
 
 /// The site's nodes: one a URL of the longest list, where a single URL counts for all nodes.
-fn nodes(site: &FileSite, id: Option<&SiteName>, findings: &mut Findings) -> Option<Vec<Node>> {
-    if site.openemr.is_none() && site.fhir_base.is_none() && !site.written.contains(&"openemr") {
-        missing(site, "openemr", "OEMR_BASE", "https://emr.example.org", findings);
-    }
-    let openemr = site.openemr.as_ref().map(|written| urls(site, "openemr", written, findings));
+fn nodes(file: &SiteFile, id: Option<&SiteName>, section: &Section<'_>, findings: &mut Findings) -> Option<Vec<Node>> {
     let derived = |below: &str, after: &str| {
+        let OpenEmrUrls(NodeUrls(addresses)) = file.openemr.as_ref()?;
         let derive = |url: &BaseUrl| Some(url.join(&format!("{below}{}{after}", id?.as_str())));
-        openemr.as_ref()?.as_ref()?.iter().map(derive).collect::<Option<Vec<_>>>()
+        addresses.iter().map(derive).collect::<Option<Vec<_>>>()
     };
-    let fhir_bases = match &site.fhir_base {
-        Some(written) => urls(site, "fhir_base", written, findings),
-        None => derived("/apis/", "/fhir"),
+    let urls = |key: &str, written: &Option<NodeUrls>, below: &str, after: &str| match written {
+        Some(NodeUrls(urls)) => Some(urls.clone()),
+        None if section.is_unset(key) => derived(below, after),
+        None => None,
     };
-    let is_written = |key: &&str| site.written.contains(key);
-    if site.fhir_base.is_some() && site.token_url.is_none() && !["openemr", "token_url"].iter().any(is_written) {
+    let fhir_bases = urls("fhir_base", &file.fhir_base, "/apis/", "/fhir");
+    if file.fhir_base.is_some() && section.is_unset("openemr") && section.is_unset("token_url") {
         let nodes = fhir_bases?.into_iter().map(|fhir_base| Node { fhir_base, token_url: None });
         return Some(nodes.collect());
     }
-    let token_urls = match &site.token_url {
-        Some(written) => urls(site, "token_url", written, findings),
-        None => derived("/oauth2/", "/token"),
-    };
+    let token_urls = urls("token_url", &file.token_url, "/oauth2/", "/token");
     let (fhir_bases, token_urls) = (fhir_bases?, token_urls?);
     let count = fhir_bases.len().max(token_urls.len());
     if [&fhir_bases, &token_urls].iter().any(|urls| urls.len() != 1 && urls.len() != count) {
-        let problem =
-            site.place.problem(format!("{} FHIR bases and {} token URLs are no nodes", fhir_bases.len(), token_urls.len()));
+        let message = format!("{} FHIR bases and {} token URLs are no nodes", fhir_bases.len(), token_urls.len());
+        let problem = section.place.problem(message);
         findings.problem(problem.remedy("name as many of the one as of the other, in the same order, or a single one for all"));
         return None;
     }
@@ -176,127 +235,21 @@ fn nodes(site: &FileSite, id: Option<&SiteName>, findings: &mut Findings) -> Opt
     Some(pairs.map(|(fhir_base, token_url)| Node { fhir_base, token_url: Some(token_url) }).collect())
 }
 
-fn urls(site: &FileSite, key: &str, written: &[Written<String>], findings: &mut Findings) -> Option<Vec<BaseUrl>> {
-    let place = site.place.member(key);
-    if written.is_empty() || written.len() > MAX_NODES {
-        let problem = place.problem(format!("names {} addresses; 1 to {MAX_NODES} nodes make a site", written.len()));
-        findings.problem(problem.remedy("write it like  [https://emr1.example.org, https://emr2.example.org]"));
-        return None;
-    }
-    let urls: Vec<Option<BaseUrl>> = written.iter().map(|one| url(one, findings)).collect();
-    let urls = urls.into_iter().collect::<Option<Vec<_>>>()?;
-    for (index, url) in urls.iter().enumerate() {
-        if urls.iter().take(index).any(|earlier| earlier == url) {
-            findings.problem(place.element(index).problem(format!("`{url}` is named twice")).remedy("keep one of the two"));
-            return None;
-        }
-    }
-    Some(urls)
-}
-
-fn missing_audience(site: &FileSite, findings: &mut Findings) {
-    let problem = site.place.member("token_audience").problem("is missing, and with several nodes it cannot be derived");
-    findings.problem(problem.remedy(
-        "write OpenEMR's public token URL: its Site Address, then /oauth2/<site>/token, like  https://emr.example.org/oauth2/default/token",
-    ));
-}
-
-fn url(written: &Written<String>, findings: &mut Findings) -> Option<BaseUrl> {
-    const EXAMPLE: &str = "write it like  https://emr.example.org  or, in a sub-folder,  https://emr.example.org/openemr";
-    match BaseUrl::parse(&written.value) {
-        Ok(url) if url.https || url.is_loopback() => Some(url),
-        Ok(url) => {
-            let problem = written.place.problem(format!("`{url}` is not https, and {} is not this machine", url.host));
-            findings.problem(problem.remedy("write https://…; a private CA goes into ca_file"));
+/// The audience written, or that of a single node; `None` is the token endpoint, wherever it turns out to be.
+fn audience(written: Option<Audience>, nodes: Option<&[Node]>, section: &Section<'_>, findings: &mut Findings) -> Option<String> {
+    match (written, nodes) {
+        (Some(Audience(written)), _) => Some(written),
+        (None, Some([Node { token_url: Some(url), .. }])) => Some(url.to_string()),
+        (None, Some(several @ [_, _, ..])) if several.iter().any(|node| node.token_url.is_some()) => {
+            if section.is_unset("token_audience") {
+                let place = section.place_of("token_audience");
+                let problem = place.problem("is missing, and with several nodes it cannot be derived");
+                findings.problem(problem.remedy(
+                    "write OpenEMR's public token URL: its Site Address, then /oauth2/<site>/token, like  https://emr.example.org/oauth2/default/token",
+                ));
+            }
             None
         }
-        Err(error @ BaseUrlError::Userinfo) => {
-            findings
-                .problem(written.place.problem(error.to_string()).remedy("leave it out; the gateway authenticates with its key"));
-            None
-        }
-        Err(error) => {
-            findings.problem(written.place.problem(format!("`{}` {error}", shown(&written.value))).remedy(EXAMPLE));
-            None
-        }
+        (None, Some(_) | None) => None,
     }
-}
-
-/// Never contacted, so that http is as good as https; sent to the letter.
-fn audience(written: &Written<String>, findings: &mut Findings) -> Option<String> {
-    match BaseUrl::parse(&written.value) {
-        Ok(_) => Some(written.value.clone()),
-        Err(BaseUrlError::Userinfo) => {
-            findings.problem(written.place.problem(BaseUrlError::Userinfo.to_string()).remedy("leave it out"));
-            None
-        }
-        Err(error) => {
-            let problem = written.place.problem(format!("`{}` {error}", shown(&written.value)));
-            findings.problem(problem.remedy("write OpenEMR's own token URL: its Site Address, then /oauth2/<site>/token"));
-            None
-        }
-    }
-}
-
-/// RFC 6749 appendix A.1, bounded, and not the placeholder of the shipped file.
-fn client_id_text(written: &Written<String>, findings: &mut Findings) -> Option<String> {
-    let id = &written.value;
-    let problem = if id.starts_with('<') || id == "…" {
-        written.place.problem(format!("`{}` is still the placeholder", shown(id)))
-    } else if id.is_empty() || id.len() > 512 || !id.bytes().all(|b| b.is_ascii_graphic()) {
-        written.place.problem(format!("`{}` is no client id", shown(id)))
-    } else {
-        return Some(id.clone());
-    };
-    findings.problem(problem.remedy("write the client_id that OpenEMR answered at registration"));
-    None
-}
-
-fn scopes(site: &FileSite, findings: &mut Findings) -> Option<Scopes> {
-    let Some(written) = &site.scopes else {
-        if !site.written.contains(&"scopes") {
-            missing(site, "scopes", "SCOPE", "[system/Patient.read]", findings);
-        }
-        return None;
-    };
-    if written.value.is_empty() {
-        let problem = written.place.problem("is empty; OpenEMR would grant a token that opens nothing");
-        findings.problem(problem.remedy("write what the client is registered for:  [system/Patient.read]"));
-        return None;
-    }
-    let parsed: Vec<Option<Scope>> = written.value.iter().map(|one| scope(one, findings)).collect();
-    Scopes::new(parsed.into_iter().collect::<Option<Vec<Scope>>>()?)
-}
-
-fn scope(written: &Written<String>, findings: &mut Findings) -> Option<Scope> {
-    match Scope::parse(&written.value) {
-        Ok(scope) => Some(scope),
-        Err(error) => {
-            let problem = written.place.problem(format!("`{}` {error}", shown(&written.value)));
-            findings.problem(problem.remedy(match error {
-                ScopeError::Wildcard => "name each resource type:  system/Patient.read, system/Observation.read",
-                ScopeError::NotSystem => "leave it out; a gateway without a user asks for system/… scopes alone",
-                ScopeError::Malformed => "write one scope an entry, like  system/Patient.read",
-            }));
-            None
-        }
-    }
-}
-
-fn ca_file(written: &Written<String>, findings: &mut Findings) -> Option<CaFile> {
-    let certificates = listening::certificates(written, findings)?;
-    let mut roots = rustls::RootCertStore::empty();
-    for (index, certificate) in certificates.iter().enumerate() {
-        if let Err(error) = roots.add(certificate.clone()) {
-            let file = shown_path(Path::new(&written.value));
-            let problem = written.place.problem(format!(
-                "certificate {} of {file} cannot be used: {}",
-                index + 1,
-                shown(&error.to_string())
-            ));
-            findings.problem(problem.remedy("name a PEM file with the certificates of the CA that signed OpenEMR's"));
-            return None;
-        }
-    }
-    Some(CaFile { path: written.value.clone().into(), certificates })
 }

@@ -4,11 +4,35 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::problem::{Findings, Problem, Written, shown, shown_path};
-use super::{Rotating, SiteKeys, site_keys};
+use super::site_keys;
 use crate::keys::key_files::{KeyFileError, KeyFiles};
 use crate::keys::rotation::{Rotation, Stage, Which};
 use crate::keys::rotation_files::KeyFile;
 use crate::keys::{JwkSet, SigningKey};
+
+/// What signs a site's client assertions, and what is published beside it.
+#[derive(Debug, Clone)]
+pub struct SiteKeys {
+    /// The key that signs.
+    pub key: Arc<SigningKey>,
+    /// The `kid` in the assertion's header; stands in `jwks` and belongs to `key`.
+    pub kid: String,
+    /// The JWK Set that is published. Its first RSA key is `key`, if that is one.
+    pub jwks: JwkSet,
+    /// The rotation in progress.
+    pub rotating: Option<Box<Rotating>>,
+}
+
+/// A site's part in a rotation.
+#[derive(Debug, Clone)]
+pub struct Rotating {
+    /// The rotation.
+    pub rotation: Rotation,
+    /// Which of the two keys signs for this site.
+    pub signs: Which,
+    /// The other one, its `kid`, and the set that is published when it signs; `None` when the old key is on its way out.
+    pub other: Option<(Arc<SigningKey>, String, JwkSet)>,
+}
 
 /// Reads the private key, the JWK Set and the state beside it, and checks that they fit together.
 pub(super) fn read(

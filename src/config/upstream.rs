@@ -1,10 +1,50 @@
-//! A site's way to OpenEMR: its nodes, and what they are asked to bear.
+//! How a site's OpenEMR is reached: its nodes, and the load that they are given.
 
 use std::time::Duration;
 
-use super::BaseUrl;
+use super::base_url::BaseUrl;
+use super::certificates::CaFile;
+use super::declaration::{section, words};
+use super::problem::Findings;
+use super::section::Section;
+use super::value::duration_text;
 
-/// One of the servers that together are an OpenEMR site: they share its database, so that a token is good at all.
+/// Everything about the way to a site's OpenEMR. While it is the same, a reload keeps the nodes and what is known of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// Where FHIR requests go and tokens come from; never none.
+    pub nodes: Vec<Node>,
+    /// A private CA that is trusted besides the system's.
+    pub ca_file: Option<CaFile>,
+    /// How long each step may take.
+    pub timeouts: Timeouts,
+    /// The pool of connections.
+    pub connections: Connections,
+    /// How requests are spread over the nodes.
+    pub balance: Balance,
+    /// How nodes are checked.
+    pub health_check: HealthCheck,
+    /// How many requests OpenEMR works on at once.
+    pub in_flight: InFlightLimit,
+}
+
+#[cfg(test)]
+impl Upstream {
+    /// The default way to these nodes.
+    pub(crate) fn for_tests(nodes: Vec<Node>) -> Self {
+        Self {
+            nodes,
+            ca_file: None,
+            timeouts: Timeouts::default(),
+            connections: Connections::default(),
+            balance: Balance::RoundRobin,
+            health_check: HealthCheck::default(),
+            in_flight: InFlightLimit::default(),
+        }
+    }
+}
+
+/// One of the servers of an OpenEMR site. They share its database, so that each accepts the others' tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Node {
     /// Where FHIR requests go.
@@ -13,68 +53,92 @@ pub struct Node {
     pub token_url: Option<BaseUrl>,
 }
 
-/// How requests are spread over the nodes of a site.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Balance {
-    /// One after the other.
-    RoundRobin,
-    /// Where answers come fastest.
-    LeastLatency,
+words! {
+    /// How requests are spread over the nodes of a site.
+    pub enum Balance {
+        /// One after the other.
+        RoundRobin = "round_robin",
+        /// To the node whose answers come fastest.
+        LeastLatency = "least_latency",
+    }
 }
 
-/// How nodes are looked after.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HealthCheck {
-    /// Between two checks of a node.
-    pub interval: Duration,
-    /// A check that takes longer has failed.
-    pub timeout: Duration,
+section! {
+    /// How nodes are checked. OpenEMR works a third of a second on its CapabilityStatement.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct HealthCheck {
+        /// The time between two checks of a node.
+        interval: Duration = Duration::from_secs(10);
+        /// A check that takes longer has failed.
+        timeout: Duration = Duration::from_secs(5);
+    }
 }
 
-/// How many requests OpenEMR works on at once: PHP-FPM has 50 workers or fewer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InFlightLimit {
-    /// Requests under way, over all nodes of a site.
-    pub most: u32,
-    /// More than these are not let wait.
-    pub queue: u32,
-    /// Who waits longer gets 503.
-    pub queue_timeout: Duration,
+section! {
+    /// How many requests OpenEMR works on at once. The default is below the 50 PHP workers of OpenEMR's images.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct InFlightLimit {
+        /// The most requests under way, over all nodes of the site.
+        most: u32 = 32, unit("requests");
+        /// The most requests that wait for one of these to end. More get 503.
+        queue: u32 = 64, unit("requests");
+        /// The longest wait in this queue. A request that waits longer gets 503.
+        queue_timeout: Duration = Duration::from_secs(5);
+    }
 }
 
-/// How often callers can cause a token exchange, by force or by provoking a refusal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RefreshLimit {
-    /// One more each.
-    pub every: Duration,
-    /// So many at once, after a rest.
-    pub burst: u32,
+section! {
+    /// How often clients can cause a token exchange, by forcing one or by provoking a 401.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct RefreshLimit {
+        /// The time in which one more exchange is allowed.
+        every: Duration = Duration::from_secs(1);
+        /// The most exchanges at once after a pause.
+        burst: u32 = 5, unit("exchanges");
+    }
 }
 
-/// How long each step towards OpenEMR may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
-    /// TCP connect.
-    pub connect: Duration,
-    /// TCP connect and TLS handshake together.
-    pub total_connect: Duration,
-    /// Between two reads of an answer; longer than Apache waits for PHP (60 s).
-    pub read: Duration,
-    /// The same on `$export`, at which OpenEMR works for up to two minutes before it answers.
-    pub export: Duration,
-    /// Between two writes of a request.
-    pub write: Duration,
-    /// A whole token exchange.
-    pub token: Duration,
+section! {
+    /// How long each step towards OpenEMR may take.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Timeouts {
+        /// TCP connect.
+        connect: Duration = Duration::from_secs(5);
+        /// TCP connect and TLS handshake together.
+        total_connect: Duration = Duration::from_secs(10);
+        /// Between two reads of an answer. The default is longer than Apache waits for PHP (60 s), so that OpenEMR's own
+        /// error comes first.
+        read: Duration = Duration::from_secs(75);
+        /// Between two reads of the answer to `$export`, at which OpenEMR works for up to two minutes before it answers.
+        export: Duration = Duration::from_secs(150);
+        /// Between two writes of a request.
+        write: Duration = Duration::from_secs(60);
+        /// A whole token exchange.
+        token: Duration = Duration::from_secs(15);
+    }
+    check Timeouts::check
 }
 
-/// The pool of connections to OpenEMR.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Connections {
-    /// How long an idle connection is kept; below Apache's `KeepAliveTimeout` of 5 s.
-    pub idle_timeout: Duration,
-    /// How often OpenEMR's name is looked up again.
-    pub resolve_every: Duration,
-    /// Whether HTTP/2 is spoken where OpenEMR's server offers it (TLS ALPN).
-    pub http2: bool,
+impl Timeouts {
+    fn check(self, section: &Section<'_>, findings: &mut Findings) -> Option<Self> {
+        if self.connect > self.total_connect {
+            let (part, whole) = (duration_text(self.connect), duration_text(self.total_connect));
+            let message = format!("connect ({part}) is longer than total_connect ({whole}), of which it is a part");
+            findings.problem(section.place.problem(message).remedy("raise total_connect, or lower connect"));
+        }
+        Some(self)
+    }
+}
+
+section! {
+    /// The pool of connections to OpenEMR.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Connections {
+        /// How long an idle connection is kept. The default is below the 5 s after which Apache closes it.
+        idle_timeout: Duration = Duration::from_secs(4);
+        /// How often OpenEMR's name is looked up again.
+        resolve_every: Duration = Duration::from_secs(30);
+        /// Whether HTTP/2 is spoken where OpenEMR's server offers it in the TLS handshake.
+        http2: bool = true;
+    }
 }

@@ -105,7 +105,7 @@ impl<'t> Reader<'t> {
             let key = key.scalar().ok_or_else(|| error(&span, &format!("{} cannot be a key", key.kind())))?;
             let (event, value_span) = self.next()?;
             let node = self.node(event, value_span, depth + 1)?;
-            entries.push(Entry { key, mark: mark(&span.start), node });
+            entries.push(Entry { key, mark: Some(mark(&span.start)), node });
         }
     }
 
@@ -194,7 +194,7 @@ mod tests {
         let Value::Map(entries) = parse("a: 1\nb:\n  - x\na: true\n").unwrap().value else { unreachable!() };
         let keys: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
         assert_eq!(keys, ["a", "b", "a"]);
-        let marks: Vec<String> = entries.iter().map(|entry| entry.mark.to_string()).collect();
+        let marks: Vec<String> = entries.iter().map(|entry| entry.mark.unwrap().to_string()).collect();
         assert_eq!(marks, ["1:1", "2:1", "4:1"]);
         let Some(Entry { node: Node { value: Value::List(nodes), .. }, .. }) = entries.get(1) else { unreachable!() };
         assert_eq!(nodes.first().unwrap(), &Node::new(Value::Text("x".to_owned()), Mark { line: 3, column: 5 }));

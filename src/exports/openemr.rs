@@ -9,12 +9,12 @@ use http::{HeaderMap, Method, StatusCode};
 use log::warn;
 
 use crate::fhir::id::is_path_id;
-use crate::nodes::client::{Problem, Response};
+use crate::nodes::client::Response;
 use crate::openemr::export::manifest::{self, FinishedJob, MAX_MANIFEST};
 use crate::openemr::export::plan::Plan;
 use crate::openemr::export::since::in_whole_seconds;
 use crate::openemr::export::state::Cause;
-use crate::openemr::token_refusal::is_about_the_token;
+use crate::openemr::token_rejection::rejects_token;
 use crate::scopes::export::narrowed;
 use crate::site::client::{FhirRequest, SiteClientError};
 use crate::site::prepared::Site;
@@ -60,7 +60,7 @@ pub(crate) async fn narrow_token(
     site: &Site,
     resource_type: &str,
 ) -> Result<Arc<AccessToken>, Option<Cause>> {
-    let scopes = narrowed(&site.config.scopes, resource_type).ok_or(Some(Cause::Forbidden))?;
+    let scopes = narrowed(&site.config.token.scopes, resource_type).ok_or(Some(Cause::Forbidden))?;
     let (config, signer) = (Arc::clone(&site.config), Arc::clone(&site.signer));
     let endpoint = TokenEndpoint::new(config, signer, Arc::clone(&site.nodes), tokens.client());
     let handle = tokens.start(endpoint.narrowed(scopes, &format!("export of {resource_type}")));
@@ -82,7 +82,7 @@ pub(crate) async fn kick_off(
         (ACCEPT, HeaderValue::from_static("application/fhir+json")),
         (HeaderName::from_static("prefer"), HeaderValue::from_static("respond-async")),
     ];
-    let read_timeout = site.config.timeouts.export;
+    let read_timeout = site.config.upstream.timeouts.export;
     let request = FhirRequest { method: Method::GET, target: &target, fields, max_body: MOST, read_timeout };
     let response = match site.client.send(&request, Some(first)).await {
         Ok(response) if refuses_the_token(&response) => match narrow_token(tokens, site, resource_type).await {
@@ -111,9 +111,7 @@ pub(crate) async fn kick_off(
 fn cause(error: &SiteClientError) -> Cause {
     match error {
         SiteClientError::Failed(error) if error.is_timeout() => Cause::TimedOut,
-        SiteClientError::Failed(error) if matches!(error.problem, Problem::HeadTooLong | Problem::BodyTooLong(_)) => {
-            Cause::NotUnderstood
-        }
+        SiteClientError::Failed(error) if error.is_too_long() => Cause::NotUnderstood,
         SiteClientError::Failed(_) => Cause::Broken,
         SiteClientError::NoNode | SiteClientError::Busy | SiteClientError::NoToken => Cause::Unreachable,
     }
@@ -122,7 +120,7 @@ fn cause(error: &SiteClientError) -> Cause {
 fn refuses_the_token(response: &Response) -> bool {
     match response.status {
         StatusCode::UNAUTHORIZED => true,
-        StatusCode::BAD_REQUEST => is_about_the_token(&response.body),
+        StatusCode::BAD_REQUEST => rejects_token(&response.body),
         _ => false,
     }
 }
@@ -148,7 +146,7 @@ fn job(fields: &HeaderMap) -> Option<String> {
 /// How far a job is. Any token of the client's will do.
 pub(crate) async fn progress(site: &Site, job: &str, resource_type: &str) -> Progress {
     let target = format!("/$bulkdata-status?job={job}");
-    let request = FhirRequest::get(&target, MAX_MANIFEST, site.config.timeouts.read);
+    let request = FhirRequest::get(&target, MAX_MANIFEST, site.config.upstream.timeouts.read);
     match site.client.send_with_token(&request).await {
         Ok(response) => match response.status.as_u16() {
             200 => match manifest::read(&response.body, resource_type) {
@@ -176,7 +174,7 @@ pub(crate) async fn progress(site: &Site, job: &str, resource_type: &str) -> Pro
 /// Has OpenEMR forget a job and its files. Without an answer they last their hour.
 pub(crate) async fn delete(site: &Site, job: &str) {
     let target = format!("/$bulkdata-status?job={job}");
-    let request = FhirRequest { method: Method::DELETE, ..FhirRequest::get(&target, MOST, site.config.timeouts.read) };
+    let request = FhirRequest { method: Method::DELETE, ..FhirRequest::get(&target, MOST, site.config.upstream.timeouts.read) };
     let _ = site.client.send_with_token(&request).await;
 }
 

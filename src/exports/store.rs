@@ -47,7 +47,8 @@ pub(crate) struct Listing {
 impl Store {
     /// The store of a site. A site's name has no character that means something in a path.
     pub(crate) fn of(site: &config::Site) -> Self {
-        let folder = std::path::absolute(&site.bulk_data.folder).unwrap_or_else(|_| site.bulk_data.folder.clone());
+        let folder =
+            std::path::absolute(&site.answers.bulk_data.folder).unwrap_or_else(|_| site.answers.bulk_data.folder.clone());
         Self(folder.join(site.name.as_str()))
     }
 

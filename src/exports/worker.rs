@@ -79,7 +79,7 @@ impl BackgroundService for Worker {
         loop {
             for site in &self.shared.runtime.load().sites {
                 let name = site.name().to_owned();
-                if site.config.repairs.bulk_data && self.shared.busy.lock().insert(name.clone()) {
+                if site.config.answers.repairs.bulk_data && self.shared.busy.lock().insert(name.clone()) {
                     let shared = Arc::clone(&self.shared);
                     shifts.spawn(async move {
                         shared.work_for(&name).await;
@@ -102,7 +102,7 @@ impl BackgroundService for Worker {
 impl Shared {
     fn site(&self, name: &str) -> Option<Arc<Site>> {
         let runtime = self.runtime.load();
-        runtime.sites.iter().find(|site| site.name() == name && site.config.repairs.bulk_data).map(Arc::clone)
+        runtime.sites.iter().find(|site| site.name() == name && site.config.answers.repairs.bulk_data).map(Arc::clone)
     }
 
     async fn work_for(&self, name: &str) {
@@ -285,5 +285,5 @@ impl Shift<'_> {
 }
 
 fn keep(site: &Site) -> i64 {
-    i64::try_from(site.config.bulk_data.keep.as_millis()).unwrap_or(i64::MAX)
+    i64::try_from(site.config.answers.bulk_data.keep.as_millis()).unwrap_or(i64::MAX)
 }

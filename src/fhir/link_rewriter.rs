@@ -4,6 +4,8 @@
 //! bytes around it. A base is recognized in both spellings that JSON allows (`https://h/p`, `https:\/\/h\/p`), with or
 //! without the scheme's default port, and only where a URL begins and where its last path segment ends. A match may be
 //! split between chunks at any byte. The bytes withheld for that are never more than the longest base.
+//!
+//! Decision: `docs/decisions/13-links.md`.
 
 use std::sync::Arc;
 

@@ -24,14 +24,14 @@ impl Accepted {
     #[must_use]
     pub(crate) fn of<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Self {
         let (mut json, mut xml, mut plain_xml) = (Best::default(), Best::default(), Best::default());
-        let (mut said_something, mut is_browser) = (false, false);
+        let (mut has_ranges, mut is_browser) = (false, false);
         for item in fields.flat_map(|field| field.split(|byte| *byte == b',')) {
             let mut parts = item.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
             let name = parts.next().unwrap_or_default();
             if name.is_empty() {
                 continue;
             }
-            said_something = true;
+            has_ranges = true;
             let quality = parts.find_map(quality).unwrap_or(1000);
             if name == b"*/*" || name == b"*" {
                 json.take(Range::Anything, quality);
@@ -49,10 +49,10 @@ impl Accepted {
                 is_browser = quality > 0;
             }
         }
-        if !said_something {
+        if !has_ranges {
             return Self { json: 1000, xml: 1000 };
         }
-        // A browser that accepts XML means web pages.
+        // A browser accepts XML for web pages, not for FHIR.
         if !is_browser && let Some((_, quality)) = plain_xml.0 {
             xml.take(Range::ByName, quality);
         }
@@ -102,7 +102,7 @@ fn quality(parameter: &[u8]) -> Option<u16> {
 pub struct Negotiated {
     /// The format of errors.
     pub(crate) errors: Format,
-    /// Whether the client accepts JSON, the only format of resources.
+    /// Whether the client accepts JSON, the only format in which there are resources.
     pub(crate) acceptable: bool,
 }
 

@@ -166,8 +166,8 @@ impl OperationOutcome {
         if is_id(request) {
             self.id = Some(request.to_owned());
         } else {
-            let words = format!("{} (request {request})", self.first.diagnostics);
-            self.first.diagnostics = clean(&words).into_owned();
+            let text = format!("{} (request {request})", self.first.diagnostics);
+            self.first.diagnostics = clean(&text).into_owned();
         }
         self
     }
@@ -323,9 +323,9 @@ mod tests {
         fn any_text_can_be_said(text in any::<String>(), expression in any::<String>(), request in any::<String>()) {
             let outcome = OperationOutcome::of(Issue::error(IssueCode::Processing, text).about(expression)).of_request(&request);
             let json: serde_json::Value = serde_json::from_str(&outcome.write(Format::Json)).unwrap();
-            let said = json["issue"][0]["diagnostics"].as_str().unwrap();
-            prop_assert!(!said.trim().is_empty());
-            prop_assert!(!said.chars().any(|c| c.is_control() && !"\n\r\t".contains(c)));
+            let diagnostics = json["issue"][0]["diagnostics"].as_str().unwrap();
+            prop_assert!(!diagnostics.trim().is_empty());
+            prop_assert!(!diagnostics.chars().any(|c| c.is_control() && !"\n\r\t".contains(c)));
             let xml = outcome.write(Format::Xml);
             prop_assert_eq!(xml.matches('<').count(), xml.matches('>').count());
             prop_assert!(xml.ends_with("</issue></OperationOutcome>"));

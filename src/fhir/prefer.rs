@@ -57,7 +57,7 @@ impl Return {
 #[must_use]
 pub(crate) fn value_of<'a>(lines: impl IntoIterator<Item = &'a [u8]>, name: &str) -> Option<&'a [u8]> {
     lines.into_iter().flat_map(|line| outside_quotes(line, b',')).find_map(|preference| {
-        // Behind the first semicolon come parameters of the preference.
+        // After the first semicolon come parameters of the preference.
         let preference = outside_quotes(preference, b';').next()?;
         let at = preference.iter().position(|byte| *byte == b'=').unwrap_or(preference.len());
         let (token, value) = preference.split_at(at);

@@ -12,14 +12,14 @@ pub(crate) fn known(name: &[u8]) -> Option<&'static str> {
 /// Returns the resource type that was probably meant by a misspelt name.
 #[must_use]
 pub(crate) fn meant(name: &[u8]) -> Option<&'static str> {
-    let name = std::str::from_utf8(name).ok().filter(|name| name.len() <= LONGEST)?;
+    let name = std::str::from_utf8(name).ok().filter(|name| name.len() <= MAX_LENGTH)?;
     let likeness = |known: &str| strsim::normalized_damerau_levenshtein(&known.to_ascii_lowercase(), &name.to_ascii_lowercase());
     let (known, best) = NAMES.iter().map(|known| (*known, likeness(known))).max_by(|a, b| a.1.total_cmp(&b.1))?;
     (best >= 0.75).then_some(known)
 }
 
 /// The longest name, misspelt ones included, that is compared.
-const LONGEST: usize = 40;
+const MAX_LENGTH: usize = 40;
 
 /// All resource types, sorted by byte.
 static NAMES: &[&str] = &[
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn guesses_what_was_meant() {
-        assert!(NAMES.iter().all(|name| name.len() <= LONGEST && meant(name.as_bytes()) == Some(*name)));
+        assert!(NAMES.iter().all(|name| name.len() <= MAX_LENGTH && meant(name.as_bytes()) == Some(*name)));
         for (name, guess) in [
             ("patient", Some("Patient")),
             ("Patients", Some("Patient")),

@@ -3,12 +3,11 @@
 use bytes::Bytes;
 use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderValue};
 use http::{Method, StatusCode};
-use pingora::http::ResponseHeader;
-use pingora::proxy::Session;
+use pingora::http::{RequestHeader, ResponseHeader};
 
+use crate::config::Compression;
 use crate::fhir::body_step::BodyStep;
 use crate::fhir::media_type::essence;
-use crate::gateway::context::RequestContext;
 use crate::http::coding::Coding;
 use crate::http::compressor::Compressor;
 use crate::http::fields::{forget_length, members};
@@ -27,20 +26,23 @@ impl BodyStep for Compressor {
 
 /// Decides whether the body behind this head is compressed on its way, and makes the head say so. The last step of all.
 /// `length`: of the body as it came.
-pub fn choose(session: &Session, head: &mut ResponseHeader, length: Option<u64>, context: &mut RequestContext) {
-    let settings = context.runtime.config.compression;
+pub(super) fn choose(
+    request: &RequestHeader,
+    head: &mut ResponseHeader,
+    length: Option<u64>,
+    settings: Compression,
+) -> Option<Compressor> {
     if !settings.enabled || !may_be_compressed(head, length, settings.least) {
-        return;
+        return None;
     }
     add_vary(head, "Accept-Encoding");
-    let request = session.req_header();
-    let Some(coding) = Coding::accepted(&request.headers) else { return };
+    let coding = Coding::accepted(&request.headers)?;
     if request.method == Method::HEAD {
-        return;
+        return None;
     }
     say(head, coding);
     forget_length(head);
-    context.body.push(Compressor::new(coding, settings.level));
+    Some(Compressor::new(coding, settings.level))
 }
 
 /// Makes a head say that its body is in this coding. Bytes that differ need another validator than the text's.

@@ -1,163 +1,90 @@
-//! What one request knows about itself, from its first phase to its log line.
+//! The state of one request: five parts, each with one owner. Pingora hands it from phase to phase.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use http::Method;
 use pingora::proxy::Session;
+use pingora::{Error, ErrorType};
 
-use crate::config::Repairs;
-use crate::fhir::interaction::{Interaction, is_repeatable};
-use crate::fhir::json::completeness::Completeness;
-use crate::fhir::link_rewriter::LinkRewriter;
-use crate::fhir::media_type::Format;
-use crate::fhir::negotiation::Negotiated;
-use crate::gateway::body::BodyPath;
-use crate::gateway::failure::Failure;
-use crate::gateway::held_answer::HeldAnswer;
-use crate::gateway::plan::Plan;
-use crate::gateway::recovery::Recovery;
-use crate::gateway::route::Route;
-use crate::gateway::tracing::Trace;
-use crate::http::decoder::Decoder;
-use crate::nodes::in_flight::Permit;
-use crate::nodes::{NodeLease, Tried};
-use crate::observe::request_id::RequestId;
+use crate::fhir::rejection::Rejection;
+use crate::gateway::answer_state::AnswerState;
+use crate::gateway::attempt::Attempt;
+use crate::gateway::call::Call;
+use crate::gateway::destination::{Destination, FhirCall};
+use crate::gateway::stop::Stop;
 use crate::site::lifecycle::InFlight;
-use crate::site::prepared::Site;
 use crate::site::runtime::Runtime;
-use crate::smart::token::AccessToken;
 
-/// One request's own knowledge; Pingora hands it from phase to phase.
+/// Everything that the gateway knows about one request.
+///
+/// Steps take the parts that they need, not the whole.
 #[derive(Debug)]
 pub struct RequestContext {
-    /// Counts it, for the process that is on its way out.
-    pub in_flight: Option<InFlight>,
-    /// What it runs on, to its end.
-    pub runtime: Arc<Runtime>,
-    /// Its name in the log.
-    pub id: RequestId,
-    /// Who called, and its place in a trace.
-    pub trace: Trace,
-    /// When its head had been read.
-    pub started: Instant,
-    /// Where it goes.
-    pub route: Route,
-    /// In which format the caller is told what went wrong, and whether a resource can be told him at all.
-    pub negotiated: Negotiated,
-    /// What it asks for, on a FHIR route.
-    pub interaction: Option<Interaction>,
-    /// What goes to OpenEMR in place of the caller's own.
-    pub plan: Plan,
-    /// What a body that is not kept whole goes through on its way to OpenEMR.
-    pub request_links: Option<LinkRewriter>,
-    /// What the body of the answer goes through on its way to the caller.
-    pub body: BodyPath,
-    /// The token that it was given, on a FHIR route.
-    pub token: Option<Arc<AccessToken>>,
-    /// The right to be in flight at OpenEMR, until its answer has ended.
-    pub permit: Option<Permit>,
-    /// The node that the request goes to, until its answer has ended.
-    pub node: Option<NodeLease>,
-    /// The nodes that it has given up.
-    pub tried: Tried,
-    /// When the latest try went upstream.
-    pub sent_upstream: Option<Instant>,
-    /// From there to the head of OpenEMR's answer.
-    pub upstream_time: Option<Duration>,
-    /// Addresses of the node that took no connection.
-    pub failed_connects: usize,
-    /// How often the request was sent again.
-    pub repeats: u32,
-    /// What it met when OpenEMR refused its token.
-    pub recovery: Recovery,
-    /// An answer that is not sent before its body is known.
-    pub held: Option<HeldAnswer>,
-    /// Why this request fails, when the gateway itself says so.
-    pub failure: Option<Failure>,
-    /// Unpacks a body that came compressed.
-    pub decoder: Option<Decoder>,
-    /// How much of the caller's body has gone to OpenEMR in this try.
-    pub body_sent: usize,
-    /// Follows a body whose end only its own brackets tell.
-    pub json_end: Option<Completeness>,
+    /// The request: written when its head has been read, and only read from then on.
+    pub(super) call: Call,
+    /// Where it goes: decided once.
+    pub(super) destination: Destination,
+    /// Its tries at OpenEMR.
+    pub(super) attempt: Attempt,
+    /// OpenEMR's answer on its way to the client.
+    pub(super) answer: AnswerState,
+    /// Why the gateway itself refuses it.
+    pub(super) rejection: Option<Rejection>,
+}
+
+/// The parts of a request that goes to OpenEMR.
+pub(super) struct Exchange<'a> {
+    /// The request.
+    pub(super) call: &'a Call,
+    /// What it asks of OpenEMR.
+    pub(super) fhir: &'a mut FhirCall,
+    /// Its tries.
+    pub(super) attempt: &'a mut Attempt,
+    /// OpenEMR's answer.
+    pub(super) answer: &'a mut AnswerState,
 }
 
 impl RequestContext {
-    /// A context for a request whose head has just been read.
+    /// A request whose head has not been read.
     #[must_use]
-    pub fn new(runtime: Arc<Runtime>) -> Self {
+    pub(super) fn new(runtime: Arc<Runtime>, in_flight: Option<InFlight>) -> Self {
         Self {
-            in_flight: None,
-            runtime,
-            id: RequestId::next(),
-            trace: Trace::unknown(),
-            started: Instant::now(),
-            route: Route::NotFound,
-            negotiated: Negotiated { errors: Format::Json, acceptable: true },
-            interaction: None,
-            plan: Plan::default(),
-            request_links: None,
-            body: BodyPath::default(),
-            token: None,
-            permit: None,
-            node: None,
-            tried: Tried::default(),
-            sent_upstream: None,
-            upstream_time: None,
-            failed_connects: 0,
-            repeats: 0,
-            recovery: Recovery::default(),
-            held: None,
-            failure: None,
-            decoder: None,
-            body_sent: 0,
-            json_end: None,
+            call: Call::new(runtime, in_flight),
+            destination: Destination::NotFound,
+            attempt: Attempt::default(),
+            answer: AnswerState::default(),
+            rejection: None,
         }
     }
 
-    /// OpenEMR has no more to do with this request: the next one may have its place.
-    pub fn leave_openemr(&mut self) {
-        self.permit = None;
-        self.node = None;
-    }
-
-    /// Whether the answer is read on its way, and must come uncompressed: what is changed in it, and a refusal of what is not
-    /// tried again for its compression alone.
-    #[must_use]
-    pub fn reads_answer(&self, method: &Method) -> bool {
-        self.recovery.plainly
-            || self.plan.search.is_some()
-            || self.repairs().read_bodies()
-            || !is_repeatable(method, self.interaction)
-    }
-
-    /// What is smoothed for it; nothing on a local route.
-    #[must_use]
-    pub fn repairs(&self) -> Repairs {
-        self.site().map_or(Repairs::NONE, |site| site.config.repairs)
-    }
-
-    /// The method that goes to OpenEMR.
-    #[must_use]
-    pub fn method_sent<'a>(&'a self, session: &'a Session) -> &'a Method {
-        self.plan.method.as_ref().unwrap_or(&session.req_header().method)
-    }
-
-    /// The site, on a FHIR route.
-    #[must_use]
-    pub fn site(&self) -> Option<&Arc<Site>> {
-        match self.route {
-            Route::Fhir { site, .. } => self.runtime.sites.get(site),
-            Route::Health | Route::Ready | Route::Jwks(_) | Route::Token | Route::NotFound => None,
+    /// The parts that the exchange with OpenEMR works on.
+    ///
+    /// # Errors
+    /// The request goes nowhere near OpenEMR, which Pingora's phases never ask of one that was answered before.
+    pub(super) fn exchange(&mut self) -> pingora::Result<Exchange<'_>> {
+        match &mut self.destination {
+            Destination::Fhir(fhir) => {
+                Ok(Exchange { call: &self.call, fhir, attempt: &mut self.attempt, answer: &mut self.answer })
+            }
+            Destination::Local(_) | Destination::NotFound => Err(Error::new_in(ErrorType::InternalError)),
         }
     }
-}
 
-#[cfg(test)]
-impl RequestContext {
-    /// A context on a runtime without sites.
-    pub(super) fn alone() -> Self {
-        Self::new(Arc::new(Runtime::without_sites()))
+    /// Ends the exchange with OpenEMR for this reason; gives the error that makes Pingora end it.
+    pub(super) fn end(&mut self, stop: Stop) -> Box<Error> {
+        match stop {
+            Stop::Rejected(rejection) => {
+                self.rejection = Some(rejection);
+                Error::new_in(ErrorType::new("Rejected"))
+            }
+            Stop::Gone(error) => error,
+            Stop::Answered(_) => Error::new_in(ErrorType::InternalError),
+        }
+    }
+
+    /// Reads the head of the request: who sent it, and where it goes.
+    pub(super) fn read(&mut self, session: &Session) {
+        let head = session.req_header();
+        self.call.read(session);
+        self.destination = Destination::of(&head.method, head.raw_path(), &self.call.runtime);
     }
 }

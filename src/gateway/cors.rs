@@ -7,11 +7,14 @@
 
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ALLOW, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY};
 use http::{Method, StatusCode};
+use pingora::http::RequestHeader;
 use pingora::http::ResponseHeader;
-use pingora::proxy::Session;
 
-use crate::gateway::context::RequestContext;
-use crate::gateway::route::Route;
+use crate::config::BaseUrl;
+use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::rejection::Rejection;
+use crate::gateway::destination::Destination;
+use crate::gateway::stop::{Step, Stop};
 use crate::http::answer::Answer;
 use crate::site::cors::Policy;
 
@@ -22,29 +25,49 @@ const PREFLIGHT_VARIES: HeaderValue = HeaderValue::from_static(
 const METHODS: HeaderValue = HeaderValue::from_static("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT");
 static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// The answer to an OPTIONS on a FHIR route: it never goes to OpenEMR, nor waits for anything.
-pub(super) fn answer(session: &Session, context: &RequestContext) -> Option<Answer> {
-    let head = session.req_header();
-    if head.method != Method::OPTIONS || !matches!(context.route, Route::Fhir { .. }) {
-        return None;
+/// A web page of an origin that is not allowed sent what could change something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a web page of an origin that is not in cors.origins sent it")]
+pub(super) struct ForeignPage;
+
+impl From<ForeignPage> for Rejection {
+    fn from(_: ForeignPage) -> Self {
+        let text = "A web page of this origin may not send this to the gateway.";
+        Self::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, text)
     }
-    let policy = context.site().and_then(|site| site.cors.as_ref());
-    let is_preflight = head.headers.contains_key(ORIGIN) && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-    Some(match policy {
-        Some(policy) if is_preflight => {
-            let fields = policy.preflight_fields(&head.headers).into_iter();
-            fields.fold(Answer::empty(StatusCode::NO_CONTENT).with(VARY, PREFLIGHT_VARIES), |answer, (name, value)| {
-                answer.with(name, value)
-            })
-        }
-        Some(_) | None => Answer::empty(StatusCode::NO_CONTENT).with(ALLOW, METHODS),
-    })
 }
 
-/// Makes the head of an answer say what the page that asked for it may do with it.
-pub(super) fn mark(session: &Session, head: &mut ResponseHeader, context: &RequestContext) {
-    let Some(policy) = context.site().and_then(|site| site.cors.as_ref()) else { return };
-    let request = session.req_header();
+/// Answers an OPTIONS on a FHIR route, which never goes to OpenEMR, nor waits for anything; refuses a request that could change
+/// something and comes from a web page that is not allowed. `public_url`: the gateway's own address, if it is configured.
+///
+/// # Errors
+/// [`Stop::Answered`]; [`ForeignPage`].
+pub(super) fn check(head: &RequestHeader, destination: &Destination, public_url: Option<&BaseUrl>) -> Step {
+    let policy = destination.cors();
+    if destination.fhir().is_some() {
+        answer_options(head, policy)?;
+    }
+    Ok(check_origin(head, policy, public_url)?)
+}
+
+fn answer_options(head: &RequestHeader, policy: Option<&Policy>) -> Step {
+    if head.method != Method::OPTIONS {
+        return Ok(());
+    }
+    let is_preflight = head.headers.contains_key(ORIGIN) && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    Err(Stop::Answered(match policy {
+        Some(policy) if is_preflight => {
+            let fields = policy.preflight_fields(&head.headers).into_iter();
+            let answer = Answer::empty(StatusCode::NO_CONTENT).with(VARY, PREFLIGHT_VARIES);
+            fields.fold(answer, |answer, (name, value)| answer.with(name, value))
+        }
+        Some(_) | None => Answer::empty(StatusCode::NO_CONTENT).with(ALLOW, METHODS),
+    }))
+}
+
+/// Sets the CORS fields of the answer to this request.
+pub(super) fn mark(request: &RequestHeader, head: &mut ResponseHeader, policy: Option<&Policy>) {
+    let Some(policy) = policy else { return };
     let is_own = request.method == Method::OPTIONS && head.status == StatusCode::NO_CONTENT;
     if is_own && head.headers.contains_key(VARY) {
         return;
@@ -52,17 +75,15 @@ pub(super) fn mark(session: &Session, head: &mut ResponseHeader, context: &Reque
     policy.mark(&request.headers, head);
 }
 
-/// Whether a request that could change something comes from a web page that was not let in.
-pub(super) fn is_foreign(session: &Session, context: &RequestContext) -> bool {
-    let head = session.req_header();
+fn check_origin(head: &RequestHeader, policy: Option<&Policy>, public_url: Option<&BaseUrl>) -> Result<(), ForeignPage> {
     if !head.headers.contains_key(ORIGIN) && !head.headers.contains_key(&SEC_FETCH_SITE) {
-        return false;
+        return Ok(());
     }
-    let policy = context.site().and_then(|site| site.cors.as_ref());
     let host = head.uri.authority().map(http::uri::Authority::as_str);
     let host = host.or_else(|| head.headers.get(HOST).and_then(|host| host.to_str().ok()));
-    let public = context.runtime.config.public_url.as_ref().map(|url| url.authority());
-    is_foreign_write(&head.method, &head.headers, [host, public.as_deref()], policy)
+    let public = public_url.map(BaseUrl::authority);
+    let is_foreign = is_foreign_write(&head.method, &head.headers, [host, public.as_deref()], policy);
+    if is_foreign { Err(ForeignPage) } else { Ok(()) }
 }
 
 /// Whether a request is one that a browser makes for a page of an origin that was not let in, and could change something.

@@ -1,16 +1,17 @@
-//! An error answer of OpenEMR's on its way to the caller: as an OperationOutcome, in the format that he accepts.
+//! An error of OpenEMR's on its way to the client: as an OperationOutcome, in the format that the client accepts.
 
 use bytes::Bytes;
-use http::HeaderName;
-use http::StatusCode;
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LOCATION, CONTENT_TYPE, ETAG,
     EXPIRES, LAST_MODIFIED, LINK, LOCATION, PROXY_AUTHENTICATE, VARY, WWW_AUTHENTICATE,
 };
+use http::{HeaderName, HeaderValue, StatusCode};
 use log::debug;
 use pingora::http::ResponseHeader;
 
-use crate::gateway::context::RequestContext;
+use crate::fhir::interaction::Interaction;
+use crate::gateway::call::Call;
+use crate::http::set_field::SetField;
 use crate::openemr::error::{self, ErrorAnswer};
 
 /// So much of OpenEMR's words goes to the log.
@@ -34,23 +35,21 @@ const DROPPED: [HeaderName; 13] = [
 ];
 
 /// The OperationOutcome in place of an error's body; makes the head say so. OpenEMR's own words go to the log, at level debug.
-///
-/// # Errors
-/// None in practice: the fields that are set are valid.
-pub(super) fn translate(head: &mut ResponseHeader, body: &[u8], context: &RequestContext) -> pingora::Result<Bytes> {
+pub(super) fn translate(head: &mut ResponseHeader, body: &[u8], call: &Call, interaction: Interaction) -> Bytes {
     let status = head.status.as_u16();
     let words = body.get(..MOST_LOGGED).unwrap_or(body);
-    debug!("request {}: OpenEMR answered {status}: {:?}", context.id, String::from_utf8_lossy(words));
+    debug!("request {}: OpenEMR answered {status}: {:?}", call.id, String::from_utf8_lossy(words));
     // What is compressed is not read.
     let body = if head.headers.contains_key(CONTENT_ENCODING) { &[][..] } else { body };
-    let resource_type = context.interaction.and_then(|interaction| interaction.resource_type);
-    let outcome = error::outcome(ErrorAnswer { status, resource_type }, body).of_request(&context.id.to_string());
-    let format = context.negotiated.errors;
+    let answer = ErrorAnswer { status, resource_type: interaction.resource_type };
+    let outcome = error::outcome(answer, body).of_request(&call.id.to_string());
+    let format = call.negotiated.errors;
     for name in &DROPPED {
         head.remove_header(name);
     }
-    head.set_status(StatusCode::from_u16(error::status(status)).unwrap_or(StatusCode::BAD_GATEWAY))?;
-    head.insert_header(CONTENT_TYPE, format.content_type())?;
-    head.insert_header(CACHE_CONTROL, "no-store")?;
-    Ok(Bytes::from(outcome.write(format)))
+    let status = StatusCode::from_u16(error::status(status)).unwrap_or(StatusCode::BAD_GATEWAY);
+    head.set_status(status).expect("a StatusCode is a status");
+    head.set(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    head.set(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Bytes::from(outcome.write(format))
 }

@@ -9,13 +9,29 @@ use http::{HeaderValue, Method, StatusCode};
 use serde::Serialize;
 
 use crate::config::{ReadyRule, TokenExposure};
-use crate::gateway::failure::whole_seconds;
+use crate::fhir::rejection::whole_seconds;
+use crate::gateway::call::Call;
+use crate::gateway::destination::LocalRoute;
 use crate::http::answer::Answer;
-use crate::http::request_target::Target;
 use crate::site::prepared::Site;
+use crate::smart::refresh_request::NoNewToken;
 use crate::smart::schedule::Reason;
 use crate::smart::token::AccessToken;
-use crate::smart::token_cell::{NoNewToken, Phase};
+use crate::smart::token_cell::Phase;
+
+/// Answers a request for a local route.
+pub(super) async fn answer(method: &Method, route: &LocalRoute, call: &Call, draining: bool) -> Answer {
+    let (sites, settings) = (&call.runtime.sites, call.config());
+    match route {
+        LocalRoute::Health => health(method, sites),
+        LocalRoute::Ready => ready(method, sites, settings.ready, draining),
+        LocalRoute::Jwks(site) => jwks(method, site),
+        LocalRoute::Token(query) => match token_question(method, query, sites) {
+            Ok(question) => token(question, sites, call.trace.is_local(), settings.token_exposure).await,
+            Err(answer) => answer,
+        },
+    }
+}
 
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -49,8 +65,7 @@ struct SiteHealth<'a> {
 }
 
 /// `GET /health`: what is known this moment. Waits for nothing.
-#[must_use]
-pub fn health(method: &Method, sites: &[Arc<Site>]) -> Answer {
+fn health(method: &Method, sites: &[Arc<Site>]) -> Answer {
     if !is_get(method) {
         return Answer::method_not_allowed("GET, HEAD");
     }
@@ -82,8 +97,7 @@ struct Readiness<'a> {
 }
 
 /// `GET /ready`: whether a load balancer should send requests here. Waits for nothing.
-#[must_use]
-pub fn ready(method: &Method, sites: &[Arc<Site>], rule: ReadyRule, draining: bool) -> Answer {
+fn ready(method: &Method, sites: &[Arc<Site>], rule: ReadyRule, draining: bool) -> Answer {
     if !is_get(method) {
         return Answer::method_not_allowed("GET, HEAD");
     }
@@ -118,8 +132,7 @@ fn site_health(site: &Site, now: Instant) -> SiteHealth<'_> {
 }
 
 /// `GET /.well-known/jwks.json`: the JWK Set (RFC 7517 section 5), for OpenEMR's `jwks_uri`.
-#[must_use]
-pub fn jwks(method: &Method, site: &Site) -> Answer {
+fn jwks(method: &Method, site: &Site) -> Answer {
     if !is_get(method) {
         return Answer::method_not_allowed("GET, HEAD");
     }
@@ -132,7 +145,7 @@ pub fn jwks(method: &Method, site: &Site) -> Answer {
 
 /// What `POST /oauth/token` was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TokenQuestion {
+struct TokenQuestion {
     force: bool,
     site: usize,
 }
@@ -141,12 +154,12 @@ pub struct TokenQuestion {
 ///
 /// # Errors
 /// The answer that says what is wrong with the question.
-pub fn token_question(method: &Method, target: Target<'_>, sites: &[Arc<Site>]) -> Result<TokenQuestion, Answer> {
+fn token_question(method: &Method, query: &[u8], sites: &[Arc<Site>]) -> Result<TokenQuestion, Answer> {
     if *method != Method::POST {
         return Err(Answer::method_not_allowed("POST"));
     }
     let mut question = TokenQuestion { force: false, site: 0 };
-    for (name, value) in target.query_pairs() {
+    for (name, value) in form_urlencoded::parse(query.strip_prefix(b"?").unwrap_or_default()) {
         match (name.as_ref(), value.as_ref()) {
             ("force", "true" | "1") => question.force = true,
             ("force", "false" | "0" | "") => question.force = false,
@@ -175,7 +188,7 @@ struct TokenAnswer<'a> {
 }
 
 /// Answers it, with a new token if that was asked for.
-pub async fn token(question: TokenQuestion, sites: &[Arc<Site>], is_local: bool, exposure: TokenExposure) -> Answer {
+async fn token(question: TokenQuestion, sites: &[Arc<Site>], is_local: bool, exposure: TokenExposure) -> Answer {
     let Some(site) = sites.get(question.site) else {
         return Answer::error(StatusCode::NOT_FOUND, "unknown_site", "No site of this name is configured.");
     };
@@ -233,7 +246,7 @@ fn is_shown(is_local: bool, exposure: TokenExposure) -> bool {
 
 /// `404` for everything that is no route.
 #[must_use]
-pub fn not_found() -> Answer {
+pub(super) fn not_found() -> Answer {
     Answer::error(StatusCode::NOT_FOUND, "not_found", "There is nothing at this path.")
 }
 

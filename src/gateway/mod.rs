@@ -1,63 +1,81 @@
 //! The proxy: the life of one request, in the order in which Pingora calls these phases.
 //!
-//! The phases are in this file, each a few lines that call a named function; the files beside it hold the
-//! functions. Nothing else in the crate touches Pingora's `Session`.
+//! A request is admitted, or not (`admit`). One for a local route is answered then; one for OpenEMR's FHIR API is planned,
+//! and gets a token and a permit (`serve`). Pingora then opens a connection to one of OpenEMR's nodes, sends the request
+//! and shows the answer piece by piece on its way to the client; where something fails it asks whether to try again. At the
+//! end there is one line in the log.
+//!
+//! Each phase is a few lines that call a named function; the files beside this one hold the functions. Nothing else in the
+//! crate touches Pingora's `Session`.
 
-mod account;
-mod admission;
-pub mod answer;
-pub mod body;
+mod answer_body;
+mod answer_state;
+mod attempt;
+mod availability;
+mod body_filters;
+mod buffered_answer;
+mod buffered_send;
+mod call;
+mod caller;
 mod cancellations;
-pub mod compression;
-pub mod context;
-pub mod cors;
-
+mod compression;
+mod context;
+mod cors;
+mod destination;
+mod documents;
 mod error_answer;
-pub mod exports;
-pub mod failure;
-pub mod held_answer;
-pub mod http2;
-pub mod links;
-pub mod local;
-pub mod metadata;
-pub mod negotiation;
-pub mod plan;
-pub mod queue;
-pub mod recovery;
-mod repair;
-pub mod request_head;
-pub mod request_links;
-pub mod response_head;
-pub mod route;
-pub mod search;
-pub mod search_answer;
-pub mod tracing;
-pub mod upstream;
+mod export_answers;
+mod export_kick_off;
+mod export_paths;
+mod exports;
+pub(crate) mod http2;
+pub(crate) mod http2_connection;
+mod local;
+mod negotiation;
+mod openemr_answer;
+mod plan;
+mod public_base;
+mod queue;
+mod read_ahead;
+mod recovery;
+mod refused_token;
+mod rejection_answer;
+mod repeat;
+mod request_head;
+mod request_links;
+mod request_log;
+mod request_repairs;
+mod response_head;
+mod response_links;
+mod search;
+mod search_answer;
+mod send;
+mod stop;
+mod token;
+mod trace;
+mod transport;
+mod upstream;
+mod upstream_request;
+mod wire;
 mod write_answer;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::HeaderMap;
-use http::header::ACCEPT_ENCODING;
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method};
+use pingora::Error;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorType};
 
 use crate::exports::jobs::Exports;
-use crate::fhir::json::completeness::Completeness;
-use crate::gateway::context::RequestContext;
-use crate::gateway::failure::{Failure, Stop};
-use crate::gateway::route::Route;
-use crate::http::answer::Answer;
-use crate::http::decoder::Decoder;
-use crate::http::request_target::{self, Target};
+use crate::gateway::context::{Exchange, RequestContext};
+use crate::gateway::destination::Destination;
+use crate::gateway::stop::{Step, Stop};
 use crate::observe::access_log;
 use crate::site::lifecycle::Lifecycle;
 use crate::site::runtime::Runtime;
@@ -67,7 +85,7 @@ use crate::site::runtime::Runtime;
 pub struct Gateway {
     /// What requests run on; a reload swaps it.
     pub runtime: Arc<ArcSwap<Runtime>>,
-    /// Whether the process is on its way out.
+    /// Whether the process is about to end.
     pub lifecycle: Arc<Lifecycle>,
     /// The bulk exports of all sites.
     pub exports: Arc<Exports>,
@@ -78,71 +96,51 @@ impl ProxyHttp for Gateway {
     type CTX = RequestContext;
 
     fn new_ctx(&self) -> RequestContext {
-        RequestContext { in_flight: Some(self.lifecycle.request()), ..RequestContext::new(self.runtime.load_full()) }
+        RequestContext::new(self.runtime.load_full(), Some(self.lifecycle.request()))
     }
 
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
-    /// Deadlines for this connection, and where the request goes.
+    /// The head of a request has been read: sets the connection's deadlines, and decides where the request goes.
     async fn early_request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<()> {
-        admission::set_deadlines(session, &context.runtime.config.limits);
-        self.let_go_when_draining(session);
-        tracing::begin(session, context);
-        let target = Target::parse(session.req_header().raw_path());
-        context.route = Route::of(target.path, &context.runtime.config.routes, &context.runtime.sites);
-        context.negotiated = negotiation::negotiated(session.req_header(), None);
+        wire::set_deadlines(session, &context.call.config().limits);
+        self.end_keepalive_when_draining(session);
+        context.read(session);
         Ok(())
     }
 
-    /// What the gateway answers itself is answered here; the rest goes on to OpenEMR.
+    /// Answers what the gateway answers itself; the rest goes on to OpenEMR.
     async fn request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<bool> {
-        let answer = match self.prepare(session, context).await {
-            Ok(None) => return Ok(false),
-            Ok(Some(answer)) => answer,
-            Err(Stop::Refused(verdict)) => answer::of_verdict(&verdict, context),
-            Err(Stop::Gone(error)) => return Err(error),
+        let step = match admit(session, context) {
+            Ok(()) => self.serve(session, context).await,
+            stopped => stopped,
         };
-        answer::send(answer, session, context).await.map(|()| true)
+        match step {
+            Ok(()) => Ok(false),
+            Err(stop) => answer(session, stop, context).await.map(|()| true),
+        }
     }
 
-    /// A connection to one of OpenEMR's nodes; in place of a token that OpenEMR has refused, another one first.
+    /// Chooses the connection for a try; when OpenEMR has refused the token, gets another one first.
     async fn upstream_peer(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<Box<HttpPeer>> {
-        if let Err(failure) = recovery::renew(context).await {
-            return Err(fail(context, failure));
-        }
-        let version = session.req_header().version;
-        match queue::take_turn(session, context).await?.and_then(|()| upstream::peer(version, context)) {
+        match peer(session, context.exchange()?).await {
             Ok(peer) => Ok(Box::new(peer)),
-            Err(failure) => Err(fail(context, failure)),
+            Err(stop) => Err(context.end(stop)),
         }
     }
 
-    /// What goes to OpenEMR.
+    /// Makes the head that goes to OpenEMR.
     async fn upstream_request_filter(
         &self,
         session: &mut Session,
         head: &mut RequestHeader,
         context: &mut RequestContext,
     ) -> pingora::Result<()> {
-        context.sent_upstream = Some(Instant::now());
-        context.body_sent = 0;
-        let (Route::Fhir { prefix, .. }, Some(on), Some(token)) = (context.route, &context.node, &context.token) else {
-            return Err(Error::new_in(ErrorType::InternalError));
-        };
-        let Target { path, query } = Target::parse(session.req_header().raw_path());
-        let rest = context.plan.path(path.get(prefix..).unwrap_or_default());
-        let target = request_target::onto(&on.node().fhir.url().path, rest, context.plan.query(query));
-        request_head::rewrite(head, &target, on.node().fhir.host(), token)?;
-        tracing::mark_request(head, session.req_header().version, context)?;
-        context.plan.apply(head)?;
-        request_links::begin(session, head, context)?;
-        if context.reads_answer(&session.req_header().method) {
-            head.remove_header(&ACCEPT_ENCODING);
-        }
-        Ok(())
+        let Exchange { call, fhir, attempt, .. } = context.exchange()?;
+        upstream_request::head(session, head, call, fhir, attempt)
     }
 
-    /// The caller's body, or what goes to OpenEMR in its place.
+    /// Passes a piece of the client's body to OpenEMR, or what goes there in its place.
     async fn request_body_filter(
         &self,
         _session: &mut Session,
@@ -150,17 +148,12 @@ impl ProxyHttp for Gateway {
         end_of_stream: bool,
         context: &mut RequestContext,
     ) -> pingora::Result<()> {
-        context.plan.replace_body(body, end_of_stream);
-        context.body_sent = context.body_sent.saturating_add(body.as_ref().map_or(0, Bytes::len));
-        if context.body_sent > context.runtime.config.limits.request_body {
-            // The request is cut off, and cannot be taken for whole: neither its length nor its last chunk is reached.
-            return Err(fail(context, Failure::BodyTooLarge));
-        }
-        request_links::pass(body, end_of_stream, context);
-        Ok(())
+        let Exchange { call, fhir, attempt, .. } = context.exchange()?;
+        let limit = call.config().limits.request_body;
+        upstream_request::body(body, end_of_stream, fhir, attempt, limit).map_err(|stop| context.end(stop))
     }
 
-    /// What OpenEMR's answer is, before anything of it goes on.
+    /// Looks at the head of OpenEMR's answer, before anything of it goes on.
     async fn upstream_response_filter(
         &self,
         session: &mut Session,
@@ -170,31 +163,11 @@ impl ProxyHttp for Gateway {
         if head.status.is_informational() {
             return Ok(());
         }
-        context.upstream_time = context.sent_upstream.map(|sent| sent.elapsed());
-        upstream::after_head(head, context);
-        tracing::mark_answer(head)?;
-        if let Err(failure) = response_head::check(head, context) {
-            return Err(fail(context, failure));
-        }
-        if context.repairs().read_bodies() || context.plan.search.is_some() {
-            context.decoder = Decoder::after_head(head);
-        }
-        let (ends_by_itself, status) = (response_head::ends_by_itself(head), head.status);
-        let has_no_body = response_head::has_no_body(context.method_sent(session), head);
-        recovery::after_head(session, head, context)?;
-        // A request that goes there again keeps its place.
-        if has_no_body {
-            context.leave_openemr();
-        }
-        let can_be_a_refusal = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED);
-        if ends_by_itself && (status.is_success() || (can_be_a_refusal && context.held.is_some())) {
-            context.json_end = Some(Completeness::default());
-        }
-        Ok(())
+        let Exchange { call, fhir, attempt, answer } = context.exchange()?;
+        openemr_answer::head(session, head, call, fhir, attempt, answer).map_err(|stop| context.end(stop))
     }
 
-    /// A body whose end HTTP does not tell must not be taken for whole when it was cut. A refusal is read before it is
-    /// sent.
+    /// Looks at a piece of the body of OpenEMR's answer.
     fn upstream_response_body_filter(
         &self,
         session: &mut Session,
@@ -202,40 +175,27 @@ impl ProxyHttp for Gateway {
         end_of_stream: bool,
         context: &mut RequestContext,
     ) -> pingora::Result<Option<Duration>> {
-        if let Some(decoder) = &mut context.decoder {
-            match decoder.unpack(body.as_deref().unwrap_or_default(), end_of_stream) {
-                Ok(plain) => *body = (!plain.is_empty()).then_some(plain),
-                Err(_) => return Err(fail(context, Failure::CutShort)),
-            }
-        }
-        if let Some(json_end) = &mut context.json_end {
-            json_end.feed(body.as_deref().unwrap_or_default());
-            if end_of_stream && !json_end.is_complete() {
-                return Err(fail(context, Failure::CutShort));
-            }
-        }
-        recovery::after_body(session, body, end_of_stream, context)?;
-        if end_of_stream {
-            context.leave_openemr();
-        }
-        Ok(None)
+        let Exchange { fhir, attempt, answer, .. } = context.exchange()?;
+        let step = openemr_answer::body(session, body, end_of_stream, fhir, attempt, answer);
+        step.map(|()| None).map_err(|stop| context.end(stop))
     }
 
-    /// What comes back to the caller.
+    /// Makes the head of an answer what the client sees.
     async fn response_filter(
         &self,
         session: &mut Session,
         head: &mut ResponseHeader,
         context: &mut RequestContext,
     ) -> pingora::Result<()> {
-        self.let_go_when_draining(session);
-        if context.held.is_some() {
-            return Ok(());
+        self.end_keepalive_when_draining(session);
+        let Exchange { call, fhir, answer, .. } = context.exchange()?;
+        if answer.buffered.is_none() {
+            answer.filters = answer_body::prepare(session, head, call, fhir);
         }
-        body::prepare(session, head, context)
+        Ok(())
     }
 
-    /// The body on its way to the caller.
+    /// Passes a piece of the body to the client. A HEAD request may have gone to OpenEMR as a GET.
     fn response_body_filter(
         &self,
         session: &mut Session,
@@ -244,14 +204,13 @@ impl ProxyHttp for Gateway {
         context: &mut RequestContext,
     ) -> pingora::Result<Option<Duration>> {
         if session.req_header().method == Method::HEAD {
-            // It went out as a GET.
             *body = None;
         }
-        context.body.pass(body, end_of_stream);
+        context.answer.filters.pass(body, end_of_stream);
         Ok(None)
     }
 
-    /// An HTTP/2 answer that ends with trailers: its body ended before them. They are nothing that FHIR knows.
+    /// Ends the body of an HTTP/2 answer that has trailers, which FHIR does not know: they are dropped.
     async fn response_trailer_filter(
         &self,
         _session: &mut Session,
@@ -259,11 +218,11 @@ impl ProxyHttp for Gateway {
         context: &mut RequestContext,
     ) -> pingora::Result<Option<Bytes>> {
         let mut last = None;
-        context.body.pass(&mut last, true);
+        context.answer.filters.pass(&mut last, true);
         Ok(Some(last.unwrap_or_default()))
     }
 
-    /// No connection: is there another address, or another node?
+    /// No connection came about: is there another address, or another node?
     fn fail_to_connect(
         &self,
         _session: &mut Session,
@@ -271,11 +230,11 @@ impl ProxyHttp for Gateway {
         context: &mut RequestContext,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        upstream::after_failed_connect(peer, context, &mut error);
+        upstream::after_failed_connect(peer, &mut context.attempt, &mut error);
         error
     }
 
-    /// A broken connection, or an answer that is not wanted: may the request be sent again?
+    /// The connection broke, or the answer is not wanted: is the request sent again?
     fn error_while_proxy(
         &self,
         _peer: &HttpPeer,
@@ -284,53 +243,34 @@ impl ProxyHttp for Gateway {
         context: &mut RequestContext,
         client_reused: bool,
     ) -> Box<Error> {
-        if context.recovery.take_again() {
-            error.set_retry(true);
-            return error;
-        }
-        let broken = upstream::Broken {
-            method: &session.req_header().method,
-            was_pooled: client_reused,
-            answer_begun: context.upstream_time.is_some() || session.response_written().is_some(),
-            body_is_whole: !session.as_ref().retry_buffer_truncated(),
-            was_refused: upstream::was_refused(&error),
-        };
-        upstream::after_broken_connection(broken, context, &mut error);
+        upstream::decide_repeat(session, client_reused, context, &mut error);
         error
     }
 
-    /// Nothing more can be done: the caller gets an OperationOutcome, unless he is gone or has a part of an answer.
+    /// Nothing more can be done: the client gets an OperationOutcome, unless it is gone or has a part of an answer.
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut RequestContext) -> FailToProxy {
-        if recovery::send_early(session, error, context).await {
+        if buffered_send::after_early_end(session, error, context).await {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         }
-        let verdict = context.failure.map(Failure::verdict).or_else(|| failure::verdict(error));
-        account::report(error, context, verdict.is_some());
         session.set_keepalive(None);
-        let can_answer = session.response_written().is_none_or(|head| head.status.is_informational());
-        let error_code = verdict.as_ref().map_or(0, |verdict| verdict.status);
-        if let Some(verdict) = verdict.filter(|_| can_answer) {
-            // The caller may be gone by now; the log line below says what he should have seen.
-            let _ = answer::send(answer::of_verdict(&verdict, context), session, context).await;
-        }
-        FailToProxy { error_code, can_reuse_downstream: false }
+        FailToProxy { error_code: rejection_answer::after_failure(session, error, context).await, can_reuse_downstream: false }
     }
 
-    /// One line. An answer that was held back to its end goes out first: this is the first phase after it.
+    /// Sends an answer that was buffered to its end, since this is the first phase after it, and writes the access line.
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut RequestContext) {
-        recovery::send_held(session, context).await;
+        buffered_send::after_end(session, context).await;
         http2::after_request(session, error);
         if access_log::is_on() {
-            access_log::write(&account::access_line(session, error.is_some(), context));
+            access_log::write(&request_log::access_line(session, error.is_some(), context));
         }
     }
 
     /// Pingora's own summary has the query in it.
     fn request_summary(&self, _session: &Session, context: &RequestContext) -> String {
-        format!("request {}", context.id)
+        format!("request {}", context.call.id)
     }
 
-    /// `report` has said it, without what Pingora's message can quote.
+    /// `request_log` says it, without what Pingora's message can quote.
     fn suppress_error_log(&self, _session: &Session, _context: &RequestContext, _error: &Error) -> bool {
         true
     }
@@ -346,56 +286,63 @@ impl ProxyHttp for Gateway {
     }
 }
 
+/// Decides whether a request may pass, on every route.
+fn admit(session: &Session, context: &RequestContext) -> Step {
+    let RequestContext { call, destination, .. } = context;
+    let settings = call.config();
+    caller::check(call)?;
+    cors::check(session.req_header(), destination, settings.public_url.as_ref())?;
+    Ok(wire::check(session, &settings.limits, destination)?)
+}
+
 impl Gateway {
-    /// All that comes before a request is sent: may it pass, does the gateway answer it itself, what goes to OpenEMR in place of
-    /// what the caller sent, the site's token, and its turn.
-    async fn prepare(&self, session: &mut Session, context: &mut RequestContext) -> Result<Option<Answer>, Stop> {
-        if admission::is_allowed(context)
-            && let Some(answer) = cors::answer(session, context)
-        {
-            return Ok(Some(answer));
-        }
-        admission::admit(session, context)?;
-        if let Some(answer) = exports::answer(session, context, &self.exports).await? {
-            return Ok(Some(answer));
-        }
-        repair::plan(session, context).await?;
-        if let Some(answer) = metadata::answer(session, context).await? {
-            return Ok(Some(answer));
-        }
-        admission::take_token(context).await?;
-        request_links::map_query(session, context).await;
-        search::plan(session, context).await??;
-        request_links::map_body(session, context).await?;
-        queue::take_turn(session, context).await??;
-        Ok(answer_here(session, context, self.lifecycle.is_draining()).await)
+    /// Answers a local route. On a FHIR route, does all that comes before the request is sent: answers what needs no OpenEMR,
+    /// plans what goes to OpenEMR in place of what the client sent, and gets a token and a permit.
+    async fn serve(&self, session: &mut Session, context: &mut RequestContext) -> Step {
+        let RequestContext { call, destination, attempt, .. } = context;
+        let fhir = match destination {
+            Destination::Fhir(fhir) => fhir,
+            Destination::Local(route) => {
+                let method = &session.req_header().method;
+                return Err(Stop::Answered(local::answer(method, route, call, self.lifecycle.is_draining()).await));
+            }
+            Destination::NotFound => return Err(Stop::Answered(local::not_found())),
+        };
+        exports::answer(session, call, fhir, attempt, &self.exports).await?;
+        availability::check(fhir)?;
+        request_repairs::plan(session, call, fhir).await?;
+        documents::answer(session, call, fhir).await?;
+        token::take(call, &fhir.site, attempt).await?;
+        request_links::map_query(session, call, fhir).await;
+        search::plan(session, call, fhir).await?;
+        request_links::map_body(session, call, fhir).await?;
+        queue::enter(session, call, &fhir.site, attempt).await
     }
 
-    /// On the way out every answer is the last of its connection: the next one is another process's.
-    fn let_go_when_draining(&self, session: &mut Session) {
+    /// While the process drains, every answer is the last of its connection: the next request goes to another process.
+    fn end_keepalive_when_draining(&self, session: &mut Session) {
         if self.lifecycle.is_draining() {
             session.set_keepalive(None);
         }
     }
 }
 
-async fn answer_here(session: &Session, context: &RequestContext, draining: bool) -> Option<Answer> {
-    let head = session.req_header();
-    let runtime = &context.runtime;
-    match context.route {
-        Route::Fhir { .. } => None,
-        Route::Health => Some(local::health(&head.method, &runtime.sites)),
-        Route::Ready => Some(local::ready(&head.method, &runtime.sites, runtime.config.ready, draining)),
-        Route::Jwks(site) => runtime.sites.get(site).map(|site| local::jwks(&head.method, site)),
-        Route::Token => Some(match local::token_question(&head.method, Target::parse(head.raw_path()), &runtime.sites) {
-            Ok(question) => local::token(question, &runtime.sites, context.trace.is_local(), runtime.config.token_exposure).await,
-            Err(answer) => answer,
-        }),
-        Route::NotFound => Some(local::not_found()),
-    }
+/// Prepares a try: a token in place of a refused one, the permit again if that was given up, and a node.
+async fn peer(session: &mut Session, exchange: Exchange<'_>) -> Result<HttpPeer, Stop> {
+    let Exchange { call, fhir, attempt, .. } = exchange;
+    recovery::renew(&fhir.site, attempt).await?;
+    queue::enter(session, call, &fhir.site, attempt).await?;
+    Ok(upstream::peer(session.req_header().version, fhir, attempt)?)
 }
 
-fn fail(context: &mut RequestContext, failure: Failure) -> Box<Error> {
-    context.failure = Some(failure);
-    Error::new_in(ErrorType::new("Refused"))
+/// Ends a request that does not go to OpenEMR.
+async fn answer(session: &mut Session, stop: Stop, context: &RequestContext) -> pingora::Result<()> {
+    match stop {
+        Stop::Answered(answer) => send::answer(session, answer, &context.call, context.destination.cors()).await,
+        Stop::Rejected(rejection) => {
+            request_log::rejected(&rejection, context);
+            rejection_answer::send(session, rejection, context).await
+        }
+        Stop::Gone(error) => Err(error),
+    }
 }

@@ -12,14 +12,14 @@ static PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// What he gets, by `_format` and Accept.
 #[must_use]
-pub fn negotiated(head: &RequestHeader, interaction: Option<Interaction>) -> Negotiated {
+pub(super) fn negotiated(head: &RequestHeader, interaction: Option<Interaction>) -> Negotiated {
     let parameters = FormatParameters::read(Target::parse(head.raw_path()).query);
     let accepted = Accepted::of(head.headers.get_all(ACCEPT).iter().map(|value| value.as_bytes()));
     negotiation::negotiate(parameters.format, accepted, interaction.is_some_and(can_be_a_document))
 }
 
 /// The lines of his `Prefer`.
-pub fn preferences(fields: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+pub(super) fn preferences(fields: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     fields.get_all(&PREFER).iter().map(HeaderValue::as_bytes)
 }
 

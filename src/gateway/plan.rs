@@ -1,74 +1,63 @@
-//! What goes to OpenEMR in place of what the caller sent.
+//! What goes to OpenEMR in place of what the client sent.
 
 use bytes::Bytes;
 use http::Method;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue, TRANSFER_ENCODING};
 use pingora::http::RequestHeader;
 
+use crate::http::set_field::SetField;
 use crate::openemr::search::terms::SearchTerms;
 
-/// The changes that a request goes through. Where nothing is set, the caller's own goes on byte for byte.
+/// The changes to a request. Where nothing is set, what the client sent goes on byte for byte.
 #[derive(Debug, Default)]
-pub struct Plan {
+pub(super) struct Plan {
     /// Another method.
-    pub method: Option<Method>,
+    pub(super) method: Option<Method>,
     /// Another path below the FHIR base, with its leading `/`.
-    pub path: Option<Vec<u8>>,
+    pub(super) path: Option<Vec<u8>>,
     /// Another query, with its `?` unless it is empty.
-    pub query: Option<Vec<u8>>,
-    /// Another form in place of the body, which has been read whole.
-    pub form: Option<Bytes>,
-    /// Another body of the same media type, in place of one that has been read whole.
-    pub body: Option<Bytes>,
+    pub(super) query: Option<Vec<u8>>,
+    /// A form in place of the body.
+    pub(super) form: Option<Bytes>,
+    /// Another body of the same media type.
+    pub(super) body: Option<Bytes>,
+    /// Whether the gateway has read the body whole, and so has the client's "100 Continue" behind it.
+    pub(super) body_is_read: bool,
     /// What was searched for, and what becomes of the Bundle that comes back.
-    pub search: Option<Box<SearchTerms>>,
+    pub(super) search: Option<Box<SearchTerms>>,
     body_is_sent: bool,
 }
 
 impl Plan {
-    /// The path below the FHIR base.
-    #[must_use]
-    pub fn path<'a>(&'a self, callers: &'a [u8]) -> &'a [u8] {
-        self.path.as_deref().unwrap_or(callers)
-    }
-
-    /// The query, with its `?`.
-    #[must_use]
-    pub fn query<'a>(&'a self, callers: &'a [u8]) -> &'a [u8] {
-        self.query.as_deref().unwrap_or(callers)
-    }
-
     /// Changes the head that goes to OpenEMR. A body is sent from its beginning after that.
-    ///
-    /// # Errors
-    /// None in practice: the fields that are set are valid.
-    pub fn apply(&mut self, head: &mut RequestHeader) -> pingora::Result<()> {
+    pub(super) fn apply(&mut self, head: &mut RequestHeader) {
         if let Some(method) = &self.method {
             head.set_method(method.clone());
         }
+        if self.body_is_read {
+            // The client has been told to go on already; OpenEMR would say it again.
+            head.remove_header(&EXPECT);
+        }
         if let Some(body) = self.form.as_ref().or(self.body.as_ref()) {
             head.remove_header(&TRANSFER_ENCODING);
-            // He has sent it already.
-            head.remove_header(&EXPECT);
-            head.insert_header(CONTENT_LENGTH, body.len())?;
+            head.set(CONTENT_LENGTH, HeaderValue::from(body.len()));
         }
         if self.form.is_some() {
-            head.insert_header(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"))?;
+            head.set(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         }
         self.body_is_sent = false;
-        Ok(())
     }
 
-    /// Whether something goes to OpenEMR in place of the caller's body.
+    /// Whether something goes to OpenEMR in place of the client's body.
     #[must_use]
-    pub fn has_body(&self) -> bool {
+    pub(super) fn has_body(&self) -> bool {
         self.form.is_some() || self.body.is_some()
     }
 
-    /// Puts it in the place of the caller's body.
-    pub fn replace_body(&mut self, body: &mut Option<Bytes>, end_of_stream: bool) {
+    /// Puts it in the place of the client's body.
+    pub(super) fn replace_body(&mut self, body: &mut Option<Bytes>, end_of_stream: bool) {
         let Some(other) = self.form.as_ref().or(self.body.as_ref()) else { return };
-        // To Pingora, nothing is the end.
+        // To Pingora, `None` is the end of the body.
         *body = match (end_of_stream, self.body_is_sent) {
             (false, _) => Some(Bytes::new()),
             (true, false) => Some(other.clone()).filter(|other| !other.is_empty()),

@@ -1,8 +1,9 @@
-//! What goes to OpenEMR: the caller's head, without what he must not send, with what he need not know.
+//! The head that goes to OpenEMR: the client's, without what it must not send, with what it need not know.
 
 use http::header::{ACCEPT, AUTHORIZATION, HOST, HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 
+use crate::http::set_field::SetField;
 use crate::smart::token::AccessToken;
 
 const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json");
@@ -12,7 +13,7 @@ const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json")
 ///
 /// # Errors
 /// A target that cannot stand in a request line.
-pub fn rewrite(head: &mut RequestHeader, target: &[u8], host: &HeaderValue, token: &AccessToken) -> pingora::Result<()> {
+pub(super) fn rewrite(head: &mut RequestHeader, target: &[u8], host: &HeaderValue, token: &AccessToken) -> pingora::Result<()> {
     head.set_raw_path(target)?;
     // Nearly every request carries none of these but Authorization, which is overwritten below.
     let dropped: Vec<HeaderName> = head.headers.keys().filter(|name| is_dropped(name.as_str())).cloned().collect();
@@ -20,10 +21,10 @@ pub fn rewrite(head: &mut RequestHeader, target: &[u8], host: &HeaderValue, toke
         head.remove_header(name);
     }
     if accepts_anything(head) {
-        head.insert_header(ACCEPT, FHIR_JSON)?;
+        head.set(ACCEPT, FHIR_JSON);
     }
-    head.insert_header(HOST, host.clone())?;
-    head.insert_header(AUTHORIZATION, token.authorization().clone())?;
+    head.set(HOST, host.clone());
+    head.set(AUTHORIZATION, token.authorization().clone());
     Ok(())
 }
 

@@ -7,19 +7,18 @@ use pingora::http::ResponseHeader;
 
 use crate::fhir::interaction::{Interaction, Kind};
 use crate::fhir::media_type::essence;
-use crate::gateway::context::RequestContext;
-use crate::gateway::failure::Failure;
+use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::rejection::Rejection;
+use crate::gateway::destination::FhirCall;
+use crate::gateway::trace::X_REQUEST_ID;
 use crate::http::fields;
+use crate::http::set_field::SetField;
 use crate::observe::request_id::RequestId;
 
 const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json; charset=utf-8");
-static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Rewrites the head of OpenEMR's answer to a caller who speaks `version`.
-///
-/// # Errors
-/// None in practice: the fields that are set are valid.
-pub fn rewrite(head: &mut ResponseHeader, version: Version, id: RequestId) -> pingora::Result<()> {
+pub(super) fn rewrite(head: &mut ResponseHeader, version: Version, id: RequestId) {
     // An HTTP/1.0 caller knows no chunks (RFC 9112 section 6.1): his body ends with the connection.
     if version == Version::HTTP_10 {
         head.remove_header(&TRANSFER_ENCODING);
@@ -28,7 +27,7 @@ pub fn rewrite(head: &mut ResponseHeader, version: Version, id: RequestId) -> pi
     for name in &dropped {
         head.remove_header(name);
     }
-    head.insert_header(&X_REQUEST_ID, id.header_value())
+    head.set(&X_REQUEST_ID, id.header_value());
 }
 
 /// Whether a field of OpenEMR's stays here. `name` is in lower case.
@@ -42,28 +41,60 @@ fn is_dropped(name: &str) -> bool {
     }
 }
 
-/// Whether an answer with this head may go on at all.
+/// Why OpenEMR's answer does not go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BadAnswer {
+    /// The head is larger than `limits.response_head`.
+    #[error("the head of the answer is larger than limits.response_head")]
+    HeadTooLarge,
+    /// A web page came with status 200.
+    #[error("OpenEMR answered 200 with a web page: openemr may name a wrong address")]
+    Page,
+    /// OpenEMR sent the gateway to another address.
+    #[error("OpenEMR answered {0}, a redirect: openemr may name http where https is due, or a wrong address")]
+    Redirect(u16),
+    /// The body ended before its document did.
+    #[error("the body of the answer was cut short")]
+    CutShort,
+    /// A body that must be buffered is longer than the buffer.
+    #[error("the body of a refusal is longer than 1 MiB")]
+    TooLong,
+}
+
+impl From<BadAnswer> for Rejection {
+    fn from(bad: BadAnswer) -> Self {
+        let text = match bad {
+            BadAnswer::HeadTooLarge => "The head of OpenEMR's answer is larger than the gateway takes.",
+            BadAnswer::Page => "OpenEMR answered with a web page where FHIR was due.",
+            BadAnswer::Redirect(_) => "OpenEMR sent the gateway to another address.",
+            BadAnswer::CutShort => "OpenEMR's answer ended too soon.",
+            BadAnswer::TooLong => "OpenEMR's refusal is too long to be read.",
+        };
+        Self::bad_gateway(IssueCode::Exception, text).because(bad)
+    }
+}
+
+/// Checks whether an answer with this head may go on at all. `limit`: of the head, in bytes.
 ///
 /// # Errors
-/// One that is too large, is none of FHIR's, or leads away from the gateway.
-pub fn check(head: &ResponseHeader, context: &RequestContext) -> Result<(), Failure> {
-    if fields::size(&head.headers) > context.runtime.config.limits.response_head {
-        return Err(Failure::AnswerHeadTooLarge);
+/// It is too large, is none of FHIR's, or leads away from the gateway.
+pub(super) fn check(head: &ResponseHeader, limit: usize, fhir: &FhirCall) -> Result<(), BadAnswer> {
+    if fields::size(&head.headers) > limit {
+        return Err(BadAnswer::HeadTooLarge);
     }
-    if is_page(head, context.interaction) {
-        return Err(Failure::Page);
+    if is_page(head, fhir.interaction) {
+        return Err(BadAnswer::Page);
     }
-    if sends_elsewhere(head) && context.repairs().errors {
-        return Err(Failure::Redirected);
+    if sends_elsewhere(head) && fhir.repairs().errors {
+        return Err(BadAnswer::Redirect(head.status.as_u16()));
     }
     Ok(())
 }
 
 /// Whether this is a web page where FHIR was due: a login page, Apache's or PHP's. A document that OpenEMR
 /// stores as HTML is none: it comes from Binary, as an attachment.
-fn is_page(head: &ResponseHeader, interaction: Option<Interaction>) -> bool {
-    let is_document = interaction.is_some_and(|interaction| interaction.resource_type == Some("Binary"))
-        && head.headers.contains_key(CONTENT_DISPOSITION);
+fn is_page(head: &ResponseHeader, interaction: Interaction) -> bool {
+    let is_document = interaction.resource_type == Some("Binary") && head.headers.contains_key(CONTENT_DISPOSITION);
     head.status == StatusCode::OK && media_type_is(head, b"text/html") && !is_document
 }
 
@@ -74,7 +105,7 @@ fn sends_elsewhere(head: &ResponseHeader) -> bool {
 
 /// Whether only the body itself tells where it ends: JSON in an answer with neither Content-Length nor chunks.
 #[must_use]
-pub fn ends_by_itself(head: &ResponseHeader) -> bool {
+pub(super) fn ends_by_itself(head: &ResponseHeader) -> bool {
     let is_delimited = head.version == Version::HTTP_2
         || head.headers.contains_key(CONTENT_LENGTH)
         || (head.version != Version::HTTP_10 && head.headers.contains_key(TRANSFER_ENCODING));
@@ -83,30 +114,26 @@ pub fn ends_by_itself(head: &ResponseHeader) -> bool {
 
 /// Whether the body is JSON, OpenEMR's or FHIR's own.
 #[must_use]
-pub fn is_json(head: &ResponseHeader) -> bool {
+pub(super) fn is_json(head: &ResponseHeader) -> bool {
     media_type_is(head, b"application/json") || media_type_is(head, b"application/fhir+json")
 }
 
 /// FHIR's name for JSON where OpenEMR says `application/json`: of resources, not of documents, nor of what other specifications
 /// define (the SMART configuration, the manifest of an export).
-///
-/// # Errors
-/// None in practice: the field that is set is valid.
-pub fn name_fhir_json(head: &mut ResponseHeader, interaction: Option<Interaction>) -> pingora::Result<()> {
-    let is_fhir = interaction.is_some_and(|interaction| match interaction.kind {
+pub(super) fn name_fhir_json(head: &mut ResponseHeader, interaction: Interaction) {
+    let is_fhir = match interaction.kind {
         Kind::SmartConfiguration | Kind::ExportStatus => false,
         Kind::Other => interaction.resource_type.is_some(),
         _ => true,
-    });
+    };
     if is_fhir && is_json(head) && !head.headers.contains_key(CONTENT_DISPOSITION) {
-        head.insert_header(CONTENT_TYPE, FHIR_JSON)?;
+        head.set(CONTENT_TYPE, FHIR_JSON);
     }
-    Ok(())
 }
 
 /// Whether no body comes after this head (RFC 9112 section 6.3).
 #[must_use]
-pub fn has_no_body(method: &Method, head: &ResponseHeader) -> bool {
+pub(super) fn has_no_body(method: &Method, head: &ResponseHeader) -> bool {
     *method == Method::HEAD
         || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
         || head.headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() == b"0")
@@ -144,7 +171,7 @@ pub(super) mod tests {
             ],
         );
         let id = RequestId::next();
-        rewrite(&mut head, Version::HTTP_11, id).unwrap();
+        rewrite(&mut head, Version::HTTP_11, id);
         let names: Vec<&str> = head.headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(names.len(), 2, "{names:?}");
         assert_eq!(head.headers.get("x-request-id").unwrap().to_str().unwrap(), id.to_string());
@@ -154,7 +181,7 @@ pub(super) mod tests {
     fn an_old_caller_gets_no_chunks() {
         for (version, chunked) in [(Version::HTTP_10, false), (Version::HTTP_11, true)] {
             let mut head = head(200, &[("Transfer-Encoding", "chunked")]);
-            rewrite(&mut head, version, RequestId::next()).unwrap();
+            rewrite(&mut head, version, RequestId::next());
             assert_eq!(head.headers.contains_key("transfer-encoding"), chunked);
         }
     }
@@ -162,13 +189,13 @@ pub(super) mod tests {
     #[test]
     fn a_page_is_no_fhir_but_a_stored_document_is() {
         let page = head(200, &[("Content-Type", "Text/HTML; charset=utf-8")]);
-        assert!(is_page(&page, Some(Interaction::of(&Method::GET, b"/Patient"))));
-        assert!(is_page(&page, Some(Interaction::of(&Method::GET, b"/Binary/1"))));
+        assert!(is_page(&page, Interaction::of(&Method::GET, b"/Patient")));
+        assert!(is_page(&page, Interaction::of(&Method::GET, b"/Binary/1")));
         let document = head(200, &[("Content-Type", "text/html"), ("Content-Disposition", "attachment; filename=a.html")]);
-        assert!(!is_page(&document, Some(Interaction::of(&Method::GET, b"/Binary/1"))));
-        assert!(is_page(&document, Some(Interaction::of(&Method::GET, b"/Patient/1"))));
-        assert!(!is_page(&head(404, &[("Content-Type", "text/html")]), None));
-        assert!(!is_page(&head(200, &[("Content-Type", "application/json")]), None));
+        assert!(!is_page(&document, Interaction::of(&Method::GET, b"/Binary/1")));
+        assert!(is_page(&document, Interaction::of(&Method::GET, b"/Patient/1")));
+        assert!(!is_page(&head(404, &[("Content-Type", "text/html")]), Interaction::of(&Method::GET, b"/Patient")));
+        assert!(!is_page(&head(200, &[("Content-Type", "application/json")]), Interaction::of(&Method::GET, b"/Patient")));
     }
 
     #[test]
@@ -190,7 +217,7 @@ pub(super) mod tests {
             if disposition {
                 head.insert_header("Content-Disposition", "attachment").unwrap();
             }
-            name_fhir_json(&mut head, Some(Interaction::of(&Method::GET, path.as_bytes()))).unwrap();
+            name_fhir_json(&mut head, Interaction::of(&Method::GET, path.as_bytes()));
             assert_eq!(head.headers.get("content-type").unwrap(), named, "{path} {content_type}");
         }
     }

@@ -1,127 +1,123 @@
-//! A search on its way to OpenEMR: its parameters become ones that OpenEMR can be asked, before it waits for its turn.
+//! A search on its way to OpenEMR: its parameters become ones that OpenEMR can be asked, before it waits for its permit.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderName, Method, StatusCode};
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::RequestHeader;
 use pingora::proxy::Session;
-use pingora::{Error, ErrorType};
 use tokio::time::timeout;
 
-use crate::config::{self, BaseUrl, Paging};
+use crate::config::{Answers, BaseUrl, Paging};
 use crate::fhir::capabilities::Capabilities;
 use crate::fhir::format_parameters::{FormatParameters, NamedFormat};
 use crate::fhir::interaction::Kind;
 use crate::fhir::media_type;
+use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::prefer::Handling;
-use crate::gateway::context::RequestContext;
-use crate::gateway::failure::{Failure, Verdict};
+use crate::fhir::rejection::Rejection;
+use crate::gateway::call::Call;
+use crate::gateway::destination::FhirCall;
 use crate::gateway::negotiation::preferences;
-use crate::gateway::queue::RETRY_BUFFER;
+use crate::gateway::read_ahead::{self, RETRY_BUFFER};
 use crate::gateway::request_links;
-use crate::http::fields::content_length;
-use crate::http::request_target::Target;
+use crate::gateway::request_repairs::NotAcceptable;
+use crate::gateway::stop::{Step, Stop};
 use crate::openemr::search::paging::Pager;
 use crate::openemr::search::plan::{SearchContext, SearchPlan, can_plan};
 use crate::site::prepared::Site;
 
 /// How long a search waits for the CapabilityStatement, where that is not known.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The largest form. Pingora keeps no more for another try.
-const MOST: usize = RETRY_BUFFER as usize;
 const FORM: &[u8] = b"application/x-www-form-urlencoded";
 
-/// Plans a search. What is no search passes, and so does one that nothing is to be done about.
+/// Why the body of a search is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum BadForm {
+    /// The body is no form.
+    #[error("the body of a search is no form")]
+    NoForm,
+    /// The form is longer than what Pingora keeps for another try.
+    #[error("the form of a search is longer than {RETRY_BUFFER} bytes")]
+    TooLarge,
+}
+
+impl From<BadForm> for Rejection {
+    fn from(bad: BadForm) -> Self {
+        match bad {
+            BadForm::NoForm => Self::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                IssueCode::NotSupported,
+                "A search by POST has its parameters in a form: application/x-www-form-urlencoded.",
+            ),
+            BadForm::TooLarge => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooCostly, "The form of a search may have 64 KiB at most.")
+            }
+        }
+    }
+}
+
+/// Plans a search. Every other request passes, and so does a search that needs no change.
 ///
 /// # Errors
-/// The outer: the caller is gone. The verdict: the search is refused.
-pub async fn plan(session: &mut Session, context: &mut RequestContext) -> pingora::Result<Result<(), Verdict>> {
-    let Some((site, resource_type)) = planned_for(context) else { return Ok(Ok(())) };
+/// The search is refused, or its client is gone.
+pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall) -> Step {
+    let Some(resource_type) = planned_type(fhir) else { return Ok(()) };
+    let site = &fhir.site;
     // An OpenEMR that says nothing of itself is asked all the same.
     let capabilities = timeout(PATIENCE, site.capabilities()).await.ok().flatten();
     let capabilities = capabilities.as_deref();
     if !can_plan(capabilities, resource_type) {
-        return Ok(Ok(()));
+        return Ok(());
     }
-    let patience = context.runtime.config.limits.read_timeout;
-    let form = match read_form(session, site.config.repairs.search, patience).await? {
-        Ok(Some(form)) => request_links::in_form(session, context, &site, form),
-        Ok(None) => return Ok(Ok(())),
-        Err(failure) => return Ok(Err(failure.verdict())),
-    };
-    if site.config.repairs.content && FormatParameters::read(&form).format.is_some_and(|named| named != NamedFormat::Json) {
-        return Ok(Err(Failure::NotAcceptable.verdict()));
+    let repairs = fhir.repairs();
+    let Some(form) = read_form(session, repairs.search, call.config().limits.read_timeout).await? else { return Ok(()) };
+    fhir.plan.body_is_read = session.is_body_done();
+    let form = request_links::in_form(session, call, site, form);
+    if repairs.content && FormatParameters::read(&form).format.is_some_and(|named| named != NamedFormat::Json) {
+        return Err(NotAcceptable.into());
     }
-    let query = context.plan.query(Target::parse(session.req_header().raw_path()).query);
+    let query = fhir.query_sent();
     let query = query.strip_prefix(b"?").unwrap_or(query);
-    let search = SearchContext {
+    let context = SearchContext {
         resource_type,
         capabilities,
-        repairs: site.config.repairs.search,
-        pager: pager(site.config.paging),
+        repairs: repairs.search,
+        pager: pager(site.config.answers.paging),
         handling: Handling::of(preferences(&session.req_header().headers)),
-        bases: &bases(&site, capabilities, [query, &form]),
+        bases: &bases(site, capabilities, [query, &form]),
     };
-    let planned = match SearchPlan::new(query, &form, &search) {
-        Ok(Some(planned)) => planned,
-        Ok(None) => return Ok(Ok(())),
-        Err(error) => return Ok(Err(Verdict::new(400, error.code(), &error.to_string()))),
-    };
+    let Some(planned) = SearchPlan::new(query, &form, &context)? else { return Ok(()) };
     // What came in a form stays in one: a query is logged by more servers than a body.
     let (query, form) = if form.is_empty() { (planned.sent, None) } else { (Vec::new(), Some(planned.sent.into())) };
-    context.plan.query = Some(if query.is_empty() { query } else { [b"?", query.as_slice()].concat() });
-    context.plan.form = form;
-    context.plan.search = Some(Box::new(planned.terms));
-    Ok(Ok(()))
+    fhir.plan.query = Some(if query.is_empty() { query } else { [b"?", query.as_slice()].concat() });
+    fhir.plan.form = form;
+    fhir.plan.search = Some(Box::new(planned.terms));
+    Ok(())
 }
 
-/// The site and the type of a search that is planned.
-fn planned_for(context: &RequestContext) -> Option<(Arc<Site>, &'static str)> {
-    let interaction = context.interaction.filter(|interaction| interaction.kind == Kind::Search)?;
-    let site = context.site()?;
-    let config::Site { repairs, paging, .. } = site.config.as_ref();
+/// The type of a search that is planned.
+fn planned_type(fhir: &FhirCall) -> Option<&'static str> {
+    let Answers { repairs, paging, .. } = &fhir.site.config.answers;
     let is_wanted = repairs.search || repairs.bundles || *paging != Paging::Off;
-    is_wanted.then(|| Arc::clone(site)).zip(interaction.resource_type)
+    fhir.interaction.resource_type.filter(|_| is_wanted && fhir.interaction.kind == Kind::Search)
 }
 
-/// The form of a search by POST, read ahead as far as Pingora keeps it for another try; empty where there is none. `None`
-/// for a body that is no form, and none of the gateway's business unless parameters are repaired.
-async fn read_form(session: &mut Session, repairs: bool, patience: Duration) -> pingora::Result<Result<Option<Bytes>, Failure>> {
+/// The form of a search by POST; empty where there is none. `None` for a body that is no form, which is OpenEMR's business
+/// unless parameters are repaired.
+async fn read_form(session: &mut Session, repairs: bool, within: Duration) -> Result<Option<Bytes>, Stop> {
     session.as_mut().enable_retry_buffering();
     if session.req_header().method != Method::POST || session.is_body_empty() {
-        return Ok(Ok(Some(Bytes::new())));
+        return Ok(Some(Bytes::new()));
     }
     match (is_form(session.req_header()), repairs) {
         (true, _) => {}
-        (false, true) => return Ok(Err(Failure::NoForm)),
-        (false, false) => return Ok(Ok(None)),
+        (false, true) => return Err(BadForm::NoForm.into()),
+        (false, false) => return Ok(None),
     }
-    if content_length(&session.req_header().headers).is_some_and(|length| length > RETRY_BUFFER) {
-        return Ok(Err(Failure::FormTooLarge));
-    }
-    if session.get_header(EXPECT).is_some() {
-        // OpenEMR, who would say it, is not asked before the form is known.
-        session.as_mut().write_response_header(Box::new(ResponseHeader::build(StatusCode::CONTINUE, None)?)).await?;
-    }
-    // All of it is a packet or two: whoever sends it byte by byte has no longer than another has for one of his.
-    let read = timeout(patience, read_whole(session)).await;
-    let read = read.unwrap_or_else(|_| Error::e_explain(ErrorType::ReadTimedout, "reading a form"));
-    Ok(read.map_err(|error| error.into_down())?.ok_or(Failure::FormTooLarge).map(Some))
-}
-
-/// `None` for one that is too large.
-async fn read_whole(session: &mut Session) -> pingora::Result<Option<Bytes>> {
-    let mut form = BytesMut::new();
-    while let Some(piece) = session.as_mut().read_request_body().await? {
-        if form.len() + piece.len() > MOST {
-            return Ok(None);
-        }
-        form.extend_from_slice(&piece);
-    }
-    Ok(Some(form.freeze()))
+    let form = read_ahead::read(session, RETRY_BUFFER, within).await?;
+    Ok(Some(form.map_err(|_| BadForm::TooLarge)?))
 }
 
 /// Whether the body can be read as a form. Without a media type PHP would not read it at all, and answer with everybody.
@@ -145,6 +141,6 @@ fn bases(site: &Site, capabilities: Option<&Capabilities>, texts: [&[u8]; 2]) ->
     if !texts.iter().any(|text| memchr::memmem::find(text, b"http").is_some()) {
         return Vec::new();
     }
-    let configured = site.config.nodes.iter().map(|node| &node.fhir_base).chain(&site.config.also_known_as);
+    let configured = site.config.upstream.nodes.iter().map(|node| &node.fhir_base).chain(&site.config.answers.also_known_as);
     configured.map(BaseUrl::to_string).chain(capabilities.and_then(|capabilities| capabilities.base.clone())).collect()
 }

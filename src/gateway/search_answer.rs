@@ -1,70 +1,64 @@
-//! The answer to a search, and to a read of a part of a resource: which steps its body takes.
+//! The answer to a search, and to a read of a part of a resource: which filters its body passes.
 
 use http::header::{CONTENT_ENCODING, DATE};
 use pingora::http::ResponseHeader;
-use pingora::proxy::Session;
 
 use crate::config;
 use crate::fhir::interaction::{Interaction, Kind};
 use crate::fhir::json::pretty::Pretty;
 use crate::fhir::projection::projector::Projector;
 use crate::fhir::projection::rule::Projection;
-use crate::gateway::context::RequestContext;
+use crate::gateway::body_filters::BodyFilters;
+use crate::gateway::destination::FhirCall;
 use crate::gateway::response_head;
 use crate::http::query;
-use crate::http::request_target::Target;
 use crate::openemr::bundle::stream::BundleStream;
 use crate::openemr::search::read_terms::ReadTerms;
 use crate::openemr::search::terms::SearchTerms;
 
-/// Adds the steps that the body behind this head takes.
-pub fn add_steps(session: &Session, head: &ResponseHeader, context: &mut RequestContext) {
+/// Adds the filters that the body behind this head passes.
+pub(super) fn add_filters(head: &ResponseHeader, fhir: &mut FhirCall, filters: &mut BodyFilters) {
     let is_legible = response_head::is_json(head) && !head.headers.contains_key(CONTENT_ENCODING);
     if !head.status.is_success() || !is_legible {
         return;
     }
-    let Target { query, .. } = Target::parse(session.req_header().raw_path());
+    let Interaction { kind, resource_type: Some(resource_type), .. } = fhir.interaction else { return };
+    let planned = fhir.plan.search.take();
+    let query = fhir.query();
     let query = query.strip_prefix(b"?").unwrap_or(query);
-    match subject(context) {
-        Some((Kind::Search, resource_type, site)) => {
-            let mends = site.repairs.bundles;
-            let base = site.fhir_base().to_string();
-            let terms = context.plan.search.take().map(|terms| *terms);
-            if let Some(terms) = terms.or_else(|| mends.then(|| as_it_was_asked(resource_type, query))) {
-                add_search_steps(terms, mends, &base, head, context);
+    match kind {
+        Kind::Search => {
+            let unplanned = || fhir.repairs().bundles.then(|| as_it_was_asked(resource_type, query));
+            if let Some(terms) = planned.map_or_else(unplanned, |terms| Some(*terms)) {
+                add_search_filters(terms, head, &fhir.site.config, filters);
             }
         }
-        Some((Kind::Read, resource_type, site)) if site.repairs.search => {
+        Kind::Read if fhir.repairs().search => {
             let ReadTerms { projection, pretty } = ReadTerms::of(query, resource_type);
             if projection != Projection::Whole {
-                context.body.push(Projector::resource(projection, Some(resource_type)));
+                filters.push(Projector::resource(projection, Some(resource_type)));
             }
             if pretty {
-                context.body.push(Pretty::default());
+                filters.push(Pretty::default());
             }
         }
         _ => {}
     }
 }
 
-fn add_search_steps(mut terms: SearchTerms, mends: bool, base: &str, head: &ResponseHeader, context: &mut RequestContext) {
+fn add_search_filters(mut terms: SearchTerms, head: &ResponseHeader, site: &config::Site, filters: &mut BodyFilters) {
+    let mends = site.answers.repairs.bundles;
     let (resource_type, pretty) = (terms.resource_type, terms.pretty);
     let projection = std::mem::take(&mut terms.projection);
     if mends || terms.page.is_some() || !terms.entries || terms.outcome.is_some() {
-        context.body.push(BundleStream::new(terms, mends, base, sent(head)));
+        filters.push(BundleStream::new(terms, mends, &site.fhir_base().to_string(), sent(head)));
     }
     if projection != Projection::Whole {
-        context.body.push(Projector::bundle(projection, Some(resource_type)));
+        filters.push(Projector::bundle(projection, Some(resource_type)));
     }
     if pretty {
-        context.body.push(Pretty::default());
+        filters.push(Pretty::default());
     }
-}
-
-/// A request for one type at a site.
-fn subject(context: &RequestContext) -> Option<(Kind, &'static str, &config::Site)> {
-    let Interaction { kind, resource_type, .. } = context.interaction?;
-    Some((kind, resource_type?, context.site()?.config.as_ref()))
 }
 
 /// The terms of a search that nothing was planned for. How many matches there are is told only by an answer that holds them all.

@@ -15,83 +15,71 @@ use crate::fhir::interaction::Kind;
 use crate::fhir::media_type::Format;
 use crate::fhir::operation_outcome::{Issue, IssueCode, OperationOutcome, Severity};
 use crate::fhir::prefer::Return;
-use crate::gateway::context::RequestContext;
+use crate::gateway::call::Call;
+use crate::gateway::destination::FhirCall;
 use crate::gateway::negotiation::preferences;
-use crate::gateway::route::Route;
-use crate::gateway::tracing;
-use crate::http::request_target::Target;
+use crate::http::set_field::SetField;
 use crate::openemr::created::Created;
 use crate::site::client::FhirRequest;
+use crate::site::prepared::Site;
 
+const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json; charset=utf-8");
 /// A longer resource is not read back.
 const MOST: usize = 4 * 1024 * 1024;
 
 /// Whether this is the answer to a create, whose body tells where the new resource is.
 #[must_use]
-pub(super) fn is_of_a_create(head: &ResponseHeader, context: &RequestContext) -> bool {
-    let is_create = context.interaction.is_some_and(|interaction| interaction.kind == Kind::Create);
-    is_create && context.repairs().writes && matches!(head.status, StatusCode::CREATED | StatusCode::OK)
+pub(super) fn is_of_a_create(head: &ResponseHeader, fhir: &FhirCall) -> bool {
+    fhir.interaction.kind == Kind::Create && fhir.repairs().writes && matches!(head.status, StatusCode::CREATED | StatusCode::OK)
 }
 
 /// The body of the answer to a create; its head gets Location.
-///
-/// # Errors
-/// None in practice: the fields that are set are valid.
 pub(super) async fn of_create(
     request: &RequestHeader,
     head: &mut ResponseHeader,
     body: Bytes,
-    context: &RequestContext,
-) -> pingora::Result<Bytes> {
-    let resource_type = context.interaction.and_then(|interaction| interaction.resource_type);
-    let Some(resource_type) = resource_type else { return Ok(body) };
+    call: &Call,
+    fhir: &FhirCall,
+) -> Bytes {
+    let Some(resource_type) = fhir.interaction.resource_type else { return body };
     let created = Created::read(&body).unwrap_or_default();
-    head.insert_header(CONTENT_TYPE, Format::Json.content_type())?;
+    head.set(CONTENT_TYPE, FHIR_JSON);
     let target = match created.id {
         Some(id) => format!("/{resource_type}/{id}"),
-        None if created.is_resource => return Ok(body),
-        None => return Ok(outcome(context, "The resource was created, and OpenEMR does not say where.")),
+        None if created.is_resource => return body,
+        None => return outcome(call, "The resource was created, and OpenEMR does not say where."),
     };
-    locate(head, target.as_bytes(), context)?;
+    locate(head, target.as_bytes(), &fhir.site);
     match preferred(request) {
         Return::Minimal => {
             head.remove_header(&CONTENT_TYPE);
-            Ok(Bytes::new())
+            Bytes::new()
         }
-        Return::OperationOutcome => Ok(outcome(context, "The resource was created.")),
-        Return::Representation if created.is_resource => Ok(body),
-        Return::Representation => Ok(match read(&target, context).await {
+        Return::OperationOutcome => outcome(call, "The resource was created."),
+        Return::Representation if created.is_resource => body,
+        Return::Representation => match read(&target, call, &fhir.site).await {
             Some(resource) => resource,
-            None => outcome(context, "The resource was created, and cannot be read back at the moment."),
-        }),
+            None => outcome(call, "The resource was created, and cannot be read back at the moment."),
+        },
     }
 }
 
 /// An answer to an update: its head gets Location, and its body what stands in the place of the resource, if anything.
-///
-/// # Errors
-/// None in practice: the fields that are set are valid.
-pub(super) fn of_update(
-    request: &RequestHeader,
-    head: &mut ResponseHeader,
-    context: &RequestContext,
-) -> pingora::Result<Option<Instead>> {
-    let is_update = context.interaction.is_some_and(|interaction| interaction.kind == Kind::Update);
-    let Route::Fhir { prefix, .. } = context.route else { return Ok(None) };
-    if !is_update || !context.repairs().writes || !head.status.is_success() {
-        return Ok(None);
+pub(super) fn of_update(request: &RequestHeader, head: &mut ResponseHeader, call: &Call, fhir: &FhirCall) -> Option<Instead> {
+    if fhir.interaction.kind != Kind::Update || !fhir.repairs().writes || !head.status.is_success() {
+        return None;
     }
-    let path = Target::parse(request.raw_path()).path.get(prefix..).unwrap_or_default();
-    locate(head, path.strip_suffix(b"/").unwrap_or(path), context)?;
+    let path = fhir.path();
+    locate(head, path.strip_suffix(b"/").unwrap_or(path), &fhir.site);
     match preferred(request) {
-        Return::Representation => Ok(None),
+        Return::Representation => None,
         Return::Minimal => {
             head.remove_header(&CONTENT_TYPE);
-            Ok(Some(Instead(Bytes::new())))
+            Some(Instead(Bytes::new()))
         }
         Return::OperationOutcome => {
-            head.insert_header(CONTENT_TYPE, Format::Json.content_type())?;
-            Ok(Some(Instead(outcome(context, "The resource was updated."))))
+            head.set(CONTENT_TYPE, FHIR_JSON);
+            Some(Instead(outcome(call, "The resource was updated.")))
         }
     }
 }
@@ -100,34 +88,32 @@ fn preferred(request: &RequestHeader) -> Return {
     Return::of(preferences(&request.headers)).unwrap_or(Return::Representation)
 }
 
-/// Says where the resource is, at OpenEMR's base: links to that become the gateway's further on.
-fn locate(head: &mut ResponseHeader, target: &[u8], context: &RequestContext) -> pingora::Result<()> {
-    let Some(site) = context.site() else { return Ok(()) };
+/// Declares where the resource is, at OpenEMR's base: links to that become the gateway's further on.
+fn locate(head: &mut ResponseHeader, target: &[u8], site: &Site) {
     let url = [site.config.fhir_base().to_string().as_bytes(), target].concat();
     if let Ok(url) = HeaderValue::from_bytes(&url) {
-        head.insert_header(LOCATION, url)?;
+        head.set(LOCATION, url);
     }
-    head.insert_header(CACHE_CONTROL, "no-store")
+    head.set(CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }
 
-fn outcome(context: &RequestContext, text: &str) -> Bytes {
+fn outcome(call: &Call, text: &str) -> Bytes {
     let issue = Issue { severity: Severity::Information, ..Issue::error(IssueCode::Informational, text) };
-    Bytes::from(OperationOutcome::of(issue).of_request(&context.id.to_string()).write(Format::Json))
+    Bytes::from(OperationOutcome::of(issue).of_request(&call.id.to_string()).write(Format::Json))
 }
 
 /// The new resource; `None` where the token may not read, or OpenEMR does not answer.
-async fn read(target: &str, context: &RequestContext) -> Option<Bytes> {
-    let site = context.site()?;
-    let mut request = FhirRequest::get(target, MOST, site.config.timeouts.read);
-    request.fields.extend(tracing::names(context));
+async fn read(target: &str, call: &Call, site: &Site) -> Option<Bytes> {
+    let mut request = FhirRequest::get(target, MOST, site.config.upstream.timeouts.read);
+    request.fields.extend(call.trace.names(call.id));
     match site.client.send_with_token(&request).await {
         Ok(response) if response.status == StatusCode::OK => Some(response.body),
         Ok(response) => {
-            warn!("request {}: the new resource cannot be read back: {}", context.id, response.explain());
+            warn!("request {}: the new resource cannot be read back: {}", call.id, response.explain());
             None
         }
         Err(error) => {
-            warn!("request {}: the new resource cannot be read back: {error}", context.id);
+            warn!("request {}: the new resource cannot be read back: {error}", call.id);
             None
         }
     }

@@ -47,11 +47,6 @@ impl<'a> Target<'a> {
         let (path, query) = origin_form.split_at(at);
         Self { path, query }
     }
-
-    /// Whether the query asks for `name=value`.
-    pub fn query_pairs(&self) -> impl Iterator<Item = (std::borrow::Cow<'a, str>, std::borrow::Cow<'a, str>)> {
-        form_urlencoded::parse(self.query.strip_prefix(b"?").unwrap_or_default())
-    }
 }
 
 fn after_authority(raw: &[u8]) -> &[u8] {

@@ -21,7 +21,7 @@ const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"]
 /// Why a file is not a JWK Set. The text completes a sentence that begins with the file's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JwkSetError {
-    /// It is larger than [`MAX_JWK_SET`].
+    /// It is larger than `MAX_JWK_SET`.
     #[error("is larger than 256 KiB, which no JWK Set is")]
     TooLarge,
     /// It is not JSON.
@@ -38,7 +38,7 @@ pub enum JwkSetError {
     /// It is not an object with a `keys` array of objects.
     #[error("is not a JWK Set: a JSON object with an array `keys` of objects")]
     NotASet,
-    /// It holds more than [`MAX_KEYS`] keys.
+    /// It holds more than `MAX_KEYS` keys.
     #[error("holds {0} keys; at most 64 are read")]
     TooMany(usize),
     /// A key lacks a member that its `kty` requires, or the member is malformed.

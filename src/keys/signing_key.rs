@@ -48,7 +48,7 @@ impl fmt::Display for Algorithm {
 /// Why a file holds no usable signing key. The text completes a sentence that begins with the file's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// It is larger than [`MAX_KEY_FILE`].
+    /// It is larger than `MAX_KEY_FILE`.
     #[error("is larger than 64 KiB, which no private key is")]
     TooLarge,
     /// It has no PEM block, or one that cannot be decoded.
@@ -72,10 +72,10 @@ pub enum KeyError {
     /// The key can sign neither RS384 nor ES384.
     #[error("holds {0} key; client assertions are signed with an RSA or an EC P-384 key")]
     Unsupported(&'static str),
-    /// The RSA key is shorter than [`MIN_RSA_BITS`].
+    /// The RSA key is shorter than `MIN_RSA_BITS`.
     #[error("holds an RSA key of {0} bits; at least 2048 are needed")]
     TooShort(usize),
-    /// The RSA key is longer than [`MAX_RSA_BITS`].
+    /// The RSA key is longer than `MAX_RSA_BITS`.
     #[error("holds an RSA key of {0} bits; at most 8192 are supported")]
     TooLong(usize),
     /// The label is right, but the block holds no such key.

@@ -1,27 +1,32 @@
-//! Which node gets the next request: in turn, or the quicker of two. Pure: who may be chosen and what a node
+//! The choice of a node for the next request: in turn, or the quicker of two. Pure: which nodes may be chosen and what each
 //! costs are passed in.
 
 use std::time::Duration;
 
-/// A latency that was not measured for this long counts half: a node that was slow once is tried again.
+/// After this long without a measurement a latency counts half, so that a node that was slow once is tried again.
 const HALF_LIFE: Duration = Duration::from_secs(5);
-/// Each answer moves the average by an eighth of its distance.
+/// Each answer moves the average by this part of the difference.
 const WEIGHT: u64 = 8;
-/// What a node costs that has never been measured, in microseconds: little, so that it soon will be.
+/// The cost of a node that has never been measured, in microseconds: low, so that it soon is.
 const UNKNOWN: u64 = 1_000;
 
-/// Each in its turn: the `turn`-th among those that may be chosen, so that the neighbour of a node that is left out
-/// does not get that node's share on top of its own.
+/// The next node in turn: the `turn`-th among those that may be chosen, so that the share of a node that may not is spread
+/// over all others.
 #[must_use]
-pub fn in_turn(turn: usize, count: usize, may: impl Fn(usize) -> bool) -> Option<usize> {
+pub(super) fn in_turn(turn: usize, count: usize, may: impl Fn(usize) -> bool) -> Option<usize> {
     let able = (0..count).filter(|node| may(*node)).count();
     nth(turn.checked_rem(able)?, count, may)
 }
 
-/// The cheaper of two that are drawn by lot ("the power of two choices"): nearly as good as the cheapest of all, and
-/// requests that choose at the same moment do not all choose the same.
+/// The cheaper of two random nodes ("the power of two choices"): nearly as good as the cheapest of all, and requests that
+/// choose at the same moment do not all choose the same node.
 #[must_use]
-pub fn cheaper_of_two(turn: usize, count: usize, may: impl Fn(usize) -> bool, cost: impl Fn(usize) -> u64) -> Option<usize> {
+pub(super) fn cheaper_of_two(
+    turn: usize,
+    count: usize,
+    may: impl Fn(usize) -> bool,
+    cost: impl Fn(usize) -> u64,
+) -> Option<usize> {
     let able = (0..count).filter(|node| may(*node)).count();
     let lot = mixed(turn as u64) as usize;
     let first = lot.checked_rem(able)?;
@@ -31,9 +36,9 @@ pub fn cheaper_of_two(turn: usize, count: usize, may: impl Fn(usize) -> bool, co
     Some(if cost(other) < cost(one) { other } else { one })
 }
 
-/// The average after one more answer, in microseconds; 0 stands for none yet.
+/// The average after one more answer, in microseconds; 0 means that there was none yet.
 #[must_use]
-pub fn average(so_far: u64, answered_after: Duration) -> u64 {
+pub(super) fn average(so_far: u64, answered_after: Duration) -> u64 {
     let sample = u64::try_from(answered_after.as_micros()).unwrap_or(u64::MAX).clamp(1, u64::MAX / WEIGHT);
     match so_far {
         0 => sample,
@@ -41,10 +46,10 @@ pub fn average(so_far: u64, answered_after: Duration) -> u64 {
     }
 }
 
-/// What one more request would cost here: the average, halved for each five seconds since it was last measured,
+/// The cost of one more request at a node: the average, halved for each five seconds since it was last measured,
 /// times the requests that would then be in flight.
 #[must_use]
-pub fn cost(average: u64, since_measured: Duration, in_flight: usize) -> u64 {
+pub(super) fn cost(average: u64, since_measured: Duration, in_flight: usize) -> u64 {
     let halvings = since_measured.as_millis() / HALF_LIFE.as_millis();
     let average = average.checked_shr(u32::try_from(halvings).unwrap_or(u32::MAX)).unwrap_or(0);
     average.saturating_add(UNKNOWN).saturating_mul((in_flight as u64).saturating_add(1))
@@ -54,7 +59,7 @@ fn nth(place: usize, count: usize, may: impl Fn(usize) -> bool) -> Option<usize>
     (0..count).filter(|node| may(*node)).nth(place)
 }
 
-/// SplitMix64's finish: neighbouring turns become unrelated lots.
+/// SplitMix64's finalizer: consecutive turns become unrelated numbers.
 fn mixed(turn: u64) -> u64 {
     let mut lot = turn.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     lot = (lot ^ (lot >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -63,7 +68,6 @@ fn mixed(turn: u64) -> u64 {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -26,7 +26,7 @@ const TRIAL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The health of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Health {
+pub(crate) enum Health {
     /// It gets requests.
     Healthy,
     /// It answers its checks with errors: it gets requests only when no node is healthy.
@@ -37,7 +37,7 @@ pub enum Health {
 
 /// The result of an active check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CheckResult {
+pub(crate) enum CheckResult {
     /// An answer below 500.
     Good,
     /// An answer from 500 up.
@@ -48,7 +48,7 @@ pub enum CheckResult {
 
 /// Whether a request may go out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
+pub(crate) enum Admission {
     /// Yes, to a healthy or degraded node.
     Pass,
     /// Yes, although all are ejected: it finds out whether one is back.
@@ -59,11 +59,11 @@ pub enum Admission {
 
 /// The one request that may go out while the circuit is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Trial(u64);
+pub(crate) struct Trial(u64);
 
 /// What an event changed, for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub(crate) enum Change {
     /// A node's health.
     Node(usize, Health),
     /// The circuit opened: every request is rejected until a trial or a check succeeds.
@@ -74,7 +74,7 @@ pub enum Change {
 
 /// The health of one site's nodes, and their circuit.
 #[derive(Debug)]
-pub struct Breaker {
+pub(crate) struct Breaker {
     nodes: Vec<Node>,
     circuit: Circuit,
     trials: u64,
@@ -96,26 +96,26 @@ enum Circuit {
 impl Breaker {
     /// A breaker of `count` nodes, all of them healthy until something else is known.
     #[must_use]
-    pub fn new(count: usize) -> Self {
+    pub(crate) fn new(count: usize) -> Self {
         let node = Node { health: Health::Healthy, failures: 0 };
         Self { nodes: vec![node; count], circuit: Circuit::Closed, trials: 0 }
     }
 
     /// The health of a node.
     #[must_use]
-    pub fn health(&self, node: usize) -> Health {
+    pub(crate) fn health(&self, node: usize) -> Health {
         self.nodes.get(node).map_or(Health::Ejected, |node| node.health)
     }
 
     /// How often in a row a node has failed.
     #[must_use]
-    pub fn failures(&self, node: usize) -> u32 {
+    pub(crate) fn failures(&self, node: usize) -> u32 {
         self.nodes.get(node).map_or(0, |node| node.failures)
     }
 
     /// Whether requests are rejected at `now`, and for how long; unlike [`Breaker::admit`] it starts no trial.
     #[must_use]
-    pub fn rejects_for(&self, now: Instant) -> Option<Duration> {
+    pub(crate) fn rejects_for(&self, now: Instant) -> Option<Duration> {
         match self.circuit {
             Circuit::Closed => None,
             Circuit::Open { until, .. } => Some(until.saturating_duration_since(now)).filter(|left| !left.is_zero()),
@@ -124,7 +124,7 @@ impl Breaker {
     }
 
     /// Decides whether a request may go out.
-    pub fn admit(&mut self, now: Instant) -> Admission {
+    pub(crate) fn admit(&mut self, now: Instant) -> Admission {
         match (self.circuit, self.rejects_for(now)) {
             (Circuit::Closed, _) => Admission::Pass,
             (_, Some(wait)) => Admission::Reject(wait),
@@ -138,7 +138,7 @@ impl Breaker {
     }
 
     /// Records that none of the node's addresses took a connection, or a check had no answer.
-    pub fn failed(&mut self, index: usize, now: Instant) -> Vec<Change> {
+    pub(crate) fn failed(&mut self, index: usize, now: Instant) -> Vec<Change> {
         let patience = if self.nodes.len() == 1 { ALONE } else { ONE_OF_SEVERAL };
         let Some(node) = self.nodes.get_mut(index) else { return Vec::new() };
         node.failures = node.failures.saturating_add(1);
@@ -156,7 +156,7 @@ impl Breaker {
 
     /// Records the head of an answer, whatever its status. It brings back an ejected node only within a trial: another one
     /// may have been on its way when the node died.
-    pub fn answered(&mut self, index: usize, trial: Option<Trial>) -> Vec<Change> {
+    pub(crate) fn answered(&mut self, index: usize, trial: Option<Trial>) -> Vec<Change> {
         let is_the_trial = matches!((self.circuit, trial), (Circuit::Trying { trial, .. }, Some(this)) if trial == this);
         let Some(node) = self.nodes.get_mut(index) else { return Vec::new() };
         if node.health != Health::Ejected {
@@ -167,7 +167,7 @@ impl Breaker {
     }
 
     /// Records the result of an active check.
-    pub fn checked(&mut self, index: usize, result: CheckResult, now: Instant) -> Vec<Change> {
+    pub(crate) fn checked(&mut self, index: usize, result: CheckResult, now: Instant) -> Vec<Change> {
         let patience = if self.nodes.len() == 1 { ALONE } else { ONE_OF_SEVERAL };
         let Some(node) = self.nodes.get_mut(index) else { return Vec::new() };
         match (result, node.health) {
@@ -191,13 +191,13 @@ impl Breaker {
     }
 
     /// Records that a trial found no node that takes a connection.
-    pub fn trial_failed(&mut self, trial: Trial, now: Instant) {
+    pub(crate) fn trial_failed(&mut self, trial: Trial, now: Instant) {
         self.reopen(trial, now, |pause| (pause * 2).min(LONGEST_PAUSE));
     }
 
     /// Records that a trial ended without a result: its caller left, or the connection broke. A trial that has ended before
     /// changes nothing.
-    pub fn trial_abandoned(&mut self, trial: Trial, now: Instant) {
+    pub(crate) fn trial_abandoned(&mut self, trial: Trial, now: Instant) {
         self.reopen(trial, now, |pause| pause);
     }
 

@@ -15,7 +15,7 @@ use crate::nodes::tls_failure::TlsFailure;
 
 /// One of OpenEMR's URLs, and the configuration key that it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct Place {
     /// The URL; it has neither userinfo nor query.
     pub url: BaseUrl,
     /// The key below `sites.{site}` that names it.
@@ -24,7 +24,7 @@ pub struct Place {
 
 /// What is known of an answer that is of no use.
 #[derive(Debug, Clone, Copy)]
-pub struct Unusable<'a> {
+pub(crate) struct Unusable<'a> {
     /// The status.
     pub status: StatusCode,
     /// The Location field.
@@ -37,7 +37,7 @@ pub struct Unusable<'a> {
 
 /// Why there is no usable answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cause {
+pub(crate) enum Cause {
     /// The name has no address.
     Unresolved(String),
     /// Nothing listens there.
@@ -78,7 +78,7 @@ pub enum Cause {
 
 /// A cause at its place; prints as one line for the log.
 #[derive(Debug)]
-pub struct Explained<'a> {
+pub(crate) struct Explained<'a> {
     place: &'a Place,
     cause: Cause,
 }
@@ -86,19 +86,19 @@ pub struct Explained<'a> {
 impl Place {
     /// Explains a transport error.
     #[must_use]
-    pub fn explain(&self, error: &Error) -> Explained<'_> {
+    pub(crate) fn explain(&self, error: &Error) -> Explained<'_> {
         self.with(Cause::of_transport(&self.url, error))
     }
 
     /// Explains an answer that is of no use.
     #[must_use]
-    pub fn explain_answer(&self, answer: Unusable<'_>) -> Explained<'_> {
+    pub(crate) fn explain_answer(&self, answer: Unusable<'_>) -> Explained<'_> {
         self.with(Cause::of_answer(&self.url, answer))
     }
 
     /// Puts a cause at this place.
     #[must_use]
-    pub fn with(&self, cause: Cause) -> Explained<'_> {
+    pub(crate) fn with(&self, cause: Cause) -> Explained<'_> {
         Explained { place: self, cause }
     }
 }
@@ -106,7 +106,7 @@ impl Place {
 impl Explained<'_> {
     /// Whether it says more of an answer than its status.
     #[must_use]
-    pub fn has_remedy(&self) -> bool {
+    pub(crate) fn has_remedy(&self) -> bool {
         !matches!(self.cause, Cause::Status(_) | Cause::Other(_))
     }
 }
@@ -259,7 +259,7 @@ fn says_tls_is_due(body: &[u8]) -> bool {
 /// Whether the other side is why no connection stands: it refused, was silent, or failed the handshake. Trouble of this
 /// machine, such as having no socket left, is not its fault.
 #[must_use]
-pub fn is_no_connection(error: &Error) -> bool {
+pub(crate) fn is_no_connection(error: &Error) -> bool {
     use ErrorType::*;
     matches!(
         error.etype(),
@@ -277,7 +277,7 @@ pub fn is_no_connection(error: &Error) -> bool {
 /// An error of Pingora's in one line, without what was on the wire: of a connection that did not come about everything,
 /// of another one Pingora's name for the error and the system's.
 #[must_use]
-pub fn summary(error: &Error) -> String {
+pub(crate) fn summary(error: &Error) -> String {
     let (source, kind) = (error.esource().as_str(), error.etype());
     if is_no_connection(error) && *error.esource() != ErrorSource::Downstream {
         return error.to_string().replace(char::is_control, " ").trim().to_owned();

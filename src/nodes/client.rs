@@ -18,22 +18,19 @@ use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::{ALPN, HttpPeer};
 
 use crate::http::set_field::SetField as _;
-use crate::nodes::cause::{Cause, Explained, Place, Unusable, is_no_connection};
+use crate::nodes::cause::{Explained, Place, Unusable};
+use crate::nodes::client_error::{ClientError, MAX_HEAD, Problem};
 use crate::nodes::origin::Origin;
-use crate::nodes::resolve::ResolveError;
-
-/// Names and values of an answer's head may have this many bytes, as `limits.response_head` is by default.
-const MAX_HEAD: usize = 64 * 1024;
 
 /// The client. Cloning it is cheap; all clones share the connector.
 #[derive(Clone)]
-pub struct Client {
+pub(crate) struct Client {
     connector: Arc<Connector>,
 }
 
 /// What one request may take.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Between two reads of the answer, and between two writes of the request.
     pub step: Duration,
     /// From the first connection attempt to the end of the answer.
@@ -43,7 +40,7 @@ pub struct Limits {
 }
 
 /// One request; Host is the origin's, and Content-Length is added.
-pub struct Request {
+pub(crate) struct Request {
     /// The method.
     pub method: Method,
     /// Path and query.
@@ -55,7 +52,7 @@ pub struct Request {
 }
 
 /// A connection on which one request can be sent.
-pub struct Connection {
+pub(crate) struct Connection {
     session: HttpSession,
     place: Place,
     host: HeaderValue,
@@ -64,7 +61,7 @@ pub struct Connection {
 }
 
 /// The head of an answer, with its body to come.
-pub struct Incoming {
+pub(crate) struct Incoming {
     /// The status; never an informational one.
     pub status: StatusCode,
     /// The fields.
@@ -75,7 +72,7 @@ pub struct Incoming {
 
 /// An answer, read whole.
 #[derive(Debug)]
-pub struct Response {
+pub(crate) struct Response {
     /// The status.
     pub status: StatusCode,
     /// The fields.
@@ -85,35 +82,10 @@ pub struct Response {
     place: Place,
 }
 
-/// Why there is no answer. Prints as one line for the log, with the URL and the configuration key.
-#[derive(Debug)]
-pub struct ClientError {
-    place: Place,
-    /// What happened.
-    pub problem: Problem,
-}
-
-/// What happened to a request of the gateway's own.
-#[derive(Debug)]
-pub enum Problem {
-    /// The name has no address; nothing was sent.
-    Unresolved(ResolveError),
-    /// No connection came about; nothing was sent.
-    NotConnected(Box<pingora::Error>),
-    /// The connection broke, or a step took too long; the request may have arrived.
-    Broken(Box<pingora::Error>),
-    /// The whole took longer than this; the request may have arrived.
-    TimedOut(Duration),
-    /// The head of the answer is longer than 64 KiB.
-    HeadTooLong,
-    /// The body of the answer is longer than this, in bytes.
-    BodyTooLong(usize),
-}
-
 impl Client {
     /// A client on this connector.
     #[must_use]
-    pub fn new(connector: Arc<Connector>) -> Self {
+    pub(crate) fn new(connector: Arc<Connector>) -> Self {
         Self { connector }
     }
 
@@ -121,7 +93,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`], when there is no whole answer within the limits.
-    pub async fn send(&self, origin: &Origin, request: Request, limits: Limits) -> Result<Response, ClientError> {
+    pub(crate) async fn send(&self, origin: &Origin, request: Request, limits: Limits) -> Result<Response, ClientError> {
         self.connect(origin, limits).await?.send(request).await?.whole().await
     }
 
@@ -129,8 +101,8 @@ impl Client {
     ///
     /// # Errors
     /// [`Problem::Unresolved`], [`Problem::NotConnected`] or [`Problem::TimedOut`].
-    pub async fn connect(&self, origin: &Origin, limits: Limits) -> Result<Connection, ClientError> {
-        let failed = |problem| ClientError { place: origin.place().clone(), problem };
+    pub(crate) async fn connect(&self, origin: &Origin, limits: Limits) -> Result<Connection, ClientError> {
+        let failed = |problem| ClientError::new(origin.place().clone(), problem);
         let deadline = limits.total.map(|total| Instant::now() + total);
         let connecting = async {
             if origin.address_count() == 0 {
@@ -150,7 +122,7 @@ impl Client {
 impl Request {
     /// A `GET` without a body.
     #[must_use]
-    pub fn get(target: String, fields: Vec<(HeaderName, HeaderValue)>) -> Self {
+    pub(crate) fn get(target: String, fields: Vec<(HeaderName, HeaderValue)>) -> Self {
         Self { method: Method::GET, target, fields, body: None }
     }
 
@@ -173,7 +145,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`Problem::Broken`], [`Problem::HeadTooLong`] or [`Problem::TimedOut`].
-    pub async fn send(mut self, request: Request) -> Result<Incoming, ClientError> {
+    pub(crate) async fn send(mut self, request: Request) -> Result<Incoming, ClientError> {
         let (deadline, limits) = (self.deadline, self.limits);
         let sending = exchange_heads(&mut self.session, request, self.host.clone());
         let head = match within(deadline, limits, async { sending.await.map_err(Problem::Broken) }).await {
@@ -189,7 +161,7 @@ impl Connection {
     }
 
     fn failed(&self, problem: Problem) -> ClientError {
-        ClientError { place: self.place.clone(), problem }
+        ClientError::new(self.place.clone(), problem)
     }
 }
 
@@ -216,13 +188,13 @@ async fn exchange_heads(
 impl Incoming {
     /// A field's value as text; `None` where it is missing or no ASCII.
     #[must_use]
-    pub fn field(&self, name: &HeaderName) -> Option<&str> {
+    pub(crate) fn field(&self, name: &HeaderName) -> Option<&str> {
         text_of(&self.fields, name)
     }
 
     /// Explains why this answer, which is of no use, came; `body` is what was read of it.
     #[must_use]
-    pub fn explain(&self, body: &[u8]) -> Explained<'_> {
+    pub(crate) fn explain(&self, body: &[u8]) -> Explained<'_> {
         explain(&self.connection.place, self.status, &self.fields, body)
     }
 
@@ -230,7 +202,7 @@ impl Incoming {
     ///
     /// # Errors
     /// [`Problem::Broken`], [`Problem::BodyTooLong`] or [`Problem::TimedOut`].
-    pub async fn piece(&mut self) -> Result<Option<Bytes>, ClientError> {
+    pub(crate) async fn piece(&mut self) -> Result<Option<Bytes>, ClientError> {
         let Connection { session, limits, deadline, .. } = &mut self.connection;
         let reading = async { session.read_response_body().await.map_err(Problem::Broken) };
         let piece = within(*deadline, *limits, reading).await.map_err(|problem| self.connection.failed(problem))?;
@@ -245,7 +217,7 @@ impl Incoming {
     ///
     /// # Errors
     /// As [`Incoming::piece`].
-    pub async fn whole(mut self) -> Result<Response, ClientError> {
+    pub(crate) async fn whole(mut self) -> Result<Response, ClientError> {
         let mut body = BytesMut::new();
         while let Some(piece) = self.piece().await? {
             body.extend_from_slice(&piece);
@@ -257,7 +229,7 @@ impl Incoming {
 impl Response {
     /// Explains why this answer, which is of no use, came.
     #[must_use]
-    pub fn explain(&self) -> Explained<'_> {
+    pub(crate) fn explain(&self) -> Explained<'_> {
         explain(&self.place, self.status, &self.fields, &self.body)
     }
 }
@@ -281,62 +253,6 @@ async fn within<T>(
         Some(deadline) => tokio::time::timeout_at(deadline.into(), work)
             .await
             .unwrap_or_else(|_| Err(Problem::TimedOut(limits.total.unwrap_or_default()))),
-    }
-}
-
-impl ClientError {
-    /// Whether nothing was sent.
-    #[must_use]
-    pub fn is_unsent(&self) -> bool {
-        matches!(self.problem, Problem::Unresolved(_) | Problem::NotConnected(_))
-    }
-
-    /// Whether a step or the whole took too long.
-    #[must_use]
-    pub fn is_timeout(&self) -> bool {
-        match &self.problem {
-            Problem::TimedOut(_) => true,
-            Problem::NotConnected(error) | Problem::Broken(error) => is_timeout(error),
-            Problem::Unresolved(_) | Problem::HeadTooLong | Problem::BodyTooLong(_) => false,
-        }
-    }
-
-    /// Whether the server is why no connection came about; see [`is_no_connection`].
-    #[must_use]
-    pub fn is_servers_fault(&self) -> bool {
-        match &self.problem {
-            Problem::Unresolved(_) => true,
-            Problem::NotConnected(error) => is_no_connection(error),
-            Problem::Broken(_) | Problem::TimedOut(_) | Problem::HeadTooLong | Problem::BodyTooLong(_) => false,
-        }
-    }
-}
-
-fn is_timeout(error: &pingora::Error) -> bool {
-    use pingora::ErrorType::{ConnectTimedout, ReadTimedout, TLSHandshakeTimedout, WriteTimedout};
-    matches!(error.etype(), ConnectTimedout | TLSHandshakeTimedout | ReadTimedout | WriteTimedout)
-}
-
-impl fmt::Display for ClientError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let url = &self.place.url;
-        match &self.problem {
-            Problem::Unresolved(error) => self.place.with(Cause::from(error)).fmt(f),
-            Problem::NotConnected(error) | Problem::Broken(error) => self.place.explain(error).fmt(f),
-            Problem::TimedOut(total) => write!(f, "{url}: no whole answer within {total:?}"),
-            Problem::HeadTooLong => write!(f, "{url}: the head of the answer is larger than {MAX_HEAD} bytes"),
-            Problem::BodyTooLong(limit) => write!(f, "{url}: the body of the answer is larger than {limit} bytes"),
-        }
-    }
-}
-
-impl std::error::Error for ClientError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.problem {
-            Problem::Unresolved(error) => Some(error),
-            Problem::NotConnected(error) | Problem::Broken(error) => Some(error.as_ref()),
-            Problem::TimedOut(_) | Problem::HeadTooLong | Problem::BodyTooLong(_) => None,
-        }
     }
 }
 

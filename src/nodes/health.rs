@@ -18,7 +18,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::nodes::breaker::{CheckResult, Health};
-use crate::nodes::client::{Client, ClientError, Limits, Request};
+use crate::nodes::client::{Client, Limits, Request};
+use crate::nodes::client_error::ClientError;
 use crate::nodes::origin::Origin;
 use crate::nodes::set::Nodes;
 
@@ -28,14 +29,14 @@ const RECHECK: Duration = Duration::from_secs(1);
 const MAX_STATEMENT: usize = 256 * 1024;
 
 /// The background service.
-pub struct HealthChecks {
+pub(crate) struct HealthChecks {
     start: Mutex<Option<mpsc::UnboundedReceiver<Checked>>>,
     client: Client,
 }
 
 /// Starts the checks and lookups of nodes, before the service runs and while it does.
 #[derive(Debug, Clone)]
-pub struct Checks(mpsc::UnboundedSender<Checked>);
+pub(crate) struct Checks(mpsc::UnboundedSender<Checked>);
 
 #[derive(Debug)]
 struct Checked {
@@ -46,7 +47,7 @@ struct Checked {
 impl HealthChecks {
     /// A service that checks nothing yet, and the handle that starts checks.
     #[must_use]
-    pub fn new(client: Client) -> (Self, Checks) {
+    pub(crate) fn new(client: Client) -> (Self, Checks) {
         let (sender, start) = mpsc::unbounded_channel();
         (Self { start: Mutex::new(Some(start)), client }, Checks(sender))
     }
@@ -54,7 +55,7 @@ impl HealthChecks {
 
 impl Checks {
     /// Starts the checks and lookups of these nodes, which last for as long as somebody holds them.
-    pub fn start(&self, nodes: &Arc<Nodes>) {
+    pub(crate) fn start(&self, nodes: &Arc<Nodes>) {
         // There is no service only when the process ends.
         let _ = self.0.send(Checked { nodes: Arc::downgrade(nodes), changes: nodes.changes() });
     }
@@ -104,7 +105,7 @@ impl Checked {
 }
 
 async fn keep_resolving(nodes: Weak<Nodes>, index: usize, mut changes: watch::Receiver<()>) {
-    let Some(every) = nodes.upgrade().map(|nodes| nodes.terms().connections.resolve_every) else { return };
+    let Some(every) = nodes.upgrade().map(|nodes| nodes.upstream().connections.resolve_every) else { return };
     let mut due = Instant::now() + every;
     loop {
         tokio::select! {
@@ -127,7 +128,7 @@ async fn keep_checking(nodes: Weak<Nodes>, index: usize, mut changes: watch::Rec
         let due = {
             let Some(nodes) = nodes.upgrade() else { return };
             let (health, failures, is_alone) = nodes.state(index);
-            let pause = pause(health, failures, is_alone, bad_in_a_row, nodes.terms().health_check.interval);
+            let pause = pause(health, failures, is_alone, bad_in_a_row, nodes.upstream().health_check.interval);
             pause.map(|pause| latest.map_or_else(Instant::now, |latest| latest + pause))
         };
         tokio::select! {
@@ -138,10 +139,10 @@ async fn keep_checking(nodes: Weak<Nodes>, index: usize, mut changes: watch::Rec
             },
         }
         let Some(nodes) = nodes.upgrade() else { return };
-        let result = check(&nodes, index, &client).await;
+        let (result, cause) = check(&nodes, index, &client).await;
         bad_in_a_row = if result == CheckResult::Good { 0 } else { bad_in_a_row + 1 };
         latest = Some(Instant::now());
-        nodes.checked(index, result);
+        nodes.checked(index, result, cause.as_deref());
     }
 }
 
@@ -164,18 +165,19 @@ fn pause(health: Health, failures: u32, is_alone: bool, bad_in_a_row: u32, inter
     }
 }
 
-async fn check(nodes: &Nodes, index: usize, client: &Client) -> CheckResult {
+/// The result of a check, and its cause where it is no good one.
+async fn check(nodes: &Nodes, index: usize, client: &Client) -> (CheckResult, Option<String>) {
     let node = nodes.node(index);
     if node.health() == Health::Ejected {
-        // It may have moved. Its known addresses are asked where nothing else is known.
+        // Its name may have another address by now; without an answer, the known ones are tried.
         let _ = node.fhir.resolve().await;
     }
-    match status(&node.fhir, nodes.terms().health_check.timeout, client).await {
-        Ok(status) if status.is_server_error() => CheckResult::Errors,
-        Ok(_) => CheckResult::Good,
+    match status(&node.fhir, nodes.upstream().health_check.timeout, client).await {
+        Ok(status) if status.is_server_error() => (CheckResult::Errors, Some(format!("status {}", status.as_u16()))),
+        Ok(_) => (CheckResult::Good, None),
         Err(error) => {
             debug!("site {}: a check failed: {error}", nodes.site());
-            CheckResult::NoAnswer
+            (CheckResult::NoAnswer, Some(error.to_string()))
         }
     }
 }

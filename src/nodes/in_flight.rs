@@ -17,7 +17,7 @@ use crate::config::InFlightLimit;
 
 /// The limit and the wait queue of one site.
 #[derive(Debug)]
-pub struct InFlight {
+pub(crate) struct InFlight {
     limit: InFlightLimit,
     permits: Arc<Semaphore>,
     waiting: AtomicU32,
@@ -25,7 +25,7 @@ pub struct InFlight {
 
 /// What became of a request that asked for a permit.
 #[derive(Debug)]
-pub enum Entry {
+pub(crate) enum Entry {
     /// It has one.
     Admitted(Permit),
     /// It waits in the queue.
@@ -36,12 +36,12 @@ pub enum Entry {
 
 /// A permit to be in flight, given back when dropped.
 #[derive(Debug)]
-pub struct Permit {
+pub(crate) struct Permit {
     _permit: OwnedSemaphorePermit,
 }
 
 /// A place in the wait queue, left when dropped.
-pub struct Ticket {
+pub(crate) struct Ticket {
     permit: Acquisition,
     deadline: Instant,
     _waiting: Waiting,
@@ -56,31 +56,31 @@ struct Waiting(Arc<InFlight>);
 impl InFlight {
     /// A limit with nothing in flight.
     #[must_use]
-    pub fn new(limit: InFlightLimit) -> Self {
+    pub(crate) fn new(limit: InFlightLimit) -> Self {
         Self { limit, permits: Arc::new(Semaphore::new(limit.most as usize)), waiting: AtomicU32::new(0) }
     }
 
     /// The limit.
     #[must_use]
-    pub fn limit(&self) -> InFlightLimit {
+    pub(crate) fn limit(&self) -> InFlightLimit {
         self.limit
     }
 
     /// How many are in flight, and how many wait.
-    #[must_use]
-    pub fn counts(&self) -> (u64, u64) {
+    #[cfg(test)]
+    fn counts(&self) -> (u64, u64) {
         let free = self.permits.available_permits() as u64;
         (u64::from(self.limit.most).saturating_sub(free), u64::from(self.waiting.load(Ordering::Relaxed)))
     }
 
     /// Takes a permit, or a place in the queue until `now` + `queue_timeout`.
-    pub fn enter(self: &Arc<Self>, now: Instant) -> Entry {
+    pub(crate) fn enter(self: &Arc<Self>, now: Instant) -> Entry {
         self.enter_queue(now, self.limit.queue)
     }
 
     /// The same for a request that was in flight before: for it the queue is never full. There are never more of these than
     /// may be in flight.
-    pub fn return_to(self: &Arc<Self>, now: Instant) -> Entry {
+    pub(crate) fn return_to(self: &Arc<Self>, now: Instant) -> Entry {
         self.enter_queue(now, u32::MAX)
     }
 
@@ -112,7 +112,7 @@ impl Drop for Waiting {
 
 impl Ticket {
     /// Waits for a permit; `None` when `queue_timeout` is over. Dropping it leaves the queue.
-    pub async fn permit(mut self) -> Option<Permit> {
+    pub(crate) async fn permit(mut self) -> Option<Permit> {
         let permit = tokio::time::timeout_at(self.deadline.into(), self.permit.as_mut()).await.ok()?.ok()?;
         self.accept(permit, Instant::now())
     }

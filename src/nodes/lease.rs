@@ -11,7 +11,7 @@ use crate::nodes::set::{NoNode, Nodes};
 use crate::nodes::tried::Tried;
 
 /// A request's lease of a node, from the choice to the end of the answer; the node counts the request until it is dropped.
-pub struct NodeLease {
+pub(crate) struct NodeLease {
     nodes: Arc<Nodes>,
     index: usize,
     trial: Option<Trial>,
@@ -23,7 +23,7 @@ impl NodeLease {
     ///
     /// # Errors
     /// When there is none.
-    pub fn take(nodes: &Arc<Nodes>, tried: Tried, now: Instant) -> Result<Self, NoNode> {
+    pub(crate) fn take(nodes: &Arc<Nodes>, tried: Tried, now: Instant) -> Result<Self, NoNode> {
         nodes.choose(tried, now).map(|(index, trial)| Self::of(nodes, index, trial))
     }
 
@@ -35,24 +35,18 @@ impl NodeLease {
 
     /// The node.
     #[must_use]
-    pub fn node(&self) -> &Node {
+    pub(crate) fn node(&self) -> &Node {
         self.nodes.node(self.index)
     }
 
     /// Its index among the site's.
     #[must_use]
-    pub fn index(&self) -> usize {
+    pub(crate) fn index(&self) -> usize {
         self.index
     }
 
-    /// Whether the site has other nodes.
-    #[must_use]
-    pub fn is_one_of_several(&self) -> bool {
-        self.nodes.len() > 1
-    }
-
     /// Records the head of an answer, which came so long after the request went out.
-    pub fn answered(&mut self, after: Option<Duration>, is_error: bool) {
+    pub(crate) fn answered(&mut self, after: Option<Duration>, is_error: bool) {
         // A node that fails quickly is not a quick one.
         let after = after.filter(|_| !is_error);
         self.nodes.answered(self.index, after, self.trial.take());
@@ -61,7 +55,7 @@ impl NodeLease {
     /// Gives the node up, none of whose addresses took a connection, for one that this request has not tried, if there is
     /// one. `is_its_fault` counts against this one.
     #[must_use]
-    pub fn unreachable(mut self, is_its_fault: bool, tried: &mut Tried, now: Instant) -> Option<Self> {
+    pub(crate) fn unreachable(mut self, is_its_fault: bool, tried: &mut Tried, now: Instant) -> Option<Self> {
         tried.add(self.index);
         if is_its_fault {
             self.nodes.failed(self.index, now);

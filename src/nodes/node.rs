@@ -4,15 +4,16 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::config;
+use crate::config::Upstream;
 use crate::nodes::balance;
 use crate::nodes::breaker::Health;
 use crate::nodes::origin::Origin;
-use crate::nodes::terms::{Terms, fhir_place};
+use crate::nodes::places::fhir_place;
 use crate::nodes::token_origin::TokenOrigins;
 
 /// One of the servers that together are an OpenEMR. Its health is decided by the breaker and written here.
 #[derive(Debug)]
-pub struct Node {
+pub(crate) struct Node {
     /// Its FHIR API.
     pub fhir: Origin,
     /// Its token endpoint.
@@ -28,10 +29,10 @@ pub struct Node {
 }
 
 impl Node {
-    pub(super) fn new(node: &config::Node, terms: &Terms) -> Self {
+    pub(super) fn new(node: &config::Node, upstream: &Upstream) -> Self {
         Self {
-            fhir: Origin::new(fhir_place(node), terms),
-            tokens: TokenOrigins::new(node, terms),
+            fhir: Origin::new(fhir_place(node), upstream),
+            tokens: TokenOrigins::new(node, upstream),
             health: AtomicU8::new(Health::Healthy as u8),
             has_failures: AtomicBool::new(false),
             load: AtomicUsize::new(0),
@@ -55,7 +56,7 @@ impl Node {
 
     /// Its health.
     #[must_use]
-    pub fn health(&self) -> Health {
+    pub(crate) fn health(&self) -> Health {
         match self.health.load(Ordering::Relaxed) {
             health if health == Health::Healthy as u8 => Health::Healthy,
             health if health == Health::Degraded as u8 => Health::Degraded,

@@ -1,4 +1,4 @@
-//! Where OpenEMR is: a base URL turned into peers that can be dialled.
+//! An origin server of a site: a base URL turned into peers that can be dialled.
 //!
 //! A peer is prepared once and cloned for each request. Names are resolved outside the request path, at
 //! start and then every `connections.resolve_every`, because Pingora's own constructor blocks and panics.
@@ -20,46 +20,45 @@ use pingora::{Error, ErrorType};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 
-use crate::config::BaseUrl;
+use crate::config::{BaseUrl, Upstream};
 use crate::nodes::cause::Place;
 use crate::nodes::resolve::{ResolveError, look_up};
-use crate::nodes::terms::Terms;
 
 /// The group of the next origin; `gateway::upstream` numbers single connections from 2^32 up.
 static NEXT_GROUP: AtomicU64 = AtomicU64::new(1);
 
 /// One origin server (RFC 9110 section 3.6) of one site: OpenEMR's FHIR API, or its token endpoint.
-pub struct Origin {
+pub(crate) struct Origin {
     place: Place,
     host: HeaderValue,
     template: HttpPeer,
     peers: ArcSwap<Vec<HttpPeer>>,
     preferred: AtomicUsize,
-    /// The latest lookup failed.
+    /// The last lookup failed.
     is_lost: AtomicBool,
 }
 
 impl Origin {
-    /// Prepares an origin with a site's timeouts, pool and trust. Origins never share connections: Pingora's pool
-    /// does not tell peers apart by the authorities that they trust, so that each has a group of its own.
+    /// Prepares an origin with a site's timeouts, pool and trusted authorities. Origins never share connections: Pingora's pool
+    /// does not tell peers apart by the authorities that they trust, so that each origin has a group of its own.
     #[must_use]
-    pub(super) fn new(place: Place, terms: &Terms) -> Self {
+    pub(super) fn new(place: Place, upstream: &Upstream) -> Self {
         let url = &place.url;
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         // The SNI is never empty: without one, Pingora's rustls side would verify nothing at all.
         let mut template = HttpPeer::new(nowhere, url.https, url.host.clone());
         template.group_key = NEXT_GROUP.fetch_add(1, Ordering::Relaxed);
         let options = &mut template.options;
-        options.connection_timeout = Some(terms.timeouts.connect);
-        options.total_connection_timeout = Some(terms.timeouts.total_connect);
-        options.read_timeout = Some(terms.timeouts.read);
-        options.write_timeout = Some(terms.timeouts.write);
-        options.idle_timeout = Some(terms.connections.idle_timeout);
+        options.connection_timeout = Some(upstream.timeouts.connect);
+        options.total_connection_timeout = Some(upstream.timeouts.total_connect);
+        options.read_timeout = Some(upstream.timeouts.read);
+        options.write_timeout = Some(upstream.timeouts.write);
+        options.idle_timeout = Some(upstream.connections.idle_timeout);
         options.alpn = ALPN::H1;
         options.verify_cert = true;
         options.verify_hostname = true;
         options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
-        if let Some(file) = &terms.ca_file {
+        if let Some(file) = &upstream.ca_file {
             options.ca = Some(system_and(&file.certificates));
         }
         let host = HeaderValue::from_str(&url.authority()).expect("a BaseUrl has letters, digits and `.-_:[]` in its host");
@@ -76,30 +75,30 @@ impl Origin {
         origin
     }
 
-    /// The URL that it was made from.
+    /// The base URL.
     #[must_use]
-    pub fn url(&self) -> &BaseUrl {
+    pub(crate) fn url(&self) -> &BaseUrl {
         &self.place.url
     }
 
     /// The URL and the configuration key that it comes from, to explain what goes wrong there.
     #[must_use]
-    pub fn place(&self) -> &Place {
+    pub(crate) fn place(&self) -> &Place {
         &self.place
     }
 
     /// The Host field of its requests.
     #[must_use]
-    pub fn host(&self) -> &HeaderValue {
+    pub(crate) fn host(&self) -> &HeaderValue {
         &self.host
     }
 
-    /// Looks the name up again; an address needs no looking up. On failure the known addresses stay. The log hears of
-    /// it when a name moves, cannot be looked up, or can be again.
+    /// Looks the name up again, unless it is an address. On failure the known addresses stay. It is logged when a name moves,
+    /// cannot be resolved, or can be again.
     ///
     /// # Errors
-    /// A resolver that refuses, is silent for five seconds, or knows no address.
-    pub async fn resolve(&self) -> Result<(), ResolveError> {
+    /// [`ResolveError`].
+    pub(crate) async fn resolve(&self) -> Result<(), ResolveError> {
         if self.url().host.parse::<IpAddr>().is_ok() {
             return Ok(());
         }
@@ -142,13 +141,13 @@ impl Origin {
 
     /// How many addresses the name has; none before it was resolved.
     #[must_use]
-    pub fn address_count(&self) -> usize {
+    pub(crate) fn address_count(&self) -> usize {
         self.peers.load().len()
     }
 
     /// The peer to dial: the address that worked last. `None` when the name has never been resolved.
     #[must_use]
-    pub fn peer(&self) -> Option<HttpPeer> {
+    pub(crate) fn peer(&self) -> Option<HttpPeer> {
         let peers = self.peers.load();
         let index = self.preferred.load(Ordering::Relaxed).checked_rem(peers.len())?;
         peers.get(index).cloned()
@@ -179,8 +178,8 @@ impl Origin {
         Err(failure)
     }
 
-    /// Says that `failed` took no connection: the next one dials another address, if there is one.
-    pub fn avoid(&self, failed: &HttpPeer) {
+    /// Records that `failed` took no connection: the next one goes to another address, if there is one.
+    pub(crate) fn avoid(&self, failed: &HttpPeer) {
         let peers = self.peers.load();
         let preferred = self.preferred.load(Ordering::Relaxed);
         let current = preferred.checked_rem(peers.len()).and_then(|index| peers.get(index));
@@ -196,7 +195,7 @@ impl fmt::Debug for Origin {
     }
 }
 
-/// The system's authorities and private ones: Pingora takes a peer's list in place of the system's.
+/// The system's authorities and private ones: Pingora uses a peer's list in place of the system's.
 fn system_and(private: &[CertificateDer<'static>]) -> Arc<CaType> {
     let system = pingora::tls::load_native_certs().unwrap_or_default();
     let usable = |certificate: &CertificateDer<'_>| RootCertStore::empty().add(certificate.clone().into_owned()).is_ok();

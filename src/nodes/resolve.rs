@@ -8,7 +8,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a name has no address.
 #[derive(Debug, thiserror::Error)]
-pub enum ResolveError {
+pub(crate) enum ResolveError {
     /// The resolver reported an error.
     #[error("{host} cannot be resolved: {source}")]
     Failed {

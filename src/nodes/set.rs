@@ -13,18 +13,17 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::config::{self, Balance};
+use crate::config::{self, Balance, Upstream};
 use crate::nodes::balance;
 use crate::nodes::breaker::{Admission, Breaker, Change, CheckResult, Health, Trial};
 use crate::nodes::in_flight::InFlight;
 use crate::nodes::node::Node;
-use crate::nodes::terms::Terms;
 use crate::nodes::tried::Tried;
 
 /// The nodes of one site.
-pub struct Nodes {
+pub(crate) struct Nodes {
     site: String,
-    terms: Terms,
+    upstream: Upstream,
     nodes: Vec<Node>,
     next: AtomicUsize,
     breaker: Mutex<Breaker>,
@@ -36,7 +35,7 @@ pub struct Nodes {
 
 /// Why there is no node for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoNode {
+pub(crate) enum NoNode {
     /// All are ejected, and it is worth trying again after this long.
     AllOut(Duration),
     /// The request has tried each that could be tried.
@@ -46,51 +45,51 @@ pub enum NoNode {
 impl Nodes {
     /// The nodes of a site, all of them healthy until something else is known.
     #[must_use]
-    pub fn new(site: &config::Site) -> Self {
-        Self::with(site.name.as_str(), Terms::of(site))
+    pub(crate) fn new(site: &config::Site) -> Self {
+        Self::with(site.name.as_str(), site.upstream.clone())
     }
 
-    pub(super) fn with(site: &str, terms: Terms) -> Self {
-        let nodes: Vec<Node> = terms.nodes.iter().map(|node| Node::new(node, &terms)).collect();
+    pub(super) fn with(site: &str, upstream: Upstream) -> Self {
+        let nodes: Vec<Node> = upstream.nodes.iter().map(|node| Node::new(node, &upstream)).collect();
         Self {
             site: site.to_owned(),
             next: AtomicUsize::new(0),
             breaker: Mutex::new(Breaker::new(nodes.len())),
-            in_flight: Arc::new(InFlight::new(terms.in_flight)),
+            in_flight: Arc::new(InFlight::new(upstream.in_flight)),
             created: Instant::now(),
             changes: watch::Sender::new(()),
             nodes,
-            terms,
+            upstream,
         }
     }
 
     /// What they were made from.
     #[must_use]
-    pub fn terms(&self) -> &Terms {
-        &self.terms
+    pub(crate) fn upstream(&self) -> &Upstream {
+        &self.upstream
     }
 
     /// The limit on requests in flight, over all of them.
     #[must_use]
-    pub fn in_flight(&self) -> &Arc<InFlight> {
+    pub(crate) fn in_flight(&self) -> &Arc<InFlight> {
         &self.in_flight
     }
 
     /// Whether requests are rejected at the moment, because every node is ejected, and for how long.
     #[must_use]
-    pub fn rejects_for(&self, now: Instant) -> Option<Duration> {
+    pub(crate) fn rejects_for(&self, now: Instant) -> Option<Duration> {
         if self.nodes.iter().any(|node| node.health() != Health::Ejected) { None } else { self.breaker.lock().rejects_for(now) }
     }
 
     /// Whether a request that has given up those in `tried` would find another that is not ejected.
     #[must_use]
-    pub fn has_another(&self, tried: Tried) -> bool {
+    pub(crate) fn has_another(&self, tried: Tried) -> bool {
         self.nodes.iter().enumerate().any(|(index, node)| !tried.has(index) && node.health() != Health::Ejected)
     }
 
     /// The nodes in the order in which a token should be asked for: healthy ones come first, and among those of the same
     /// health the one at `first`, counted round.
-    pub fn by_health(&self, first: usize) -> impl Iterator<Item = &Node> {
+    pub(crate) fn by_health(&self, first: usize) -> impl Iterator<Item = &Node> {
         let start = first.checked_rem(self.nodes.len()).unwrap_or(0);
         let round = move || self.nodes.iter().cycle().skip(start).take(self.nodes.len());
         [Health::Healthy, Health::Degraded, Health::Ejected]
@@ -99,12 +98,12 @@ impl Nodes {
     }
 
     /// Looks up all names, those of different nodes at the same time; known addresses stay where that fails.
-    pub async fn resolve(self: &Arc<Self>) {
+    pub(crate) async fn resolve(self: &Arc<Self>) {
         self.resolve_those(|_| true).await;
     }
 
     /// Looks up the names that have no address yet.
-    pub async fn resolve_new(self: &Arc<Self>) {
+    pub(crate) async fn resolve_new(self: &Arc<Self>) {
         self.resolve_those(|node| node.fhir.address_count() == 0 || node.has_lost_token_endpoint()).await;
     }
 
@@ -149,7 +148,7 @@ impl Nodes {
         let is =
             |index: usize, health: Health| !tried.has(index) && self.nodes.get(index).is_some_and(|node| node.health() == health);
         let healthy = self.nodes.iter().filter(|node| node.health() == Health::Healthy).count().max(1);
-        let share = (self.terms.in_flight.most as usize).div_ceil(healthy);
+        let share = (self.upstream.in_flight.most as usize).div_ceil(healthy);
         let has_room = |index: usize| self.nodes.get(index).is_some_and(|node| node.load.load(Ordering::Relaxed) < share);
         self.pick(next, now, |index| is(index, Health::Healthy) && has_room(index))
             .or_else(|| self.pick(next, now, |index| is(index, Health::Healthy)))
@@ -157,7 +156,7 @@ impl Nodes {
     }
 
     fn pick(&self, next: usize, now: Instant, may: impl Fn(usize) -> bool) -> Option<usize> {
-        match self.terms.balance {
+        match self.upstream.balance {
             Balance::RoundRobin => balance::in_turn(next, self.nodes.len(), may),
             Balance::LeastLatency => {
                 let age = now.saturating_duration_since(self.created);
@@ -167,9 +166,9 @@ impl Nodes {
         }
     }
 
-    /// The node at this index; see [`NodeLease::index`](crate::nodes::NodeLease::index).
+    /// The node at an index that a lease gave.
     #[must_use]
-    pub fn get(&self, index: usize) -> Option<&Node> {
+    pub(crate) fn get(&self, index: usize) -> Option<&Node> {
         self.nodes.get(index)
     }
 
@@ -197,25 +196,25 @@ impl Nodes {
         (breaker.health(index), breaker.failures(index), self.nodes.len() == 1)
     }
 
-    /// Records the result of an active check.
-    pub(super) fn checked(&self, index: usize, result: CheckResult) {
-        self.update(|breaker| breaker.checked(index, result, Instant::now()));
+    /// Records the result of an active check, with the cause for the log where it is no good one.
+    pub(super) fn checked(&self, index: usize, result: CheckResult, cause: Option<&str>) {
+        self.update(cause, |breaker| breaker.checked(index, result, Instant::now()));
     }
 
     /// Records an answer: `after` so long, unless it is not to be measured; within a trial.
     pub(super) fn answered(&self, index: usize, after: Option<Duration>, trial: Option<Trial>) {
         let node = self.node(index);
-        if let (Balance::LeastLatency, Some(after)) = (self.terms.balance, after) {
+        if let (Balance::LeastLatency, Some(after)) = (self.upstream.balance, after) {
             node.measure(self.created.elapsed(), after);
         }
         if trial.is_some() || node.has_failures.load(Ordering::Relaxed) {
-            self.update(|breaker| breaker.answered(index, trial));
+            self.update(None, |breaker| breaker.answered(index, trial));
         }
     }
 
     /// Records that a node took no connection.
     pub(super) fn failed(&self, index: usize, now: Instant) {
-        self.update(|breaker| breaker.failed(index, now));
+        self.update(None, |breaker| breaker.failed(index, now));
     }
 
     /// Records that a trial found no node that takes a connection.
@@ -228,8 +227,8 @@ impl Nodes {
         self.breaker.lock().trial_abandoned(trial, Instant::now());
     }
 
-    /// Lets an event change the nodes' health, and logs what it changed.
-    fn update(&self, event: impl FnOnce(&mut Breaker) -> Vec<Change>) {
+    /// Lets an event change the nodes' health, and logs what it changed, with its cause where that is not logged elsewhere.
+    fn update(&self, cause: Option<&str>, event: impl FnOnce(&mut Breaker) -> Vec<Change>) {
         let mut breaker = self.breaker.lock();
         let changes = event(&mut breaker);
         let mut has_changed = !changes.is_empty();
@@ -240,7 +239,7 @@ impl Nodes {
         }
         // Under the lock, so that the log has changes in their order.
         for change in changes {
-            self.log(change);
+            self.log(change, cause);
         }
         drop(breaker);
         if has_changed {
@@ -248,16 +247,17 @@ impl Nodes {
         }
     }
 
-    fn log(&self, change: Change) {
+    fn log(&self, change: Change, cause: Option<&str>) {
         let site = &self.site;
+        let because = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
         let url = |index| self.node(index).fhir.url();
         match change {
             Change::Node(index, Health::Healthy) => info!("site {site}: node {} is back", url(index)),
             Change::Node(index, Health::Degraded) => {
-                warn!("site {site}: node {} answers its checks with errors, others go first", url(index));
+                warn!("site {site}: node {} answers its checks with errors, others go first{because}", url(index));
             }
             Change::Node(index, Health::Ejected) => {
-                warn!("site {site}: node {} cannot be reached and is left out", url(index));
+                warn!("site {site}: node {} cannot be reached and is left out{because}", url(index));
             }
             Change::Opened => warn!("site {site}: no node can be reached, requests are refused at once until one can"),
             Change::Closed => info!("site {site}: requests go out again"),

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A failed handshake, by what an operator can do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TlsFailure {
+pub(crate) enum TlsFailure {
     /// The certificate is self-signed, or of a private authority, and not trusted.
     UnknownIssuer,
     /// The certificate is marked as an authority's own, as `openssl req -x509` makes it: no trust makes it valid for a server.

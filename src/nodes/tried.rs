@@ -2,17 +2,17 @@
 
 /// Nodes of one site, by index.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tried(u64);
+pub(crate) struct Tried(u64);
 
 impl Tried {
     /// Adds one. A site has 64 nodes at most.
-    pub fn add(&mut self, node: usize) {
+    pub(crate) fn add(&mut self, node: usize) {
         self.0 |= 1_u64.checked_shl(u32::try_from(node).unwrap_or(u32::MAX)).unwrap_or(0);
     }
 
     /// Whether it is one of them.
     #[must_use]
-    pub fn has(self, node: usize) -> bool {
+    pub(crate) fn has(self, node: usize) -> bool {
         self.0.checked_shr(u32::try_from(node).unwrap_or(u32::MAX)).is_none_or(|bits| bits & 1 == 1)
     }
 }

@@ -5,7 +5,7 @@ pub(crate) mod access_log;
 pub(crate) mod log_format;
 pub(crate) mod log_writer;
 mod logger;
-pub mod request_id;
-pub mod trace_context;
+pub(crate) mod request_id;
+pub(crate) mod trace_context;
 
 pub(crate) use logger::start_log;

@@ -10,7 +10,7 @@ const MAX_LENGTH: usize = 64;
 
 /// The id of a request. One that the gateway made has 16 hex digits and is unique among the requests of a process.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct RequestId {
+pub(crate) struct RequestId {
     bytes: [u8; MAX_LENGTH],
     length: usize,
 }
@@ -28,7 +28,7 @@ static PROCESS: once_cell::sync::Lazy<u64> = once_cell::sync::Lazy::new(|| {
 impl RequestId {
     /// Returns a new id.
     #[must_use]
-    pub fn next() -> Self {
+    pub(crate) fn next() -> Self {
         Self::numbered(*PROCESS | (NEXT.fetch_add(1, Ordering::Relaxed) & 0xffff_ffff))
     }
 
@@ -44,7 +44,7 @@ impl RequestId {
 
     /// Returns an id that a client sent; `None` unless it is 1 to 64 letters, digits and `-._~:@/+=`, which are safe in any log.
     #[must_use]
-    pub fn given(text: &[u8]) -> Option<Self> {
+    pub(crate) fn given(text: &[u8]) -> Option<Self> {
         let mut bytes = [0; MAX_LENGTH];
         let is_good = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~:@/+=".contains(byte);
         bytes.get_mut(..text.len()).filter(|_| !text.is_empty() && text.iter().all(is_good))?.copy_from_slice(text);
@@ -53,13 +53,13 @@ impl RequestId {
 
     /// Returns the id as text.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         self.bytes.get(..self.length).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
     }
 
     /// Returns the id as a field value.
     #[must_use]
-    pub fn header_value(self) -> HeaderValue {
+    pub(crate) fn header_value(self) -> HeaderValue {
         HeaderValue::from_str(self.as_str()).unwrap_or(HeaderValue::from_static("0"))
     }
 }

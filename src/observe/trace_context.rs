@@ -12,7 +12,7 @@ const SAMPLED: u8 = 1;
 
 /// The position of a request in a trace: the trace, and the gateway's own span in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TraceContext {
+pub(crate) struct TraceContext {
     trace: u128,
     span: u64,
     flags: u8,
@@ -32,7 +32,7 @@ static SEED: once_cell::sync::Lazy<[u64; 2]> = once_cell::sync::Lazy::new(|| {
 impl TraceContext {
     /// Returns the gateway's span in the trace of a client's `traceparent`, or in a new trace if there is none or it is malformed.
     #[must_use]
-    pub fn of(traceparent: Option<&[u8]>) -> (Self, Origin) {
+    pub(crate) fn of(traceparent: Option<&[u8]>) -> (Self, Origin) {
         let [own, other] = *SEED;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         // Zero is not a valid id (sections 3.2.2.3 and 3.2.2.4).
@@ -48,13 +48,13 @@ impl TraceContext {
 
     /// Returns the id of the trace.
     #[must_use]
-    pub fn trace_id(&self) -> TraceId {
+    pub(crate) fn trace_id(&self) -> TraceId {
         TraceId(self.trace)
     }
 
     /// Returns the `traceparent` for the request to OpenEMR, with the gateway's span as its parent.
     #[must_use]
-    pub fn header_value(&self) -> HeaderValue {
+    pub(crate) fn header_value(&self) -> HeaderValue {
         let Self { trace, span, flags } = self;
         HeaderValue::try_from(format!("00-{trace:032x}-{span:016x}-{flags:02x}")).unwrap_or(HeaderValue::from_static(""))
     }
@@ -62,7 +62,7 @@ impl TraceContext {
 
 /// The id of a trace, which displays as 32 hex digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TraceId(u128);
+pub(crate) struct TraceId(u128);
 
 impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,7 +72,7 @@ impl fmt::Display for TraceId {
 
 /// Where a trace began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// At the client or before it, whose `tracestate` is passed on.
     Client,
     /// In the gateway.
@@ -104,7 +104,7 @@ fn hex(text: &[u8], digits: usize) -> Option<(u128, &[u8])> {
 
 /// Returns whether a `tracestate`, over all its field lines, is valid (section 3.3.1).
 #[must_use]
-pub fn is_valid_state<'a>(lines: impl Iterator<Item = &'a [u8]>) -> bool {
+pub(crate) fn is_valid_state<'a>(lines: impl Iterator<Item = &'a [u8]>) -> bool {
     let members = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
     let mut count = 0;
     for member in members.filter(|member| !member.is_empty()) {

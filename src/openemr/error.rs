@@ -4,6 +4,8 @@
 //! `{"validationErrors":{field: text}}`, `[]`, an object twice in a row, text before JSON, HTML of Apache's or PHP's, an empty
 //! body, and sometimes an OperationOutcome. Its own text is shown to a client only if it is about the request (4xx) and
 //! [may be disclosed](is_disclosable).
+//!
+//! Decision: `docs/decisions/15-errors.md`.
 
 use serde_json::{Map, Value};
 
@@ -11,7 +13,7 @@ use crate::fhir::operation_outcome::{Issue, IssueCode, OperationOutcome, Severit
 use crate::openemr::disclosure::is_disclosable;
 
 /// The most of a body that is read, in bytes.
-pub(crate) const MOST: usize = 64 * 1024;
+const MAX_BODY: usize = 64 * 1024;
 /// The most issues of an outcome.
 const MAX_ISSUES: usize = 50;
 /// The number of opening brackets at which JSON is looked for.
@@ -74,7 +76,7 @@ fn quoted(text: &str) -> String {
 
 /// Returns the first JSON value in a body, whatever stands before or after it.
 fn first_json(body: &[u8]) -> Option<Value> {
-    let body = body.get(..MOST).unwrap_or(body);
+    let body = body.get(..MAX_BODY).unwrap_or(body);
     let brackets = memchr::memchr2_iter(b'{', b'[', body).take(MAX_BRACKETS);
     brackets.filter_map(|at| body.get(at..)).find_map(|rest| {
         let value = serde_json::Deserializer::from_slice(rest).into_iter::<Value>().next()?.ok()?;

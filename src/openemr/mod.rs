@@ -6,10 +6,10 @@
 //! | `created` | what OpenEMR answers to a create |
 //! | `disclosure` | which of OpenEMR's texts may be shown to a client |
 //! | `error` | OpenEMR's error answers, and the OperationOutcomes that replace them |
-//! | `export` | the types of a bulk export, exported one after the other by OpenEMR |
-//! | `offered` | what OpenEMR does, by its CapabilityStatement and by what that leaves out |
-//! | `search` | which parameters OpenEMR understands, and how a search is put to it |
-//! | `token_refusal` | which of OpenEMR's error answers reject the access token |
+//! | `export` | how OpenEMR exports in bulk, and the plan that exports one type after the other |
+//! | `offered` | which interactions OpenEMR offers, announced or not |
+//! | `search` | which search parameters OpenEMR understands, and how it pages |
+//! | `token_rejection` | which of OpenEMR's error answers reject the access token |
 //! | `version` | the versions of OpenEMR that behave differently |
 
 pub(crate) mod bundle;
@@ -19,5 +19,5 @@ pub(crate) mod error;
 pub(crate) mod export;
 pub(crate) mod offered;
 pub(crate) mod search;
-pub(crate) mod token_refusal;
+pub(crate) mod token_rejection;
 pub(crate) mod version;

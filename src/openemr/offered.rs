@@ -6,11 +6,12 @@
 
 use std::fmt;
 
-use http::Method;
+use http::{HeaderValue, Method, StatusCode};
 
 use crate::fhir::capabilities::{Capabilities, TypeCapabilities};
 use crate::fhir::interaction::{Interaction, Kind, operation_name};
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::rejection::Rejection;
 use crate::fhir::resource_type;
 
 /// Types that OpenEMR serves even where its statement does not list them.
@@ -59,19 +60,15 @@ pub enum NotOffered {
 }
 
 impl NotOffered {
-    /// Returns the HTTP status of the answer.
-    #[must_use]
-    pub(crate) fn status(self) -> u16 {
+    fn status(self) -> StatusCode {
         match self {
-            Self::NoSuchType(_) | Self::Type(_) => 404,
-            Self::Method(..) => 405,
-            Self::Interaction(_) => 501,
+            Self::NoSuchType(_) | Self::Type(_) => StatusCode::NOT_FOUND,
+            Self::Method(..) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Interaction(_) => StatusCode::NOT_IMPLEMENTED,
         }
     }
 
-    /// Returns the code of the answer's issue.
-    #[must_use]
-    pub(crate) fn code(self) -> IssueCode {
+    fn code(self) -> IssueCode {
         match self {
             Self::NoSuchType(_) => IssueCode::NotFound,
             Self::Type(_) | Self::Method(..) | Self::Interaction(_) => IssueCode::NotSupported,
@@ -79,12 +76,18 @@ impl NotOffered {
     }
 
     /// Returns the methods that the address takes, where that is known.
-    #[must_use]
-    pub(crate) fn allowed(self) -> Option<Allowed> {
+    fn allowed(self) -> Option<Allowed> {
         match self {
             Self::Method(_, allowed) => Some(allowed),
             Self::NoSuchType(_) | Self::Type(_) | Self::Interaction(_) => None,
         }
+    }
+}
+
+impl From<NotOffered> for Rejection {
+    fn from(refused: NotOffered) -> Self {
+        let allow = refused.allowed().and_then(|allowed| HeaderValue::from_str(&allowed.to_string()).ok());
+        Self { allow, ..Self::new(refused.status(), refused.code(), refused.to_string()) }
     }
 }
 

@@ -97,6 +97,14 @@ impl Scopes {
         (!unique.is_empty()).then_some(Self(unique))
     }
 
+    /// Returns the same scopes in the order of their names.
+    #[must_use]
+    pub fn sorted(&self) -> Self {
+        let mut scopes = self.0.clone();
+        scopes.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+        Self(scopes)
+    }
+
     /// Returns the scopes in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Scope> {
         self.0.iter()

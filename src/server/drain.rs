@@ -17,7 +17,8 @@ use pingora::server::ShutdownWatch;
 
 use crate::config::Listener;
 use crate::gateway::Gateway;
-use crate::gateway::http2::{self, Connection};
+use crate::gateway::http2;
+use crate::gateway::http2_connection::Connection;
 use crate::site::lifecycle::Lifecycle;
 use crate::site::runtime::Runtime;
 

@@ -11,7 +11,6 @@ mod pingora_conf;
 mod process;
 mod proxy;
 mod reload;
-mod restart_required;
 mod run;
 mod services;
 mod shutdown_times;
@@ -23,4 +22,3 @@ mod upgrade;
 
 pub use options::{ConfigSource, RunOptions};
 pub use run::run;
-pub use start_error::StartError;

@@ -33,11 +33,11 @@ fn copy(conf: &ServerConf) -> ServerConf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::server_conf;
+    use crate::config::Config;
 
     #[test]
     fn a_copy_is_equal() {
-        let conf = server_conf::defaults();
+        let conf = Config::default().server;
         assert_eq!(copy(&conf), conf);
         let conf = ServerConf { threads: 3, pid_file: "/run/x".to_owned(), grace_period_seconds: None, ..conf };
         assert_eq!(copy(&conf), conf);

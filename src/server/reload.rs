@@ -19,7 +19,6 @@ use crate::server::certificates::ListenerCertificates;
 use crate::server::file_watch::FileWatch;
 use crate::server::options::ConfigSource;
 use crate::server::process::Process;
-use crate::server::restart_required;
 use crate::site::runtime::{Runtime, Tasks};
 
 /// How long a changed site may take to get its first token before the old configuration is kept.
@@ -90,7 +89,7 @@ impl Reloader {
         self.runtime.store(Arc::new(next));
         self.certificates.replace(&config.listen);
         log::set_max_level(config.log.level);
-        for key in restart_required::changed(&self.started, &config) {
+        for key in self.started.restart_required().changed(&config.restart_required()) {
             warn!("{key} has changed: that takes effect with an upgrade (serve --upgrade) or a restart");
         }
         Ok(())
@@ -123,7 +122,7 @@ fn named_files(config: &Config) -> impl Iterator<Item = &PathBuf> {
     let tls = config.listen.iter().filter_map(|listener| listener.tls.as_ref());
     let tls = tls.flat_map(|tls| [&tls.certificate, &tls.private_key]);
     let sites = config.sites.iter().flat_map(|site| {
-        [&site.private_key_file, &site.jwks_file].into_iter().chain(site.ca_file.as_ref().map(|file| &file.path))
+        [&site.private_key_file, &site.jwks_file].into_iter().chain(site.upstream.ca_file.as_ref().map(|file| &file.path))
     });
     tls.chain(sites)
 }

@@ -29,7 +29,8 @@ impl ShutdownTimes {
     #[must_use]
     pub fn of(config: &Config) -> Self {
         let grace = Duration::from_secs(config.server.grace_period_seconds.unwrap_or(PINGORAS_GRACE));
-        let longest_request = config.sites.iter().map(|site| site.timeouts.export.max(site.timeouts.read)).max();
+        let longest_request =
+            config.sites.iter().map(|site| site.upstream.timeouts.export.max(site.upstream.timeouts.read)).max();
         Self {
             drain_delay: config.drain_delay,
             grace,

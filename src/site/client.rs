@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use http::header::{ACCEPT, AUTHORIZATION, HeaderValue};
 use http::{HeaderName, Method, StatusCode};
 
-use crate::nodes::client::{Client, ClientError, Limits, Request, Response};
+use crate::nodes::client::{Client, Limits, Request, Response};
+use crate::nodes::client_error::ClientError;
 use crate::nodes::in_flight::{Entry, Permit};
 use crate::nodes::{NodeLease, Nodes, Tried};
 use crate::smart::token::AccessToken;
@@ -18,7 +19,7 @@ const TOKEN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A client of one site's FHIR API.
 #[derive(Debug, Clone)]
-pub struct SiteClient {
+pub(crate) struct SiteClient {
     nodes: Arc<Nodes>,
     token: Arc<TokenHandle>,
     client: Client,
@@ -26,7 +27,7 @@ pub struct SiteClient {
 
 /// A request without a body.
 #[derive(Debug, Clone)]
-pub struct FhirRequest<'a> {
+pub(crate) struct FhirRequest<'a> {
     /// The method.
     pub method: Method,
     /// The path below the FHIR base, with its `/`, and the query.
@@ -41,7 +42,7 @@ pub struct FhirRequest<'a> {
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum SiteClientError {
+pub(crate) enum SiteClientError {
     /// All nodes are ejected.
     #[error("no node can be reached")]
     NoNode,
@@ -59,7 +60,7 @@ pub enum SiteClientError {
 impl<'a> FhirRequest<'a> {
     /// A `GET` that accepts FHIR's JSON.
     #[must_use]
-    pub fn get(target: &'a str, max_body: usize, read_timeout: Duration) -> Self {
+    pub(crate) fn get(target: &'a str, max_body: usize, read_timeout: Duration) -> Self {
         let fields = vec![(ACCEPT, HeaderValue::from_static("application/fhir+json"))];
         Self { method: Method::GET, target, fields, max_body, read_timeout }
     }
@@ -68,7 +69,7 @@ impl<'a> FhirRequest<'a> {
 impl SiteClientError {
     /// Whether OpenEMR has seen nothing of the request.
     #[must_use]
-    pub fn is_unsent(&self) -> bool {
+    pub(crate) fn is_unsent(&self) -> bool {
         match self {
             Self::NoNode | Self::Busy | Self::NoToken => true,
             Self::Failed(error) => error.is_unsent(),
@@ -79,7 +80,7 @@ impl SiteClientError {
 impl SiteClient {
     /// A client that sends to these nodes, with this token where one is asked for.
     #[must_use]
-    pub fn new(nodes: Arc<Nodes>, token: Arc<TokenHandle>, client: Client) -> Self {
+    pub(crate) fn new(nodes: Arc<Nodes>, token: Arc<TokenHandle>, client: Client) -> Self {
         Self { nodes, token, client }
     }
 
@@ -87,7 +88,7 @@ impl SiteClient {
     ///
     /// # Errors
     /// [`SiteClientError`], but for [`SiteClientError::NoToken`].
-    pub async fn send(&self, request: &FhirRequest<'_>, token: Option<&AccessToken>) -> Result<Response, SiteClientError> {
+    pub(crate) async fn send(&self, request: &FhirRequest<'_>, token: Option<&AccessToken>) -> Result<Response, SiteClientError> {
         let _permit = permit(&self.nodes).await?;
         let limits = Limits { step: request.read_timeout, total: None, body: request.max_body };
         let mut tried = Tried::default();
@@ -114,7 +115,7 @@ impl SiteClient {
     ///
     /// # Errors
     /// [`SiteClientError`].
-    pub async fn send_with_token(&self, request: &FhirRequest<'_>) -> Result<Response, SiteClientError> {
+    pub(crate) async fn send_with_token(&self, request: &FhirRequest<'_>) -> Result<Response, SiteClientError> {
         let token = match self.token.usable(Instant::now()) {
             Some(token) => token,
             None => self.token.wait(TOKEN_PATIENCE).await.map_err(|_| SiteClientError::NoToken)?,

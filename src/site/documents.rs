@@ -34,7 +34,7 @@ impl Terms {
     /// The terms of a site.
     #[must_use]
     pub fn of(site: &config::Site) -> Self {
-        Self { nodes: site.nodes.clone(), max_age: site.documents_max_age }
+        Self { nodes: site.upstream.nodes.clone(), max_age: site.answers.documents.max_age }
     }
 }
 

@@ -35,7 +35,7 @@ impl SiteLinks {
     /// The links of a site of which only the configuration is known.
     #[must_use]
     pub fn new(site: &config::Site) -> Self {
-        let bases = site.nodes.iter().map(|node| &node.fhir_base).chain(&site.also_known_as);
+        let bases = site.upstream.nodes.iter().map(|node| &node.fhir_base).chain(&site.answers.also_known_as);
         let configured: Vec<BaseUrl> = bases.cloned().collect();
         let openemr = ArcSwap::from_pointee(OpenEmrBases::new(&configured, None));
         Self { configured, openemr, latest_public: ArcSwapOption::empty() }

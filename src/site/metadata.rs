@@ -87,11 +87,11 @@ impl Metadata {
 
 fn shown(site: &config::Site) -> GatewayFeatures {
     let is_granted = |level: &str| {
-        let asks = |scope: &str| site.scopes.iter().any(|one| one.as_str() == scope);
-        site.repairs.bulk_data && asks(&format!("system/{level}.$export"))
+        let asks = |scope: &str| site.token.scopes.iter().any(|one| one.as_str() == scope);
+        site.answers.repairs.bulk_data && asks(&format!("system/{level}.$export"))
     };
     let exports = Exports { system: is_granted("*"), patient: is_granted("Patient"), group: is_granted("Group") };
-    GatewayFeatures { cors: site.cors.is_some(), formats: site.repairs.content, exports }
+    GatewayFeatures { cors: site.answers.cors.is_some(), formats: site.answers.repairs.content, exports }
 }
 
 impl Document {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{self, Routes};
+use crate::config::{self, RoutePath, Routes};
 use crate::fhir::capabilities::Capabilities;
 use crate::nodes::Nodes;
 use crate::site::client::SiteClient;
@@ -76,12 +76,12 @@ impl Site {
     pub fn new(parts: Parts, routes: &Routes, is_first: bool) -> Self {
         let Parts { config, identity, nodes, token, keys, signer, client, documents } = parts;
         let prefix = if is_first { String::new() } else { format!("/{}", config.name.as_str()) };
-        let below = |route: &Option<String>| route.as_ref().map(|path| format!("{prefix}{path}"));
+        let below = |route: &Option<RoutePath>| route.as_ref().map(|path| format!("{prefix}{path}"));
         Self {
             fhir_path: below(&routes.fhir),
             jwks_path: below(&routes.jwks),
             metadata: Metadata::new(&config),
-            cors: config.cors.as_ref().map(Policy::new),
+            cors: config.answers.cors.as_ref().map(Policy::new),
             links: SiteLinks::new(&config),
             config,
             identity,
@@ -102,7 +102,7 @@ impl Site {
 
     /// The site's CapabilityStatement as OpenEMR wrote it, fetched or from memory; `None` when it cannot be had.
     pub async fn capability_statement(&self) -> Option<Arc<Statement>> {
-        let origin = Origin { client: &self.client, site: self.name(), read_timeout: self.config.timeouts.read };
+        let origin = Origin { client: &self.client, site: self.name(), read_timeout: self.config.upstream.timeouts.read };
         self.documents.statement(origin).await
     }
 
@@ -115,7 +115,7 @@ impl Site {
     /// document cannot be read.
     #[must_use]
     pub fn shown_statement(&self, statement: &Statement, public: &str) -> Option<Arc<Document>> {
-        let replaced = self.config.repairs.links.then(|| self.openemr_bases());
+        let replaced = self.config.answers.repairs.links.then(|| self.openemr_bases());
         self.metadata.capability_statement(statement, replaced.as_deref(), public)
     }
 

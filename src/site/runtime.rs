@@ -8,8 +8,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::config::{self, Config};
+use crate::nodes::Nodes;
 use crate::nodes::health::Checks;
-use crate::nodes::{self, Nodes};
 use crate::site::client::SiteClient;
 use crate::site::documents::{self, Documents};
 use crate::site::prepared::{Parts, Site};
@@ -62,7 +62,7 @@ impl Runtime {
         for site in self.sites.iter().rev() {
             site.keys.adopt(&site.config);
             site.signer.store(Arc::clone(&site.keys));
-            site.token.ask_at(Arc::clone(&site.nodes));
+            site.token.set_nodes(Arc::clone(&site.nodes));
         }
     }
 
@@ -89,8 +89,7 @@ impl<'a> Earlier<'a> {
 
 /// The parts of a site: shared with an earlier site where the configuration of that part is equal, made anew otherwise.
 fn parts(config: &Arc<config::Site>, tasks: &Tasks, earlier: Earlier<'_>) -> Parts {
-    let terms = nodes::Terms::of(config);
-    let nodes = match earlier.find(|site| *site.nodes.terms() == terms) {
+    let nodes = match earlier.find(|site| *site.nodes.upstream() == config.upstream) {
         Some(site) => Arc::clone(&site.nodes),
         None => new_nodes(config, &tasks.nodes),
     };
@@ -129,23 +128,7 @@ fn new_token(config: &Arc<config::Site>, tasks: &TokenTasks, signer: &SharedSign
 impl Runtime {
     /// A runtime for tests: open access, default limits, no route and no site.
     pub(crate) fn without_sites() -> Self {
-        use crate::config::{Access, Log, LogFormat, ReadyRule, Routes, TokenExposure, defaults, server_conf};
-        let config = Config {
-            listen: Vec::new(),
-            routes: Routes { health: None, ready: None, jwks: None, token: None, fhir: None },
-            sites: Vec::new(),
-            public_url: None,
-            trusted_proxies: Vec::new(),
-            access: Access::Open,
-            token_exposure: TokenExposure::Never,
-            ready: ReadyRule::All,
-            watch: false,
-            drain_delay: defaults::DRAIN_DELAY,
-            limits: defaults::LIMITS,
-            compression: defaults::COMPRESSION,
-            log: Log { level: log::LevelFilter::Off, format: LogFormat::Text },
-            server: server_conf::defaults(),
-        };
+        let config = Config::default();
         Self { config: Arc::new(config), sites: Vec::new() }
     }
 }

@@ -1,7 +1,7 @@
-//! Client assertions: the JWT with which the gateway proves who it is.
+//! Client assertions: the JWT with which the gateway authenticates.
 //!
 //! RFC 7523 section 2.2 and SMART App Launch 2.2, "Asymmetric (public key) client authentication".
-//! OpenEMR takes each `jti` once, for ever, also when its answer was lost: sign anew for every attempt.
+//! OpenEMR accepts each `jti` once, for ever, also when its answer was lost: sign a new assertion for every attempt.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,28 +13,28 @@ use zeroize::Zeroizing;
 use crate::keys::{Algorithm, SigningKey};
 
 /// How long an assertion is good for; SMART allows five minutes at most.
-pub const LIFETIME: Duration = Duration::from_secs(4 * 60);
+pub(super) const LIFETIME: Duration = Duration::from_secs(4 * 60);
 
-/// Who signs, and for whom.
+/// What goes into an assertion, and the key that signs it.
 #[derive(Debug, Clone, Copy)]
-pub struct Claimant<'a> {
+pub(super) struct Claimant<'a> {
     /// The registered client: `iss` and `sub`.
     pub client_id: &'a str,
-    /// OpenEMR's own idea of its token URL: `aud`.
+    /// The token URL as OpenEMR knows it: `aud`.
     pub audience: &'a str,
     /// The `kid` of the header.
     pub kid: &'a str,
-    /// What signs.
+    /// The signing key.
     pub key: &'a SigningKey,
 }
 
 /// Why no assertion could be made.
 #[derive(Debug, thiserror::Error)]
-pub enum AssertionError {
+pub(crate) enum AssertionError {
     /// The machine's clock is before 1970.
-    #[error("the system clock stands before 1970")]
+    #[error("the system clock is before 1970")]
     Clock,
-    /// The key would not sign.
+    /// The key cannot sign.
     #[error("the private key cannot sign: {0}")]
     Sign(#[from] jsonwebtoken::errors::Error),
 }
@@ -53,7 +53,7 @@ struct Claims<'a> {
 ///
 /// # Errors
 /// A clock before 1970, or a key that cannot sign.
-pub fn sign(claimant: Claimant<'_>, now: SystemTime, jti: Uuid) -> Result<Zeroizing<String>, AssertionError> {
+pub(super) fn sign(claimant: Claimant<'_>, now: SystemTime, jti: Uuid) -> Result<Zeroizing<String>, AssertionError> {
     let iat = now.duration_since(UNIX_EPOCH).map_err(|_| AssertionError::Clock)?.as_secs();
     let claims = Claims {
         iss: claimant.client_id,

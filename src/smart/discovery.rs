@@ -10,7 +10,8 @@ use serde::Deserialize;
 
 use crate::config::{BaseUrl, BaseUrlError};
 use crate::keys::without_byte_order_mark;
-use crate::nodes::client::{Client, ClientError, Limits, Request};
+use crate::nodes::client::{Client, Limits, Request};
+use crate::nodes::client_error::ClientError;
 use crate::nodes::origin::Origin;
 
 /// The path of a SMART configuration, below the FHIR base.
@@ -21,7 +22,7 @@ const MAX_DOCUMENT: usize = 64 * 1024;
 
 /// Why a SMART configuration does not say where the token endpoint is.
 #[derive(Debug, thiserror::Error)]
-pub enum DiscoveryError {
+pub(crate) enum DiscoveryError {
     /// Not JSON, or another shape.
     #[error("it names no token_endpoint")]
     Unnamed,
@@ -35,7 +36,7 @@ pub enum DiscoveryError {
 
 /// Why discovery brought no token endpoint. Prints as one line for the log.
 #[derive(Debug, thiserror::Error)]
-pub enum DiscoveryFailure {
+pub(crate) enum DiscoveryFailure {
     /// There is no answer.
     #[error("the SMART configuration ({PATH}) cannot be read: {0}")]
     Client(#[from] ClientError),
@@ -58,7 +59,7 @@ pub enum DiscoveryFailure {
 
 /// A token endpoint.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Found {
+pub(super) struct Found {
     /// Where it is.
     pub url: BaseUrl,
     /// The same, to the letter.
@@ -91,7 +92,7 @@ pub(super) async fn find(client: &Client, fhir: &Origin, timeout: Duration) -> R
 ///
 /// # Errors
 /// No token endpoint that may be used: the same rules hold as for one that is configured.
-pub fn token_endpoint(json: &[u8]) -> Result<Found, DiscoveryError> {
+pub(super) fn token_endpoint(json: &[u8]) -> Result<Found, DiscoveryError> {
     let SmartConfiguration { token_endpoint: text } =
         serde_json::from_slice(without_byte_order_mark(json)).map_err(|_| DiscoveryError::Unnamed)?;
     let url = BaseUrl::parse(&text)?;
@@ -102,7 +103,6 @@ pub fn token_endpoint(json: &[u8]) -> Result<Found, DiscoveryError> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

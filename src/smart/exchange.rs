@@ -11,11 +11,11 @@ use log::{info, warn};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::config::Site;
+use crate::config::{Site, Upstream};
+use crate::nodes::Nodes;
 use crate::nodes::client::{Client, Connection, Limits};
 use crate::nodes::node::Node;
 use crate::nodes::token_origin::TokenOrigin;
-use crate::nodes::{Nodes, Terms};
 use crate::scopes::scope::Scopes;
 use crate::smart::assertion::{self, AssertionError, Claimant};
 use crate::smart::discovery::{self, DiscoveryFailure};
@@ -26,14 +26,14 @@ use crate::smart::skew::{self, Change, Skew};
 use crate::smart::token_request;
 use crate::smart::token_response::{self, Answer, LARGEST_ANSWER, TokenError};
 
-/// A site's token endpoint and the client that asks it.
-pub struct TokenEndpoint {
+/// A site's token endpoint, and what the gateway asks it for.
+pub(crate) struct TokenEndpoint {
     site: Arc<Site>,
     scopes: Scopes,
     /// Its tokens' name in the log.
     name: String,
     signer: SharedSigner,
-    /// A reload that changes nothing about the token can change what else is known of the nodes.
+    /// Replaced by a reload that keeps the token and changes anything else about the nodes.
     nodes: Arc<ArcSwap<Nodes>>,
     /// The node that is asked first, if its health is as good as the others'.
     first: usize,
@@ -44,10 +44,10 @@ pub struct TokenEndpoint {
 }
 
 impl TokenEndpoint {
-    /// The endpoint at any of these nodes, asked for the client of `site` with assertions that `signer` signs.
+    /// The token endpoint of `site` at any of these nodes, with assertions that `signer` signs.
     #[must_use]
-    pub fn new(site: Arc<Site>, signer: SharedSigner, nodes: Arc<Nodes>, client: Client) -> Self {
-        let (scopes, name) = (site.scopes.clone(), site.name.as_str().to_owned());
+    pub(crate) fn new(site: Arc<Site>, signer: SharedSigner, nodes: Arc<Nodes>, client: Client) -> Self {
+        let (scopes, name) = (site.token.scopes.clone(), site.name.as_str().to_owned());
         Self {
             site,
             scopes,
@@ -61,15 +61,15 @@ impl TokenEndpoint {
         }
     }
 
-    /// The same, for tokens of fewer scopes, which the log names by their purpose.
+    /// The same endpoint for tokens of fewer scopes, which the log names by their purpose.
     #[must_use]
-    pub fn narrowed(mut self, scopes: Scopes, purpose: &str) -> Self {
+    pub(crate) fn narrowed(mut self, scopes: Scopes, purpose: &str) -> Self {
         self.scopes = scopes;
         self.name = format!("{}, {purpose}", self.name);
         self
     }
 
-    /// The nodes that are asked, to be replaced by a reload.
+    /// The nodes, to be replaced by a reload.
     #[must_use]
     pub(super) fn nodes(&self) -> Arc<ArcSwap<Nodes>> {
         Arc::clone(&self.nodes)
@@ -77,19 +77,19 @@ impl TokenEndpoint {
 
     /// The site whose tokens come from here.
     #[must_use]
-    pub fn site(&self) -> &Site {
+    pub(crate) fn site(&self) -> &Site {
         &self.site
     }
 
-    /// What is asked for.
+    /// The scopes that are asked for.
     #[must_use]
-    pub fn scopes(&self) -> &Scopes {
+    pub(crate) fn scopes(&self) -> &Scopes {
         &self.scopes
     }
 
-    /// Whose tokens the log says they are: the site's name, and their purpose unless that is everything.
+    /// The name of its tokens in the log: the site, and their purpose if they have few scopes.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
@@ -97,13 +97,13 @@ impl TokenEndpoint {
     ///
     /// # Errors
     /// Whatever kept a usable token from coming back.
-    pub async fn exchange(&mut self) -> Result<Exchanged, ExchangeError> {
+    pub(crate) async fn exchange(&mut self) -> Result<Exchanged, ExchangeError> {
         let signer = self.signer.load_full();
         let exchanged = signer.attempt(self).await;
         if exchanged.is_err() {
-            // Another node may do better: this one's trouble may be its token endpoint's alone.
+            // Only this node's token endpoint may be in trouble.
             self.first = self.first.wrapping_add(1);
-            // And an endpoint that was found may have moved.
+            // An endpoint that was discovered may have moved.
             self.nodes.load().by_health(0).for_each(|node| node.tokens.doubt());
         }
         exchanged
@@ -155,8 +155,8 @@ impl TokenEndpoint {
 
     /// A client assertion of this moment, by OpenEMR's clock.
     fn sign(&self, keys: &Keys, endpoint: &str) -> Result<Zeroizing<String>, AssertionError> {
-        let audience = self.site.token_audience.as_deref().unwrap_or(endpoint);
-        let claimant = Claimant { client_id: &self.site.client_id, audience, kid: keys.kid(), key: keys.key() };
+        let audience = self.site.token.audience.as_deref().unwrap_or(endpoint);
+        let claimant = Claimant { client_id: &self.site.token.client_id, audience, kid: keys.kid(), key: keys.key() };
         assertion::sign(claimant, self.skew.apply(SystemTime::now()), Uuid::new_v4())
     }
 
@@ -182,10 +182,10 @@ impl TokenEndpoint {
 
     /// A connection to the first node that takes one, the healthy ones first.
     async fn connect(&mut self, nodes: &Nodes) -> Result<(Connection, Arc<TokenOrigin>), ExchangeError> {
-        let timeout = self.site.timeouts.token;
+        let timeout = self.site.upstream.timeouts.token;
         let mut failure = ExchangeError::Unknown(DiscoveryFailure::NoNode);
         for node in nodes.by_health(self.first) {
-            let endpoint = match self.endpoint_of(node, nodes.terms()).await {
+            let endpoint = match self.endpoint_of(node, nodes.upstream()).await {
                 Ok(endpoint) => endpoint,
                 Err(error) => {
                     failure = error.into();
@@ -203,17 +203,17 @@ impl TokenEndpoint {
     }
 
     /// A node's token endpoint. One that was discovered is used until another one is, whatever comes of looking for it.
-    async fn endpoint_of(&self, node: &Node, terms: &Terms) -> Result<Arc<TokenOrigin>, DiscoveryFailure> {
+    async fn endpoint_of(&self, node: &Node, upstream: &Upstream) -> Result<Arc<TokenOrigin>, DiscoveryFailure> {
         let known = node.tokens.known();
         if let Some(known) = known.as_ref().filter(|_| !node.tokens.needs_discovery()) {
             return Ok(Arc::clone(known));
         }
-        match discovery::find(&self.client, &node.fhir, self.site.timeouts.token).await {
+        match discovery::find(&self.client, &node.fhir, self.site.upstream.timeouts.token).await {
             Ok(found) => {
                 if known.is_none_or(|known| known.audience != found.text) {
                     info!("site {}: its token endpoint is {}", self.name, found.url);
                 }
-                Ok(node.tokens.discovered(&found.url, &found.text, terms))
+                Ok(node.tokens.discovered(&found.url, &found.text, upstream))
             }
             Err(failure) => known.inspect(|_| warn!("site {}: {failure}", self.name)).ok_or(failure),
         }
@@ -222,7 +222,7 @@ impl TokenEndpoint {
 
 impl Exchange for TokenEndpoint {
     async fn exchange(&mut self, keys: &Keys) -> Result<Exchanged, ExchangeError> {
-        let limit = self.site.timeouts.token;
+        let limit = self.site.upstream.timeouts.token;
         match tokio::time::timeout(limit, self.attempt(keys)).await {
             Ok(result) => result,
             Err(_) => Err(ExchangeError::TimedOut { at: self.asked.take(), limit }),

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use crate::nodes::client::ClientError;
+use crate::nodes::client_error::ClientError;
 use crate::smart::assertion::AssertionError;
 use crate::smart::discovery::DiscoveryFailure;
 use crate::smart::signing_keys::Keys;
 use crate::smart::token_response::{Grant, TokenError};
 
 /// A token that came, and when its life began at the earliest.
-pub struct Exchanged {
+pub(crate) struct Exchanged {
     /// What was granted.
     pub grant: Grant,
     /// When the request was sent, on the monotonic clock: OpenEMR cannot have issued the token before.
@@ -18,7 +18,7 @@ pub struct Exchanged {
 
 /// Why an exchange brought no token. Prints as one line for the log.
 #[derive(Debug, thiserror::Error)]
-pub enum ExchangeError {
+pub(crate) enum ExchangeError {
     /// No connection, or no node that could be asked.
     #[error("the token endpoint cannot be reached: {0}")]
     Unreachable(#[source] ClientError),
@@ -57,9 +57,9 @@ impl From<TokenError> for ExchangeError {
 }
 
 impl ExchangeError {
-    /// What a caller may be told: no address, no file, nobody's words but ours.
+    /// The text for callers: it has no address, no file and nothing of OpenEMR's text.
     #[must_use]
-    pub fn public_summary(&self) -> &'static str {
+    pub(crate) fn public_summary(&self) -> &'static str {
         match self {
             Self::Unreachable(_) | Self::Unknown(_) => "OpenEMR's token endpoint cannot be reached",
             Self::TimedOut { .. } => "OpenEMR's token endpoint did not answer in time",
@@ -71,7 +71,7 @@ impl ExchangeError {
 }
 
 /// A token endpoint that can be asked with one key or another.
-pub trait Exchange {
+pub(crate) trait Exchange {
     /// One exchange, with an assertion that these keys sign.
     ///
     /// # Errors

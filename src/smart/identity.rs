@@ -1,35 +1,32 @@
-//! What makes a token: tokens are kept per site, client and scope set.
+//! The identity of a token: what must be equal for two sites to share one.
 
-use crate::config::{BaseUrl, CaFile, Node, RefreshLimit, Site, Timeouts};
+use crate::config::{BaseUrl, CaFile, Node, Site, Timeouts, TokenSettings};
 
 /// Two sites with the same identity share one token, and a site keeps its token over a reload that leaves it alone.
 ///
 /// The signing key is not part of it: another key gets the same tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenIdentity {
+pub(crate) struct TokenIdentity {
     endpoints: Vec<Endpoint>,
-    audience: Option<String>,
-    client_id: String,
-    /// Sorted: OpenEMR does not care for their order.
-    scopes: Vec<String>,
+    /// With the scopes sorted: their order means nothing to OpenEMR.
+    settings: TokenSettings,
     ca_file: Option<CaFile>,
     timeouts: Timeouts,
-    forced_refreshes: RefreshLimit,
 }
 
-/// Where tokens come from.
+/// The source of a node's tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Endpoint {
     Configured(BaseUrl),
-    /// The SMART configuration of this FHIR base says it.
-    SaidAt(BaseUrl),
+    /// Named by the SMART configuration of this FHIR base.
+    Discovered(BaseUrl),
 }
 
 impl Endpoint {
     fn of(node: &Node) -> Self {
         match &node.token_url {
             Some(url) => Self::Configured(url.clone()),
-            None => Self::SaidAt(node.fhir_base.clone()),
+            None => Self::Discovered(node.fhir_base.clone()),
         }
     }
 }
@@ -37,17 +34,12 @@ impl Endpoint {
 impl TokenIdentity {
     /// The identity of a site's token.
     #[must_use]
-    pub fn of(site: &Site) -> Self {
-        let mut scopes: Vec<String> = site.scopes.iter().map(|scope| scope.as_str().to_owned()).collect();
-        scopes.sort_unstable();
+    pub(crate) fn of(site: &Site) -> Self {
         Self {
-            endpoints: site.nodes.iter().map(Endpoint::of).collect(),
-            audience: site.token_audience.clone(),
-            client_id: site.client_id.clone(),
-            scopes,
-            ca_file: site.ca_file.clone(),
-            timeouts: site.timeouts,
-            forced_refreshes: site.forced_refreshes,
+            endpoints: site.upstream.nodes.iter().map(Endpoint::of).collect(),
+            settings: TokenSettings { scopes: site.token.scopes.sorted(), ..site.token.clone() },
+            ca_file: site.upstream.ca_file.clone(),
+            timeouts: site.upstream.timeouts,
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The background service that follows key rotations: it notices what `keys rotate` wrote, makes the switch when its time has come,
-//! and retires the old key when OpenEMR has accepted the new one.
+//! The background service that follows key rotations: it reads what `keys rotate` wrote, switches keys when that is due, and
+//! retires the old key when OpenEMR has accepted the new one.
 //!
-//! The state file is written before anything else changes, here or in the files, so that a crash at any moment is mended
-//! by the next look.
+//! The state file is written before anything else changes, here or in the files, so that after a crash at any
+//! moment the next look completes it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,26 +22,26 @@ use crate::keys::rotation::{Event, Rotation, Stage, State, Which};
 use crate::keys::rotation_files::{KeyFile, KeyFolder as _, reconcile};
 use crate::smart::key_rings::{KeyRings, SharedRing};
 
-/// How often the files are looked at.
+/// How often the files are checked for changes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Follows the rotations of all rings.
-pub struct KeyKeeper(KeyRings);
+pub(crate) struct KeyKeeper(KeyRings);
 
 impl KeyKeeper {
-    /// A keeper of these rings, and of those that are added while it runs.
+    /// A keeper of these rings, and of those that are added later.
     #[must_use]
-    pub fn new(rings: KeyRings) -> Self {
+    pub(crate) fn new(rings: KeyRings) -> Self {
         Self(rings)
     }
 
-    /// Each ring by itself: one whose exchange takes its time holds up no other.
+    /// Each ring in a task of its own: a slow exchange of one holds up no other.
     fn look_after_all(&self) -> JoinSet<()> {
         let with_work = self.0.all().into_iter().filter(|ring| has_work(ring));
         with_work.filter_map(Turn::take).map(look_after).collect()
     }
 
-    /// Until the next look: sooner than usual where a rotation is due.
+    /// The pause until the next look: shorter where a rotation is due.
     fn pause(&self) -> Duration {
         let now = now();
         let due = |ring: Arc<SharedRing>| due_at(&ring).map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
@@ -67,7 +67,7 @@ impl BackgroundService for KeyKeeper {
     }
 }
 
-/// Somebody looks after the ring; the next one waits for the next look.
+/// Marks a ring as looked after until dropped, so that no second task does.
 struct Turn(Arc<SharedRing>);
 
 impl Turn {
@@ -82,7 +82,7 @@ impl Drop for Turn {
     }
 }
 
-/// Does what there is to do with a ring. No exchange is under way meanwhile.
+/// Brings a ring up to date, while no exchange is under way.
 async fn look_after(turn: Turn) {
     let ring = &turn.0;
     let _alone = ring.gate.write().await;
@@ -113,7 +113,7 @@ fn has_work(ring: &SharedRing) -> bool {
         || ring.is_stale.load(Ordering::Acquire)
 }
 
-/// When the rotation goes on by itself.
+/// When the next step of the rotation is due.
 fn due_at(ring: &SharedRing) -> Option<Timestamp> {
     let names = names(ring);
     let seen = ring.seen.lock();
@@ -189,7 +189,7 @@ fn explain(error: &KeyFileError, files: &KeyFiles) -> String {
     }
 }
 
-/// Says what has changed.
+/// Logs what has changed.
 fn report(before: Option<&Rotation>, after: &State, files: &KeyFiles) {
     let key = files.private_key().display();
     let stage = |rotation: &Rotation| (rotation.new.kid().map(str::to_owned), rotation.noticed_at.is_some(), rotation.stage);

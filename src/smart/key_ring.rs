@@ -14,7 +14,7 @@ use crate::keys::rotation::{Event, Rotation};
 
 /// The keys of one private key file and JWK Set, which several sites may share.
 #[derive(Debug)]
-pub struct KeyRing {
+pub(super) struct KeyRing {
     pub(super) files: KeyFiles,
     /// Held shared by exchanges, alone by changes to the keys.
     pub(super) gate: RwLock<()>,

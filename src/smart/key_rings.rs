@@ -20,7 +20,7 @@ pub(super) struct SharedRing {
 
 /// All rings, by their files.
 #[derive(Debug, Clone, Default)]
-pub struct KeyRings {
+pub(crate) struct KeyRings {
     rings: Arc<Mutex<Vec<Arc<SharedRing>>>>,
     wake: Arc<Notify>,
 }
@@ -46,7 +46,7 @@ impl KeyRings {
     /// The signer of a site. Sites that name the same files share a ring. A site that has a signer already keeps it as it is;
     /// see [`Signer::adopt`].
     #[must_use]
-    pub fn signer(&self, site: &Arc<config::Site>) -> Arc<Signer> {
+    pub(crate) fn signer(&self, site: &Arc<config::Site>) -> Arc<Signer> {
         let files = KeyFiles::new(&site.private_key_file, &site.jwks_file);
         let mut rings = self.rings.lock();
         let shared = match rings.iter().find(|shared| shared.files == files) {

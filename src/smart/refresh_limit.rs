@@ -1,4 +1,4 @@
-//! How often callers can cause a token exchange: a token bucket on times that are passed in.
+//! The limit on token exchanges that callers cause: a token bucket. Pure: times are passed in.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::config::RefreshLimit;
 ///
 /// Kept as one instant (the "generic cell rate algorithm"): when the bucket will be full again.
 #[derive(Debug, Clone, Copy)]
-pub struct Bucket {
+pub(super) struct Bucket {
     limit: RefreshLimit,
     full_at: Instant,
 }
@@ -16,7 +16,7 @@ pub struct Bucket {
 impl Bucket {
     /// A full bucket.
     #[must_use]
-    pub fn new(limit: RefreshLimit, now: Instant) -> Self {
+    pub(super) fn new(limit: RefreshLimit, now: Instant) -> Self {
         Self { limit, full_at: now }
     }
 
@@ -24,7 +24,7 @@ impl Bucket {
     ///
     /// # Errors
     /// An empty bucket: how long until it holds one again.
-    pub fn take(&mut self, now: Instant) -> Result<(), Duration> {
+    pub(super) fn take(&mut self, now: Instant) -> Result<(), Duration> {
         let full_at = self.full_at.max(now) + self.limit.every;
         let room = self.limit.every.saturating_mul(self.limit.burst.max(1));
         match (full_at - now).checked_sub(room) {
@@ -38,7 +38,6 @@ impl Bucket {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

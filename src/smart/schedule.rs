@@ -1,4 +1,4 @@
-//! When to go to the token endpoint next, and who may cause it: decisions on times that are passed in.
+//! The schedule of a token's exchanges: when the next one is, and whether a refresh request causes one. Pure: times are passed in.
 
 use std::time::{Duration, Instant};
 
@@ -9,44 +9,44 @@ use crate::smart::refresh_limit::Bucket;
 const FIRST_STEP: Duration = Duration::from_millis(500);
 /// No wait between two attempts is longer.
 const LONGEST_STEP: Duration = Duration::from_secs(30);
-/// No wait after a failure is shorter, however the dice fall.
+/// No wait after a failure is shorter, whatever the random number.
 const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 
-/// A token in hand, as far as the schedule cares.
+/// The life of the current token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Held {
+pub(crate) struct Held {
     /// When the request that brought it was sent.
     pub requested_at: Instant,
     /// How long it lives from then.
     pub life: Duration,
 }
 
-/// Why somebody wishes for a newer token than the one in hand.
+/// Why a newer token is requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// Somebody asked for it: `POST /oauth/token?force=true`.
+pub(crate) enum Reason {
+    /// A caller asked for it: `POST /oauth/token?force=true`.
     Forced,
-    /// OpenEMR refused the one in hand, or there is none.
+    /// OpenEMR refused the current one, or there is none.
     Needed,
 }
 
-/// What becomes of such a wish.
+/// What a refresh request causes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
+pub(crate) enum Decision {
     /// An exchange, now.
     Exchange,
-    /// Too many were caused of late: one is allowed after so long.
+    /// Nothing: too many were requested of late. One is allowed after so long.
     Limited(Duration),
-    /// The last attempt failed: the next begins after so long, by itself.
+    /// Nothing: the last attempt failed, and the next begins by itself after so long.
     BackingOff(Duration),
 }
 
 /// The schedule of one token.
 ///
 /// Without failures, the next attempt is at 80 % of the token's life, up to 5 % of it sooner. After failures:
-/// exponential backoff with full jitter, 30 s at most. Wishes come out of a [`Bucket`]; attempts of the schedule do not.
+/// exponential backoff with full jitter, 30 s at most. Refresh requests are limited by a [`Bucket`]; attempts of the schedule are not.
 #[derive(Debug, Clone)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     next: Instant,
     failures: u32,
     bucket: Bucket,
@@ -55,25 +55,25 @@ pub struct Schedule {
 impl Schedule {
     /// A schedule without a token: the first attempt is at once.
     #[must_use]
-    pub fn new(limit: RefreshLimit, now: Instant) -> Self {
+    pub(crate) fn new(limit: RefreshLimit, now: Instant) -> Self {
         Self { next: now, failures: 0, bucket: Bucket::new(limit, now) }
     }
 
-    /// When the next attempt begins unless a wish comes first.
+    /// When the next attempt begins unless it is requested sooner.
     #[must_use]
-    pub fn next_attempt(&self) -> Instant {
+    pub(crate) fn next_attempt(&self) -> Instant {
         self.next
     }
 
     /// How many attempts have failed since the last one that succeeded.
     #[must_use]
-    pub fn failures(&self) -> u32 {
+    pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// Judges a wish that the token in hand does not fulfil.
-    pub fn judge(&mut self, reason: Reason, now: Instant) -> Decision {
-        // Whom OpenEMR refused is helped by the next attempt; only a person may jump the queue.
+    /// Decides about a refresh request that the current token does not satisfy.
+    pub(crate) fn decide(&mut self, reason: Reason, now: Instant) -> Decision {
+        // A refused request waits for the next attempt; only a forced refresh overtakes it.
         if reason == Reason::Needed && self.failures > 0 && now < self.next {
             return Decision::BackingOff(self.next - now);
         }
@@ -83,14 +83,14 @@ impl Schedule {
         }
     }
 
-    /// An attempt brought a token. `dice` is uniform in `0.0..1.0`.
-    pub fn succeeded(&mut self, held: Held, dice: f64) {
+    /// Records an attempt that brought a token. `dice` is uniform in `0.0..1.0`.
+    pub(crate) fn succeeded(&mut self, held: Held, dice: f64) {
         self.failures = 0;
         self.next = held.requested_at + held.life.mul_f64(0.8 - 0.05 * dice.clamp(0.0, 1.0));
     }
 
-    /// An attempt failed, as was known at `now`. `dice` is uniform in `0.0..1.0`.
-    pub fn failed(&mut self, now: Instant, dice: f64) {
+    /// Records an attempt that failed at `now`. `dice` is uniform in `0.0..1.0`.
+    pub(crate) fn failed(&mut self, now: Instant, dice: f64) {
         let step = FIRST_STEP.saturating_mul(1 << self.failures.min(16)).min(LONGEST_STEP);
         self.failures = self.failures.saturating_add(1);
         self.next = now + step.mul_f64(dice.clamp(0.0, 1.0)).max(SHORTEST_WAIT);
@@ -138,11 +138,11 @@ mod tests {
         let at = Instant::now();
         let mut schedule = Schedule::new(LIMIT, at);
         schedule.failed(at, 1.0);
-        assert_eq!(schedule.judge(Reason::Needed, at), Decision::BackingOff(Duration::from_millis(500)));
+        assert_eq!(schedule.decide(Reason::Needed, at), Decision::BackingOff(Duration::from_millis(500)));
         for _ in 0..5 {
-            assert_eq!(schedule.judge(Reason::Forced, at), Decision::Exchange);
+            assert_eq!(schedule.decide(Reason::Forced, at), Decision::Exchange);
         }
-        assert_eq!(schedule.judge(Reason::Forced, at), Decision::Limited(Duration::from_secs(1)));
+        assert_eq!(schedule.decide(Reason::Forced, at), Decision::Limited(Duration::from_secs(1)));
     }
 
     proptest! {
@@ -157,32 +157,32 @@ mod tests {
         }
     }
 
-    /// A stretch of simulated time: the token endpoint works or not, and callers wish for new tokens.
+    /// A stretch of simulated time: the token endpoint works or not, and callers request new tokens.
     #[derive(Debug, Clone)]
     struct Stretch {
         works: bool,
         lasts: Duration,
-        wishes: Vec<(Duration, Reason)>,
+        requests: Vec<(Duration, Reason)>,
         dice: f64,
     }
 
     fn stretch() -> impl Strategy<Value = Stretch> {
         let reason = prop_oneof![Just(Reason::Forced), Just(Reason::Needed)];
-        let wishes = proptest::collection::vec((0_u64..60_000, reason), 0..30);
-        (any::<bool>(), 1_u64..120_000, wishes, 0.0..1.0_f64).prop_map(|(works, lasts, wishes, dice)| {
+        let requests = proptest::collection::vec((0_u64..60_000, reason), 0..30);
+        (any::<bool>(), 1_u64..120_000, requests, 0.0..1.0_f64).prop_map(|(works, lasts, requests, dice)| {
             let lasts = Duration::from_millis(lasts);
-            let mut wishes: Vec<(Duration, Reason)> = wishes
+            let mut requests: Vec<(Duration, Reason)> = requests
                 .into_iter()
                 .map(|(at, reason)| (Duration::from_millis(at), reason))
                 .filter(|(at, _)| *at < lasts)
                 .collect();
-            wishes.sort_by_key(|(at, _)| *at);
-            Stretch { works, lasts, wishes, dice }
+            requests.sort_by_key(|(at, _)| *at);
+            Stretch { works, lasts, requests, dice }
         })
     }
 
     proptest! {
-        /// Over any sequence of outages and wishes: no exchange but those of the schedule and those that the limit allows,
+        /// Over any sequence of outages and refresh requests: no exchange but those of the schedule and those that the limit allows,
         /// no token is used past its end, and a mended endpoint brings a token within one step.
         #[test]
         fn the_token_endpoint_is_never_hammered_and_always_found_again(
@@ -195,17 +195,17 @@ mod tests {
             let (mut now, mut caused, mut scheduled, mut failures) = (begin, 0_u128, 0_u128, 0_u128);
             for stretch in stretches {
                 let (from, end) = (now, now + stretch.lasts);
-                let mut wishes = stretch.wishes.iter().map(|(at, reason)| (from + *at, *reason)).peekable();
+                let mut requests = stretch.requests.iter().map(|(at, reason)| (from + *at, *reason)).peekable();
                 loop {
                     let attempt = schedule.next_attempt().max(now);
-                    let wish = wishes.next_if(|(at, _)| *at <= attempt);
-                    let at = wish.map_or(attempt, |(at, _)| at);
+                    let request = requests.next_if(|(at, _)| *at <= attempt);
+                    let at = request.map_or(attempt, |(at, _)| at);
                     if at >= end {
                         break;
                     }
                     now = at;
-                    if let Some((_, reason)) = wish {
-                        match schedule.judge(reason, now) {
+                    if let Some((_, reason)) = request {
+                        match schedule.decide(reason, now) {
                             Decision::Exchange => caused += 1,
                             Decision::Limited(wait) => { prop_assert!(wait <= LIMIT.every); continue }
                             Decision::BackingOff(wait) => { prop_assert!(wait <= LONGEST_STEP); continue }

@@ -1,6 +1,7 @@
-//! The scopes that are of no use: granted, and refused to brand-new tokens all the same.
+//! The scopes that OpenEMR granted, and refuses even to new tokens.
 //!
-//! OpenEMR's 401 means a bad token as well as a missing scope. What was once found to be the scope costs no more exchanges.
+//! OpenEMR's 401 means a bad token as well as a missing scope. A scope that was once found to be the cause costs no more
+//! exchanges.
 
 use std::sync::Arc;
 
@@ -8,37 +9,37 @@ use arc_swap::ArcSwap;
 
 use crate::scopes::required::RequiredScope;
 
-/// More needs than this are not kept; the oldest goes.
+/// How many refused scopes are kept; the oldest goes first.
 const MOST: usize = 64;
 
-/// What was refused, since the granted scope last changed. Readers take no lock.
+/// The scopes that were refused since the granted scope last changed. Readers take no lock.
 #[derive(Debug, Default)]
-pub struct ScopeRecord {
+pub(crate) struct ScopeRecord {
     refused: ArcSwap<Vec<RequiredScope>>,
 }
 
 impl ScopeRecord {
-    /// Whether brand-new tokens were refused for this need.
+    /// Whether new tokens were refused for want of this scope.
     #[must_use]
-    pub fn is_refused(&self, need: RequiredScope) -> bool {
+    pub(crate) fn is_refused(&self, need: RequiredScope) -> bool {
         self.refused.load().contains(&need)
     }
 
     /// Whether nothing was refused, which is so nearly always.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.refused.load().is_empty()
     }
 
-    /// A request with this need succeeded.
-    pub fn note_served(&self, need: RequiredScope) {
+    /// Records that a request that needs this scope succeeded.
+    pub(crate) fn note_served(&self, need: RequiredScope) {
         if self.is_refused(need) {
             self.change(|refused| refused.retain(|one| *one != need));
         }
     }
 
-    /// A brand-new token was refused for this need.
-    pub fn note_refused(&self, need: RequiredScope) {
+    /// Records that a new token was refused for want of this scope.
+    pub(crate) fn note_refused(&self, need: RequiredScope) {
         self.change(|refused| {
             if !refused.contains(&need) {
                 if refused.len() >= MOST {
@@ -49,8 +50,8 @@ impl ScopeRecord {
         });
     }
 
-    /// The granted scope is another: nothing is known any more.
-    pub fn forget(&self) {
+    /// Forgets everything: another scope was granted.
+    pub(crate) fn forget(&self) {
         self.refused.store(Arc::default());
     }
 
@@ -64,7 +65,6 @@ impl ScopeRecord {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::fhir::interaction::Interaction;

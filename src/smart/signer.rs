@@ -20,12 +20,12 @@ use crate::smart::key_ring::KeyRing;
 use crate::smart::signing_keys::{Keys, Published};
 use crate::smart::token_response::{Grant, TokenError};
 
-/// How often it is said that OpenEMR still refuses the new key.
+/// How often a refusal of the new key is logged.
 const REMIND_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// The signer of one site's assertions.
 #[derive(Debug)]
-pub struct Signer {
+pub(crate) struct Signer {
     ring: Arc<KeyRing>,
     name: String,
     pub(super) config: ArcSwap<config::Site>,
@@ -35,7 +35,7 @@ pub struct Signer {
     patience: Mutex<Patience>,
 }
 
-/// How long OpenEMR is left alone with a key that it refuses.
+/// When a new key that was refused is tried again.
 #[derive(Debug, Default)]
 struct Patience {
     try_new_after: Option<Instant>,
@@ -43,7 +43,7 @@ struct Patience {
 }
 
 /// A signer that a reload can replace, shared by a token's task and the sites whose token it is.
-pub type SharedSigner = Arc<ArcSwap<Signer>>;
+pub(crate) type SharedSigner = Arc<ArcSwap<Signer>>;
 
 impl Signer {
     /// A signer with what the site's configuration has read.
@@ -62,13 +62,13 @@ impl Signer {
 
     /// The site.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Signs with what this configuration of the site has read: at once, unless an exchange is under way; then the keeper does it
-    /// when that is over.
-    pub fn adopt(&self, site: &Arc<config::Site>) {
+    /// Signs with the keys that this configuration of the site has read: at once, or where an exchange is under way, when the
+    /// keeper finds it ended.
+    pub(crate) fn adopt(&self, site: &Arc<config::Site>) {
         self.config.store(Arc::clone(site));
         if let Ok(_alone) = self.ring.gate.try_write() {
             self.install(site.keys.clone());
@@ -78,31 +78,31 @@ impl Signer {
 
     /// Whether these two files are the site's.
     #[must_use]
-    pub fn is_of(&self, private_key: &Path, jwks: &Path) -> bool {
+    pub(crate) fn is_of(&self, private_key: &Path, jwks: &Path) -> bool {
         self.ring.files == KeyFiles::new(private_key, jwks)
     }
 
-    /// The set for whoever asks. Asked for while an exchange is under way, it is OpenEMR who asks: a caller of its own accord would
-    /// have to meet those few milliseconds.
+    /// The JWK Set as it is published. A request for it during an exchange is taken for OpenEMR's own: another caller would have
+    /// to meet those few milliseconds.
     #[must_use]
-    pub fn publish(&self) -> Published {
+    pub(crate) fn publish(&self) -> Published {
         if self.ring.exchanges.load(Ordering::Acquire) > 0 {
             self.ring.fetched.store(true, Ordering::Release);
         }
         self.keys.load().published()
     }
 
-    /// Puts in what was read. The caller holds the gate.
+    /// Installs the keys that were read. The caller holds the gate.
     pub(super) fn install(&self, read: SiteKeys) {
         self.keys.store(Arc::new(Keys::of(read, &self.name)));
     }
 
-    /// One attempt at a token: one exchange, and in a rotation another one with the other key, where OpenEMR refused the first
-    /// assertion. The published order changes with the signing key, in one step, and stays so when OpenEMR accepts it.
+    /// Attempts to get a token: one exchange, and in a rotation another one with the other key, where OpenEMR refused the first
+    /// assertion. The order of the published set changes with the signing key, in one step.
     ///
     /// # Errors
-    /// What the first exchange ended with.
-    pub async fn attempt(&self, endpoint: &mut impl Exchange) -> Result<Exchanged, ExchangeError> {
+    /// The error of the first exchange.
+    pub(crate) async fn attempt(&self, endpoint: &mut impl Exchange) -> Result<Exchanged, ExchangeError> {
         let _unchanging = self.ring.gate.read().await;
         let _under_way = UnderWay::new(&self.ring.exchanges);
         let _turn = if self.keys.load().published().may_change { Some(self.turn.lock().await) } else { None };
@@ -143,12 +143,12 @@ impl Signer {
         }
     }
 
-    /// After the switch, where OpenEMR refused the new key, it gets another chance once a token life.
+    /// Whether to try the new key again: once a token life, after OpenEMR refused it.
     fn should_try_new(&self, keys: &Keys, now: Instant) -> bool {
         keys.prefers_old() && self.patience.lock().try_new_after.is_none_or(|after| now >= after)
     }
 
-    /// The key that was tried was accepted: it signs from now on.
+    /// Signs with the key of an accepted trial from now on.
     fn accepted(&self, trial: Trial<'_>, exchanged: Exchanged) -> Exchanged {
         let keys = trial.keep();
         if keys.signs_new() {
@@ -164,7 +164,7 @@ impl Signer {
         info!("site {}: OpenEMR accepts the new key, {}", self.name, keys.kid());
         self.ring.note(Event::NewAccepted(self.name.clone()));
         *self.patience.lock() = Patience::default();
-        // Known at once, so that the next exchange does not say it again before the keeper has.
+        // At once, so that the next exchange does not log it again before the keeper has read it.
         self.keys.store(Arc::new(keys.with_acceptance()));
     }
 
@@ -195,7 +195,7 @@ impl Signer {
     }
 }
 
-/// Counts an exchange while it lasts.
+/// Counts an exchange until it is dropped.
 struct UnderWay<'a>(&'a AtomicUsize);
 
 impl<'a> UnderWay<'a> {
@@ -211,7 +211,7 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-/// The other key in front for the length of one exchange. Dropped, everything is as before: also when the exchange is given up.
+/// Signs with the other key for one exchange. Dropped, it restores the keys: also when the exchange is given up.
 struct Trial<'a> {
     signer: &'a Signer,
     keys: Arc<Keys>,
@@ -239,7 +239,8 @@ impl Drop for Trial<'_> {
     }
 }
 
-/// Released OpenEMRs say 400 to an assertion that they cannot verify; other servers, and newer ones, 401 (RFC 6749 section 5.2).
+/// Whether the assertion could not be verified. Released versions of OpenEMR answer 400; newer ones and other servers 401
+/// (RFC 6749 section 5.2).
 fn refuses_the_assertion(error: &ExchangeError) -> bool {
     matches!(error, ExchangeError::Answer { error: TokenError::Refused(refusal), .. } if refusal.error == "invalid_client" && matches!(refusal.status, 400 | 401))
 }

@@ -1,5 +1,5 @@
-//! The keys of a site at one moment: the one that signs, the set that is published with it and, in a rotation, how both would be
-//! the other way round.
+//! The keys of a site at one moment: the signing key, the JWK Set that is published with it and, in a rotation, the other key
+//! and the set that is published while that one signs.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::keys::{JwkSet, SigningKey};
 
 /// The keys of a site at one moment.
 #[derive(Debug, Clone)]
-pub struct Keys {
+pub(crate) struct Keys {
     signing: Named,
     /// The set, ready to be sent.
     published: Bytes,
@@ -37,9 +37,9 @@ struct InRotation {
 }
 
 impl Keys {
-    /// What was read, for a site of that name.
+    /// The keys that were read, for a site of that name.
     #[must_use]
-    pub fn of(read: SiteKeys, site: &str) -> Self {
+    pub(crate) fn of(read: SiteKeys, site: &str) -> Self {
         let set = |jwks: JwkSet| Bytes::from(jwks.to_json());
         let (rotation, other) = read.rotating.map_or((None, None), |rotating| {
             let accepted = rotating.rotation.sites.get(site).is_some_and(|standing| standing.accepted_at.is_some());
@@ -51,33 +51,33 @@ impl Keys {
         Self { signing: Named { key: read.key, kid: read.kid }, published: set(read.jwks), other, rotation }
     }
 
-    /// What signs.
+    /// The signing key.
     #[must_use]
-    pub fn key(&self) -> &SigningKey {
+    pub(crate) fn key(&self) -> &SigningKey {
         &self.signing.key
     }
 
     /// Its `kid`.
     #[must_use]
-    pub fn kid(&self) -> &str {
+    pub(crate) fn kid(&self) -> &str {
         &self.signing.kid
     }
 
     /// The `kid` of the other key of the rotation.
     #[must_use]
-    pub fn other_kid(&self) -> Option<&str> {
+    pub(crate) fn other_kid(&self) -> Option<&str> {
         self.other.as_ref().map(|(other, _)| other.kid.as_str())
     }
 
-    /// What is published while this key signs.
+    /// The JWK Set that is published while this key signs.
     #[must_use]
-    pub fn published(&self) -> Published {
+    pub(crate) fn published(&self) -> Published {
         Published { jwk_set: self.published.clone(), may_change: self.rotation.is_some() }
     }
 
-    /// The same with the other key in front, signing.
+    /// The same with the two keys of a rotation exchanged; `None` outside a rotation.
     #[must_use]
-    pub fn swapped(&self) -> Option<Self> {
+    pub(crate) fn swapped(&self) -> Option<Self> {
         let (other, published) = self.other.clone()?;
         let rotation = self.rotation.map(|rotation| InRotation { signs: rotation.signs.other(), ..rotation });
         Some(Self { signing: other, published, other: Some((self.signing.clone(), self.published.clone())), rotation })
@@ -85,41 +85,41 @@ impl Keys {
 
     /// The same, now that OpenEMR is known to accept the new key.
     #[must_use]
-    pub fn with_acceptance(&self) -> Self {
+    pub(crate) fn with_acceptance(&self) -> Self {
         let rotation = self.rotation.map(|rotation| InRotation { accepted: true, ..rotation });
         Self { rotation, ..self.clone() }
     }
 
     /// Whether the new key of a rotation signs.
     #[must_use]
-    pub fn signs_new(&self) -> bool {
+    pub(crate) fn signs_new(&self) -> bool {
         self.rotation.is_some_and(|rotation| rotation.signs == Which::New)
     }
 
     /// Whether OpenEMR is known to accept the new key of the rotation.
     #[must_use]
-    pub fn is_accepted(&self) -> bool {
+    pub(crate) fn is_accepted(&self) -> bool {
         self.rotation.is_some_and(|rotation| rotation.accepted)
     }
 
     /// Whether OpenEMR is known to have fetched the set with the new key.
     #[must_use]
-    pub fn is_fetched(&self) -> bool {
+    pub(crate) fn is_fetched(&self) -> bool {
         self.rotation.is_some_and(|rotation| rotation.fetched)
     }
 
     /// Whether the old key signs although the time of the new one has come.
     #[must_use]
-    pub fn prefers_old(&self) -> bool {
+    pub(crate) fn prefers_old(&self) -> bool {
         self.rotation.is_some_and(|rotation| matches!(rotation.stage, Stage::Switched { .. }) && rotation.signs == Which::Old)
     }
 }
 
-/// What the JWK Set's route answers with.
+/// The JWK Set as it is published.
 #[derive(Debug, Clone)]
-pub struct Published {
+pub(crate) struct Published {
     /// The set.
     pub jwk_set: Bytes,
-    /// Whether its order may change at any moment, so that nobody should keep a copy.
+    /// Whether its order may change at any moment, so that no copy should be kept.
     pub may_change: bool,
 }

@@ -1,23 +1,23 @@
-//! How far OpenEMR's clock and this machine's stand apart, and what assertions are shifted by.
+//! The difference between OpenEMR's clock and this machine's, by which assertions are shifted.
 //!
-//! OpenEMR takes an assertion from a minute in the future and, from 7.0.4 on, up to five minutes old. Its answers say
+//! OpenEMR accepts an assertion from a minute in the future and, from 7.0.4 on, up to five minutes old. Its answers say
 //! what time it is there (Date, RFC 9110 section 6.6.1), to the second.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Less than this is the resolution of Date and the way of the answer; it is not corrected.
+/// Less than this, in seconds, is the resolution of Date and the time of the exchange, and not corrected.
 const CORRECTED_FROM: i64 = 3;
-/// More than this is worth a warning.
+/// From this many seconds on, the difference is logged.
 const NOTABLE_FROM: i64 = 11;
-/// A change of less than this is the same skew, measured again.
+/// A change of up to this many seconds is the same skew, measured again.
 const SAME_WITHIN: i64 = 5;
-/// A clock that is farther off than a day is no clock.
+/// A difference above this, in seconds, is not believed.
 const ABSURD_FROM: i64 = 24 * 60 * 60;
 
 /// Seconds by which the server's clock is ahead of ours, from its Date field in an answer to a request that was sent at
 /// `sent` and took `took`. `None` when the field is no date.
 #[must_use]
-pub fn measure(date: &str, sent: SystemTime, took: Duration) -> Option<i64> {
+pub(super) fn measure(date: &str, sent: SystemTime, took: Duration) -> Option<i64> {
     let theirs = httpdate::parse_http_date(date).ok()?.duration_since(UNIX_EPOCH).ok()?;
     let ours = sent.duration_since(UNIX_EPOCH).ok()? + took / 2;
     // Date is cut to the second: half of one is the likeliest rest.
@@ -28,20 +28,20 @@ pub fn measure(date: &str, sent: SystemTime, took: Duration) -> Option<i64> {
 
 /// What has changed with a measurement, for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// Nothing that is worth a word.
+pub(super) enum Change {
+    /// Nothing.
     None,
     /// The clocks stand more than ten seconds apart: seconds by which the server's is ahead.
     Apart(i64),
     /// They agree again.
     Together,
-    /// The server's Date cannot be meant seriously: it is not used.
+    /// The server's Date is more than a day off, and not used.
     Absurd(i64),
 }
 
 /// The skew of one token endpoint.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Skew {
+pub(super) struct Skew {
     correction: i64,
     said: Option<i64>,
 }
@@ -49,12 +49,12 @@ pub struct Skew {
 impl Skew {
     /// Seconds to add to our clock so that it shows the server's time; 0 while they about agree.
     #[must_use]
-    pub fn correction(&self) -> i64 {
+    pub(super) fn correction(&self) -> i64 {
         self.correction
     }
 
-    /// Takes a measurement in, and says what is new about it.
-    pub fn observe(&mut self, ahead: i64) -> Change {
+    /// Records a measurement, and returns what it changes.
+    pub(super) fn observe(&mut self, ahead: i64) -> Change {
         if ahead.saturating_abs() > ABSURD_FROM {
             return self.say(ahead, Change::Absurd(ahead));
         }
@@ -78,7 +78,7 @@ impl Skew {
 
     /// `now` on the server's clock.
     #[must_use]
-    pub fn apply(&self, now: SystemTime) -> SystemTime {
+    pub(super) fn apply(&self, now: SystemTime) -> SystemTime {
         let by = Duration::from_secs(self.correction.unsigned_abs());
         let shifted = if self.correction < 0 { now.checked_sub(by) } else { now.checked_add(by) };
         shifted.unwrap_or(now)
@@ -86,7 +86,6 @@ impl Skew {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

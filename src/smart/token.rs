@@ -1,4 +1,4 @@
-//! An access token, ready to be stamped on requests.
+//! An access token, ready to be set on requests.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,19 +10,19 @@ use http::HeaderValue;
 
 use crate::smart::token_response::Grant;
 
-/// The longest life that is believed; a token that claims more is renewed as if it said this.
+/// The longest life that is believed.
 const LONGEST_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// A system access token and everything that requests and the schedule need of it.
-pub struct AccessToken {
+/// A system access token with its life and scope.
+pub(crate) struct AccessToken {
     authorization: HeaderValue,
     /// Counts the exchanges of a site that succeeded: 1 for the first token.
     pub generation: u64,
     /// When the request that brought it was sent: its life is counted from here, on the monotonic clock.
     pub requested_at: Instant,
-    /// What `expires_in` said.
+    /// `expires_in`, 30 days at most.
     pub life: Duration,
-    /// What was granted, space separated.
+    /// The scope that was granted, space separated.
     pub scope: String,
     accepted: AtomicBool,
 }
@@ -32,7 +32,7 @@ impl AccessToken {
     ///
     /// `None` when the token has characters that no field value may have; `token_response` has refused those.
     #[must_use]
-    pub fn new(grant: Grant, generation: u64, requested_at: Instant) -> Option<Self> {
+    pub(crate) fn new(grant: Grant, generation: u64, requested_at: Instant) -> Option<Self> {
         let mut authorization =
             HeaderValue::from_maybe_shared(Bytes::from(format!("Bearer {}", grant.access_token.as_str()))).ok()?;
         authorization.set_sensitive(true);
@@ -42,12 +42,12 @@ impl AccessToken {
 
     /// `Bearer …`, capital B: OpenEMR compares the scheme by case. Cloning it copies no bytes.
     #[must_use]
-    pub fn authorization(&self) -> &HeaderValue {
+    pub(crate) fn authorization(&self) -> &HeaderValue {
         &self.authorization
     }
 
     /// Notes that OpenEMR carried out a request with this token.
-    pub fn note_accepted(&self) {
+    pub(crate) fn note_accepted(&self) {
         // Most requests find it noted: reading alone keeps the line in every core's cache.
         if !self.was_accepted() {
             self.accepted.store(true, Ordering::Relaxed);
@@ -56,33 +56,33 @@ impl AccessToken {
 
     /// Whether OpenEMR has carried out a request with this token: if it refuses the token later, it has revoked it.
     #[must_use]
-    pub fn was_accepted(&self) -> bool {
+    pub(crate) fn was_accepted(&self) -> bool {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// The token itself, for the caller who may see it.
+    /// The token itself, for callers that may see it.
     #[must_use]
-    pub fn secret(&self) -> &str {
+    pub(crate) fn secret(&self) -> &str {
         self.authorization.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default()
     }
 
-    /// Whether OpenEMR will still take it. OpenEMR has no leeway, so the last moments are not used:
+    /// Whether OpenEMR will still accept it. OpenEMR has no leeway, so the last moments are not used:
     /// a tenth of the life, one second at most.
     #[must_use]
-    pub fn is_usable(&self, now: Instant) -> bool {
+    pub(crate) fn is_usable(&self, now: Instant) -> bool {
         !self.left(now).is_zero()
     }
 
-    /// How long it can still be used.
+    /// How long it can be used from `now` on.
     #[must_use]
-    pub fn left(&self, now: Instant) -> Duration {
+    pub(crate) fn left(&self, now: Instant) -> Duration {
         let margin = (self.life / 10).min(Duration::from_secs(1));
         (self.life - margin).saturating_sub(now.saturating_duration_since(self.requested_at))
     }
 
     /// The first 16 hex digits of the token's SHA-256: tells two tokens apart without showing either.
     #[must_use]
-    pub fn fingerprint(&self) -> String {
+    pub(crate) fn fingerprint(&self) -> String {
         digest(&SHA256, self.secret().as_bytes()).as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! Where a site's token stands: what requests read, and how they wait for the first one.
+//! The state of a site's token, as requests read it, and how they wait for the first one.
 
 use std::convert::Infallible;
 use std::ops::Deref;
@@ -10,56 +10,32 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::nodes::Nodes;
-use crate::smart::exchanged::ExchangeError;
+use crate::smart::refresh_request::{NoNewToken, Outcome, RefreshRequest};
 use crate::smart::schedule::Reason;
 use crate::smart::scope_record::ScopeRecord;
 use crate::smart::token::AccessToken;
 
-/// What the site's task is doing.
+/// What the token's task is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// An exchange is under way, or about to begin.
     Exchanging,
-    /// There is a token, and its time has not come.
+    /// There is a token, and the next exchange is not due.
     Resting,
     /// The last exchange failed; the next begins at this instant.
     BackingOff(Instant),
 }
 
-/// No token, and none soon enough.
+/// There is no token, and none will come soon enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unavailable {
+pub(crate) struct Unavailable {
     /// When it is worth asking again.
     pub retry_after: Duration,
 }
 
-/// Somebody needs a token newer than the one they have seen.
-pub(super) struct Wish {
-    /// The generation that is not good enough; 0 when there was none.
-    pub seen: u64,
-    pub reason: Reason,
-    pub reply: oneshot::Sender<Outcome>,
-}
-
-/// Why a wish for a newer token was not fulfilled.
-#[derive(Debug, Clone)]
-pub enum NoNewToken {
-    /// The exchange failed.
-    Failed(Arc<ExchangeError>),
-    /// Too many exchanges were caused of late; one is allowed after so long.
-    Limited(Duration),
-    /// The last attempt failed as it says, and the next begins by itself after so long.
-    BackingOff(Duration, Option<Arc<ExchangeError>>),
-    /// The task has ended: the gateway is shutting down.
-    Stopped,
-}
-
-/// What became of a wish.
-pub type Outcome = Result<Arc<AccessToken>, NoNewToken>;
-
-/// A token's owner: its task runs for as long as somebody holds this.
+/// The owner of a token: its task runs until this is dropped.
 #[derive(Debug)]
-pub struct TokenHandle {
+pub(crate) struct TokenHandle {
     cell: Arc<TokenCell>,
     nodes: Arc<ArcSwap<Nodes>>,
     /// Dropped with the handle, which the task notices.
@@ -67,15 +43,15 @@ pub struct TokenHandle {
 }
 
 impl TokenHandle {
-    /// The handle of a cell, and what tells its task that nobody holds it any more.
+    /// The handle of a cell, and a receiver that tells its task when the handle is dropped.
     pub(super) fn new(cell: Arc<TokenCell>, nodes: Arc<ArcSwap<Nodes>>) -> (Self, oneshot::Receiver<Infallible>) {
         let (alive, dropped) = oneshot::channel();
         (Self { cell, nodes, _alive: alive }, dropped)
     }
 
-    /// From now on tokens are asked for at these nodes. Their token URLs are the same; what else is known of them, and
-    /// the tasks that find it out, are these nodes' own.
-    pub fn ask_at(&self, nodes: Arc<Nodes>) {
+    /// Asks these nodes for tokens from now on. Their token URLs are the same as before; their health and addresses are their
+    /// own.
+    pub(crate) fn set_nodes(&self, nodes: Arc<Nodes>) {
         self.nodes.store(nodes);
     }
 }
@@ -90,47 +66,47 @@ impl Deref for TokenHandle {
 
 /// A site's token. Requests read it with one atomic load; one task writes it.
 #[derive(Debug)]
-pub struct TokenCell {
+pub(crate) struct TokenCell {
     current: ArcSwapOption<AccessToken>,
     phase: watch::Sender<Phase>,
     failing: AtomicBool,
-    wishes: mpsc::Sender<Wish>,
-    /// Which of the token's scopes are of no use.
+    refresh_requests: mpsc::Sender<RefreshRequest>,
+    /// The scopes that OpenEMR granted and refuses all the same.
     pub scopes: ScopeRecord,
 }
 
-/// More wishes than this wait in the caller's own task.
-const WISHES: usize = 64;
+/// How many refresh requests the task's channel holds; more wait to be sent.
+const REFRESH_REQUESTS: usize = 64;
 
 impl TokenCell {
-    /// An empty cell, and the wishes that its task must hear.
-    pub(super) fn new() -> (Self, mpsc::Receiver<Wish>) {
-        let (wishes, heard) = mpsc::channel(WISHES);
+    /// An empty cell, and the receiver of the refresh requests, for its task.
+    pub(super) fn new() -> (Self, mpsc::Receiver<RefreshRequest>) {
+        let (refresh_requests, receiver) = mpsc::channel(REFRESH_REQUESTS);
         let cell = Self {
             current: ArcSwapOption::empty(),
             phase: watch::Sender::new(Phase::Exchanging),
             failing: AtomicBool::new(false),
-            wishes,
+            refresh_requests,
             scopes: ScopeRecord::default(),
         };
-        (cell, heard)
+        (cell, receiver)
     }
 
-    /// The token, unless there is none that OpenEMR would still take.
+    /// The token, unless there is none that OpenEMR still accepts.
     #[must_use]
-    pub fn usable(&self, now: Instant) -> Option<Arc<AccessToken>> {
+    pub(crate) fn usable(&self, now: Instant) -> Option<Arc<AccessToken>> {
         self.current.load_full().filter(|token| token.is_usable(now))
     }
 
     /// The token, however old.
     #[must_use]
-    pub fn latest(&self) -> Option<Arc<AccessToken>> {
+    pub(crate) fn latest(&self) -> Option<Arc<AccessToken>> {
         self.current.load_full()
     }
 
-    /// What the site's task is doing.
+    /// What the token's task is doing.
     #[must_use]
-    pub fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> Phase {
         *self.phase.borrow()
     }
 
@@ -138,7 +114,7 @@ impl TokenCell {
     ///
     /// # Errors
     /// [`Unavailable`], with a sensible time to ask again.
-    pub async fn wait(&self, patience: Duration) -> Result<Arc<AccessToken>, Unavailable> {
+    pub(crate) async fn wait(&self, patience: Duration) -> Result<Arc<AccessToken>, Unavailable> {
         let deadline = Instant::now() + patience;
         let mut phase = self.phase.subscribe();
         loop {
@@ -160,7 +136,7 @@ impl TokenCell {
     }
 
     /// Waits until there is a token, or an exchange has failed; to the deadline at most.
-    pub async fn first_outcome(&self, deadline: Instant) {
+    pub(crate) async fn first_outcome(&self, deadline: Instant) {
         let mut phase = self.phase.subscribe();
         loop {
             phase.borrow_and_update();
@@ -173,27 +149,27 @@ impl TokenCell {
         }
     }
 
-    /// Whether the latest exchange that ended has failed.
+    /// Whether the last exchange to end has failed.
     #[must_use]
-    pub fn is_failing(&self) -> bool {
+    pub(crate) fn is_failing(&self) -> bool {
         self.failing.load(Ordering::Relaxed)
     }
 
-    /// Asks for a token newer than generation `seen`. All who ask during one exchange get its outcome; a generation
-    /// that is already past costs none.
+    /// Requests a token newer than generation `seen`. All requests during one exchange get its outcome; for a generation that
+    /// is already past there is none.
     ///
     /// # Errors
     /// The exchange's own error, or why there was no exchange.
-    pub async fn newer_than(&self, seen: u64, reason: Reason) -> Outcome {
+    pub(crate) async fn newer_than(&self, seen: u64, reason: Reason) -> Outcome {
         let (reply, outcome) = oneshot::channel();
-        self.wishes.send(Wish { seen, reason, reply }).await.map_err(|_| NoNewToken::Stopped)?;
+        self.refresh_requests.send(RefreshRequest { seen, reason, reply }).await.map_err(|_| NoNewToken::Stopped)?;
         outcome.await.unwrap_or(Err(NoNewToken::Stopped))
     }
 
-    /// Says that generation `seen` was refused, and waits for nothing.
-    pub fn report_refused(&self, seen: u64) {
-        // When so many wishes wait that there is no room, one more changes nothing.
-        let _ = self.wishes.try_send(Wish { seen, reason: Reason::Needed, reply: oneshot::channel().0 });
+    /// Reports that OpenEMR refused generation `seen`, without waiting.
+    pub(crate) fn report_refused(&self, seen: u64) {
+        // When the channel is full, one more request changes nothing.
+        let _ = self.refresh_requests.try_send(RefreshRequest { seen, reason: Reason::Needed, reply: oneshot::channel().0 });
     }
 
     /// A token in place of generation `seen`, which OpenEMR has refused. Waits at most `patience`, over failures and
@@ -201,7 +177,7 @@ impl TokenCell {
     ///
     /// # Errors
     /// [`Unavailable`], with a sensible time to ask again.
-    pub async fn replacement(&self, seen: u64, patience: Duration) -> Result<Arc<AccessToken>, Unavailable> {
+    pub(crate) async fn replacement(&self, seen: u64, patience: Duration) -> Result<Arc<AccessToken>, Unavailable> {
         let deadline = Instant::now() + patience;
         let soon = Unavailable { retry_after: Duration::from_secs(1) };
         loop {
@@ -228,7 +204,7 @@ impl TokenCell {
         self.phase.send_replace(phase);
     }
 
-    /// Puts a new token in. Call before [`Self::set_phase`], which wakes those who wait.
+    /// Stores a new token. Call it before [`Self::set_phase`], which wakes waiting requests.
     pub(super) fn store(&self, token: Arc<AccessToken>) {
         let earlier = self.current.swap(Some(Arc::clone(&token)));
         if earlier.is_some_and(|earlier| earlier.scope != token.scope) {

@@ -1,4 +1,4 @@
-//! The token request: the form that goes to the token endpoint.
+//! The token request.
 //!
 //! RFC 6749 section 4.4.2 with the client assertion of RFC 7523 section 2.2. Nothing else is sent: no
 //! Authorization (OpenEMR would take it for another way to authenticate), no cookie (PHP would lock a session).
@@ -13,9 +13,9 @@ use crate::scopes::scope::Scopes;
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// The body: `application/x-www-form-urlencoded`.
+/// The body, `application/x-www-form-urlencoded`.
 #[must_use]
-pub fn form(scopes: &Scopes, assertion: &str) -> Zeroizing<String> {
+pub(super) fn form(scopes: &Scopes, assertion: &str) -> Zeroizing<String> {
     let mut form = form_urlencoded::Serializer::new(String::with_capacity(assertion.len() + 512));
     form.append_pair("grant_type", "client_credentials")
         .append_pair("scope", &scopes.to_string())

@@ -1,7 +1,7 @@
-//! What the token endpoint answers: a grant, or an error with OpenEMR's words and the likely cause.
+//! The answer of the token endpoint: a grant, or an error with OpenEMR's words and the likely cause.
 //!
 //! RFC 6749 sections 5.1 and 5.2. OpenEMR gives one body to a dozen causes and tells them apart by the
-//! status: 401 `invalid_client` is about who asks, 400 `invalid_client` about the assertion itself.
+//! status: 401 `invalid_client` is about the client, 400 `invalid_client` about the assertion itself.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,26 +12,26 @@ use zeroize::Zeroizing;
 use crate::keys::without_byte_order_mark;
 
 /// The largest answer that is read.
-pub const LARGEST_ANSWER: usize = 64 * 1024;
-/// How far the two clocks may stand apart before it is worth a word.
+pub(super) const LARGEST_ANSWER: usize = 64 * 1024;
+/// From this difference of the clocks on, in seconds, a refusal mentions it.
 const NOTABLE_SKEW_SECONDS: i64 = 10;
-/// How much of a server's words goes to the log.
+/// How many characters of a server's text go to the log.
 const LONGEST_QUOTE: usize = 300;
 
 /// A token that was granted.
-pub struct Grant {
+pub(crate) struct Grant {
     /// The access token: visible ASCII without spaces.
     pub access_token: Zeroizing<String>,
     /// How long it lives; at least a second.
     pub expires_in: Duration,
-    /// What was granted, space separated. Never empty.
+    /// The scope that was granted, space separated. Never empty.
     pub scope: String,
 }
 
 /// Why there is no token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TokenError {
-    /// OAuth's way of saying no.
+pub(crate) enum TokenError {
+    /// An OAuth error response.
     #[error("{0}")]
     Refused(Refusal),
     /// An answer that is no token response.
@@ -42,14 +42,14 @@ pub enum TokenError {
         /// What is wrong with it.
         problem: String,
     },
-    /// 200 with an empty scope: a token with which every FHIR request is 401.
+    /// 200 with an empty scope: with such a token every FHIR request gets 401.
     #[error("the token endpoint granted none of the scopes that were asked for: the client is not registered for any of them")]
     NothingGranted,
 }
 
-/// A refusal in RFC 6749's form, in OpenEMR's words.
+/// An OAuth error response (RFC 6749 section 5.2), with OpenEMR's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     /// The HTTP status.
     pub status: u16,
     /// OAuth's error code.
@@ -63,9 +63,9 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// What to look at first.
+    /// The likely cause, for the operator.
     #[must_use]
-    pub fn likely_cause(&self) -> &'static str {
+    pub(crate) fn likely_cause(&self) -> &'static str {
         match (self.status, self.error.as_str()) {
             (401, "invalid_client") => {
                 "OpenEMR does not accept who is asking: client_id unknown, the client not enabled yet (Admin > System > API Clients), or its keys not reachable (jwks_uri)"
@@ -90,7 +90,7 @@ impl Refusal {
 
     /// Whether the assertion itself was refused, rather than the client or the scopes: another one may pass.
     #[must_use]
-    pub fn is_about_the_assertion(&self) -> bool {
+    pub(crate) fn is_about_the_assertion(&self) -> bool {
         self.status == 400 && matches!(self.error.as_str(), "invalid_client" | "invalid_request")
     }
 
@@ -115,9 +115,9 @@ impl fmt::Display for Refusal {
 }
 
 impl TokenError {
-    /// What a caller may be told: no address, no file, nobody's words but ours.
+    /// The text for callers: it has no address, no file and nothing of OpenEMR's text.
     #[must_use]
-    pub fn public_summary(&self) -> &'static str {
+    pub(crate) fn public_summary(&self) -> &'static str {
         match self {
             Self::NotUnderstood { .. } => "OpenEMR's token endpoint gave no usable answer",
             Self::Refused(refusal) => match refusal.status {
@@ -130,9 +130,9 @@ impl TokenError {
     }
 }
 
-/// What came back, before it is believed.
+/// An answer, before it is read.
 #[derive(Debug, Clone, Copy)]
-pub struct Answer<'a> {
+pub(super) struct Answer<'a> {
     /// The HTTP status.
     pub status: u16,
     /// The Content-Type field.
@@ -163,7 +163,7 @@ struct Failure {
 ///
 /// # Errors
 /// Everything but a Bearer token of visible ASCII with a positive life and a non-empty scope.
-pub fn parse(mut answer: Answer<'_>) -> Result<Grant, TokenError> {
+pub(super) fn parse(mut answer: Answer<'_>) -> Result<Grant, TokenError> {
     answer.body = without_byte_order_mark(answer.body);
     let not_understood = |problem: &str| TokenError::NotUnderstood { status: answer.status, problem: problem.to_owned() };
     if answer.status != 200 {
@@ -219,13 +219,12 @@ fn is_html(answer: Answer<'_>) -> bool {
     answer.content_type.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/html"))
 }
 
-/// A server's words, fit for one log line.
+/// A server's text on one log line.
 fn quotable(words: &str) -> String {
     words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_QUOTE).collect()
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -20,6 +20,7 @@ mod nodes;
 mod process;
 #[cfg(feature = "sandbox")]
 mod requests;
+mod rooms;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod support;

@@ -3,6 +3,8 @@
 //! The end of an HTTP/1.0 answer without Content-Length is the end of its connection (RFC 9112 section 6.3, rule 8), and on
 //! plain TCP a server that crashes looks like one that has finished. In the document itself the outermost bracket shows
 //! which it was.
+//!
+//! Decision: `docs/decisions/08-end-of-body.md`.
 
 use memchr::memchr2;
 

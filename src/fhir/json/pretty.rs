@@ -6,10 +6,10 @@ use memchr::memchr2;
 use crate::fhir::body_step::BodyStep;
 
 /// The depth beyond which lines are indented no further, so that a malicious document does not grow without bound.
-const DEEPEST: usize = 32;
+const MAX_DEPTH: usize = 32;
 
-static LINE: [u8; 1 + 2 * DEEPEST] = {
-    let mut line = [b' '; 1 + 2 * DEEPEST];
+static LINE: [u8; 1 + 2 * MAX_DEPTH] = {
+    let mut line = [b' '; 1 + 2 * MAX_DEPTH];
     line[0] = b'\n';
     line
 };
@@ -70,7 +70,7 @@ impl BodyStep for Pretty {
 
 impl Pretty {
     fn break_line(&self, out: &mut BytesMut) {
-        out.extend_from_slice(LINE.get(..1 + 2 * self.depth.min(DEEPEST)).unwrap_or(&LINE));
+        out.extend_from_slice(LINE.get(..1 + 2 * self.depth.min(MAX_DEPTH)).unwrap_or(&LINE));
     }
 
     /// Returns how much of `rest` belongs to the string.
@@ -103,20 +103,20 @@ mod tests {
 
     #[test]
     fn looks_as_people_write_it() {
-        let told = pretty(&[br#"{"a" :[ ] ,"b":[1,{"c\"{":"[,: \u0022"}],"d":{}}"#]);
+        let output = pretty(&[br#"{"a" :[ ] ,"b":[1,{"c\"{":"[,: \u0022"}],"d":{}}"#]);
         let expected =
             "{\n  \"a\": [],\n  \"b\": [\n    1,\n    {\n      \"c\\\"{\": \"[,: \\u0022\"\n    }\n  ],\n  \"d\": {}\n}\n";
-        assert_eq!(told, expected);
+        assert_eq!(output, expected);
     }
 
     #[test]
     fn what_is_no_json_comes_to_no_harm() {
         for text in ["]]]}}", "\"", "{\"a", "a b", "", "[[[[[,,,"] {
-            let told = pretty(&[text.as_bytes()]);
+            let output = pretty(&[text.as_bytes()]);
             let dense = |text: &str| text.replace([' ', '\n'], "");
-            assert_eq!(dense(&told), dense(text));
+            assert_eq!(dense(&output), dense(text));
         }
-        assert!(pretty(&["[".repeat(3000).as_bytes()]).len() < 3000 * (DEEPEST * 2 + 3));
+        assert!(pretty(&["[".repeat(3000).as_bytes()]).len() < 3000 * (MAX_DEPTH * 2 + 3));
     }
 
     proptest! {
@@ -127,9 +127,9 @@ mod tests {
             let value = json!({"text": text, "empty": {"of": [], "n": [1.5, null, true]}, "deep": [[[text.len()]]]});
             let dense = value.to_string();
             let (first, second) = dense.as_bytes().split_at(cut.index(dense.len()));
-            let told = pretty(&[first, second]);
-            prop_assert_eq!(told.trim_end(), serde_json::to_string_pretty(&value).unwrap());
-            prop_assert_eq!(serde_json::from_str::<Value>(&told).unwrap(), value);
+            let output = pretty(&[first, second]);
+            prop_assert_eq!(output.trim_end(), serde_json::to_string_pretty(&value).unwrap());
+            prop_assert_eq!(serde_json::from_str::<Value>(&output).unwrap(), value);
         }
     }
 }

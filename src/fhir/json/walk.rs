@@ -84,9 +84,8 @@ impl JsonWalk {
         Some((part, 1))
     }
 
-    /// Skips one value at the front of `rest`, which begins after the colon, comma or bracket before the value. Returns the
-    /// length of the skipped part, and whether the value has ended there, in front of a `,` or a closing bracket. While it has
-    /// not, the next piece belongs to it too.
+    /// Skips one value. `rest` begins after the colon, comma or bracket that precedes it. Returns the number of skipped bytes, and
+    /// whether the value ends there, before a `,` or a closing bracket. If it does not, it goes on in the next piece.
     pub(crate) fn skip(&mut self, rest: &[u8]) -> (usize, bool) {
         let mut at = 0;
         while let Some((&byte, behind)) = rest.get(at..).and_then(<[u8]>::split_first) {
@@ -121,7 +120,7 @@ impl JsonWalk {
         if self.string_is_name { Part::Name } else { Part::Value }
     }
 
-    /// Returns the length of the rest of a string with its closing quote, or of the piece where the string goes on.
+    /// Returns the length of the rest of a string with its closing quote, or of the piece if the string goes on.
     fn go_through_string(&mut self, rest: &[u8]) -> usize {
         let mut at = 0;
         loop {
@@ -180,7 +179,7 @@ mod tests {
 
     #[test]
     fn names_and_values() {
-        let told = parts(&[br#"{"a\"":[1,"b"],"c":{}} "#]);
+        let tokens = parts(&[br#"{"a\"":[1,"b"],"c":{}} "#]);
         let expected = [
             (Part::OpenObject, 1, "{"),
             (Part::Name, 1, r#""a\"""#),
@@ -198,7 +197,7 @@ mod tests {
             (Part::Close, 0, "}"),
             (Part::Space, 0, " "),
         ];
-        assert_eq!(told, expected.map(|(part, depth, text)| (part, depth, text.to_owned())));
+        assert_eq!(tokens, expected.map(|(part, depth, text)| (part, depth, text.to_owned())));
     }
 
     #[test]
@@ -222,8 +221,8 @@ mod tests {
         fn every_split_tells_the_same(text in "[\\[\\]{}:,\" \\\\a1]{0,40}", cut in any::<prop::sample::Index>()) {
             let bytes = text.as_bytes();
             let (first, second) = bytes.split_at(cut.index(bytes.len() + 1));
-            let told: Vec<_> = parts(&[first, second]).into_iter().map(|(part, _, text)| (part, text)).collect();
-            let joined: String = told.iter().map(|(_, text)| text.as_str()).collect();
+            let tokens: Vec<_> = parts(&[first, second]).into_iter().map(|(part, _, text)| (part, text)).collect();
+            let joined: String = tokens.iter().map(|(_, text)| text.as_str()).collect();
             prop_assert_eq!(joined, text.clone());
             // Adjacent scalars are one token, unless a piece ended between a string and what follows it.
             if text.matches('"').count() == 0 {

@@ -15,7 +15,7 @@ use crate::fhir::resource_type;
 use crate::fhir::spliced::Spliced;
 
 /// The longest name or URL that is read, in bytes.
-const LONGEST: usize = 2048;
+const MAX_TEXT: usize = 2048;
 
 const SUBSETTED: &[u8] = br#"{"system":"http://terminology.hl7.org/CodeSystem/v3-ObservationValue","code":"SUBSETTED"}"#;
 
@@ -54,7 +54,7 @@ enum Place {
     Meta,
     /// Within the resource's `meta.tag`.
     Tags,
-    /// Behind something that was not understood: everything is kept.
+    /// After something that was not understood: everything is kept.
     Lost,
 }
 
@@ -63,7 +63,7 @@ enum Place {
 enum Passing {
     /// It is kept.
     Kept,
-    /// It is kept, and tells the resource's type as the last but one segment of its URL.
+    /// It is kept, and tells the resource's type as the second to last segment of its URL.
     FullUrl,
     /// It is kept, and is the resource's type.
     ResourceType,
@@ -129,7 +129,7 @@ impl Projector {
         let (part, length) = self.walk.step(rest)?;
         match part {
             Part::Name => {
-                let room = LONGEST.saturating_sub(self.name.len()).min(length);
+                let room = MAX_TEXT.saturating_sub(self.name.len()).min(length);
                 self.name.extend_from_slice(rest.get(..room).unwrap_or_default());
                 if room < length && self.place == Place::Resource {
                     self.begin_member(out);
@@ -157,7 +157,7 @@ impl Projector {
             self.has_members[2] |= !value.trim_ascii().is_empty();
         }
         if matches!(passing, Passing::FullUrl | Passing::ResourceType) {
-            let room = LONGEST.saturating_sub(self.text.len()).min(value.len());
+            let room = MAX_TEXT.saturating_sub(self.text.len()).min(value.len());
             self.text.extend_from_slice(value.get(..room).unwrap_or_default());
         }
     }

@@ -30,7 +30,7 @@ impl Rule {
     #[must_use]
     pub(crate) fn of(projection: Projection) -> Self {
         let requested = match &projection {
-            Projection::Elements(words) => words.iter().map(|word| RequestedElement::read(word)).collect(),
+            Projection::Elements(items) => items.iter().map(|item| RequestedElement::read(item)).collect(),
             _ => Vec::new(),
         };
         Self { projection, requested }

@@ -1,7 +1,5 @@
-#![allow(clippy::unwrap_used, clippy::panic)]
 use super::*;
-use crate::config::{self, BaseUrl};
-use crate::nodes::terms::Terms;
+use crate::config::{self, BaseUrl, Upstream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -10,7 +8,7 @@ const LIMITS: Limits = Limits { step: Duration::from_secs(20), total: None, body
 fn origin(port: u16) -> Origin {
     let url = BaseUrl::parse(&format!("http://127.0.0.1:{port}/openemr")).unwrap();
     let node = config::Node { fhir_base: url.clone(), token_url: None };
-    Origin::new(Place { url, key: "openemr" }, &Terms::for_tests(vec![node]))
+    Origin::new(Place { url, key: "openemr" }, &Upstream::for_tests(vec![node]))
 }
 
 fn client() -> Client {
@@ -101,7 +99,10 @@ async fn a_body_that_is_cut_short_is_an_error() {
         &[],
     ] {
         let error = answer(pieces).await.unwrap_err();
-        assert!(matches!(error.problem, Problem::Broken(_)) && !error.is_timeout() && !error.is_unsent(), "{pieces:?}: {error}");
+        assert!(
+            matches!(error.problem(), Problem::Broken(_)) && !error.is_timeout() && !error.is_unsent(),
+            "{pieces:?}: {error}"
+        );
         assert!(error.to_string().starts_with("http://127.0.0.1:"), "{error}");
     }
 }
@@ -111,11 +112,11 @@ async fn an_answer_is_read_up_to_its_limits() {
     let body = Limits { body: 3, ..LIMITS };
     let (origin, _) = server(&["HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody"]).await;
     let error = client().send(&origin, get(), body).await.unwrap_err();
-    assert!(matches!(error.problem, Problem::BodyTooLong(3)), "{error}");
+    assert!(matches!(error.problem(), Problem::BodyTooLong(3)), "{error}");
 
     let long: &'static str = Box::leak(format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(MAX_HEAD)).into_boxed_str());
     let error = answer(Box::leak(Box::new([long]))).await.unwrap_err();
-    assert!(matches!(error.problem, Problem::HeadTooLong), "{error}");
+    assert!(matches!(error.problem(), Problem::HeadTooLong), "{error}");
 }
 
 #[tokio::test]
@@ -135,9 +136,9 @@ async fn a_silent_server_passes_the_limit_of_a_step_or_of_the_whole() {
     let origin = origin(listener.local_addr().unwrap().port());
     let short = Duration::from_millis(50);
     let step = client().send(&origin, get(), Limits { step: short, ..LIMITS }).await.unwrap_err();
-    assert!(matches!(step.problem, Problem::Broken(_)) && step.is_timeout(), "{step}");
+    assert!(matches!(step.problem(), Problem::Broken(_)) && step.is_timeout(), "{step}");
     let whole = client().send(&origin, get(), Limits { total: Some(short), ..LIMITS }).await.unwrap_err();
-    assert!(matches!(whole.problem, Problem::TimedOut(limit) if limit == short) && whole.is_timeout(), "{whole}");
+    assert!(matches!(whole.problem(), Problem::TimedOut(limit) if *limit == short) && whole.is_timeout(), "{whole}");
 }
 
 #[tokio::test]

@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 use super::*;
 use proptest::prelude::*;
 use std::sync::atomic::AtomicUsize;

@@ -1,14 +1,12 @@
-#![allow(clippy::unwrap_used, clippy::panic)]
 use super::*;
-use crate::config::{self, Balance, BaseUrl};
+use crate::config::{self, Balance, BaseUrl, Upstream};
 use crate::nodes::breaker::CheckResult;
-use crate::nodes::terms::Terms;
 
 fn nodes(count: usize, balance: Balance) -> Arc<Nodes> {
     let url = |index: usize| BaseUrl::parse(&format!("https://emr{index}.example.org")).unwrap();
     let of = |index| config::Node { fhir_base: url(index), token_url: Some(url(index)) };
-    let terms = Terms { balance, ..Terms::for_tests((0..count).map(of).collect()) };
-    Arc::new(Nodes::with("default", terms))
+    let upstream = Upstream { balance, ..Upstream::for_tests((0..count).map(of).collect()) };
+    Arc::new(Nodes::with("default", upstream))
 }
 
 fn chosen(nodes: &Arc<Nodes>, tried: Tried) -> usize {
@@ -41,7 +39,7 @@ fn a_node_that_failed_three_times_is_left_out_until_a_good_check() {
     only.add(1);
     assert!(!nodes.has_another(only), "one that is out is not worth a second try");
     assert!(nodes.by_health(0).map(|node| node.fhir.url().host.as_str()).eq(["emr1.example.org", "emr0.example.org"]));
-    nodes.checked(0, CheckResult::Good);
+    nodes.checked(0, CheckResult::Good, None);
     assert!((0..6).any(|_| chosen(&nodes, Tried::default()) == 0));
     assert!(nodes.by_health(3).map(|node| node.fhir.url().host.as_str()).eq(["emr1.example.org", "emr0.example.org"]));
 }
@@ -50,11 +48,11 @@ fn a_node_that_failed_three_times_is_left_out_until_a_good_check() {
 fn a_sick_node_is_better_than_none() {
     let nodes = nodes(2, Balance::LeastLatency);
     for _ in 0..3 {
-        nodes.checked(0, CheckResult::Errors);
+        nodes.checked(0, CheckResult::Errors, None);
     }
     assert!((0..6).all(|_| chosen(&nodes, Tried::default()) == 1));
     for _ in 0..3 {
-        nodes.checked(1, CheckResult::NoAnswer);
+        nodes.checked(1, CheckResult::NoAnswer, None);
     }
     assert_eq!(chosen(&nodes, Tried::default()), 0);
     assert_eq!(nodes.rejects_for(Instant::now()), None);

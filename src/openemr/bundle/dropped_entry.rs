@@ -8,10 +8,10 @@ use bytes::Bytes;
 use crate::fhir::json::completeness::Completeness;
 
 /// The most bytes that are kept unread.
-const MOST: usize = 64 * 1024;
+const MAX_UNREAD: usize = 64 * 1024;
 
 /// The most pieces that are kept unread, because each can hold a larger buffer in memory.
-const MOST_PIECES: usize = 32;
+const MAX_PIECES: usize = 32;
 
 /// The bytes of an entry that is not sent. They are read only when somebody asks whether the entry is complete, or when there
 /// are many: nearly every entry is followed by another, so that the question does not arise.
@@ -27,7 +27,7 @@ impl DroppedEntry {
     pub(crate) fn add(&mut self, piece: Bytes) {
         self.length += piece.len();
         self.unread.push_back(piece);
-        while self.length > MOST || self.unread.len() > MOST_PIECES {
+        while self.length > MAX_UNREAD || self.unread.len() > MAX_PIECES {
             self.read_on();
         }
     }
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn tells_whole_from_cut_however_long_it_is() {
-        for length in [1, MOST, 3 * MOST] {
+        for length in [1, MAX_UNREAD, 3 * MAX_UNREAD] {
             let entry = format!(r#"{{"fullUrl":"{}","resource":{{"a":["}}}}]"]}}}}"#, "u".repeat(length));
             for size in [100, 10_000, usize::MAX] {
                 for (text, is_whole) in
@@ -62,7 +62,7 @@ mod tests {
                     let mut dropped = DroppedEntry::default();
                     for piece in text.as_bytes().chunks(size) {
                         dropped.add(Bytes::copy_from_slice(piece));
-                        assert!(dropped.length <= MOST && dropped.unread.len() <= MOST_PIECES);
+                        assert!(dropped.length <= MAX_UNREAD && dropped.unread.len() <= MAX_PIECES);
                     }
                     assert_eq!(dropped.is_complete(), is_whole);
                 }

@@ -13,10 +13,10 @@ pub(crate) const BEGINNING: &[u8] = br#"{"fullUrl":""#;
 const TYPE: &[u8] = br#""resourceType":""#;
 
 /// The longest URL that is read, in bytes.
-const LONGEST_URL: usize = 2048;
+const MAX_URL: usize = 2048;
 
 /// How far into an entry the resource's type is looked for, in bytes. OpenEMR writes it after `id` and `meta`.
-const FARTHEST_TYPE: usize = 8192;
+const MAX_TYPE_DISTANCE: usize = 8192;
 
 /// The beginning of an entry. Ranges are of the bytes that were read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,7 +24,7 @@ pub(crate) struct EntryHead {
     /// The fullUrl without its quotes, escaped as in the entry.
     pub(crate) url: Range<usize>,
     /// The position after the fullUrl; 0 where there is no fullUrl of a usual length.
-    pub(crate) behind_url: usize,
+    pub(crate) after_url: usize,
     /// The type of the resource.
     pub(crate) resource_type: Option<&'static str>,
 }
@@ -35,17 +35,17 @@ impl EntryHead {
     #[must_use]
     pub(crate) fn read(entry: &[u8], is_all: bool) -> Option<Self> {
         let behind = entry.get(BEGINNING.len()..).unwrap_or_default();
-        let Some(length) = string_length(first(behind, LONGEST_URL)) else {
-            return (is_all || behind.len() >= LONGEST_URL).then(Self::default);
+        let Some(length) = string_length(first(behind, MAX_URL)) else {
+            return (is_all || behind.len() >= MAX_URL).then(Self::default);
         };
         let url = BEGINNING.len()..BEGINNING.len() + length;
-        let behind_url = url.end + 1;
-        let rest = entry.get(behind_url..).unwrap_or_default();
-        let name = type_name(first(rest, FARTHEST_TYPE));
-        if name.is_none() && !is_all && rest.len() < FARTHEST_TYPE {
+        let after_url = url.end + 1;
+        let rest = entry.get(after_url..).unwrap_or_default();
+        let name = type_name(first(rest, MAX_TYPE_DISTANCE));
+        if name.is_none() && !is_all && rest.len() < MAX_TYPE_DISTANCE {
             return None;
         }
-        Some(Self { url, behind_url, resource_type: name.and_then(resource_type::known) })
+        Some(Self { url, after_url, resource_type: name.and_then(resource_type::known) })
     }
 }
 
@@ -80,24 +80,24 @@ mod tests {
         let entry = br#"{"fullUrl":"https:\/\/emr\/fhir\/Patient\/1","resource":{"id":"1","meta":{},"resourceType":"Patient","contained":[{"resourceType":"Device"}]}}]}"#;
         let head = EntryHead::read(entry, false).unwrap();
         assert_eq!(&entry[head.url.clone()], br"https:\/\/emr\/fhir\/Patient\/1");
-        assert!(entry[head.behind_url..].starts_with(b",\"resource\""));
+        assert!(entry[head.after_url..].starts_with(b",\"resource\""));
         assert_eq!(head.resource_type, Some("Patient"));
         let seen = memmem::find(entry, b"Patient\",").unwrap() + "Patient\"".len();
         for cut in BEGINNING.len()..seen {
             assert_eq!(EntryHead::read(&entry[..cut], false), None, "{cut}");
             let cut_short = EntryHead::read(&entry[..cut], true).unwrap();
-            assert!(cut_short.behind_url == 0 || (cut_short.behind_url, cut_short.resource_type) == (head.behind_url, None));
+            assert!(cut_short.after_url == 0 || (cut_short.after_url, cut_short.resource_type) == (head.after_url, None));
         }
         assert_eq!(EntryHead::read(&entry[..seen], false), Some(head));
     }
 
     #[test]
     fn neither_url_nor_type_is_looked_for_without_limit() {
-        let long_url = [BEGINNING, &[b'a'; LONGEST_URL]].concat();
+        let long_url = [BEGINNING, &[b'a'; MAX_URL]].concat();
         assert_eq!(EntryHead::read(&long_url, false), Some(EntryHead::default()));
-        let late = [BEGINNING, b"a\",", &[b' '; FARTHEST_TYPE], TYPE, b"Patient\""].concat();
+        let late = [BEGINNING, b"a\",", &[b' '; MAX_TYPE_DISTANCE], TYPE, b"Patient\""].concat();
         let head = EntryHead::read(&late, false).unwrap();
-        assert_eq!((head.behind_url, head.resource_type), (BEGINNING.len() + 2, None));
+        assert_eq!((head.after_url, head.resource_type), (BEGINNING.len() + 2, None));
         let unknown = [BEGINNING, b"a\",", TYPE, b"Jane Doe\""].concat();
         assert_eq!(EntryHead::read(&unknown, false).unwrap().resource_type, None);
     }
@@ -116,11 +116,11 @@ mod tests {
             ("urn:uuid:1", "Patient", None),
             ("", "Patient", None),
         ] {
-            let told = repaired_url(url.as_bytes(), br"https:\/\/emr\/fhir", resource_type);
-            assert_eq!(told, expected.map(|url| url.as_bytes().to_vec()), "{url}");
+            let repaired = repaired_url(url.as_bytes(), br"https:\/\/emr\/fhir", resource_type);
+            assert_eq!(repaired, expected.map(|url| url.as_bytes().to_vec()), "{url}");
             let plain = |text: &str| text.replace('\\', "");
-            let told = repaired_url(plain(url).as_bytes(), b"https://emr/fhir", resource_type);
-            assert_eq!(told, expected.map(|url| plain(url).into_bytes()), "{url}");
+            let repaired = repaired_url(plain(url).as_bytes(), b"https://emr/fhir", resource_type);
+            assert_eq!(repaired, expected.map(|url| plain(url).into_bytes()), "{url}");
         }
     }
 }

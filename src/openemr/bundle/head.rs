@@ -5,7 +5,7 @@ use std::ops::Range;
 use memchr::memchr2;
 
 /// The longest head that is read, in bytes. OpenEMR's have a tenth of that.
-pub(crate) const LONGEST: usize = 4096;
+pub(crate) const MAX_HEAD: usize = 4096;
 
 /// The head of a Bundle. Ranges are of the bytes that were read, without quotes, and escaped as there.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -36,7 +36,7 @@ impl BundleHead {
     /// [`NoHead::Other`] from the first byte that differs from what OpenEMR writes, [`NoHead::Short`] while there is none.
     pub(crate) fn read(body: &[u8]) -> Result<Self, NoHead> {
         match read(body) {
-            Err(NoHead::Short) if body.len() >= LONGEST => Err(NoHead::Other),
+            Err(NoHead::Short) if body.len() >= MAX_HEAD => Err(NoHead::Other),
             read => read,
         }
     }
@@ -194,7 +194,7 @@ mod tests {
         ] {
             assert_eq!(BundleHead::read(other.as_bytes()), Err(NoHead::Other), "{other}");
         }
-        let endless = format!(r#"{{"meta":{{"lastUpdated":"{}"#, "a".repeat(LONGEST));
+        let endless = format!(r#"{{"meta":{{"lastUpdated":"{}"#, "a".repeat(MAX_HEAD));
         assert_eq!(BundleHead::read(endless.as_bytes()), Err(NoHead::Other));
     }
 

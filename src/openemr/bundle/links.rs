@@ -100,9 +100,14 @@ mod tests {
         };
         let of = |base: &str| {
             let member = String::from_utf8(member(base.as_bytes(), &terms, has_more)).unwrap();
-            let told: Value = serde_json::from_str(&format!("{{{member}}}")).unwrap();
+            let document: Value = serde_json::from_str(&format!("{{{member}}}")).unwrap();
             let text = |link: &Value, name: &str| link[name].as_str().unwrap().to_owned();
-            told["link"].as_array().unwrap().iter().map(|link| (text(link, "relation"), text(link, "url"))).collect::<Vec<_>>()
+            document["link"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|link| (text(link, "relation"), text(link, "url")))
+                .collect::<Vec<_>>()
         };
         assert_eq!(of("https://emr/fhir"), of(r"https:\/\/emr\/fhir"));
         of("https://emr/fhir")

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 const QUARTER: i64 = 15 * 60;
 
 /// The largest offset of a time zone from UTC, in seconds.
-const FARTHEST: i64 = 14 * 60 * 60;
+const MAX_OFFSET: i64 = 14 * 60 * 60;
 
 /// Returns the zone that is missing after the local time `written`, such as `+01:00`. It is the difference, rounded to a quarter
 /// of an hour, to the moment at which the server sent the answer, in seconds since 1970. `None` when there is a zone already,
@@ -22,7 +22,7 @@ pub(crate) fn missing_zone(written: &str, sent: Option<i64>) -> Option<String> {
     let as_utc = written.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second();
     let difference = sent.map_or(0, |sent| as_utc - sent);
     let quarters = (difference + QUARTER / 2).div_euclid(QUARTER);
-    let offset = Some(quarters * QUARTER).filter(|offset| offset.abs() <= FARTHEST).unwrap_or(0);
+    let offset = Some(quarters * QUARTER).filter(|offset| offset.abs() <= MAX_OFFSET).unwrap_or(0);
     let sign = if offset < 0 { '-' } else { '+' };
     let minutes = offset.abs() / 60;
     Some(format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60))

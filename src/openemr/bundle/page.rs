@@ -79,12 +79,12 @@ impl PageCut {
     /// Whether there is, or could be, a match after the page. Call it after the last entry.
     #[must_use]
     pub(crate) fn has_more(&self) -> bool {
-        // Where OpenEMR was not asked for a match after the page, a full answer leaves it open whether there is one. Then there is
+        // Where OpenEMR was not rows for a match after the page, a full answer leaves it open whether there is one. Then there is
         // a link to a next page, which may turn out to be empty.
         let could_have = self.page.is_some_and(|page| match page.window {
             Window::Whole => false,
-            Window::First(asked) => self.entries >= asked && asked <= page.offset.saturating_add(page.count),
-            Window::FromOffset(asked) => self.entries >= asked && asked <= page.count,
+            Window::First(rows) => self.entries >= rows && rows <= page.offset.saturating_add(page.count),
+            Window::FromOffset(rows) => self.entries >= rows && rows <= page.count,
         });
         self.has_more || could_have
     }
@@ -96,9 +96,9 @@ impl PageCut {
         let is_known = match self.page.map(|page| page.window) {
             None | Some(Window::Whole) => true,
             // Included entries count too.
-            Some(Window::First(asked)) => self.entries < asked,
+            Some(Window::First(rows)) => self.entries < rows,
             // An empty answer to an offset does not tell how many matches are before it.
-            Some(Window::FromOffset(asked)) => self.entries < asked && (self.matches > 0 || self.before == 0),
+            Some(Window::FromOffset(rows)) => self.entries < rows && (self.matches > 0 || self.before == 0),
         };
         is_known.then_some(all)
     }
@@ -165,15 +165,15 @@ mod tests {
             let mut seen = Vec::new();
             let mut offset = 0;
             loop {
-                // What OpenEMR sends of it, by what it is asked for: parts are asked for only where nothing is included.
+                // What OpenEMR sends of it, by what it is rows for: parts are rows for only where nothing is included.
                 let (window, sent) = match window {
                     1 if !has_includes => {
-                        let asked = offset + count + 1;
-                        (Window::First(asked), 0..entries.len().min(asked as usize))
+                        let rows = offset + count + 1;
+                        (Window::First(rows), 0..entries.len().min(rows as usize))
                     }
                     2 if !has_includes => {
-                        let asked = count + ahead;
-                        (Window::FromOffset(asked), (offset as usize).min(entries.len())..entries.len().min((offset + asked) as usize))
+                        let rows = count + ahead;
+                        (Window::FromOffset(rows), (offset as usize).min(entries.len())..entries.len().min((offset + rows) as usize))
                     }
                     _ => (Window::Whole, 0..entries.len()),
                 };

@@ -3,6 +3,8 @@
 //! The document is not parsed. A quote within a JSON string is always escaped, so that the bytes `}},{"fullUrl":"` occur
 //! only between two entries. Everything that is repaired is near those, or in the head. What is known only at the end, such as
 //! the total, is written after the last entry, because the members of an object have no order.
+//!
+//! Decision: `docs/decisions/12-bundles.md`.
 
 use bytes::{Bytes, BytesMut};
 use memchr::memmem::Finder;
@@ -21,7 +23,7 @@ use crate::openemr::search::terms::SearchTerms;
 const BETWEEN: &[u8] = br#"}},{"fullUrl":""#;
 
 /// The most white space after a Bundle, in bytes.
-const LONGEST_SPACE: usize = 16;
+const MAX_SPACE: usize = 16;
 
 /// How many bytes of a piece are joined to those withheld from the piece before, when a sequence is split between the two.
 const JOINED: usize = 1024;
@@ -56,7 +58,7 @@ enum Place {
     Sent,
     /// Within an entry that is not sent.
     Dropped,
-    /// Behind a Bundle without entries.
+    /// After a Bundle without entries.
     End,
     /// In a document that is no Bundle of OpenEMR's.
     Other,
@@ -155,12 +157,12 @@ impl BundleStream {
                 out.put(&url);
                 out.put(b"\"");
             }
-            None => out.keep(at..at + head.behind_url),
+            None => out.keep(at..at + head.after_url),
         }
-        if head.behind_url > 0 && self.repairs {
+        if head.after_url > 0 && self.repairs {
             out.put(mode.member());
         }
-        Some(head.behind_url)
+        Some(head.after_url)
     }
 
     fn begin_entry(&mut self, out: &mut Spliced) {
@@ -262,7 +264,7 @@ fn undecided(rest: &[u8]) -> usize {
     let between = (1..longest).rev().find(|&length| rest.ends_with(BETWEEN.get(..length).unwrap_or_default())).unwrap_or(0);
     let space = rest.len() - rest.trim_ascii_end().len();
     let end = match rest.trim_ascii_end() {
-        _ if space > LONGEST_SPACE => 0,
+        _ if space > MAX_SPACE => 0,
         [.., b']', b'}'] => space + 2,
         [.., b']'] if space == 0 => 1,
         _ => 0,

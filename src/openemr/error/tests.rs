@@ -2,7 +2,7 @@ use super::*;
 use crate::fhir::media_type::Format;
 use proptest::prelude::*;
 
-fn said(status: u16, resource_type: Option<&'static str>, body: &str) -> Value {
+fn written(status: u16, resource_type: Option<&'static str>, body: &str) -> Value {
     let outcome = outcome(ErrorAnswer { status, resource_type }, body.as_bytes());
     serde_json::from_str(&outcome.write(Format::Json)).unwrap()
 }
@@ -52,19 +52,19 @@ fn every_way_of_openemrs_is_understood() {
         (599, "", "exception", "OpenEMR failed."),
         (418, "", "processing", "OpenEMR refuses the request."),
     ] {
-        let said = said(status, Some("Patient"), body);
-        assert_eq!(said["issue"][0]["code"], code, "{status} {body}");
-        assert_eq!(said["issue"][0]["diagnostics"], text, "{status} {body}");
-        assert_eq!(said["issue"][0]["severity"], "error");
+        let outcome = written(status, Some("Patient"), body);
+        assert_eq!(outcome["issue"][0]["code"], code, "{status} {body}");
+        assert_eq!(outcome["issue"][0]["diagnostics"], text, "{status} {body}");
+        assert_eq!(outcome["issue"][0]["severity"], "error");
     }
-    assert_eq!(said(404, None, "[]")["issue"][0]["diagnostics"], "OpenEMR has nothing at this address.");
+    assert_eq!(written(404, None, "[]")["issue"][0]["diagnostics"], "OpenEMR has nothing at this address.");
 }
 
 #[test]
 fn what_is_wrong_with_fields_names_the_elements() {
     let body = r#"{"validationErrors":{"fname":{"Required::NON_EXISTENT_KEY":"fname must be provided, but does not exist"},"DOB":{"NotEmpty::EMPTY_VALUE":"Date of Birth must not be empty","Datetime::INVALID_VALUE":"DOB must be a valid date"},"patient_data_x":{"Lengths":"patient_data_x is too long"},"email":["not an address"],"sex":7}}"#;
-    let said = said(400, Some("Patient"), body);
-    let issues: Vec<_> = said["issue"]
+    let outcome = written(400, Some("Patient"), body);
+    let issues: Vec<_> = outcome["issue"]
         .as_array()
         .unwrap()
         .iter()
@@ -92,28 +92,28 @@ fn what_is_wrong_with_fields_names_the_elements() {
 #[test]
 fn a_malformed_id_is_about_the_id() {
     let body = r#"{"validationErrors":{"_id":"The search field argument was invalid, improperly formatted, or could not be parsed.  Inner message: UUID columns must be a valid UUID string"}}"#;
-    let said = said(400, Some("Patient"), body);
-    assert_eq!(said["issue"][0]["expression"][0], "Patient.id");
+    let outcome = written(400, Some("Patient"), body);
+    assert_eq!(outcome["issue"][0]["expression"][0], "Patient.id");
     assert_eq!(
-        said["issue"][0]["diagnostics"],
+        outcome["issue"][0]["diagnostics"],
         "OpenEMR says: The search field argument was invalid, improperly formatted, or could not be parsed. Inner message: UUID columns must be a valid UUID string"
     );
-    assert_eq!(said["issue"].as_array().unwrap().len(), 1);
+    assert_eq!(outcome["issue"].as_array().unwrap().len(), 1);
 }
 
 #[test]
 fn an_outcome_of_openemrs_own_is_kept_where_it_is_disclosable() {
     let own = r#"{"id":"f44d4bbb","resourceType":"OperationOutcome","issue":[{"severity":"warning","code":"processing","details":{"text":"'Prefer' header invalid"}},{"severity":"none","code":"what","diagnostics":"Odd"},{"severity":"error","code":"invalid","details":{"text":"in /var/www/x.php"}}]}"#;
     assert_eq!(
-        said(400, None, own),
+        written(400, None, own),
         serde_json::json!({ "resourceType": "OperationOutcome", "issue": [
                 { "severity": "warning", "code": "processing", "diagnostics": "'Prefer' header invalid" },
                 { "severity": "error", "code": "invalid", "diagnostics": "Odd" },
             ] })
     );
     let unclean = r#"{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"invalid","details":{"text":"in /var/www/x.php"}}]}"#;
-    assert_eq!(said(400, None, unclean)["issue"][0]["diagnostics"], "OpenEMR does not understand the request.");
-    assert_eq!(said(500, None, own)["issue"][0]["diagnostics"], "OpenEMR failed.");
+    assert_eq!(written(400, None, unclean)["issue"][0]["diagnostics"], "OpenEMR does not understand the request.");
+    assert_eq!(written(500, None, own)["issue"][0]["diagnostics"], "OpenEMR failed.");
 }
 
 #[test]
@@ -152,8 +152,8 @@ fn body() -> impl Strategy<Value = (String, &'static str)> {
         Just(r#"@{"message":"fine @"}"#),
     ];
     (shape, secret, "[a-z ]{0,10}", "[a-z ]{0,10}").prop_map(|(shape, secret, before, after)| {
-        let words = serde_json::to_string(&format!("{before} {secret} {after}")).unwrap();
-        (shape.replace('@', words.trim_matches('"')), secret)
+        let text = serde_json::to_string(&format!("{before} {secret} {after}")).unwrap();
+        (shape.replace('@', text.trim_matches('"')), secret)
     })
 }
 

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::fhir::export_level::Level;
 use crate::fhir::instant;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::prefer::Handling;
+use crate::fhir::rejection::Rejection;
 use crate::fhir::resource_type;
 use crate::openemr::export::level::can_hold;
 
@@ -66,23 +68,25 @@ pub(crate) enum KickOffError {
 }
 
 impl KickOffError {
-    /// Returns the HTTP status of the answer.
-    #[must_use]
-    pub(crate) fn status(&self) -> u16 {
+    fn status(&self) -> StatusCode {
         match self {
-            Self::TooManyParameters | Self::Since | Self::OutputFormat | Self::NotSupported(_) => 400,
-            Self::NotGranted(_) | Self::NothingGranted => 403,
+            Self::TooManyParameters | Self::Since | Self::OutputFormat | Self::NotSupported(_) => StatusCode::BAD_REQUEST,
+            Self::NotGranted(_) | Self::NothingGranted => StatusCode::FORBIDDEN,
         }
     }
 
-    /// Returns the code of the answer's issue.
-    #[must_use]
-    pub(crate) fn code(&self) -> IssueCode {
+    fn code(&self) -> IssueCode {
         match self {
             Self::TooManyParameters | Self::Since => IssueCode::Invalid,
             Self::OutputFormat | Self::NotSupported(_) => IssueCode::NotSupported,
             Self::NotGranted(_) | Self::NothingGranted => IssueCode::Forbidden,
         }
+    }
+}
+
+impl From<KickOffError> for Rejection {
+    fn from(error: KickOffError) -> Self {
+        Self::new(error.status(), error.code(), error.to_string())
     }
 }
 
@@ -117,12 +121,14 @@ impl KickOff {
         if parameters.len() > MAX_PARAMETERS {
             return Err(KickOffError::TooManyParameters);
         }
-        let (mut since, mut asked, mut left_out) = (None, None::<Vec<&str>>, Vec::new());
+        let (mut since, mut requested, mut left_out) = (None, None::<Vec<&str>>, Vec::new());
         for (name, value) in parameters {
             match name.as_str() {
                 "_since" if value.is_empty() => {}
                 "_since" => since = Some(instant::parse(value).ok_or(KickOffError::Since)?),
-                "_type" => asked.get_or_insert_default().extend(value.split(',').map(str::trim).filter(|name| !name.is_empty())),
+                "_type" => {
+                    requested.get_or_insert_default().extend(value.split(',').map(str::trim).filter(|name| !name.is_empty()))
+                }
                 "_outputFormat" => check_format(value)?,
                 // These are about the answer to the kick-off, not about the export.
                 "_format" | "_pretty" => {}
@@ -135,7 +141,7 @@ impl KickOff {
                 ),
             }
         }
-        let types = match asked.filter(|names| !names.is_empty()) {
+        let types = match requested.filter(|names| !names.is_empty()) {
             Some(names) => named(&level, &names, granted, &mut left_out),
             None => granted.iter().copied().filter(|name| can_hold(&level, name)).map(|name| (name, false)).collect(),
         };
@@ -249,17 +255,17 @@ mod tests {
         ] {
             for handling in [None, Some(Handling::Strict)] {
                 let refusal = validate(query, handling).unwrap_err();
-                assert_eq!((refusal.status(), refusal.to_string()), (status, left_out.to_string()), "{query}");
+                assert_eq!((refusal.status().as_u16(), refusal.to_string()), (status, left_out.to_string()), "{query}");
             }
             let kick_off = validate(query, Some(Handling::Lenient)).unwrap();
             assert_eq!(kick_off.left_out, [left_out], "{query}");
         }
         let nothing_left = validate("_type=Goal,CarePlan", Some(Handling::Lenient)).unwrap_err();
-        assert_eq!(nothing_left.status(), 403);
+        assert_eq!(nothing_left.status().as_u16(), 403);
         assert!(
             nothing_left.to_string().contains("system/Goal.read") && nothing_left.to_string().contains("system/CarePlan.read")
         );
-        assert_eq!(validate("_type=Jane", Some(Handling::Lenient)).unwrap_err().status(), 403);
+        assert_eq!(validate("_type=Jane", Some(Handling::Lenient)).unwrap_err().status().as_u16(), 403);
     }
 
     #[test]
@@ -268,7 +274,11 @@ mod tests {
             assert!(validate(&format!("_outputFormat={good}"), None).is_ok(), "{good}");
         }
         for bad in ["text/csv", "", "application/fhir%2Bjson"] {
-            assert_eq!(validate(&format!("_outputFormat={bad}"), Some(Handling::Lenient)).unwrap_err().status(), 400, "{bad}");
+            assert_eq!(
+                validate(&format!("_outputFormat={bad}"), Some(Handling::Lenient)).unwrap_err().status().as_u16(),
+                400,
+                "{bad}"
+            );
         }
     }
 
@@ -278,7 +288,7 @@ mod tests {
         let zoned = Some("2026-11-24T02:28:30+01:00".to_owned());
         assert_eq!(since("_since=2026-11-24T02:28:30+01:00"), Ok(zoned));
         assert_eq!(since("_since="), Ok(None));
-        assert_eq!(since("_since=2026-11-24").unwrap_err().status(), 400);
+        assert_eq!(since("_since=2026-11-24").unwrap_err().status().as_u16(), 400);
     }
 
     #[test]

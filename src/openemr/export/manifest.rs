@@ -221,7 +221,7 @@ mod tests {
             })
         );
         let lines: Vec<Value> = outcomes(&plan).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        let said: Vec<(&str, &str)> = lines
+        let issues: Vec<(&str, &str)> = lines
             .iter()
             .map(|outcome| {
                 assert_eq!(outcome["resourceType"], "OperationOutcome");
@@ -229,7 +229,7 @@ mod tests {
             })
             .collect();
         assert_eq!(
-            said,
+            issues,
             [
                 ("timeout", "Provenance: OpenEMR failed with status 504. It was not tried again."),
                 ("not-supported", "The parameter _elements is not supported and was left out."),

@@ -1,4 +1,6 @@
-//! A bulk export over OpenEMR: which parts of a kick-off it supports, one job a type, and the manifest that the client gets.
+//! Bulk exports: which parts of a kick-off OpenEMR supports, the plan with one job a type, and the manifest for the client.
+//!
+//! Decision: `docs/decisions/21-bulk-export.md`.
 
 pub(crate) mod kick_off;
 pub(crate) mod level;

@@ -20,7 +20,7 @@ const VERSION: u32 = 1;
 /// The most files of one type; a manifest with more is taken for broken.
 const MAX_FILES: usize = 100;
 /// The longest URL of a kick-off, in bytes.
-pub(crate) const LONGEST_URL: usize = 16 * 1024;
+pub(crate) const MAX_URL: usize = 16 * 1024;
 /// How long OpenEMR keeps the files of a job after the kick-off, in milliseconds.
 const FILES_LIVE: i64 = 60 * 60 * 1000;
 
@@ -137,7 +137,7 @@ impl Plan {
             Level::System | Level::Patient => true,
         };
         is_level_sound
-            && self.request.len() <= LONGEST_URL
+            && self.request.len() <= MAX_URL
             && self.since.as_deref().is_none_or(|since| instant::parse(since).as_deref() == Some(since))
             && self.left_out.iter().all(is_left_out_sound)
             && !self.types.is_empty()

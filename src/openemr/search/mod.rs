@@ -1,4 +1,6 @@
-//! A search as a client asks for it, as OpenEMR is asked for it, and what its answer has to look like.
+//! Searches: which parameters OpenEMR understands, what it is asked for, and the terms on which its answer is rewritten.
+//!
+//! Decision: `docs/decisions/16-search.md`.
 
 pub(crate) mod paging;
 mod parameters;

@@ -1,5 +1,4 @@
-//! The part of a search's matches that OpenEMR is asked for, so that the gateway can cut the page out of it that the client
-//! asked for.
+//! Paging: which matches OpenEMR is asked for, so that the gateway can cut the client's page out of its answer.
 //!
 //! OpenEMR 7.0.4 and later pages Patient by `_count` and `_offset`. On every other type it takes `_count` only, and with
 //! `_revinclude` that counts the included resources too. It never sends more than 200 entries when it is given a `_count`,

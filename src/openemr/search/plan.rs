@@ -1,9 +1,11 @@
-//! The plan of a search: the query that OpenEMR is sent for what the client asked, and the terms on which its answer is
-//! rewritten.
+//! The plan of a search: the query for OpenEMR, and the terms on which its answer is rewritten.
+
+use http::StatusCode;
 
 use crate::fhir::capabilities::{Capabilities, TypeCapabilities};
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::prefer::Handling;
+use crate::fhir::rejection::Rejection;
 use crate::http::query::{self, as_uri};
 use crate::openemr::search::paging::{self, Limitation, PagePlan, PageRequest, Pager};
 use crate::openemr::search::parameters::{PROVENANCES, ReadingContext, SearchParameters, Summary, Total};
@@ -55,14 +57,18 @@ pub(crate) enum SearchError {
 }
 
 impl SearchError {
-    /// Returns the code of the answer's issue.
-    #[must_use]
-    pub(crate) fn code(&self) -> IssueCode {
+    fn code(&self) -> IssueCode {
         match self {
             Self::TooManyParameters => IssueCode::TooCostly,
             Self::Date(_) => IssueCode::Value,
             Self::Strict(warnings) => warnings.first().map_or(IssueCode::NotSupported, Warning::code),
         }
+    }
+}
+
+impl From<SearchError> for Rejection {
+    fn from(error: SearchError) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error.code(), error.to_string())
     }
 }
 

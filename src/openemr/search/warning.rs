@@ -116,13 +116,13 @@ mod tests {
     fn an_outcome_names_parameters() {
         assert_eq!(outcome(&[]), None);
         let warnings = [Warning::new("name:exact", Reason::NotSearchable), Warning::new("Doe, \"John\"", Reason::Invalid)];
-        let told: serde_json::Value = serde_json::from_str(&outcome(&warnings).unwrap()).unwrap();
-        assert_eq!(told["resourceType"], "OperationOutcome");
-        let issue = &told["issue"][0];
+        let resource: serde_json::Value = serde_json::from_str(&outcome(&warnings).unwrap()).unwrap();
+        assert_eq!(resource["resourceType"], "OperationOutcome");
+        let issue = &resource["issue"][0];
         assert_eq!((&issue["severity"], &issue["code"]), (&"warning".into(), &"not-supported".into()));
         assert_eq!(issue["location"][0], "http.name:exact");
         assert!(issue["diagnostics"].as_str().unwrap().starts_with("The parameter name:exact cannot be searched by"));
-        assert!(told["issue"][1].get("location").is_none() && !told.to_string().contains("Doe"));
+        assert!(resource["issue"][1].get("location").is_none() && !resource.to_string().contains("Doe"));
     }
 
     #[test]

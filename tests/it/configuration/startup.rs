@@ -1,7 +1,7 @@
 //! Start-up fails with the remedy: each error of the configuration, through the built binary, by both commands that
 //! check it.
 
-use crate::support::command::{Folder, GOOD, changed, check, fails, passes, with};
+use crate::support::command::{Folder, GOOD, changed, check, fails, passes, with, without_positions};
 
 const CONFIG: &str = "conf/gateway.yaml";
 const JWKS: &str = "keys/jwks.json";
@@ -326,7 +326,9 @@ fn an_address_of_another_machine_is_found_by_serve() {
     let ended = folder.run(&["serve", "--test"]);
     assert_eq!(ended.code, 1);
     assert!(
-        ended.err.starts_with("error: conf/gateway.yaml: listen[0].address: `192.0.2.1:8000` cannot be listened on: "),
+        without_positions(&ended.err)
+            .0
+            .starts_with("error: conf/gateway.yaml: listen[0].address: `192.0.2.1:8000` cannot be listened on: "),
         "{}",
         ended.err
     );

@@ -182,3 +182,60 @@ fn a_wrong_fhir_base_is_named_where_the_token_endpoint_is_to_be_discovered() {
     site.insert("fhir_base".to_owned(), json!(base));
     no_token(config, &[&base, "/.well-known/smart-configuration", "the answer is 404", "Is the path in fhir_base right?"]);
 }
+
+#[test]
+fn a_check_that_ejects_a_node_says_why() {
+    let openemr = OpenEmr::start();
+    let gone = format!("http://{}", free_address());
+    let mut config = config(&openemr);
+    config["sites"]["default"]["openemr"] = json!([openemr.base, gone]);
+    config["sites"]["default"]["token_audience"] = json!(format!("{}/oauth2/default/token", openemr.base));
+    config["sites"]["default"]["health_check"] = json!({"interval": "100ms"});
+    let gateway = Gateway::with(config);
+    gateway.logs(&["WARN", &format!("node {gone}"), "is left out", "Connection refused", "is OpenEMR running"]);
+}
+
+/// What the log says of a request that failed at `fhir_base`, while tokens come from an OpenEMR that works.
+fn failed_request(fhir_base: &str, ca_file: Option<&PathBuf>, words: &[&str]) {
+    let tokens = OpenEmr::start();
+    let mut config = config(&tokens);
+    let site = config["sites"]["default"].as_object_mut().unwrap();
+    site.insert("token_url".to_owned(), json!(format!("{}/oauth2/default/token", tokens.base)));
+    site.insert("fhir_base".to_owned(), json!(fhir_base));
+    site.insert("timeouts".to_owned(), json!({"read": "300ms"}));
+    if let Some(file) = ca_file {
+        site.insert("ca_file".to_owned(), json!(file));
+    }
+    let gateway = Gateway::with(config);
+    let answer = gateway.caller().get("/fhir/Patient?name=Zebedee");
+    assert!(matches!(answer.status, 502 | 504), "{}", answer.text());
+    let line = gateway.logs(&[&["WARN", "request ", "site default", &format!("node {fhir_base}: ")], words].concat());
+    assert!(!line.contains("Zebedee"), "{line}");
+    assert!(!answer.text().contains("127.0.0.1") && !answer.text().contains("ca_file"), "{}", answer.text());
+}
+
+#[test]
+fn a_failed_request_names_node_stage_and_cause() {
+    let self_signed = OpenEmr::with(&["--tls"]);
+    let base = format!("{}/apis/default/fhir", self_signed.base);
+    failed_request(&base, None, &["connecting", "self-signed", "UnknownIssuer", "ca_file"]);
+
+    let files = Files::write(&["emr.example.org"], |_| {});
+    let other_name = files.openemr();
+    let base = format!("{}/apis/default/fhir", other_name.base);
+    failed_request(&base, Some(&files.certificate), &["connecting", "only for emr.example.org", "in fhir_base"]);
+
+    let plain = OpenEmr::start();
+    let base = format!("{}/apis/default/fhir", plain.base.replace("http:", "https:"));
+    failed_request(&base, None, &["connecting", "does not speak TLS", "in fhir_base"]);
+
+    let base = format!("{}/apis/default/fhir", self_signed.base.replace("https:", "http:"));
+    failed_request(&base, None, &["waiting for the answer", "the port speaks TLS", "Write https:// in fhir_base"]);
+
+    let base = format!("http://{}/apis/default/fhir", free_address());
+    failed_request(&base, None, &["connecting", "Connection refused", "the port in fhir_base"]);
+
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}/apis/default/fhir", silent.local_addr().unwrap());
+    failed_request(&base, None, &["waiting for the answer", "no answer came in time", "timeouts"]);
+}

@@ -62,9 +62,9 @@ fn one_resource_is_cut_as_its_definition_says_however_it_is_split() {
             for text in [resource.to_string(), serde_json::to_string_pretty(&resource).unwrap()] {
                 for cut in 0..=text.len() {
                     let (first, second) = text.as_bytes().split_at(cut);
-                    let told = run(Projector::resource(projection.clone(), None), &[first, second]);
-                    let told: Value = serde_json::from_slice(&told).unwrap();
-                    assert_eq!(told, expected, "{projection:?} {text} {cut}");
+                    let output = run(Projector::resource(projection.clone(), None), &[first, second]);
+                    let output: Value = serde_json::from_slice(&output).unwrap();
+                    assert_eq!(output, expected, "{projection:?} {text} {cut}");
                 }
             }
         }
@@ -100,8 +100,8 @@ fn the_resources_of_a_bundle_are_cut_and_nothing_else() {
             let (text, expected) = bundles(&projection, escaped);
             for size in [1, 2, 3, 7, 64, 100_000] {
                 let pieces: Vec<&[u8]> = text.as_bytes().chunks(size).collect();
-                let told = run(Projector::bundle(projection.clone(), Some("Patient")), &pieces);
-                assert_eq!(serde_json::from_slice::<Value>(&told).unwrap(), expected, "{projection:?} {size}");
+                let output = run(Projector::bundle(projection.clone(), Some("Patient")), &pieces);
+                assert_eq!(serde_json::from_slice::<Value>(&output).unwrap(), expected, "{projection:?} {size}");
             }
         }
     }
@@ -110,20 +110,20 @@ fn the_resources_of_a_bundle_are_cut_and_nothing_else() {
 #[test]
 fn the_type_is_known_from_the_url_before_the_resource_says_it() {
     let bundle = br#"{"entry":[{"fullUrl":"https:\/\/emr\/Provenance\/1","resource":{"recorded":1,"gender":2,"resourceType":"Provenance"}}]}"#;
-    let told = run(Projector::bundle(Projection::Summary, Some("Patient")), &[bundle]);
-    let told: Value = serde_json::from_slice(&told).unwrap();
-    let resource = told["entry"][0]["resource"].as_object().unwrap();
+    let output = run(Projector::bundle(Projection::Summary, Some("Patient")), &[bundle]);
+    let output: Value = serde_json::from_slice(&output).unwrap();
+    let resource = output["entry"][0]["resource"].as_object().unwrap();
     assert_eq!(resource.keys().collect::<Vec<_>>(), ["recorded", "resourceType", "meta"]);
 }
 
 #[test]
 fn a_name_beyond_measure_ends_the_cutting_and_breaks_nothing() {
-    let long = "n".repeat(3 * LONGEST);
+    let long = "n".repeat(3 * MAX_TEXT);
     let text = json!({"resourceType": "Patient", "text": {}, long.as_str(): 1, "id": "x"}).to_string();
     for size in [1, 1000, 100_000] {
         let pieces: Vec<&[u8]> = text.as_bytes().chunks(size).collect();
-        let told: Value = serde_json::from_slice(&run(Projector::resource(Projection::Data, None), &pieces)).unwrap();
-        assert_eq!((&told[&long], &told["id"]), (&json!(1), &json!("x")));
+        let output: Value = serde_json::from_slice(&run(Projector::resource(Projection::Data, None), &pieces)).unwrap();
+        assert_eq!((&output[&long], &output["id"]), (&json!(1), &json!("x")));
     }
 }
 

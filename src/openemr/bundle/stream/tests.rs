@@ -118,14 +118,14 @@ fn becomes_the_searchset_that_was_asked_for_however_it_is_split() {
         for body in some_bundles() {
             let expected = naive(&body, &terms);
             for size in [1, 2, 3, 5, 17, 100, 1 << 20] {
-                let told = run(&terms, body.as_bytes().chunks(size));
-                let told: Value = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error} in {told}"));
-                assert_eq!(told, expected, "{size} {body}");
+                let output = run(&terms, body.as_bytes().chunks(size));
+                let output: Value = serde_json::from_str(&output).unwrap_or_else(|error| panic!("{error} in {output}"));
+                assert_eq!(output, expected, "{size} {body}");
             }
             for cut in 0..body.len() {
                 let (first, second) = body.as_bytes().split_at(cut);
-                let told = run(&terms, [first, second]);
-                assert_eq!(serde_json::from_str::<Value>(&told).unwrap(), expected, "{cut} of {body}");
+                let output = run(&terms, [first, second]);
+                assert_eq!(serde_json::from_str::<Value>(&output).unwrap(), expected, "{cut} of {body}");
             }
         }
     }
@@ -136,8 +136,8 @@ fn what_was_cut_short_does_not_become_whole() {
     for terms in some_terms() {
         for body in some_bundles() {
             for cut in 0..body.len() {
-                let told = run(&terms, [&body.as_bytes()[..cut]]);
-                assert!(serde_json::from_str::<Value>(&told).is_err(), "{cut} of {body}: {told}");
+                let output = run(&terms, [&body.as_bytes()[..cut]]);
+                assert!(serde_json::from_str::<Value>(&output).is_err(), "{cut} of {body}: {output}");
             }
         }
     }
@@ -156,8 +156,8 @@ fn the_end_is_said_once() {
 #[test]
 fn white_space_may_follow() {
     for (body, space) in some_bundles().iter().flat_map(|body| [(body, "\n"), (body, "\r\n  ")]) {
-        let told = run(&terms(page(0, 1)), [body.as_bytes(), space.as_bytes()]);
-        assert_eq!(serde_json::from_str::<Value>(&told).unwrap(), naive(body, &terms(page(0, 1))));
+        let output = run(&terms(page(0, 1)), [body.as_bytes(), space.as_bytes()]);
+        assert_eq!(serde_json::from_str::<Value>(&output).unwrap(), naive(body, &terms(page(0, 1))));
     }
 }
 
@@ -187,19 +187,19 @@ fn where_nothing_is_to_be_mended_a_page_is_cut_all_the_same() {
     let body = bundle(&[0, 1, 0], "Patient/_search", true);
     let original: Value = serde_json::from_str(&body).unwrap();
     let mut step = BundleStream::new(terms(page(1, 1)), false, "", None);
-    let told = [step.feed(Bytes::from(body)), step.finish()].concat();
-    let told: Value = serde_json::from_slice(&told).unwrap();
-    assert_eq!(told["entry"].as_array().unwrap()[..], original["entry"].as_array().unwrap()[1..3]);
-    assert_eq!((&told["type"], &told["meta"], &told["total"]), (&json!("collection"), &original["meta"], &json!(3)));
-    assert_eq!(told["link"].as_array().unwrap().len(), 4);
+    let output = [step.feed(Bytes::from(body)), step.finish()].concat();
+    let output: Value = serde_json::from_slice(&output).unwrap();
+    assert_eq!(output["entry"].as_array().unwrap()[..], original["entry"].as_array().unwrap()[1..3]);
+    assert_eq!((&output["type"], &output["meta"], &output["total"]), (&json!("collection"), &original["meta"], &json!(3)));
+    assert_eq!(output["link"].as_array().unwrap().len(), 4);
 }
 
 #[test]
 fn a_self_link_of_its_own_kind_is_replaced_by_the_base_that_is_known() {
     let body = bundle(&[0], "Other", false);
-    let told: Value = serde_json::from_str(&run(&terms(None), [body.as_bytes()])).unwrap();
-    assert_eq!(told["link"][0]["url"], "https://elsewhere/Patient?name=x&_count=2");
-    assert_eq!(told["entry"][0]["fullUrl"], format!("{BASE}/Other/p0"));
+    let output: Value = serde_json::from_str(&run(&terms(None), [body.as_bytes()])).unwrap();
+    assert_eq!(output["link"][0]["url"], "https://elsewhere/Patient?name=x&_count=2");
+    assert_eq!(output["entry"][0]["fullUrl"], format!("{BASE}/Other/p0"));
 }
 
 #[test]
@@ -210,10 +210,10 @@ fn nothing_is_copied_where_no_entry_begins() {
     for text in ["a long text without an entry", "and another one"] {
         let piece = Bytes::copy_from_slice(text.as_bytes());
         // The bytes withheld from the piece before come out with the first one.
-        let told = step.feed(piece.clone());
-        assert!(told.ends_with(&piece));
+        let output = step.feed(piece.clone());
+        assert!(output.ends_with(&piece));
         if text.starts_with("and") {
-            assert_eq!(told.as_ptr(), piece.as_ptr());
+            assert_eq!(output.as_ptr(), piece.as_ptr());
         }
     }
 }
@@ -229,8 +229,8 @@ fn an_entry_that_does_not_say_what_it_is_is_a_match_and_memory_stays_bounded() {
         assert!(step.withheld.len() < 12 * 1024, "{}", step.withheld.len());
     }
     out.extend_from_slice(&step.finish());
-    let told: Value = serde_json::from_slice(&out).unwrap();
-    assert_eq!((&told["total"], &told["entry"][0]["search"]["mode"]), (&json!(2), &json!("match")));
+    let output: Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!((&output["total"], &output["entry"][0]["search"]["mode"]), (&json!(2), &json!("match")));
 }
 
 proptest! {
@@ -242,11 +242,11 @@ proptest! {
         let whole: Value = serde_json::from_str(&run(&terms(None), [body.as_bytes()])).unwrap();
         let (mut offset, mut entries) = (0, Vec::new());
         loop {
-            let told = run(&terms(page(offset, count)), body.as_bytes().chunks(size));
-            let told: Value = serde_json::from_str(&told).unwrap();
-            prop_assert_eq!(&told["total"], &json!(included.len()));
-            entries.extend(told["entry"].as_array().cloned().unwrap_or_default());
-            let next = told["link"].as_array().unwrap().iter().find(|link| link["relation"] == "next");
+            let output = run(&terms(page(offset, count)), body.as_bytes().chunks(size));
+            let output: Value = serde_json::from_str(&output).unwrap();
+            prop_assert_eq!(&output["total"], &json!(included.len()));
+            entries.extend(output["entry"].as_array().cloned().unwrap_or_default());
+            let next = output["link"].as_array().unwrap().iter().find(|link| link["relation"] == "next");
             let Some(next) = next else { break };
             offset = next["url"].as_str().unwrap().rsplit_once("_offset=").unwrap().1.parse().unwrap();
         }

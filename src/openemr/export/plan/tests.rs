@@ -64,7 +64,7 @@ fn a_plan_never_grows_beyond_what_is_read_back() {
     let one = all.types.first().unwrap().clone();
     // As many as FHIR has types.
     all.types = vec![one; 150];
-    all.request = "x".repeat(LONGEST_URL);
+    all.request = "x".repeat(MAX_URL);
     assert_eq!(Plan::parse(&all.to_bytes()).unwrap(), all);
 }
 

@@ -59,9 +59,9 @@ fn a_date_that_is_none_is_refused() {
         ("Observation", "date=29.02.2024"),
     ] {
         for capabilities in [&MODERN, &OLD] {
-            let refusal = SearchPlan::new(query.as_bytes(), b"", &of(resource_type, capabilities)).unwrap_err();
-            assert_eq!(refusal.code(), IssueCode::Value, "{query}");
-            assert!(!refusal.to_string().contains("notadate"));
+            let error = SearchPlan::new(query.as_bytes(), b"", &of(resource_type, capabilities)).unwrap_err();
+            assert_eq!(error.code(), IssueCode::Value, "{query}");
+            assert!(!error.to_string().contains("notadate"));
         }
     }
     assert_eq!(sent("birthdate=ge1970", &of("Patient", &MODERN)), "birthdate=ge1970");
@@ -308,8 +308,8 @@ proptest! {
         let plan = match SearchPlan::new(query.as_bytes(), b"", &context) {
             Ok(Some(plan)) => plan,
             Ok(None) => return Ok(()),
-            Err(refusal) => {
-                prop_assert_eq!(refusal.code(), IssueCode::Value);
+            Err(error) => {
+                prop_assert_eq!(error.code(), IssueCode::Value);
                 return Ok(());
             }
         };

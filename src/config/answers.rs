@@ -1,0 +1,156 @@
+//! What a site's answers are made to be: which repairs are made, how search results are paged, what browsers may do.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::base_url::BaseUrl;
+use super::cors::Cors;
+use super::declaration::{section, words};
+use super::node::{Node, Value};
+use super::problem::Findings;
+use super::section::Section;
+use super::setting::Setting as _;
+
+section! {
+    /// What a site's answers are made to be.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Answers {
+        /// What OpenEMR's answers are made to be. Single repairs can still be switched under `repairs`.
+        conformance: Conformance = Conformance::Repair, shorthand();
+        /// The repairs one by one. Under `conformance: pass_through` each is off unless it is written here.
+        repairs: Repairs = Repairs::ALL;
+        /// How search results are cut into pages.
+        paging: Paging = Paging::Slice;
+        /// Other FHIR bases that stand in OpenEMR's answers; links to them become links to the gateway, too.
+        also_known_as: Vec<BaseUrl> = Vec::new(), example("https://emr.example.org/apis/default/fhir");
+        /// The documents in which a server describes itself.
+        documents: Documents = Documents::default();
+        /// What web pages of other origins may do; `null` is nothing.
+        cors: Option<Cors> = None;
+        /// Bulk exports.
+        bulk_data: BulkData = BulkData::default();
+    }
+    check Answers::check
+}
+
+impl Answers {
+    fn check(mut self, section: &Section<'_>, findings: &mut Findings) -> Option<Self> {
+        if self.conformance == Conformance::PassThrough {
+            let written = section.node("repairs").map(|(node, _)| node);
+            self.repairs = Repairs::NONE.with(written, &section.place_of("repairs"), findings);
+        }
+        Some(self)
+    }
+}
+
+words! {
+    /// What OpenEMR's answers are made to be.
+    pub enum Conformance {
+        /// FHIR, as standard clients expect it.
+        Repair = "repair",
+        /// As OpenEMR sends them.
+        PassThrough = "pass_through",
+    }
+}
+
+/// Declares the repairs, and both settings of all of them.
+macro_rules! repairs {
+    ($( $(#[doc = $text:literal])+ $repair:ident; )+) => {
+        section! {
+            /// The repairs of what in OpenEMR's answers is not FHIR. A repair touches only what it names.
+            #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+            pub struct Repairs {
+                $( $(#[doc = $text])+ $repair: bool = true; )+
+            }
+        }
+
+        impl Repairs {
+            /// All repairs.
+            pub const ALL: Self = Self { $( $repair: true, )+ };
+            /// No repair.
+            pub const NONE: Self = Self { $( $repair: false, )+ };
+
+            /// These repairs, with those that are written set as written. What is wrong there has been reported.
+            fn with(self, written: Option<&Node>, place: &super::problem::Place, _: &mut Findings) -> Self {
+                let Some(Node { value: Value::Map(entries), .. }) = written else { return self };
+                let switch = |name: &str, otherwise: bool| {
+                    let entry = entries.iter().find(|entry| entry.key == name);
+                    entry.and_then(|entry| bool::read(&entry.node, place, &mut Findings::default())).unwrap_or(otherwise)
+                };
+                Self { $( $repair: switch(stringify!($repair), self.$repair), )+ }
+            }
+        }
+    };
+}
+
+repairs! {
+    /// Links to OpenEMR point to the gateway instead.
+    links;
+    /// Every error is an OperationOutcome.
+    errors;
+    /// `Content-Type` is FHIR's, and `_format` is honoured.
+    content;
+    /// Search parameters that OpenEMR does not know no longer empty the answer.
+    search;
+    /// Search results are searchsets, with `search.mode` and links.
+    bundles;
+    /// Creates and updates are answered with `Location` and the resource.
+    writes;
+    /// HEAD works.
+    head;
+    /// A slash at the end of a path does no harm.
+    trailing_slash;
+    /// What OpenEMR does not do is refused with 405 or 501.
+    interactions;
+    /// CapabilityStatement and SMART configuration are kept in memory, and show the gateway.
+    documents;
+    /// `$export` follows the FHIR Bulk Data Access guide.
+    bulk_data;
+}
+
+impl Repairs {
+    /// Whether the bodies of answers are read for any of them.
+    #[must_use]
+    pub const fn read_bodies(&self) -> bool {
+        self.links
+            || self.errors
+            || self.content
+            || self.search
+            || self.bundles
+            || self.writes
+            || self.documents
+            || self.bulk_data
+    }
+}
+
+words! {
+    /// How search results are cut into pages.
+    pub enum Paging {
+        /// By the gateway, wherever OpenEMR cannot.
+        Slice = "slice",
+        /// By OpenEMR, where it can; elsewhere not at all.
+        Native = "native",
+        /// Not at all: `_count` and `_offset` go to OpenEMR as they come.
+        Off = "off",
+    }
+}
+
+section! {
+    /// The documents in which a server describes itself.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Documents {
+        /// How long a CapabilityStatement and a SMART configuration are good. OpenEMR builds them anew at each request.
+        max_age: Duration = Duration::from_secs(5 * 60);
+    }
+}
+
+section! {
+    /// Bulk exports.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct BulkData {
+        /// Where the plans of exports are kept, so that they survive a restart. They hold no patient data.
+        folder: PathBuf = "state/bulk".into();
+        /// How long a finished export is known. OpenEMR keeps its files for an hour.
+        keep: Duration = Duration::from_secs(24 * 60 * 60);
+    }
+}

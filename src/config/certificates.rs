@@ -1,0 +1,224 @@
+//! Files of certificates and of their private keys, and when the certificates expire.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
+use rustls::sign::CertifiedKey;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+use zeroize::Zeroizing;
+
+use super::node::Node;
+use super::problem::{Findings, Place, Written, shown, shown_path};
+use super::read::{self, ReadError};
+use super::setting::Setting;
+use super::shape::Shape;
+use super::site_keys::{holds_pem, warn_if_open};
+
+/// What makes a certificate to try things out with.
+pub(super) const TRY_OUT: &str = "for trying out:  openemr-gateway keys certificate --host localhost --out certs";
+/// The largest certificate file that is read, in bytes.
+const MAX_CERTIFICATES: usize = 4 * 1024 * 1024;
+const MAX_PRIVATE_KEY: usize = 64 * 1024;
+/// How long before its end a certificate is warned of.
+const SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// A file of CA certificates, read and checked.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct CaFile {
+    /// The file, as written.
+    pub path: PathBuf,
+    /// What it held: at least one certificate, each of which can be trusted.
+    pub certificates: Vec<CertificateDer<'static>>,
+}
+
+impl std::fmt::Debug for CaFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("CaFile").field(&self.path).finish()
+    }
+}
+
+impl Setting for CaFile {
+    fn shape() -> Shape {
+        Shape::Text("path")
+    }
+
+    fn read(node: &Node, place: &Place, findings: &mut Findings) -> Option<Self> {
+        let written = Written::<String>::read(node, place, findings)?;
+        let certificates = certificates(&written, findings)?;
+        let mut roots = rustls::RootCertStore::empty();
+        for (index, certificate) in certificates.iter().enumerate() {
+            if let Err(error) = roots.add(certificate.clone()) {
+                let file = shown_path(Path::new(&written.value));
+                let (number, error) = (index + 1, shown(&error.to_string()));
+                let problem = place.problem(format!("certificate {number} of {file} cannot be used: {error}"));
+                findings.problem(problem.remedy("name a PEM file with the certificates of the CA that signed OpenEMR's"));
+                return None;
+            }
+        }
+        let renew = "name a file with the CA's present certificate; without it OpenEMR's certificate is not trusted";
+        warn_of_expiry(&certificates, &written, renew, findings);
+        Some(Self { path: written.value.into(), certificates })
+    }
+
+    fn to_yaml(&self) -> serde_yaml::Value {
+        self.path.to_yaml()
+    }
+}
+
+/// Reads a certificate and its private key, which must fit together.
+pub(super) fn certified_key(
+    certificate: &Written<String>,
+    key: &Written<String>,
+    findings: &mut Findings,
+) -> Option<Arc<CertifiedKey>> {
+    let certificates = certificates(certificate, findings);
+    let private_key = private_key(key, findings);
+    let (certificates, private_key) = (certificates?, private_key?);
+    warn_of_expiry(&certificates, certificate, "renew it; clients refuse it from then on", findings);
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let error = match CertifiedKey::from_der(certificates, private_key, &provider) {
+        Ok(certified_key) => return Some(Arc::new(certified_key)),
+        Err(error) => error,
+    };
+    let files = format!("{} and {}", shown_path(Path::new(&certificate.value)), shown_path(Path::new(&key.value)));
+    findings.problem(match error {
+        rustls::Error::InconsistentKeys(_) => certificate
+            .place
+            .problem(format!("{files} do not fit together: the certificate is for another key"))
+            .remedy("name the key that the certificate was made for"),
+        other => certificate.place.problem(format!("{files} cannot be used: {}", shown(&other.to_string()))).remedy(TRY_OUT),
+    });
+    None
+}
+
+/// The certificates of a PEM file, at least one.
+fn certificates(written: &Written<String>, findings: &mut Findings) -> Option<Vec<CertificateDer<'static>>> {
+    let bytes = bytes(written, MAX_CERTIFICATES, findings)?;
+    let blocks = ::pem::parse_many(&*bytes).unwrap_or_default();
+    let certificates: Vec<_> = blocks
+        .into_iter()
+        .filter(|block| matches!(block.tag(), "CERTIFICATE" | "TRUSTED CERTIFICATE" | "X509 CERTIFICATE"))
+        .map(|block| CertificateDer::from(block.into_contents()))
+        .collect();
+    if certificates.is_empty() {
+        let path = Path::new(&written.value);
+        let problem = written.place.problem(format!("{} holds no PEM certificate", shown_path(path)));
+        findings.problem(problem.remedy("name a file with  -----BEGIN CERTIFICATE-----  in it"));
+        return None;
+    }
+    Some(certificates)
+}
+
+fn private_key(written: &Written<String>, findings: &mut Findings) -> Option<PrivateKeyDer<'static>> {
+    let bytes = bytes(written, MAX_PRIVATE_KEY, findings)?;
+    warn_if_open(written, findings);
+    let blocks = ::pem::parse_many(&*bytes).unwrap_or_default();
+    let encrypted =
+        blocks.iter().any(|block| block.tag() == "ENCRYPTED PRIVATE KEY" || block.headers().get("Proc-Type").is_some());
+    let key = blocks.into_iter().find_map(|block| match block.tag() {
+        "PRIVATE KEY" => Some(PrivatePkcs8KeyDer::from(block.into_contents()).into()),
+        "RSA PRIVATE KEY" => Some(PrivatePkcs1KeyDer::from(block.into_contents()).into()),
+        "EC PRIVATE KEY" => Some(PrivateSec1KeyDer::from(block.into_contents()).into()),
+        _ => None,
+    });
+    if key.is_none() || encrypted {
+        let file = shown_path(Path::new(&written.value));
+        findings.problem(if encrypted {
+            let plain = shown(&written.value);
+            written
+                .place
+                .problem(format!("{file} is encrypted with a passphrase"))
+                .remedy(format!("decrypt it:  openssl pkey -in {plain} -out {plain}.plain.pem"))
+        } else {
+            written.place.problem(format!("{file} holds no PEM private key")).remedy(TRY_OUT)
+        });
+        return None;
+    }
+    key
+}
+
+fn bytes(written: &Written<String>, limit: usize, findings: &mut Findings) -> Option<Zeroizing<Vec<u8>>> {
+    if let Some(problem) = holds_pem(written) {
+        findings.problem(problem);
+        return None;
+    }
+    let path = Path::new(&written.value);
+    match read::file(path, limit) {
+        Ok(bytes) => Some(Zeroizing::new(bytes)),
+        Err(error) => {
+            let problem = written.place.problem(format!("{} {error}", shown_path(path)));
+            findings.problem(match error {
+                ReadError::Missing => problem.remedy(if written.place.key.contains(".tls.") {
+                    TRY_OUT
+                } else {
+                    "name the file that exists, or leave the key out"
+                }),
+                ReadError::Forbidden => problem.remedy("let the gateway's user read it"),
+                ReadError::NotAFile | ReadError::TooLarge(_) | ReadError::Other(_) => problem.remedy("name a PEM file"),
+            });
+            None
+        }
+    }
+}
+
+/// Warns about each certificate that is not valid, or soon will not be.
+fn warn_of_expiry(certificates: &[CertificateDer<'_>], written: &Written<String>, remedy: &str, findings: &mut Findings) {
+    let file = shown_path(Path::new(&written.value));
+    for (index, certificate) in certificates.iter().enumerate() {
+        if let Some(what) = invalidity(certificate, SystemTime::now()) {
+            let which = if certificates.len() == 1 { String::new() } else { format!("certificate {} of ", index + 1) };
+            findings.warning(written.place.problem(format!("{which}{file} {what}")).remedy(remedy));
+        }
+    }
+}
+
+/// What is wrong with a certificate's validity at this time, as the end of a sentence that begins with its file's name.
+/// `None` for a certificate that cannot be read: its user says what is wrong with it.
+fn invalidity(certificate: &[u8], now: SystemTime) -> Option<String> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let seconds = |time: SystemTime| {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    };
+    let (from, until) = (certificate.validity().not_before.timestamp(), certificate.validity().not_after.timestamp());
+    let date = |at: i64| jiff::Timestamp::from_second(at).map_or_else(|_| at.to_string(), |at| at.strftime("%F").to_string());
+    if until < seconds(now) {
+        Some(format!("expired on {}", date(until)))
+    } else if until < seconds(now + SOON) {
+        let days = (until - seconds(now)) / (24 * 60 * 60);
+        Some(format!("expires on {}, in {days} days", date(until)))
+    } else if from > seconds(now) {
+        Some(format!("is not valid before {}", date(from)))
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_warned_of_from_thirty_days_before_its_end() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        parameters.not_before = rcgen::date_time_ymd(2026, 3, 1);
+        parameters.not_after = rcgen::date_time_ymd(2026, 6, 1);
+        let certificate = parameters.self_signed(&key).unwrap();
+        for (day, expected) in [
+            ("2026-02-28", Some("is not valid before 2026-03-01")),
+            ("2026-03-02", None),
+            ("2026-05-01", None),
+            ("2026-05-03", Some("expires on 2026-06-01, in 29 days")),
+            ("2026-06-02", Some("expired on 2026-06-01")),
+        ] {
+            let day: jiff::Timestamp = format!("{day}T00:00:00Z").parse().unwrap();
+            let found = invalidity(certificate.der(), SystemTime::from(day));
+            assert_eq!(found.as_deref(), expected, "{day}");
+        }
+        assert_eq!(invalidity(b"no certificate", SystemTime::now()), None);
+    }
+}

@@ -1,0 +1,176 @@
+//! The configuration as a whole: its keys, and the rules between them.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use pingora::server::configuration::ServerConf;
+
+use super::access::{Access, ReadyRule, TokenExposure};
+use super::base_url::BaseUrl;
+use super::declaration::section;
+use super::limits::{Compression, Limits, Log};
+use super::listening::{LISTEN, Listener, MAX_LISTENERS, default_listeners};
+use super::node::{Entry, Node, Value};
+use super::problem::{Findings, shown};
+use super::routes::Routes;
+use super::section::Section;
+use super::server_conf;
+use super::setting::Setting as _;
+use super::shape::RestartRequired;
+use super::site::Sites;
+
+/// The most sites that one gateway serves.
+const MAX_SITES: usize = 256;
+
+section! {
+    /// Everything that the gateway runs on. Read-only once it has been read.
+    #[derive(Debug)]
+    pub struct Config {
+        /// Where clients connect. An address that other machines reach needs `access`.
+        listen: Vec<Listener> = default_listeners(), derived("one at `127.0.0.1:8000`");
+        /// The paths that the gateway serves; `null` switches one off.
+        routes: Routes = Routes::default();
+        /// The OpenEMR sites behind the gateway, by OpenEMR's site id; most installs have one, `default`. The first is served
+        /// at `/fhir`, each further one at `/<site>/fhir`, with its own client, keys and token.
+        sites: Sites = Sites::default(), derived("at least one is required");
+        /// Where clients find the gateway, for links in answers.
+        public_url: Option<BaseUrl> = None, example("https://gateway.example.org"),
+            derived("the address that each client called (`Host`)");
+        /// The proxies in front of the gateway whose `Forwarded` and `X-Forwarded-*` fields are believed.
+        trusted_proxies: Vec<IpNet> = Vec::new();
+        /// Which clients may call: those of some networks, or every one. Required once an address of `listen` is not loopback.
+        access: Access = Access::loopback(), derived("clients on this machine");
+        /// To which clients `POST /oauth/token` shows the access token; the others get the start of its SHA-256.
+        token_exposure: TokenExposure = TokenExposure::Loopback;
+        /// When `GET /ready` answers 200.
+        ready: ReadyRule = ReadyRule::All;
+        /// Whether a changed configuration, key or certificate is read again by itself. SIGHUP does that at any time.
+        watch: bool = false;
+        /// How long `GET /ready` answers 503 before connections are refused, after a signal to stop.
+        drain_delay: Duration = Duration::from_secs(2), restart();
+        /// What a client's connection may use.
+        limits: Limits = Limits::default();
+        /// Compression of answers (zstd, br or gzip) for clients that accept it.
+        compression: Compression = Compression::default();
+        /// The log, which goes to standard error.
+        log: Log = Log::default();
+        /// Pingora's own settings, under Pingora's names.
+        server: ServerConf = server_conf::defaults(), restart();
+    }
+    check Config::check
+}
+
+impl Config {
+    /// What a running process keeps of this configuration.
+    #[must_use]
+    pub fn restart_required(&self) -> RestartRequired {
+        let mut kept = RestartRequired::default();
+        super::setting::Setting::restart_required(self, "", &mut kept);
+        kept
+    }
+
+    /// The configuration as it takes effect: every default filled in, no secret in it, readable again as a configuration.
+    /// Private keys appear as the names of their files, nothing more.
+    #[must_use]
+    pub fn effective_yaml(&self) -> String {
+        // A tree of strings, numbers and lists always serialises. What begins with ${ was escaped, and is again.
+        serde_yaml::to_string(&escaped(self.to_yaml())).unwrap_or_default()
+    }
+
+    fn check(mut self, section: &Section<'_>, findings: &mut Findings) -> Option<Self> {
+        self.check_listeners(section, findings);
+        self.check_access(section, findings);
+        self.check_sites(section, findings);
+        Some(self)
+    }
+
+    fn check_listeners(&mut self, section: &Section<'_>, findings: &mut Findings) {
+        let place = section.place_of("listen");
+        match section.node("listen") {
+            None => {
+                for listener in &mut self.listen {
+                    listener.place = place.element(0).member("address");
+                }
+            }
+            Some((Node { value: Value::List(written), .. }, _)) if written.is_empty() => {
+                findings.problem(place.problem("names no address").remedy(format!("write  - address: {LISTEN}")));
+            }
+            Some((Node { value: Value::List(written), .. }, _)) if written.len() > MAX_LISTENERS => {
+                let problem = place.problem(format!("names {} addresses", written.len()));
+                findings
+                    .problem(problem.remedy(format!("name {MAX_LISTENERS} at most: that many are handed over in an upgrade")));
+                return;
+            }
+            Some(_) => {}
+        }
+        for (index, Listener { address, place, .. }) in self.listen.iter().enumerate() {
+            if self.listen.iter().take(index).any(|earlier| earlier.address == *address) {
+                findings.problem(place.problem(format!("`{address}` is listened on twice")).remedy("keep one of the two"));
+            }
+        }
+    }
+
+    fn check_access(&self, section: &Section<'_>, findings: &mut Findings) {
+        let open = self.listen.iter().find(|listener| !is_loopback(listener.address.ip()));
+        if let (Some(listener), true) = (open, section.is_unset("access")) {
+            let problem = section.place_of("access").problem(format!(
+                "is missing, and {} can be reached from other machines: whoever calls reads patient data",
+                listener.address
+            ));
+            findings.problem(problem.remedy(
+                "write  access: { allow_from: [10.0.0.0/8] }  with your clients' networks or, if that is meant,  access: open",
+            ));
+        }
+    }
+
+    fn check_sites(&self, section: &Section<'_>, findings: &mut Findings) {
+        let place = section.place_of("sites");
+        let written: &[Entry] = match section.node("sites") {
+            Some((Node { value: Value::Map(entries), .. }, _)) => entries,
+            Some(_) => return,
+            None => &[],
+        };
+        if written.is_empty() {
+            let problem = place.problem("names no OpenEMR site");
+            findings.problem(
+                problem.remedy(
+                    "write  sites: { default: { openemr: https://…, client_id: …, private_key: …, jwks: …, scopes: […] } }",
+                ),
+            );
+        }
+        if written.len() > MAX_SITES {
+            findings.problem(place.problem(format!("names {} sites; at most {MAX_SITES} are served", written.len())));
+        }
+        // A site that is left out must have been reported. Should that ever fail, the gateway must not run without it.
+        if self.sites.0.len() < written.len() && findings.problems.is_empty() {
+            findings.problem(place.problem("names a site that cannot be read"));
+        }
+        let first = written.iter().find(|entry| entry.key == "default").or(written.first()).map(|entry| &entry.key);
+        for Entry { key, mark, .. } in written.iter().filter(|entry| Some(&entry.key) != first) {
+            let collides = |path: &&str| path.split('/').nth(1).is_some_and(|segment| segment.eq_ignore_ascii_case(key));
+            let mut routes = self.routes.named().into_iter().filter_map(|(_, path)| path.map(|path| &**path));
+            if let Some(route) = routes.find(collides) {
+                let (key, route) = (shown(key), shown(route));
+                let message = format!("a site `{key}` would be served below the local route {route}");
+                let problem = place.member(&key).at(*mark).problem(message);
+                findings.problem(problem.remedy("move that route under `routes`"));
+            }
+        }
+    }
+}
+
+/// Whether an address is reachable from this machine alone.
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+fn escaped(value: serde_yaml::Value) -> serde_yaml::Value {
+    use serde_yaml::Value as Yaml;
+    match value {
+        Yaml::String(text) => text.replace("${", "$${").into(),
+        Yaml::Sequence(values) => values.into_iter().map(escaped).collect::<Vec<_>>().into(),
+        Yaml::Mapping(entries) => Yaml::Mapping(entries.into_iter().map(|(key, value)| (key, escaped(value))).collect()),
+        other => other,
+    }
+}

@@ -1,0 +1,98 @@
+//! The refusal of a request, in the words that its client gets.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, StatusCode};
+
+use crate::fhir::operation_outcome::IssueCode;
+
+/// Why a client gets an error in place of what it asked for.
+///
+/// `text` is written by the gateway: it holds no internal address, no token and nothing that the client or OpenEMR sent.
+/// The cause is for the log alone.
+#[derive(Debug, Clone)]
+pub(crate) struct Rejection {
+    /// The HTTP status.
+    pub(crate) status: StatusCode,
+    /// The code of the OperationOutcome's issue.
+    pub(crate) code: IssueCode,
+    /// A sentence for a human.
+    pub(crate) text: Cow<'static, str>,
+    /// The value of `Retry-After`, in seconds.
+    pub(crate) retry_after: Option<u64>,
+    /// The value of `Allow`, on a 405.
+    pub(crate) allow: Option<HeaderValue>,
+    /// What went wrong, for the log. `None` when `text` says it all.
+    pub(crate) cause: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl Rejection {
+    /// A rejection with a status, a code and a sentence.
+    #[must_use]
+    pub(crate) fn new(status: StatusCode, code: IssueCode, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, code, text: text.into(), retry_after: None, allow: None, cause: None }
+    }
+
+    /// 400: the request is not valid.
+    #[must_use]
+    pub(crate) fn invalid(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, IssueCode::Invalid, text)
+    }
+
+    /// 502: OpenEMR, or the way to it, failed.
+    #[must_use]
+    pub(crate) fn bad_gateway(code: IssueCode, text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, code, text)
+    }
+
+    /// 503: the same request may succeed after `wait`.
+    #[must_use]
+    pub(crate) fn unavailable(wait: Duration, text: impl Into<Cow<'static, str>>) -> Self {
+        let rejection = Self::new(StatusCode::SERVICE_UNAVAILABLE, IssueCode::Transient, text);
+        Self { retry_after: Some(whole_seconds(wait)), ..rejection }
+    }
+
+    /// 405, with the methods that the address takes.
+    #[must_use]
+    pub(crate) fn method_not_allowed(text: impl Into<Cow<'static, str>>, allow: HeaderValue) -> Self {
+        let rejection = Self::new(StatusCode::METHOD_NOT_ALLOWED, IssueCode::NotSupported, text);
+        Self { allow: Some(allow), ..rejection }
+    }
+
+    /// The same rejection, with its cause for the log.
+    #[must_use]
+    pub(crate) fn because(self, cause: impl Error + Send + Sync + 'static) -> Self {
+        Self { cause: Some(Arc::new(cause)), ..self }
+    }
+}
+
+/// The value of `Retry-After` for a wait: rounded up, never zero.
+#[must_use]
+pub(crate) fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs_f64().ceil().max(1.0) as u64
+}
+
+/// Two rejections are equal when their clients get the same answer.
+impl PartialEq for Rejection {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { status, code, text, retry_after, allow, cause: _ } = self;
+        (status, code, text, retry_after, allow) == (&other.status, &other.code, &other.text, &other.retry_after, &other.allow)
+    }
+}
+
+impl Eq for Rejection {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_never_zero() {
+        for (wait, seconds) in [(0, 1), (1, 1), (1_000, 1), (2_100, 3)] {
+            assert_eq!(whole_seconds(Duration::from_millis(wait)), seconds);
+        }
+    }
+}

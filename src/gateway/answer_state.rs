@@ -1,0 +1,27 @@
+//! The state of OpenEMR's answer on its way to the client.
+
+use crate::fhir::json::completeness::Completeness;
+use crate::gateway::body_filters::BodyFilters;
+use crate::gateway::buffered_answer::BufferedAnswer;
+use crate::http::decoder::Decoder;
+
+/// What becomes of OpenEMR's answer.
+#[derive(Debug, Default)]
+pub(super) struct AnswerState {
+    /// Decompresses a body.
+    pub(super) decoder: Option<Decoder>,
+    /// Follows a body whose end only its own brackets tell.
+    pub(super) completeness: Option<Completeness>,
+    /// An answer that is not sent before its body is known.
+    pub(super) buffered: Option<BufferedAnswer>,
+    /// What the body goes through on its way to the client.
+    pub(super) filters: BodyFilters,
+}
+
+impl AnswerState {
+    /// Drops what is known of an answer that the client does not get.
+    pub(super) fn forget(&mut self) {
+        self.completeness = None;
+        self.buffered = None;
+    }
+}

@@ -1,0 +1,76 @@
+//! The tries of a request at OpenEMR: with which token, on which node, how often, and how far the latest one came.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::fhir::link_rewriter::LinkRewriter;
+use crate::nodes::in_flight::Permit;
+use crate::nodes::{NodeLease, Tried};
+use crate::smart::token::AccessToken;
+
+/// The state of a request towards OpenEMR.
+#[derive(Debug, Default)]
+pub(super) struct Attempt {
+    /// The access token that the request carries.
+    pub(super) token: Option<Arc<AccessToken>>,
+    /// The permit to be in flight at OpenEMR, until its answer has ended.
+    pub(super) permit: Option<Permit>,
+    /// The node that the request goes to, until its answer has ended.
+    pub(super) node: Option<NodeLease>,
+    /// The node of the latest try, by its index: kept for the log.
+    pub(super) latest_node: Option<usize>,
+    /// The nodes that the request has given up.
+    pub(super) tried: Tried,
+    /// How many addresses of the node took no connection.
+    pub(super) failed_connects: usize,
+    /// How often the request was sent again after a broken connection.
+    pub(super) repeats: u32,
+    /// What the request met when OpenEMR refused its token.
+    pub(super) refused_token: RefusedToken,
+    /// When the latest try was sent.
+    pub(super) sent: Option<Instant>,
+    /// From there to the head of OpenEMR's answer.
+    pub(super) upstream_time: Option<Duration>,
+    /// Bytes of the client's body that the latest try has sent.
+    pub(super) body_sent: usize,
+    /// Rewrites the links in a body on its way to OpenEMR.
+    pub(super) request_links: Option<LinkRewriter>,
+}
+
+/// A request's record of refused tokens.
+#[derive(Debug, Default)]
+pub(super) struct RefusedToken {
+    /// How often the request was repeated with a new token.
+    pub(super) renewals: u32,
+    /// Whether the request asks for an uncompressed answer, so that a refusal can be read.
+    pub(super) uncompressed: bool,
+    /// The generation of the token that OpenEMR has refused, until it is replaced.
+    pub(super) generation: Option<u64>,
+    /// Whether Pingora is to try again.
+    pub(super) try_again: bool,
+}
+
+impl Attempt {
+    /// Ends the request's business with OpenEMR: its permit goes to the next request.
+    pub(super) fn leave_openemr(&mut self) {
+        self.permit = None;
+        self.node = None;
+    }
+
+    /// How often the request was sent again, for any reason.
+    #[must_use]
+    pub(super) fn retries(&self) -> u32 {
+        self.repeats + self.refused_token.renewals
+    }
+
+    /// Begins a try: nothing of its body has been sent.
+    pub(super) fn begin_try(&mut self, now: Instant) {
+        self.sent = Some(now);
+        self.body_sent = 0;
+    }
+
+    /// Whether Pingora is to try again; true once.
+    pub(super) fn take_try_again(&mut self) -> bool {
+        std::mem::take(&mut self.refused_token.try_again)
+    }
+}

@@ -1,0 +1,72 @@
+//! The request itself: who sent it, by which names it is known, and what it runs on.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use pingora::http::RequestHeader;
+use pingora::proxy::Session;
+
+use crate::config::Config;
+use crate::fhir::media_type::Format;
+use crate::fhir::negotiation::Negotiated;
+use crate::gateway::negotiation::negotiated;
+use crate::gateway::trace::{self, Trace};
+use crate::http::forwarded::{Hops, is_trusted};
+use crate::observe::request_id::RequestId;
+use crate::site::lifecycle::InFlight;
+use crate::site::runtime::Runtime;
+
+/// Facts about a request that do not change once its head has been read.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// What the request runs on to its end, whatever a reload changes meanwhile.
+    pub(super) runtime: Arc<Runtime>,
+    /// The request's name in the log.
+    pub(super) id: RequestId,
+    /// Who sent it, and its place in a trace.
+    pub(super) trace: Trace,
+    /// When its head had been read.
+    pub(super) started: Instant,
+    /// The format of errors, and whether the client accepts a resource at all.
+    pub(super) negotiated: Negotiated,
+    /// Counts the request, for a process that waits for its last ones.
+    _in_flight: Option<InFlight>,
+}
+
+impl Call {
+    /// A request whose head has not been read.
+    #[must_use]
+    pub(super) fn new(runtime: Arc<Runtime>, in_flight: Option<InFlight>) -> Self {
+        Self {
+            runtime,
+            id: RequestId::next(),
+            trace: Trace::unknown(),
+            started: Instant::now(),
+            negotiated: Negotiated { errors: Format::Json, acceptable: true },
+            _in_flight: in_flight,
+        }
+    }
+
+    /// Reads the head. Written once, before everything else.
+    pub(super) fn read(&mut self, session: &Session) {
+        let head = session.req_header();
+        let trusted = &self.runtime.config.trusted_proxies;
+        let peer = trace::peer(session);
+        self.trace = Trace::of(&head.headers, peer.map(|peer| Hops::of(&head.headers, peer, trusted)));
+        if let Some(id) = peer.filter(|peer| is_trusted(*peer, trusted)).and_then(|_| given_id(head)) {
+            self.id = id;
+        }
+        self.negotiated = negotiated(head, None);
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub(super) fn config(&self) -> &Config {
+        &self.runtime.config
+    }
+}
+
+/// The id that a trusted proxy gave the request.
+fn given_id(head: &RequestHeader) -> Option<RequestId> {
+    RequestId::given(head.headers.get(&trace::X_REQUEST_ID)?.as_bytes())
+}

@@ -1,0 +1,36 @@
+//! Who may use the gateway.
+
+use std::net::IpAddr;
+
+use http::StatusCode;
+
+use crate::config::Access;
+use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::rejection::Rejection;
+use crate::gateway::call::Call;
+
+/// The client's address is in none of `access.allow_from`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the client's address is not in access.allow_from")]
+pub(super) struct NotAllowed;
+
+impl From<NotAllowed> for Rejection {
+    fn from(_: NotAllowed) -> Self {
+        Self::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, "This address may not use the gateway.")
+    }
+}
+
+/// Checks the client's address.
+///
+/// # Errors
+/// It may not use the gateway.
+pub(super) fn check(call: &Call) -> Result<(), NotAllowed> {
+    if allows(&call.config().access, call.trace.client()) { Ok(()) } else { Err(NotAllowed) }
+}
+
+fn allows(access: &Access, client: Option<IpAddr>) -> bool {
+    match access {
+        Access::Open => true,
+        Access::AllowFrom(networks) => client.is_some_and(|address| networks.iter().any(|network| network.contains(&address))),
+    }
+}

@@ -1,0 +1,131 @@
+//! The kick-off of a bulk export: judged from its head, then from its body, and answered at once. The work begins behind it.
+
+use bytes::Bytes;
+use http::header::{CONTENT_LOCATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::{Method, StatusCode};
+use pingora::proxy::Session;
+use uuid::Uuid;
+
+use crate::exports::jobs::{Exports, now};
+use crate::fhir::export_level::Level;
+use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::parameters::{self, MAX_PARAMETERS};
+use crate::fhir::prefer::{self, Handling};
+use crate::fhir::rejection::Rejection;
+use crate::gateway::attempt::Attempt;
+use crate::gateway::call::Call;
+use crate::gateway::destination::FhirCall;
+use crate::gateway::export_answers::{disk_failed, empty, method_not_allowed};
+use crate::gateway::negotiation::preferences;
+use crate::gateway::stop::Stop;
+use crate::gateway::{public_base, read_ahead, token};
+use crate::http::answer::Answer;
+use crate::http::fields::content_length;
+use crate::openemr::export::kick_off::{KickOff, honoured_query};
+use crate::openemr::export::level::scope;
+use crate::openemr::export::plan::{MAX_URL, Plan};
+use crate::scopes::export;
+
+/// When there may be room for another export, in seconds.
+const ROOM_AGAIN: u64 = 60;
+
+/// Answers a kick-off. OpenEMR is not asked for it, and may be out of reach; the token must be there, because it tells what can
+/// be exported.
+///
+/// # Errors
+/// The kick-off is refused, or its client is gone.
+pub(super) async fn answer(
+    session: &mut Session,
+    call: &Call,
+    fhir: &FhirCall,
+    attempt: &mut Attempt,
+    exports: &Exports,
+    level: Level,
+) -> Result<Answer, Stop> {
+    if !matches!(session.req_header().method, Method::GET | Method::POST) {
+        return Err(method_not_allowed("GET, POST").into());
+    }
+    token::take(call, &fhir.site, attempt).await?;
+    let granted = attempt.token.as_ref().map(|token| token.scope.as_str()).unwrap_or_default();
+    check_head(call, &session.req_header().headers, &level, granted)?;
+    let body = read_ahead::read(session, MAX_PARAMETERS, call.config().limits.read_timeout).await?;
+    let body = body.map_err(|_| too_large())?;
+    let query = String::from_utf8_lossy(fhir.query().strip_prefix(b"?").unwrap_or_default()).into_owned();
+    let kick_off = judge(level, &session.req_header().headers, &query, &body, granted)?;
+    let base = public_base::of(session, call, &fhir.site);
+    let honoured = honoured_query(&query);
+    let separator = if honoured.is_empty() { "" } else { "?" };
+    let request = format!("{}{}{separator}{honoured}", base.as_str(), kick_off.level.path());
+    if request.len() > MAX_URL {
+        return Err(Rejection::new(StatusCode::URI_TOO_LONG, IssueCode::TooCostly, "The URL is too long.").into());
+    }
+    begin(fhir, exports, kick_off, request, base.as_str()).await
+}
+
+/// Takes the export on, and tells where its progress is shown.
+async fn begin(fhir: &FhirCall, exports: &Exports, kick_off: KickOff, request: String, base: &str) -> Result<Answer, Stop> {
+    let job = Uuid::new_v4();
+    let jobs = exports.of(&fhir.site.config);
+    match jobs.add(Plan::new(job, kick_off, request, now())).await {
+        Ok(Ok(())) => exports.news.notify_waiters(),
+        Ok(Err(_)) => return Err(too_many().into()),
+        Err(problem) => return Err(disk_failed(&fhir.site, &jobs, problem).into()),
+    }
+    match HeaderValue::try_from(format!("{base}/$bulkdata-status?job={job}")) {
+        Ok(location) => Ok(empty(StatusCode::ACCEPTED).with(CONTENT_LOCATION, location)),
+        Err(_) => Err(Rejection::invalid("The Host cannot be used.").into()),
+    }
+}
+
+/// Judges what the head tells, before the body is read.
+fn check_head(call: &Call, fields: &HeaderMap, level: &Level, granted: &str) -> Result<(), Rejection> {
+    let missing = export::missing(granted, scope(level));
+    if !missing.is_empty() {
+        let text = format!("The gateway's token lacks the scope {}.", missing.join(" and "));
+        return Err(Rejection::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, text));
+    }
+    if !call.negotiated.acceptable {
+        let text = "An export is told of in application/fhir+json alone.";
+        return Err(Rejection::new(StatusCode::NOT_ACCEPTABLE, IssueCode::NotSupported, text));
+    }
+    if prefer::value_of(preferences(fields), "respond-async").is_none() {
+        return Err(Rejection::invalid("An export needs the field  Prefer: respond-async"));
+    }
+    if content_length(fields).is_some_and(|length| length > 0) { check_media_type(fields) } else { Ok(()) }
+}
+
+fn check_media_type(fields: &HeaderMap) -> Result<(), Rejection> {
+    if fields.get(CONTENT_TYPE).is_some_and(is_json) {
+        return Ok(());
+    }
+    let text = "The body of a kick-off is a Parameters resource in JSON.";
+    Err(Rejection::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, IssueCode::NotSupported, text))
+}
+
+/// Judges the parameters, by what the token grants.
+fn judge(level: Level, fields: &HeaderMap, query: &str, body: &Bytes, granted: &str) -> Result<KickOff, Rejection> {
+    if !body.is_empty() {
+        check_media_type(fields)?;
+    }
+    let mut parameters: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    let of_body = parameters::read(body);
+    parameters.extend(of_body.ok_or_else(|| Rejection::invalid("The body is no Parameters resource."))?);
+    let handling = Handling::named(preferences(fields));
+    Ok(KickOff::validate(level, &parameters, handling, &export::readable_types(granted))?)
+}
+
+fn is_json(media_type: &HeaderValue) -> bool {
+    let essence = media_type.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    ["application/fhir+json", "application/json"].iter().any(|json| essence.eq_ignore_ascii_case(json))
+}
+
+fn too_large() -> Rejection {
+    let text = format!("The body of a kick-off is larger than {MAX_PARAMETERS} bytes.");
+    Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooCostly, text)
+}
+
+fn too_many() -> Rejection {
+    let text = "As many exports are under way as the gateway takes on.";
+    let rejection = Rejection::new(StatusCode::TOO_MANY_REQUESTS, IssueCode::TooCostly, text);
+    Rejection { retry_after: Some(ROOM_AGAIN), ..rejection }
+}

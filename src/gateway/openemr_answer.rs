@@ -1,0 +1,79 @@
+//! OpenEMR's answer as Pingora shows it, before anything of it goes on to the client.
+
+use bytes::Bytes;
+use http::StatusCode;
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+
+use crate::fhir::json::completeness::Completeness;
+use crate::gateway::answer_state::AnswerState;
+use crate::gateway::attempt::Attempt;
+use crate::gateway::call::Call;
+use crate::gateway::destination::FhirCall;
+use crate::gateway::response_head::{self, BadAnswer};
+use crate::gateway::stop::Step;
+use crate::gateway::{recovery, trace, upstream};
+use crate::http::decoder::Decoder;
+
+/// Takes the head of an answer: does it go on, and how is its body read?
+///
+/// # Errors
+/// A rejection, or an error that makes Pingora try again.
+pub(super) fn head(
+    session: &mut Session,
+    head: &mut ResponseHeader,
+    call: &Call,
+    fhir: &FhirCall,
+    attempt: &mut Attempt,
+    answer: &mut AnswerState,
+) -> Step {
+    attempt.upstream_time = attempt.sent.map(|sent| sent.elapsed());
+    upstream::after_head(head, attempt);
+    trace::mark_answer(head);
+    response_head::check(head, call.config().limits.response_head, fhir)?;
+    if fhir.repairs().read_bodies() || fhir.plan.search.is_some() {
+        answer.decoder = Decoder::after_head(head);
+    }
+    let (ends_by_itself, status) = (response_head::ends_by_itself(head), head.status);
+    let has_no_body = response_head::has_no_body(fhir.method_sent(&session.req_header().method), head);
+    recovery::after_head(session, head, fhir, attempt, answer)?;
+    // A request that is tried again keeps its permit.
+    if has_no_body {
+        attempt.leave_openemr();
+    }
+    let can_be_a_refusal = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED);
+    if ends_by_itself && (status.is_success() || (can_be_a_refusal && answer.buffered.is_some())) {
+        answer.completeness = Some(Completeness::default());
+    }
+    Ok(())
+}
+
+/// Takes a piece of the body. A body whose end HTTP does not tell must not be taken for whole when it was cut; a buffered one
+/// is kept.
+///
+/// # Errors
+/// A rejection, or an error that makes Pingora try again.
+pub(super) fn body(
+    session: &mut Session,
+    piece: &mut Option<Bytes>,
+    end_of_stream: bool,
+    fhir: &FhirCall,
+    attempt: &mut Attempt,
+    answer: &mut AnswerState,
+) -> Step {
+    if let Some(decoder) = &mut answer.decoder {
+        let plain = decoder.unpack(piece.as_deref().unwrap_or_default(), end_of_stream).map_err(|_| BadAnswer::CutShort)?;
+        *piece = (!plain.is_empty()).then_some(plain);
+    }
+    if let Some(completeness) = &mut answer.completeness {
+        completeness.feed(piece.as_deref().unwrap_or_default());
+        if end_of_stream && !completeness.is_complete() {
+            return Err(BadAnswer::CutShort.into());
+        }
+    }
+    recovery::after_body(session, piece, end_of_stream, fhir, attempt, answer)?;
+    if end_of_stream {
+        attempt.leave_openemr();
+    }
+    Ok(())
+}

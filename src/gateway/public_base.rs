@@ -1,0 +1,34 @@
+//! The gateway's own base URL, as the client of a request knows it.
+
+use std::sync::Arc;
+
+use http::Version;
+use http::header::HOST;
+use http::uri::Authority;
+use pingora::proxy::Session;
+
+use crate::gateway::call::Call;
+use crate::http::forwarded::CalledAt;
+use crate::site::prepared::Site;
+use crate::site::public_base::{PublicBase, RequestAddress};
+
+/// The base of a site's FHIR API in the gateway's name: by what the request, trusted proxies and the configuration say.
+#[must_use]
+pub(super) fn of(session: &Session, call: &Call, site: &Site) -> Arc<PublicBase> {
+    let head = session.req_header();
+    let settings = call.config();
+    let called_at = match &call.trace.hops {
+        Some(hops) => CalledAt::of(&head.headers, hops, &settings.trusted_proxies),
+        None => CalledAt::default(),
+    };
+    let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let authority = head.uri.authority().map(Authority::as_str);
+    site.links.public(&RequestAddress {
+        public_url: settings.public_url.as_ref(),
+        called_at,
+        host: if head.version == Version::HTTP_2 { authority.or(host) } else { host },
+        tls: session.digest().is_some_and(|digest| digest.ssl_digest.is_some()),
+        local: session.server_addr().and_then(|address| address.as_inet()).copied(),
+        fhir_path: site.fhir_path.as_deref().unwrap_or_default(),
+    })
+}

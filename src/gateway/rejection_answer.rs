@@ -1,0 +1,86 @@
+//! What a rejection looks like to the client: an OperationOutcome where FHIR is spoken, in the format that the client accepts,
+//! and plain JSON elsewhere.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
+use pingora::Error;
+use pingora::proxy::Session;
+
+use crate::fhir::operation_outcome::{Issue, OperationOutcome};
+use crate::fhir::rejection::Rejection;
+use crate::gateway::call::Call;
+use crate::gateway::context::RequestContext;
+use crate::gateway::destination::Destination;
+use crate::gateway::{request_log, send, transport};
+use crate::http::answer::Answer;
+
+/// The answer to a request for this destination.
+#[must_use]
+fn of(rejection: Rejection, call: &Call, destination: &Destination) -> Answer {
+    match destination {
+        Destination::Fhir(_) => of_fhir(rejection, call),
+        Destination::Local(_) | Destination::NotFound => {
+            let answer = Answer::error(rejection.status, error_word(rejection.status), &rejection.text);
+            with_fields(answer, rejection)
+        }
+    }
+}
+
+/// Sends a rejection.
+///
+/// # Errors
+/// The client is gone.
+pub(super) async fn send(session: &mut Session, rejection: Rejection, context: &RequestContext) -> pingora::Result<()> {
+    let RequestContext { call, destination, .. } = context;
+    send::answer(session, of(rejection, call, destination), call, destination.cors()).await
+}
+
+/// Tells the client and the log why the exchange with OpenEMR failed. Gives the status of the answer, 0 when the client is
+/// gone.
+pub(super) async fn after_failure(session: &mut Session, error: &Error, context: &RequestContext) -> u16 {
+    let rejection = context.rejection.clone().or_else(|| transport::rejection(error));
+    request_log::failed(error, context, rejection.is_some());
+    let Some(rejection) = rejection else { return 0 };
+    let status = rejection.status.as_u16();
+    if session.response_written().is_none_or(|head| head.status.is_informational()) {
+        // The client may be gone by now; the log says what it should have seen.
+        let _ = send(session, rejection, context).await;
+    }
+    status
+}
+
+/// The answer to a FHIR request.
+#[must_use]
+pub(super) fn of_fhir(rejection: Rejection, call: &Call) -> Answer {
+    let format = call.negotiated.errors;
+    let outcome = OperationOutcome::of(Issue::error(rejection.code, rejection.text.as_ref()));
+    let body = outcome.of_request(&call.id.to_string()).write(format);
+    let answer = Answer::new(rejection.status, format.content_type(), Bytes::from(body));
+    with_fields(answer.with(CACHE_CONTROL, HeaderValue::from_static("no-store")), rejection)
+}
+
+fn with_fields(answer: Answer, rejection: Rejection) -> Answer {
+    let answer = match rejection.retry_after {
+        Some(seconds) => answer.with(RETRY_AFTER, HeaderValue::from(seconds)),
+        None => answer,
+    };
+    match rejection.allow {
+        Some(allowed) => answer.with(ALLOW, allowed),
+        None => answer,
+    }
+}
+
+fn error_word(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        400 => "bad_request",
+        403 => "forbidden",
+        404 => "not_found",
+        408 => "request_timeout",
+        413 => "body_too_large",
+        414 => "url_too_long",
+        431 => "head_too_large",
+        503 => "unavailable",
+        _ => "failed",
+    }
+}

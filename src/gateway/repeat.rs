@@ -1,0 +1,109 @@
+//! When a request is sent again after its connection broke, and where to: pure decisions.
+
+use http::Method;
+use pingora::{Error, ErrorType};
+
+use crate::fhir::interaction::{Interaction, is_repeatable};
+
+/// How a connection broke on which a request had been sent, or was being sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Broken<'a> {
+    /// The request's method.
+    pub(super) method: &'a Method,
+    /// Whether the connection had served another request before.
+    pub(super) was_pooled: bool,
+    /// Whether anything of an answer came.
+    pub(super) answer_begun: bool,
+    /// Whether all of the body that was read so far can be sent again.
+    pub(super) body_is_whole: bool,
+    /// Whether OpenEMR's web server said that it has not looked at the request (RFC 9113 section 8.7).
+    pub(super) was_refused: bool,
+}
+
+/// What is known of the node whose connection broke.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sight {
+    /// Nothing came, but the connection stood.
+    pub(super) is_silent: bool,
+    /// The node is healthy, as far as is known.
+    pub(super) is_healthy: bool,
+    /// The site has another node that can be tried.
+    pub(super) has_others: bool,
+}
+
+/// Where a request goes a second time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Again {
+    ToAnotherNode,
+    ToTheSame,
+}
+
+/// Whether Pingora has heard that the request was not looked at: its stream was refused, or its connection told to end
+/// before it, or the server wants HTTP/1.1.
+#[must_use]
+pub(super) fn was_refused(error: &Error) -> bool {
+    matches!(error.etype(), ErrorType::H2Error | ErrorType::H2Downgrade) && error.retry()
+}
+
+/// Whether nobody can notice that the request is sent again.
+#[must_use]
+pub(super) fn may_repeat(broken: Broken<'_>, interaction: Interaction) -> bool {
+    !broken.answer_begun && broken.body_is_whole && (broken.was_refused || is_repeatable(broken.method, Some(interaction)))
+}
+
+/// Whether there is a better connection for a second try. A node that is merely slow keeps its request, or a slow search
+/// would be worked on twice; one that turned out to be dead meanwhile does not. A fresh connection to the only node
+/// that breaks is OpenEMR's own trouble.
+#[must_use]
+pub(super) fn again(was_pooled: bool, sight: Sight) -> Option<Again> {
+    match sight {
+        Sight { is_silent: true, is_healthy: true, .. } => None,
+        Sight { has_others: true, .. } => Some(Again::ToAnotherNode),
+        Sight { is_silent: false, has_others: false, .. } if was_pooled => Some(Again::ToTheSame),
+        Sight { has_others: false, .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_nobody_notices_is_sent_again() {
+        fn broken(method: &Method, answer_begun: bool, body_is_whole: bool) -> Broken<'_> {
+            Broken { method, was_pooled: true, answer_begun, body_is_whole, was_refused: false }
+        }
+        fn search() -> Interaction {
+            Interaction::of(&Method::GET, b"/Patient")
+        }
+        fn may(method: &Method, path: &str) -> bool {
+            may_repeat(broken(method, false, true), Interaction::of(method, path.as_bytes()))
+        }
+        let refused = Broken { was_refused: true, ..broken(&Method::POST, false, true) };
+        assert!(may_repeat(refused, search()) && !may_repeat(Broken { body_is_whole: false, ..refused }, search()));
+        assert!(may(&Method::GET, "/Patient") && may(&Method::POST, "/Patient/_search"));
+        assert!(!may(&Method::POST, "/Patient") && !may(&Method::PUT, "/Patient/1") && !may(&Method::GET, "/Patient/$export"));
+        assert!(!may_repeat(broken(&Method::GET, true, true), search()), "the caller has seen a part of the answer");
+        assert!(!may_repeat(broken(&Method::GET, false, false), search()), "a part of the body is gone");
+    }
+
+    #[test]
+    fn a_second_try_goes_where_it_can_succeed() {
+        let sight = |is_silent, is_healthy, has_others| Sight { is_silent, is_healthy, has_others };
+        for (was_pooled, seen, expected) in [
+            (true, sight(false, true, false), Some(Again::ToTheSame)),
+            // Its own trouble.
+            (false, sight(false, true, false), None),
+            (false, sight(false, true, true), Some(Again::ToAnotherNode)),
+            (true, sight(false, false, true), Some(Again::ToAnotherNode)),
+            // Slow.
+            (true, sight(true, true, true), None),
+            (true, sight(true, true, false), None),
+            // Found dead while the request waited.
+            (false, sight(true, false, true), Some(Again::ToAnotherNode)),
+            (true, sight(true, false, false), None),
+        ] {
+            assert_eq!(again(was_pooled, seen), expected, "{was_pooled} {seen:?}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The wire checks: what can be refused from the head of a request alone, on every route.
+
+use http::header::{HOST, UPGRADE};
+use http::{StatusCode, Version};
+use pingora::http::RequestHeader;
+use pingora::proxy::Session;
+
+use crate::config::Limits;
+use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::rejection::Rejection;
+use crate::gateway::destination::Destination;
+use crate::gateway::http2;
+use crate::http::fields::{content_length, members};
+use crate::http::request_target::{self, UnsafePath};
+
+/// What is wrong with the head of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BadHead {
+    /// The request target is longer than `limits.request_target`.
+    #[error("the request target is longer than limits.request_target")]
+    TargetTooLong,
+    /// The head is larger than `limits.request_head`.
+    #[error("the head is larger than limits.request_head")]
+    TooLarge,
+    /// The head has more field lines than `limits.header_fields`.
+    #[error("the head has more field lines than limits.header_fields")]
+    TooManyFields,
+    /// The declared body is larger than `limits.request_body`.
+    #[error("the body is larger than limits.request_body")]
+    BodyTooLarge,
+    /// HTTP/1.1 without Host (RFC 9112 section 3.2).
+    #[error("the request has no Host field")]
+    NoHost,
+    /// The request asks for another protocol.
+    #[error("the request asks for another protocol")]
+    Upgrade,
+    /// The path could leave the FHIR base.
+    #[error("{0}")]
+    UnsafePath(#[from] UnsafePath),
+}
+
+impl From<BadHead> for Rejection {
+    fn from(bad: BadHead) -> Self {
+        match bad {
+            BadHead::TargetTooLong => Self::new(
+                StatusCode::URI_TOO_LONG,
+                IssueCode::TooLong,
+                "The request's URL is longer than the gateway takes. A search can be sent as POST to _search.",
+            ),
+            BadHead::TooLarge => Self::new(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                IssueCode::TooLong,
+                "The request's head is larger than the gateway takes.",
+            ),
+            BadHead::TooManyFields => Self::new(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                IssueCode::TooLong,
+                "The request has more header fields than the gateway takes.",
+            ),
+            BadHead::BodyTooLarge => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                IssueCode::TooLong,
+                "The request's body is larger than the gateway takes.",
+            ),
+            BadHead::NoHost => Self::invalid("The request has no Host field."),
+            BadHead::Upgrade => {
+                Self::new(StatusCode::BAD_REQUEST, IssueCode::NotSupported, "The gateway does not switch protocols.")
+            }
+            BadHead::UnsafePath(reason) => Self::invalid(format!("The request was refused: {reason}.")),
+        }
+    }
+}
+
+/// Sets how long a client's connection may take.
+pub(super) fn set_deadlines(session: &mut Session, limits: &Limits) {
+    session.set_read_timeout(Some(limits.read_timeout));
+    session.set_write_timeout(Some(limits.write_timeout));
+    if session.get_keepalive().is_some() {
+        session.set_keepalive(Some(limits.keepalive_timeout.as_secs().max(1)));
+    }
+    session.set_pipelining_enabled(true);
+}
+
+/// Checks the head of a request; on a FHIR route, its path too.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub(super) fn check(session: &Session, limits: &Limits, destination: &Destination) -> Result<(), BadHead> {
+    check_sizes(session, limits)?;
+    if session.req_header().version == Version::HTTP_11 && session.get_header(HOST).is_none() {
+        return Err(BadHead::NoHost);
+    }
+    let Some(fhir) = destination.fhir() else { return Ok(()) };
+    if asks_for_another_protocol(session.req_header()) {
+        return Err(BadHead::Upgrade);
+    }
+    Ok(request_target::check(fhir.path())?)
+}
+
+/// What a request's head says of its size. HTTP/2 has its own bound on heads, and no raw bytes.
+fn check_sizes(session: &Session, limits: &Limits) -> Result<(), BadHead> {
+    let head = session.req_header();
+    if head.raw_path().len() > limits.request_target {
+        return Err(BadHead::TargetTooLong);
+    }
+    if http2::head_size(session) > limits.request_head {
+        return Err(BadHead::TooLarge);
+    }
+    if !u32::try_from(head.headers.len()).is_ok_and(|count| count <= limits.header_fields) {
+        return Err(BadHead::TooManyFields);
+    }
+    match content_length(&head.headers) {
+        Some(length) if length > limits.request_body as u64 => Err(BadHead::BodyTooLarge),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// A request to switch protocols. `h2c` is only an offer (Java's client makes it on every request), which is not taken.
+fn asks_for_another_protocol(head: &RequestHeader) -> bool {
+    let mut protocols = head.headers.get_all(UPGRADE).iter().flat_map(members);
+    protocols.any(|protocol| !protocol.is_empty() && !protocol.eq_ignore_ascii_case(b"h2c"))
+}
