@@ -2,6 +2,11 @@
 
 use std::collections::HashMap;
 
+use super::problem::Mark;
+
+/// A variable's value, and where it stands in the file.
+pub(super) type Variable = (String, Mark);
+
 /// Reads the variables of a file; of a repeated one the last counts.
 ///
 /// Unquoted values end at ` #` and lose the blanks around them; in single quotes everything is literal;
@@ -9,11 +14,12 @@ use std::collections::HashMap;
 ///
 /// # Errors
 /// The number of the first line that is none of these, counted from 1.
-pub(super) fn parse(text: &str) -> Result<HashMap<String, String>, usize> {
+pub(super) fn parse(text: &str) -> Result<HashMap<String, Variable>, usize> {
     let mut variables = HashMap::new();
     let mut lines = text.strip_prefix('\u{feff}').unwrap_or(text).lines().enumerate();
     while let Some((index, line)) = lines.next() {
         let number = index + 1;
+        let whole = line.trim_end();
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -28,6 +34,8 @@ pub(super) fn parse(text: &str) -> Result<HashMap<String, String>, usize> {
             return Err(number);
         }
         let value = value.trim_start();
+        let before = whole.get(..whole.len() - value.len()).unwrap_or_default();
+        let mark = Mark { line: number, column: before.chars().count() + 1 };
         let value = match value.chars().next() {
             Some(quote @ ('"' | '\'')) => {
                 let mut quoted = value.get(1..).unwrap_or_default().to_owned();
@@ -49,7 +57,7 @@ pub(super) fn parse(text: &str) -> Result<HashMap<String, String>, usize> {
                 value.trim_end().to_owned()
             }
         };
-        variables.insert(name.to_owned(), value);
+        variables.insert(name.to_owned(), (value, mark));
     }
     Ok(variables)
 }
@@ -108,14 +116,22 @@ mod tests {
             ("D", "one\ntwo"),
             ("E", ""),
         ] {
-            assert_eq!(variables[name], value, "{name}");
+            assert_eq!(variables[name].0, value, "{name}");
+        }
+    }
+
+    #[test]
+    fn values_have_positions() {
+        let variables = parse("A=1\n\n  export B = \"two\nlines\"\nC=3\n").unwrap();
+        for (name, position) in [("A", "1:3"), ("B", "3:14"), ("C", "5:3")] {
+            assert_eq!(variables[name].1.to_string(), position, "{name}");
         }
     }
 
     #[test]
     fn names_the_line_it_cannot_read() {
         for (text, line) in [("A=1\nnothing\n", 2), ("1A=1", 1), ("\nA='open\nmore\n", 2), ("A='x'y\n", 1), ("=x", 1)] {
-            assert_eq!(parse(text), Err(line), "{text}");
+            assert_eq!(parse(text).err(), Some(line), "{text}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::dotenv::{self, is_name};
+use super::dotenv::{self, Variable, is_name};
 use super::node::{Entry, Node, Value};
 use super::problem::{Findings, Place, Source, Written, shown, shown_path};
 use super::read;
@@ -20,7 +20,7 @@ const DEFAULT_SITE: &str = "default";
 /// The variables that there are: those of the process, then those of `--env-file`. An empty one counts as unset.
 pub(super) struct Environment {
     process: HashMap<String, String>,
-    file: Option<(Arc<Path>, HashMap<String, String>)>,
+    file: Option<(Arc<Path>, HashMap<String, Variable>)>,
 }
 
 impl Environment {
@@ -33,14 +33,13 @@ impl Environment {
 
     /// A variable and where it came from.
     pub(super) fn get(&self, name: &str) -> Option<Written<String>> {
-        let found = |variables: &HashMap<String, String>, source: Source| {
-            let value = variables.get(name).filter(|value| !value.is_empty())?.clone();
-            Some(Written { value, place: Place { source, mark: None, key: name.to_owned() } })
-        };
-        found(&self.process, Source::Environment).or_else(|| {
-            let (path, variables) = self.file.as_ref()?;
-            found(variables, Source::EnvFile(path.clone()))
-        })
+        let place = |source, mark| Place { source, mark, key: name.to_owned() };
+        if let Some(value) = self.process.get(name).filter(|value| !value.is_empty()) {
+            return Some(Written { value: value.clone(), place: place(Source::Environment, None) });
+        }
+        let (path, variables) = self.file.as_ref()?;
+        let (value, mark) = variables.get(name).filter(|(value, _)| !value.is_empty())?;
+        Some(Written { value: value.clone(), place: place(Source::EnvFile(path.clone()), Some(*mark)) })
     }
 
     /// Whether the Python proxy's variables describe a site.
@@ -171,7 +170,7 @@ enum Unset {
     Form,
 }
 
-fn read_file(path: &Path, findings: &mut Findings) -> Option<(Arc<Path>, HashMap<String, String>)> {
+fn read_file(path: &Path, findings: &mut Findings) -> Option<(Arc<Path>, HashMap<String, Variable>)> {
     let whole = Place::whole(Source::EnvFile(path.into()));
     let bytes = match read::file(path, MAX_ENV_FILE) {
         Ok(bytes) => bytes,

@@ -1,5 +1,7 @@
 //! One mapping of the YAML tree, read key by key; everything odd about it becomes a problem.
 
+use std::collections::HashSet;
+
 use super::node::{Entry, Node, Value};
 use super::problem::{Findings, Place, Written, did_you_mean, shown};
 use super::shape::{KeyDescription, Visibility};
@@ -68,8 +70,9 @@ impl<'n> Section<'n> {
 pub(super) fn entries<'n>(node: &'n Node, place: &Place, findings: &mut Findings) -> Option<&'n [Entry]> {
     match &node.value {
         Value::Map(entries) => {
-            for (index, Entry { key, mark, .. }) in entries.iter().enumerate() {
-                if entries.iter().take(index).any(|earlier| earlier.key == *key) {
+            let mut seen = HashSet::new();
+            for Entry { key, mark, .. } in entries {
+                if !seen.insert(key) {
                     let problem = place.member(key).at(*mark).problem("is written twice");
                     findings.problem(problem.remedy("keep one of the two"));
                 }

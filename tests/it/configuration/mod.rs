@@ -1,6 +1,8 @@
 //! What is configured, what is wrong with it, and what the operator is told.
 
 mod answers;
+mod described;
+mod mistakes;
 mod sources;
 mod startup;
 mod startup_keys;

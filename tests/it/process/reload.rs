@@ -187,6 +187,22 @@ fn a_watched_file_is_read_again_without_a_signal() {
 }
 
 #[test]
+fn a_blank_key_or_no_site_at_all_in_a_reload_leaves_the_site_running() {
+    let openemr = OpenEmr::start();
+    let gateway = Gateway::start(&openemr);
+    let mut blank = gateway.config.clone();
+    blank["sites"]["default"]["client_id"] = Value::Null;
+    let mut none = gateway.config.clone();
+    none["sites"] = json!({});
+    for (bad, problem) in [(blank, "sites.default.client_id: is left blank"), (none, "sites: names no OpenEMR site")] {
+        let log = gateway.reload(&bad);
+        assert!(log.contains(problem) && log.contains("stays as it is"), "{log}");
+        let caller = gateway.caller();
+        assert_eq!((caller.get(PATIENTS).status, caller.get("/ready").status), (200, 200));
+    }
+}
+
+#[test]
 fn a_daemon_finds_its_files_again() {
     let openemr = OpenEmr::start();
     let folder = Folder::empty();
