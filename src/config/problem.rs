@@ -1,4 +1,6 @@
 //! What is wrong with a configuration, said so that somebody can put it right.
+//!
+//! Decision: `docs/decisions/22-configuration.md`.
 
 use std::fmt;
 use std::path::Path;

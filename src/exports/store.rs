@@ -2,6 +2,8 @@
 //!
 //! Who holds the lock works on the jobs and changes their files; anybody may add a job or a mark. So two processes that
 //! meet in an upgrade never work on one job, and each answers for all of them.
+//!
+//! Decision: `docs/decisions/21-bulk-export.md`.
 
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};

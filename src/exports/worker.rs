@@ -2,6 +2,8 @@
 //!
 //! What is to be done stands on the disk alone. A site is looked up anew before each step, so that a reload changes how the
 //! next one is done; a process that is on its way out begins no step, and leaves the rest to its successor.
+//!
+//! Decision: `docs/decisions/21-bulk-export.md`.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -2,6 +2,8 @@
 //!
 //! A request that is given up costs its caller a frame. OpenEMR's PHP works on at it, and the gateway, which has its
 //! place in flight back, would send the next one. On HTTP/1.1 giving up costs a connection; here it costs a ticket.
+//!
+//! Decision: `docs/decisions/20-http2.md`.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,6 @@
 //! An error of OpenEMR's on its way to the client: as an OperationOutcome, in the format that the client accepts.
+//!
+//! Decision: `docs/decisions/15-errors.md`.
 
 use bytes::Bytes;
 use http::header::{

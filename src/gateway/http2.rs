@@ -1,4 +1,6 @@
 //! HTTP/2: what is offered to the web server before OpenEMR, and what a client's connection is told about its requests.
+//!
+//! Decision: `docs/decisions/20-http2.md`.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,4 +1,6 @@
 //! What comes back: OpenEMR's head, without what only its own web server or its own callers are concerned with.
+//!
+//! Decisions: `docs/decisions/08-end-of-body.md` and `docs/decisions/10-header-fields.md`.
 
 use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue};

@@ -1,5 +1,7 @@
 //! Who called, and by which names a request is followed through logs: `X-Request-Id`, W3C Trace Context, `Via`,
 //! `X-Forwarded-For`.
+//!
+//! Decision: `docs/decisions/18-proxies.md`.
 
 use std::net::IpAddr;
 

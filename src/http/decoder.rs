@@ -2,6 +2,8 @@
 //!
 //! OpenEMR is not asked for compressed answers where the gateway reads them: of 200 KB, unpacking takes 56 µs where rewriting
 //! every link takes 7 (`bench/links.rs`), and packing them takes its server five times as long. It may pack them all the same.
+//!
+//! Decision: `docs/decisions/14-compression.md`.
 
 use std::fmt;
 use std::io::{self, Write};

@@ -4,6 +4,8 @@
 //! Each hop appends what it saw, so the lists are read from their end. The last entry is the connected peer's word; the
 //! one before it is the word of the address in the last; and so on for as long as these are trusted. The first address
 //! that is not is the true client's, and whatever stands before it he made up himself.
+//!
+//! Decision: `docs/decisions/18-proxies.md`.
 
 use std::net::{IpAddr, SocketAddr};
 

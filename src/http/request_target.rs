@@ -2,6 +2,8 @@
 //!
 //! Path and query pass through byte for byte. What could mean another place to Apache or PHP than it means
 //! here never passes: a path that is refused here never reaches OpenEMR.
+//!
+//! Decision: `docs/decisions/11-paths.md`.
 
 /// Why a path is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -58,11 +58,26 @@ it('files that are named are there', () => {
   assert.deepEqual(missing, []);
 });
 
-it('messages that are quoted are those of the gateway', () => {
-  const source = fs
+it('each decision is named in the code that it is about', () => {
+  const code = [path.join(ROOT, 'Cargo.toml')].concat(sources()).map((file) => fs.readFileSync(file, 'utf8')).join('\n');
+  const decisions = DOCUMENTS.map(({ file }) => file).filter((file) => /^docs\/decisions\/\d/.test(file));
+  assert.ok(decisions.length > 20, `${decisions.length} decisions`);
+  assert.deepEqual(decisions.filter((file) => !code.includes(file)), []);
+  const named = [...new Set(code.match(/docs\/decisions\/[\w-]+\.md/g))];
+  assert.deepEqual(named.filter((file) => !decisions.includes(file)), []);
+});
+
+function sources() {
+  return fs
     .readdirSync(path.join(ROOT, 'src'), { recursive: true })
-    .filter((file) => file.endsWith('.rs') && !file.startsWith('sandbox'))
-    .map((file) => fs.readFileSync(path.join(ROOT, 'src', file), 'utf8'))
+    .filter((file) => file.endsWith('.rs'))
+    .map((file) => path.join(ROOT, 'src', file));
+}
+
+it('messages that are quoted are those of the gateway', () => {
+  const source = sources()
+    .filter((file) => !file.includes('/src/sandbox/'))
+    .map((file) => fs.readFileSync(file, 'utf8'))
     .join('\n')
     .replaceAll(/\\\n\s*/g, '');
   const text = document('docs/troubleshooting.md');
