@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 use http::StatusCode;
+use http::header::{CONTENT_TYPE, LOCATION};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
 use crate::fhir::json::completeness::Completeness;
+use crate::fhir::rejection::Rejection;
 use crate::gateway::answer_state::AnswerState;
 use crate::gateway::attempt::Attempt;
 use crate::gateway::call::Call;
@@ -14,6 +16,12 @@ use crate::gateway::response_head::{self, BadAnswer};
 use crate::gateway::stop::Step;
 use crate::gateway::{recovery, trace, upstream};
 use crate::http::decoder::Decoder;
+use crate::nodes::cause::Unusable;
+
+/// A bad answer, and what mends the configuration that led to it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Explained(String);
 
 /// Takes the head of an answer: does it go on, and how is its body read?
 ///
@@ -30,7 +38,8 @@ pub(super) fn head(
     attempt.upstream_time = attempt.sent.map(|sent| sent.elapsed());
     upstream::after_head(head, attempt);
     trace::mark_answer(head);
-    response_head::check(head, call.config().limits.response_head, fhir)?;
+    let limit = call.config().limits.response_head;
+    response_head::check(head, limit, fhir).map_err(|bad| explained(bad, head, attempt))?;
     if fhir.repairs().read_bodies() || fhir.plan.search.is_some() {
         answer.decoder = Decoder::after_head(head);
     }
@@ -46,6 +55,17 @@ pub(super) fn head(
         answer.completeness = Some(Completeness::default());
     }
     Ok(())
+}
+
+/// The rejection of an answer that is none of FHIR's, with what mends the configuration that led to it.
+fn explained(bad: BadAnswer, head: &ResponseHeader, attempt: &Attempt) -> Rejection {
+    let (BadAnswer::Page | BadAnswer::Redirect, Some(on)) = (bad, &attempt.node) else { return bad.into() };
+    let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let answer = Unusable { status: head.status, location: text(LOCATION), content_type: text(CONTENT_TYPE), body: &[] };
+    let place = on.node().fhir.place();
+    let explained = place.explain_answer(answer).to_string();
+    let cause = explained.strip_prefix(&format!("{}: ", place.url)).unwrap_or(&explained);
+    Rejection::from(bad).because(Explained(format!("{bad}: {cause}")))
 }
 
 /// Takes a piece of the body. A body whose end HTTP does not tell must not be taken for whole when it was cut; a buffered one

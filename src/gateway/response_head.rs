@@ -50,11 +50,11 @@ pub(super) enum BadAnswer {
     #[error("the head of the answer is larger than limits.response_head")]
     HeadTooLarge,
     /// A web page came with status 200.
-    #[error("OpenEMR answered 200 with a web page: openemr may name a wrong address")]
+    #[error("OpenEMR answered with a web page")]
     Page,
     /// OpenEMR sent the gateway to another address.
-    #[error("OpenEMR answered {0}, a redirect: openemr may name http where https is due, or a wrong address")]
-    Redirect(u16),
+    #[error("OpenEMR answered with a redirect")]
+    Redirect,
     /// The body ended before its document did.
     #[error("the body of the answer was cut short")]
     CutShort,
@@ -68,7 +68,7 @@ impl From<BadAnswer> for Rejection {
         let text = match bad {
             BadAnswer::HeadTooLarge => "The head of OpenEMR's answer is larger than the gateway takes.",
             BadAnswer::Page => "OpenEMR answered with a web page where FHIR was due.",
-            BadAnswer::Redirect(_) => "OpenEMR sent the gateway to another address.",
+            BadAnswer::Redirect => "OpenEMR sent the gateway to another address.",
             BadAnswer::CutShort => "OpenEMR's answer ended too soon.",
             BadAnswer::TooLong => "OpenEMR's refusal is too long to be read.",
         };
@@ -88,7 +88,7 @@ pub(super) fn check(head: &ResponseHeader, limit: usize, fhir: &FhirCall) -> Res
         return Err(BadAnswer::Page);
     }
     if sends_elsewhere(head) && fhir.repairs().errors {
-        return Err(BadAnswer::Redirect(head.status.as_u16()));
+        return Err(BadAnswer::Redirect);
     }
     Ok(())
 }

@@ -75,6 +75,33 @@ fn no_access_line_below_info() {
     assert!(!gateway.log().contains("access"), "{}", gateway.log());
 }
 
+#[test]
+fn a_failed_request_names_the_node_the_stage_and_the_cause() {
+    let openemr = OpenEmr::start();
+    let mut config = config(&openemr);
+    config["sites"]["default"]["timeouts"] = json!({"read": "1s"});
+    let gateway = Gateway::with(config);
+    let caller = gateway.caller();
+    assert_eq!(caller.get("/fhir/Patient?_count=1").status, 200);
+    let node = format!("node {}/apis/default/fhir: ", openemr.base);
+
+    openemr.order(&json!({"fhir": {"html": true, "times": 1, "target": "/Patient"}}));
+    caller.get("/fhir/Patient?name=x").outcome(502);
+    gateway.logs(&["WARN", "site default", &node, "web page", "sub-folder"]);
+    openemr.order(&json!({"fhir": {"delay_ms": 20_000, "times": 1, "target": "/Patient"}}));
+    caller.get("/fhir/Patient?name=x").outcome(504);
+    gateway.logs(&["WARN", "site default", &format!("waiting for the answer, {node}"), "no answer came in time"]);
+    openemr.order(&json!({"listener": "down"}));
+    caller.get("/fhir/Patient?name=x").outcome(502);
+    gateway.logs(&["WARN", "site default", &format!("connecting, {node}"), "nothing listens there"]);
+    // No token, and so no node.
+    openemr.order(&json!({"listener": "up", "token": {"down": true}}));
+    let without = Gateway::start(&openemr);
+    without.caller().get("/fhir/Patient?name=x").outcome(503);
+    without.logs(&["WARN", "request ", "site default: there is no access token"]);
+    assert!(!gateway.log().contains("name=x") && !without.log().contains("name=x"));
+}
+
 /// Everything that can happen to a request, with the canary in every place that it has.
 fn drive_everything(openemr: &OpenEmr, gateway: &Gateway) {
     let caller = gateway.caller();

@@ -1,5 +1,6 @@
 //! What a client may send, over which protocol, and what the gateway answers itself.
 
+mod expect_continue;
 mod http2;
 mod http2_upstream;
 mod limits;
