@@ -38,7 +38,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// Carries out the exports of all sites.
-pub struct Worker {
+pub(crate) struct Worker {
     shared: Arc<Shared>,
 }
 
@@ -69,7 +69,12 @@ enum StepOutcome {
 impl Worker {
     /// A worker for the sites of the current runtime, whichever that is.
     #[must_use]
-    pub fn new(runtime: Arc<ArcSwap<Runtime>>, exports: Arc<Exports>, tokens: TokenTasks, lifecycle: Arc<Lifecycle>) -> Self {
+    pub(crate) fn new(
+        runtime: Arc<ArcSwap<Runtime>>,
+        exports: Arc<Exports>,
+        tokens: TokenTasks,
+        lifecycle: Arc<Lifecycle>,
+    ) -> Self {
         Self { shared: Arc::new(Shared { runtime, exports, tokens, lifecycle, busy: Mutex::default() }) }
     }
 }

@@ -28,7 +28,7 @@ use crate::site::runtime::Runtime;
 const LAST_REQUEST: Duration = Duration::from_millis(500);
 
 /// The proxy, which goes on reading requests for a moment after the last connection was accepted.
-pub struct Draining {
+pub(super) struct Draining {
     proxy: Arc<HttpProxy<Gateway>>,
     /// The listeners that accept HTTP/2 without TLS.
     h2c: Vec<SocketAddr>,
@@ -39,7 +39,7 @@ pub struct Draining {
 impl Draining {
     /// Wraps the proxy of these listeners.
     #[must_use]
-    pub fn new(
+    pub(super) fn new(
         proxy: HttpProxy<Gateway>,
         listen: &[Listener],
         runtime: Arc<ArcSwap<Runtime>>,

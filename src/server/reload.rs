@@ -29,7 +29,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Reads the configuration again and swaps it in.
 #[must_use]
-pub fn service(process: &Process) -> Box<dyn ServiceWithDependents> {
+pub(super) fn service(process: &Process) -> Box<dyn ServiceWithDependents> {
     let reloader = Reloader {
         source: process.options.source.clone().expect("the service runs only in a process with a source"),
         started: Arc::clone(&process.config),

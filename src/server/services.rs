@@ -57,7 +57,7 @@ const SERVICES: [Service; 11] = [
 ];
 
 /// Adds the services of this process to Pingora's server.
-pub fn add_to(pingora: &mut Server, process: &Process) {
+pub(super) fn add_to(pingora: &mut Server, process: &Process) {
     let mut added: Vec<(&str, ServiceHandle)> = Vec::with_capacity(SERVICES.len());
     for Service { name, runs, after, build } in SERVICES {
         if !runs.applies_to(process) {

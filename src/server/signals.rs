@@ -21,7 +21,7 @@ use crate::site::lifecycle::Lifecycle;
 const SUCCESSOR_WITHIN: Duration = Duration::from_secs(60);
 
 /// Waits for the signal that ends the process.
-pub struct Signals {
+pub(super) struct Signals {
     lifecycle: Arc<Lifecycle>,
     times: ShutdownTimes,
 }
@@ -29,7 +29,7 @@ pub struct Signals {
 impl Signals {
     /// Drains `lifecycle` before Pingora shuts down.
     #[must_use]
-    pub fn new(lifecycle: Arc<Lifecycle>, times: ShutdownTimes) -> Self {
+    pub(super) fn new(lifecycle: Arc<Lifecycle>, times: ShutdownTimes) -> Self {
         Self { lifecycle, times }
     }
 
