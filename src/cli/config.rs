@@ -7,7 +7,7 @@ use crate::config::{CONFIG_FILE, json_schema, markdown_reference};
 
 /// `config …`
 #[derive(Debug, clap::Subcommand)]
-pub enum ConfigCommand {
+pub(super) enum ConfigCommand {
     /// Print the configuration as it takes effect, or every error in it
     #[command(after_help = "Example:\n  openemr-gateway config check --config conf/gateway.yaml")]
     Check {
@@ -31,7 +31,7 @@ impl ConfigCommand {
     ///
     /// # Errors
     /// Every problem of the configuration.
-    pub fn run(self) -> Outcome {
+    pub(super) fn run(self) -> Outcome {
         match self {
             Self::Check { config, env_file } => {
                 let config = load(&config, env_file.as_deref())?;

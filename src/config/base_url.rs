@@ -1,40 +1,40 @@
-//! URLs of the configuration: absolute, http or https, nothing that does not belong in a base.
+//! The URLs of the configuration: absolute, http or https, and without a query.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// An absolute http or https URL with neither userinfo, query nor fragment.
+/// An absolute http or https URL without user name, query and fragment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BaseUrl {
-    /// https, or http.
+    /// Whether the scheme is https, not http.
     pub https: bool,
-    /// Name or address; IPv6 without brackets.
+    /// The host's name or address; IPv6 without brackets.
     pub host: String,
     /// The port, given or the scheme's own.
     pub port: u16,
-    /// Starts with `/` unless it is empty; no trailing `/`.
+    /// The path: empty, or `/…` without a `/` at the end.
     pub path: String,
 }
 
-/// Why a string is no [`BaseUrl`]. The text completes a sentence that begins with the value.
+/// Why a text is not a [`BaseUrl`]. The text completes a sentence that begins with the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BaseUrlError {
-    /// Neither `http://` nor `https://`.
+    /// It begins with neither `http://` nor `https://`.
     #[error("does not begin with https:// or http://")]
     Scheme,
-    /// A user name or a password. The value is not to be shown.
+    /// It holds a user name or a password, and must not be shown.
     #[error("holds a user name or a password")]
     Userinfo,
-    /// `?` or `#`.
+    /// It holds `?` or `#`.
     #[error("has a query or a fragment")]
     QueryOrFragment,
-    /// No host, or none that could be one.
+    /// It has no host, or an impossible one.
     #[error("has no usable host")]
     Host,
-    /// Not 1 to 65535.
+    /// Its port is not 1 to 65535.
     #[error("has no usable port")]
     Port,
-    /// Something that a path cannot hold, or `.`, `..` and empty segments.
+    /// Its path holds a character that is not allowed there, or a segment that is `.`, `..` or empty.
     #[error("has a path with a character or a segment that does not belong there")]
     Path,
 }
@@ -79,7 +79,7 @@ impl BaseUrl {
         Ok(Self { https, host, port, path: path.to_owned() })
     }
 
-    /// The `Host` field's value: the port only where it is not the scheme's own (RFC 9110 section 7.2).
+    /// Returns the value of the `Host` field: with the port unless it is the scheme's own (RFC 9110 section 7.2).
     #[must_use]
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
@@ -87,7 +87,7 @@ impl BaseUrl {
         if self.port == default_port { host } else { format!("{host}:{}", self.port) }
     }
 
-    /// Whether it leads to this machine: 127.0.0.0/8, ::1 or `localhost`.
+    /// Whether the host is this machine: 127.0.0.0/8, ::1 or `localhost`.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         match self.host.parse::<IpAddr>() {
@@ -96,7 +96,7 @@ impl BaseUrl {
         }
     }
 
-    /// The URL with more path behind it; `below` begins with `/`.
+    /// Returns the URL with `below`, which begins with `/`, behind its path.
     #[must_use]
     pub fn join(&self, below: &str) -> Self {
         Self { path: format!("{}{below}", self.path), ..self.clone() }
@@ -104,7 +104,7 @@ impl BaseUrl {
 }
 
 impl fmt::Display for BaseUrl {
-    /// The URL, without the scheme's own port.
+    /// Writes the URL without the scheme's own port.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.https { "https" } else { "http" };
         write!(f, "{scheme}://{}{}", self.authority(), self.path)
@@ -132,7 +132,7 @@ fn host_and_port(authority: &str) -> Result<(String, Option<&str>), BaseUrlError
     if good { Ok((host.to_owned(), port)) } else { Err(BaseUrlError::Host) }
 }
 
-/// RFC 3986 section 3.3, without percent-encoding and without dot segments.
+/// Whether a text is a path segment (RFC 3986 section 3.3) without percent-encoding, and not a dot segment.
 fn is_segment(text: &str) -> bool {
     !matches!(text, "" | "." | "..") && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&b))
 }

@@ -1,4 +1,4 @@
-//! Files of environment variables, as `--env-file` takes them: `KEY=VALUE`, an optional `export`, quotes, comments.
+//! Files of environment variables, as given with `--env-file`: `KEY=VALUE`, an optional `export`, quotes, comments.
 
 use std::collections::HashMap;
 
@@ -7,13 +7,13 @@ use super::problem::Mark;
 /// A variable's value, and where it stands in the file.
 pub(super) type Variable = (String, Mark);
 
-/// Reads the variables of a file; of a repeated one the last counts.
+/// Reads the variables of a file; the last of repeated ones counts.
 ///
 /// Unquoted values end at ` #` and lose the blanks around them; in single quotes everything is literal;
 /// in double quotes `\n`, `\t`, `\"`, `\\` and `\$` are escapes. A quoted value may span lines.
 ///
 /// # Errors
-/// The number of the first line that is none of these, counted from 1.
+/// The number, from 1, of the first line that is neither a variable nor a comment.
 pub(super) fn parse(text: &str) -> Result<HashMap<String, Variable>, usize> {
     let mut variables = HashMap::new();
     let mut lines = text.strip_prefix('\u{feff}').unwrap_or(text).lines().enumerate();
@@ -62,7 +62,7 @@ pub(super) fn parse(text: &str) -> Result<HashMap<String, Variable>, usize> {
     Ok(variables)
 }
 
-/// A name that a shell would take.
+/// Whether a text is a name that a shell accepts.
 pub(super) fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
@@ -73,7 +73,7 @@ fn is_comment(rest: &str) -> bool {
     rest.is_empty() || rest.starts_with('#')
 }
 
-/// The text up to the closing quote and what follows it; `None` when the quote stays open.
+/// Returns the text up to the closing quote, and the text behind it; `None` when the quote stays open.
 fn unquote(text: &str, quote: char) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut chars = text.char_indices();

@@ -12,26 +12,26 @@ use super::shape::{KeyDescription, Shape};
 
 /// The largest environment file that is read, in bytes.
 const MAX_ENV_FILE: usize = 1024 * 1024;
-/// The Python proxy's variables that say enough to make up a site.
+/// The Python proxy's variables each of which describes a site.
 const SITE_MAKERS: [&str; 6] = ["OEMR_BASE", "CLIENT_ID", "PRIVATE_KEY_PATH", "JWKS_PATH", "TOKEN_URL", "FHIR_BASE"];
 /// The site that those variables are about.
 const DEFAULT_SITE: &str = "default";
 
-/// The variables that there are: those of the process, then those of `--env-file`. An empty one counts as unset.
+/// The environment variables: those of the process, then those of `--env-file`. An empty one counts as unset.
 pub(super) struct Environment {
     process: HashMap<String, String>,
     file: Option<(Arc<Path>, HashMap<String, Variable>)>,
 }
 
 impl Environment {
-    /// The process environment, with a file below it. Variables that are not UTF-8 are passed over.
+    /// Reads the process environment, and a file whose variables it overrides. Variables that are not UTF-8 are ignored.
     pub(super) fn of_process(file: Option<&Path>, findings: &mut Findings) -> Self {
         let utf8 =
             |(name, value): (std::ffi::OsString, std::ffi::OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
         Self { process: std::env::vars_os().filter_map(utf8).collect(), file: file.and_then(|path| read_file(path, findings)) }
     }
 
-    /// A variable and where it came from.
+    /// Returns a variable and its place.
     pub(super) fn get(&self, name: &str) -> Option<Written<String>> {
         let place = |source, mark| Place { source, mark, key: name.to_owned() };
         if let Some(value) = self.process.get(name).filter(|value| !value.is_empty()) {
@@ -104,8 +104,8 @@ impl Environment {
         Ok(value)
     }
 
-    /// Puts the variables that are set in the place of the keys for which they stand; the Python proxy's may also make up
-    /// the site `default`.
+    /// Replaces the keys whose variables are set. The Python proxy's variables also make the site `default` where there is
+    /// none.
     pub(super) fn override_keys(&self, root: &mut Node, keys: &[KeyDescription], findings: &mut Findings) {
         for key in keys {
             match (&key.shape, key.variable.and_then(|name| self.get(name))) {
@@ -146,12 +146,12 @@ impl Environment {
     }
 }
 
-/// Whether a mapping has this key with such a value.
+/// Whether a mapping has this key with a value that `such` accepts.
 fn has(mapping: &Node, key: &str, such: impl Fn(&Node) -> bool) -> bool {
     matches!(&mapping.value, Value::Map(entries) if entries.iter().any(|entry| entry.key == key && such(&entry.node)))
 }
 
-/// The entry of this key, made where it is absent; `None` where there is something else than a mapping.
+/// Returns the entry of this key, which is made if it is absent; `None` if the node is not a mapping.
 fn entry<'n>(mapping: &'n mut Node, key: &str) -> Option<&'n mut Entry> {
     if mapping.value == Value::Null {
         mapping.value = Value::Map(Vec::new());

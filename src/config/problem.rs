@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, said so that somebody can put it right.
+//! Problems of a configuration: where, what, and what to do about it.
 
 use std::fmt;
 use std::path::Path;
@@ -54,26 +54,26 @@ pub struct Place {
 }
 
 impl Place {
-    /// The source as a whole.
+    /// Returns the place of a source as a whole.
     #[must_use]
     pub fn whole(source: Source) -> Self {
         Self { source, mark: None, key: String::new() }
     }
 
-    /// The member `name` of this mapping, at the mapping's own position.
+    /// Returns the place of the member `name` of this mapping, at the mapping's own position.
     #[must_use]
     pub fn member(&self, name: &str) -> Self {
         let dot = if self.key.is_empty() { "" } else { "." };
         Self { key: format!("{}{dot}{}", self.key, shown(name)), ..self.clone() }
     }
 
-    /// The element `index` of this list, at the list's own position.
+    /// Returns the place of the element `index` of this list, at the list's own position.
     #[must_use]
     pub fn element(&self, index: usize) -> Self {
         Self { key: format!("{}[{index}]", self.key), ..self.clone() }
     }
 
-    /// The same address at this position, where there is one.
+    /// Returns the same address at this position, if there is one.
     #[must_use]
     pub fn at(self, mark: impl Into<Option<Mark>>) -> Self {
         Self { mark: mark.into().or(self.mark), ..self }
@@ -84,14 +84,14 @@ impl Place {
         self.key.strip_prefix(&outer.key).is_some_and(|rest| rest.contains('.'))
     }
 
-    /// A problem here.
+    /// Makes a problem of this place.
     pub fn problem(&self, message: impl Into<String>) -> Problem {
         Problem { place: self.clone(), message: message.into(), remedy: None }
     }
 }
 
 impl fmt::Display for Place {
-    /// `conf/gateway.yaml:7:5: sites.default.scopes`, which editors and terminals can follow.
+    /// Writes `conf/gateway.yaml:7:5: sites.default.scopes`, which editors and terminals can follow.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.source)?;
         if let Some(mark) = self.mark {
@@ -110,19 +110,19 @@ pub struct Written<T> {
     pub place: Place,
 }
 
-/// One thing that is wrong: place, what happened with the wrong value in it, and the next step.
+/// One problem: its place, a message with the wrong value, and the next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where.
+    /// Where it is.
     pub place: Place,
-    /// What, with the value.
+    /// What is wrong, with the value.
     pub message: String,
     /// What to do about it.
     pub remedy: Option<String>,
 }
 
 impl Problem {
-    /// The same problem with its next step.
+    /// Returns the same problem with its next step.
     #[must_use]
     pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());
@@ -131,7 +131,7 @@ impl Problem {
 }
 
 impl fmt::Display for Problem {
-    /// `place: message`, and the remedy indented on a line of its own.
+    /// Writes `place: message`, and the remedy indented on a line of its own.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place, self.message)?;
         match &self.remedy {
@@ -141,7 +141,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Something that works but should not stay so.
+/// A problem that does not keep the gateway from starting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning(pub Problem);
 
@@ -151,28 +151,28 @@ impl fmt::Display for Warning {
     }
 }
 
-/// Everything found so far.
+/// The problems and warnings found so far.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// What keeps the gateway from starting.
+    /// The problems that keep the gateway from starting.
     pub problems: Vec<Problem>,
-    /// What does not.
+    /// The problems that do not.
     pub warnings: Vec<Warning>,
 }
 
 impl Findings {
-    /// Notes a problem.
+    /// Adds a problem.
     pub fn problem(&mut self, problem: Problem) {
         self.problems.push(problem);
     }
 
-    /// Notes a warning.
+    /// Adds a warning.
     pub fn warning(&mut self, problem: Problem) {
         self.warnings.push(Warning(problem));
     }
 }
 
-/// A value as it is shown in an error: on one line, without control characters, of bounded length.
+/// Returns a value as it is shown in an error: on one line, without control characters, of bounded length.
 #[must_use]
 pub fn shown(value: &str) -> String {
     const MOST: usize = 120;
@@ -183,7 +183,7 @@ pub fn shown(value: &str) -> String {
     text
 }
 
-/// A path as written and, when that is relative, as it was resolved: `keys/a.pem (/srv/gw/keys/a.pem)`.
+/// Returns a path as written and, when that is relative, as it was resolved: `keys/a.pem (/srv/gw/keys/a.pem)`.
 #[must_use]
 pub fn shown_path(path: &Path) -> String {
     let written = shown(&path.display().to_string());
@@ -195,7 +195,7 @@ pub fn shown_path(path: &Path) -> String {
     }
 }
 
-/// The known name that was probably meant.
+/// Returns the known name that was probably meant.
 #[must_use]
 pub fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_ascii_lowercase();

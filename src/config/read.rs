@@ -1,4 +1,4 @@
-//! Files, read whole and within bounds.
+//! Reads whole files up to a limit.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
@@ -6,20 +6,20 @@ use std::path::Path;
 
 /// Why a file was not read. The text completes a sentence that begins with the file's name.
 #[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// Nothing of that name.
+pub(super) enum ReadError {
+    /// There is no file of that name.
     #[error("does not exist")]
     Missing,
     /// The gateway's user may not read it.
     #[error("cannot be read: permission denied")]
     Forbidden,
-    /// A directory, a socket, a device …
+    /// It is a directory, a socket or a device.
     #[error("is not a regular file")]
     NotAFile,
-    /// Over its bound, in bytes.
+    /// It is larger than this limit, in bytes.
     #[error("is larger than {0} bytes")]
     TooLarge(usize),
-    /// Anything else that the operating system says.
+    /// Another error of the operating system.
     #[error("cannot be read: {0}")]
     Other(std::io::Error),
 }
@@ -34,11 +34,11 @@ impl From<std::io::Error> for ReadError {
     }
 }
 
-/// The bytes of a regular file of at most `limit` bytes.
+/// Reads a regular file of at most `limit` bytes.
 ///
 /// # Errors
 /// A [`ReadError`].
-pub fn file(path: &Path, limit: usize) -> Result<Vec<u8>, ReadError> {
+pub(super) fn file(path: &Path, limit: usize) -> Result<Vec<u8>, ReadError> {
     // Looked at before it is opened: opening a named pipe would wait for its writer.
     if !std::fs::metadata(path)?.is_file() {
         return Err(ReadError::NotAFile);
@@ -52,9 +52,9 @@ pub fn file(path: &Path, limit: usize) -> Result<Vec<u8>, ReadError> {
     Ok(bytes)
 }
 
-/// The permission bits of a file that lets group or others read it, as `0644`.
+/// Returns the permission bits, such as `0644`, of a file that group or others may use; `None` if they may not.
 #[must_use]
-pub fn open_mode(path: &Path) -> Option<String> {
+pub(super) fn open_mode(path: &Path) -> Option<String> {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
     (mode & 0o077 != 0).then(|| format!("{mode:04o}"))

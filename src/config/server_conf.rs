@@ -9,10 +9,10 @@ use super::section::entries;
 use super::setting::Setting;
 use super::shape::{KeyDescription, Shape, Visibility};
 
-/// Pingora's settings as they are when nothing is written.
+/// Returns Pingora's settings as they are when nothing is written.
 ///
-/// Work stealing costs a proxy more than it brings; what is repeated is decided request by request, and Pingora's own
-/// ceiling on tries leaves room for every address of several nodes; the files in the temporary folder bear the gateway's name.
+/// Work stealing costs a proxy more than it brings. The gateway decides request by request what is repeated; Pingora's own
+/// limit of tries leaves room for every address of several nodes. Files in the temporary folder bear the gateway's name.
 #[must_use]
 pub(super) fn defaults() -> ServerConf {
     ServerConf {
@@ -50,7 +50,7 @@ impl Setting for ServerConf {
         Shape::Section(to_mapping(&defaults()).into_iter().map(described).collect())
     }
 
-    /// The settings written, over the defaults.
+    /// Reads the settings written, over the defaults.
     fn read(node: &Node, place: &Place, findings: &mut Findings) -> Option<Self> {
         let mut settings = to_mapping(&defaults());
         let known: Vec<String> = settings.keys().filter_map(Yaml::as_str).map(str::to_owned).collect();
@@ -99,7 +99,7 @@ impl Setting for ServerConf {
     }
 }
 
-/// Every setting. A struct of numbers, strings and lists always serialises to a mapping.
+/// Returns every setting. A struct of numbers, strings and lists always serialises to a mapping.
 fn to_mapping(conf: &ServerConf) -> Mapping {
     match serde_yaml::to_value(conf) {
         Ok(Yaml::Mapping(mapping)) => mapping,
@@ -107,7 +107,7 @@ fn to_mapping(conf: &ServerConf) -> Mapping {
     }
 }
 
-/// What Pingora's settings do.
+/// What each of Pingora's settings does.
 const TEXTS: [(&str, &str); 35] = [
     ("version", "The version of Pingora's configuration format."),
     ("daemon", "Whether to run in the background."),

@@ -1,4 +1,4 @@
-//! A site's private key and JWK Set: read, and checked against each other and against what OpenEMR does with them.
+//! Reads a site's private key and JWK Set, and checks them against each other and against OpenEMR's rules.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::keys::jwk_set::MAX_JWK_SET;
 use crate::keys::signing_key::MAX_KEY_FILE;
 use crate::keys::{Algorithm, Jwk, JwkSet, KidMethod, SigningKey, kid};
 
-/// Reads the private key of a site. Warns when others than its owner may read it.
+/// Reads the private key of a site. Warns when users other than its owner may read it.
 pub(super) fn private_key(written: &Written<String>, findings: &mut Findings) -> Option<Arc<SigningKey>> {
     let path = Path::new(&written.value);
     if let Some(problem) = holds_pem(written) {
@@ -67,7 +67,7 @@ pub(super) fn warn_if_open(written: &Written<String>, findings: &mut Findings) {
     }
 }
 
-/// A key where its file's name was due must not end up in an error.
+/// Returns a problem for a PEM text in place of its file's name, without showing it.
 pub(super) fn holds_pem(written: &Written<String>) -> Option<Problem> {
     written.value.contains("-----BEGIN").then(|| {
         let problem = written.place.problem("holds a key or a certificate itself where the name of its file was due");

@@ -1,4 +1,5 @@
-//! The keys of a site while they are rotated: the state file says which of two keys signs, and in which order both are published.
+//! The keys of a site, also during a rotation: the state file says which of two keys signs, and in which order both are
+//! published.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use crate::keys::rotation::{Rotation, Stage, Which};
 use crate::keys::rotation_files::KeyFile;
 use crate::keys::{JwkSet, SigningKey};
 
-/// What signs a site's client assertions, and what is published beside it.
+/// The key that signs a site's client assertions, and the JWK Set that is published.
 #[derive(Debug, Clone)]
 pub struct SiteKeys {
     /// The key that signs.
@@ -30,7 +31,7 @@ pub struct Rotating {
     pub rotation: Rotation,
     /// Which of the two keys signs for this site.
     pub signs: Which,
-    /// The other one, its `kid`, and the set that is published when it signs; `None` when the old key is on its way out.
+    /// The other one, its `kid`, and the set that is published when it signs; `None` when the old key is being retired.
     pub other: Option<(Arc<SigningKey>, String, JwkSet)>,
 }
 

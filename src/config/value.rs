@@ -1,11 +1,11 @@
-//! The small languages of the configuration: durations, sizes, log levels.
+//! How durations, sizes and log levels are written.
 
 use std::time::Duration;
 
 /// The longest duration that is accepted anywhere.
 pub const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Reads a duration: `500ms`, `5s`, `2m`, `1h`, or a number of seconds. More than nothing, at most a day.
+/// Reads a duration: `500ms`, `5s`, `2m`, `1h`, or a number of seconds; at least 1ms, at most 24h.
 ///
 /// # Errors
 /// What is wrong, as the end of a sentence that begins with the value.
@@ -83,7 +83,7 @@ pub fn size_text(bytes: usize) -> String {
     }
 }
 
-/// Reads a log level in any case; Python's names for them too, since `LOG_LEVEL` may still hold one.
+/// Reads a log level in upper or lower case. Python's names are accepted, since `LOG_LEVEL` may still hold one.
 #[must_use]
 pub fn level(text: &str) -> Option<log::LevelFilter> {
     match text.to_ascii_lowercase().as_str() {

@@ -129,7 +129,11 @@ impl<'t> Reader<'t> {
 
 impl From<ScanError> for YamlError {
     fn from(error: ScanError) -> Self {
-        Self { mark: mark(error.marker()), message: error.info().to_owned() }
+        let message = match error.info() {
+            "recursion limit exceeded" => "nested too deeply",
+            info => info,
+        };
+        Self { mark: mark(error.marker()), message: message.to_owned() }
     }
 }
 
@@ -229,7 +233,7 @@ mod tests {
             (bomb.as_str(), "holds more than 50000 values"),
             (&format!("[{}]", "x, ".repeat(60_000)), "holds more than 50000 values"),
             ("a: !include b\n", "the tag `!include`, which has no meaning here"),
-            (&"[".repeat(100_000), "recursion limit exceeded"),
+            (&"[".repeat(100_000), "nested too deeply"),
             (&format!("{}{}", "[".repeat(70), "]".repeat(70)), "mappings and lists more than 64 deep"),
             (&"- ".repeat(1000), "mappings and lists more than 64 deep"),
             ("a: 1\n---\nb: 2\n", "more than one document"),

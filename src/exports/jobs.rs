@@ -1,7 +1,7 @@
-//! What the answers to callers and the work in the background share: the jobs of each site.
+//! The export jobs of each site, shared by the answers to callers and the worker.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -12,138 +12,157 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::config;
-use crate::exports::store::{FolderLock, Listing, Store};
-use crate::openemr::export::plan::Plan;
+use crate::exports::store::{FolderLock, Listing, Store, StoreError};
+use crate::openemr::export::plan::{Plan, PlanError};
 
-/// More exports than this are not taken on before one of them has come to its end.
+/// The most unfinished exports of a site; further ones are not accepted.
 const MOST_UNFINISHED: usize = 8;
-/// More exports than this are not known, the finished ones included.
+/// The most exports of a site, finished ones included.
 const MOST_KNOWN: usize = 1000;
 
 /// The exports of all sites.
 #[derive(Debug, Default)]
 pub struct Exports {
     sites: Mutex<HashMap<PathBuf, Arc<Jobs>>>,
-    /// Told when there is something to do, or to do otherwise.
-    pub(crate) news: Notify,
+    /// Wakes the worker after a caller's change.
+    changed: Arc<Notify>,
 }
 
 /// The exports of one site.
 #[derive(Debug)]
 pub(crate) struct Jobs {
     store: Store,
-    /// Those that have come to their end, which need no look at their files: when that was.
+    /// When each finished job ended, so that its file need not be read again.
     finished: Mutex<HashMap<Uuid, i64>>,
-    /// Held to count and to add, so that the count is true.
+    /// Held while jobs are counted and one is added.
     adding: Mutex<()>,
+    /// See [`Exports::changed`].
+    changed: Arc<Notify>,
 }
 
-/// What there is to do for a site.
+/// The work to do for a site.
 #[derive(Debug, Default)]
 pub(crate) struct Todo {
-    /// To be worked on, in the order in which they came.
+    /// The jobs to work on, the oldest first.
     pub(crate) unfinished: Vec<Plan>,
-    /// To be forgotten: deleted by callers, or too old.
+    /// The jobs to remove: deleted by callers, or too old.
     pub(crate) obsolete: Vec<Uuid>,
-    /// How many jobs there are in all.
+    /// The number of all jobs.
     known: usize,
 }
 
 impl Todo {
-    /// Whether there is nothing.
+    /// Whether there is nothing to do.
     pub(crate) fn is_empty(&self) -> bool {
         self.unfinished.is_empty() && self.obsolete.is_empty()
     }
 }
 
-/// A job that was not taken on: too many are under way.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct TooMany;
+/// Why a job was not added.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AddError {
+    /// Too many jobs are unfinished or kept.
+    #[error("too many exports are unfinished or kept")]
+    TooMany,
+    /// Its plan cannot be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
 
 impl Exports {
     /// The jobs of a site.
     pub(crate) fn of(&self, site: &config::Site) -> Arc<Jobs> {
         let store = Store::of(site);
         let mut sites = self.sites.lock();
-        Arc::clone(
-            sites
-                .entry(store.folder().to_owned())
-                .or_insert_with(|| Arc::new(Jobs { store, finished: Mutex::default(), adding: Mutex::default() })),
-        )
+        Arc::clone(sites.entry(store.folder().to_owned()).or_insert_with(|| {
+            let changed = Arc::clone(&self.changed);
+            Arc::new(Jobs { store, finished: Mutex::default(), adding: Mutex::default(), changed })
+        }))
+    }
+
+    /// Waits until a caller adds or deletes a job of any site.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
     }
 }
 
 impl Jobs {
-    /// Where their plans are.
+    /// The folder of their plans.
     pub(crate) fn folder(&self) -> &Path {
         self.store.folder()
     }
 
-    /// Takes a job on, unless too many are under way.
-    pub(crate) async fn add(self: &Arc<Self>, plan: Plan) -> io::Result<Result<(), TooMany>> {
+    /// Adds a job, unless there are too many.
+    pub(crate) async fn add(self: &Arc<Self>, plan: Plan) -> Result<(), AddError> {
         self.blocking(move |jobs| {
             let _adding = jobs.adding.lock();
             let todo = jobs.look(None)?;
             if todo.unfinished.len() >= MOST_UNFINISHED || todo.known >= MOST_KNOWN {
-                return Ok(Err(TooMany));
+                return Err(AddError::TooMany);
             }
-            jobs.store.save(&plan).map(Ok)
+            jobs.store.save(&plan)?;
+            jobs.changed.notify_waiters();
+            Ok(())
         })
         .await
     }
 
-    /// The plan of a job that callers may know of.
-    pub(crate) async fn find(self: &Arc<Self>, job: Uuid) -> io::Result<Option<Plan>> {
+    /// The plan of a job; `None` when there is none, or a caller has deleted it.
+    pub(crate) async fn find(self: &Arc<Self>, job: Uuid) -> Result<Option<Plan>, StoreError> {
         self.blocking(move |jobs| jobs.store.load(job)).await
     }
 
-    /// Has a job deleted; `false` when there is none.
-    pub(crate) async fn delete(self: &Arc<Self>, job: Uuid) -> io::Result<bool> {
+    /// Marks a job to be deleted; `false` when there is none.
+    pub(crate) async fn delete(self: &Arc<Self>, job: Uuid) -> Result<bool, StoreError> {
         self.blocking(move |jobs| match jobs.store.load(job) {
             Ok(None) => Ok(false),
-            // A damaged one, too.
-            Ok(Some(_)) | Err(_) => jobs.store.mark_deleted(job).map(|()| true),
+            // A plan that cannot be read can be deleted too.
+            Ok(Some(_)) | Err(_) => {
+                jobs.store.mark_deleted(job)?;
+                jobs.changed.notify_waiters();
+                Ok(true)
+            }
         })
         .await
     }
 
-    /// What there is to do. Finished jobs are kept for `keep` milliseconds.
-    pub(crate) async fn todo(self: &Arc<Self>, keep: i64) -> io::Result<Todo> {
+    /// The work to do. Finished jobs are kept for `keep` milliseconds.
+    pub(crate) async fn todo(self: &Arc<Self>, keep: i64) -> Result<Todo, StoreError> {
         self.blocking(move |jobs| jobs.look(Some(keep))).await
     }
 
-    /// Takes the work for this process; `None` when another one has it.
-    pub(crate) async fn lock(self: &Arc<Self>) -> io::Result<Option<FolderLock>> {
+    /// Locks the jobs for this process; `None` when another one works on them.
+    pub(crate) async fn lock(self: &Arc<Self>) -> Result<Option<FolderLock>, StoreError> {
         self.blocking(|jobs| jobs.store.lock()).await
     }
 
-    /// Keeps a plan that has changed. The lock is held.
-    pub(crate) async fn save(self: &Arc<Self>, plan: &Plan) -> io::Result<()> {
+    /// Writes a plan that has changed. The caller holds the lock.
+    pub(crate) async fn save(self: &Arc<Self>, plan: &Plan) -> Result<(), StoreError> {
         let plan = plan.clone();
         self.blocking(move |jobs| jobs.store.save(&plan)).await
     }
 
-    /// A plan, also of a job that is being deleted. The lock is held.
-    pub(crate) async fn plan(self: &Arc<Self>, job: Uuid) -> io::Result<Option<Plan>> {
+    /// The plan of a job, also of one that is to be deleted. The caller holds the lock.
+    pub(crate) async fn plan(self: &Arc<Self>, job: Uuid) -> Result<Option<Plan>, StoreError> {
         self.blocking(move |jobs| jobs.store.load_any(job)).await
     }
 
-    /// Whether a caller wants a job deleted.
+    /// Whether a caller has deleted a job.
     pub(crate) async fn is_deleted(self: &Arc<Self>, job: Uuid) -> bool {
-        self.blocking(move |jobs| Ok(jobs.store.is_marked(job))).await.unwrap_or(false)
+        self.blocking(move |jobs| Ok::<_, StoreError>(jobs.store.is_marked(job))).await.unwrap_or(false)
     }
 
-    /// Forgets a job. The lock is held.
+    /// Removes a job. The caller holds the lock.
     pub(crate) async fn remove(self: &Arc<Self>, job: Uuid) {
         let removed = self.blocking(move |jobs| {
             jobs.store.remove(job);
             jobs.finished.lock().remove(&job);
-            Ok(())
+            Ok::<_, StoreError>(())
         });
         drop(removed.await);
     }
 
-    fn look(&self, keep: Option<i64>) -> io::Result<Todo> {
+    fn look(&self, keep: Option<i64>) -> Result<Todo, StoreError> {
         let Listing { jobs, marked } = self.store.list()?;
         let mut todo = Todo { known: jobs.len(), obsolete: marked.iter().copied().collect(), ..Todo::default() };
         let mut unfinished = BTreeMap::new();
@@ -162,14 +181,14 @@ impl Jobs {
                         ended
                     }
                     Ok(None) => None,
-                    // Another version's, whose process may be at work.
-                    Err(error) if error.kind() == ErrorKind::Unsupported => None,
-                    Err(error) if error.kind() == ErrorKind::InvalidData => {
-                        warn!("the plan of an export, {job}, is set aside: it {error}");
+                    // A process of another version may be working on it.
+                    Err(StoreError::Plan(PlanError::Version(_))) => None,
+                    Err(error @ (StoreError::Plan(_) | StoreError::OtherJob)) => {
+                        warn!("the plan of export {job} is set aside: {error}");
                         self.store.set_aside(job);
                         None
                     }
-                    Err(error) => return Err(error),
+                    Err(error @ StoreError::Disk(_)) => return Err(error),
                 },
             };
             if let Some(ended) = ended {
@@ -183,13 +202,15 @@ impl Jobs {
         Ok(todo)
     }
 
-    /// The disk may be slow; requests are not to wait for it.
-    async fn blocking<T: Send + 'static>(
+    /// Does disk work on a thread of its own: other requests must not wait for a slow disk.
+    async fn blocking<T: Send + 'static, E: From<StoreError> + Send + 'static>(
         self: &Arc<Self>,
-        work: impl FnOnce(&Self) -> io::Result<T> + Send + 'static,
-    ) -> io::Result<T> {
+        work: impl FnOnce(&Self) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
         let jobs = Arc::clone(self);
-        tokio::task::spawn_blocking(move || work(&jobs)).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+        tokio::task::spawn_blocking(move || work(&jobs))
+            .await
+            .unwrap_or_else(|error| Err(StoreError::Disk(io::Error::other(error)).into()))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Bulk exports: their plans on the disk, the worker that carries them out, and OpenEMR's side of them.
+//! Bulk exports: their plans on disk, the worker that carries them out, and the requests that this takes of OpenEMR.
 
 pub mod jobs;
 pub mod openemr;

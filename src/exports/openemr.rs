@@ -1,4 +1,4 @@
-//! What an export asks of OpenEMR: a kick-off for one type, how far it is, and that it be forgotten.
+//! The requests of an export to OpenEMR: the kick-off for one type, the status of its job, and the deletion of its files.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,39 +22,41 @@ use crate::smart::exchange::TokenEndpoint;
 use crate::smart::refresher::TokenTasks;
 use crate::smart::token::AccessToken;
 
-/// The longest answer to a kick-off that is read: an OperationOutcome.
+/// The longest answer to a kick-off or a deletion that is read, in bytes: an OperationOutcome.
 const MOST: usize = 64 * 1024;
-/// How long a token may take to come, in one go.
+/// How long one wait for a token may take.
 const TOKEN_PATIENCE: Duration = Duration::from_secs(30);
 
-/// What became of a kick-off.
+/// The outcome of a kick-off.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum KickedOff {
-    /// OpenEMR has a job for it.
+    /// OpenEMR accepted it as the job with this id.
     Accepted(String),
-    /// OpenEMR does not export that, and said so with this status.
+    /// OpenEMR does not export the type, and answered with this status.
     NotExported(u16),
-    /// It came to nothing, and must not be tried again.
+    /// It failed and must not be repeated.
     Failed(Cause),
-    /// OpenEMR has never heard of it, for the time being.
+    /// OpenEMR has not received it; it can be tried again.
     NotSent,
 }
 
-/// How far OpenEMR's job is.
+/// The state of a job at OpenEMR.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// At its end.
+    /// It has ended.
     Ended(FinishedJob),
-    /// Not there yet.
+    /// OpenEMR works on it.
     Working,
-    /// It came to nothing.
+    /// It has failed.
     Failed(Cause),
-    /// Nobody could say, for the time being.
+    /// OpenEMR did not tell; it can be asked again.
     Unknown,
 }
 
-/// A token for one type of the site's, from an endpoint that is asked for nothing else and forgotten with its answer;
-/// `None` when there is none in time.
+/// Fetches a token that covers one type alone, because OpenEMR exports what the token covers. It is used for this export only.
+///
+/// # Errors
+/// The cause when the site's scopes do not cover the type; `None` when there is no token in time.
 pub(crate) async fn narrow_token(
     tokens: &TokenTasks,
     site: &Site,
@@ -67,8 +69,8 @@ pub(crate) async fn narrow_token(
     handle.wait(TOKEN_PATIENCE).await.map_err(|_| None)
 }
 
-/// Kicks one type off. OpenEMR works on it before it answers; it is not asked twice, unless it refused the token and so
-/// did nothing.
+/// Kicks off the export of one type. OpenEMR does the work before it answers, so that the request is repeated only when OpenEMR
+/// has refused the token and so done nothing.
 pub(crate) async fn kick_off(
     tokens: &TokenTasks,
     site: &Site,
@@ -125,7 +127,7 @@ fn refuses_the_token(response: &Response) -> bool {
     }
 }
 
-/// `_type` is for an OpenEMR that heeds it one day; this one goes by the token alone.
+/// The target of a kick-off. OpenEMR ignores `_type` so far and exports what the token covers.
 fn target(plan: &Plan, resource_type: &str) -> String {
     let mut target = format!("{}?_type={resource_type}", plan.level.path());
     if let Some(since) = plan.since.as_deref().and_then(in_whole_seconds) {
@@ -135,7 +137,7 @@ fn target(plan: &Plan, resource_type: &str) -> String {
     target
 }
 
-/// The job in `…/$bulkdata-status?job=…`.
+/// The id of the job in `…/$bulkdata-status?job=…`.
 fn job(fields: &HeaderMap) -> Option<String> {
     let location = fields.get(CONTENT_LOCATION)?.to_str().ok()?;
     let (_, query) = location.split_once('?')?;
@@ -143,7 +145,7 @@ fn job(fields: &HeaderMap) -> Option<String> {
     is_path_id(&job).then(|| job.into_owned())
 }
 
-/// How far a job is. Any token of the client's will do.
+/// Asks how far a job is. OpenEMR accepts any token of the client.
 pub(crate) async fn progress(site: &Site, job: &str, resource_type: &str) -> Progress {
     let target = format!("/$bulkdata-status?job={job}");
     let request = FhirRequest::get(&target, MAX_MANIFEST, site.config.upstream.timeouts.read);
@@ -171,7 +173,7 @@ pub(crate) async fn progress(site: &Site, job: &str, resource_type: &str) -> Pro
     }
 }
 
-/// Has OpenEMR forget a job and its files. Without an answer they last their hour.
+/// Makes OpenEMR delete a job and its files. When that fails, OpenEMR deletes them after an hour.
 pub(crate) async fn delete(site: &Site, job: &str) {
     let target = format!("/$bulkdata-status?job={job}");
     let request = FhirRequest { method: Method::DELETE, ..FhirRequest::get(&target, MOST, site.config.upstream.timeouts.read) };

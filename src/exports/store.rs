@@ -1,7 +1,7 @@
-//! The plans of a site's exports on the disk: a folder with one file a job, and a mark beside each that is to be deleted.
+//! The plans of a site's exports on disk: a folder with one file for each job, and a mark beside each that is to be deleted.
 //!
-//! Who holds the lock works on the jobs and changes their files; anybody may add a job or a mark. So two processes that
-//! meet in an upgrade never work on one job, and each answers for all of them.
+//! Only the process that holds the lock of the folder works on jobs and changes their files; every process may add jobs and
+//! marks. So the two processes of an upgrade never work on one job, and each can answer for all of them.
 
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -21,38 +21,52 @@ use crate::openemr::export::plan::{MAX_PLAN, Plan, PlanError};
 const OWN_FOLDER: u32 = 0o700;
 /// The mode of the files.
 const OWN: u32 = 0o600;
-/// A half-written file that is older than this is nobody's.
+/// A half-written file that is older than this was left by a process that has ended.
 const ABANDONED: Duration = Duration::from_secs(60);
 
-/// A site's folder.
+/// The folder of one site's jobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Store(PathBuf);
 
-/// Keeps other processes off the jobs of a folder until it is dropped.
+/// Keeps other processes from working on the jobs of a folder until it is dropped.
 #[derive(Debug)]
 pub(crate) struct FolderLock {
-    /// `None` where the filesystem knows no locks.
+    /// `None` when the file system has no locks.
     _folder: Option<File>,
 }
 
-/// What stands in the folder.
+/// Why the plans of a site cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// The folder or one of its files cannot be read or written.
+    #[error(transparent)]
+    Disk(#[from] io::Error),
+    /// The file holds no plan that this version of the gateway can read.
+    #[error("it {0}")]
+    Plan(#[from] PlanError),
+    /// The file holds the plan of another job.
+    #[error("it is another job's plan")]
+    OtherJob,
+}
+
+/// The contents of the folder.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Listing {
     /// The jobs.
     pub(crate) jobs: HashSet<Uuid>,
-    /// Those of them that are to be deleted, and what a crash has left of others.
+    /// The marks: jobs to be deleted, and those whose plan is gone already when a crash left the mark.
     pub(crate) marked: HashSet<Uuid>,
 }
 
 impl Store {
-    /// The store of a site. A site's name has no character that means something in a path.
+    /// The store of a site. Site names have no character with a meaning in paths.
     pub(crate) fn of(site: &config::Site) -> Self {
         let folder =
             std::path::absolute(&site.answers.bulk_data.folder).unwrap_or_else(|_| site.answers.bulk_data.folder.clone());
         Self(folder.join(site.name.as_str()))
     }
 
-    /// Where it is.
+    /// The path of the folder.
     pub(crate) fn folder(&self) -> &Path {
         &self.0
     }
@@ -65,39 +79,36 @@ impl Store {
         self.0.join(format!("{job}.deleted"))
     }
 
-    /// Takes a job's plan, in place of an earlier one of the same job. It is on the disk when this returns.
-    pub(crate) fn save(&self, plan: &Plan) -> io::Result<()> {
+    /// Writes a job's plan over an earlier one of the same job. It is on disk when this returns.
+    pub(crate) fn save(&self, plan: &Plan) -> Result<(), StoreError> {
         DirBuilder::new().recursive(true).mode(OWN_FOLDER).create(&self.0)?;
-        replace(&self.plan(plan.job), &plan.to_bytes(), OWN, None)
+        Ok(replace(&self.plan(plan.job), &plan.to_bytes(), OWN, None)?)
     }
 
-    /// A job's plan; `None` when there is none, or when it is to be deleted.
-    pub(crate) fn load(&self, job: Uuid) -> io::Result<Option<Plan>> {
+    /// Reads a job's plan; `None` when there is none, or when it is to be deleted.
+    pub(crate) fn load(&self, job: Uuid) -> Result<Option<Plan>, StoreError> {
         if self.is_marked(job) { Ok(None) } else { self.load_any(job) }
     }
 
-    /// A job's plan; `None` when there is none.
-    pub(crate) fn load_any(&self, job: Uuid) -> io::Result<Option<Plan>> {
+    /// Reads a job's plan, also of a job that is to be deleted; `None` when there is none.
+    pub(crate) fn load_any(&self, job: Uuid) -> Result<Option<Plan>, StoreError> {
         let mut bytes = Vec::new();
         match File::open(self.plan(job)).and_then(|file| file.take(MAX_PLAN as u64 + 1).read_to_end(&mut bytes)) {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
-        let plan = Plan::parse(&bytes).map_err(|error| match error {
-            PlanError::Version(_) => io::Error::new(ErrorKind::Unsupported, error),
-            PlanError::TooLarge | PlanError::Json(_) | PlanError::Damaged => io::Error::new(ErrorKind::InvalidData, error),
-        })?;
-        if plan.job == job { Ok(Some(plan)) } else { Err(io::Error::new(ErrorKind::InvalidData, "is another job's plan")) }
+        let plan = Plan::parse(&bytes)?;
+        if plan.job == job { Ok(Some(plan)) } else { Err(StoreError::OtherJob) }
     }
 
-    /// What is there; nothing where there is no folder.
-    pub(crate) fn list(&self) -> io::Result<Listing> {
+    /// Lists the jobs and marks; none when there is no folder.
+    pub(crate) fn list(&self) -> Result<Listing, StoreError> {
         let mut listing = Listing::default();
         let entries = match fs::read_dir(&self.0) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(listing),
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
         for entry in entries {
             let name = entry?.file_name();
@@ -111,9 +122,10 @@ impl Store {
         Ok(listing)
     }
 
-    /// Says that a job is to be deleted.
-    pub(crate) fn mark_deleted(&self, job: Uuid) -> io::Result<()> {
-        OpenOptions::new().write(true).create(true).truncate(false).mode(OWN).open(self.mark(job)).map(drop)
+    /// Marks a job to be deleted.
+    pub(crate) fn mark_deleted(&self, job: Uuid) -> Result<(), StoreError> {
+        OpenOptions::new().write(true).create(true).truncate(false).mode(OWN).open(self.mark(job))?;
+        Ok(())
     }
 
     /// Whether a job is to be deleted.
@@ -121,9 +133,9 @@ impl Store {
         self.mark(job).exists()
     }
 
-    /// Forgets a job.
+    /// Removes a job's plan and mark.
     pub(crate) fn remove(&self, job: Uuid) {
-        // The mark last: without it, a crash between the two would bring the job back.
+        // The mark goes last: after a crash between the two, the job must not come back.
         for path in [self.plan(job), self.mark(job)] {
             if let Err(error) = fs::remove_file(&path)
                 && error.kind() != ErrorKind::NotFound
@@ -133,7 +145,7 @@ impl Store {
         }
     }
 
-    /// Puts a plan aside that cannot be read, for whoever wants to know why.
+    /// Renames a plan that cannot be read, and keeps it for the operator to look at.
     pub(crate) fn set_aside(&self, job: Uuid) {
         let aside = self.0.join(format!("{job}.damaged"));
         if let Err(error) = fs::rename(self.plan(job), &aside) {
@@ -141,8 +153,8 @@ impl Store {
         }
     }
 
-    /// Takes the jobs for this process; `None` when another one has them.
-    pub(crate) fn lock(&self) -> io::Result<Option<FolderLock>> {
+    /// Locks the folder for this process; `None` when another one holds the lock.
+    pub(crate) fn lock(&self) -> Result<Option<FolderLock>, StoreError> {
         let folder = File::open(&self.0)?;
         match folder.try_lock() {
             Ok(()) => {
@@ -154,7 +166,7 @@ impl Store {
         }
     }
 
-    /// Removes what a process left behind that was killed while it wrote.
+    /// Removes half-written files of a process that was killed.
     fn sweep(&self) {
         for entry in fs::read_dir(&self.0).into_iter().flatten().flatten() {
             let is_half_written = entry.path().extension().is_some_and(|extension| extension == "new");
@@ -216,7 +228,7 @@ mod tests {
         let store = Store(folder.path().to_owned());
         store.save(&plan(1)).unwrap();
         fs::rename(store.plan(Uuid::from_u128(1)), store.plan(Uuid::from_u128(2))).unwrap();
-        assert_eq!(store.load(Uuid::from_u128(2)).unwrap_err().kind(), ErrorKind::InvalidData);
+        assert!(matches!(store.load(Uuid::from_u128(2)), Err(StoreError::OtherJob)));
         store.set_aside(Uuid::from_u128(2));
         assert_eq!(store.list().unwrap(), Listing::default());
     }

@@ -1,7 +1,7 @@
-//! The work on exports: a background service, which for each site does one OpenEMR job after the other.
+//! The worker: a background service that carries out exports, for each site one OpenEMR job after the other.
 //!
-//! What is to be done stands on the disk alone. A site is looked up anew before each step, so that a reload changes how the
-//! next one is done; a process that is on its way out begins no step, and leaves the rest to its successor.
+//! The plans on disk are its only memory. It looks the site up again before each step, so that a reload takes effect with the
+//! next one. A process that drains begins no step and leaves the rest to the next process.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,18 +24,18 @@ use crate::site::prepared::Site;
 use crate::site::runtime::Runtime;
 use crate::smart::refresher::TokenTasks;
 
-/// How often the folders are looked at: another process may have added a job, or let go of the lock.
+/// How often the folders are read: another process may have added a job or released the lock.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long OpenEMR or its token endpoint may be out of reach before a type is given up.
+/// How long, in milliseconds, OpenEMR or its token endpoint may be unreachable before the export of a type fails.
 const PATIENCE_MS: i64 = 5 * 60 * 1000;
-/// How long OpenEMR's job may say that it is not at its end.
+/// How long, in milliseconds, OpenEMR may work on one job.
 const LONGEST_JOB_MS: i64 = 15 * 60 * 1000;
-/// Between two questions that have got no good answer, at first; doubled up to [`LONGEST_PAUSE`].
+/// The first pause after a step that could not be done; each further one is twice as long, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// The longest wait between two questions.
+/// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
-/// The background service.
+/// Carries out the exports of all sites.
 pub struct Worker {
     shared: Arc<Shared>,
 }
@@ -45,27 +45,27 @@ struct Shared {
     exports: Arc<Exports>,
     tokens: TokenTasks,
     lifecycle: Arc<Lifecycle>,
-    /// The sites that are worked for, by name.
+    /// The names of the sites with a running shift.
     busy: Mutex<HashSet<String>>,
 }
 
-/// One site's work, for as long as there is some.
+/// The work for one site, until there is none left.
 struct Shift<'a> {
     shared: &'a Shared,
     name: &'a str,
     jobs: &'a Arc<Jobs>,
 }
 
-/// How a step of a job went.
-enum Went {
-    /// The plan has changed; it goes on with the next step.
-    On,
-    /// Nothing could be done; it is to be tried again after a while.
-    Later(Cause),
+/// The outcome of one step of an export.
+enum StepOutcome {
+    /// The plan has changed; the next step follows.
+    Done,
+    /// Nothing could be done; the step is tried again after a pause.
+    Retry(Cause),
 }
 
 impl Worker {
-    /// A worker for the sites of this runtime, and of those that take its place.
+    /// A worker for the sites of the current runtime, whichever that is.
     #[must_use]
     pub fn new(runtime: Arc<ArcSwap<Runtime>>, exports: Arc<Exports>, tokens: TokenTasks, lifecycle: Arc<Lifecycle>) -> Self {
         Self { shared: Arc::new(Shared { runtime, exports, tokens, lifecycle, busy: Mutex::default() }) }
@@ -88,13 +88,13 @@ impl BackgroundService for Worker {
                 }
             }
             tokio::select! {
-                () = self.shared.exports.news.notified() => {}
+                () = self.shared.exports.changed() => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
                 _ = shutdown.changed() => break,
             }
             while shifts.try_join_next().is_some() {}
         }
-        // Each is at its end with the request that it has under way.
+        // Each shift ends with the request that it has in flight.
         while shifts.join_next().await.is_some() {}
     }
 }
@@ -115,7 +115,7 @@ impl Shared {
         }
         match jobs.lock().await {
             Ok(Some(_lock)) => Shift { shared: self, name, jobs: &jobs }.work().await,
-            // Another process is at it.
+            // Another process does it.
             Ok(None) => {}
             Err(error) => warn!("site {name}: the folder of its exports cannot be locked: {error}"),
         }
@@ -123,9 +123,9 @@ impl Shared {
 }
 
 impl Shift<'_> {
-    /// Works until there is nothing to do, or the process is on its way out.
+    /// Works until there is nothing to do or the process drains.
     async fn work(&self) {
-        // Those that this process has not begun itself.
+        // The first look finds jobs that another process has begun.
         let mut is_first = true;
         while let Some(site) = self.shared.site(self.name).filter(|_| !self.shared.lifecycle.is_draining()) {
             let todo = match self.jobs.todo(keep(&site)).await {
@@ -133,7 +133,7 @@ impl Shift<'_> {
                 Err(error) => return warn!("site {}: the folder of its exports cannot be read: {error}", self.name),
             };
             for job in &todo.obsolete {
-                self.forget(&site, *job).await;
+                self.remove(&site, *job).await;
             }
             if std::mem::take(&mut is_first) {
                 if self.recover(todo).await {
@@ -148,12 +148,12 @@ impl Shift<'_> {
         }
     }
 
-    /// Goes on where another process has ended. Whether the plans could be kept.
+    /// Prepares jobs that another process has begun to be continued; false when a plan cannot be written.
     async fn recover(&self, todo: Todo) -> bool {
         for mut plan in todo.unfinished {
             if plan.recover(now()) {
-                info!("site {}: export {} goes on; the type that was under way is given up", self.name, plan.job);
-                if !self.keep(&plan).await {
+                info!("site {}: export {} goes on; the type that was being exported has failed", self.name, plan.job);
+                if !self.save(&plan).await {
                     return false;
                 }
             }
@@ -161,9 +161,9 @@ impl Shift<'_> {
         true
     }
 
-    /// Exports type after type. Whether there may be more to do.
+    /// Exports one type after the other; false when this process can do no more for the site now.
     async fn export(&self, mut plan: Plan) -> bool {
-        let (mut pause, mut in_vain_since) = (FIRST_PAUSE, None);
+        let (mut pause, mut failing_since) = (FIRST_PAUSE, None);
         loop {
             let step = plan.step();
             if step == Step::Finished {
@@ -174,32 +174,32 @@ impl Shift<'_> {
             if self.jobs.is_deleted(plan.job).await {
                 return true;
             }
-            // Counted as a request, so that the process does not end in the middle of it.
-            let _under_way = self.shared.lifecycle.request();
+            // Counted as a request, so that the process does not end in the middle of a step.
+            let in_flight = self.shared.lifecycle.request();
             let Some(site) = self.shared.site(self.name).filter(|_| !self.shared.lifecycle.is_draining()) else { return false };
-            let (index, went) = match step {
+            let (index, outcome) = match step {
                 Step::KickOff(index) => (index, self.kick_off(&site, &mut plan, index).await),
-                Step::Ask(index, job) => (index, self.ask(&site, &mut plan, index, &job).await),
+                Step::Ask(index, job) => (index, self.ask_progress(&site, &mut plan, index, &job).await),
                 Step::Finished => return true,
             };
-            drop(_under_way);
-            match went {
-                Some(Went::On) => (pause, in_vain_since) = (FIRST_PAUSE, None),
-                Some(Went::Later(cause)) => {
-                    let since = *in_vain_since.get_or_insert(now());
+            drop(in_flight);
+            match outcome {
+                Some(StepOutcome::Done) => (pause, failing_since) = (FIRST_PAUSE, None),
+                Some(StepOutcome::Retry(cause)) => {
+                    let since = *failing_since.get_or_insert(now());
                     let patience = if cause == Cause::Endless { LONGEST_JOB_MS } else { PATIENCE_MS };
                     if now().saturating_sub(since) > patience {
                         plan.failed(index, cause, now());
-                        if !self.keep(&plan).await {
+                        if !self.save(&plan).await {
                             return false;
                         }
-                        (pause, in_vain_since) = (FIRST_PAUSE, None);
+                        (pause, failing_since) = (FIRST_PAUSE, None);
                         continue;
                     }
                     tokio::select! {
                         () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
-                        // Perhaps this job was deleted.
-                        () = self.shared.exports.news.notified() => {}
+                        // The job may have been deleted.
+                        () = self.shared.exports.changed() => {}
                     }
                 }
                 None => return false,
@@ -207,61 +207,63 @@ impl Shift<'_> {
         }
     }
 
-    /// `None` when the plan cannot be kept: then nothing more is begun, because nobody could tell what was.
-    async fn kick_off(&self, site: &Site, plan: &mut Plan, index: usize) -> Option<Went> {
+    /// Kicks off the export of one type. `None` when the plan cannot be written: without it, no process could tell later what
+    /// OpenEMR was asked for.
+    async fn kick_off(&self, site: &Site, plan: &mut Plan, index: usize) -> Option<StepOutcome> {
         let name = plan.types.get(index)?.name.clone();
         let tokens = &self.shared.tokens;
         let token = match openemr::narrow_token(tokens, site, &name).await {
             Ok(token) => token,
-            Err(None) => return Some(Went::Later(Cause::NoToken)),
+            Err(None) => return Some(StepOutcome::Retry(Cause::NoToken)),
             Err(Some(cause)) => {
                 plan.failed(index, cause, now());
-                return self.keep(plan).await.then_some(Went::On);
+                return self.save(plan).await.then_some(StepOutcome::Done);
             }
         };
         plan.kicked_off(index, now());
-        if !self.keep(plan).await {
+        if !self.save(plan).await {
             return None;
         }
         let kicked_off = openemr::kick_off(tokens, site, plan, &name, &token).await;
-        let went = match kicked_off {
+        let outcome = match kicked_off {
             KickedOff::NotSent => {
                 plan.not_begun(index, now());
-                Went::Later(Cause::Unreachable)
+                StepOutcome::Retry(Cause::Unreachable)
             }
             KickedOff::Accepted(job) => {
                 plan.accepted(index, job, now());
-                Went::On
+                StepOutcome::Done
             }
             KickedOff::NotExported(status) => {
                 plan.not_exported(index, status, now());
-                Went::On
+                StepOutcome::Done
             }
             KickedOff::Failed(cause) => {
                 warn!("site {}: export of {name} failed: {cause}", self.name);
                 plan.failed(index, cause, now());
-                Went::On
+                StepOutcome::Done
             }
         };
-        self.keep(plan).await.then_some(went)
+        self.save(plan).await.then_some(outcome)
     }
 
-    async fn ask(&self, site: &Site, plan: &mut Plan, index: usize, job: &str) -> Option<Went> {
+    /// Asks OpenEMR how far the job of one type is. `None` when the plan cannot be written.
+    async fn ask_progress(&self, site: &Site, plan: &mut Plan, index: usize, job: &str) -> Option<StepOutcome> {
         let name = plan.types.get(index)?.name.clone();
         match openemr::progress(site, job, &name).await {
-            Progress::Working => return Some(Went::Later(Cause::Endless)),
-            Progress::Unknown => return Some(Went::Later(Cause::Unreachable)),
+            Progress::Working => return Some(StepOutcome::Retry(Cause::Endless)),
+            Progress::Unknown => return Some(StepOutcome::Retry(Cause::Unreachable)),
             Progress::Ended(ended) => plan.done(index, ended.files, ended.errors, ended.began, now()),
             Progress::Failed(cause) => {
                 warn!("site {}: export of {name} failed: {cause}", self.name);
                 plan.failed(index, cause, now());
             }
         }
-        self.keep(plan).await.then_some(Went::On)
+        self.save(plan).await.then_some(StepOutcome::Done)
     }
 
-    /// Keeps a plan. A disk that is full stops the work until the next look.
-    async fn keep(&self, plan: &Plan) -> bool {
+    /// Writes a plan; false when that fails, as on a full disk, and the work stops until the next look.
+    async fn save(&self, plan: &Plan) -> bool {
         match self.jobs.save(plan).await {
             Ok(()) => true,
             Err(error) => {
@@ -271,19 +273,20 @@ impl Shift<'_> {
         }
     }
 
-    /// Has OpenEMR forget a job's files, and forgets it.
-    async fn forget(&self, site: &Site, job: uuid::Uuid) {
+    /// Makes OpenEMR delete the files of a job, and removes the job.
+    async fn remove(&self, site: &Site, job: uuid::Uuid) {
         let plan = self.jobs.plan(job).await.ok().flatten();
-        // Files that are an hour old are gone already.
+        // OpenEMR has deleted files that are older than an hour.
         let plan = plan.filter(|plan| plan.files_end_at().is_none_or(|end| end > now()));
         for openemr_job in plan.iter().flat_map(Plan::openemr_jobs) {
             openemr::delete(site, openemr_job).await;
         }
         self.jobs.remove(job).await;
-        info!("site {}: export {job} is forgotten", self.name);
+        info!("site {}: export {job} is deleted", self.name);
     }
 }
 
+/// How long finished jobs are kept, in milliseconds.
 fn keep(site: &Site) -> i64 {
     i64::try_from(site.config.answers.bulk_data.keep.as_millis()).unwrap_or(i64::MAX)
 }

@@ -86,7 +86,7 @@ pub(super) async fn answer(session: &Session, call: &Call, fhir: &FhirCall) -> S
 fn answer_to(session: &Session, call: &Call, site: &Site, document: &Document, content_type: &'static str) -> Answer {
     let compression = call.config().compression;
     let is_worth_it = compression.enabled && document.body().len() >= compression.least;
-    let max_age = site.documents.max_age().as_secs();
+    let max_age = site.config.answers.documents.max_age.as_secs();
     answer_with(document, &session.req_header().headers, content_type, max_age, is_worth_it.then_some(compression.level))
 }
 

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, HeaderValue};
-use log::error;
 
 use crate::exports::jobs::Jobs;
+use crate::exports::store::StoreError;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::http::answer::Answer;
@@ -34,11 +34,11 @@ pub(super) fn unknown() -> Rejection {
 
 /// 500: the plans of the exports cannot be read or written. The log says why.
 #[must_use]
-pub(super) fn disk_failed(site: &Site, jobs: &Jobs, problem: std::io::Error) -> Rejection {
+pub(super) fn disk_failed(site: &Site, jobs: &Jobs, error: StoreError) -> Rejection {
     let (name, folder) = (site.name(), jobs.folder().display());
-    error!(
-        "site {name}: {folder} cannot be used for its exports: {problem}; bulk_data.folder must be the gateway's own to write"
+    log::error!(
+        "site {name}: {folder} cannot be used for its exports: {error}; bulk_data.folder must be the gateway's own to write"
     );
     let text = "The gateway cannot keep exports at the moment; its log says why.";
-    Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, IssueCode::Exception, text).because(problem)
+    Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, IssueCode::Exception, text).because(error)
 }

@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use pingora::proxy::Session;
 use uuid::Uuid;
 
-use crate::exports::jobs::{Exports, now};
+use crate::exports::jobs::{AddError, Exports, now};
 use crate::fhir::export_level::Level;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::parameters::{self, MAX_PARAMETERS};
@@ -67,9 +67,9 @@ async fn begin(fhir: &FhirCall, exports: &Exports, kick_off: KickOff, request: S
     let job = Uuid::new_v4();
     let jobs = exports.of(&fhir.site.config);
     match jobs.add(Plan::new(job, kick_off, request, now())).await {
-        Ok(Ok(())) => exports.news.notify_waiters(),
-        Ok(Err(_)) => return Err(too_many().into()),
-        Err(problem) => return Err(disk_failed(&fhir.site, &jobs, problem).into()),
+        Ok(()) => {}
+        Err(AddError::TooMany) => return Err(too_many().into()),
+        Err(AddError::Store(error)) => return Err(disk_failed(&fhir.site, &jobs, error).into()),
     }
     match HeaderValue::try_from(format!("{base}/$bulkdata-status?job={job}")) {
         Ok(location) => Ok(empty(StatusCode::ACCEPTED).with(CONTENT_LOCATION, location)),

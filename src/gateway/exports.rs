@@ -96,10 +96,7 @@ async fn delete(site: &Site, exports: &Exports, job: Option<Uuid>) -> Result<Ans
     let job = job.ok_or_else(unknown)?;
     let jobs = exports.of(&site.config);
     match jobs.delete(job).await {
-        Ok(true) => {
-            exports.news.notify_waiters();
-            Ok(empty(StatusCode::ACCEPTED))
-        }
+        Ok(true) => Ok(empty(StatusCode::ACCEPTED)),
         Ok(false) => Err(unknown()),
         Err(problem) => Err(disk_failed(site, &jobs, problem)),
     }

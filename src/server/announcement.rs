@@ -1,14 +1,12 @@
 //! The service that reports that the gateway listens: to the log, to systemd, and to the caller of `server::run`.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use log::info;
-use pingora::server::ShutdownWatch;
-use pingora::services::ServiceWithDependents;
-use pingora::services::background::{BackgroundService, background_service};
+use pingora::server::{ListenFds, ShutdownWatch};
+use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
 use sd_notify::NotifyState;
 
 use crate::config::Config;
@@ -19,8 +17,7 @@ const RETRY: Duration = Duration::from_millis(10);
 /// Reports once that the listeners are open.
 #[must_use]
 pub fn service(process: &Process) -> Box<dyn ServiceWithDependents> {
-    let announcement = Announcement { config: Arc::clone(&process.config), on_ready: Arc::clone(&process.on_ready) };
-    Box::new(background_service("start", announcement))
+    Box::new(Announcement { config: Arc::clone(&process.config), on_ready: Arc::clone(&process.on_ready) })
 }
 
 struct Announcement {
@@ -28,18 +25,34 @@ struct Announcement {
     on_ready: OnReady,
 }
 
+impl Announcement {
+    /// Waits until Pingora's table of listening sockets has all of them. An attempt to connect would tell less: a TLS listener
+    /// would log a failed handshake.
+    async fn listeners_are_open(&self, sockets: &ListenFds) {
+        let is_open = |address: String| sockets.lock().get(&address).is_some();
+        while !self.config.listen.iter().all(|listener| is_open(listener.address.to_string())) {
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+}
+
 #[async_trait]
-impl BackgroundService for Announcement {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        let listen = &self.config.listen;
-        // All listeners open together. A TLS one is not tried, because it would log a failed handshake.
-        if let Some(plain) = listen.iter().find(|listener| listener.tls.is_none()) {
+impl ServiceWithDependents for Announcement {
+    async fn start_service(
+        &mut self,
+        sockets: Option<ListenFds>,
+        mut shutdown: ShutdownWatch,
+        _listeners_per_fd: usize,
+        ready: ServiceReadyNotifier,
+    ) {
+        ready.notify_ready();
+        if let Some(sockets) = &sockets {
             tokio::select! {
-                () = accepts_connections(plain.address) => {}
+                () = self.listeners_are_open(sockets) => {}
                 _ = shutdown.changed() => return,
             }
         }
-        for listener in listen {
+        for listener in &self.config.listen {
             let scheme = if listener.tls.is_some() { "https" } else { "http" };
             info!("listening on {scheme}://{}", listener.address);
         }
@@ -49,15 +62,12 @@ impl BackgroundService for Announcement {
             on_ready();
         }
     }
-}
 
-/// Waits until connections to this address are accepted.
-async fn accepts_connections(mut address: SocketAddr) {
-    if address.ip().is_unspecified() {
-        let loopback = if address.is_ipv4() { "127.0.0.1" } else { "::1" };
-        address.set_ip(loopback.parse().expect("both are addresses"));
+    fn name(&self) -> &str {
+        "start"
     }
-    while tokio::net::TcpStream::connect(address).await.is_err() {
-        tokio::time::sleep(RETRY).await;
+
+    fn threads(&self) -> Option<usize> {
+        Some(1)
     }
 }

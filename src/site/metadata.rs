@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use crate::config;
 use crate::fhir::capability_statement::{self, Exports, GatewayFeatures};
 use crate::http::coding::Coding;
-use crate::site::documents::Statement;
+use crate::site::capability_cache::Statement;
 use crate::site::links::OpenEmrBases;
 
 /// The CapabilityStatement is kept for so many public bases of the gateway, because a caller can make up any number.

@@ -1,8 +1,9 @@
 //! One OpenEMR made ready for requests: its nodes, token, keys, documents, base URLs and CORS policy.
 
+pub mod capability_cache;
 pub mod client;
 pub mod cors;
-pub mod documents;
+
 pub mod lifecycle;
 pub mod links;
 pub mod metadata;

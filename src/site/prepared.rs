@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::config::{self, RoutePath, Routes};
 use crate::fhir::capabilities::Capabilities;
 use crate::nodes::Nodes;
+use crate::site::capability_cache::{CapabilityCache, Origin, Statement};
 use crate::site::client::SiteClient;
 use crate::site::cors::Policy;
-use crate::site::documents::{Documents, Origin, Statement};
 use crate::site::links::{OpenEmrBases, SiteLinks};
 use crate::site::metadata::{Document, Metadata};
 use crate::smart::identity::TokenIdentity;
@@ -36,7 +36,7 @@ pub struct Site {
     /// Sends the gateway's own requests.
     pub client: SiteClient,
     /// Its CapabilityStatement as OpenEMR wrote it.
-    pub documents: Arc<Documents>,
+    pub capability_cache: Arc<CapabilityCache>,
     /// Its documents as callers get them.
     pub metadata: Metadata,
     /// What web pages of other origins may do; `None` when they may do nothing.
@@ -66,15 +66,15 @@ pub struct Parts {
     pub signer: SharedSigner,
     /// See [`Site::client`].
     pub client: SiteClient,
-    /// See [`Site::documents`].
-    pub documents: Arc<Documents>,
+    /// See [`Site::capability_cache`].
+    pub capability_cache: Arc<CapabilityCache>,
 }
 
 impl Site {
     /// Makes a site ready. The first site is served at the routes themselves, each further one below `/{site}`.
     #[must_use]
     pub fn new(parts: Parts, routes: &Routes, is_first: bool) -> Self {
-        let Parts { config, identity, nodes, token, keys, signer, client, documents } = parts;
+        let Parts { config, identity, nodes, token, keys, signer, client, capability_cache } = parts;
         let prefix = if is_first { String::new() } else { format!("/{}", config.name.as_str()) };
         let below = |route: &Option<RoutePath>| route.as_ref().map(|path| format!("{prefix}{path}"));
         Self {
@@ -90,7 +90,7 @@ impl Site {
             keys,
             signer,
             client,
-            documents,
+            capability_cache,
         }
     }
 
@@ -103,7 +103,7 @@ impl Site {
     /// The site's CapabilityStatement as OpenEMR wrote it, fetched or from memory; `None` when it cannot be had.
     pub async fn capability_statement(&self) -> Option<Arc<Statement>> {
         let origin = Origin { client: &self.client, site: self.name(), read_timeout: self.config.upstream.timeouts.read };
-        self.documents.statement(origin).await
+        self.capability_cache.statement(origin).await
     }
 
     /// What OpenEMR can do, as its CapabilityStatement tells; `None` when that cannot be had.
@@ -122,13 +122,13 @@ impl Site {
     /// The base URLs by which OpenEMR is known by now.
     #[must_use]
     pub fn openemr_bases(&self) -> Arc<OpenEmrBases> {
-        self.links.openemr(self.documents.known())
+        self.links.openemr(self.capability_cache.known())
     }
 
     /// Waits a moment for OpenEMR's own base URL, which only its CapabilityStatement tells. Without it, the configured bases
     /// are used.
     pub async fn learn_bases(&self) {
-        if self.documents.known().is_none() {
+        if self.capability_cache.known().is_none() {
             // A failure is logged by the fetch, and a fetch that takes longer goes on for other requests.
             let _ = tokio::time::timeout(BASES_WITHIN, self.capabilities()).await;
         }

@@ -10,8 +10,8 @@ use arc_swap::ArcSwap;
 use crate::config::{self, Config};
 use crate::nodes::Nodes;
 use crate::nodes::health::Checks;
+use crate::site::capability_cache::{self, CapabilityCache};
 use crate::site::client::SiteClient;
-use crate::site::documents::{self, Documents};
 use crate::site::prepared::{Parts, Site};
 use crate::smart::exchange::TokenEndpoint;
 use crate::smart::identity::TokenIdentity;
@@ -101,11 +101,13 @@ fn parts(config: &Arc<config::Site>, tasks: &Tasks, earlier: Earlier<'_>) -> Par
         Some(site) => Arc::clone(&site.token),
         None => new_token(config, &tasks.tokens, &signer, &nodes),
     };
-    let terms = documents::Terms::of(config);
-    let documents = earlier.find(|site| *site.documents.terms() == terms).map(|site| Arc::clone(&site.documents));
-    let documents = documents.unwrap_or_else(|| Arc::new(Documents::new(config)));
+    let terms = capability_cache::Terms::of(config);
+    let capability_cache = match earlier.find(|site| *site.capability_cache.terms() == terms) {
+        Some(site) => Arc::clone(&site.capability_cache),
+        None => Arc::new(CapabilityCache::new(config)),
+    };
     let client = SiteClient::new(Arc::clone(&nodes), Arc::clone(&token), tasks.tokens.client());
-    Parts { config: Arc::clone(config), identity, nodes, token, keys, signer, client, documents }
+    Parts { config: Arc::clone(config), identity, nodes, token, keys, signer, client, capability_cache }
 }
 
 fn new_nodes(config: &config::Site, checks: &Checks) -> Arc<Nodes> {

@@ -235,7 +235,7 @@ fn hostile_files_get_one_clear_error() {
     }
     for (text, message) in [
         (bomb.into_bytes(), "holds more than 50000 values"),
-        (b"[".repeat(1024 * 1024), "is not valid YAML: "),
+        (b"[".repeat(1024 * 1024), "is not valid YAML: nested too deeply"),
         (b"{a: ".repeat(200_000), "is not valid YAML: "),
         (b"- ".repeat(500_000), "is not valid YAML: "),
         ("a:\n ".repeat(200_000).into_bytes(), "is not valid YAML: "),
@@ -253,12 +253,10 @@ fn hostile_files_get_one_clear_error() {
     ] {
         let folder = Folder::good();
         std::fs::write(folder.path(CONFIG), &text).unwrap();
-        let begun = std::time::Instant::now();
         let ended = folder.run(&["config", "check"]);
         let start = String::from_utf8_lossy(&text[..text.len().min(20)]).into_owned();
         assert_eq!(ended.code, 1, "{start}: {}", ended.err);
         assert!(ended.err.starts_with("error: conf/gateway.yaml") && ended.err.contains(message), "{start}: {}", ended.err);
         assert!(!ended.err.contains("panicked") && ended.err.len() < 4_000, "{start}: {}", ended.err);
-        eprintln!("{start:?}: {:?}", begun.elapsed());
     }
 }

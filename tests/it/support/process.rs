@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// How long anything may take that is bound to happen.
@@ -43,6 +43,7 @@ pub struct Process {
     child: Child,
     out: Arc<Mutex<String>>,
     err: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Process {
@@ -79,9 +80,9 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let out = collect(child.stdout.take().unwrap());
-        let err = collect(child.stderr.take().unwrap());
-        Self { child, out, err }
+        let (out, out_reader) = collect(child.stdout.take().unwrap());
+        let (err, err_reader) = collect(child.stderr.take().unwrap());
+        Self { child, out, err, readers: vec![out_reader, err_reader] }
     }
 
     pub fn id(&self) -> u32 {
@@ -98,9 +99,11 @@ impl Process {
         self.err.lock().unwrap().clone()
     }
 
-    /// How it ended, if it has.
+    /// How it ended, if it has. All that it wrote is there by then.
     pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().unwrap()
+        let status = self.child.try_wait().unwrap()?;
+        self.readers.drain(..).for_each(|reader| reader.join().unwrap());
+        Some(status)
     }
 
     /// Sends `TERM`, `INT`, … The shell's own `kill` is everywhere.
@@ -120,10 +123,10 @@ impl Drop for Process {
     }
 }
 
-fn collect(pipe: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+fn collect(pipe: impl Read + Send + 'static) -> (Arc<Mutex<String>>, JoinHandle<()>) {
     let text = Arc::new(Mutex::new(String::new()));
     let kept = Arc::clone(&text);
-    thread::spawn(move || {
+    let reader = thread::spawn(move || {
         let mut lines = BufReader::new(pipe);
         let mut line = Vec::new();
         while matches!(lines.read_until(b'\n', &mut line), Ok(count) if count > 0) {
@@ -131,7 +134,7 @@ fn collect(pipe: impl Read + Send + 'static) -> Arc<Mutex<String>> {
             line.clear();
         }
     });
-    text
+    (text, reader)
 }
 
 /// A folder with a key pair and its JWK Set, made once by `keys generate` and kept for all test runs of this build.

@@ -1,0 +1,188 @@
+//! The capability cache: a site's CapabilityStatement in memory. It holds no patient data.
+//!
+//! OpenEMR builds the document for every request, which takes longer than most searches. Here one fetch serves all requests
+//! that wait for it. A document that is too old is still given while it is fetched again, and while that fails.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use log::{info, warn};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::config::{self, Node};
+use crate::fhir::capabilities::{Capabilities, CapabilitiesError};
+use crate::site::client::{FhirRequest, SiteClient, SiteClientError};
+
+/// The longest document that is read, in bytes. OpenEMR's has 35 kB.
+const MAX_DOCUMENT: usize = 4 * 1024 * 1024;
+/// The longest time that a fetch may take.
+const FETCH_WITHIN: Duration = Duration::from_secs(30);
+/// How long no fetch is begun after one has failed.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// The configuration that a cache depends on: a reload that does not change it keeps the cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    nodes: Vec<Node>,
+    max_age: Duration,
+}
+
+impl Terms {
+    /// The terms of a site.
+    #[must_use]
+    pub fn of(site: &config::Site) -> Self {
+        Self { nodes: site.upstream.nodes.clone(), max_age: site.answers.documents.max_age }
+    }
+}
+
+/// The cache of one site.
+#[derive(Debug)]
+pub struct CapabilityCache {
+    terms: Terms,
+    known: ArcSwapOption<Statement>,
+    fetching: Mutex<Fetching>,
+}
+
+/// A CapabilityStatement as OpenEMR wrote it.
+#[derive(Debug)]
+pub struct Statement {
+    /// The parts that the gateway needs.
+    pub capabilities: Arc<Capabilities>,
+    /// The whole document.
+    pub json: Bytes,
+    since: Instant,
+}
+
+/// Where a CapabilityStatement is fetched from.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
+    /// Sends the request.
+    pub client: &'a SiteClient,
+    /// The site's name, for the log.
+    pub site: &'a str,
+    /// The longest wait between two reads of the answer.
+    pub read_timeout: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Fetching {
+    /// Closed when the current fetch has ended.
+    current: Option<watch::Receiver<()>>,
+    failed: Option<Instant>,
+}
+
+/// Why a fetch failed.
+#[derive(Debug, thiserror::Error)]
+enum FetchError {
+    #[error(transparent)]
+    NoAnswer(#[from] SiteClientError),
+    /// Another status than 200, explained.
+    #[error("{0}")]
+    Unusable(String),
+    #[error(transparent)]
+    Unreadable(#[from] CapabilitiesError),
+    #[error("it took longer than {} s", FETCH_WITHIN.as_secs())]
+    TimedOut,
+}
+
+impl CapabilityCache {
+    /// An empty cache.
+    #[must_use]
+    pub fn new(site: &config::Site) -> Self {
+        Self { terms: Terms::of(site), known: ArcSwapOption::empty(), fetching: Mutex::default() }
+    }
+
+    /// The configuration that it depends on.
+    #[must_use]
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// OpenEMR's capabilities, if they are in memory.
+    #[must_use]
+    pub fn known(&self) -> Option<Arc<Capabilities>> {
+        self.known.load().as_ref().map(|known| Arc::clone(&known.capabilities))
+    }
+
+    /// The CapabilityStatement. The first one is waited for; one that is too old is fetched again in the background. `None` when
+    /// there is none and a fetch fails or has just failed.
+    pub async fn statement(self: &Arc<Self>, origin: Origin<'_>) -> Option<Arc<Statement>> {
+        if let Some(known) = self.known.load_full() {
+            if known.since.elapsed() >= self.terms.max_age {
+                self.fetch(origin);
+            }
+            return Some(known);
+        }
+        if let Some(mut fetch) = self.fetch(origin) {
+            // Nothing is ever sent; the channel is closed at the end of the fetch.
+            let _ = fetch.changed().await;
+        }
+        self.known.load_full()
+    }
+
+    /// Begins a fetch unless there is one already; `None` when one has just failed. A fetch goes on when the request that began it
+    /// is given up.
+    fn fetch(self: &Arc<Self>, origin: Origin<'_>) -> Option<watch::Receiver<()>> {
+        let mut fetching = self.fetching.lock();
+        if let Some(current) = &fetching.current {
+            return Some(current.clone());
+        }
+        if fetching.failed.is_some_and(|at| at.elapsed() < PAUSE) {
+            return None;
+        }
+        let (ends, current) = watch::channel(());
+        fetching.current = Some(current.clone());
+        let end = FetchEnd { cache: Arc::clone(self), _ends: ends };
+        let Origin { client, site, read_timeout } = origin;
+        let (client, site) = (client.clone(), site.to_owned());
+        tokio::spawn(async move {
+            let fetched = tokio::time::timeout(FETCH_WITHIN, fetch(&client, read_timeout)).await;
+            match fetched.unwrap_or(Err(FetchError::TimedOut)) {
+                Ok(statement) => end.cache.store(&site, statement),
+                Err(error) => {
+                    end.cache.fetching.lock().failed = Some(Instant::now());
+                    warn!("site {site}: its CapabilityStatement cannot be had: {error}");
+                }
+            }
+            drop(end);
+        });
+        Some(current)
+    }
+
+    fn store(&self, site: &str, mut statement: Statement) {
+        if self.fetching.lock().failed.take().is_some() {
+            info!("site {site}: its CapabilityStatement has been fetched");
+        }
+        // An equal document keeps its bytes, and so the documents that were made from them.
+        if let Some(known) = self.known.load().as_ref().filter(|known| known.json == statement.json) {
+            statement.json = known.json.clone();
+            statement.capabilities = Arc::clone(&known.capabilities);
+        }
+        self.known.store(Some(Arc::new(statement)));
+    }
+}
+
+/// Ends a fetch when it is dropped, also when its task is cancelled.
+struct FetchEnd {
+    cache: Arc<CapabilityCache>,
+    _ends: watch::Sender<()>,
+}
+
+impl Drop for FetchEnd {
+    fn drop(&mut self) {
+        self.cache.fetching.lock().current = None;
+    }
+}
+
+async fn fetch(client: &SiteClient, read_timeout: Duration) -> Result<Statement, FetchError> {
+    let request = FhirRequest::get("/metadata", MAX_DOCUMENT, read_timeout);
+    let response = client.send(&request, None).await?;
+    if !response.status.is_success() {
+        return Err(FetchError::Unusable(response.explain().to_string()));
+    }
+    let capabilities = Arc::new(Capabilities::parse(&response.body)?);
+    Ok(Statement { capabilities, json: response.body, since: Instant::now() })
+}
