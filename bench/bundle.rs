@@ -1,4 +1,4 @@
-//! What becomes of a search Bundle of 200 KB, as OpenEMR 8 writes it, in the pieces in which Pingora reads it.
+//! The steps of the body for a search Bundle of 200 KB, as OpenEMR 8 writes it, in pieces of the size that Pingora reads.
 
 #![allow(missing_docs)]
 
@@ -14,7 +14,7 @@ use openemr_gateway::bench::Projector;
 use openemr_gateway::bench::{Page, SearchTerms, Window};
 
 const SIZE: usize = 200_000;
-/// What Pingora reads at once.
+/// The size of the pieces that Pingora reads.
 const PIECE: usize = 64 * 1024;
 
 /// Patients as OpenEMR 8 writes them, 2.5 kB each.

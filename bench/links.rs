@@ -1,4 +1,5 @@
-//! Links in a Bundle of 200 KB with a link an entry, as OpenEMR 8 writes it, in the pieces in which Pingora reads it.
+//! Link rewriting in a Bundle of 200 KB with one link an entry, as OpenEMR 8 writes it, in pieces of the size that Pingora
+//! reads.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -17,10 +18,10 @@ const OTHERS: [&str; 3] = [
     "https://emr.example.org/apis/default/fhir",
     "http://10.0.0.8:8300/apis/default/fhir",
 ];
-/// What Pingora reads at once.
+/// The size of the pieces that Pingora reads.
 const PIECE: usize = 64 * 1024;
 
-/// Ids and names that no packing can shorten.
+/// Makes numbers for ids and names that cannot be compressed.
 fn scattered(number: u64) -> u64 {
     let mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
@@ -73,7 +74,7 @@ fn benchmarks(criterion: &mut Criterion) {
             });
         }
     }
-    // Whether to ask OpenEMR for compressed answers: what reading them costs.
+    // The cost of decompression, which decides whether OpenEMR is asked for compressed answers.
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
     encoder.write_all(&bodies[0].1).unwrap();
     let compressed = encoder.finish().unwrap();

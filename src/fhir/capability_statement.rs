@@ -25,8 +25,8 @@ pub(crate) struct Exports {
 }
 
 /// `rest.security.description`. Clients need no credentials: the gateway adds those that the server demands.
-const SECURITY: &str = "The gateway asks its callers for no credentials: it decides by their network address, and brings the \
-                        access token that the server behind it asks for. There is nothing to authorize at that server.";
+const SECURITY: &str = "Clients need no credentials: the gateway admits them by their network address, and adds the access \
+                        token that the server behind it demands. There is nothing to authorize at that server.";
 
 /// Rewrites a server's CapabilityStatement, apart from its links.
 ///

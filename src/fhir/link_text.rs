@@ -1,4 +1,4 @@
-//! Which media types are text in which links stand.
+//! The media types of text that can contain links.
 
 use crate::fhir::media_type::essence;
 
@@ -7,7 +7,7 @@ use crate::fhir::media_type::essence;
 pub(crate) enum LinkText {
     /// `application/json`, `application/fhir+json` and their like.
     Json,
-    /// The same, a document a line.
+    /// The same with one document a line.
     Ndjson,
     /// `application/xml`, `text/xml`, and whatever ends with `+xml`.
     Xml,
@@ -20,7 +20,7 @@ pub(crate) enum LinkText {
 }
 
 impl LinkText {
-    /// The kind of a Content-Type.
+    /// Returns the kind of a Content-Type.
     #[must_use]
     pub(crate) fn of(content_type: &[u8]) -> Self {
         let media_type = essence(content_type);
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_stand_in_text() {
+    fn links_are_in_text() {
         for (content_type, kind) in [
             ("application/json", LinkText::Json),
             ("application/fhir+json; charset=utf-8", LinkText::Json),

@@ -261,7 +261,7 @@ fn clean(text: &str) -> Cow<'_, str> {
         (character.is_control() && !matches!(character, '\n' | '\r' | '\t')) || matches!(character, '\u{fffe}' | '\u{ffff}')
     };
     let text = if text.contains(is_bad) { Cow::Owned(text.replace(is_bad, " ")) } else { Cow::Borrowed(text) };
-    if text.trim().is_empty() { Cow::Borrowed("No more is known.") } else { text }
+    if text.trim().is_empty() { Cow::Borrowed("There are no details.") } else { text }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Links to one server in a query or a form, replaced by links to another.
+//! Replaces links to one server in a query or a form by links to another.
 
 use crate::fhir::link_rewriter::{Links, Replacement};
 use crate::fhir::resource_type;
@@ -6,17 +6,16 @@ use crate::fhir::resource_type;
 /// Search parameters whose values are URLs, not references (FHIR R4, "Search": type `uri`, and canonical references).
 const OF_URLS: [&[u8]; 6] = [b"url", b"_profile", b"_source", b"system", b"instantiates-canonical", b"instantiates-uri"];
 
-/// Whether a text can hold a link at all.
+/// Whether a text can contain a link.
 #[must_use]
 pub(crate) fn may_hold_a_link(query: &[u8]) -> bool {
     memchr::memmem::find(query, b"http").is_some()
 }
 
-/// A query, with or without its `?`, or a form, in which links point to OpenEMR; `None` where there are none. Parameters
-/// without one stay byte for byte.
+/// Replaces links in a query, with or without its `?`, or in a form by links to the base `own`; `None` where there are none.
+/// Parameters without a link stay byte for byte.
 ///
-/// A reference to a resource of the server's own becomes a relative one, which is the same to FHIR, and which OpenEMR is
-/// known to understand.
+/// A reference to a resource below `own` becomes a relative one, which means the same and which every server understands.
 #[must_use]
 pub(crate) fn rewritten(links: &Links, own: &Replacement, query: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(query.len());
@@ -40,7 +39,7 @@ pub(crate) fn rewritten(links: &Links, own: &Replacement, query: &[u8]) -> Optio
     is_changed.then_some(out)
 }
 
-/// The name as written, and the value decoded.
+/// Returns the name of a parameter as it is written, and its value decoded and with links replaced; `None` without a link.
 fn value_with<'a>(links: &Links, own: &Replacement, pair: &'a [u8]) -> Option<(&'a [u8], Vec<u8>)> {
     let at = memchr::memchr(b'=', pair).filter(|_| may_hold_a_link(pair))?;
     let name = pair.get(..at)?;
@@ -57,6 +56,7 @@ fn value_with<'a>(links: &Links, own: &Replacement, pair: &'a [u8]) -> Option<(&
     is_changed.then_some((name, mapped))
 }
 
+/// Makes a reference to a resource below `own` relative, unless the parameter's values are URLs.
 fn relative(name: &[u8], own: &Replacement, item: Vec<u8>) -> Vec<u8> {
     let modified = name.split(|byte| *byte == b':').next().unwrap_or_default();
     if OF_URLS.contains(&modified) {
@@ -74,7 +74,6 @@ fn relative(name: &[u8], own: &Replacement, item: Vec<u8>) -> Vec<u8> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -1,4 +1,4 @@
-//! The refusal of a request, in the words that its client gets.
+//! The rejection of a request, with the answer that its client gets.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -9,9 +9,9 @@ use http::{HeaderValue, StatusCode};
 
 use crate::fhir::operation_outcome::IssueCode;
 
-/// Why a client gets an error in place of what it asked for.
+/// The error that a client gets in place of an answer.
 ///
-/// `text` is written by the gateway: it holds no internal address, no token and nothing that the client or OpenEMR sent.
+/// `text` is written by the gateway: it holds no internal address, no token and nothing that the client or a server sent.
 /// The cause is for the log alone.
 #[derive(Debug, Clone)]
 pub(crate) struct Rejection {
@@ -19,7 +19,7 @@ pub(crate) struct Rejection {
     pub(crate) status: StatusCode,
     /// The code of the OperationOutcome's issue.
     pub(crate) code: IssueCode,
-    /// A sentence for a human.
+    /// A sentence for a person.
     pub(crate) text: Cow<'static, str>,
     /// The value of `Retry-After`, in seconds.
     pub(crate) retry_after: Option<u64>,
@@ -30,46 +30,46 @@ pub(crate) struct Rejection {
 }
 
 impl Rejection {
-    /// A rejection with a status, a code and a sentence.
+    /// Makes a rejection of a status, a code and a sentence.
     #[must_use]
     pub(crate) fn new(status: StatusCode, code: IssueCode, text: impl Into<Cow<'static, str>>) -> Self {
         Self { status, code, text: text.into(), retry_after: None, allow: None, cause: None }
     }
 
-    /// 400: the request is not valid.
+    /// Makes a 400: the request is not valid.
     #[must_use]
     pub(crate) fn invalid(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, IssueCode::Invalid, text)
     }
 
-    /// 502: OpenEMR, or the way to it, failed.
+    /// Makes a 502: the server, or the way to it, failed.
     #[must_use]
     pub(crate) fn bad_gateway(code: IssueCode, text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_GATEWAY, code, text)
     }
 
-    /// 503: the same request may succeed after `wait`.
+    /// Makes a 503: the same request may succeed after `wait`.
     #[must_use]
     pub(crate) fn unavailable(wait: Duration, text: impl Into<Cow<'static, str>>) -> Self {
         let rejection = Self::new(StatusCode::SERVICE_UNAVAILABLE, IssueCode::Transient, text);
         Self { retry_after: Some(whole_seconds(wait)), ..rejection }
     }
 
-    /// 405, with the methods that the address takes.
+    /// Makes a 405 with the methods that the address takes.
     #[must_use]
     pub(crate) fn method_not_allowed(text: impl Into<Cow<'static, str>>, allow: HeaderValue) -> Self {
         let rejection = Self::new(StatusCode::METHOD_NOT_ALLOWED, IssueCode::NotSupported, text);
         Self { allow: Some(allow), ..rejection }
     }
 
-    /// The same rejection, with its cause for the log.
+    /// Adds the cause, for the log.
     #[must_use]
     pub(crate) fn because(self, cause: impl Error + Send + Sync + 'static) -> Self {
         Self { cause: Some(Arc::new(cause)), ..self }
     }
 }
 
-/// The value of `Retry-After` for a wait: rounded up, never zero.
+/// Returns the value of `Retry-After` for a wait: rounded up, and never zero.
 #[must_use]
 pub(crate) fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs_f64().ceil().max(1.0) as u64

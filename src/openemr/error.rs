@@ -130,7 +130,7 @@ fn validation_issue(answer: ErrorAnswer, field: &str, rule: &str, text: &str) ->
             None if is_disclosable(text) => quoted(text),
             Some(_) | None => format!("The value of {expression} is not one that OpenEMR takes."),
         },
-        (None, true) => "OpenEMR misses something that must be given.".to_owned(),
+        (None, true) => "OpenEMR requires a value that is missing.".to_owned(),
         (None, false) if is_disclosable(text) && !text.starts_with(field) => quoted(text),
         (None, false) => "A value is not one that OpenEMR takes.".to_owned(),
     };

@@ -40,7 +40,7 @@ pub(crate) enum LeftOut {
     #[error("{0} is not exported at this level.")]
     NotExported(String),
     /// A name in `_type` that is no resource type.
-    #[error("_type names something that is no resource type; it was left out.")]
+    #[error("_type has a name that is no resource type, which was left out.")]
     UnknownType,
 }
 
@@ -51,10 +51,10 @@ pub(crate) enum KickOffError {
     #[error("The request has too many parameters.")]
     TooManyParameters,
     /// `_since` has another value than an instant.
-    #[error("_since is no instant.")]
+    #[error("_since is no FHIR instant, such as 2024-02-29T12:00:00Z.")]
     Since,
     /// `_outputFormat` names another format than NDJSON.
-    #[error("_outputFormat is none of application/fhir+ndjson, application/ndjson and ndjson.")]
+    #[error("_outputFormat must be application/fhir+ndjson, application/ndjson or ndjson.")]
     OutputFormat,
     /// Parts of the request cannot be done, and the client has not asked for lenient handling.
     #[error("{}", sentences(.0))]
@@ -63,7 +63,7 @@ pub(crate) enum KickOffError {
     #[error("{}", sentences(.0))]
     NotGranted(Vec<LeftOut>),
     /// No type is left to export.
-    #[error("None of the resource types that this export could hold is among the gateway's scopes.")]
+    #[error("The gateway's token grants none of the resource types that this export could hold.")]
     NothingGranted,
 }
 

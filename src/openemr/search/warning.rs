@@ -26,25 +26,25 @@ pub(crate) enum Reason {
     #[error("is not supported: nothing is included by it.")]
     NotIncluded,
     /// The type cannot be sorted by that.
-    #[error("names what cannot be sorted by here, which was left out.")]
+    #[error("has a key that cannot be sorted by here, which was left out.")]
     NotSortable,
     /// Its value is not valid.
-    #[error("has a value that makes no sense, and was left out.")]
+    #[error("has an invalid value, and was left out.")]
     Invalid,
     /// It is repeated with another value.
     #[error("is repeated with another value: the first one was used.")]
     Repeated,
     /// It contradicts another parameter.
-    #[error("cannot be used along with the others, and was left out.")]
+    #[error("cannot be combined with the others, and was left out.")]
     Contradictory,
     /// Pages cannot be cut here, or not by this parameter.
     #[error("cannot be used here, and was left out.")]
     NotPaged,
     /// More entries than a page can have.
-    #[error("is larger than a page can be: this one holds as many as it can.")]
+    #[error("is larger than a page can be: the page has the most entries that it can.")]
     TooLarge,
     /// The matches cannot be counted and paged at once.
-    #[error("cannot be had along with a page, and was left out.")]
+    #[error("cannot be combined with a page, and was left out.")]
     NotCounted,
 }
 
@@ -82,7 +82,7 @@ impl Warning {
         let reason = self.reason;
         let text = match &self.parameter {
             Some(name) => format!("The parameter {name} {reason}"),
-            None => format!("A parameter whose name is none of FHIR's {reason}"),
+            None => format!("A parameter with a name that FHIR does not have {reason}"),
         };
         let issue = Issue { severity: Severity::Warning, ..Issue::error(self.code(), text) };
         match &self.parameter {
@@ -105,7 +105,7 @@ pub(crate) fn names(warnings: &[Warning]) -> String {
     let mut names: Vec<&str> = warnings.iter().filter_map(|warning| warning.parameter.as_deref()).collect();
     names.dedup();
     names.truncate(MAX_NAMED);
-    if names.is_empty() { "one whose name is none of FHIR's".to_owned() } else { names.join(", ") }
+    if names.is_empty() { "one with a name that FHIR does not have".to_owned() } else { names.join(", ") }
 }
 
 #[cfg(test)]
