@@ -18,7 +18,7 @@
 //! | 2 | `openemr` | OpenEMR's dialect: Bundles, searches, errors, exports |
 //! | 2 | `scopes` | SMART scopes |
 //! | 1 | `fhir` | FHIR's own words: interactions, OperationOutcomes, media types |
-//! | 1 | `http` | request targets, field lists, `Forwarded` |
+//! | 1 | `http` | request targets, field values, content codings, `Forwarded`, an answer as a value |
 //! | 1 | [`keys`] | private keys, JWK Sets, key ids and key files |
 //! | 1 | `observe` | what the operator sees: the log and its access lines |
 //! | – | `sandbox` | a fake OpenEMR (Cargo feature `sandbox`), used by `cli` alone |

@@ -27,8 +27,8 @@ impl BodyFilters {
         }
         let mut piece = body.take().unwrap_or_default();
         for step in &mut self.0 {
-            let told = if piece.is_empty() { piece } else { step.feed(piece) };
-            piece = if end_of_stream { joined(told, step.finish()) } else { told };
+            let fed = if piece.is_empty() { piece } else { step.feed(piece) };
+            piece = if end_of_stream { joined(fed, step.finish()) } else { fed };
         }
         *body = (!piece.is_empty()).then_some(piece);
     }

@@ -1,30 +1,30 @@
-//! How often a caller may give up requests on one HTTP/2 connection (CVE-2023-44487, "rapid reset").
+//! The limit on cancelled requests of one HTTP/2 connection (CVE-2023-44487, "rapid reset").
 //!
-//! A request that is given up costs its caller a frame. OpenEMR's PHP works on at it, and the gateway, which has its
-//! place in flight back, would send the next one. On HTTP/1.1 giving up costs a connection; here it costs a ticket.
+//! To cancel a request costs the client one frame. OpenEMR's PHP goes on working at it, while the gateway has the permit back
+//! and would send the next one. In HTTP/1.1 it costs the client a connection; here it takes a token from a bucket.
 
 use std::time::{Duration, Instant};
 
-/// So many at once: a browser that leaves a page gives up everything that it was loading.
+/// The size of the bucket: a browser that leaves a page cancels everything that it was loading.
 const BURST: u32 = 100;
-/// And then one each.
+/// The time in which one token is added.
 const EVERY: Duration = Duration::from_millis(200);
 
-/// A bucket of tickets, kept as the instant at which it will be full again.
+/// A token bucket, kept as the instant at which it will be full again.
 #[derive(Debug, Clone, Copy)]
-pub struct Cancellations {
+pub(super) struct Cancellations {
     full_at: Instant,
 }
 
 impl Cancellations {
     /// A full bucket.
     #[must_use]
-    pub fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self { full_at: now }
     }
 
-    /// Takes a ticket. False when there is none: nobody who means well gives up so much.
-    pub fn note(&mut self, now: Instant) -> bool {
+    /// Counts a cancelled request; false when the bucket is empty.
+    pub(super) fn note(&mut self, now: Instant) -> bool {
         self.full_at = self.full_at.max(now) + EVERY;
         self.full_at - now <= EVERY * BURST
     }

@@ -24,8 +24,8 @@ impl BodyStep for Compressor {
     }
 }
 
-/// Decides whether the body behind this head is compressed on its way, and makes the head say so. The last step of all.
-/// `length`: of the body as it came.
+/// Chooses the compressor for the body behind this head, if it is compressed, and changes the head accordingly. The last
+/// filter of all. `length`: of the body as it came.
 pub(super) fn choose(
     request: &RequestHeader,
     head: &mut ResponseHeader,
@@ -45,7 +45,7 @@ pub(super) fn choose(
     Some(Compressor::new(coding, settings.level))
 }
 
-/// Makes a head say that its body is in this coding. Bytes that differ need another validator than the text's.
+/// Declares the coding of the body. Other bytes need another validator than the text's.
 fn say(head: &mut ResponseHeader, coding: Coding) {
     head.set(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
     head.remove_header(&ACCEPT_RANGES);
@@ -55,7 +55,7 @@ fn say(head: &mut ResponseHeader, coding: Coding) {
     }
 }
 
-/// Whether the body is a text, whole, not yet compressed, and long enough as far as is known. Errors are short.
+/// Whether the body is text, whole, not yet compressed, and long enough as far as is known. Errors are short.
 fn may_be_compressed(head: &ResponseHeader, length: Option<u64>, least: usize) -> bool {
     let forbids = |line: &HeaderValue| members(line).any(|member| member.eq_ignore_ascii_case(b"no-transform"));
     head.status.is_success()
@@ -67,7 +67,7 @@ fn may_be_compressed(head: &ResponseHeader, length: Option<u64>, least: usize) -
         && head.headers.get(CONTENT_TYPE).is_some_and(|value| is_text(value.as_bytes()))
 }
 
-/// Whether a media type is of texts.
+/// Whether a media type is text.
 fn is_text(value: &[u8]) -> bool {
     let media_type = essence(value).to_ascii_lowercase();
     match media_type.split_at_checked(b"application/".len()) {

@@ -2,7 +2,7 @@
 //!
 //! OpenEMR allows every origin and lets preflights fall through to a 404. Nothing of that reaches a browser. Because the
 //! gateway adds the token, what a page may send matters as much as what it may read: a form that any page posts to
-//! `/fhir/Patient` needs nobody's leave in the CORS protocol. Such a request is refused, unless it is the gateway's own
+//! `/fhir/Patient` needs no permission in the CORS protocol. Such a request is refused, unless it is the gateway's own
 //! origin's or one that was let in.
 
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ALLOW, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY};

@@ -1,4 +1,4 @@
-//! An error of OpenEMR's on its way to the client: as an OperationOutcome, in the format that the client accepts.
+//! Turns an error of OpenEMR's into an OperationOutcome, in the format that the client accepts.
 
 use bytes::Bytes;
 use http::header::{
@@ -14,10 +14,10 @@ use crate::gateway::call::Call;
 use crate::http::set_field::SetField;
 use crate::openemr::error::{self, ErrorAnswer};
 
-/// So much of OpenEMR's words goes to the log.
+/// The most bytes of OpenEMR's own words that go to the log.
 const MOST_LOGGED: usize = 4096;
 
-/// What is about the body that OpenEMR sent, or about the gateway's own credentials.
+/// The fields that are about the body that OpenEMR sent, or about the gateway's own credentials.
 const DROPPED: [HeaderName; 13] = [
     ACCEPT_RANGES,
     CONTENT_DISPOSITION,
@@ -34,7 +34,8 @@ const DROPPED: [HeaderName; 13] = [
     WWW_AUTHENTICATE,
 ];
 
-/// The OperationOutcome in place of an error's body; makes the head say so. OpenEMR's own words go to the log, at level debug.
+/// Returns the OperationOutcome in place of an error's body, and changes the head accordingly. OpenEMR's own words go to the
+/// log, at level debug.
 pub(super) fn translate(head: &mut ResponseHeader, body: &[u8], call: &Call, interaction: Interaction) -> Bytes {
     let status = head.status.as_u16();
     let words = body.get(..MOST_LOGGED).unwrap_or(body);

@@ -1,4 +1,4 @@
-//! HTTP/2: what is offered to the web server before OpenEMR, and what a client's connection is told about its requests.
+//! HTTP/2: what is offered to the web server before OpenEMR, and the patience with a client's connection.
 
 use std::sync::Arc;
 use std::time::Instant;

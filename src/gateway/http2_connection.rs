@@ -20,20 +20,20 @@ use crate::config::Limits;
 use crate::gateway::Gateway;
 use crate::gateway::http2::{PATIENCE, Patience};
 
-/// What a head may be larger than `limits.request_head` and still be answered by the gateway, which says why; a larger one
-/// gets h2's own 431, which has no body. A list in many frames (CVE-2024-27316) is cut off by h2 at the same size.
+/// By how much, in bytes, a head may exceed `limits.request_head` and still get the gateway's own answer, which says why. A
+/// larger one gets h2's 431, which has no body. A list in many frames (CVE-2024-27316) is cut off by h2 at the same size.
 const ROOM_TO_REFUSE: usize = 16 * 1024;
-/// What the bodies of all requests on a connection may fill while nobody reads them.
+/// The most unread bytes of request bodies on one connection.
 const UNREAD_BODIES: u32 = 1024 * 1024;
-/// What of one answer waits for its caller.
+/// The most bytes of one answer that wait for the client.
 const UNSENT_ANSWER: usize = 128 * 1024;
-/// Requests that are reset before they could be looked at, before the connection is.
+/// How many requests may be reset before they were accepted, before the connection is closed.
 const RESET_UNSEEN: usize = 20;
-/// How many times the streams that a caller may have open the gateway works on: those that he has just reset are
-/// not ended yet.
+/// How many times `limits.http2_streams` requests the gateway works on: those that the client has just reset have not ended
+/// yet.
 const ENDING: u32 = 2;
 
-/// One HTTP/2 connection of a caller.
+/// One HTTP/2 connection of a client.
 pub(crate) struct Connection {
     proxy: Arc<HttpProxy<Gateway>>,
     options: HttpServerOptions,
@@ -46,7 +46,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// With what these limits say. `h2c`: whether it may be one without TLS.
+    /// A connection with these limits. `h2c`: whether HTTP/2 may be spoken without TLS.
     pub(crate) fn new(proxy: Arc<HttpProxy<Gateway>>, limits: Limits, h2c: bool) -> Self {
         let mut options = proxy.server_options.clone().unwrap_or_default();
         options.h2c = h2c;
@@ -63,7 +63,8 @@ impl Connection {
         }
     }
 
-    /// Serves it to its end. Once `ending` is true, it takes no new requests (GOAWAY), and ends with those under way.
+    /// Serves the connection to its end. Once `ending` is true it takes no new requests (GOAWAY), and ends after those under
+    /// way.
     pub(crate) async fn serve(self: Arc<Self>, stream: Stream, mut ending: ShutdownWatch) {
         let (end, told) = watch::channel(false);
         let first_within = self.limits.read_timeout;
@@ -78,7 +79,7 @@ impl Connection {
                 _ = ending.wait_for(|ending| *ending), if goes_on => drop(end.send(true)),
                 () = self.is_used_up.notified(), if goes_on => drop(end.send(true)),
                 () = self.patience.is_over.notified() => {
-                    warn!("an HTTP/2 connection was broken off: its caller gave up too many requests, or had too many under way");
+                    warn!("an HTTP/2 connection was broken off: its client cancelled too many requests, or had too many under way");
                     return;
                 }
                 () = &mut first, if waits_for_first => {

@@ -26,8 +26,8 @@ pub(super) async fn answer(method: &Method, route: &LocalRoute, call: &Call, dra
         LocalRoute::Health => health(method, sites),
         LocalRoute::Ready => ready(method, sites, settings.ready, draining),
         LocalRoute::Jwks(site) => jwks(method, site),
-        LocalRoute::Token(query) => match token_question(method, query, sites) {
-            Ok(question) => token(question, sites, call.trace.is_local(), settings.token_exposure).await,
+        LocalRoute::Token(query) => match token_request(method, query, sites) {
+            Ok(request) => token(request, sites, call.trace.is_local(), settings.token_exposure).await,
             Err(answer) => answer,
         },
     }
@@ -75,7 +75,7 @@ fn health(method: &Method, sites: &[Arc<Site>]) -> Answer {
     Answer::json(StatusCode::OK, &Health { status, version: env!("CARGO_PKG_VERSION"), sites })
 }
 
-/// Of each site: has it a token, and did its latest exchange fail?
+/// The status over all sites, each with whether it has a token, and whether its latest exchange failed.
 fn status(sites: impl Iterator<Item = (bool, bool)>) -> Status {
     let (mut all, mut any, mut failing) = (true, false, false);
     for (has_token, is_failing) in sites {
@@ -143,9 +143,9 @@ fn jwks(method: &Method, site: &Site) -> Answer {
         .with(CACHE_CONTROL, HeaderValue::from_static(caching))
 }
 
-/// What `POST /oauth/token` was asked.
+/// A valid request to `POST /oauth/token`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct TokenQuestion {
+struct TokenRequest {
     force: bool,
     site: usize,
 }
@@ -153,19 +153,19 @@ struct TokenQuestion {
 /// Reads `POST /oauth/token[?force=true][&site=NAME]`.
 ///
 /// # Errors
-/// The answer that says what is wrong with the question.
-fn token_question(method: &Method, query: &[u8], sites: &[Arc<Site>]) -> Result<TokenQuestion, Answer> {
+/// The answer that says what is wrong with the request.
+fn token_request(method: &Method, query: &[u8], sites: &[Arc<Site>]) -> Result<TokenRequest, Answer> {
     if *method != Method::POST {
         return Err(Answer::method_not_allowed("POST"));
     }
-    let mut question = TokenQuestion { force: false, site: 0 };
+    let mut request = TokenRequest { force: false, site: 0 };
     for (name, value) in form_urlencoded::parse(query.strip_prefix(b"?").unwrap_or_default()) {
         match (name.as_ref(), value.as_ref()) {
-            ("force", "true" | "1") => question.force = true,
-            ("force", "false" | "0" | "") => question.force = false,
+            ("force", "true" | "1") => request.force = true,
+            ("force", "false" | "0" | "") => request.force = false,
             ("force", _) => return Err(Answer::error(StatusCode::BAD_REQUEST, "bad_request", "force is true or false.")),
             ("site", wanted) => {
-                question.site = sites
+                request.site = sites
                     .iter()
                     .position(|site| site.name() == wanted)
                     .ok_or_else(|| Answer::error(StatusCode::NOT_FOUND, "unknown_site", "No site of this name is configured."))?;
@@ -173,7 +173,7 @@ fn token_question(method: &Method, query: &[u8], sites: &[Arc<Site>]) -> Result<
             _ => {}
         }
     }
-    Ok(question)
+    Ok(request)
 }
 
 #[derive(Serialize)]
@@ -187,14 +187,14 @@ struct TokenAnswer<'a> {
     scope: &'a str,
 }
 
-/// Answers it, with a new token if that was asked for.
-async fn token(question: TokenQuestion, sites: &[Arc<Site>], is_local: bool, exposure: TokenExposure) -> Answer {
-    let Some(site) = sites.get(question.site) else {
+/// Answers `POST /oauth/token`, after an exchange if that was asked for.
+async fn token(request: TokenRequest, sites: &[Arc<Site>], is_local: bool, exposure: TokenExposure) -> Answer {
+    let Some(site) = sites.get(request.site) else {
         return Answer::error(StatusCode::NOT_FOUND, "unknown_site", "No site of this name is configured.");
     };
     let held = site.token.usable(Instant::now());
-    let reason = if question.force { Reason::Forced } else { Reason::Needed };
-    let token = match (held, question.force) {
+    let reason = if request.force { Reason::Forced } else { Reason::Needed };
+    let token = match (held, request.force) {
         (Some(token), false) => Ok(token),
         // The latest token's generation, usable or not: a token that came in the meantime will do.
         _ => site.token.newer_than(site.token.latest().map_or(0, |token| token.generation), reason).await,
@@ -244,7 +244,7 @@ fn is_shown(is_local: bool, exposure: TokenExposure) -> bool {
     }
 }
 
-/// `404` for everything that is no route.
+/// 404, for every path that is no route.
 #[must_use]
 pub(super) fn not_found() -> Answer {
     Answer::error(StatusCode::NOT_FOUND, "not_found", "There is nothing at this path.")

@@ -1,4 +1,4 @@
-//! In which format a caller wants his answer, read off his request's head.
+//! The format that a client wants its answer in, read from the head of its request.
 
 use http::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
@@ -10,7 +10,7 @@ use crate::http::request_target::Target;
 
 static PREFER: HeaderName = HeaderName::from_static("prefer");
 
-/// What he gets, by `_format` and Accept.
+/// Negotiates the format by `_format` and Accept.
 #[must_use]
 pub(super) fn negotiated(head: &RequestHeader, interaction: Option<Interaction>) -> Negotiated {
     let parameters = FormatParameters::read(Target::parse(head.raw_path()).query);
@@ -18,12 +18,12 @@ pub(super) fn negotiated(head: &RequestHeader, interaction: Option<Interaction>)
     negotiation::negotiate(parameters.format, accepted, interaction.is_some_and(can_be_a_document))
 }
 
-/// The lines of his `Prefer`.
+/// The values of the `Prefer` fields.
 pub(super) fn preferences(fields: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     fields.get_all(&PREFER).iter().map(HeaderValue::as_bytes)
 }
 
-/// Binary gives documents as they are: a C-CDA is asked for as XML.
+/// Whether the answer can be a document of another type than FHIR's: Binary gives a C-CDA as XML.
 fn can_be_a_document(interaction: Interaction) -> bool {
     interaction.kind == Kind::Read && interaction.resource_type == Some("Binary")
 }

@@ -38,8 +38,8 @@ pub(super) enum Again {
     ToTheSame,
 }
 
-/// Whether Pingora has heard that the request was not looked at: its stream was refused, or its connection told to end
-/// before it, or the server wants HTTP/1.1.
+/// Whether the server has said that it did not process the request: it refused the stream, ended the connection before it,
+/// or wants HTTP/1.1.
 #[must_use]
 pub(super) fn was_refused(error: &Error) -> bool {
     matches!(error.etype(), ErrorType::H2Error | ErrorType::H2Downgrade) && error.retry()

@@ -28,7 +28,7 @@ pub(super) fn rewrite(head: &mut RequestHeader, target: &[u8], host: &HeaderValu
     Ok(())
 }
 
-/// Whether a caller's field stays here. `name` is in lower case.
+/// Whether a field of the client's is removed. `name` is in lower case.
 fn is_dropped(name: &str) -> bool {
     match name {
         // PHP locks the session file of a cookie: requests that share one would queue behind each other.

@@ -65,7 +65,7 @@ async fn refuse_what_is_not_offered(method: &Method, fhir: &FhirCall) -> Step {
     if !offered::needs_capabilities(fhir.interaction) {
         return Ok(());
     }
-    // An OpenEMR that says nothing of itself is asked all the same.
+    // Without a CapabilityStatement the request passes.
     match timeout(PATIENCE, fhir.site.capabilities()).await.ok().flatten() {
         Some(capabilities) => Ok(offered::check(method, fhir.path(), fhir.interaction, &capabilities)?),
         None => Ok(()),

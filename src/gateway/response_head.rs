@@ -1,4 +1,4 @@
-//! What comes back: OpenEMR's head, without what only its own web server or its own callers are concerned with.
+//! The head of OpenEMR's answer: what is checked in it, and what the client gets of it.
 
 use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue};
@@ -17,9 +17,9 @@ use crate::observe::request_id::RequestId;
 
 const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json; charset=utf-8");
 
-/// Rewrites the head of OpenEMR's answer to a caller who speaks `version`.
+/// Removes what concerns only OpenEMR's own web server and its own clients, and names the request. `version`: of the client.
 pub(super) fn rewrite(head: &mut ResponseHeader, version: Version, id: RequestId) {
-    // An HTTP/1.0 caller knows no chunks (RFC 9112 section 6.1): his body ends with the connection.
+    // An HTTP/1.0 client knows no chunks (RFC 9112 section 6.1): the body ends with the connection.
     if version == Version::HTTP_10 {
         head.remove_header(&TRANSFER_ENCODING);
     }
@@ -30,7 +30,7 @@ pub(super) fn rewrite(head: &mut ResponseHeader, version: Version, id: RequestId
     head.set(&X_REQUEST_ID, id.header_value());
 }
 
-/// Whether a field of OpenEMR's stays here. `name` is in lower case.
+/// Whether a field of OpenEMR's is removed. `name` is in lower case.
 fn is_dropped(name: &str) -> bool {
     match name {
         "set-cookie" | "set-cookie2" | "server" | "x-powered-by" | "keep-alive" | "upgrade" | "connection"
@@ -91,14 +91,14 @@ pub(super) fn check(head: &ResponseHeader, limit: usize, fhir: &FhirCall) -> Res
     Ok(())
 }
 
-/// Whether this is a web page where FHIR was due: a login page, Apache's or PHP's. A document that OpenEMR
-/// stores as HTML is none: it comes from Binary, as an attachment.
+/// Whether a web page came in place of FHIR: a login page, or an error page of Apache's or PHP's. An HTML document that OpenEMR
+/// stores is not meant: it comes from Binary, as an attachment.
 fn is_page(head: &ResponseHeader, interaction: Interaction) -> bool {
     let is_document = interaction.resource_type == Some("Binary") && head.headers.contains_key(CONTENT_DISPOSITION);
     head.status == StatusCode::OK && media_type_is(head, b"text/html") && !is_document
 }
 
-/// Whether this sends the caller to another address, where he has no token: a wrong `openemr`, or http where https is due.
+/// Whether this is a redirect. At the other address the client has no token.
 fn sends_elsewhere(head: &ResponseHeader) -> bool {
     matches!(head.status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
@@ -118,8 +118,8 @@ pub(super) fn is_json(head: &ResponseHeader) -> bool {
     media_type_is(head, b"application/json") || media_type_is(head, b"application/fhir+json")
 }
 
-/// FHIR's name for JSON where OpenEMR says `application/json`: of resources, not of documents, nor of what other specifications
-/// define (the SMART configuration, the manifest of an export).
+/// Sets FHIR's media type of JSON where OpenEMR writes `application/json`: for resources, not for documents, nor for what other
+/// specifications define (the SMART configuration, the manifest of an export).
 pub(super) fn name_fhir_json(head: &mut ResponseHeader, interaction: Interaction) {
     let is_fhir = match interaction.kind {
         Kind::SmartConfiguration | Kind::ExportStatus => false,

@@ -14,7 +14,7 @@ use crate::gateway::public_base;
 use crate::http::set_field::SetField;
 use crate::site::prepared::Site;
 
-/// Rewrites the links in the head of an answer; gives the step that does it in its body, where that is text.
+/// Rewrites the links in the head of an answer; returns the filter that does it in its body, where that is text.
 pub(super) fn rewrite(session: &Session, head: &mut ResponseHeader, call: &Call, site: &Site) -> Option<LinkRewriter> {
     if !site.config.answers.repairs.links {
         return None;
@@ -34,7 +34,7 @@ pub(super) fn rewrite(session: &Session, head: &mut ResponseHeader, call: &Call,
     is_rewritten(&head.headers).then(|| LinkRewriter::new(Arc::clone(&bases.links), Arc::clone(public.replacement())))
 }
 
-/// Whether the body behind this head is text in which links stand. A stored document is none: it is somebody's own, and
+/// Whether the body behind this head is text whose links are rewritten. A stored document is not: it belongs to its author, and
 /// may be signed. NDJSON is, although it comes as an attachment.
 fn is_rewritten(fields: &HeaderMap) -> bool {
     let Some(content_type) = fields.get(CONTENT_TYPE) else { return false };

@@ -65,7 +65,7 @@ impl From<BadForm> for Rejection {
 pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall) -> Step {
     let Some(resource_type) = planned_type(fhir) else { return Ok(()) };
     let site = &fhir.site;
-    // An OpenEMR that says nothing of itself is asked all the same.
+    // Without a CapabilityStatement the search is planned all the same.
     let capabilities = timeout(PATIENCE, site.capabilities()).await.ok().flatten();
     let capabilities = capabilities.as_deref();
     if !can_plan(capabilities, resource_type) {

@@ -61,7 +61,7 @@ fn add_search_filters(mut terms: SearchTerms, head: &ResponseHeader, site: &conf
     }
 }
 
-/// The terms of a search that nothing was planned for. How many matches there are is told only by an answer that holds them all.
+/// The terms of a search that was not planned. Only an answer that holds all matches tells how many there are.
 fn as_it_was_asked(resource_type: &'static str, query: &[u8]) -> SearchTerms {
     let mark = if query.is_empty() { "" } else { "?" };
     let target = format!("/{resource_type}{mark}{}", query::as_uri(query));
@@ -69,7 +69,7 @@ fn as_it_was_asked(resource_type: &'static str, query: &[u8]) -> SearchTerms {
     SearchTerms { total, ..SearchTerms::whole(resource_type, target) }
 }
 
-/// When OpenEMR sent this, by its own clock, in seconds since 1970.
+/// The time at which OpenEMR sent this, by its own clock, in seconds since 1970.
 fn sent(head: &ResponseHeader) -> Option<i64> {
     let date = httpdate::parse_http_date(head.headers.get(DATE)?.to_str().ok()?).ok()?;
     date.duration_since(std::time::UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_secs()).ok())

@@ -1,5 +1,5 @@
-//! Who called, and by which names a request is followed through logs: `X-Request-Id`, W3C Trace Context, `Via`,
-//! `X-Forwarded-For`.
+//! The client's address, and the names by which a request is followed through logs: `X-Request-Id`, W3C Trace Context,
+//! `Via`, `X-Forwarded-For`.
 
 use std::net::IpAddr;
 
@@ -46,7 +46,7 @@ impl Trace {
         Self { hops: None, context: TraceContext::of(None).0, state_goes_on: false }
     }
 
-    /// Whether it has never left this machine, proxies included.
+    /// Whether the request comes from this machine, proxies included.
     #[must_use]
     pub(super) fn is_local(&self) -> bool {
         self.hops.as_ref().is_some_and(Hops::are_loopback)
@@ -64,17 +64,17 @@ impl Trace {
         names.into_iter().filter_map(|(name, value)| Some((name, value?)))
     }
 
-    /// Who called: the connected peer, or who called him, where he is a trusted proxy.
+    /// The client's address: the connected peer's or, behind trusted proxies, the one that they report.
     #[must_use]
     pub(super) fn client(&self) -> Option<IpAddr> {
         self.hops.as_ref().map(Hops::client)
     }
 }
 
-/// Who is connected.
+/// The address of the connected peer.
 #[must_use]
 pub(super) fn peer(session: &Session) -> Option<IpAddr> {
-    // An IPv4 caller of an IPv6 socket is written ::ffff:a.b.c.d there; rules are about a.b.c.d.
+    // An IPv4 peer of an IPv6 socket is written ::ffff:a.b.c.d there; rules are about a.b.c.d.
     session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip().to_canonical())
 }
 

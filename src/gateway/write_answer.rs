@@ -24,7 +24,7 @@ use crate::site::client::FhirRequest;
 use crate::site::prepared::Site;
 
 const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json; charset=utf-8");
-/// A longer resource is not read back.
+/// The longest resource that is read back, in bytes.
 const MOST: usize = 4 * 1024 * 1024;
 
 /// Whether this is the answer to a create, whose body tells where the new resource is.
@@ -33,7 +33,7 @@ pub(super) fn is_of_a_create(head: &ResponseHeader, fhir: &FhirCall) -> bool {
     fhir.interaction.kind == Kind::Create && fhir.repairs().writes && matches!(head.status, StatusCode::CREATED | StatusCode::OK)
 }
 
-/// The body of the answer to a create; its head gets Location.
+/// Returns the body of the answer to a create, and sets Location in its head.
 pub(super) async fn of_create(
     request: &RequestHeader,
     head: &mut ResponseHeader,
@@ -64,7 +64,7 @@ pub(super) async fn of_create(
     }
 }
 
-/// An answer to an update: its head gets Location, and its body what stands in the place of the resource, if anything.
+/// Sets Location in the head of the answer to an update; returns what stands in place of the resource in its body, if anything.
 pub(super) fn of_update(request: &RequestHeader, head: &mut ResponseHeader, call: &Call, fhir: &FhirCall) -> Option<Instead> {
     if fhir.interaction.kind != Kind::Update || !fhir.repairs().writes || !head.status.is_success() {
         return None;
@@ -102,7 +102,7 @@ fn outcome(call: &Call, text: &str) -> Bytes {
     Bytes::from(OperationOutcome::of(issue).of_request(&call.id.to_string()).write(Format::Json))
 }
 
-/// The new resource; `None` where the token may not read, or OpenEMR does not answer.
+/// Reads the new resource; `None` where the token may not read, or OpenEMR does not answer.
 async fn read(target: &str, call: &Call, site: &Site) -> Option<Bytes> {
     let mut request = FhirRequest::get(target, MOST, site.config.upstream.timeouts.read);
     request.fields.extend(call.trace.names(call.id));

@@ -14,7 +14,7 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// A whole answer: status, fields and body.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub(crate) struct Answer {
     status: StatusCode,
     content_type: HeaderValue,
     fields: Vec<(HeaderName, HeaderValue)>,
@@ -30,46 +30,46 @@ struct PlainError<'a> {
 impl Answer {
     /// An answer with a body of this media type.
     #[must_use]
-    pub fn new(status: StatusCode, content_type: &'static str, body: Bytes) -> Self {
+    pub(crate) fn new(status: StatusCode, content_type: &'static str, body: Bytes) -> Self {
         Self { status, content_type: HeaderValue::from_static(content_type), fields: Vec::new(), body }
     }
 
     /// An answer that has no body by its status (204, 304).
     #[must_use]
-    pub fn empty(status: StatusCode) -> Self {
+    pub(crate) fn empty(status: StatusCode) -> Self {
         Self::new(status, "", Bytes::new())
     }
 
     /// JSON that no cache may keep.
     #[must_use]
-    pub fn json(status: StatusCode, value: &impl Serialize) -> Self {
+    pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Self {
         let body = serde_json::to_vec(value).unwrap_or_default();
         Self { status, content_type: JSON, fields: vec![(CACHE_CONTROL, NO_STORE)], body: Bytes::from(body) }
     }
 
     /// An error in plain JSON, as the local routes give it.
     #[must_use]
-    pub fn error(status: StatusCode, error: &str, message: &str) -> Self {
+    pub(crate) fn error(status: StatusCode, error: &str, message: &str) -> Self {
         Self::json(status, &PlainError { error, message })
     }
 
     /// 405: the path is known, the method is not.
     #[must_use]
-    pub fn method_not_allowed(allowed: &'static str) -> Self {
+    pub(crate) fn method_not_allowed(allowed: &'static str) -> Self {
         Self::error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This path takes other methods; see Allow.")
             .with(ALLOW, HeaderValue::from_static(allowed))
     }
 
     /// The same answer with one more field.
     #[must_use]
-    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+    pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.fields.push((name, value));
         self
     }
 
     /// The head and the body to send; no body where the status allows none.
     #[must_use]
-    pub fn into_parts(self) -> (Box<ResponseHeader>, Option<Bytes>) {
+    pub(crate) fn into_parts(self) -> (Box<ResponseHeader>, Option<Bytes>) {
         let mut head = ResponseHeader::build(self.status, Some(self.fields.len() + 4)).expect("a StatusCode is a status");
         let has_body = !matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         if has_body {

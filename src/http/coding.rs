@@ -4,7 +4,7 @@ use http::header::{ACCEPT_ENCODING, HeaderMap};
 
 /// A content coding (RFC 9110 section 8.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Coding {
+pub(crate) enum Coding {
     /// RFC 8878.
     Zstd,
     /// RFC 7932.
@@ -15,11 +15,11 @@ pub enum Coding {
 
 impl Coding {
     /// All codings, in the order of preference: measured on Bundles, zstd gives the smallest bodies for the least time.
-    pub const ALL: [Self; 3] = [Self::Zstd, Self::Brotli, Self::Gzip];
+    pub(crate) const ALL: [Self; 3] = [Self::Zstd, Self::Brotli, Self::Gzip];
 
     /// The name in `Accept-Encoding` and `Content-Encoding`.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Zstd => "zstd",
             Self::Brotli => "br",
@@ -30,7 +30,7 @@ impl Coding {
     /// Chooses the coding for a request with these fields: of those with the highest weight in `Accept-Encoding`, the first
     /// in the order of preference (RFC 9110 section 12.5.3). `None` when the request accepts no coding or prefers `identity`.
     #[must_use]
-    pub fn accepted(fields: &HeaderMap) -> Option<Self> {
+    pub(crate) fn accepted(fields: &HeaderMap) -> Option<Self> {
         let accepted = Accepted::of(fields);
         let mut best = None;
         let mut weight = accepted.identity.unwrap_or(0).max(1);

@@ -1,7 +1,7 @@
 //! Compresses a body in pieces.
 //!
 //! Pingora's own module is not used: it reads no weights (`gzip;q=0` gets gzip), never ends a Brotli stream (decoders take
-//! it for cut), says `Transfer-Encoding` to HTTP/1.0, and knows neither `no-transform` nor ranges.
+//! it for cut), sends `Transfer-Encoding` to HTTP/1.0, and knows neither `no-transform` nor ranges.
 
 use std::fmt;
 use std::io::Write;
@@ -17,8 +17,8 @@ use crate::http::coding::Coding;
 const WINDOW: u32 = 19;
 const BROTLI_BUFFER: usize = 4096;
 
-/// Compresses a body as it passes. What it has read and not yet said is bounded by the coding's own window.
-pub struct Compressor(Encoder);
+/// Compresses one body. What it has read and not yet given is bounded by the coding's window.
+pub(crate) struct Compressor(Encoder);
 
 enum Encoder {
     Gzip(GzEncoder<Vec<u8>>),
@@ -30,9 +30,9 @@ enum Encoder {
 }
 
 impl Compressor {
-    /// Begins a body. `level`: 1 is fast, 9 is small.
+    /// A compressor for one body. `level`: 1 is fast, 9 is small.
     #[must_use]
-    pub fn new(coding: Coding, level: u32) -> Self {
+    pub(crate) fn new(coding: Coding, level: u32) -> Self {
         Self(match coding {
             Coding::Gzip => Encoder::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::new(level))),
             Coding::Brotli => {
@@ -43,9 +43,9 @@ impl Compressor {
         })
     }
 
-    /// A whole body.
+    /// Compresses a whole body.
     #[must_use]
-    pub fn whole(coding: Coding, level: u32, body: &Bytes) -> Bytes {
+    pub(crate) fn whole(coding: Coding, level: u32, body: &Bytes) -> Bytes {
         let mut compressing = Self::new(coding, level);
         let first = compressing.feed(body.clone());
         [first, compressing.finish()].concat().into()
@@ -60,8 +60,8 @@ fn zstd_encoder(level: u32) -> std::io::Result<zstd::stream::write::Encoder<'sta
 
 /// A vector takes all that is written to it, so that no write here fails.
 impl Compressor {
-    /// Compresses a piece; gives what can be sent by now.
-    pub fn feed(&mut self, piece: Bytes) -> Bytes {
+    /// Compresses a piece; returns what can be sent by now.
+    pub(crate) fn feed(&mut self, piece: Bytes) -> Bytes {
         let written = match &mut self.0 {
             Encoder::Gzip(encoder) => {
                 let _ = encoder.write_all(&piece);
@@ -81,8 +81,8 @@ impl Compressor {
         std::mem::take(written).into()
     }
 
-    /// Ends the body; gives the rest of it.
-    pub fn finish(&mut self) -> Bytes {
+    /// Ends the body; returns the rest of it.
+    pub(crate) fn finish(&mut self) -> Bytes {
         let written = match &mut self.0 {
             Encoder::Gzip(encoder) => {
                 let _ = encoder.try_finish();

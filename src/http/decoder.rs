@@ -1,7 +1,8 @@
-//! A compressed answer made plain, so that it can be read and changed.
+//! Decompresses an answer, so that it can be read and changed.
 //!
-//! OpenEMR is not asked for compressed answers where the gateway reads them: of 200 KB, unpacking takes 56 µs where rewriting
-//! every link takes 7 (`bench/links.rs`), and packing them takes its server five times as long. It may pack them all the same.
+//! OpenEMR is not asked for compressed answers where the gateway reads them: for 200 KB, decompression takes 56 µs where
+//! rewriting every link takes 7 (`bench/links.rs`), and compression takes its server five times as long. It may compress them
+//! all the same.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -13,12 +14,12 @@ use pingora::http::ResponseHeader;
 
 use crate::http::fields::forget_length;
 
-/// The most that one piece may become. FHIR JSON grows to ten or twenty times a piece of 64 KiB; a thousand times would be
+/// The most bytes that one piece may become. FHIR JSON grows to ten or twenty times a piece of 64 KiB; a thousand times would be
 /// an attack.
 const MOST: usize = 16 * 1024 * 1024;
 
-/// Unpacks one body.
-pub struct Decoder {
+/// Decompresses one body.
+pub(crate) struct Decoder {
     inner: Inner,
     has_begun: bool,
 }
@@ -31,7 +32,7 @@ enum Inner {
     Raw(Box<DeflateDecoder<Unpacked>>),
 }
 
-/// What has been unpacked and not yet been taken.
+/// What was decompressed and not yet taken.
 #[derive(Debug, Default)]
 struct Unpacked(Vec<u8>);
 
@@ -50,9 +51,9 @@ impl Write for Unpacked {
 }
 
 impl Decoder {
-    /// Unpacks what comes behind this head, which then says that it is plain; `None` where it is already, or packed in
-    /// a way that is not known here.
-    pub fn after_head(head: &mut ResponseHeader) -> Option<Self> {
+    /// A decoder for the body behind this head, which is changed to declare a plain body. `None` where the body is plain already,
+    /// or in a coding that is not known here.
+    pub(crate) fn after_head(head: &mut ResponseHeader) -> Option<Self> {
         let coding = head.headers.get(CONTENT_ENCODING)?.as_bytes().trim_ascii();
         let inner = match coding {
             _ if coding.eq_ignore_ascii_case(b"gzip") || coding.eq_ignore_ascii_case(b"x-gzip") => {
@@ -67,14 +68,14 @@ impl Decoder {
         Some(Self { inner, has_begun: false })
     }
 
-    /// Unpacks a piece.
+    /// Decompresses a piece.
     ///
     /// # Errors
-    /// What is not packed as the head said, is cut short, or grows beyond measure.
-    pub fn unpack(&mut self, piece: &[u8], is_end: bool) -> io::Result<Bytes> {
+    /// The body is not in the declared coding, is cut short, or grows beyond measure.
+    pub(crate) fn unpack(&mut self, piece: &[u8], is_end: bool) -> io::Result<Bytes> {
         self.has_begun |= !piece.is_empty();
         if !self.has_begun {
-            // Nothing at all is said to be packed now and then.
+            // Some servers declare a coding of an empty body.
             return Ok(Bytes::new());
         }
         if let (Inner::Deflate, Some(first)) = (&self.inner, piece.first()) {

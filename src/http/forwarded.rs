@@ -1,9 +1,9 @@
-//! What proxies in front of the gateway say of a caller: `Forwarded` (RFC 7239) and `X-Forwarded-*`, believed only as far
-//! as trusted proxies vouch for it.
+//! What proxies in front of the gateway report of a client: `Forwarded` (RFC 7239) and `X-Forwarded-*`, believed only as far
+//! as it comes from trusted proxies.
 //!
-//! Each hop appends what it saw, so the lists are read from their end. The last entry is the connected peer's word; the
-//! one before it is the word of the address in the last; and so on for as long as these are trusted. The first address
-//! that is not is the true client's, and whatever stands before it he made up himself.
+//! Each hop appends what it saw, so the lists are read from their end. The last entry was written by the connected peer; the
+//! one before it by the address in the last; and so on for as long as these are trusted. The first address that is not
+//! trusted is the client's, and the client can have made up whatever stands before it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,28 +11,28 @@ use http::HeaderMap;
 use http::header::FORWARDED;
 use ipnet::IpNet;
 
-/// So many hops are followed.
+/// The most hops that are followed.
 const MOST_HOPS: usize = 16;
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// The addresses that a request came by, the connected peer first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hops {
+pub(crate) struct Hops {
     addresses: [IpAddr; MOST_HOPS],
     count: usize,
 }
 
 impl Hops {
-    /// A caller who came by himself.
+    /// A request without proxies.
     #[must_use]
-    pub fn direct(peer: IpAddr) -> Self {
+    pub(crate) fn direct(peer: IpAddr) -> Self {
         Self { addresses: [peer; MOST_HOPS], count: 1 }
     }
 
     /// Follows the lists of a request that `peer` sent.
     #[must_use]
-    pub fn of(fields: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Self {
+    pub(crate) fn of(fields: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Self {
         let mut hops = Self::direct(peer);
         if !is_trusted(peer, trusted) {
             return hops;
@@ -55,21 +55,21 @@ impl Hops {
         }
     }
 
-    /// Who is connected.
+    /// The connected peer.
     #[must_use]
-    pub fn peer(&self) -> IpAddr {
+    pub(crate) fn peer(&self) -> IpAddr {
         self.peer_first().next().unwrap_or(IpAddr::from([0; 4]))
     }
 
-    /// Who the request came from in the first place, as far as it can be believed.
+    /// The client, as far as trusted proxies report it.
     #[must_use]
-    pub fn client(&self) -> IpAddr {
+    pub(crate) fn client(&self) -> IpAddr {
         self.peer_first().next_back().unwrap_or(IpAddr::from([0; 4]))
     }
 
     /// The value of `X-Forwarded-For`: the client first, the connected peer last.
     #[must_use]
-    pub fn list(&self) -> String {
+    pub(crate) fn list(&self) -> String {
         let mut list = self.client().to_string();
         for address in self.peer_first().rev().skip(1) {
             list.push_str(", ");
@@ -78,9 +78,9 @@ impl Hops {
         list
     }
 
-    /// Whether it has never left this machine.
+    /// Whether every address is of this machine.
     #[must_use]
-    pub fn are_loopback(&self) -> bool {
+    pub(crate) fn are_loopback(&self) -> bool {
         self.peer_first().all(|address| address.is_loopback())
     }
 
@@ -94,23 +94,23 @@ impl Hops {
     }
 }
 
-/// Where the client says that he called, by the word of trusted proxies.
+/// The address that the client called, as trusted proxies report it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct CalledAt<'a> {
-    /// Whether by https.
-    pub https: Option<bool>,
-    /// Host, and its port.
-    pub host: Option<&'a str>,
+pub(crate) struct CalledAt<'a> {
+    /// Whether the client used https.
+    pub(crate) https: Option<bool>,
+    /// The host, with its port.
+    pub(crate) host: Option<&'a str>,
     /// The port alone.
-    pub port: Option<u16>,
-    /// What a proxy has taken off the front of the path.
-    pub prefix: Option<&'a str>,
+    pub(crate) port: Option<u16>,
+    /// What a proxy has removed from the front of the path.
+    pub(crate) prefix: Option<&'a str>,
 }
 
 impl<'a> CalledAt<'a> {
     /// Reads the fields of a request that came by these hops; nothing where the connected peer is not trusted.
     #[must_use]
-    pub fn of(fields: &'a HeaderMap, hops: &Hops, trusted: &[IpNet]) -> Self {
+    pub(crate) fn of(fields: &'a HeaderMap, hops: &Hops, trusted: &[IpNet]) -> Self {
         if !is_trusted(hops.peer(), trusted) {
             return Self::default();
         }
@@ -130,9 +130,9 @@ impl<'a> CalledAt<'a> {
     }
 }
 
-/// Whether somebody's word about callers is believed.
+/// Whether an address is of a trusted proxy.
 #[must_use]
-pub fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+pub(crate) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|network| network.contains(&address))
 }
 

@@ -1,12 +1,12 @@
 //! HTTP's own words, without a socket: request targets, field values, content codings, and an answer as a value.
 
-pub mod answer;
-pub mod coding;
-pub mod compressor;
-pub mod decoder;
-pub mod fields;
-pub mod forwarded;
-pub mod query;
-pub mod request_target;
-pub mod set_field;
-pub mod vary;
+pub(crate) mod answer;
+pub(crate) mod coding;
+pub(crate) mod compressor;
+pub(crate) mod decoder;
+pub(crate) mod fields;
+pub(crate) mod forwarded;
+pub(crate) mod query;
+pub(crate) mod request_target;
+pub(crate) mod set_field;
+pub(crate) mod vary;

@@ -1,4 +1,4 @@
-//! The parameters of a query or of a form, as they were written and as they are meant.
+//! The parameters of a query or a form, decoded and as they were written.
 //!
 //! Both are `application/x-www-form-urlencoded`: `%XX` is a byte, `+` is a blank, `&` stands between two parameters.
 
@@ -6,19 +6,19 @@ use std::borrow::Cow;
 
 /// One parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parameter<'a> {
-    /// The name as it is meant.
-    pub name: Cow<'a, str>,
-    /// The value as it is meant.
-    pub value: Cow<'a, str>,
+pub(crate) struct Parameter<'a> {
+    /// The name, decoded.
+    pub(crate) name: Cow<'a, str>,
+    /// The value, decoded.
+    pub(crate) value: Cow<'a, str>,
     /// The value as it was written.
-    pub written: &'a [u8],
-    /// All of it as it was written.
-    pub pair: &'a [u8],
+    pub(crate) written: &'a [u8],
+    /// The whole parameter as it was written.
+    pub(crate) pair: &'a [u8],
 }
 
-/// The parameters of a query without its `?`, or of a form, in their order. Those without a name are no parameters.
-pub fn parameters(query: &[u8]) -> impl Iterator<Item = Parameter<'_>> {
+/// Iterates over the parameters of a query without its `?`, or of a form. Those without a name are skipped.
+pub(crate) fn parameters(query: &[u8]) -> impl Iterator<Item = Parameter<'_>> {
     query.split(|byte| *byte == b'&').filter_map(|pair| {
         let (name, value) = form_urlencoded::parse(pair).next()?;
         let written = memchr::memchr(b'=', pair).and_then(|at| pair.get(at + 1..)).unwrap_or_default();
@@ -26,8 +26,8 @@ pub fn parameters(query: &[u8]) -> impl Iterator<Item = Parameter<'_>> {
     })
 }
 
-/// Writes `name=value` behind what is there. The value is one that was written, or [`encoded`].
-pub fn push(query: &mut Vec<u8>, name: &str, value: &[u8]) {
+/// Appends `name=value` to a query. The value is one that was written, or [`encoded`].
+pub(crate) fn push(query: &mut Vec<u8>, name: &str, value: &[u8]) {
     if !query.is_empty() {
         query.push(b'&');
     }
@@ -36,9 +36,9 @@ pub fn push(query: &mut Vec<u8>, name: &str, value: &[u8]) {
     query.extend_from_slice(value);
 }
 
-/// A name or a value as it is written. What FHIR's own names and references are made of stays as it is.
+/// Percent-encodes a name or a value. The characters of FHIR's own names and references stay as they are.
 #[must_use]
-pub fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     let mut written = String::with_capacity(text.len());
     for byte in text.bytes() {
         push_byte(&mut written, byte, byte.is_ascii_alphanumeric() || b"-._~:/,".contains(&byte));
@@ -46,9 +46,9 @@ pub fn encoded(text: &str) -> String {
     written
 }
 
-/// A written query as it may stand in a URI (RFC 3986, section 3.4): what may not is percent-encoded, the rest stays.
+/// Makes a written query valid in a URI (RFC 3986 section 3.4): what may not stand there is percent-encoded.
 #[must_use]
-pub fn as_uri(query: &[u8]) -> String {
+pub(crate) fn as_uri(query: &[u8]) -> String {
     let mut uri = String::with_capacity(query.len());
     for (at, &byte) in query.iter().enumerate() {
         let may_stand = match byte {

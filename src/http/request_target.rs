@@ -1,11 +1,11 @@
-//! The request target: what a caller may ask for, and what goes to OpenEMR instead (RFC 9112 section 3.2).
+//! The request target: what a client may ask for, and what goes to OpenEMR in its place (RFC 9112 section 3.2).
 //!
-//! Path and query pass through byte for byte. What could mean another place to Apache or PHP than it means
-//! here never passes: a path that is refused here never reaches OpenEMR.
+//! Path and query pass through byte for byte. A path that Apache or PHP could read as another one is refused, and never reaches
+//! OpenEMR.
 
 /// Why a path is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum UnsafePath {
+pub(crate) enum UnsafePath {
     /// `.`, `..`, or either of them percent-encoded.
     #[error("the path has a dot segment")]
     DotSegment,
@@ -26,19 +26,19 @@ pub enum UnsafePath {
     BrokenEncoding,
 }
 
-/// A request target in two parts.
+/// A request target, split into path and query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Target<'a> {
-    /// Begins with `/` (or is `*`).
-    pub path: &'a [u8],
-    /// With its `?`; empty when there is none.
-    pub query: &'a [u8],
+pub(crate) struct Target<'a> {
+    /// The path; it begins with `/`, or is `*`.
+    pub(crate) path: &'a [u8],
+    /// The query with its `?`; empty when there is none.
+    pub(crate) query: &'a [u8],
 }
 
 impl<'a> Target<'a> {
     /// Splits a target. Of absolute-form (`GET http://gateway/fhir/Patient`), scheme and authority are dropped.
     #[must_use]
-    pub fn parse(raw: &'a [u8]) -> Self {
+    pub(crate) fn parse(raw: &'a [u8]) -> Self {
         let origin_form = match raw.first() {
             Some(b'/') | None => raw,
             Some(_) => after_authority(raw),
@@ -58,11 +58,11 @@ fn after_authority(raw: &[u8]) -> &[u8] {
     }
 }
 
-/// Checks what stands behind the FHIR prefix: empty, or beginning with `/`.
+/// Checks a path below the FHIR base: empty, or beginning with `/`.
 ///
 /// # Errors
 /// The first reason why the path could leave the FHIR base.
-pub fn check(path: &[u8]) -> Result<(), UnsafePath> {
+pub(crate) fn check(path: &[u8]) -> Result<(), UnsafePath> {
     let Some(rest) = path.strip_prefix(b"/") else { return Ok(()) };
     let mut segments = rest.split(|byte| *byte == b'/').peekable();
     while let Some(segment) = segments.next() {
@@ -108,9 +108,9 @@ fn hex(high: u8, low: u8) -> Option<u8> {
     u8::try_from(digit(high)? * 16 + digit(low)?).ok()
 }
 
-/// The target that goes to OpenEMR: `base` + what stands behind the FHIR prefix + the query.
+/// Joins the target that goes to OpenEMR: `base`, the path below it, and the query.
 #[must_use]
-pub fn onto(base: &str, rest: &[u8], query: &[u8]) -> Vec<u8> {
+pub(crate) fn onto(base: &str, rest: &[u8], query: &[u8]) -> Vec<u8> {
     // `/fhir` and `/fhir/` alone are the base itself.
     let rest = if rest == b"/" { b"" } else { rest };
     let mut target = Vec::with_capacity(base.len() + rest.len() + query.len() + 1);

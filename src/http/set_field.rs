@@ -13,7 +13,7 @@ const VALID: &str = "a HeaderName and a HeaderValue are valid, and no head has 3
 ///
 /// A value that is made at run time says so by its own constructor: `HeaderValue::from(length)` for numbers,
 /// `HeaderValue::from_static` for literals, `HeaderValue::from_str` where the text may be unfit.
-pub trait SetField {
+pub(crate) trait SetField {
     /// Sets a field; replaces the lines of that name.
     fn set(&mut self, name: impl Borrow<HeaderName>, value: HeaderValue);
 

@@ -6,7 +6,7 @@ use pingora::http::ResponseHeader;
 use crate::http::set_field::SetField;
 
 /// Adds a request field to `Vary`, unless it or `*` is there already.
-pub fn add_vary(head: &mut ResponseHeader, name: &'static str) {
+pub(crate) fn add_vary(head: &mut ResponseHeader, name: &'static str) {
     let covers = |line: &HeaderValue| {
         line.as_bytes().split(|byte| *byte == b',').any(|one| {
             let one = one.trim_ascii();
