@@ -2,6 +2,8 @@
 //!
 //! The plans on disk are its only memory. It looks the site up again before each step, so that a reload takes effect with the
 //! next one. A process that drains begins no step and leaves the rest to the next process.
+//!
+//! Decision: `docs/decisions/21-bulk-export.md`.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,4 +1,6 @@
 //! The certificates of the listeners, which a reload can replace while the listeners stay open.
+//!
+//! Decision: `docs/decisions/23-reload.md`.
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -3,6 +3,8 @@
 //! Pingora closes connections without a request at the moment in which it stops accepting, so that a request on its way at
 //! that moment is lost. Here they are read for a little longer. HTTP/2 connections get a GOAWAY earlier, as soon as the process
 //! is no longer ready, so that their callers open new ones elsewhere.
+//!
+//! Decisions: `docs/decisions/20-http2.md` and `docs/decisions/24-start-and-stop.md`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,6 +1,8 @@
 //! The end of the process: it exits once its last request has been answered.
 //!
 //! Pingora would wait for a fixed time, with requests or without.
+//!
+//! Decision: `docs/decisions/24-start-and-stop.md`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

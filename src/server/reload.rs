@@ -1,6 +1,8 @@
 //! The service that reads the configuration again: on SIGHUP, and with `watch: true` when one of its files has changed.
 //!
 //! A configuration with problems changes nothing. A valid one is swapped in whole; requests under way end on the old one.
+//!
+//! Decision: `docs/decisions/23-reload.md`.
 
 use std::path::PathBuf;
 use std::sync::Arc;

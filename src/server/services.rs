@@ -2,6 +2,8 @@
 //!
 //! Pingora starts every service at once, on a runtime of its own, and holds it back until those that it waits for have said
 //! that they are ready.
+//!
+//! Decision: `docs/decisions/24-start-and-stop.md`.
 
 use pingora::server::Server;
 use pingora::services::{ServiceHandle, ServiceWithDependents};

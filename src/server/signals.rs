@@ -1,5 +1,7 @@
 //! The signals that end the process: SIGINT (Ctrl-C) at once, SIGTERM after its requests, SIGQUIT once another process has taken
 //! the listeners over.
+//!
+//! Decision: `docs/decisions/24-start-and-stop.md`.
 
 use std::io;
 use std::sync::Arc;

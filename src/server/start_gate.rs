@@ -1,4 +1,6 @@
 //! The start gate: the service for which the listeners wait. It opens when there are tokens, and after a time without them.
+//!
+//! Decision: `docs/decisions/24-start-and-stop.md`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -2,6 +2,8 @@
 //!
 //! The old process must know that a new one waits for its listeners. It looks without connecting, because the new process
 //! takes the first connection to its socket for the hand-over itself. The new process logs when no process hands over.
+//!
+//! Decision: `docs/decisions/24-start-and-stop.md`.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};

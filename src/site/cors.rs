@@ -1,4 +1,6 @@
 //! A site's CORS policy (Fetch, "CORS protocol"): what web pages of other origins may do, with its fields made ready.
+//!
+//! Decision: `docs/decisions/19-browsers.md`.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,

@@ -1,5 +1,7 @@
 //! The documents that describe a site, as callers get them: the CapabilityStatement with the gateway's base URL in place of
 //! OpenEMR's, and the SMART configuration. Each is made once and kept, compressed too.
+//!
+//! Decision: `docs/decisions/19-browsers.md`.
 
 use std::sync::{Arc, OnceLock};
 

@@ -1,4 +1,6 @@
 //! The gateway's own base URL as the caller of a request knows it: links in the answer begin with it.
+//!
+//! Decision: `docs/decisions/13-links.md`.
 
 use std::fmt::Write as _;
 use std::net::{Ipv6Addr, SocketAddr};

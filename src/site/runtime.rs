@@ -2,6 +2,8 @@
 //!
 //! A runtime never changes. A reload builds another one and swaps it in; a request takes the current one once and keeps it to
 //! its end.
+//!
+//! Decision: `docs/decisions/23-reload.md`.
 
 use std::sync::Arc;
 

@@ -3,7 +3,10 @@
 //!
 //! The state file is written before anything else changes, here or in the files, so that after a crash at any
 //! moment the next look completes it.
+//!
+//! Decision: `docs/decisions/07-key-rotation.md`.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -24,6 +27,32 @@ use crate::smart::key_rings::{KeyRings, SharedRing};
 
 /// How often the files are checked for changes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Why a ring cannot be brought up to date. Prints as one line for the log.
+#[derive(Debug, thiserror::Error)]
+enum UpdateError {
+    /// The next step of a rotation cannot be written.
+    #[error("the rotation of {} cannot go on: {source}; the gateway's user must be able to write to that folder", key.display())]
+    Write { key: PathBuf, source: KeyFileError },
+    /// The files of a rotation cannot be read.
+    #[error("the rotation of {} is not followed: {source}", key.display())]
+    Read { key: PathBuf, source: KeyFileError },
+    /// The keys of some sites cannot be used.
+    #[error("{0}")]
+    Keys(String),
+    #[error("the key files could not be looked at")]
+    Panicked,
+}
+
+impl UpdateError {
+    fn of(source: KeyFileError, files: &KeyFiles) -> Self {
+        let key = files.private_key().to_owned();
+        match source {
+            KeyFileError::Write { .. } => Self::Write { key, source },
+            KeyFileError::Read { .. } | KeyFileError::State { .. } | KeyFileError::Set(_) => Self::Read { key, source },
+        }
+    }
+}
 
 /// Follows the rotations of all rings.
 pub(crate) struct KeyKeeper(KeyRings);
@@ -88,10 +117,7 @@ async fn look_after(turn: Turn) {
     let _alone = ring.gate.write().await;
     let working = Arc::clone(ring);
     let result = tokio::task::spawn_blocking(move || bring_up_to_date(&working)).await;
-    let complaint = match result {
-        Ok(outcome) => outcome.err(),
-        Err(_) => Some("the key files could not be looked at".to_owned()),
-    };
+    let complaint = result.unwrap_or(Err(UpdateError::Panicked)).err().map(|error| error.to_string());
     let mut seen = ring.seen.lock();
     if let Some(complaint) = &complaint
         && seen.complaint.as_ref() != Some(complaint)
@@ -129,14 +155,14 @@ fn names(ring: &SharedRing) -> Vec<String> {
     ring.signers().iter().map(|signer| signer.name().to_owned()).collect()
 }
 
-/// Reads the state, moves it on, makes the files agree, and puts in what they now say. The error is a line for the log.
-fn bring_up_to_date(ring: &SharedRing) -> Result<(), String> {
+/// Reads the state, moves it on, makes the files agree, and installs the keys that are in them now.
+fn bring_up_to_date(ring: &SharedRing) -> Result<(), UpdateError> {
     ring.is_stale.store(false, Ordering::Release);
     // What changes after this look, here or elsewhere, is seen at the next one.
     ring.seen.lock().versions = Some(ring.files.versions());
     let events = ring.events.lock().clone();
     let mut files = ring.files.clone();
-    let (before, after) = move_on(ring, &mut files, &events).map_err(|error| explain(&error, &files))?;
+    let (before, after) = move_on(ring, &mut files, &events).map_err(|error| UpdateError::of(error, &files))?;
     {
         let mut queue = ring.events.lock();
         let done = events.len().min(queue.len());
@@ -152,7 +178,7 @@ fn bring_up_to_date(ring: &SharedRing) -> Result<(), String> {
     report(before.rotation.as_ref(), &after, &files);
     ring.seen.lock().rotation = after.rotation;
     problems.dedup();
-    if problems.is_empty() { Ok(()) } else { Err(problems.join("; ").replace('\n', " ")) }
+    if problems.is_empty() { Ok(()) } else { Err(UpdateError::Keys(problems.join("; ").replace('\n', " "))) }
 }
 
 fn move_on(ring: &SharedRing, files: &mut KeyFiles, events: &[Event]) -> Result<(State, State), KeyFileError> {
@@ -175,18 +201,6 @@ fn move_on(ring: &SharedRing, files: &mut KeyFiles, events: &[Event]) -> Result<
         files.write(&KeyFile::State, after.to_json().as_bytes())?;
     }
     Ok((before, reconcile(after, now, files)?))
-}
-
-fn explain(error: &KeyFileError, files: &KeyFiles) -> String {
-    match error {
-        KeyFileError::Write { .. } => format!(
-            "the rotation of {} cannot go on: {error}; the gateway's user must be able to write to that folder",
-            files.private_key().display()
-        ),
-        KeyFileError::Read { .. } | KeyFileError::State { .. } | KeyFileError::Set(_) => {
-            format!("the rotation of {} is not followed: {error}", files.private_key().display())
-        }
-    }
 }
 
 /// Logs what has changed.
