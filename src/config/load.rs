@@ -6,7 +6,7 @@ use super::configuration::Config;
 use super::declaration::Members as _;
 use super::env::Environment;
 use super::node::{Node, Value};
-use super::problem::{Findings, Place, Problem, Source, Warning, Written, shown, shown_path};
+use super::problem::{Findings, Mark, Place, Problem, Source, Warning, Written, shown, shown_path};
 use super::read::{self, ReadError};
 use super::setting::Setting as _;
 use super::site::Site;
@@ -107,9 +107,17 @@ fn root(path: &Path, place: &Place, environment: &Environment, findings: &mut Fi
             return None;
         }
     };
-    let Ok(text) = std::str::from_utf8(without_byte_order_mark(&bytes)) else {
-        findings.problem(place.problem(format!("{} is not UTF-8 text", shown_path(path))));
-        return None;
+    let bytes = without_byte_order_mark(&bytes);
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let good = bytes.get(..error.valid_up_to()).and_then(|good| std::str::from_utf8(good).ok()).unwrap_or_default();
+            let line = good.rsplit('\n').next().unwrap_or_default();
+            let mark = Mark { line: good.matches('\n').count() + 1, column: line.chars().count() + 1 };
+            let problem = place.clone().at(mark).problem(format!("{} is not UTF-8 text", shown_path(path)));
+            findings.problem(problem.remedy("save it as UTF-8"));
+            return None;
+        }
     };
     match yaml::parse(text) {
         Ok(node) => Some(node),

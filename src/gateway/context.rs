@@ -19,7 +19,7 @@ use crate::site::runtime::Runtime;
 ///
 /// Steps take the parts that they need, not the whole.
 #[derive(Debug)]
-pub struct RequestContext {
+pub(crate) struct RequestContext {
     /// The request: written when its head has been read, and only read from then on.
     pub(super) call: Call,
     /// Where it goes: decided once.

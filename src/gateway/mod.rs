@@ -86,7 +86,7 @@ use crate::site::runtime::Runtime;
 
 /// The proxy.
 #[derive(Debug)]
-pub struct Gateway {
+pub(crate) struct Gateway {
     /// What requests run on; a reload swaps it.
     pub runtime: Arc<ArcSwap<Runtime>>,
     /// Whether the process is about to end.

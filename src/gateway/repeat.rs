@@ -1,4 +1,6 @@
 //! When a request is sent again after its connection broke, and where to: pure decisions.
+//!
+//! Decision: `docs/decisions/02-repeated-requests.md`.
 
 use http::Method;
 use pingora::{Error, ErrorType};

@@ -1,4 +1,6 @@
 //! The head of OpenEMR's answer: what is checked in it, and what the client gets of it.
+//!
+//! Decisions: `docs/decisions/08-end-of-body.md` and `docs/decisions/10-header-fields.md`.
 
 use std::io;
 

@@ -1,4 +1,6 @@
 //! Towards OpenEMR: which node and which connection a try gets, and what becomes of a connection that fails.
+//!
+//! Decision: `docs/decisions/02-repeated-requests.md`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;

@@ -52,6 +52,10 @@ server: {threads: 0}
     }
     assert_eq!(errors.matches("error: ").count(), 10, "{errors}");
     assert!(errors_of("listen:\n\t- address: x\n").contains("error: conf/gateway.yaml:2:"));
+    let folder = Folder::good();
+    std::fs::write(folder.path(CONFIG), b"# caf\xc3\xa9\nlog: {level: \xe9}\n").unwrap();
+    let errors = folder.run(&["config", "check"]).err;
+    assert!(errors.starts_with("error: conf/gateway.yaml:2:14: conf/gateway.yaml ("), "{errors}");
 }
 
 #[test]

@@ -424,3 +424,17 @@ fn a_caller_from_elsewhere_does_not_see_the_token() {
         assert_eq!(from_elsewhere["access_token_sha256_prefix"].is_string(), !shown, "{exposure}");
     }
 }
+
+#[test]
+fn a_token_answer_with_a_byte_order_mark_is_read_like_any_other() {
+    let openemr = OpenEmr::start();
+    let body =
+        "\u{feff}{\"scope\":\"system/Patient.read\",\"token_type\":\"Bearer\",\"expires_in\":300,\"access_token\":\"abc\"}";
+    openemr.order(&json!({"token": {"answer": {"status": 200, "body": body}}}));
+    let gateway = Gateway::start(&openemr);
+    let granted = eventually("the gateway has the token", || {
+        let answer = gateway.token("");
+        (answer.status == 200).then(|| answer.json())
+    });
+    assert_eq!(granted["access_token"], "abc");
+}
