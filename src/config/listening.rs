@@ -167,7 +167,7 @@ impl Setting for SocketAddr {
 
 /// Whether each listener's address belongs to this machine; with `ports`, whether its port is free too.
 ///
-/// Not part of [`super::load`], since a configuration may be checked on another machine than the one it is for.
+/// Not part of [`super::load()`], since a configuration may be checked on another machine than the one it is for.
 #[must_use]
 pub fn unusable(listeners: &[Listener], ports: bool) -> Vec<Problem> {
     let check = |listener: &Listener| {
