@@ -13,7 +13,7 @@ use crate::server::{self, ConfigSource, RunOptions};
 #[command(
     after_help = "Examples:\n  openemr-gateway serve --config conf/gateway.yaml\n  openemr-gateway serve --env-file .env --test"
 )]
-pub struct Serve {
+pub(super) struct Serve {
     /// The configuration file
     #[arg(long, value_name = "FILE", default_value = CONFIG_FILE)]
     config: PathBuf,
@@ -34,7 +34,7 @@ impl Serve {
     ///
     /// # Errors
     /// Every problem of the configuration, and addresses that cannot be listened on.
-    pub fn run(self) -> Outcome {
+    pub(super) fn run(self) -> Outcome {
         let config = load(&self.config, self.env_file.as_deref())?;
         // While testing or upgrading, the running gateway holds the ports.
         let unusable = listening::unusable(&config.listen, !self.test && !self.upgrade);

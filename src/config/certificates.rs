@@ -1,4 +1,6 @@
 //! Files of certificates and of their private keys, and when the certificates expire.
+//!
+//! Decision: `docs/decisions/22-configuration.md`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

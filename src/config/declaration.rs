@@ -17,6 +17,8 @@
 //!
 //! The clauses behind a default are methods of [`Declaration`]. The keys of a `flat` field stand in the section itself.
 //! `check` names a function `(Self, &Section, &mut Findings) -> Option<Self>` for rules between keys.
+//!
+//! Decision: `docs/decisions/22-configuration.md`.
 
 use serde_yaml::{Mapping, Value as Yaml};
 

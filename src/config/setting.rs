@@ -1,4 +1,6 @@
 //! The types that a key can have: how each is read, written and described.
+//!
+//! Decision: `docs/decisions/22-configuration.md`.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,4 +1,6 @@
 //! What a key accepts, as data: the JSON Schema, the reference and the environment's variables are made from it.
+//!
+//! Decision: `docs/decisions/23-reload.md`.
 
 use serde_yaml::Value as Yaml;
 

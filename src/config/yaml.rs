@@ -1,5 +1,7 @@
 //! Reads a YAML document into a [`Node`], within bounds: its aliases are followed, and neither its depth nor its size can
 //! exhaust memory.
+//!
+//! Decision: `docs/decisions/22-configuration.md`.
 
 use std::collections::HashMap;
 

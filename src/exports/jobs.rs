@@ -22,7 +22,7 @@ const MOST_KNOWN: usize = 1000;
 
 /// The exports of all sites.
 #[derive(Debug, Default)]
-pub struct Exports {
+pub(crate) struct Exports {
     sites: Mutex<HashMap<PathBuf, Arc<Jobs>>>,
     /// Wakes the worker after a caller's change.
     changed: Arc<Notify>,

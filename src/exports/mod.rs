@@ -1,6 +1,6 @@
 //! Bulk exports: their plans on disk, the worker that carries them out, and the requests that this takes of OpenEMR.
 
-pub mod jobs;
-pub mod openemr;
-pub mod store;
-pub mod worker;
+pub(crate) mod jobs;
+pub(crate) mod openemr;
+pub(crate) mod store;
+pub(crate) mod worker;

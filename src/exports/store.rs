@@ -2,6 +2,8 @@
 //!
 //! Only the process that holds the lock of the folder works on jobs and changes their files; every process may add jobs and
 //! marks. So the two processes of an upgrade never work on one job, and each can answer for all of them.
+//!
+//! Decision: `docs/decisions/21-bulk-export.md`.
 
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};

@@ -2,6 +2,8 @@
 //!
 //! The plans on disk are its only memory. It looks the site up again before each step, so that a reload takes effect with the
 //! next one. A process that drains begins no step and leaves the rest to the next process.
+//!
+//! Decision: `docs/decisions/21-bulk-export.md`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -36,7 +38,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// Carries out the exports of all sites.
-pub struct Worker {
+pub(crate) struct Worker {
     shared: Arc<Shared>,
 }
 
@@ -67,7 +69,12 @@ enum StepOutcome {
 impl Worker {
     /// A worker for the sites of the current runtime, whichever that is.
     #[must_use]
-    pub fn new(runtime: Arc<ArcSwap<Runtime>>, exports: Arc<Exports>, tokens: TokenTasks, lifecycle: Arc<Lifecycle>) -> Self {
+    pub(crate) fn new(
+        runtime: Arc<ArcSwap<Runtime>>,
+        exports: Arc<Exports>,
+        tokens: TokenTasks,
+        lifecycle: Arc<Lifecycle>,
+    ) -> Self {
         Self { shared: Arc::new(Shared { runtime, exports, tokens, lifecycle, busy: Mutex::default() }) }
     }
 }

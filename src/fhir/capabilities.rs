@@ -19,7 +19,7 @@ pub(crate) struct TypeCapabilities {
 
 /// The capabilities of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Capabilities {
+pub(crate) struct Capabilities {
     /// The software of the server.
     pub(crate) software: Option<Software>,
     /// `implementation.url`: the FHIR base by which the server calls itself.

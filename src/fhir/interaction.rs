@@ -6,7 +6,7 @@ use crate::fhir::resource_type;
 
 /// The kinds of interaction in FHIR's RESTful API, Bulk Data Access and SMART App Launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// `GET [base]/metadata`.
     Capabilities,
     /// `GET [base]/.well-known/smart-configuration`.
@@ -87,7 +87,7 @@ impl Kind {
 
 /// An interaction with its resource type and operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Interaction {
+pub(crate) struct Interaction {
     /// The kind of interaction.
     pub(crate) kind: Kind,
     /// The resource type: a name of the specification, never a word of the client's.

@@ -99,7 +99,7 @@ fn quality(parameter: &[u8]) -> Option<u16> {
 
 /// The result of content negotiation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Negotiated {
+pub(crate) struct Negotiated {
     /// The format of errors.
     pub(crate) errors: Format,
     /// Whether the client accepts JSON, the only format in which there are resources.

@@ -25,7 +25,7 @@ pub(crate) enum Severity {
 /// `OperationOutcome.issue.code` (FHIR R4, value set issue-type).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum IssueCode {
+pub(crate) enum IssueCode {
     /// The request is invalid.
     Invalid,
     /// The structure of the content is wrong.

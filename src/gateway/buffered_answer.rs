@@ -6,6 +6,8 @@
 //! the body, so such a head is replaced by an informational one that is not sent, and the body is kept. When it ends, either
 //! the request is repeated with a new token, and nothing of this answer has gone out, or the answer is sent: when Pingora is
 //! done with the request, since no phase before that can send a head.
+//!
+//! Decision: `docs/decisions/05-rejected-tokens.md`.
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;

@@ -1,4 +1,6 @@
 //! Who may use the gateway.
+//!
+//! Decision: `docs/decisions/18-proxies.md`.
 
 use std::net::IpAddr;
 

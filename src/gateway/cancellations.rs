@@ -2,6 +2,8 @@
 //!
 //! To cancel a request costs the client one frame. OpenEMR's PHP goes on working at it, while the gateway has the permit back
 //! and would send the next one. In HTTP/1.1 it costs the client a connection; here it takes a token from a bucket.
+//!
+//! Decision: `docs/decisions/20-http2.md`.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,6 @@
 //! Compression of answers for clients that accept it: OpenEMR sends FHIR JSON as it is, which shrinks to a tenth.
+//!
+//! Decision: `docs/decisions/14-compression.md`.
 
 use bytes::Bytes;
 use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderValue};

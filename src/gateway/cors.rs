@@ -4,6 +4,8 @@
 //! gateway adds the token, what a page may send matters as much as what it may read: a form that any page posts to
 //! `/fhir/Patient` needs no permission in the CORS protocol. Such a request is refused, unless it is the gateway's own
 //! origin's or one that was let in.
+//!
+//! Decision: `docs/decisions/19-browsers.md`.
 
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ALLOW, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY};
 use http::{Method, StatusCode};

@@ -1,4 +1,6 @@
 //! Turns an error of OpenEMR's into an OperationOutcome, in the format that the client accepts.
+//!
+//! Decision: `docs/decisions/15-errors.md`.
 
 use bytes::Bytes;
 use http::header::{

@@ -1,4 +1,6 @@
 //! HTTP/2: what is offered to the web server before OpenEMR, and the patience with a client's connection.
+//!
+//! Decision: `docs/decisions/20-http2.md`.
 
 use std::sync::Arc;
 use std::time::Instant;

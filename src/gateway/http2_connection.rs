@@ -2,6 +2,8 @@
 //!
 //! Pingora's own part ends at the streams. It has no count of requests on a connection, no deadline for the first one,
 //! and takes new streams for those that the client has just reset.
+//!
+//! Decision: `docs/decisions/20-http2.md`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

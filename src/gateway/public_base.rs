@@ -1,4 +1,6 @@
 //! The gateway's own base URL, as the client of a request knows it.
+//!
+//! Decision: `docs/decisions/18-proxies.md`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,6 @@
 //! The way in to OpenEMR: no more requests at once than it can take.
+//!
+//! Decision: `docs/decisions/03-concurrency-limit.md`.
 
 use std::time::{Duration, Instant};
 

@@ -2,6 +2,8 @@
 //!
 //! A client that waits for "100 Continue" before it sends its body (RFC 9110 section 10.1.1) gets it here, because OpenEMR,
 //! who would say it, is not asked before the body is known.
+//!
+//! Decision: `docs/decisions/17-request-bodies.md`.
 
 use std::time::Duration;
 

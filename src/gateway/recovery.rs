@@ -1,4 +1,6 @@
 //! OpenEMR's answer as it comes in: is it a refusal of the token, must it be buffered, is the request repeated?
+//!
+//! Decisions: `docs/decisions/02-repeated-requests.md` and `docs/decisions/05-rejected-tokens.md`.
 
 use std::time::Duration;
 

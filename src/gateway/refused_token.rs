@@ -3,6 +3,8 @@
 //! OpenEMR answers 401 for a token that it does not know any more as well as for a missing scope. The first refusal of a
 //! request brings a new token, whatever it says; a second one is read. OpenEMR looks at the token before it does anything,
 //! so that a request that was refused has had no effect.
+//!
+//! Decision: `docs/decisions/05-rejected-tokens.md`.
 
 use std::time::Duration;
 

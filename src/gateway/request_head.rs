@@ -1,4 +1,6 @@
 //! The head that goes to OpenEMR: the client's, without what it must not send, with what it need not know.
+//!
+//! Decision: `docs/decisions/10-header-fields.md`.
 
 use http::header::{ACCEPT, AUTHORIZATION, HOST, HeaderName, HeaderValue};
 use pingora::http::RequestHeader;

@@ -1,4 +1,6 @@
 //! Links in requests: what a client has read in an answer, it sends back. OpenEMR then reads its own address.
+//!
+//! Decision: `docs/decisions/17-request-bodies.md`.
 
 use bytes::Bytes;
 use http::Method;

@@ -1,4 +1,6 @@
 //! The request repairs: what OpenEMR does not understand is changed, and what it does not do is refused in FHIR's words.
+//!
+//! Decision: `docs/decisions/17-request-bodies.md`.
 
 use std::time::Duration;
 

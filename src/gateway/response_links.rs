@@ -1,4 +1,6 @@
 //! Links in answers: those to OpenEMR become links to the gateway.
+//!
+//! Decision: `docs/decisions/13-links.md`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,6 @@
 //! A search on its way to OpenEMR: its parameters become ones that OpenEMR can be asked, before it waits for its permit.
+//!
+//! Decision: `docs/decisions/16-search.md`.
 
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! The client's address, and the names by which a request is followed through logs: `X-Request-Id`, W3C Trace Context,
 //! `Via`, `X-Forwarded-For`.
+//!
+//! Decision: `docs/decisions/18-proxies.md`.
 
 use std::net::IpAddr;
 

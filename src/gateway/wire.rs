@@ -1,4 +1,6 @@
 //! The wire checks: what can be refused from the head of a request alone, on every route.
+//!
+//! Decision: `docs/decisions/11-paths.md`.
 
 use http::header::{HOST, UPGRADE};
 use http::{StatusCode, Version};

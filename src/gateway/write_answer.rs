@@ -3,6 +3,8 @@
 //!
 //! OpenEMR answers a create with its two ids and no Location. Without a preference the resource comes back, as from most
 //! servers: client libraries take the answer's body for it.
+//!
+//! Decision: `docs/decisions/15-errors.md`.
 
 use bytes::Bytes;
 use http::StatusCode;

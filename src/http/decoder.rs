@@ -3,6 +3,8 @@
 //! OpenEMR is not asked for compressed answers where the gateway reads them: for 200 KB, decompression takes 56 µs where
 //! rewriting every link takes 7 (`bench/links.rs`), and compression takes its server five times as long. It may compress them
 //! all the same.
+//!
+//! Decision: `docs/decisions/14-compression.md`.
 
 use std::fmt;
 use std::io::{self, Write};

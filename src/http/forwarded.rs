@@ -4,6 +4,8 @@
 //! Each hop appends what it saw, so the lists are read from their end. The last entry was written by the connected peer; the
 //! one before it by the address in the last; and so on for as long as these are trusted. The first address that is not
 //! trusted is the client's, and the client can have made up whatever stands before it.
+//!
+//! Decision: `docs/decisions/18-proxies.md`.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -2,6 +2,8 @@
 //!
 //! Path and query pass through byte for byte. A path that Apache or PHP could read as another one is refused, and never reaches
 //! OpenEMR.
+//!
+//! Decision: `docs/decisions/11-paths.md`.
 
 /// Why a path is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

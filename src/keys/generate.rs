@@ -1,4 +1,6 @@
 //! Generates signing keys.
+//!
+//! Decision: `docs/decisions/26-pem.md`.
 
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::error::Unspecified;

@@ -5,6 +5,8 @@
 //! moves to the first place at the moment when it begins to sign. Where the client is registered with a copy of the set,
 //! OpenEMR never sees what is published: there the old key signs until OpenEMR has accepted the new one, and is retired only
 //! then.
+//!
+//! Decision: `docs/decisions/07-key-rotation.md`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

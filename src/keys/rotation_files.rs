@@ -2,6 +2,8 @@
 //!
 //! The state file is the authority. A change is written there first; then [`reconcile`] changes the other files accordingly, in
 //! steps that can be repeated: what a crash leaves undone is done at the next call.
+//!
+//! Decision: `docs/decisions/07-key-rotation.md`.
 
 use jiff::Timestamp;
 

@@ -1,4 +1,6 @@
 //! The private key that signs client assertions, read from the kinds of PEM files that people have.
+//!
+//! Decision: `docs/decisions/26-pem.md`.
 
 use std::fmt;
 

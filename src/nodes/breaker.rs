@@ -10,6 +10,8 @@
 //! ```
 //! Only connections that do not come about, and checks without an answer, count as failures: an HTTP status never opens the
 //! circuit.
+//!
+//! Decision: `docs/decisions/04-node-health.md`.
 
 use std::time::{Duration, Instant};
 

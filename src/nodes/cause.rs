@@ -3,6 +3,8 @@
 //!
 //! A [`Cause`] never quotes what was on the wire, which can be patient data: of a connection that broke it has Pingora's
 //! name for the error and the system's, of an answer its status and where it redirects to, without the query.
+//!
+//! Decision: `docs/decisions/27-own-requests.md`.
 
 use std::fmt;
 

@@ -3,6 +3,8 @@
 //! It goes through Pingora's connector, so that one TLS stack serves all. Each request has a connection of its own, which
 //! ends with the answer: nothing is ever sent twice, and a pooled connection that OpenEMR has just closed would ask for that.
 //! Redirects are not followed.
+//!
+//! Decision: `docs/decisions/27-own-requests.md`.
 
 use std::fmt;
 use std::future::Future;

@@ -2,6 +2,8 @@
 //!
 //! [`HealthChecks`] is a background service with two tasks a node, one for each. They end when the site's
 //! [`Nodes`] are dropped: a reload that goes on with the same nodes goes on with their tasks.
+//!
+//! Decision: `docs/decisions/04-node-health.md`.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};

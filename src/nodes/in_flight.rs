@@ -4,6 +4,8 @@
 //! A [`Semaphore`] gives out the permits, in the order of arrival: a permit that is given back while requests wait goes to
 //! the first of them without being free in between, so that no newcomer overtakes. What is added here is the bound of the
 //! queue, and the time after which a waiting request gets no permit.
+//!
+//! Decision: `docs/decisions/03-concurrency-limit.md`.
 
 use std::pin::Pin;
 use std::sync::Arc;

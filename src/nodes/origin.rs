@@ -2,6 +2,8 @@
 //!
 //! A peer is prepared once and cloned for each request. Names are resolved outside the request path, at
 //! start and then every `connections.resolve_every`, because Pingora's own constructor blocks and panics.
+//!
+//! Decision: `docs/decisions/01-peers.md`.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

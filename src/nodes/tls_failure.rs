@@ -1,4 +1,6 @@
 //! Why a TLS handshake with OpenEMR failed, read from the text in which Pingora keeps rustls's error.
+//!
+//! Decision: `docs/decisions/27-own-requests.md`.
 
 use std::fmt;
 

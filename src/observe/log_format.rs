@@ -1,4 +1,6 @@
 //! The format of log lines: text, or one JSON object on each line.
+//!
+//! Decision: `docs/decisions/09-log.md`.
 
 use std::io::{self, Write};
 

@@ -1,5 +1,7 @@
 //! Writes log lines to standard error in a thread of its own, many at once, so that a request does not wait for a system
 //! call. When the reader of the log is slower than the gateway, requests wait, and no line is lost.
+//!
+//! Decision: `docs/decisions/09-log.md`.
 
 use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};

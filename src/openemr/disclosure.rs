@@ -2,6 +2,8 @@
 //! of classes, files, tables or machines, or with anything that looks like a secret.
 //!
 //! In doubt a text is not shown. The client then gets a sentence of the gateway's own, and the log has OpenEMR's.
+//!
+//! Decision: `docs/decisions/15-errors.md`.
 
 use crate::fhir::resource_type;
 

@@ -21,7 +21,7 @@ const UNLISTED_OPERATIONS: [&[u8]; 3] = [b"export", b"bulkdata-status", b"docref
 
 /// The methods that an address takes, as the field Allow lists them (RFC 9110 section 10.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Allowed {
+pub(crate) struct Allowed {
     get: bool,
     post: bool,
     put: bool,
@@ -44,7 +44,7 @@ impl fmt::Display for Allowed {
 
 /// A request for something that the server does not offer. The text is a sentence for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotOffered {
+pub(crate) enum NotOffered {
     /// FHIR R4 has no such resource type; with the name that was probably meant.
     #[error("FHIR R4 has no such resource type.{}", Suggestion(*.0))]
     NoSuchType(Option<&'static str>),

@@ -24,6 +24,8 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Decision: `docs/decisions/25-sandbox.md`.
 
 mod access_token;
 mod admin;

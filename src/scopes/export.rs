@@ -2,6 +2,8 @@
 //!
 //! OpenEMR exports every type that the token grants, whatever `_type` says. A token for one type is the only way to export
 //! one type.
+//!
+//! Decision: `docs/decisions/21-bulk-export.md`.
 
 use crate::fhir::resource_type;
 use crate::scopes::scope::{Scope, Scopes};

@@ -24,7 +24,7 @@ enum Permission {
 
 /// A permission on a resource type or on `*`, which the token must have for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RequiredScope {
+pub(crate) struct RequiredScope {
     permission: Permission,
     resource: &'static str,
 }

@@ -99,7 +99,7 @@ impl Scopes {
 
     /// Returns the same scopes in the order of their names.
     #[must_use]
-    pub fn sorted(&self) -> Self {
+    pub(crate) fn sorted(&self) -> Self {
         let mut scopes = self.0.clone();
         scopes.sort_by(|one, other| one.as_str().cmp(other.as_str()));
         Self(scopes)

@@ -16,7 +16,7 @@ const RETRY: Duration = Duration::from_millis(10);
 
 /// Reports once that the listeners are open.
 #[must_use]
-pub fn service(process: &Process) -> Box<dyn ServiceWithDependents> {
+pub(super) fn service(process: &Process) -> Box<dyn ServiceWithDependents> {
     Box::new(Announcement { config: Arc::clone(&process.config), on_ready: Arc::clone(&process.on_ready) })
 }
 

@@ -1,4 +1,6 @@
 //! The certificates of the listeners, which a reload can replace while the listeners stay open.
+//!
+//! Decision: `docs/decisions/23-reload.md`.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,7 +17,7 @@ use crate::config::Listener;
 
 /// The certificates of all listeners that speak TLS, by address.
 #[derive(Debug, Clone)]
-pub struct ListenerCertificates(Vec<(SocketAddr, Arc<ListenerCertificate>)>);
+pub(super) struct ListenerCertificates(Vec<(SocketAddr, Arc<ListenerCertificate>)>);
 
 /// The certificate of one listener: each handshake takes the current one.
 struct ListenerCertificate(ArcSwap<CertifiedKey>);
@@ -23,14 +25,14 @@ struct ListenerCertificate(ArcSwap<CertifiedKey>);
 impl ListenerCertificates {
     /// The certificates of configured listeners.
     #[must_use]
-    pub fn of(listen: &[Listener]) -> Self {
+    pub(super) fn of(listen: &[Listener]) -> Self {
         let with_tls = listen.iter().filter_map(|listener| Some((listener.address, listener.tls.as_ref()?)));
         let certificate = |key| Arc::new(ListenerCertificate(ArcSwap::new(Arc::clone(key))));
         Self(with_tls.map(|(address, tls)| (address, certificate(&tls.certified_key))).collect())
     }
 
     /// Uses the certificates of these listeners from the next handshake on.
-    pub fn replace(&self, listen: &[Listener]) {
+    pub(super) fn replace(&self, listen: &[Listener]) {
         for (address, certificate) in &self.0 {
             let listener = listen.iter().find(|listener| listener.address == *address);
             if let Some(tls) = listener.and_then(|listener| listener.tls.as_ref()) {
@@ -42,7 +44,7 @@ impl ListenerCertificates {
     /// The TLS settings of a listener; `None` when it speaks no TLS. With `http2`, a client may choose HTTP/2 in the handshake
     /// (ALPN).
     #[must_use]
-    pub fn tls_settings(&self, listener: &Listener, server: &ServerConf) -> Option<TlsSettings> {
+    pub(super) fn tls_settings(&self, listener: &Listener, server: &ServerConf) -> Option<TlsSettings> {
         let (_, certificate) = self.0.iter().find(|(address, _)| *address == listener.address)?;
         // The files named here are not read, because the resolver takes their place.
         let mut settings = TlsSettings::intermediate("", "").expect("nothing is read or checked before a listener is built");

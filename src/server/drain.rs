@@ -3,6 +3,8 @@
 //! Pingora closes connections without a request at the moment in which it stops accepting, so that a request on its way at
 //! that moment is lost. Here they are read for a little longer. HTTP/2 connections get a GOAWAY earlier, as soon as the process
 //! is no longer ready, so that their callers open new ones elsewhere.
+//!
+//! Decisions: `docs/decisions/20-http2.md` and `docs/decisions/24-start-and-stop.md`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,7 +28,7 @@ use crate::site::runtime::Runtime;
 const LAST_REQUEST: Duration = Duration::from_millis(500);
 
 /// The proxy, which goes on reading requests for a moment after the last connection was accepted.
-pub struct Draining {
+pub(super) struct Draining {
     proxy: Arc<HttpProxy<Gateway>>,
     /// The listeners that accept HTTP/2 without TLS.
     h2c: Vec<SocketAddr>,
@@ -37,7 +39,7 @@ pub struct Draining {
 impl Draining {
     /// Wraps the proxy of these listeners.
     #[must_use]
-    pub fn new(
+    pub(super) fn new(
         proxy: HttpProxy<Gateway>,
         listen: &[Listener],
         runtime: Arc<ArcSwap<Runtime>>,

@@ -1,6 +1,8 @@
 //! The end of the process: it exits once its last request has been answered.
 //!
 //! Pingora would wait for a fixed time, with requests or without.
+//!
+//! Decision: `docs/decisions/24-start-and-stop.md`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,7 +26,7 @@ const LAST_BYTES: Duration = Duration::from_millis(50);
 
 /// Ends the process when its requests have ended, or when their time is up.
 #[must_use]
-pub fn service(process: &Process) -> Box<dyn ServiceWithDependents> {
+pub(super) fn service(process: &Process) -> Box<dyn ServiceWithDependents> {
     Box::new(background_service("ending", Ending(Arc::clone(&process.lifecycle))))
 }
 
@@ -71,7 +73,7 @@ impl Ending {
 }
 
 /// Writes what the log still holds and exits with code 0.
-pub fn exit() -> ! {
+pub(super) fn exit() -> ! {
     log_writer::flush();
     std::process::exit(0)
 }

@@ -10,7 +10,7 @@ type Stamp = Option<(u64, u64, i64, i64)>;
 
 /// Files that are looked at regularly.
 #[derive(Debug, Default)]
-pub struct FileWatch {
+pub(super) struct FileWatch {
     /// The state that was last reported.
     settled: Option<Vec<(PathBuf, Stamp)>>,
     /// A different state that was seen at the last look.
@@ -20,7 +20,7 @@ pub struct FileWatch {
 impl FileWatch {
     /// Whether the files have changed since this was last true, and have not changed again since the last look: several of them
     /// may be written one after the other. The first look returns false.
-    pub fn have_changed(&mut self, files: &[PathBuf]) -> bool {
+    pub(super) fn have_changed(&mut self, files: &[PathBuf]) -> bool {
         self.look(files.iter().map(|file| (file.clone(), stamp(file))).collect())
     }
 

@@ -20,5 +20,5 @@ mod start_error;
 mod start_gate;
 mod upgrade;
 
-pub use options::{ConfigSource, RunOptions};
-pub use run::run;
+pub(crate) use options::{ConfigSource, RunOptions};
+pub(crate) use run::run;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 /// The options of `server::run`.
 #[derive(Debug, Clone, Default)]
-pub struct RunOptions {
+pub(crate) struct RunOptions {
     /// Where the configuration was read from, and is read again on a reload. Without it there are no reloads.
     pub source: Option<ConfigSource>,
     /// Take the listeners over from a running gateway.
@@ -13,7 +13,7 @@ pub struct RunOptions {
 
 /// The files of the configuration.
 #[derive(Debug, Clone)]
-pub struct ConfigSource {
+pub(crate) struct ConfigSource {
     /// The YAML file.
     pub config: PathBuf,
     /// `--env-file`.

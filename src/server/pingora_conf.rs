@@ -12,7 +12,7 @@ const BEYOND_THE_GATEWAY: u64 = 60;
 
 /// The `server` section of the configuration, with the settings that the gateway decides itself.
 #[must_use]
-pub fn pingora_conf(config: &Config, times: &ShutdownTimes) -> ServerConf {
+pub(super) fn pingora_conf(config: &Config, times: &ShutdownTimes) -> ServerConf {
     let conf = copy(&config.server);
     ServerConf {
         // The gateway ends the process after its last request (see `ending`). Pingora's own wait, which is as long without

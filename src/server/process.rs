@@ -22,10 +22,10 @@ use crate::smart::key_rings::KeyRings;
 use crate::smart::refresher::Refresher;
 
 /// Called once, when the listeners are open.
-pub type OnReady = Arc<Mutex<Option<Box<dyn FnOnce() + Send + Sync>>>>;
+pub(super) type OnReady = Arc<Mutex<Option<Box<dyn FnOnce() + Send + Sync>>>>;
 
 /// What the services of one process share; the functions that build them take their parts of it.
-pub struct Process {
+pub(super) struct Process {
     /// The configuration with which the process was started.
     pub config: Arc<Config>,
     /// How it was started.
@@ -55,7 +55,12 @@ pub struct Process {
 impl Process {
     /// Makes a configuration ready for its services.
     #[must_use]
-    pub fn new(config: Config, options: RunOptions, on_ready: impl FnOnce() + Send + Sync + 'static, server: &Server) -> Self {
+    pub(super) fn new(
+        config: Config,
+        options: RunOptions,
+        on_ready: impl FnOnce() + Send + Sync + 'static,
+        server: &Server,
+    ) -> Self {
         let config = Arc::new(config);
         let pingora = Arc::clone(&server.configuration);
         let client = Client::new(Arc::new(Connector::new(Some(ConnectorOptions::from_server_conf(&pingora)))));

@@ -13,7 +13,7 @@ use crate::server::process::Process;
 
 /// Serves requests on every listener.
 #[must_use]
-pub fn service(process: &Process) -> Box<dyn ServiceWithDependents> {
+pub(super) fn service(process: &Process) -> Box<dyn ServiceWithDependents> {
     let Process { config, runtime, lifecycle, exports, .. } = process;
     let gateway = Gateway { runtime: Arc::clone(runtime), lifecycle: Arc::clone(lifecycle), exports: Arc::clone(exports) };
     let mut http = http_proxy(&process.pingora, gateway);

@@ -1,6 +1,8 @@
 //! The service that reads the configuration again: on SIGHUP, and with `watch: true` when one of its files has changed.
 //!
 //! A configuration with problems changes nothing. A valid one is swapped in whole; requests under way end on the old one.
+//!
+//! Decision: `docs/decisions/23-reload.md`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,7 +29,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Reads the configuration again and swaps it in.
 #[must_use]
-pub fn service(process: &Process) -> Box<dyn ServiceWithDependents> {
+pub(super) fn service(process: &Process) -> Box<dyn ServiceWithDependents> {
     let reloader = Reloader {
         source: process.options.source.clone().expect("the service runs only in a process with a source"),
         started: Arc::clone(&process.config),

@@ -19,7 +19,11 @@ use crate::server::start_error::StartError;
 ///
 /// # Errors
 /// The reason why the gateway does not start; no request has been served then.
-pub fn run(config: Config, options: RunOptions, on_ready: impl FnOnce() + Send + Sync + 'static) -> Result<(), StartError> {
+pub(crate) fn run(
+    config: Config,
+    options: RunOptions,
+    on_ready: impl FnOnce() + Send + Sync + 'static,
+) -> Result<(), StartError> {
     if !options.upgrade {
         check_addresses(&config)?;
     }

@@ -2,6 +2,8 @@
 //!
 //! Pingora starts every service at once, on a runtime of its own, and holds it back until those that it waits for have said
 //! that they are ready.
+//!
+//! Decision: `docs/decisions/24-start-and-stop.md`.
 
 use pingora::server::Server;
 use pingora::services::{ServiceHandle, ServiceWithDependents};
@@ -55,7 +57,7 @@ const SERVICES: [Service; 11] = [
 ];
 
 /// Adds the services of this process to Pingora's server.
-pub fn add_to(pingora: &mut Server, process: &Process) {
+pub(super) fn add_to(pingora: &mut Server, process: &Process) {
     let mut added: Vec<(&str, ServiceHandle)> = Vec::with_capacity(SERVICES.len());
     for Service { name, runs, after, build } in SERVICES {
         if !runs.applies_to(process) {

@@ -12,7 +12,7 @@ const MARGIN: Duration = Duration::from_secs(10);
 
 /// How long each step of the shutdown may take, and where the listeners are handed over.
 #[derive(Debug, Clone)]
-pub struct ShutdownTimes {
+pub(super) struct ShutdownTimes {
     /// How long `GET /ready` answers 503 before connections are refused.
     pub drain_delay: Duration,
     /// From SIGTERM to the end of the process.
@@ -27,7 +27,7 @@ pub struct ShutdownTimes {
 impl ShutdownTimes {
     /// The times of a configuration.
     #[must_use]
-    pub fn of(config: &Config) -> Self {
+    pub(super) fn of(config: &Config) -> Self {
         let grace = Duration::from_secs(config.server.grace_period_seconds.unwrap_or(PINGORAS_GRACE));
         let longest_request =
             config.sites.iter().map(|site| site.upstream.timeouts.export.max(site.upstream.timeouts.read)).max();
@@ -41,7 +41,7 @@ impl ShutdownTimes {
 
     /// The longest time that requests may take to end, whatever ends the process.
     #[must_use]
-    pub fn longest(&self) -> Duration {
+    pub(super) fn longest(&self) -> Duration {
         self.grace.max(self.grace_after_upgrade)
     }
 }

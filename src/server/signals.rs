@@ -1,5 +1,7 @@
 //! The signals that end the process: SIGINT (Ctrl-C) at once, SIGTERM after its requests, SIGQUIT once another process has taken
 //! the listeners over.
+//!
+//! Decision: `docs/decisions/24-start-and-stop.md`.
 
 use std::io;
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use crate::site::lifecycle::Lifecycle;
 const SUCCESSOR_WITHIN: Duration = Duration::from_secs(60);
 
 /// Waits for the signal that ends the process.
-pub struct Signals {
+pub(super) struct Signals {
     lifecycle: Arc<Lifecycle>,
     times: ShutdownTimes,
 }
@@ -27,7 +29,7 @@ pub struct Signals {
 impl Signals {
     /// Drains `lifecycle` before Pingora shuts down.
     #[must_use]
-    pub fn new(lifecycle: Arc<Lifecycle>, times: ShutdownTimes) -> Self {
+    pub(super) fn new(lifecycle: Arc<Lifecycle>, times: ShutdownTimes) -> Self {
         Self { lifecycle, times }
     }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 /// Why the gateway cannot start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub(crate) enum StartError {
     /// Another program uses the port, or this user may not listen on it.
     #[error("listen: cannot listen on {address}: {source}")]
     Listen {

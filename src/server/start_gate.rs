@@ -1,4 +1,6 @@
 //! The start gate: the service for which the listeners wait. It opens when there are tokens, and after a time without them.
+//!
+//! Decision: `docs/decisions/24-start-and-stop.md`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +23,7 @@ const UPGRADE_WAIT: Duration = Duration::from_secs(20);
 
 /// Is ready when the listeners may open.
 #[must_use]
-pub fn service(process: &Process) -> Box<dyn ServiceWithDependents> {
+pub(super) fn service(process: &Process) -> Box<dyn ServiceWithDependents> {
     let gate = StartGate { runtime: process.runtime.load_full(), is_upgrade: process.options.upgrade };
     Box::new(background_service("first tokens", gate))
 }

@@ -2,6 +2,8 @@
 //!
 //! The old process must know that a new one waits for its listeners. It looks without connecting, because the new process
 //! takes the first connection to its socket for the hand-over itself. The new process logs when no process hands over.
+//!
+//! Decision: `docs/decisions/24-start-and-stop.md`.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -27,7 +29,7 @@ const LISTENS: u32 = 0x1_0000;
 
 /// Why no process takes the listeners over.
 #[derive(Debug, thiserror::Error)]
-pub enum NoSuccessor {
+pub(super) enum NoSuccessor {
     /// No process listens on the socket.
     #[error("no process waits at {} to take over", .0.display())]
     None(PathBuf),
@@ -40,7 +42,7 @@ pub enum NoSuccessor {
 ///
 /// # Errors
 /// No process does in time, or one of another user.
-pub async fn successor(path: &Path, within: Duration) -> Result<(), NoSuccessor> {
+pub(super) async fn successor(path: &Path, within: Duration) -> Result<(), NoSuccessor> {
     let deadline = Instant::now() + within;
     loop {
         if let Ok(found) = fs::symlink_metadata(path)
@@ -74,7 +76,7 @@ fn lists_listener(table: &str, path: &Path) -> bool {
 
 /// Logs when no running gateway hands its listeners over, because Pingora exits before its own message is written.
 #[must_use]
-pub fn service(process: &Process) -> Box<dyn ServiceWithDependents> {
+pub(super) fn service(process: &Process) -> Box<dyn ServiceWithDependents> {
     Box::new(background_service("hand-over", HandOverWatch(Mutex::new(Some(process.phases.resubscribe())))))
 }
 

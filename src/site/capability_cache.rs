@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 /// The configuration that a cache depends on: a reload that does not change it keeps the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Terms {
+pub(crate) struct Terms {
     nodes: Vec<Node>,
     max_age: Duration,
 }
@@ -33,14 +33,14 @@ pub struct Terms {
 impl Terms {
     /// The terms of a site.
     #[must_use]
-    pub fn of(site: &config::Site) -> Self {
+    pub(crate) fn of(site: &config::Site) -> Self {
         Self { nodes: site.upstream.nodes.clone(), max_age: site.answers.documents.max_age }
     }
 }
 
 /// The cache of one site.
 #[derive(Debug)]
-pub struct CapabilityCache {
+pub(crate) struct CapabilityCache {
     terms: Terms,
     known: ArcSwapOption<Statement>,
     fetching: Mutex<Fetching>,
@@ -48,7 +48,7 @@ pub struct CapabilityCache {
 
 /// A CapabilityStatement as OpenEMR wrote it.
 #[derive(Debug)]
-pub struct Statement {
+pub(crate) struct Statement {
     /// The parts that the gateway needs.
     pub capabilities: Arc<Capabilities>,
     /// The whole document.
@@ -58,7 +58,7 @@ pub struct Statement {
 
 /// Where a CapabilityStatement is fetched from.
 #[derive(Debug, Clone, Copy)]
-pub struct Origin<'a> {
+pub(crate) struct Origin<'a> {
     /// Sends the request.
     pub client: &'a SiteClient,
     /// The site's name, for the log.
@@ -91,25 +91,25 @@ enum FetchError {
 impl CapabilityCache {
     /// An empty cache.
     #[must_use]
-    pub fn new(site: &config::Site) -> Self {
+    pub(crate) fn new(site: &config::Site) -> Self {
         Self { terms: Terms::of(site), known: ArcSwapOption::empty(), fetching: Mutex::default() }
     }
 
     /// The configuration that it depends on.
     #[must_use]
-    pub fn terms(&self) -> &Terms {
+    pub(crate) fn terms(&self) -> &Terms {
         &self.terms
     }
 
     /// OpenEMR's capabilities, if they are in memory.
     #[must_use]
-    pub fn known(&self) -> Option<Arc<Capabilities>> {
+    pub(crate) fn known(&self) -> Option<Arc<Capabilities>> {
         self.known.load().as_ref().map(|known| Arc::clone(&known.capabilities))
     }
 
     /// The CapabilityStatement. The first one is waited for; one that is too old is fetched again in the background. `None` when
     /// there is none and a fetch fails or has just failed.
-    pub async fn statement(self: &Arc<Self>, origin: Origin<'_>) -> Option<Arc<Statement>> {
+    pub(crate) async fn statement(self: &Arc<Self>, origin: Origin<'_>) -> Option<Arc<Statement>> {
         if let Some(known) = self.known.load_full() {
             if known.since.elapsed() >= self.terms.max_age {
                 self.fetch(origin);

@@ -1,4 +1,6 @@
 //! A site's CORS policy (Fetch, "CORS protocol"): what web pages of other origins may do, with its fields made ready.
+//!
+//! Decision: `docs/decisions/19-browsers.md`.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -18,7 +20,7 @@ static ALLOW_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-contr
 
 /// The CORS policy of a site.
 #[derive(Debug)]
-pub struct Policy {
+pub(crate) struct Policy {
     origins: Origins,
     methods: HeaderValue,
     headers: HeaderValue,
@@ -30,7 +32,7 @@ pub struct Policy {
 impl Policy {
     /// Makes the policy of a configuration ready.
     #[must_use]
-    pub fn new(cors: &Cors) -> Self {
+    pub(crate) fn new(cors: &Cors) -> Self {
         // The configuration has checked the names.
         let list = |names: &[String]| HeaderValue::from_str(&names.join(", ")).unwrap_or(HeaderValue::from_static(""));
         Self {
@@ -45,7 +47,7 @@ impl Policy {
 
     /// The value of `Access-Control-Allow-Origin` for a page of this origin; `None` when the origin is not allowed.
     #[must_use]
-    pub fn allows(&self, origin: &HeaderValue) -> Option<HeaderValue> {
+    pub(crate) fn allows(&self, origin: &HeaderValue) -> Option<HeaderValue> {
         match &self.origins {
             Origins::Any => Some(ANY),
             Origins::These(origins) => origins.iter().any(|known| known.as_bytes() == origin.as_bytes()).then(|| origin.clone()),
@@ -55,7 +57,7 @@ impl Policy {
     /// The permissions in the answer to a preflight with these fields; none when its origin is not allowed, and the browser
     /// then sends nothing further.
     #[must_use]
-    pub fn preflight_fields(&self, request: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+    pub(crate) fn preflight_fields(&self, request: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
         let Some(allowed) = request.get(ORIGIN).and_then(|origin| self.allows(origin)) else { return Vec::new() };
         let mut fields = Vec::with_capacity(6);
         // `*` does not mean to open a private network to the internet; a configured origin may enter it.
@@ -73,7 +75,7 @@ impl Policy {
     }
 
     /// Sets the CORS fields of an answer to a request with these fields, for everything but a preflight.
-    pub fn mark(&self, request: &HeaderMap, head: &mut ResponseHeader) {
+    pub(crate) fn mark(&self, request: &HeaderMap, head: &mut ResponseHeader) {
         if matches!(self.origins, Origins::These(_)) {
             add_vary(head, "Origin");
         }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 /// The lifecycle of the process, shared by everything that depends on it.
 #[derive(Debug, Default)]
-pub struct Lifecycle {
+pub(crate) struct Lifecycle {
     is_draining: AtomicBool,
     draining: watch::Sender<bool>,
     is_closed: AtomicBool,
@@ -22,12 +22,12 @@ pub struct Lifecycle {
 impl Lifecycle {
     /// Whether the process drains: it still serves requests, but callers should send no more.
     #[must_use]
-    pub fn is_draining(&self) -> bool {
+    pub(crate) fn is_draining(&self) -> bool {
         self.is_draining.load(Ordering::Relaxed)
     }
 
     /// Begins to drain. The process ends after `within` at the latest.
-    pub fn drain(&self, within: Duration) {
+    pub(crate) fn drain(&self, within: Duration) {
         // A duration that the clock cannot hold means no deadline.
         *self.ends_by.lock() = Instant::now().checked_add(within);
         self.is_draining.store(true, Ordering::Relaxed);
@@ -36,57 +36,57 @@ impl Lifecycle {
 
     /// Becomes true when the process begins to drain.
     #[must_use]
-    pub fn draining(&self) -> watch::Receiver<bool> {
+    pub(crate) fn draining(&self) -> watch::Receiver<bool> {
         self.draining.subscribe()
     }
 
     /// When the process ends, whatever is still in flight; `None` before it drains, and when it may take any time.
     #[must_use]
-    pub fn ends_by(&self) -> Option<Instant> {
+    pub(crate) fn ends_by(&self) -> Option<Instant> {
         *self.ends_by.lock()
     }
 
     /// Notes that no more connections are accepted, and that those without a request have been closed.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
     }
 
     /// Whether every request that this process will serve has begun.
     #[must_use]
-    pub fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.is_closed.load(Ordering::Acquire)
     }
 
     /// Counts a request until the guard is dropped.
     #[must_use]
-    pub fn request(self: &Arc<Self>) -> InFlight {
+    pub(crate) fn request(self: &Arc<Self>) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight(Arc::clone(self))
     }
 
     /// Counts an HTTP/2 connection until the guard is dropped.
     #[must_use]
-    pub fn connection(self: &Arc<Self>) -> Open {
+    pub(crate) fn connection(self: &Arc<Self>) -> Open {
         self.connections.fetch_add(1, Ordering::Relaxed);
         Open(Arc::clone(self))
     }
 
     /// How many HTTP/2 connections are open.
     #[must_use]
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Acquire)
     }
 
     /// How many requests are in flight.
     #[must_use]
-    pub fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Acquire)
     }
 }
 
 /// One request in flight.
 #[derive(Debug)]
-pub struct InFlight(Arc<Lifecycle>);
+pub(crate) struct InFlight(Arc<Lifecycle>);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
@@ -96,7 +96,7 @@ impl Drop for InFlight {
 
 /// One open HTTP/2 connection.
 #[derive(Debug)]
-pub struct Open(Arc<Lifecycle>);
+pub(crate) struct Open(Arc<Lifecycle>);
 
 impl Drop for Open {
     fn drop(&mut self) {

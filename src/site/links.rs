@@ -12,7 +12,7 @@ use crate::site::public_base::{PublicBase, RequestAddress};
 
 /// The base URLs of one site, on both sides: OpenEMR's, and the gateway's as the latest caller knew it.
 #[derive(Debug)]
-pub struct SiteLinks {
+pub(crate) struct SiteLinks {
     configured: Vec<BaseUrl>,
     openemr: ArcSwap<OpenEmrBases>,
     latest_public: ArcSwapOption<PublicBase>,
@@ -20,7 +20,7 @@ pub struct SiteLinks {
 
 /// The base URLs by which OpenEMR's FHIR API is known.
 #[derive(Debug)]
-pub struct OpenEmrBases {
+pub(crate) struct OpenEmrBases {
     /// The CapabilityStatement from which OpenEMR's own base was read.
     source: Option<Arc<Capabilities>>,
     /// Finds links to any of the bases.
@@ -34,7 +34,7 @@ pub struct OpenEmrBases {
 impl SiteLinks {
     /// The links of a site of which only the configuration is known.
     #[must_use]
-    pub fn new(site: &config::Site) -> Self {
+    pub(crate) fn new(site: &config::Site) -> Self {
         let bases = site.upstream.nodes.iter().map(|node| &node.fhir_base).chain(&site.answers.also_known_as);
         let configured: Vec<BaseUrl> = bases.cloned().collect();
         let openemr = ArcSwap::from_pointee(OpenEmrBases::new(&configured, None));
@@ -42,7 +42,7 @@ impl SiteLinks {
     }
 
     /// OpenEMR's bases: those of the configuration, and the one in the CapabilityStatement once that is known.
-    pub fn openemr(&self, known: Option<Arc<Capabilities>>) -> Arc<OpenEmrBases> {
+    pub(crate) fn openemr(&self, known: Option<Arc<Capabilities>>) -> Arc<OpenEmrBases> {
         let bases = self.openemr.load_full();
         if known.as_ref().map(Arc::as_ptr) == bases.source.as_ref().map(Arc::as_ptr) {
             return bases;
@@ -54,7 +54,7 @@ impl SiteLinks {
 
     /// The gateway's own base, as the caller of a request with this address knows it. Most requests have the base of the one
     /// before, which is kept.
-    pub fn public(&self, address: &RequestAddress<'_>) -> Arc<PublicBase> {
+    pub(crate) fn public(&self, address: &RequestAddress<'_>) -> Arc<PublicBase> {
         let latest = self.latest_public.load_full();
         let base = address.base(latest.as_ref());
         if latest.is_none_or(|latest| !Arc::ptr_eq(&latest, &base)) {
@@ -82,13 +82,13 @@ impl OpenEmrBases {
 
     /// A document of OpenEMR's with its links replaced by links to `public`.
     #[must_use]
-    pub fn rewrite_document(&self, document: Vec<u8>, public: &str) -> Vec<u8> {
+    pub(crate) fn rewrite_document(&self, document: Vec<u8>, public: &str) -> Vec<u8> {
         self.links.rewritten(&document, &Replacement::new(public)).unwrap_or(document)
     }
 
     /// The value of a field such as `Location` with its links replaced; `None` when there is none in it.
     #[must_use]
-    pub fn rewrite_field(&self, value: &HeaderValue, public: &PublicBase) -> Option<HeaderValue> {
+    pub(crate) fn rewrite_field(&self, value: &HeaderValue, public: &PublicBase) -> Option<HeaderValue> {
         let value = value.as_bytes();
         let text = self.links.rewritten(value, public.replacement()).or_else(|| {
             // A path alone (RFC 3986 section 4.2) would be read as a path of the gateway's.

@@ -1,5 +1,7 @@
 //! The documents that describe a site, as callers get them: the CapabilityStatement with the gateway's base URL in place of
 //! OpenEMR's, and the SMART configuration. Each is made once and kept, compressed too.
+//!
+//! Decision: `docs/decisions/19-browsers.md`.
 
 use std::sync::{Arc, OnceLock};
 
@@ -20,7 +22,7 @@ const TAG_BYTES: usize = 16;
 
 /// The documents that callers of one site get.
 #[derive(Debug)]
-pub struct Metadata {
+pub(crate) struct Metadata {
     shown: GatewayFeatures,
     statements: Mutex<Vec<Shaped>>,
     smart: Document,
@@ -37,7 +39,7 @@ struct Shaped {
 
 /// A document, ready to be sent.
 #[derive(Debug)]
-pub struct Document {
+pub(crate) struct Document {
     body: Bytes,
     tag: String,
     compressed: [OnceLock<Bytes>; Coding::ALL.len()],
@@ -46,20 +48,20 @@ pub struct Document {
 impl Metadata {
     /// The documents of a configured site.
     #[must_use]
-    pub fn new(site: &config::Site) -> Self {
+    pub(crate) fn new(site: &config::Site) -> Self {
         let smart = Document::new(capability_statement::smart_configuration().into());
         Self { shown: shown(site), statements: Mutex::default(), smart }
     }
 
     /// `/.well-known/smart-configuration`
     #[must_use]
-    pub fn smart_configuration(&self) -> &Document {
+    pub(crate) fn smart_configuration(&self) -> &Document {
         &self.smart
     }
 
     /// OpenEMR's CapabilityStatement as a caller gets it that knows the gateway by `base`. Links to `replaced` become links to
     /// that base. `None` when OpenEMR's document cannot be read.
-    pub fn capability_statement(
+    pub(crate) fn capability_statement(
         &self,
         statement: &Statement,
         replaced: Option<&OpenEmrBases>,
@@ -103,18 +105,18 @@ impl Document {
 
     /// The document, not compressed.
     #[must_use]
-    pub fn body(&self) -> &Bytes {
+    pub(crate) fn body(&self) -> &Bytes {
         &self.body
     }
 
     /// The strong entity tag of the body, with its quotes (RFC 9110 section 8.8.3).
     #[must_use]
-    pub fn tag(&self) -> &str {
+    pub(crate) fn tag(&self) -> &str {
         &self.tag
     }
 
     /// The body in this coding: `compress` is called the first time only.
-    pub fn compressed(&self, coding: Coding, compress: impl FnOnce(&Bytes) -> Bytes) -> Bytes {
+    pub(crate) fn compressed(&self, coding: Coding, compress: impl FnOnce(&Bytes) -> Bytes) -> Bytes {
         let slot = Coding::ALL.iter().position(|known| *known == coding).and_then(|at| self.compressed.get(at));
         match slot {
             Some(slot) => slot.get_or_init(|| compress(&self.body)).clone(),

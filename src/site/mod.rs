@@ -1,12 +1,12 @@
 //! One OpenEMR made ready for requests: its nodes, token, keys, documents, base URLs and CORS policy.
 
-pub mod capability_cache;
-pub mod client;
-pub mod cors;
+pub(crate) mod capability_cache;
+pub(crate) mod client;
+pub(crate) mod cors;
 
-pub mod lifecycle;
-pub mod links;
-pub mod metadata;
-pub mod prepared;
-pub mod public_base;
-pub mod runtime;
+pub(crate) mod lifecycle;
+pub(crate) mod links;
+pub(crate) mod metadata;
+pub(crate) mod prepared;
+pub(crate) mod public_base;
+pub(crate) mod runtime;

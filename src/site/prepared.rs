@@ -20,7 +20,7 @@ const BASES_WITHIN: Duration = Duration::from_secs(1);
 
 /// One OpenEMR site behind the gateway.
 #[derive(Debug)]
-pub struct Site {
+pub(crate) struct Site {
     /// Its configuration.
     pub config: Arc<config::Site>,
     /// The servers that its FHIR requests go to.
@@ -51,7 +51,7 @@ pub struct Site {
 
 /// The parts of a site that can be shared with another one or with the runtime before a reload.
 #[derive(Debug)]
-pub struct Parts {
+pub(crate) struct Parts {
     /// See [`Site::config`].
     pub config: Arc<config::Site>,
     /// See [`Site::identity`].
@@ -73,7 +73,7 @@ pub struct Parts {
 impl Site {
     /// Makes a site ready. The first site is served at the routes themselves, each further one below `/{site}`.
     #[must_use]
-    pub fn new(parts: Parts, routes: &Routes, is_first: bool) -> Self {
+    pub(crate) fn new(parts: Parts, routes: &Routes, is_first: bool) -> Self {
         let Parts { config, identity, nodes, token, keys, signer, client, capability_cache } = parts;
         let prefix = if is_first { String::new() } else { format!("/{}", config.name.as_str()) };
         let below = |route: &Option<RoutePath>| route.as_ref().map(|path| format!("{prefix}{path}"));
@@ -96,38 +96,38 @@ impl Site {
 
     /// The site's name in OpenEMR.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.config.name.as_str()
     }
 
     /// The site's CapabilityStatement as OpenEMR wrote it, fetched or from memory; `None` when it cannot be had.
-    pub async fn capability_statement(&self) -> Option<Arc<Statement>> {
+    pub(crate) async fn capability_statement(&self) -> Option<Arc<Statement>> {
         let origin = Origin { client: &self.client, site: self.name(), read_timeout: self.config.upstream.timeouts.read };
         self.capability_cache.statement(origin).await
     }
 
     /// What OpenEMR can do, as its CapabilityStatement tells; `None` when that cannot be had.
-    pub async fn capabilities(&self) -> Option<Arc<Capabilities>> {
+    pub(crate) async fn capabilities(&self) -> Option<Arc<Capabilities>> {
         self.capability_statement().await.map(|statement| Arc::clone(&statement.capabilities))
     }
 
     /// A CapabilityStatement as a caller gets it that knows this site by the base URL `public`; `None` when OpenEMR's
     /// document cannot be read.
     #[must_use]
-    pub fn shown_statement(&self, statement: &Statement, public: &str) -> Option<Arc<Document>> {
+    pub(crate) fn shown_statement(&self, statement: &Statement, public: &str) -> Option<Arc<Document>> {
         let replaced = self.config.answers.repairs.links.then(|| self.openemr_bases());
         self.metadata.capability_statement(statement, replaced.as_deref(), public)
     }
 
     /// The base URLs by which OpenEMR is known by now.
     #[must_use]
-    pub fn openemr_bases(&self) -> Arc<OpenEmrBases> {
+    pub(crate) fn openemr_bases(&self) -> Arc<OpenEmrBases> {
         self.links.openemr(self.capability_cache.known())
     }
 
     /// Waits a moment for OpenEMR's own base URL, which only its CapabilityStatement tells. Without it, the configured bases
     /// are used.
-    pub async fn learn_bases(&self) {
+    pub(crate) async fn learn_bases(&self) {
         if self.capability_cache.known().is_none() {
             // A failure is logged by the fetch, and a fetch that takes longer goes on for other requests.
             let _ = tokio::time::timeout(BASES_WITHIN, self.capabilities()).await;

@@ -1,4 +1,6 @@
 //! The gateway's own base URL as the caller of a request knows it: links in the answer begin with it.
+//!
+//! Decision: `docs/decisions/13-links.md`.
 
 use std::fmt::Write as _;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -11,7 +13,7 @@ use crate::http::forwarded::CalledAt;
 /// What a request tells about the URL that it was sent to. It borrows everything, because nearly every request has the base of
 /// the one before.
 #[derive(Debug, Clone, Copy)]
-pub struct RequestAddress<'a> {
+pub(crate) struct RequestAddress<'a> {
     /// `public_url`.
     pub public_url: Option<&'a BaseUrl>,
     /// The host, scheme and path that trusted proxies forward.
@@ -43,7 +45,7 @@ enum Authority<'a> {
 
 /// A base URL of the gateway's, with what rewrites links to it and finds links to it.
 #[derive(Debug)]
-pub struct PublicBase {
+pub(crate) struct PublicBase {
     text: String,
     replacement: Arc<Replacement>,
     links: OnceLock<Arc<Links>>,
@@ -69,7 +71,7 @@ impl<'a> RequestAddress<'a> {
 
     /// The base URL; `latest` itself when that is the same.
     #[must_use]
-    pub fn base(&self, latest: Option<&Arc<PublicBase>>) -> Arc<PublicBase> {
+    pub(crate) fn base(&self, latest: Option<&Arc<PublicBase>>) -> Arc<PublicBase> {
         let parts = self.parts();
         match latest.filter(|latest| parts.is(&latest.text)) {
             Some(same) => Arc::clone(same),
@@ -131,19 +133,19 @@ impl PublicBase {
 
     /// The URL, without a trailing slash.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
 
     /// What replaces OpenEMR's bases in answers.
     #[must_use]
-    pub fn replacement(&self) -> &Arc<Replacement> {
+    pub(crate) fn replacement(&self) -> &Arc<Replacement> {
         &self.replacement
     }
 
     /// Finds links to this base in requests.
     #[must_use]
-    pub fn links(&self) -> &Arc<Links> {
+    pub(crate) fn links(&self) -> &Arc<Links> {
         self.links.get_or_init(|| Arc::new(Links::to([self.as_str()])))
     }
 }

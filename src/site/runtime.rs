@@ -2,6 +2,8 @@
 //!
 //! A runtime never changes. A reload builds another one and swaps it in; a request takes the current one once and keeps it to
 //! its end.
+//!
+//! Decision: `docs/decisions/23-reload.md`.
 
 use std::sync::Arc;
 
@@ -22,7 +24,7 @@ use crate::smart::token_cell::TokenHandle;
 
 /// Everything that one request needs to know besides itself.
 #[derive(Debug)]
-pub struct Runtime {
+pub(crate) struct Runtime {
     /// The configuration.
     pub config: Arc<Config>,
     /// The sites in the order of the configuration; requests know theirs by index.
@@ -31,7 +33,7 @@ pub struct Runtime {
 
 /// Starts background tasks for sites.
 #[derive(Clone)]
-pub struct Tasks {
+pub(crate) struct Tasks {
     /// Keeps tokens fresh.
     pub tokens: TokenTasks,
     /// Checks nodes and looks their names up.
@@ -44,7 +46,7 @@ impl Runtime {
     /// Makes the sites of a configuration ready. What belongs to an unchanged part of `previous` is carried over: tokens, what
     /// is known of OpenEMR's nodes, pooled connections, the CapabilityStatement.
     #[must_use]
-    pub fn build(config: Arc<Config>, tasks: &Tasks, previous: Option<&Self>) -> Self {
+    pub(crate) fn build(config: Arc<Config>, tasks: &Tasks, previous: Option<&Self>) -> Self {
         let mut sites: Vec<Arc<Site>> = Vec::with_capacity(config.sites.len());
         for site in &config.sites {
             let is_first = sites.is_empty();
@@ -57,7 +59,7 @@ impl Runtime {
 
     /// Renews tokens that were carried over at this runtime's nodes and with its keys from now on. `build` leaves them alone,
     /// because the running configuration may still be kept.
-    pub fn put_in_force(&self) {
+    pub(crate) fn put_in_force(&self) {
         // When several sites share a token, the first one's key signs.
         for site in self.sites.iter().rev() {
             site.keys.adopt(&site.config);
@@ -67,7 +69,7 @@ impl Runtime {
     }
 
     /// Looks up the names of new nodes, so that the runtime can be used as soon as it is swapped in.
-    pub async fn look_up_new_names(&self) {
+    pub(crate) async fn look_up_new_names(&self) {
         for site in &self.sites {
             site.nodes.resolve_new().await;
         }

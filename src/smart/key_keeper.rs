@@ -3,6 +3,8 @@
 //!
 //! The state file is written before anything else changes, here or in the files, so that after a crash at any
 //! moment the next look completes it.
+//!
+//! Decision: `docs/decisions/07-key-rotation.md`.
 
 use std::path::PathBuf;
 use std::sync::Arc;

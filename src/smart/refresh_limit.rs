@@ -1,4 +1,6 @@
 //! The limit on token exchanges that callers cause: a token bucket. Pure: times are passed in.
+//!
+//! Decision: `docs/decisions/06-token-life.md`.
 
 use std::time::{Duration, Instant};
 

@@ -3,6 +3,8 @@
 //! Requests only read. A request that needs a newer token sends a refresh request to the token's task. One for a generation
 //! that is already past is answered at once with the current token, so that refreshes that arrive together cause one exchange;
 //! the schedule decides about the others.
+//!
+//! Decision: `docs/decisions/06-token-life.md`.
 
 use std::sync::Arc;
 

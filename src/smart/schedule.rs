@@ -1,4 +1,6 @@
 //! The schedule of a token's exchanges: when the next one is, and whether a refresh request causes one. Pure: times are passed in.
+//!
+//! Decision: `docs/decisions/06-token-life.md`.
 
 use std::time::{Duration, Instant};
 

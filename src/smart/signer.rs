@@ -1,6 +1,8 @@
 //! The signer of a site's assertions: with one key, or in a rotation with the one of two that OpenEMR accepts.
 //!
 //! The signing key and the order of the published set are one value, changed by one store.
+//!
+//! Decision: `docs/decisions/07-key-rotation.md`.
 
 use std::path::Path;
 use std::sync::Arc;

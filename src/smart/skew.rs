@@ -2,6 +2,8 @@
 //!
 //! OpenEMR accepts an assertion from a minute in the future and, from 7.0.4 on, up to five minutes old. Its answers say
 //! what time it is there (Date, RFC 9110 section 6.6.1), to the second.
+//!
+//! Decision: `docs/decisions/06-token-life.md`.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,4 +1,6 @@
 //! The state of a site's token, as requests read it, and how they wait for the first one.
+//!
+//! Decision: `docs/decisions/06-token-life.md`.
 
 use std::convert::Infallible;
 use std::ops::Deref;

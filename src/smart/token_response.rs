@@ -2,6 +2,8 @@
 //!
 //! RFC 6749 sections 5.1 and 5.2. OpenEMR gives one body to a dozen causes and tells them apart by the
 //! status: 401 `invalid_client` is about the client, 400 `invalid_client` about the assertion itself.
+//!
+//! Decision: `docs/decisions/06-token-life.md`.
 
 use std::fmt;
 use std::time::Duration;

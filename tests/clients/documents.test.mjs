@@ -18,10 +18,14 @@ it('links lead to files and headings that are there', () => {
   assert.deepEqual(broken, []);
 });
 
-// Links within the repository, outside of code.
+// A document without its code.
+function prose(text) {
+  return text.replaceAll(/^```.*?^```$/gms, '').replaceAll(/(`+)(?!`).*?\1/g, '``');
+}
+
+// Links within the repository.
 function linksOf(text) {
-  const prose = text.replaceAll(/^```.*?^```$/gms, '').replaceAll(/(`+)(?!`).*?\1/g, '``');
-  return [...prose.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link]) => link).filter((link) => !/^[a-z]+:/.test(link));
+  return [...prose(text).matchAll(/\]\(([^)\s]+)\)/g)].map(([, link]) => link).filter((link) => !/^[a-z]+:/.test(link));
 }
 
 function isThere(from, link) {
@@ -43,7 +47,7 @@ function anchors(text) {
 it('one word for one thing', () => {
   const others = { sandbox: /\bstand-ins?\b/i, client: /\bcallers?\b/i, upgrade: /\btake-?overs?\b/i, repair: /\bsmooth/i };
   const found = DOCUMENTS.filter(({ file }) => file !== 'CHANGELOG.md').flatMap(({ file, text }) =>
-    Object.entries(others).filter(([, other]) => other.test(text)).map(([word, other]) => `${file}: ${other} for ${word}`),
+    Object.entries(others).filter(([, other]) => other.test(prose(text))).map(([word, other]) => `${file}: ${other} for ${word}`),
   );
   assert.deepEqual(found, []);
 });
@@ -58,11 +62,26 @@ it('files that are named are there', () => {
   assert.deepEqual(missing, []);
 });
 
-it('messages that are quoted are those of the gateway', () => {
-  const source = fs
+it('each decision is named in the code that it is about', () => {
+  const code = [path.join(ROOT, 'Cargo.toml')].concat(sources()).map((file) => fs.readFileSync(file, 'utf8')).join('\n');
+  const decisions = DOCUMENTS.map(({ file }) => file).filter((file) => /^docs\/decisions\/\d/.test(file));
+  assert.ok(decisions.length > 20, `${decisions.length} decisions`);
+  assert.deepEqual(decisions.filter((file) => !code.includes(file)), []);
+  const named = [...new Set(code.match(/docs\/decisions\/[\w-]+\.md/g))];
+  assert.deepEqual(named.filter((file) => !decisions.includes(file)), []);
+});
+
+function sources() {
+  return fs
     .readdirSync(path.join(ROOT, 'src'), { recursive: true })
-    .filter((file) => file.endsWith('.rs') && !file.startsWith('sandbox'))
-    .map((file) => fs.readFileSync(path.join(ROOT, 'src', file), 'utf8'))
+    .filter((file) => file.endsWith('.rs'))
+    .map((file) => path.join(ROOT, 'src', file));
+}
+
+it('messages that are quoted are those of the gateway', () => {
+  const source = sources()
+    .filter((file) => !file.includes('/src/sandbox/'))
+    .map((file) => fs.readFileSync(file, 'utf8'))
     .join('\n')
     .replaceAll(/\\\n\s*/g, '');
   const text = document('docs/troubleshooting.md');

@@ -10,7 +10,7 @@ use memchr::memchr2;
 
 /// Follows the brackets and strings of a JSON document chunk by chunk, in constant memory.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Completeness {
+pub(crate) struct Completeness {
     depth: u32,
     in_string: bool,
     escaped: bool,

@@ -1,5 +1,7 @@
 //! An entry that is not sent to the client. If it is the last one, the Bundle is only complete if this entry is, and no other
 //! step sees its bytes.
+//!
+//! Decision: `docs/decisions/08-end-of-body.md`.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,6 @@
 //! The head of a Bundle as OpenEMR writes it: everything before the entries. It has a few hundred bytes and no white space.
+//!
+//! Decision: `docs/decisions/12-bundles.md`.
 
 use std::ops::Range;
 

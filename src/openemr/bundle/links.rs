@@ -1,5 +1,7 @@
 //! The links of a search Bundle (FHIR R4, "Search", 3.1.1.6): `self` with the parameters that were used, and those to other
 //! pages.
+//!
+//! Decision: `docs/decisions/12-bundles.md`.
 
 use crate::openemr::search::terms::{Page, SearchTerms};
 

@@ -1,4 +1,6 @@
 //! The time zone that is missing in OpenEMR's `Bundle.meta.lastUpdated`, which has a local time where FHIR demands an instant.
+//!
+//! Decision: `docs/decisions/12-bundles.md`.
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;

@@ -2,6 +2,8 @@
 //! milliseconds since 1970.
 //!
 //! A plan is stored on the disk and survives a restart. It holds ids and names of types, nothing about a patient.
+//!
+//! Decision: `docs/decisions/21-bulk-export.md`.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

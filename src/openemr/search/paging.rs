@@ -3,6 +3,8 @@
 //! OpenEMR 7.0.4 and later pages Patient by `_count` and `_offset`. On every other type it takes `_count` only, and with
 //! `_revinclude` that counts the included resources too. It never sends more than 200 entries when it is given a `_count`,
 //! and does not say so. Older versions take neither parameter. Without `_count` all matches are sent.
+//!
+//! Decision: `docs/decisions/16-search.md`.
 
 use crate::openemr::search::terms::{Page, Window};
 use crate::openemr::version::Version;

@@ -1,4 +1,6 @@
 //! The plan of a search: the query for OpenEMR, and the terms on which its answer is rewritten.
+//!
+//! Decision: `docs/decisions/16-search.md`.
 
 use http::StatusCode;
 

@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-pub fn plan(types: &[(&'static str, bool)]) -> Plan {
+pub(crate) fn plan(types: &[(&'static str, bool)]) -> Plan {
     let since = Some("2026-01-01T00:00:00Z".to_owned());
     let level = Level::Group("g-1".to_owned());
     let kick_off = KickOff { level, types: types.to_vec(), since, left_out: vec![LeftOut::Parameter("_elements".to_owned())] };
