@@ -98,7 +98,11 @@ impl Setting for Listener {
     }
 
     fn to_yaml(&self) -> Yaml {
-        self.file().to_yaml()
+        let mut yaml = self.file().to_yaml();
+        if let (Yaml::Mapping(keys), None) = (&mut yaml, &self.tls) {
+            keys.shift_remove("tls");
+        }
+        yaml
     }
 
     fn restart_required(&self, path: &str, kept: &mut RestartRequired) {

@@ -9,7 +9,8 @@ use crate::fhir::rejection::Rejection;
 use crate::gateway::answer_state::AnswerState;
 use crate::gateway::attempt::Attempt;
 use crate::gateway::call::Call;
-use crate::gateway::destination::{Destination, FhirCall};
+use crate::gateway::destination::Destination;
+use crate::gateway::exchange::Exchange;
 use crate::gateway::stop::Stop;
 use crate::site::lifecycle::InFlight;
 use crate::site::runtime::Runtime;
@@ -29,18 +30,6 @@ pub(crate) struct RequestContext {
     pub(super) answer: AnswerState,
     /// Why the gateway itself refuses it.
     pub(super) rejection: Option<Rejection>,
-}
-
-/// The parts of a request that goes to OpenEMR.
-pub(super) struct Exchange<'a> {
-    /// The request.
-    pub(super) call: &'a Call,
-    /// What it asks of OpenEMR.
-    pub(super) fhir: &'a mut FhirCall,
-    /// Its tries.
-    pub(super) attempt: &'a mut Attempt,
-    /// OpenEMR's answer.
-    pub(super) answer: &'a mut AnswerState,
 }
 
 impl RequestContext {

@@ -24,6 +24,7 @@ mod cors;
 mod destination;
 mod documents;
 mod error_answer;
+mod exchange;
 mod export_answers;
 mod export_kick_off;
 mod export_paths;
@@ -73,8 +74,11 @@ use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 
 use crate::exports::jobs::Exports;
-use crate::gateway::context::{Exchange, RequestContext};
-use crate::gateway::destination::Destination;
+use crate::gateway::attempt::Attempt;
+use crate::gateway::call::Call;
+use crate::gateway::context::RequestContext;
+use crate::gateway::destination::{Destination, FhirCall};
+use crate::gateway::exchange::Exchange;
 use crate::gateway::stop::{Step, Stop};
 use crate::observe::access_log;
 use crate::site::lifecycle::Lifecycle;
@@ -111,13 +115,9 @@ impl ProxyHttp for Gateway {
 
     /// Answers what the gateway answers itself; the rest goes on to OpenEMR.
     async fn request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<bool> {
-        let step = match admit(session, context) {
-            Ok(()) => self.serve(session, context).await,
-            stopped => stopped,
-        };
-        match step {
+        match self.plan(session, context).await {
             Ok(()) => Ok(false),
-            Err(stop) => answer(session, stop, context).await.map(|()| true),
+            Err(stop) => end(session, stop, context).await.map(|()| true),
         }
     }
 
@@ -163,8 +163,7 @@ impl ProxyHttp for Gateway {
         if head.status.is_informational() {
             return Ok(());
         }
-        let Exchange { call, fhir, attempt, answer } = context.exchange()?;
-        openemr_answer::head(session, head, call, fhir, attempt, answer).map_err(|stop| context.end(stop))
+        openemr_answer::head(session, head, &mut context.exchange()?).map_err(|stop| context.end(stop))
     }
 
     /// Looks at a piece of the body of OpenEMR's answer.
@@ -175,8 +174,7 @@ impl ProxyHttp for Gateway {
         end_of_stream: bool,
         context: &mut RequestContext,
     ) -> pingora::Result<Option<Duration>> {
-        let Exchange { fhir, attempt, answer, .. } = context.exchange()?;
-        let step = openemr_answer::body(session, body, end_of_stream, fhir, attempt, answer);
+        let step = openemr_answer::body(session, body, end_of_stream, &mut context.exchange()?);
         step.map(|()| None).map_err(|stop| context.end(stop))
     }
 
@@ -286,37 +284,19 @@ impl ProxyHttp for Gateway {
     }
 }
 
-/// Decides whether a request may pass, on every route.
-fn admit(session: &Session, context: &RequestContext) -> Step {
-    let RequestContext { call, destination, .. } = context;
-    let settings = call.config();
-    caller::check(call)?;
-    cors::check(session.req_header(), destination, settings.public_url.as_ref())?;
-    Ok(wire::check(session, &settings.limits, destination)?)
-}
-
 impl Gateway {
-    /// Answers a local route. On a FHIR route, does all that comes before the request is sent: answers what needs no OpenEMR,
-    /// plans what goes to OpenEMR in place of what the client sent, and gets a token and a permit.
-    async fn serve(&self, session: &mut Session, context: &mut RequestContext) -> Step {
+    /// Does all that comes before a request is sent to OpenEMR; stops at one that the gateway answers itself, or refuses.
+    async fn plan(&self, session: &mut Session, context: &mut RequestContext) -> Step {
         let RequestContext { call, destination, attempt, .. } = context;
-        let fhir = match destination {
-            Destination::Fhir(fhir) => fhir,
+        admit(session, call, destination)?;
+        match destination {
+            Destination::Fhir(fhir) => serve(session, call, fhir, attempt, &self.exports).await,
             Destination::Local(route) => {
                 let method = &session.req_header().method;
-                return Err(Stop::Answered(local::answer(method, route, call, self.lifecycle.is_draining()).await));
+                Err(local::answer(method, route, call, self.lifecycle.is_draining()).await.into())
             }
-            Destination::NotFound => return Err(Stop::Answered(local::not_found())),
-        };
-        exports::answer(session, call, fhir, attempt, &self.exports).await?;
-        availability::check(fhir)?;
-        request_repairs::plan(session, call, fhir).await?;
-        documents::answer(session, call, fhir).await?;
-        token::take(call, &fhir.site, attempt).await?;
-        request_links::map_query(session, call, fhir).await;
-        search::plan(session, call, fhir).await?;
-        request_links::map_body(session, call, fhir).await?;
-        queue::enter(session, call, &fhir.site, attempt).await
+            Destination::NotFound => Err(local::not_found().into()),
+        }
     }
 
     /// While the process drains, every answer is the last of its connection: the next request goes to another process.
@@ -325,6 +305,28 @@ impl Gateway {
             session.set_keepalive(None);
         }
     }
+}
+
+/// Decides whether a request may pass, on every route.
+fn admit(session: &Session, call: &Call, destination: &Destination) -> Step {
+    let config = call.config();
+    caller::check(call)?;
+    cors::check(session.req_header(), destination, config.public_url.as_ref())?;
+    Ok(wire::check(session, &config.limits, destination)?)
+}
+
+/// Prepares a FHIR request: answers what needs no OpenEMR, plans what goes to OpenEMR in place of what the client sent, and
+/// gets a token and a permit. The order is part of what clients see: an error of an earlier step hides those of later ones.
+async fn serve(session: &mut Session, call: &Call, fhir: &mut FhirCall, attempt: &mut Attempt, exports: &Exports) -> Step {
+    exports::answer(session, call, fhir, attempt, exports).await?;
+    availability::check(fhir)?;
+    request_repairs::plan(session, call, fhir).await?;
+    documents::answer(session, call, fhir).await?;
+    token::take(call, &fhir.site, attempt).await?;
+    request_links::map_query(session, call, fhir).await;
+    search::plan(session, call, fhir).await?;
+    request_links::map_body(session, call, fhir).await?;
+    queue::enter(session, call, &fhir.site, attempt).await
 }
 
 /// Prepares a try: a token in place of a refused one, the permit again if that was given up, and a node.
@@ -336,7 +338,7 @@ async fn peer(session: &mut Session, exchange: Exchange<'_>) -> Result<HttpPeer,
 }
 
 /// Ends a request that does not go to OpenEMR.
-async fn answer(session: &mut Session, stop: Stop, context: &RequestContext) -> pingora::Result<()> {
+async fn end(session: &mut Session, stop: Stop, context: &RequestContext) -> pingora::Result<()> {
     match stop {
         Stop::Answered(answer) => send::answer(session, answer, &context.call, context.destination.cors()).await,
         Stop::Rejected(rejection) => {

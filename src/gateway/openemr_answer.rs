@@ -8,10 +8,8 @@ use pingora::proxy::Session;
 
 use crate::fhir::json::completeness::Completeness;
 use crate::fhir::rejection::Rejection;
-use crate::gateway::answer_state::AnswerState;
 use crate::gateway::attempt::Attempt;
-use crate::gateway::call::Call;
-use crate::gateway::destination::FhirCall;
+use crate::gateway::exchange::Exchange;
 use crate::gateway::response_head::{self, BadAnswer};
 use crate::gateway::stop::Step;
 use crate::gateway::{recovery, trace, upstream};
@@ -27,14 +25,8 @@ struct Explained(String);
 ///
 /// # Errors
 /// A rejection, or an error that makes Pingora try again.
-pub(super) fn head(
-    session: &mut Session,
-    head: &mut ResponseHeader,
-    call: &Call,
-    fhir: &FhirCall,
-    attempt: &mut Attempt,
-    answer: &mut AnswerState,
-) -> Step {
+pub(super) fn head(session: &mut Session, head: &mut ResponseHeader, exchange: &mut Exchange<'_>) -> Step {
+    let Exchange { call, fhir, attempt, answer } = exchange;
     attempt.upstream_time = attempt.sent.map(|sent| sent.elapsed());
     upstream::after_head(head, attempt);
     trace::mark_answer(head);
@@ -73,16 +65,11 @@ fn explained(bad: BadAnswer, head: &ResponseHeader, attempt: &Attempt) -> Reject
 ///
 /// # Errors
 /// A rejection, or an error that makes Pingora try again.
-pub(super) fn body(
-    session: &mut Session,
-    piece: &mut Option<Bytes>,
-    end_of_stream: bool,
-    fhir: &FhirCall,
-    attempt: &mut Attempt,
-    answer: &mut AnswerState,
-) -> Step {
+pub(super) fn body(session: &mut Session, piece: &mut Option<Bytes>, end_of_stream: bool, exchange: &mut Exchange<'_>) -> Step {
+    let Exchange { fhir, attempt, answer, .. } = exchange;
     if let Some(decoder) = &mut answer.decoder {
-        let plain = decoder.unpack(piece.as_deref().unwrap_or_default(), end_of_stream).map_err(|_| BadAnswer::CutShort)?;
+        let plain = decoder.unpack(piece.as_deref().unwrap_or_default(), end_of_stream);
+        let plain = plain.map_err(|error| BadAnswer::NotDecodable(error.kind()))?;
         *piece = (!plain.is_empty()).then_some(plain);
     }
     if let Some(completeness) = &mut answer.completeness {

@@ -24,7 +24,7 @@ pub(super) struct Broken<'a> {
 
 /// What is known of the node whose connection broke.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sight {
+pub(super) struct NodeState {
     /// Nothing came, but the connection stood.
     pub(super) is_silent: bool,
     /// The node is healthy, as far as is known.
@@ -35,9 +35,9 @@ pub(super) struct Sight {
 
 /// Where a request goes a second time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Again {
-    ToAnotherNode,
-    ToTheSame,
+pub(super) enum RepeatAt {
+    AnotherNode,
+    SameNode,
 }
 
 /// Whether the server has said that it did not process the request: it refused the stream, ended the connection before it,
@@ -57,12 +57,12 @@ pub(super) fn may_repeat(broken: Broken<'_>, interaction: Interaction) -> bool {
 /// would be worked on twice; one that turned out to be dead meanwhile does not. A fresh connection to the only node
 /// that breaks is OpenEMR's own trouble.
 #[must_use]
-pub(super) fn again(was_pooled: bool, sight: Sight) -> Option<Again> {
-    match sight {
-        Sight { is_silent: true, is_healthy: true, .. } => None,
-        Sight { has_others: true, .. } => Some(Again::ToAnotherNode),
-        Sight { is_silent: false, has_others: false, .. } if was_pooled => Some(Again::ToTheSame),
-        Sight { has_others: false, .. } => None,
+pub(super) fn repeat_at(was_pooled: bool, state: NodeState) -> Option<RepeatAt> {
+    match state {
+        NodeState { is_silent: true, is_healthy: true, .. } => None,
+        NodeState { has_others: true, .. } => Some(RepeatAt::AnotherNode),
+        NodeState { is_silent: false, has_others: false, .. } if was_pooled => Some(RepeatAt::SameNode),
+        NodeState { has_others: false, .. } => None,
     }
 }
 
@@ -91,21 +91,21 @@ mod tests {
 
     #[test]
     fn a_second_try_goes_where_it_can_succeed() {
-        let sight = |is_silent, is_healthy, has_others| Sight { is_silent, is_healthy, has_others };
+        let state = |is_silent, is_healthy, has_others| NodeState { is_silent, is_healthy, has_others };
         for (was_pooled, seen, expected) in [
-            (true, sight(false, true, false), Some(Again::ToTheSame)),
+            (true, state(false, true, false), Some(RepeatAt::SameNode)),
             // Its own trouble.
-            (false, sight(false, true, false), None),
-            (false, sight(false, true, true), Some(Again::ToAnotherNode)),
-            (true, sight(false, false, true), Some(Again::ToAnotherNode)),
+            (false, state(false, true, false), None),
+            (false, state(false, true, true), Some(RepeatAt::AnotherNode)),
+            (true, state(false, false, true), Some(RepeatAt::AnotherNode)),
             // Slow.
-            (true, sight(true, true, true), None),
-            (true, sight(true, true, false), None),
+            (true, state(true, true, true), None),
+            (true, state(true, true, false), None),
             // Found dead while the request waited.
-            (false, sight(true, false, true), Some(Again::ToAnotherNode)),
-            (true, sight(true, false, false), None),
+            (false, state(true, false, true), Some(RepeatAt::AnotherNode)),
+            (true, state(true, false, false), None),
         ] {
-            assert_eq!(again(was_pooled, seen), expected, "{was_pooled} {seen:?}");
+            assert_eq!(repeat_at(was_pooled, seen), expected, "{was_pooled} {seen:?}");
         }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Decisions: `docs/decisions/08-end-of-body.md` and `docs/decisions/10-header-fields.md`.
 
+use std::io;
+
 use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
@@ -58,6 +60,9 @@ pub(super) enum BadAnswer {
     /// The body ended before its document did.
     #[error("the body of the answer was cut short")]
     CutShort,
+    /// The body is not in its declared coding, or not whole.
+    #[error("the body of the answer cannot be decompressed: {0}")]
+    NotDecodable(io::ErrorKind),
     /// A body that must be buffered is longer than the buffer.
     #[error("the body of a refusal is longer than 1 MiB")]
     TooLong,
@@ -69,7 +74,7 @@ impl From<BadAnswer> for Rejection {
             BadAnswer::HeadTooLarge => "The head of OpenEMR's answer is larger than the gateway takes.",
             BadAnswer::Page => "OpenEMR answered with a web page where FHIR was due.",
             BadAnswer::Redirect => "OpenEMR sent the gateway to another address.",
-            BadAnswer::CutShort => "OpenEMR's answer ended too soon.",
+            BadAnswer::CutShort | BadAnswer::NotDecodable(_) => "OpenEMR's answer ended too soon.",
             BadAnswer::TooLong => "OpenEMR's refusal is too long to be read.",
         };
         Self::bad_gateway(IssueCode::Exception, text).because(bad)

@@ -17,7 +17,7 @@ use crate::gateway::availability::Unreachable;
 use crate::gateway::context::RequestContext;
 use crate::gateway::destination::{Destination, FhirCall};
 use crate::gateway::http2;
-use crate::gateway::repeat::{Again, Broken, Sight, again, may_repeat, was_refused};
+use crate::gateway::repeat::{Broken, NodeState, RepeatAt, may_repeat, repeat_at, was_refused};
 use crate::nodes::NodeLease;
 use crate::nodes::breaker::Health;
 use crate::nodes::cause::is_no_connection;
@@ -115,15 +115,15 @@ fn after_broken_connection(broken: Broken<'_>, context: &mut RequestContext, err
     let Some(on) = &attempt.node else { return };
     let mut others = attempt.tried;
     others.add(on.index());
-    let sight = Sight {
+    let state = NodeState {
         is_silent: matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout),
         is_healthy: on.node().health() == Health::Healthy,
         has_others: fhir.site.nodes.has_another(others),
     };
-    match again(broken.was_pooled || broken.was_refused, sight) {
+    match repeat_at(broken.was_pooled || broken.was_refused, state) {
         None => return,
-        Some(Again::ToTheSame) => {}
-        Some(Again::ToAnotherNode) => {
+        Some(RepeatAt::SameNode) => {}
+        Some(RepeatAt::AnotherNode) => {
             attempt.tried = others;
             attempt.node = None;
             attempt.failed_connects = 0;
