@@ -98,7 +98,11 @@ impl Setting for Listener {
     }
 
     fn to_yaml(&self) -> Yaml {
-        self.file().to_yaml()
+        let mut yaml = self.file().to_yaml();
+        if let (Yaml::Mapping(keys), None) = (&mut yaml, &self.tls) {
+            keys.shift_remove("tls");
+        }
+        yaml
     }
 
     fn restart_required(&self, path: &str, kept: &mut RestartRequired) {
@@ -167,7 +171,7 @@ impl Setting for SocketAddr {
 
 /// Whether each listener's address belongs to this machine; with `ports`, whether its port is free too.
 ///
-/// Not part of [`super::load`], since a configuration may be checked on another machine than the one it is for.
+/// Not part of [`super::load()`], since a configuration may be checked on another machine than the one it is for.
 #[must_use]
 pub fn unusable(listeners: &[Listener], ports: bool) -> Vec<Problem> {
     let check = |listener: &Listener| {

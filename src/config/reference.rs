@@ -203,6 +203,21 @@ mod tests {
     }
 
     #[test]
+    fn the_shipped_file_shows_every_key() {
+        fn check(keys: &[KeyDescription], path: &str) {
+            let shipped = include_str!("../../conf/gateway.yaml");
+            for key in keys.iter().filter(|key| key.visibility != Visibility::VariableOnly) {
+                let line = |line: &str| line.trim_start_matches([' ', '#', '-']).starts_with(&format!("{}:", key.name));
+                let inline = format!("{}: ", key.name);
+                let found = shipped.lines().any(|text| line(text) || (!path.is_empty() && text.contains(&inline)));
+                assert!(found, "{path}{} is not in conf/gateway.yaml; show it there with its default", key.name);
+                check(key.shape.keys(), &format!("{path}{}.", key.name));
+            }
+        }
+        check(&Config::keys(), "");
+    }
+
+    #[test]
     fn every_key_is_described_in_sentences() {
         fn check(keys: &[KeyDescription], path: &str) {
             for key in keys {

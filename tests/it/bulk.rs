@@ -234,7 +234,7 @@ fn what_cannot_be_done_is_refused_in_fhirs_words_and_never_reaches_openemr() {
         assert!(told.contains(words), "{method} {target}: {told}");
     }
     for (target, accept) in [("/fhir/$export", "application/fhir+xml"), ("/fhir/$export?_format=xml", "*/*")] {
-        // Said in the XML that he wants.
+        // Said in the XML that the client asks for.
         assert_eq!(caller.send("GET", target, &[asynchronous, ("Accept", accept)], b"").status, 406);
     }
     let large = vec![b' '; 65 * 1024];

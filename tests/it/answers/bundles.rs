@@ -1,4 +1,4 @@
-//! What a search brings is a `searchset` that a client can page through, whatever OpenEMR made it of.
+//! Searches are answered with a `searchset` that a client can page through, whatever OpenEMR sent.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Answers are compressed for callers who accept it, and left alone where that would do no good.
+//! Answers are compressed for clients that accept it, except where that would not help.
 
 use std::io::Read;
 

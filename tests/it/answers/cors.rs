@@ -1,4 +1,4 @@
-//! Web pages of other origins: what they may send and read is the gateway's to say, and OpenEMR is not asked.
+//! Cross-origin requests of web pages: the gateway decides what they may send and read, without asking OpenEMR.
 
 use crate::support::gateway::{Gateway, config};
 use crate::support::http::Answer;

@@ -1,4 +1,4 @@
-//! The CapabilityStatement and the SMART configuration: from memory, in the gateway's own name.
+//! The CapabilityStatement and the SMART configuration are answered from memory and name the gateway.
 
 use std::io::Read;
 use std::thread;
@@ -72,7 +72,7 @@ fn one_fetch_serves_everybody() {
     let gateway = Gateway::start(&openemr);
     let before = fetches(&openemr);
     thread::scope(|scope| {
-        // One who hangs up does not take it from the others.
+        // A client that hangs up does not take it from the others.
         gateway.caller().connect().write(&http::request("GET", METADATA, &[], b""));
         for _ in 0..10 {
             scope.spawn(|| statement(&gateway.caller().get(METADATA)));

@@ -1,4 +1,4 @@
-//! Every error on a FHIR route is an OperationOutcome that tells what went wrong and nothing of the server.
+//! Every error on a FHIR route is an OperationOutcome that says what went wrong and reveals nothing of the server.
 
 use crate::support::gateway::{Gateway, config, config_for};
 use crate::support::http::{Answer, End, request};

@@ -1,4 +1,4 @@
-//! What OpenEMR does not do is refused in FHIR's words, until its CapabilityStatement says that it does.
+//! Interactions that OpenEMR does not support are rejected in FHIR's terms, until its CapabilityStatement lists them.
 
 use crate::support::gateway::{Gateway, config};
 use crate::support::http::request;

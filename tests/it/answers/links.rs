@@ -1,4 +1,4 @@
-//! Links in answers point to the gateway, where the caller called it; the gateway's own point to OpenEMR in requests.
+//! Links in answers point to the address at which the client called the gateway; links in requests are mapped to OpenEMR's.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -119,7 +119,7 @@ fn switched_off_it_touches_nothing() {
     let answer = gateway.caller().get(&format!("/fhir/Patient?general-practitioner={HERE}/Practitioner/1"));
     assert_eq!(target_at(&openemr), format!("{FHIR}/Patient?general-practitioner={HERE}/Practitioner/1"));
     assert_eq!(answer.json()["link"][0]["url"], format!("{EMR}{FHIR}/Patient"));
-    // Nobody has asked OpenEMR what it calls itself.
+    // OpenEMR was not asked for its own name.
     assert_eq!(openemr.came(&format!("GET {FHIR}/metadata")), 0);
 }
 

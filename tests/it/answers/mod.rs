@@ -1,4 +1,4 @@
-//! What comes back to a client, and what a search reaches OpenEMR as.
+//! Answers to clients, and the searches that OpenEMR gets.
 
 mod bundles;
 mod compression;

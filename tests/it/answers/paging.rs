@@ -1,5 +1,5 @@
-//! Whoever follows the links of a search that nobody changes meanwhile meets each match exactly once, in OpenEMR's order,
-//! whatever the size of a page, the type and the version; and OpenEMR is asked for no more than it must be.
+//! A client that follows the links of a search meets each match exactly once, in OpenEMR's order, whatever the page size, the
+//! type and the version; and OpenEMR gets no more requests than are needed.
 
 use crate::support::gateway::{Gateway, config};
 use crate::support::http::{Answer, End};

@@ -1,4 +1,4 @@
-//! A search reaches OpenEMR with parameters that it knows, and with no others: one that it does not know empties its answer.
+//! A search is sent to OpenEMR with parameters that it knows and no others, because an unknown one empties the result.
 
 use std::time::{Duration, Instant};
 

@@ -71,6 +71,12 @@ fn the_reference_has_type_default_bounds_and_change_of_each_key() {
 }
 
 #[test]
+fn a_listener_without_tls_shows_none() {
+    let out = crate::support::command::passes(&Folder::good(), &[]);
+    assert!(out.starts_with("listen:\n- address: 127.0.0.1:8000\n  http2: true\n  h2c: false\nroutes:\n"), "{out}");
+}
+
+#[test]
 fn the_shipped_file_names_the_schema_for_editors() {
     let shipped = include_str!("../../../conf/gateway.yaml");
     assert!(shipped.starts_with("# yaml-language-server: $schema=gateway.schema.json\n"));

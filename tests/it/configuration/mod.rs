@@ -1,4 +1,4 @@
-//! What is configured, what is wrong with it, and what the operator is told.
+//! The configuration: what is read, what is wrong with it, and what the operator is told.
 
 mod answers;
 mod described;

@@ -1,5 +1,5 @@
-//! When something breaks between the gateway and OpenEMR, or before it, the caller gets an OperationOutcome that tells
-//! him what he can use and nothing that he must not know.
+//! When something breaks on either side of the gateway, the client gets an OperationOutcome that helps it and reveals nothing
+//! internal.
 
 use std::net::{Ipv4Addr, TcpListener};
 

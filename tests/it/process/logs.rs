@@ -131,7 +131,7 @@ fn drive_everything(openemr: &OpenEmr, gateway: &Gateway) {
         let _ = connection.try_write(broken.as_bytes());
         connection.closes();
     }
-    // Callers who leave, before and after they have said everything.
+    // Clients that hang up, before and after they have sent all of a request.
     drop_after(gateway, &request("GET", &search, &[], b"")[..40]);
     drop_after(gateway, &request("GET", &search, &[], b""));
     drop_after(gateway, format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\n{CANARY}").as_bytes());

@@ -1,5 +1,5 @@
-//! The configuration read again while requests pass: a good one is taken whole, a bad one changes nothing, and nobody
-//! loses a request.
+//! The configuration is reloaded while requests pass: a good one is taken as a whole, a bad one changes nothing, and no
+//! request is lost.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! Who called is said to OpenEMR and to the log, and a request keeps its names on its way.
+//! The address and the identifiers of a request are passed on to OpenEMR and written to the log.
 
 use std::net::IpAddr;
 
@@ -144,7 +144,7 @@ fn a_trace_goes_on_and_is_begun_where_there_is_none() {
     let gateway = Gateway::with(trusting(&openemr));
     let (trace, span) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
     let good = format!("00-{trace}-{span}-01");
-    // From anybody: it gives nobody a right.
+    // From any address: it grants no right.
     let answer = from(
         &gateway,
         "127.0.0.3",

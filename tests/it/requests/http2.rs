@@ -1,5 +1,4 @@
-//! HTTP/2 towards callers: everything that holds in HTTP/1.1, on many streams of one connection; and what a caller
-//! cannot do with it.
+//! HTTP/2 with clients: everything that holds for HTTP/1.1, on many streams of one connection, and protection against abuse.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -281,7 +280,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Sends bytes until nobody takes them any more; how many were taken, at most `most`.
+/// Sends bytes until they are no longer read; how many were taken, at most `most`.
 fn send_until_closed(gateway: &Gateway, first: &[u8], piece: &[u8], most: usize) -> usize {
     let mut stream = TcpStream::connect(gateway.address).unwrap();
     stream.set_write_timeout(Some(DEADLINE)).unwrap();
@@ -361,9 +360,9 @@ fn on_the_way_out_requests_end_and_connections_with_them() {
     let begun = busy.begin("GET", "/fhir/Patient", &[], true);
     eventually("it is at OpenEMR", || (openemr.count("fhir_at_once") == 1).then_some(()));
     gateway.process.signal("TERM");
-    // Who has nothing to wait for is told at once, before anybody is refused.
+    // A connection without a request is ended at once, before any request is rejected.
     assert!(idle.ended().is_none_or(|error| error.is_go_away()));
-    // Who comes now is still served.
+    // A new connection is still served.
     assert_eq!(Http2::plain(gateway.address).get("/ready").status, 503);
     fhir(&busy.read(begun), 200);
     assert!(busy.ended().is_none_or(|error| error.is_go_away()));

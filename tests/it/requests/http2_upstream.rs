@@ -1,4 +1,4 @@
-//! HTTP/2 towards OpenEMR, where a web server before it offers that: what holds over HTTP/1.1 holds here.
+//! HTTP/2 with OpenEMR, where a web server in front of it offers that: everything that holds for HTTP/1.1.
 
 use std::sync::atomic::Ordering;
 use std::thread;

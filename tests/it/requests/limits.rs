@@ -1,4 +1,4 @@
-//! Every input has a limit, and a caller who passes it is told.
+//! Every input has a limit, and a client that exceeds it is told.
 
 use crate::support::gateway::{Gateway, config};
 use crate::support::http::request;

@@ -38,7 +38,7 @@ fn health_never_waits() {
     let mut config = config(&openemr);
     config["sites"]["default"]["timeouts"] = json!({"token": "600s"});
     let gateway = Gateway::with(config);
-    // Whoever waits for a token waits for five seconds.
+    // A request that waits for a token waits for five seconds.
     let asked = Instant::now();
     for _ in 0..20 {
         let health = gateway.caller().get("/health").json();

@@ -1,4 +1,4 @@
-//! What a client may send, over which protocol, and what the gateway answers itself.
+//! Requests that clients may send, over which protocol, and what the gateway answers itself.
 
 mod expect_continue;
 mod http2;

@@ -1,5 +1,5 @@
-//! OpenEMR is PHP, with a few dozen workers: no more requests are at work there than `in_flight.most`, the rest wait in
-//! their order or are told to come back, and each kind of request has the time that it needs.
+//! The limit on requests in flight: OpenEMR gets no more than `in_flight.most` at once, the rest wait in order or are told
+//! when to come back, and each kind of request has its own timeout.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -177,7 +177,7 @@ fn a_body_that_came_while_its_request_waited_arrives_whole() {
 #[test]
 fn every_way_in_which_a_request_ends_gives_back_its_place() {
     let openemr = OpenEmr::start();
-    // A place that is lost is 503 for all who come after.
+    // A permit that is lost makes every later request fail with 503.
     let mut config = config(&openemr);
     config["sites"]["default"]["in_flight"] = json!({"most": 1, "queue": 1, "queue_timeout": "5s"});
     config["sites"]["default"]["timeouts"] = json!({"read": "300ms"});
@@ -209,7 +209,7 @@ fn every_way_in_which_a_request_ends_gives_back_its_place() {
         gateway.caller().send(method, PATIENTS, &[], b"");
         free(method);
     }
-    // A caller who leaves in the middle of his body, and one who leaves before the answer.
+    // A client that hangs up in the middle of its body, and one that does so before the answer.
     let mut connection = gateway.caller().connect();
     connection.write(b"POST /fhir/Patient HTTP/1.1\r\nHost: gateway\r\nContent-Length: 1000\r\n\r\nhalf");
     drop(connection);

@@ -1,5 +1,5 @@
-//! What goes to OpenEMR is what the caller asked, without what he must not send and with the gateway's token; what
-//! comes back is what OpenEMR said, without what is only its own.
+//! Requests reach OpenEMR as the client sent them, with the gateway's token and without fields that must not pass; answers
+//! reach the client as OpenEMR sent them, without fields that are OpenEMR's own.
 
 use crate::support::gateway::{Gateway, config, pass_through, site};
 use crate::support::http::{Answer, End, request};

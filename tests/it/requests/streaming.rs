@@ -1,4 +1,4 @@
-//! Bodies of any size pass in constant memory, whole or visibly not.
+//! Bodies of any size pass in constant memory, complete or visibly cut short.
 
 use std::thread;
 use std::time::Duration;
@@ -234,7 +234,7 @@ fn an_old_caller_gets_whole_bodies_and_notices_a_cut_where_http_1_0_can_say_it()
     let whole = ask(&Gateway::start(&openemr));
     assert_eq!((whole.status, whole.end), (200, End::Closed), "{:?}", whole.fields);
     assert_eq!(whole.json()["resourceType"], "Bundle");
-    // Without a length, his body ends with the connection, however that ends; and a body that is changed has none.
+    // Without a length, the client's body ends with the connection, however that ends; and a body that is changed has none.
     let gateway = Gateway::with(pass_through(&openemr));
     openemr.order(&json!({"fhir": {"framing": "content_length", "truncate_after": 3000}}));
     let answer = ask(&gateway);

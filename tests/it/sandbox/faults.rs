@@ -1,4 +1,4 @@
-//! What the sandbox does wrong on demand, and how it counts.
+//! The faults that the sandbox has on demand, and its counters.
 
 use std::time::{Duration, Instant};
 

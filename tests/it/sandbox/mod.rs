@@ -1,4 +1,4 @@
-//! The sandbox: what it plays, held against recordings of OpenEMR.
+//! The sandbox, compared with recordings of OpenEMR.
 
 mod faults;
 mod promises;

@@ -1,4 +1,4 @@
-//! What the sandbox promises beyond the recordings: keys, clocks, nodes, connections, sessions, streaming.
+//! What the sandbox does beyond the recordings: keys, clocks, nodes, connections, sessions, streaming.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

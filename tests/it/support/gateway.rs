@@ -71,7 +71,7 @@ impl Gateway {
 
     /// The same, by way of a program that becomes the gateway.
     pub fn within(program: &[&str], config: Value) -> Self {
-        // Between our asking for a free port and the gateway's taking it, somebody else may take it.
+        // Another program may take the free port before the gateway does.
         for _ in 0..5 {
             if let Some(gateway) = Self::try_start(program, config.clone()) {
                 return gateway;

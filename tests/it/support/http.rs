@@ -1,5 +1,5 @@
-//! A caller who sends exact bytes and reads answers strictly: it says how a body ended, so that one that was cut short
-//! is never taken for whole.
+//! An HTTP/1.1 client that sends exact bytes and reads answers strictly: it says how a body ended, so that one that was cut
+//! short is never taken for complete.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -174,7 +174,7 @@ impl Connection {
         self.try_write(bytes).unwrap();
     }
 
-    /// Sends these bytes to somebody who may have closed.
+    /// Sends these bytes on a connection that the other side may have closed.
     pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.stream {
             Stream::Plain(stream) => stream.write_all(bytes),

@@ -1,4 +1,4 @@
-//! A caller who speaks HTTP/2: one connection, on which requests can be begun, read and given up.
+//! An HTTP/2 client: one connection, on which requests can be begun, read and cancelled.
 
 use std::net::SocketAddr;
 use std::path::Path;

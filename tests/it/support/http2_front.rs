@@ -1,5 +1,5 @@
-//! A web server in front of the sandbox that speaks HTTP/2 with whoever wants it, as one does that ends TLS before Apache:
-//! each stream becomes a request of its own, and what is cut there is reset here.
+//! A web server in front of the sandbox that offers HTTP/2, as one does that ends TLS in front of Apache: each stream becomes
+//! a request of its own, and what is cut short there is reset here.
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -236,7 +236,7 @@ async fn once<'a>(
     Ok((status, kept.as_ref().map_or(&[], Connection::body)))
 }
 
-/// What this thread has used of a processor, in seconds; nought where nobody can tell.
+/// What this thread has used of a processor, in seconds; 0 where that is not known.
 fn thread_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap_or_default();
     // Behind the name, which may hold anything: state is the first field, utime the 12th, stime the 13th.

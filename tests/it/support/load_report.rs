@@ -1,4 +1,4 @@
-//! What became of a load: how many requests were sent, how each ended, how long they took.
+//! The result of a load: how many requests were sent, how each ended, and how long they took.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -175,7 +175,7 @@ impl Report {
         })
     }
 
-    /// Keeps the body of the first answer of each status that is no success, for whoever reads why a test failed.
+    /// Keeps the body of the first answer of each status that is no success, to explain a test that failed.
     pub(super) fn keep_example(&mut self, status: u16, body: &[u8]) {
         if status >= 300 {
             self.examples.entry(status).or_insert_with(|| String::from_utf8_lossy(body).chars().take(500).collect());

@@ -1,5 +1,5 @@
-//! What every end-to-end test stands on: the built binary as OpenEMR and as the gateway, and a client that reads what
-//! comes off the wire strictly.
+//! The harness of the end-to-end tests: it starts the built binary as OpenEMR and as the gateway, and has clients that read
+//! what comes off the wire strictly.
 
 pub mod command;
 #[cfg(feature = "sandbox")]

@@ -1,4 +1,4 @@
-//! What the tests share out among themselves. They run side by side in one process, and must not starve each other.
+//! What the tests share out among themselves, since they run side by side in one process and must not starve each other.
 
 use std::sync::{Condvar, Mutex};
 

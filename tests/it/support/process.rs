@@ -1,4 +1,4 @@
-//! The built binary as a running process, and the waiting for what it is bound to do.
+//! The built binary as a running process, and waiting for a condition with a deadline.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! A sandbox started in this process, and the little a test needs to talk to it without any HTTP library in between.
+//! A sandbox that runs in this process, and a small client for it that uses no HTTP library.
 
 use std::{
     net::SocketAddr,

@@ -1,4 +1,4 @@
-//! OpenEMR checks assertions and tokens on its own clock: the gateway finds out how far off that is.
+//! OpenEMR checks assertions and tokens by its own clock: the gateway finds out how far off that is.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -37,7 +37,7 @@ fn ten_minutes_either_way_cost_one_more_signature_and_no_failure() {
             let (iat, exp) = (claims["iat"].as_i64().unwrap(), claims["exp"].as_i64().unwrap());
             let there = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap() + seconds;
             assert!((there - iat).abs() < 30 && exp - iat == 240, "{claims}, and it is {there} there");
-            // From then on the first assertion is right, and nobody is warned again of the same.
+            // From then on the first assertion is right, and the warning is not repeated.
             assert_eq!(gateway.token("?force=true").status, 200);
             assert_eq!(openemr.count("token_requests"), 3, "{version} {seconds}");
             assert_eq!(warnings(&gateway), 1, "{}", gateway.log());

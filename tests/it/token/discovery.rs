@@ -1,4 +1,4 @@
-//! A site by its FHIR base alone: where tokens come from is in the server's SMART configuration.
+//! A site configured by its FHIR base alone: its token endpoint is taken from the server's SMART configuration.
 
 use crate::support::eventually;
 use crate::support::gateway::{Gateway, config};
@@ -80,7 +80,7 @@ fn an_endpoint_that_moves_is_found_again() {
     let gateway = Gateway::with(by_its_base(&openemr));
     assert_eq!(gateway.token("").status, 200);
     let before = asked(&openemr);
-    // As long as exchanges succeed, nobody looks.
+    // As long as exchanges succeed, it is not looked up again.
     points_to(&openemr, &format!("{}/oauth2/default/token", elsewhere.base));
     assert_eq!(gateway.token("?force=true").status, 200);
     assert_eq!((asked(&openemr), elsewhere.count("token_requests")), (before, 0));

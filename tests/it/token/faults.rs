@@ -1,5 +1,5 @@
-//! The token endpoint is down, slow, or talks nonsense: the token in hand serves to its last safe moment, then callers are
-//! told when to come back, and all is well within one step of the backoff.
+//! The token endpoint is down, slow, or answers nonsense: the current token serves to its last safe moment, then clients are
+//! told when to come back, and the gateway recovers within one step of the backoff.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! The gateway's token: asked for once, renewed ahead of its end, missed by nobody, and every failure explained.
+//! The gateway's token is requested once and renewed ahead of its end without a failed request, and every failure is explained.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, UdpSocket};
@@ -196,7 +196,7 @@ fn without_a_token_endpoint_requests_get_503_until_it_is_back() {
     assert!((1..=30).contains(&retry_after), "{retry_after}");
     assert_eq!(openemr.count("fhir_requests"), 0);
     gateway.logs(&["no token", "token endpoint"]);
-    // Nobody has to restart anything.
+    // No restart is needed.
     openemr.order(&json!({"token": null}));
     eventually("a token at last", || (gateway.caller().get(PATIENTS).status == 200).then_some(()));
     gateway.logs(&["a token at last"]);

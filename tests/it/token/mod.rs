@@ -1,4 +1,4 @@
-//! The access token: where it comes from, how long it serves, what is done when OpenEMR refuses it.
+//! The access token: where it comes from, how long it serves, and what happens when OpenEMR refuses it.
 
 mod clock_skew;
 mod discovery;

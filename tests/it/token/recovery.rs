@@ -1,4 +1,4 @@
-//! OpenEMR forgets a token before its end: it says so in several ways, and no caller notices any of them.
+//! OpenEMR revokes a token before its end and says so in several ways; no client notices any of them.
 
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -401,7 +401,7 @@ fn forced_refreshes_are_limited() {
     assert!(limited > 0);
     assert!((5..=5 + began.elapsed().as_secs() + 1).contains(&new), "{new}");
     assert_eq!(openemr.count("token_requests"), 1 + new);
-    // The token in hand is shown to whoever does not insist.
+    // Without `force` the current token is shown.
     assert_eq!(gateway.token("").status, 200);
 }
 
@@ -471,7 +471,7 @@ fn a_refusal_that_comes_compressed_is_asked_for_plainly() {
     let heads = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let seen = std::sync::Arc::clone(&heads);
     let first_token = std::sync::Mutex::new(None);
-    // With repairs, nobody has leave to compress.
+    // With repairs, OpenEMR is never asked to compress.
     let gateway = scripted_with(pass_through(&openemr), move |head| {
         seen.lock().unwrap().push(head.to_owned());
         let token = head.lines().find(|line| line.starts_with("authorization:")).unwrap_or_default().to_owned();

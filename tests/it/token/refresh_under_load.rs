@@ -55,7 +55,7 @@ fn no_request_fails_or_waits_while_the_token_is_replaced() {
         let (during, between) = (report.summary(refreshing).unwrap(), report.summary(|sample| !refreshing(sample)).unwrap());
         let passed_by = report.summary(|sample| exchanges.iter().any(|exchange| sample.is_within(*exchange))).unwrap();
         println!("while refreshing: {during}\nbetween: {between}\nbegun and ended within an exchange: {passed_by}");
-        // Whoever waited would have waited for up to a whole exchange.
+        // A request that waited would have waited for up to a whole exchange.
         assert!(during.longest < EXCHANGE, "while refreshing: {during}, between: {between}");
         assert!(during.p99 < between.p99 + EXCHANGE / 4, "while refreshing: {during}, between: {between}");
         assert!(passed_by.count > during.count * 3 / 4, "{} of {} went with the token in hand", passed_by.count, during.count);

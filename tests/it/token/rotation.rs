@@ -1,5 +1,5 @@
-//! A signing key is replaced while requests and exchanges go on: by every way in which OpenEMR comes by the JWK Set, over restarts,
-//! and with files that are not as they should be.
+//! A signing key is replaced while requests and exchanges go on: with every way in which OpenEMR gets the JWK Set, over
+//! restarts, and with damaged files.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -474,7 +474,7 @@ fn what_a_crash_left_undone_is_done_at_the_next_start() {
     setting.is_over(&old, &new);
     setting.kill();
 
-    // The same with nobody running but `keys rotate`: it ends the one and begins another.
+    // The same with no gateway running, only `keys rotate`: it ends the one and begins another.
     let (old, new) = rotate(&setting, "1h", "1s");
     let mut state: Value = serde_json::from_slice(&fs::read(&state_file).unwrap()).unwrap();
     state["rotation"]["phase"] = json!("retiring");
