@@ -12,8 +12,8 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use log::{error, info, warn};
 use pingora::server::ShutdownWatch;
-use pingora::services::ServiceWithDependents;
 use pingora::services::background::{BackgroundService, background_service};
+use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{self, Config, Problem, Warning};
@@ -52,7 +52,7 @@ struct Reloader {
 /// Why the running configuration is kept.
 #[derive(Debug, thiserror::Error)]
 enum Kept {
-    #[error("{} problems", .0.len())]
+    #[error("problems found: {}", .0.len())]
     Problems(Vec<Problem>),
     #[error("site {0} gets no token with it, and has one without; the log says above what OpenEMR answered")]
     NoToken(String),
@@ -131,8 +131,11 @@ fn named_files(config: &Config) -> impl Iterator<Item = &PathBuf> {
 
 #[async_trait]
 impl BackgroundService for Reloader {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        let mut hangup = match signal(SignalKind::hangup()) {
+    async fn start_with_ready_notifier(&self, mut shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
+        let hangup = signal(SignalKind::hangup());
+        // The listeners wait for this: until SIGHUP is received here, it would end the process.
+        ready.notify_ready();
+        let mut hangup = match hangup {
             Ok(hangup) => hangup,
             Err(problem) => {
                 error!("SIGHUP cannot be received: {problem}");
