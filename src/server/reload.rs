@@ -52,7 +52,7 @@ struct Reloader {
 /// Why the running configuration is kept.
 #[derive(Debug, thiserror::Error)]
 enum Kept {
-    #[error("problems found: {}", .0.len())]
+    #[error("{} problem{}", .0.len(), if .0.len() == 1 { "" } else { "s" })]
     Problems(Vec<Problem>),
     #[error("site {0} gets no token with it, and has one without; the log says above what OpenEMR answered")]
     NoToken(String),
