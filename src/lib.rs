@@ -7,7 +7,7 @@
 //!
 //! | floor | room | what it is |
 //! |---|---|---|
-//! | 11 | [`cli`] | the command line: one file a command |
+//! | 11 | `cli` | the command line: one file a command |
 //! | 10 | `server` | the process: services, listeners, signals, upgrade, reload |
 //! | 9 | `gateway` | the Pingora proxy: the life of one request |
 //! | 8 | `exports` | bulk exports: their plans on the disk, the worker, OpenEMR's side |
@@ -19,19 +19,19 @@
 //! | 2 | `scopes` | SMART scopes |
 //! | 1 | `fhir` | FHIR's own words: interactions, OperationOutcomes, media types |
 //! | 1 | `http` | request targets, field values, content codings, `Forwarded`, an answer as a value |
-//! | 1 | [`keys`] | private keys, JWK Sets, key ids and key files |
+//! | 1 | `keys` | private keys, JWK Sets, key ids and key files |
 //! | 1 | `observe` | what the operator sees: the log and its access lines |
 //! | – | `sandbox` | a fake OpenEMR (Cargo feature `sandbox`), used by `cli` alone |
 
 #![forbid(unsafe_code)]
 
-pub mod cli;
-pub mod config;
+mod cli;
+mod config;
 mod exports;
 mod fhir;
 mod gateway;
 mod http;
-pub mod keys;
+mod keys;
 mod nodes;
 mod observe;
 mod openemr;
@@ -41,6 +41,14 @@ mod scopes;
 mod server;
 mod site;
 mod smart;
+
+pub use cli::run;
+
+/// Key files as the end-to-end tests read them.
+#[doc(hidden)]
+pub mod key_files {
+    pub use crate::keys::{Algorithm, JwkSet, SigningKey};
+}
 
 /// The steps of a body, for the benchmarks alone.
 #[doc(hidden)]

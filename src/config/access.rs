@@ -14,7 +14,7 @@ const FORMS: &str = "write  access: { allow_from: [127.0.0.0/8, \"::1/128\"] }  
 
 /// Which clients may call, by address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Access {
+pub(crate) enum Access {
     /// `access: open`: every client.
     Open,
     /// The networks whose clients may call; the others get 403.
@@ -76,7 +76,7 @@ impl Setting for Access {
 
 words! {
     /// To which clients `POST /oauth/token` shows the access token; the others get the start of its SHA-256.
-    pub enum TokenExposure {
+    pub(crate) enum TokenExposure {
         /// Clients on this machine.
         Loopback = "loopback",
         /// None.
@@ -88,7 +88,7 @@ words! {
 
 words! {
     /// When `GET /ready` answers 200.
-    pub enum ReadyRule {
+    pub(crate) enum ReadyRule {
         /// When every site has a token.
         All = "all",
         /// When one has.

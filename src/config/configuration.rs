@@ -26,7 +26,7 @@ const MAX_SITES: usize = 256;
 section! {
     /// Everything that the gateway runs on. Read-only once it has been read.
     #[derive(Debug)]
-    pub struct Config {
+    pub(crate) struct Config {
         /// Where clients connect. An address that other machines reach needs `access`.
         listen: Vec<Listener> = default_listeners(), derived("one at `127.0.0.1:8000`");
         /// The paths that the gateway serves; `null` switches one off.
@@ -64,7 +64,7 @@ section! {
 impl Config {
     /// What a running process keeps of this configuration.
     #[must_use]
-    pub fn restart_required(&self) -> RestartRequired {
+    pub(crate) fn restart_required(&self) -> RestartRequired {
         let mut kept = RestartRequired::default();
         super::setting::Setting::restart_required(self, "", &mut kept);
         kept
@@ -73,7 +73,7 @@ impl Config {
     /// The configuration as it takes effect: every default filled in, no secret in it, readable again as a configuration.
     /// Private keys appear as the names of their files, nothing more.
     #[must_use]
-    pub fn effective_yaml(&self) -> String {
+    pub(crate) fn effective_yaml(&self) -> String {
         // A tree of strings, numbers and lists always serialises. What begins with ${ was escaped, and is again.
         serde_yaml::to_string(&escaped(self.to_yaml())).unwrap_or_default()
     }

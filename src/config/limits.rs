@@ -14,7 +14,7 @@ const MIN_REQUEST_TARGET: usize = 256;
 section! {
     /// What a client's connection may use.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub struct Limits {
+    pub(crate) struct Limits {
         /// The largest request head: request line and header fields together. Larger ones get 431.
         request_head: usize = 64 * KIB, between(KIB, MIB), example("64KiB");
         /// The longest request target: path and query. Longer ones get 414. At least 256 bytes, at most `request_head`.
@@ -52,7 +52,7 @@ impl Limits {
 section! {
     /// Compression of answers (zstd, br or gzip) for clients that accept it.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub struct Compression {
+    pub(crate) struct Compression {
         /// Whether answers are compressed.
         enabled: bool = true;
         /// The shortest body that is compressed. Below the default, compressing costs more than it saves.
@@ -65,7 +65,7 @@ section! {
 section! {
     /// The log, which goes to standard error.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub struct Log {
+    pub(crate) struct Log {
         /// The least important messages that are written.
         level: log::LevelFilter = log::LevelFilter::Info, variable("LOG_LEVEL");
         /// How a message is written.
@@ -75,7 +75,7 @@ section! {
 
 words! {
     /// How a log line is written.
-    pub enum LogFormat {
+    pub(crate) enum LogFormat {
         /// One readable line.
         Text = "text",
         /// One JSON object a line.

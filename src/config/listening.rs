@@ -16,13 +16,13 @@ use super::setting::Setting;
 use super::shape::{RestartRequired, Shape};
 
 /// Where the gateway listens when nothing is written.
-pub const LISTEN: &str = "127.0.0.1:8000";
+pub(crate) const LISTEN: &str = "127.0.0.1:8000";
 /// What Pingora hands to a successor at once.
 pub(super) const MAX_LISTENERS: usize = 32;
 
 /// One listening socket.
 #[derive(Debug, Clone)]
-pub struct Listener {
+pub(crate) struct Listener {
     /// Address and port.
     pub address: SocketAddr,
     /// Certificate and key, when the listener speaks TLS.
@@ -37,7 +37,7 @@ pub struct Listener {
 
 /// The certificate of a listener.
 #[derive(Debug, Clone)]
-pub struct ListenerTls {
+pub(crate) struct ListenerTls {
     /// PEM, the server's certificate first, then its issuers.
     pub certificate: PathBuf,
     /// PEM.
@@ -173,7 +173,7 @@ impl Setting for SocketAddr {
 ///
 /// Not part of [`super::load()`], since a configuration may be checked on another machine than the one it is for.
 #[must_use]
-pub fn unusable(listeners: &[Listener], ports: bool) -> Vec<Problem> {
+pub(crate) fn unusable(listeners: &[Listener], ports: bool) -> Vec<Problem> {
     let check = |listener: &Listener| {
         let port = if ports { listener.address.port() } else { 0 };
         let error = TcpListener::bind((listener.address.ip(), port)).err()?;

@@ -15,7 +15,7 @@ use super::{site_keys, site_rotation, yaml};
 use crate::keys::{SigningKey, without_byte_order_mark};
 
 /// The file that is read when none is named.
-pub const CONFIG_FILE: &str = "conf/gateway.yaml";
+pub(crate) const CONFIG_FILE: &str = "conf/gateway.yaml";
 /// The largest configuration file that is read, in bytes.
 const MAX_CONFIG_FILE: usize = 1024 * 1024;
 
@@ -26,7 +26,7 @@ const MAX_CONFIG_FILE: usize = 1024 * 1024;
 ///
 /// # Errors
 /// Every problem found, not only the first.
-pub fn load(config_path: &Path, env_file: Option<&Path>) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
+pub(crate) fn load(config_path: &Path, env_file: Option<&Path>) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
     let mut findings = Findings::default();
     let environment = Environment::of_process(env_file, &mut findings);
     let place = Place::whole(Source::File(config_path.into()));
@@ -45,11 +45,12 @@ pub fn load(config_path: &Path, env_file: Option<&Path>) -> Result<(Config, Vec<
     }
 }
 
-/// Reads a configuration that the program wrote itself, without the environment.
+/// Reads a configuration that the program wrote itself, such as the demo's, without the environment.
 ///
 /// # Errors
 /// Every problem found, not only the first.
-pub fn read_text(text: &str) -> Result<Config, Vec<Problem>> {
+#[cfg(feature = "sandbox")]
+pub(crate) fn read_text(text: &str) -> Result<Config, Vec<Problem>> {
     let mut findings = Findings::default();
     let place = Place::whole(Source::CommandLine);
     let config = match yaml::parse(text) {
@@ -66,7 +67,7 @@ pub fn read_text(text: &str) -> Result<Config, Vec<Problem>> {
 ///
 /// # Errors
 /// What keeps the file from being read, or why it holds no key that can sign.
-pub fn read_private_key(path: &Path) -> Result<SigningKey, Problem> {
+pub(crate) fn read_private_key(path: &Path) -> Result<SigningKey, Problem> {
     site_keys::read_private_key(path, &Place::whole(Source::CommandLine).member("--private-key"))
 }
 
@@ -74,7 +75,7 @@ pub fn read_private_key(path: &Path) -> Result<SigningKey, Problem> {
 ///
 /// # Errors
 /// Every problem of the files.
-pub fn reread_keys(site: &Site) -> Result<SiteKeys, Vec<Problem>> {
+pub(crate) fn reread_keys(site: &Site) -> Result<SiteKeys, Vec<Problem>> {
     let mut findings = Findings::default();
     let place = Place::whole(Source::File(site.jwks_file.as_path().into()));
     let written = |value: String| Written { value, place: place.clone() };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// Where a value was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub(crate) enum Source {
     /// The YAML file.
     File(Arc<Path>),
     /// The process environment.
@@ -29,7 +29,7 @@ impl fmt::Display for Source {
 
 /// A position in a text file; both numbers count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mark {
+pub(crate) struct Mark {
     /// The line.
     pub line: usize,
     /// The character in the line.
@@ -44,7 +44,7 @@ impl fmt::Display for Mark {
 
 /// A value's address: its source, and the YAML path or the variable's name in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct Place {
     /// The file, or the environment.
     pub source: Source,
     /// The position in the file, where it is known.
@@ -56,26 +56,26 @@ pub struct Place {
 impl Place {
     /// Returns the place of a source as a whole.
     #[must_use]
-    pub fn whole(source: Source) -> Self {
+    pub(crate) fn whole(source: Source) -> Self {
         Self { source, mark: None, key: String::new() }
     }
 
     /// Returns the place of the member `name` of this mapping, at the mapping's own position.
     #[must_use]
-    pub fn member(&self, name: &str) -> Self {
+    pub(crate) fn member(&self, name: &str) -> Self {
         let dot = if self.key.is_empty() { "" } else { "." };
         Self { key: format!("{}{dot}{}", self.key, shown(name)), ..self.clone() }
     }
 
     /// Returns the place of the element `index` of this list, at the list's own position.
     #[must_use]
-    pub fn element(&self, index: usize) -> Self {
+    pub(crate) fn element(&self, index: usize) -> Self {
         Self { key: format!("{}[{index}]", self.key), ..self.clone() }
     }
 
     /// Returns the same address at this position, if there is one.
     #[must_use]
-    pub fn at(self, mark: impl Into<Option<Mark>>) -> Self {
+    pub(crate) fn at(self, mark: impl Into<Option<Mark>>) -> Self {
         Self { mark: mark.into().or(self.mark), ..self }
     }
 
@@ -85,7 +85,7 @@ impl Place {
     }
 
     /// Makes a problem of this place.
-    pub fn problem(&self, message: impl Into<String>) -> Problem {
+    pub(crate) fn problem(&self, message: impl Into<String>) -> Problem {
         Problem { place: self.clone(), message: message.into(), remedy: None }
     }
 }
@@ -103,7 +103,7 @@ impl fmt::Display for Place {
 
 /// A value with the place where it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written<T> {
+pub(crate) struct Written<T> {
     /// The value.
     pub value: T,
     /// Its address.
@@ -112,7 +112,7 @@ pub struct Written<T> {
 
 /// One problem: its place, a message with the wrong value, and the next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// Where it is.
     pub place: Place,
     /// What is wrong, with the value.
@@ -124,7 +124,7 @@ pub struct Problem {
 impl Problem {
     /// Returns the same problem with its next step.
     #[must_use]
-    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+    pub(crate) fn remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());
         self
     }
@@ -143,7 +143,7 @@ impl fmt::Display for Problem {
 
 /// A problem that does not keep the gateway from starting.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Warning(pub Problem);
+pub(crate) struct Warning(pub Problem);
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -153,7 +153,7 @@ impl fmt::Display for Warning {
 
 /// The problems and warnings found so far.
 #[derive(Debug, Default)]
-pub struct Findings {
+pub(crate) struct Findings {
     /// The problems that keep the gateway from starting.
     pub problems: Vec<Problem>,
     /// The problems that do not.
@@ -162,19 +162,19 @@ pub struct Findings {
 
 impl Findings {
     /// Adds a problem.
-    pub fn problem(&mut self, problem: Problem) {
+    pub(crate) fn problem(&mut self, problem: Problem) {
         self.problems.push(problem);
     }
 
     /// Adds a warning.
-    pub fn warning(&mut self, problem: Problem) {
+    pub(crate) fn warning(&mut self, problem: Problem) {
         self.warnings.push(Warning(problem));
     }
 }
 
 /// Returns a value as it is shown in an error: on one line, without control characters, of bounded length.
 #[must_use]
-pub fn shown(value: &str) -> String {
+pub(crate) fn shown(value: &str) -> String {
     const MOST: usize = 120;
     let mut text: String = value.chars().take(MOST).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     if value.chars().nth(MOST).is_some() {
@@ -185,7 +185,7 @@ pub fn shown(value: &str) -> String {
 
 /// Returns a path as written and, when that is relative, as it was resolved: `keys/a.pem (/srv/gw/keys/a.pem)`.
 #[must_use]
-pub fn shown_path(path: &Path) -> String {
+pub(crate) fn shown_path(path: &Path) -> String {
     let written = shown(&path.display().to_string());
     match std::path::absolute(path) {
         Ok(absolute) if absolute != path => {
@@ -197,7 +197,7 @@ pub fn shown_path(path: &Path) -> String {
 
 /// Returns the known name that was probably meant.
 #[must_use]
-pub fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_ascii_lowercase();
     known
         .into_iter()

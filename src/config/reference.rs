@@ -36,7 +36,7 @@ openemr-gateway config reference   # prints this page
 
 /// The reference of the configuration.
 #[must_use]
-pub fn markdown_reference() -> String {
+pub(crate) fn markdown_reference() -> String {
     let mut page = HEAD.to_owned();
     table(&mut page, "The gateway", "", &Config::keys());
     let mut variables = Vec::new();

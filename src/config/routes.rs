@@ -13,7 +13,7 @@ use super::shape::Shape;
 section! {
     /// The paths that the gateway serves; `null` switches one off.
     #[derive(Debug, Clone, PartialEq, Eq)]
-    pub struct Routes {
+    pub(crate) struct Routes {
         /// `GET`: status of the gateway, its tokens and its sites.
         health: Option<RoutePath> = RoutePath::new("/health");
         /// `GET`, for load balancers: 200 while requests can be served, 503 otherwise and while the gateway stops.
@@ -58,7 +58,7 @@ impl Routes {
 
 /// The path of a route: it begins with `/` and does not end with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RoutePath(String);
+pub(crate) struct RoutePath(String);
 
 impl RoutePath {
     fn new(text: &str) -> Option<Self> {

@@ -11,7 +11,7 @@ const VARIABLE: &str = r"\$\{";
 
 /// The JSON Schema of the configuration file (draft 7, which YAML language servers understand).
 #[must_use]
-pub fn json_schema() -> String {
+pub(crate) fn json_schema() -> String {
     let mut schema = Map::new();
     schema.insert("$schema".to_owned(), "http://json-schema.org/draft-07/schema#".into());
     schema.insert("title".to_owned(), "Configuration of openemr-gateway".into());

@@ -83,7 +83,7 @@ pub(super) enum Visibility {
 
 /// The values that a running process keeps, each with its path; what has changed in it takes a new process.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct RestartRequired(Vec<(String, Yaml)>);
+pub(crate) struct RestartRequired(Vec<(String, Yaml)>);
 
 impl RestartRequired {
     pub(super) fn push(&mut self, path: &str, value: Yaml) {
@@ -103,7 +103,7 @@ impl RestartRequired {
 
     /// The paths of the keys whose value in `new` is another one.
     #[must_use]
-    pub fn changed(&self, new: &Self) -> Vec<String> {
+    pub(crate) fn changed(&self, new: &Self) -> Vec<String> {
         let value = |of: &Self, path: &str| of.0.iter().find(|(other, _)| other == path).map(|(_, value)| value.clone());
         let paths = self.0.iter().chain(&new.0).map(|(path, _)| path);
         let mut changed: Vec<String> = Vec::new();

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 /// The longest duration that is accepted anywhere.
-pub const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Reads a duration: `500ms`, `5s`, `2m`, `1h`, or a number of seconds; at least 1ms, at most 24h.
 ///
 /// # Errors
 /// What is wrong, as the end of a sentence that begins with the value.
-pub fn duration(text: &str) -> Result<Duration, &'static str> {
+pub(crate) fn duration(text: &str) -> Result<Duration, &'static str> {
     const FORM: &str = "is no duration; write 500ms, 5s, 2m or 1h";
     let text = text.trim();
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).trim_end();
@@ -39,7 +39,7 @@ pub fn duration(text: &str) -> Result<Duration, &'static str> {
 
 /// Writes a duration so that [`duration`] reads it.
 #[must_use]
-pub fn duration_text(duration: Duration) -> String {
+pub(crate) fn duration_text(duration: Duration) -> String {
     let millis = duration.as_millis();
     if millis.is_multiple_of(3_600_000) && millis > 0 {
         format!("{}h", millis / 3_600_000)
@@ -56,7 +56,7 @@ pub fn duration_text(duration: Duration) -> String {
 ///
 /// # Errors
 /// What is wrong, as the end of a sentence that begins with the value.
-pub fn size(text: &str) -> Result<usize, &'static str> {
+pub(crate) fn size(text: &str) -> Result<usize, &'static str> {
     const FORM: &str = "is no size; write 64KiB, 1MiB or a number of bytes";
     let text = text.trim();
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).trim_end();
@@ -72,7 +72,7 @@ pub fn size(text: &str) -> Result<usize, &'static str> {
 
 /// Writes a size so that [`size`] reads it.
 #[must_use]
-pub fn size_text(bytes: usize) -> String {
+pub(crate) fn size_text(bytes: usize) -> String {
     const KIB: usize = 1024;
     const MIB: usize = 1024 * KIB;
     match bytes {
@@ -85,7 +85,7 @@ pub fn size_text(bytes: usize) -> String {
 
 /// Reads a log level in upper or lower case. Python's names are accepted, since `LOG_LEVEL` may still hold one.
 #[must_use]
-pub fn level(text: &str) -> Option<log::LevelFilter> {
+pub(crate) fn level(text: &str) -> Option<log::LevelFilter> {
     match text.to_ascii_lowercase().as_str() {
         "off" => Some(log::LevelFilter::Off),
         "error" | "critical" | "fatal" => Some(log::LevelFilter::Error),

@@ -8,7 +8,7 @@ use super::signing_key::PublicKey;
 
 /// How a `kid` is computed from a public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum KidMethod {
+pub(crate) enum KidMethod {
     /// The first 32 hex digits of SHA-256 over base64url(n) followed by base64url(e), as the Python proxy made them;
     /// for an EC key over base64url(x) followed by base64url(y).
     #[default]
@@ -21,7 +21,7 @@ pub enum KidMethod {
 
 /// Computes the `kid` of a public key.
 #[must_use]
-pub fn kid(public_key: &PublicKey, method: KidMethod) -> String {
+pub(crate) fn kid(public_key: &PublicKey, method: KidMethod) -> String {
     match (method, public_key) {
         (KidMethod::Sha256Ne, PublicKey::Rsa { n: first, e: second } | PublicKey::P384 { x: first, y: second }) => {
             let mut hex = sha256_hex(&[first.as_bytes(), second.as_bytes()].concat());

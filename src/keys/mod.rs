@@ -18,12 +18,13 @@ pub(crate) mod generate;
 pub(crate) mod jwk_set;
 pub(crate) mod key_files;
 mod kid;
-pub mod rotation;
+pub(crate) mod rotation;
 pub(crate) mod rotation_files;
 mod rotation_state;
 pub(crate) mod signing_key;
 
 pub(crate) use byte_order_mark::without_byte_order_mark;
-pub use jwk_set::{Jwk, JwkSet, JwkSetError};
-pub use kid::{KidMethod, kid};
-pub use signing_key::{Algorithm, KeyError, PublicKey, SigningKey};
+pub(crate) use jwk_set::Jwk;
+pub use jwk_set::JwkSet;
+pub(crate) use kid::{KidMethod, kid};
+pub use signing_key::{Algorithm, SigningKey};

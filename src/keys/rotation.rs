@@ -83,7 +83,7 @@ pub struct Rotation {
 
 /// The last completed rotation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finished {
+pub(crate) struct Finished {
     /// The `kid` of the key that signs since then.
     pub kid: String,
     /// When the old key was retired.
@@ -92,7 +92,7 @@ pub struct Finished {
 
 /// The state of the rotation of one key. Without a rotation in progress the configured key signs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct State {
+pub(crate) struct State {
     /// The rotation in progress.
     pub rotation: Option<Rotation>,
     /// The last completed one.
@@ -101,7 +101,7 @@ pub struct State {
 
 /// An event in a rotation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// A running gateway serves the set.
     Noticed,
     /// OpenEMR fetched the set.
@@ -120,7 +120,7 @@ impl State {
     ///
     /// # Errors
     /// The rotation that is already in progress.
-    pub fn begin(
+    pub(crate) fn begin(
         self,
         (old, new): (Jwk, Jwk),
         now: Timestamp,
@@ -146,7 +146,7 @@ impl State {
 
     /// Returns the state after an event.
     #[must_use]
-    pub fn after(mut self, now: Timestamp, event: &Event) -> Self {
+    pub(crate) fn after(mut self, now: Timestamp, event: &Event) -> Self {
         if let Some(rotation) = &mut self.rotation {
             rotation.handle(now, event);
         }
@@ -155,7 +155,7 @@ impl State {
 
     /// Returns the state without the rotation, once the files are as [`Stage::Retiring`] requires.
     #[must_use]
-    pub fn finished(self, now: Timestamp) -> Self {
+    pub(crate) fn finished(self, now: Timestamp) -> Self {
         match self.rotation {
             Some(Rotation { stage: Stage::Retiring, new, .. }) => {
                 let kid = new.kid().unwrap_or_default().to_owned();

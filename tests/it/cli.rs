@@ -1,7 +1,7 @@
 //! The command line as a user meets it: help, exit codes, and the commands that make keys.
 
 use crate::support::command::{Ended, Folder};
-use openemr_gateway::keys::{Algorithm, JwkSet, SigningKey};
+use openemr_gateway::key_files::{Algorithm, JwkSet, SigningKey};
 
 fn good(ended: Ended) -> String {
     assert_eq!(ended.code, 0, "{}", ended.err);

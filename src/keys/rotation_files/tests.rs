@@ -6,8 +6,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::keys::Jwk;
 use crate::keys::rotation::{Event, Rotation, Which};
-use crate::keys::{Jwk, PublicKey};
+use crate::keys::signing_key::PublicKey;
 
 /// A folder that loses power after a number of changes.
 #[derive(Debug, Clone, Default)]
