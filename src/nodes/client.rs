@@ -33,8 +33,9 @@ pub(crate) struct Client {
 /// What one request may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// Between two reads of the answer, and between two writes of the request.
-    pub step: Duration,
+    /// Between two reads of the answer, and between two writes of the request. `None` where the whole may take as long: chance
+    /// would decide which of the two limits the error names.
+    pub step: Option<Duration>,
     /// From the first connection attempt to the end of the answer.
     pub total: Option<Duration>,
     /// The answer's body, in bytes.
@@ -115,8 +116,8 @@ impl Client {
         };
         let mut session = within(deadline, limits, connecting).await.map_err(failed)?;
         // Pingora's connector leaves the peer's timeouts to whoever reads and writes.
-        session.set_read_timeout(Some(limits.step));
-        session.set_write_timeout(Some(limits.step));
+        session.set_read_timeout(limits.step);
+        session.set_write_timeout(limits.step);
         Ok(Connection { session, place: origin.place().clone(), host: origin.host().clone(), limits, deadline })
     }
 }

@@ -188,7 +188,7 @@ async fn check(nodes: &Nodes, index: usize, client: &Client) -> (CheckResult, Op
 async fn status(origin: &Origin, timeout: Duration, client: &Client) -> Result<StatusCode, ClientError> {
     let fields = vec![(ACCEPT, HeaderValue::from_static("application/fhir+json"))];
     let request = Request::get(format!("{}/metadata", origin.url().path), fields);
-    let limits = Limits { step: timeout, total: Some(timeout), body: MAX_STATEMENT };
+    let limits = Limits { step: None, total: Some(timeout), body: MAX_STATEMENT };
     let mut incoming = client.connect(origin, limits).await?.send(request).await?;
     // PHP that is cut off in the middle complains in OpenEMR's log.
     loop {

@@ -90,7 +90,7 @@ impl SiteClient {
     /// [`SiteClientError`], but for [`SiteClientError::NoToken`].
     pub(crate) async fn send(&self, request: &FhirRequest<'_>, token: Option<&AccessToken>) -> Result<Response, SiteClientError> {
         let _permit = permit(&self.nodes).await?;
-        let limits = Limits { step: request.read_timeout, total: None, body: request.max_body };
+        let limits = Limits { step: Some(request.read_timeout), total: None, body: request.max_body };
         let mut tried = Tried::default();
         let mut lease = NodeLease::take(&self.nodes, tried, Instant::now()).map_err(|_| SiteClientError::NoNode)?;
         loop {

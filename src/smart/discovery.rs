@@ -2,8 +2,6 @@
 //!
 //! Of that document only `token_endpoint` is believed: OpenEMR's other members contradict each other and what it does.
 
-use std::time::Duration;
-
 use http::StatusCode;
 use http::header::{ACCEPT, HeaderValue};
 use serde::Deserialize;
@@ -71,14 +69,14 @@ struct SmartConfiguration {
     token_endpoint: String,
 }
 
-/// Asks a server where its token endpoint is.
+/// Asks a server where its token endpoint is. The exchange that it belongs to bounds its time.
 ///
 /// # Errors
 /// [`DiscoveryFailure`].
-pub(super) async fn find(client: &Client, fhir: &Origin, timeout: Duration) -> Result<Found, DiscoveryFailure> {
+pub(super) async fn find(client: &Client, fhir: &Origin) -> Result<Found, DiscoveryFailure> {
     let fields = vec![(ACCEPT, HeaderValue::from_static("application/json"))];
     let request = Request::get(format!("{}{PATH}", fhir.url().path), fields);
-    let response = client.send(fhir, request, Limits { step: timeout, total: None, body: MAX_DOCUMENT }).await?;
+    let response = client.send(fhir, request, Limits { step: None, total: None, body: MAX_DOCUMENT }).await?;
     if response.status != StatusCode::OK {
         return Err(DiscoveryFailure::Answer(response.explain().to_string()));
     }

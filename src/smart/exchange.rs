@@ -182,7 +182,6 @@ impl TokenEndpoint {
 
     /// A connection to the first node that takes one, the healthy ones first.
     async fn connect(&mut self, nodes: &Nodes) -> Result<(Connection, Arc<TokenOrigin>), ExchangeError> {
-        let timeout = self.site.upstream.timeouts.token;
         let mut failure = ExchangeError::Unknown(DiscoveryFailure::NoNode);
         for node in nodes.by_health(self.first) {
             let endpoint = match self.endpoint_of(node, nodes.upstream()).await {
@@ -193,7 +192,8 @@ impl TokenEndpoint {
                 }
             };
             self.asked = Some(endpoint.origin.url().to_string());
-            let limits = Limits { step: timeout, total: None, body: LARGEST_ANSWER };
+            // `timeouts.token` bounds the exchange as a whole.
+            let limits = Limits { step: None, total: None, body: LARGEST_ANSWER };
             match self.client.connect(&endpoint.origin, limits).await {
                 Ok(connection) => return Ok((connection, endpoint)),
                 Err(error) => failure = ExchangeError::Unreachable(error),
@@ -208,7 +208,7 @@ impl TokenEndpoint {
         if let Some(known) = known.as_ref().filter(|_| !node.tokens.needs_discovery()) {
             return Ok(Arc::clone(known));
         }
-        match discovery::find(&self.client, &node.fhir, self.site.upstream.timeouts.token).await {
+        match discovery::find(&self.client, &node.fhir).await {
             Ok(found) => {
                 if known.is_none_or(|known| known.audience != found.text) {
                     info!("site {}: its token endpoint is {}", self.name, found.url);

@@ -3,7 +3,7 @@ use crate::config::{self, BaseUrl, Upstream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-const LIMITS: Limits = Limits { step: Duration::from_secs(20), total: None, body: 1000 };
+const LIMITS: Limits = Limits { step: Some(Duration::from_secs(20)), total: None, body: 1000 };
 
 fn origin(port: u16) -> Origin {
     let url = BaseUrl::parse(&format!("http://127.0.0.1:{port}/openemr")).unwrap();
@@ -135,7 +135,7 @@ async fn a_silent_server_passes_the_limit_of_a_step_or_of_the_whole() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = origin(listener.local_addr().unwrap().port());
     let short = Duration::from_millis(50);
-    let step = client().send(&origin, get(), Limits { step: short, ..LIMITS }).await.unwrap_err();
+    let step = client().send(&origin, get(), Limits { step: Some(short), ..LIMITS }).await.unwrap_err();
     assert!(matches!(step.problem(), Problem::Broken(_)) && step.is_timeout(), "{step}");
     let whole = client().send(&origin, get(), Limits { total: Some(short), ..LIMITS }).await.unwrap_err();
     assert!(matches!(whole.problem(), Problem::TimedOut(limit) if *limit == short) && whole.is_timeout(), "{whole}");
