@@ -3,7 +3,7 @@
 //!
 //! OpenEMR answers a parameter that it does not know with an empty Bundle, which reads as "there is none". So OpenEMR is
 //! sent no parameter that its CapabilityStatement does not name. It is sent no modifier (`name:exact`) either: it ignores
-//! those that it does not know, so that `gender:not=male` would find the men.
+//! those that it does not know, and searches as if there were none.
 
 use crate::fhir::capabilities::TypeCapabilities;
 use crate::fhir::projection::rule::Projection;
