@@ -5,6 +5,7 @@ mod http2;
 mod http2_upstream;
 mod limits;
 mod local_routes;
+mod places;
 mod protection;
 mod proxying;
 mod streaming;
