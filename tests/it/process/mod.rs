@@ -1,5 +1,6 @@
 //! The process: logs, readiness, reload, shutdown, upgrade.
 
+mod log_reader;
 mod logs;
 mod readiness;
 mod reload;
