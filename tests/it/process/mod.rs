@@ -1,5 +1,6 @@
-//! The process: logs, readiness, reload, shutdown, upgrade.
+//! The process: idle connections, logs, readiness, reload, shutdown, upgrade.
 
+mod idle_connections;
 mod logs;
 mod readiness;
 mod reload;
