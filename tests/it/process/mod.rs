@@ -1,6 +1,7 @@
-//! The process: logs, readiness, reload, shutdown, upgrade.
+//! The process: idle connections, logs, readiness, reload, shutdown, upgrade.
 
 mod log_reader;
+mod idle_connections;
 mod logs;
 mod readiness;
 mod reload;

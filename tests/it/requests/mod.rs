@@ -5,6 +5,7 @@ mod http2;
 mod http2_upstream;
 mod limits;
 mod local_routes;
+mod methods;
 mod protection;
 mod proxying;
 mod streaming;
