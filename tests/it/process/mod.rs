@@ -1,7 +1,7 @@
 //! The process: idle connections, logs, readiness, reload, shutdown, upgrade.
 
-mod log_reader;
 mod idle_connections;
+mod log_reader;
 mod logs;
 mod readiness;
 mod reload;
