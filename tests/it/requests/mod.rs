@@ -6,6 +6,8 @@ mod http2;
 mod http2_upstream;
 mod limits;
 mod local_routes;
+mod methods;
 mod protection;
+mod proxies;
 mod proxying;
 mod streaming;
