@@ -36,6 +36,8 @@ pub(super) struct Attempt {
     pub(super) body_sent: usize,
     /// How fast the client sends the rest of its body, once it is known that there is one.
     pub(super) body_pace: Option<Pace>,
+    /// Whether the client's body stays here, because the method has none.
+    pub(super) drops_body: bool,
     /// Rewrites the links in a body on its way to OpenEMR.
     pub(super) request_links: Option<LinkRewriter>,
 }

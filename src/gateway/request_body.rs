@@ -4,7 +4,6 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::header::TRANSFER_ENCODING;
 use http::{Method, StatusCode};
 use pingora::proxy::Session;
@@ -46,7 +45,7 @@ impl From<TooSlow> for Rejection {
 }
 
 /// Reads the body as far as Pingora keeps it. A body that is whole by then goes to OpenEMR with its length, which PHP behind
-/// Apache needs; that of a method without one is dropped.
+/// Apache needs; that of a method without one is read, and does not go on.
 ///
 /// # Errors
 /// A long body where there should be none; the client is gone, or too slow.
@@ -57,7 +56,6 @@ pub(super) async fn take(session: &mut Session, limits: &Limits, fhir: &mut Fhir
     fhir.plan.body_is_begun = true;
     if has_no_body(&session.req_header().method) {
         read_ahead::read(session, MOST_DROPPED, limits).await?.map_err(|_| NoBody)?;
-        fhir.plan.body = Some(Bytes::new());
         return Ok(());
     }
     if let Ahead::Whole(body) = read_ahead::read_kept(session, limits).await? {
