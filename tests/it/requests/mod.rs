@@ -7,5 +7,6 @@ mod limits;
 mod local_routes;
 mod methods;
 mod protection;
+mod proxies;
 mod proxying;
 mod streaming;
