@@ -10,3 +10,4 @@ mod protection;
 mod proxies;
 mod proxying;
 mod streaming;
+mod targets;
