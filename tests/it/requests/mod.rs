@@ -12,3 +12,4 @@ mod protection;
 mod proxies;
 mod proxying;
 mod streaming;
+mod targets;
