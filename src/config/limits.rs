@@ -31,7 +31,7 @@ section! {
         read_timeout: Duration = Duration::from_secs(60);
         /// The longest time in which a client reads nothing of an answer.
         write_timeout: Duration = Duration::from_secs(60);
-        /// The memory for answers that clients have not read yet, over all connections; one connection gets an eighth. OpenEMR does
+        /// The memory for answers that clients have not read yet, over all connections; one connection gets a sixteenth. OpenEMR does
         /// not wait for a client whose answer fits.
         unread_answers: usize = 64 * MIB, restart();
         /// The least bytes a second at which a client must send its body, and read its answer, while OpenEMR is kept busy.

@@ -2,13 +2,17 @@
 //!
 //! Decision: `docs/decisions/03-concurrency-limit.md`.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Buf, Bytes, BytesMut};
 
 /// The part of all memory for answers, one in so many, that one connection may use.
-const SHARE: usize = 8;
+const SHARE: usize = 16;
+
+/// The size in which memory is taken, in bytes.
+const PIECE: usize = 64 * 1024;
 
 /// The memory, in bytes, for answers that clients have not read, over all connections.
 #[derive(Debug)]
@@ -21,7 +25,9 @@ pub(crate) struct AnswerMemory {
 #[derive(Debug)]
 pub(crate) struct Backlog {
     memory: Arc<AnswerMemory>,
-    unread: BytesMut,
+    /// In pieces of up to [`PIECE`] bytes, none of them empty.
+    unread: VecDeque<BytesMut>,
+    length: usize,
 }
 
 impl AnswerMemory {
@@ -46,22 +52,35 @@ impl Backlog {
     /// An empty one.
     #[must_use]
     pub(crate) fn new(memory: Arc<AnswerMemory>) -> Self {
-        Self { memory, unread: BytesMut::new() }
+        Self { memory, unread: VecDeque::new(), length: 0 }
     }
 
     /// Takes as many of these bytes as there is room for; gives how many.
     #[must_use]
     pub(crate) fn push(&mut self, bytes: &[u8]) -> usize {
-        let room = self.memory.most_a_connection.saturating_sub(self.unread.len());
+        let room = self.memory.most_a_connection.saturating_sub(self.length);
         let taken = self.memory.take(bytes.len().min(room));
-        self.unread.extend_from_slice(bytes.get(..taken).unwrap_or_default());
+        self.length += taken;
+        let mut left = bytes.get(..taken).unwrap_or_default();
+        while !left.is_empty() {
+            let last = match self.unread.back_mut() {
+                Some(last) if last.len() < last.capacity() => last,
+                _ => {
+                    self.unread.push_back(BytesMut::with_capacity(PIECE));
+                    continue;
+                }
+            };
+            let (now, later) = left.split_at(left.len().min(last.capacity() - last.len()));
+            last.extend_from_slice(now);
+            left = later;
+        }
         taken
     }
 
-    /// The bytes that go out next; none when all have.
+    /// Bytes that go out next; none when all have.
     #[must_use]
     pub(crate) fn next(&self) -> &[u8] {
-        &self.unread
+        self.unread.front().map_or(&[], |first| first)
     }
 
     /// Takes a piece behind those that wait; gives what must go out now, the first bytes first: nothing while there is room, as
@@ -75,9 +94,7 @@ impl Backlog {
         let mut rest = piece.slice(kept..);
         let mut out = BytesMut::new();
         if !rest.is_empty() || is_end {
-            let count = if is_end { self.unread.len() } else { rest.len().min(self.unread.len()) };
-            out.extend_from_slice(self.unread.get(..count).unwrap_or_default());
-            self.written(count);
+            self.take(if is_end { self.length } else { rest.len().min(self.length) }, &mut out);
             if !is_end {
                 let kept = self.push(&rest);
                 rest = rest.slice(kept..);
@@ -85,8 +102,7 @@ impl Backlog {
         }
         if !rest.is_empty() {
             // The memory is used up by others: all goes out.
-            out.extend_from_slice(&self.unread);
-            self.written(self.unread.len());
+            self.take(self.length, &mut out);
             out.extend_from_slice(&rest);
         }
         out.freeze()
@@ -95,23 +111,35 @@ impl Backlog {
     /// Whether all bytes have gone out.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
-        self.unread.is_empty()
+        self.length == 0
     }
 
-    /// Drops the first bytes, which have gone out.
+    /// Drops the first of the bytes that go out next: they have.
     pub(crate) fn written(&mut self, count: usize) {
-        let count = count.min(self.unread.len());
-        self.unread.advance(count);
-        if self.unread.is_empty() {
-            self.unread = BytesMut::new();
+        let Some(first) = self.unread.front_mut() else { return };
+        let count = count.min(first.len());
+        first.advance(count);
+        if first.is_empty() {
+            self.unread.pop_front();
         }
+        self.length -= count;
         self.memory.give_back(count);
+    }
+
+    fn take(&mut self, count: usize, out: &mut BytesMut) {
+        let mut left = count.min(self.length);
+        while left > 0 {
+            let some = self.next().len().min(left);
+            out.extend_from_slice(self.next().get(..some).unwrap_or_default());
+            self.written(some);
+            left -= some;
+        }
     }
 }
 
 impl Drop for Backlog {
     fn drop(&mut self) {
-        self.memory.give_back(self.unread.len());
+        self.memory.give_back(self.length);
     }
 }
 
@@ -139,9 +167,9 @@ mod tests {
                     backlog.written(some);
                     *gone += some;
                 }
-                prop_assert_eq!(backlog.next().len(), *came - *gone);
-                prop_assert!(backlog.next().len() <= most / SHARE);
-                let held: usize = backlogs.iter().map(|backlog| backlog.next().len()).sum();
+                prop_assert_eq!(backlog.length, *came - *gone);
+                prop_assert!(backlog.length <= most / SHARE);
+                let held: usize = backlogs.iter().map(|backlog| backlog.length).sum();
                 prop_assert_eq!(memory.free.load(Ordering::Relaxed) + held, most);
             }
             drop(backlogs);

@@ -172,7 +172,7 @@ fn a_get_has_no_body_for_openemr() {
 #[test]
 fn answers_that_nobody_reads_hold_no_place() {
     let openemr = OpenEmr::start();
-    let gateway = two_places(&openemr, json!({"unread_answers": "128MiB"}));
+    let gateway = two_places(&openemr, json!({"unread_answers": "256MiB"}));
     publish(&openemr);
     let unread: Vec<_> = (0..3).map(|_| download(&gateway)).collect();
     others_are_served(&gateway, "three answers are not read");
@@ -222,7 +222,7 @@ fn a_slow_reader_gets_the_whole_answer_and_keeps_nobody_waiting() {
     let openemr = OpenEmr::start();
     let gateway = two_places(
         &openemr,
-        json!({"write_timeout": "1s", "read_timeout": "1s", "keepalive_timeout": "1s", "unread_answers": "128MiB"}),
+        json!({"write_timeout": "1s", "read_timeout": "1s", "keepalive_timeout": "1s", "unread_answers": "256MiB"}),
     );
     publish(&openemr);
     for last in ["", "Connection: close\r\n"] {
