@@ -2,11 +2,8 @@
 //!
 //! Decision: `docs/decisions/18-proxies.md`.
 
-use std::net::IpAddr;
-
 use http::StatusCode;
 
-use crate::config::Access;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
@@ -27,12 +24,5 @@ impl From<NotAllowed> for Rejection {
 /// # Errors
 /// It may not use the gateway.
 pub(super) fn check(call: &Call) -> Result<(), NotAllowed> {
-    if allows(&call.config().access, call.trace.client()) { Ok(()) } else { Err(NotAllowed) }
-}
-
-fn allows(access: &Access, client: Option<IpAddr>) -> bool {
-    match access {
-        Access::Open => true,
-        Access::AllowFrom(networks) => client.is_some_and(|address| networks.iter().any(|network| network.contains(&address))),
-    }
+    if call.config().access.allow_from.allows(call.trace.client()) { Ok(()) } else { Err(NotAllowed) }
 }

@@ -19,10 +19,7 @@ use crate::site::public_base::{PublicBase, RequestAddress};
 pub(super) fn of(session: &Session, call: &Call, site: &Site) -> Arc<PublicBase> {
     let head = session.req_header();
     let settings = call.config();
-    let called_at = match &call.trace.hops {
-        Some(hops) => CalledAt::of(&head.headers, hops, &settings.trusted_proxies),
-        None => CalledAt::default(),
-    };
+    let called_at = called_at(session, call);
     let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
     let authority = head.uri.authority().map(Authority::as_str);
     site.links.public(&RequestAddress {
@@ -33,4 +30,13 @@ pub(super) fn of(session: &Session, call: &Call, site: &Site) -> Arc<PublicBase>
         local: session.server_addr().and_then(|address| address.as_inet()).copied(),
         fhir_path: site.fhir_path.as_deref().unwrap_or_default(),
     })
+}
+
+/// The address that the client called, as trusted proxies report it.
+#[must_use]
+pub(super) fn called_at<'a>(session: &'a Session, call: &Call) -> CalledAt<'a> {
+    match &call.trace.hops {
+        Some(hops) => CalledAt::of(&session.req_header().headers, hops, &call.config().trusted_proxies),
+        None => CalledAt::default(),
+    }
 }

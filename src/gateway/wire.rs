@@ -2,8 +2,8 @@
 //!
 //! Decision: `docs/decisions/11-paths.md`.
 
-use http::header::{HOST, UPGRADE};
-use http::{StatusCode, Version};
+use http::StatusCode;
+use http::header::UPGRADE;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
@@ -30,9 +30,6 @@ pub(super) enum BadHead {
     /// The declared body is larger than `limits.request_body`.
     #[error("the body is larger than limits.request_body")]
     BodyTooLarge,
-    /// HTTP/1.1 without Host (RFC 9112 section 3.2).
-    #[error("the request has no Host field")]
-    NoHost,
     /// The request asks for another protocol.
     #[error("the request asks for another protocol")]
     Upgrade,
@@ -64,7 +61,6 @@ impl From<BadHead> for Rejection {
                 IssueCode::TooLong,
                 "The request's body is larger than the gateway takes.",
             ),
-            BadHead::NoHost => Self::invalid("The request has no Host field."),
             BadHead::Upgrade => {
                 Self::new(StatusCode::BAD_REQUEST, IssueCode::NotSupported, "The gateway does not switch protocols.")
             }
@@ -89,9 +85,6 @@ pub(super) fn set_deadlines(session: &mut Session, limits: &Limits) {
 /// The first thing that is wrong.
 pub(super) fn check(session: &Session, limits: &Limits, destination: &Destination) -> Result<(), BadHead> {
     check_sizes(session, limits)?;
-    if session.req_header().version == Version::HTTP_11 && session.get_header(HOST).is_none() {
-        return Err(BadHead::NoHost);
-    }
     let Some(fhir) = destination.fhir() else { return Ok(()) };
     if asks_for_another_protocol(session.req_header()) {
         return Err(BadHead::Upgrade);
