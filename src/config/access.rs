@@ -1,7 +1,5 @@
 //! Which clients may call, by which names, and which may see the access token.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 use serde_yaml::Value as Yaml;
 
@@ -12,6 +10,7 @@ use super::problem::{Findings, Place, shown};
 use super::section::Section;
 use super::setting::Setting;
 use super::shape::Shape;
+use crate::http::forwarded::client::Client;
 
 const FORMS: &str = "write  access: { allow_from: [127.0.0.0/8, \"::1/128\"] }  or, for every client there is,  access: open";
 const NETWORKS: &str = "[127.0.0.0/8, \"::1/128\"]";
@@ -79,12 +78,12 @@ impl Default for AllowFrom {
 }
 
 impl AllowFrom {
-    /// Whether a client of this address may call; `None` is a client whose address is not known.
+    /// Whether a client may call.
     #[must_use]
-    pub(crate) fn allows(&self, client: Option<IpAddr>) -> bool {
+    pub(crate) fn allows(&self, client: Client) -> bool {
         match self {
             Self::Open => true,
-            Self::Networks(networks) => client.is_some_and(|address| networks.iter().any(|network| network.contains(&address))),
+            Self::Networks(networks) => client.is_in(networks),
         }
     }
 }

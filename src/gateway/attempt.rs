@@ -33,6 +33,8 @@ pub(super) struct Attempt {
     pub(super) upstream_time: Option<Duration>,
     /// Bytes of the client's body that the latest try has sent.
     pub(super) body_sent: usize,
+    /// Whether the client's body stays here, because the method has none.
+    pub(super) drops_body: bool,
     /// Rewrites the links in a body on its way to OpenEMR.
     pub(super) request_links: Option<LinkRewriter>,
 }

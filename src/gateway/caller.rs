@@ -7,6 +7,8 @@ use http::StatusCode;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
+use crate::gateway::destination::{Destination, LocalRoute};
+use crate::http::forwarded::client::Client;
 
 /// The client's address is in none of `access.allow_from`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +25,11 @@ impl From<NotAllowed> for Rejection {
 ///
 /// # Errors
 /// It may not use the gateway.
-pub(super) fn check(call: &Call) -> Result<(), NotAllowed> {
-    if call.config().access.allow_from.allows(call.trace.client()) { Ok(()) } else { Err(NotAllowed) }
+pub(super) fn check(call: &Call, destination: &Destination) -> Result<(), NotAllowed> {
+    let client = match (destination, call.trace.hops.proxy_itself()) {
+        // The health checks of a proxy have no client.
+        (Destination::Local(LocalRoute::Health | LocalRoute::Ready), Some(proxy)) => Client::At(proxy),
+        _ => call.trace.client(),
+    };
+    if call.config().access.allow_from.allows(client) { Ok(()) } else { Err(NotAllowed) }
 }

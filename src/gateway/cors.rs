@@ -25,7 +25,8 @@ use crate::site::cors::Policy;
 const PREFLIGHT_VARIES: HeaderValue = HeaderValue::from_static(
     "Origin, Access-Control-Request-Method, Access-Control-Request-Headers, Access-Control-Request-Private-Network",
 );
-const METHODS: HeaderValue = HeaderValue::from_static("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT");
+/// The methods of the gateway, as the field Allow lists them.
+pub(super) const METHODS: HeaderValue = HeaderValue::from_static("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT");
 
 /// A web page of an origin that is not allowed made a browser send the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

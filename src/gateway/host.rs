@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
-use crate::gateway::public_base;
+use crate::http::forwarded::called_at::CalledAt;
 use crate::http::host::{BadAuthority, Host, authority_of};
 
 /// Why a request is not for this gateway.
@@ -65,7 +65,10 @@ pub(super) fn check(session: &Session, call: &Call) -> Result<(), BadHost> {
     let local = || session.server_addr()?.as_inet().map(|address| address.ip().to_canonical());
     let config = call.config();
     let own = named(session.req_header())?;
-    let believed = public_base::called_at(session, call).host.map(|host| Host::of_authority(host.as_bytes())).transpose()?;
+    let believed = CalledAt::of(&session.req_header().headers, &call.trace.hops)
+        .host
+        .map(|host| Host::of_authority(host.as_bytes()))
+        .transpose()?;
     let is_known = own.into_iter().chain(believed).all(|host| is_known(&host, config, local));
     if is_known { Ok(()) } else { Err(BadHost::Unknown) }
 }

@@ -311,7 +311,7 @@ impl Gateway {
 /// Decides whether a request may pass, on every route.
 fn admit(session: &Session, call: &Call, destination: &Destination) -> Step {
     let config = call.config();
-    caller::check(call)?;
+    caller::check(call, destination)?;
     host::check(session, call)?;
     cors::check(session.req_header(), destination, config.public_url.as_ref())?;
     Ok(wire::check(session, &config.limits, destination)?)

@@ -10,7 +10,7 @@ use http::uri::Authority;
 use pingora::proxy::Session;
 
 use crate::gateway::call::Call;
-use crate::http::forwarded::CalledAt;
+use crate::http::forwarded::called_at::CalledAt;
 use crate::site::prepared::Site;
 use crate::site::public_base::{PublicBase, RequestAddress};
 
@@ -19,7 +19,7 @@ use crate::site::public_base::{PublicBase, RequestAddress};
 pub(super) fn of(session: &Session, call: &Call, site: &Site) -> Arc<PublicBase> {
     let head = session.req_header();
     let settings = call.config();
-    let called_at = called_at(session, call);
+    let called_at = CalledAt::of(&head.headers, &call.trace.hops);
     let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
     let authority = head.uri.authority().map(Authority::as_str);
     site.links.public(&RequestAddress {
@@ -30,13 +30,4 @@ pub(super) fn of(session: &Session, call: &Call, site: &Site) -> Arc<PublicBase>
         local: session.server_addr().and_then(|address| address.as_inet()).copied(),
         fhir_path: site.fhir_path.as_deref().unwrap_or_default(),
     })
-}
-
-/// The address that the client called, as trusted proxies report it.
-#[must_use]
-pub(super) fn called_at<'a>(session: &'a Session, call: &Call) -> CalledAt<'a> {
-    match &call.trace.hops {
-        Some(hops) => CalledAt::of(&session.req_header().headers, hops, &call.config().trusted_proxies),
-        None => CalledAt::default(),
-    }
 }

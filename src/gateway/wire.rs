@@ -2,14 +2,15 @@
 //!
 //! Decision: `docs/decisions/11-paths.md`.
 
-use http::StatusCode;
 use http::header::UPGRADE;
+use http::{Method, StatusCode};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use crate::config::Limits;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
+use crate::gateway::cors::METHODS;
 use crate::gateway::destination::Destination;
 use crate::gateway::http2;
 use crate::http::fields::{content_length, members};
@@ -18,6 +19,12 @@ use crate::http::request_target::{self, UnsafePath};
 /// What is wrong with the head of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadHead {
+    /// HTTP has the method, and FHIR does not: TRACE, whose answer would repeat the token, and CONNECT.
+    #[error("the request's method is TRACE or CONNECT")]
+    MethodNotAllowed,
+    /// HTTP does not know the method (RFC 9110 section 9.1).
+    #[error("the request has an unknown method")]
+    UnknownMethod,
     /// The request target is longer than `limits.request_target`.
     #[error("the request target is longer than limits.request_target")]
     TargetTooLong,
@@ -41,6 +48,11 @@ pub(super) enum BadHead {
 impl From<BadHead> for Rejection {
     fn from(bad: BadHead) -> Self {
         match bad {
+            BadHead::MethodNotAllowed => Self::method_not_allowed("The gateway does not take this method.", METHODS),
+            BadHead::UnknownMethod => {
+                let text = "The gateway does not know this method.";
+                Self { allow: Some(METHODS), ..Self::new(StatusCode::NOT_IMPLEMENTED, IssueCode::NotSupported, text) }
+            }
             BadHead::TargetTooLong => Self::new(
                 StatusCode::URI_TOO_LONG,
                 IssueCode::TooLong,
@@ -84,12 +96,22 @@ pub(super) fn set_deadlines(session: &mut Session, limits: &Limits) {
 /// # Errors
 /// The first thing that is wrong.
 pub(super) fn check(session: &Session, limits: &Limits, destination: &Destination) -> Result<(), BadHead> {
+    check_method(&session.req_header().method)?;
     check_sizes(session, limits)?;
     let Some(fhir) = destination.fhir() else { return Ok(()) };
     if asks_for_another_protocol(session.req_header()) {
         return Err(BadHead::Upgrade);
     }
     Ok(request_target::check(fhir.path())?)
+}
+
+/// Lets FHIR's six methods pass, and OPTIONS.
+fn check_method(method: &Method) -> Result<(), BadHead> {
+    match *method {
+        Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::PATCH | Method::DELETE | Method::OPTIONS => Ok(()),
+        Method::TRACE | Method::CONNECT => Err(BadHead::MethodNotAllowed),
+        _ => Err(BadHead::UnknownMethod),
+    }
 }
 
 /// What a request's head says of its size. HTTP/2 has its own bound on heads, and no raw bytes.

@@ -20,6 +20,10 @@ pub(crate) enum UnsafePath {
     /// `\`.
     #[error("the path has a backslash")]
     Backslash,
+    /// `&`, `#`, `?` or `+`, raw or encoded: OpenEMR's rewrite rule puts the decoded path into a query, where PHP takes what
+    /// follows them for something else, such as another route.
+    #[error("the path has a character that OpenEMR reads as part of a query")]
+    QueryDelimiter,
     /// NUL and its like, raw or encoded.
     #[error("the path has a control character")]
     Control,
@@ -93,6 +97,7 @@ fn check_segment(segment: &[u8]) -> Result<(), UnsafePath> {
             b'/' | b'%' => return Err(UnsafePath::EncodedSeparator),
             b'\\' if byte == b'%' => return Err(UnsafePath::EncodedSeparator),
             b'\\' => return Err(UnsafePath::Backslash),
+            b'&' | b'#' | b'?' | b'+' => return Err(UnsafePath::QueryDelimiter),
             0..=0x1f | 0x7f => return Err(UnsafePath::Control),
             b'.' => dots = dots.map(|count| count + 1),
             _ => dots = None,
@@ -189,6 +194,12 @@ mod tests {
             ("/a%5cb", EncodedSeparator),
             ("/%252e%252e", EncodedSeparator),
             ("/a\\b", Backslash),
+            ("/Patient/1&_REWRITE_COMMAND=default/fhir/metadata", QueryDelimiter),
+            ("/Patient/1%26_REWRITE_COMMAND=default/api/patient", QueryDelimiter),
+            ("/Patient/1%23", QueryDelimiter),
+            ("/Patient/1%3f_count=1", QueryDelimiter),
+            ("/Patient/1+2", QueryDelimiter),
+            ("/Patient/1%2b2", QueryDelimiter),
             ("/a%00", Control),
             ("/a\0", Control),
             ("/a%0d%0aX", Control),

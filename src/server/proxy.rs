@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use pingora::apps::HttpServerOptions;
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::proxy::http_proxy;
 use pingora::services::ServiceWithDependents;
 use pingora::services::listening::Service;
@@ -23,11 +24,17 @@ pub(super) fn service(process: &Process) -> Box<dyn ServiceWithDependents> {
     let draining = Draining::new(http, &config.listen, Arc::clone(runtime), Arc::clone(lifecycle));
     let mut service = Service::new("gateway".to_owned(), draining);
     for listener in &config.listen {
-        let address = listener.address.to_string();
-        match process.certificates.tls_settings(listener, &process.pingora) {
-            None => service.add_tcp(&address),
-            Some(settings) => service.add_tls_with_settings(&address, None, settings),
-        }
+        let endpoint = ListenerConfig::tcp(listener.address.to_string()).l4_buffer(buffers());
+        service.add_listener(match process.certificates.tls_settings(listener, &process.pingora) {
+            None => endpoint,
+            Some(settings) => endpoint.tls(settings),
+        });
     }
     Box::new(service)
+}
+
+/// The buffers of a client's connection. A connection keeps them while it is idle, and Pingora's own read buffer has 64 KiB.
+/// The write buffer holds the head of an answer and a short body, so that both leave in one send.
+fn buffers() -> L4BufferSettings {
+    L4BufferSettings::new(4 * 1024, 16 * 1024)
 }

@@ -2,10 +2,13 @@
 
 mod browsers;
 mod expect_continue;
+mod framing_upstream;
 mod http2;
 mod http2_upstream;
 mod limits;
 mod local_routes;
+mod methods;
 mod protection;
+mod proxies;
 mod proxying;
 mod streaming;
