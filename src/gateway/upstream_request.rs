@@ -11,12 +11,13 @@ use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
+use crate::config::Limits;
 use crate::gateway::attempt::Attempt;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::stop::Step;
 use crate::gateway::wire::BadHead;
-use crate::gateway::{request_head, request_links, trace};
+use crate::gateway::{request_body, request_head, request_links, trace};
 use crate::http::request_target;
 use crate::http::set_field::SetField;
 
@@ -54,25 +55,30 @@ pub(super) fn head(
     Ok(())
 }
 
-/// Passes a piece of the client's body, or what goes to OpenEMR in its place. `limit`: of the body, in bytes.
+/// Passes a piece of the client's body, or what goes to OpenEMR in its place.
 ///
 /// # Errors
-/// The body is larger than the limit. The request is cut off then, and cannot be taken for whole: neither its length nor its
-/// last chunk is reached.
+/// The body is larger than `limits.request_body`, or comes more slowly than at `limits.least_rate`. The request is cut off then,
+/// and cannot be taken for whole: neither its length nor its last chunk is reached.
 pub(super) fn body(
+    session: &mut Session,
     piece: &mut Option<Bytes>,
     end_of_stream: bool,
     fhir: &mut FhirCall,
     attempt: &mut Attempt,
-    limit: usize,
+    limits: &Limits,
 ) -> Step {
+    let length = piece.as_ref().map_or(0, Bytes::len);
     fhir.plan.replace_body(piece, end_of_stream);
     if attempt.drops_body {
         *piece = None;
     }
     attempt.body_sent = attempt.body_sent.saturating_add(piece.as_ref().map_or(0, Bytes::len));
-    if attempt.body_sent > limit {
+    if attempt.body_sent > limits.request_body {
         return Err(BadHead::BodyTooLarge.into());
+    }
+    if !end_of_stream {
+        request_body::keep_pace(session, length, attempt, limits)?;
     }
     if let Some(links) = &mut attempt.request_links {
         request_links::pass(links, piece, end_of_stream);

@@ -37,6 +37,7 @@ pub fn config(openemr: &OpenEmr) -> Value {
 pub fn config_for(base: &str) -> Value {
     json!({
         "sites": {"default": site(base, "RS384")},
+        "access": {"hosts": HOSTS},
         "log": {"level": "info", "format": "text"},
     })
 }
@@ -94,7 +95,6 @@ impl Gateway {
                 free
             }
         };
-        // Tests call it by names of their own.
         match &config["access"] {
             Value::Null => config["access"] = json!({"hosts": HOSTS}),
             Value::String(rule) => config["access"] = json!({"allow_from": rule, "hosts": HOSTS}),

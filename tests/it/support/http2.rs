@@ -88,7 +88,8 @@ impl Http2 {
     /// The same, on a connection that may be gone.
     pub fn try_begin(&self, method: &str, target: &str, fields: &[(&str, &str)], is_all: bool) -> Result<Begun, h2::Error> {
         let authority = fields.iter().find(|(name, _)| *name == AUTHORITY).map_or("gateway.example", |(_, value)| *value);
-        let mut request = http::Request::builder().method(method).uri(format!("https://{authority}{target}"));
+        let origin = if target.starts_with('/') { format!("https://{authority}") } else { String::new() };
+        let mut request = http::Request::builder().method(method).uri(format!("{origin}{target}"));
         for (name, value) in fields.iter().filter(|(name, _)| *name != AUTHORITY) {
             request = request.header(*name, *value);
         }
