@@ -2,6 +2,7 @@
 
 mod announcement;
 mod certificates;
+pub(crate) mod core_dumps;
 mod drain;
 mod ending;
 mod exports;
