@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::fhir::link_rewriter::LinkRewriter;
+use crate::fhir::resource_identity::IdentityCheck;
 use crate::nodes::in_flight::Permit;
 use crate::nodes::{NodeLease, Tried};
 use crate::smart::token::AccessToken;
@@ -33,6 +34,8 @@ pub(super) struct Attempt {
     pub(super) upstream_time: Option<Duration>,
     /// Bytes of the client's body that the latest try has sent.
     pub(super) body_sent: usize,
+    /// Checks a resource on its way to OpenEMR.
+    pub(super) identity: Option<Box<IdentityCheck>>,
     /// Rewrites the links in a body on its way to OpenEMR.
     pub(super) request_links: Option<LinkRewriter>,
 }

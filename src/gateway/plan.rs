@@ -5,6 +5,7 @@ use http::Method;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue, TRANSFER_ENCODING};
 use pingora::http::RequestHeader;
 
+use crate::fhir::resource_identity::IdentityCheck;
 use crate::http::set_field::SetField;
 use crate::openemr::search::terms::SearchTerms;
 
@@ -23,6 +24,8 @@ pub(super) struct Plan {
     pub(super) body: Option<Bytes>,
     /// Whether the gateway has read the body whole, and so has the client's "100 Continue" behind it.
     pub(super) body_is_read: bool,
+    /// Checks a resource that passes in pieces; each try has its own copy.
+    pub(super) identity: Option<Box<IdentityCheck>>,
     /// What was searched for, and what becomes of the Bundle that comes back.
     pub(super) search: Option<Box<SearchTerms>>,
     body_is_sent: bool,

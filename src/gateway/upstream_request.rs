@@ -36,6 +36,7 @@ pub(super) fn head(
     request_head::rewrite(head, &target, on.node().fhir.host(), token)?;
     trace::mark_request(head, request.version, &call.trace, call.id);
     fhir.plan.apply(head);
+    attempt.identity.clone_from(&fhir.plan.identity);
     attempt.request_links = request_links::begin(session, head, call, fhir);
     if attempt.refused_token.uncompressed || fhir.reads_answer(&request.method) {
         head.remove_header(&ACCEPT_ENCODING);
@@ -46,7 +47,7 @@ pub(super) fn head(
 /// Passes a piece of the client's body, or what goes to OpenEMR in its place. `limit`: of the body, in bytes.
 ///
 /// # Errors
-/// The body is larger than the limit. The request is cut off then, and cannot be taken for whole: neither its length nor its
+/// The body is larger than the limit, or no resource for its URL. The request is cut off then, and cannot be taken for whole: neither its length nor its
 /// last chunk is reached.
 pub(super) fn body(
     piece: &mut Option<Bytes>,
@@ -55,6 +56,9 @@ pub(super) fn body(
     attempt: &mut Attempt,
     limit: usize,
 ) -> Step {
+    if let (Some(check), Some(piece)) = (&mut attempt.identity, piece.as_ref()) {
+        check.feed(piece)?;
+    }
     fhir.plan.replace_body(piece, end_of_stream);
     attempt.body_sent = attempt.body_sent.saturating_add(piece.as_ref().map_or(0, Bytes::len));
     if attempt.body_sent > limit {

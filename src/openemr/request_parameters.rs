@@ -220,7 +220,9 @@ mod tests {
         for query in ["%20_count=5", ".count=5", "_count%00=5", "birthdate[]=ge1960", "a[b=1", "a+b=1", "[]=1", "%00=1"] {
             assert_eq!(check(query.as_bytes(), None), Err(BadParameters::NotPlain), "{query}");
         }
-        for query in ["name=a%20b[%00]", "patient.name=x", "code:not-in=y", "=x", "&&", "a;b=1", "_has:Observation:patient:code=1"] {
+        for query in
+            ["name=a%20b[%00]", "patient.name=x", "code:not-in=y", "=x", "&&", "a;b=1", "_has:Observation:patient:code=1"]
+        {
             assert_eq!(check(query.as_bytes(), None), Ok(()), "{query}");
         }
     }

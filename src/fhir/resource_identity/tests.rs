@@ -66,7 +66,8 @@ fn nothing_hides_behind_depth_or_length() {
 
 /// Some JSON, with names that matter among the others.
 fn json() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![Just(Value::Null), any::<i32>().prop_map(Value::from), "[a-z1\\\\\"{}\\[\\],:é]{0,6}".prop_map(Value::from)];
+    let leaf =
+        prop_oneof![Just(Value::Null), any::<i32>().prop_map(Value::from), "[a-z1\\\\\"{}\\[\\],:é]{0,6}".prop_map(Value::from)];
     leaf.prop_recursive(4, 30, 4, |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
