@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::fhir::link_rewriter::LinkRewriter;
 use crate::fhir::resource_identity::IdentityCheck;
+use crate::gateway::pace::Pace;
 use crate::nodes::in_flight::Permit;
 use crate::nodes::{NodeLease, Tried};
 use crate::smart::token::AccessToken;
@@ -36,6 +37,10 @@ pub(super) struct Attempt {
     pub(super) body_sent: usize,
     /// Checks a resource on its way to OpenEMR.
     pub(super) identity: Option<Box<IdentityCheck>>,
+    /// How fast the client sends the rest of its body, once it is known that there is one.
+    pub(super) body_pace: Option<Pace>,
+    /// Whether the client's body stays here, because the method has none.
+    pub(super) drops_body: bool,
     /// Rewrites the links in a body on its way to OpenEMR.
     pub(super) request_links: Option<LinkRewriter>,
 }
@@ -70,6 +75,7 @@ impl Attempt {
     pub(super) fn begin_try(&mut self, now: Instant) {
         self.sent = Some(now);
         self.body_sent = 0;
+        self.body_pace = None;
     }
 
     /// Whether Pingora is to try again; true once.

@@ -12,7 +12,7 @@ use crate::fhir::interaction::Kind;
 use crate::fhir::link_text::LinkText;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
-use crate::fhir::resource_identity::IdentityCheck;
+use crate::fhir::resource_identity::{BadIdentity, IdentityCheck};
 use crate::gateway::call::Call;
 use crate::gateway::destination::{FhirCall, FhirKind};
 use crate::gateway::read_ahead::{self, RETRY_BUFFER};
@@ -72,28 +72,49 @@ pub(super) fn check_query(fhir: &FhirCall) -> Result<(), BadParameters> {
     request_parameters::check(query.strip_prefix(b"?").unwrap_or(query), known)
 }
 
-/// Checks the body: the parameters of a form, the type and the id of a resource. A resource that is not read ahead is checked on
-/// its way.
+/// Checks the media type of the body, and the parameters of a form; plans the check of a resource.
 ///
 /// # Errors
 /// The body must not reach OpenEMR, or its client is gone.
 pub(super) async fn check_body(session: &mut Session, call: &Call, fhir: &mut FhirCall) -> Step {
-    if matches!(session.req_header().method, Method::GET | Method::HEAD) || session.is_body_empty() {
+    if !matches!(session.req_header().method, Method::POST | Method::PUT | Method::PATCH) || session.is_body_empty() {
         return Ok(());
     }
-    let kind = fhir.interaction.kind;
-    let is_resource = matches!(kind, Kind::Create | Kind::Update | Kind::ConditionalUpdate);
-    match (media_type(&session.req_header().headers)?, kind) {
+    let fields = &session.req_header().headers;
+    match (media_type(fields)?, fhir.interaction.kind) {
         (Some(Form::Multipart), _) => Err(BadBody::Multipart.into()),
-        (Some(Form::UrlEncoded), _) if is_resource => Err(BadBody::NoJson.into()),
+        (form, Kind::Create | Kind::Update | Kind::ConditionalUpdate) => Ok(plan_check(fields, form, fhir)?),
         (Some(Form::UrlEncoded), _) | (None, Kind::Search | Kind::SearchSystem | Kind::SearchCompartment) => {
             let form = form(session, call).await?;
-            fhir.plan.body_is_read = true;
+            fhir.plan.body_is_begun = true;
             Ok(request_parameters::check(&form, request_parameters::known(fhir.interaction))?)
         }
-        (None, _) if is_resource => check_resource(session, call, fhir).await,
         (None, _) => Ok(()),
     }
+}
+
+/// Plans the check of the resource in the body of a create or an update.
+fn plan_check(fields: &HeaderMap, form: Option<Form>, fhir: &mut FhirCall) -> Result<(), BadBody> {
+    let kind = fields.get(CONTENT_TYPE).map(|told| LinkText::of(told.as_bytes()));
+    // OpenEMR reads everything else as JSON, whatever it is called.
+    if form.is_some() || kind == Some(LinkText::Xml) || is_encoded(fields) {
+        return Err(BadBody::NoJson);
+    }
+    // FHIR R4, "Binary": the content itself, of whatever type.
+    let is_content = fhir.interaction.resource_type == Some("Binary") && !matches!(kind, None | Some(LinkText::Json));
+    if !is_content {
+        fhir.plan.identity = Some(Box::new(identity(fhir)));
+    }
+    Ok(())
+}
+
+/// Checks a resource that was read whole. Any other is checked on its way.
+///
+/// # Errors
+/// It is not the resource of its URL.
+pub(super) fn check_resource(fhir: &mut FhirCall) -> Result<(), BadIdentity> {
+    let Some(body) = &fhir.plan.read else { return Ok(()) };
+    fhir.plan.identity.take().map_or(Ok(()), |mut check| check.feed(body))
 }
 
 /// Reads the form of a request whose body is one; one without a media type is taken for one.
@@ -106,7 +127,7 @@ pub(super) async fn form(session: &mut Session, call: &Call) -> Result<Bytes, St
     if !is_form || is_encoded(fields) {
         return Err(BadBody::NoForm.into());
     }
-    let form = read_ahead::read(session, RETRY_BUFFER, call.config().limits.read_timeout).await?;
+    let form = read_ahead::read(session, RETRY_BUFFER, &call.config().limits).await?;
     Ok(form.map_err(|_| BadBody::FormTooLarge)?)
 }
 
@@ -118,30 +139,6 @@ fn media_type(fields: &HeaderMap) -> Result<Option<Form>, BadBody> {
         Some(_) => Err(BadBody::SeveralTypes),
         None => Ok(first.and_then(|first| Form::of(first.as_bytes()))),
     }
-}
-
-async fn check_resource(session: &mut Session, call: &Call, fhir: &mut FhirCall) -> Step {
-    let fields = &session.req_header().headers;
-    let kind = fields.get(CONTENT_TYPE).map(|told| LinkText::of(told.as_bytes()));
-    if fhir.interaction.resource_type == Some("Binary") && !matches!(kind, None | Some(LinkText::Json)) {
-        // FHIR R4, "Binary": the content itself, of whatever type.
-        return Ok(());
-    }
-    // OpenEMR reads everything else as JSON, whatever it is called.
-    if kind == Some(LinkText::Xml) || is_encoded(fields) {
-        return Err(BadBody::NoJson.into());
-    }
-    let mut check = identity(fhir);
-    if !read_ahead::is_kept(session) {
-        fhir.plan.identity = Some(Box::new(check));
-        return Ok(());
-    }
-    // The length is known to be short enough.
-    if let Ok(body) = read_ahead::read(session, RETRY_BUFFER, call.config().limits.read_timeout).await? {
-        fhir.plan.body_is_read = true;
-        check.feed(&body)?;
-    }
-    Ok(())
 }
 
 /// The check of a resource that is sent to this URL.

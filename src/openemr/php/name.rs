@@ -38,7 +38,7 @@ pub(crate) fn is_plain(decoded: &[u8]) -> bool {
 /// Whether what follows the first `[` of a name has its `]`. One white space may stand before it.
 fn is_index(rest: &[u8]) -> bool {
     let skipped = match rest.split_first() {
-        Some((first, behind)) if matches!(first, b' ' | b'\t'..=b'\r') => behind,
+        Some((b' ' | b'\t'..=b'\r', behind)) => behind,
         _ => rest,
     };
     skipped.contains(&b']')
