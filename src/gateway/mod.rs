@@ -298,7 +298,7 @@ impl Gateway {
                 let method = &session.req_header().method;
                 Err(local::answer(method, route, call, self.lifecycle.is_draining()).await.into())
             }
-            Destination::NotFound => Err(local::not_found().into()),
+            Destination::NotFound | Destination::Unsafe(_) => Err(local::not_found().into()),
         }
     }
 

@@ -13,3 +13,4 @@ mod protection;
 mod proxies;
 mod proxying;
 mod streaming;
+mod targets;
