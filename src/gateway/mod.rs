@@ -20,6 +20,7 @@ mod call;
 mod caller;
 mod cancellations;
 mod compression;
+pub(crate) mod connections;
 mod context;
 mod cors;
 mod destination;
@@ -82,6 +83,7 @@ use crate::exports::jobs::Exports;
 use crate::gateway::attempt::Attempt;
 use crate::gateway::backlog::{AnswerMemory, Backlog};
 use crate::gateway::call::Call;
+use crate::gateway::connections::Connections;
 use crate::gateway::context::RequestContext;
 use crate::gateway::destination::{Destination, FhirCall};
 use crate::gateway::exchange::Exchange;
@@ -101,6 +103,8 @@ pub(crate) struct Gateway {
     pub exports: Arc<Exports>,
     /// The memory for answers that clients have not read.
     pub memory: Arc<AnswerMemory>,
+    /// The open connections of clients.
+    pub connections: Arc<Connections>,
 }
 
 #[async_trait]
@@ -115,7 +119,7 @@ impl ProxyHttp for Gateway {
 
     /// The head of a request has been read: sets the connection's deadlines, and decides where the request goes.
     async fn early_request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<()> {
-        wire::set_deadlines(session, &context.call.config().limits);
+        wire::set_deadlines(session, &context.call.config().limits, &self.connections);
         self.end_keepalive_when_draining(session);
         context.read(session);
         Ok(())

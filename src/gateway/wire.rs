@@ -11,6 +11,7 @@ use pingora::proxy::Session;
 use crate::config::Limits;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
+use crate::gateway::connections::Connections;
 use crate::gateway::cors::METHODS;
 use crate::gateway::destination::Destination;
 use crate::gateway::http2;
@@ -84,13 +85,13 @@ impl From<BadHead> for Rejection {
 }
 
 /// Sets how long a client's connection may take.
-pub(super) fn set_deadlines(session: &mut Session, limits: &Limits) {
+pub(super) fn set_deadlines(session: &mut Session, limits: &Limits, connections: &Connections) {
     session.set_read_timeout(Some(limits.read_timeout));
     // A client of HTTP/1.1 that stops reading is noticed on its connection.
     let write_timeout = session.is_http2().then_some(limits.write_timeout);
     session.set_write_timeout(write_timeout);
     if session.get_keepalive().is_some() {
-        session.set_keepalive(Some(limits.keepalive_timeout.as_secs().max(1)));
+        session.set_keepalive(Some(connections.keepalive(limits.keepalive_timeout).as_secs().max(1)));
     }
     session.set_pipelining_enabled(true);
 }
