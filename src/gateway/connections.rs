@@ -13,6 +13,7 @@ use log::warn;
 use parking_lot::Mutex;
 
 use crate::config::{Limits, three_quarters};
+use crate::http::forwarded::trusted_proxy::{TrustedProxy, proxy};
 
 /// The least time between two lines in the log about refused connections.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
@@ -62,11 +63,15 @@ impl Connections {
         }
     }
 
-    /// Takes a place for a connection from `peer`. `is_proxy`: it is a trusted proxy, which has many clients. `None`: there is
-    /// none, and the connection is to be closed.
+    /// Takes a place for a connection from `peer`; a trusted proxy has many clients. `None`: there is none, and the connection is
+    /// to be closed.
     #[must_use]
-    pub(crate) fn take(self: &Arc<Self>, peer: IpAddr, is_proxy: bool) -> Option<Place> {
+    pub(crate) fn take(self: &Arc<Self>, peer: IpAddr, trusted: &[TrustedProxy]) -> Option<Place> {
         let peer = peer.to_canonical();
+        self.take_one(peer, proxy(peer, trusted).is_some())
+    }
+
+    fn take_one(self: &Arc<Self>, peer: IpAddr, is_proxy: bool) -> Option<Place> {
         let address = one_client(peer);
         let most = if peer.is_loopback() { self.most } else { self.most - self.most.div_ceil(LOCAL_PART).min(self.most - 1) };
         let mut by_address = self.by_address.lock();
@@ -154,20 +159,20 @@ mod tests {
     fn the_last_places_are_for_this_machine_and_a_proxy_has_many_clients() {
         let connections = connections(32, 4);
         let [proxy, local]: [IpAddr; 2] = ["10.0.0.1", "127.0.0.1"].map(|address| address.parse().unwrap());
-        let taken: Vec<Place> = std::iter::from_fn(|| connections.take(proxy, true)).collect();
+        let taken: Vec<Place> = std::iter::from_fn(|| connections.take_one(proxy, true)).collect();
         assert_eq!(taken.len(), 30);
-        let own: Vec<Place> = std::iter::from_fn(|| connections.take(local, false)).collect();
+        let own: Vec<Place> = std::iter::from_fn(|| connections.take_one(local, false)).collect();
         assert_eq!(own.len(), 2);
         drop((taken, own));
-        assert_eq!(std::iter::from_fn(|| connections.take(local, false)).take(9).collect::<Vec<_>>().len(), 4);
+        assert_eq!(std::iter::from_fn(|| connections.take_one(local, false)).take(9).collect::<Vec<_>>().len(), 4);
     }
 
     #[test]
     fn an_ipv6_network_is_one_address() {
         let connections = connections(8, 1);
-        let _first = connections.take("2001:db8::1".parse().unwrap(), false).unwrap();
-        assert!(connections.take("2001:db8::2".parse().unwrap(), false).is_none());
-        assert!(connections.take("2001:db8:0:1::2".parse().unwrap(), false).is_some());
+        let _first = connections.take_one("2001:db8::1".parse().unwrap(), false).unwrap();
+        assert!(connections.take_one("2001:db8::2".parse().unwrap(), false).is_none());
+        assert!(connections.take_one("2001:db8:0:1::2".parse().unwrap(), false).is_some());
     }
 
     proptest! {
@@ -179,7 +184,7 @@ mod tests {
             let mut places: Vec<(u8, Place)> = Vec::new();
             for (last, is_open) in steps {
                 if is_open {
-                    places.extend(connections.take(IpAddr::from([10, 0, 0, last]), false).map(|place| (last, place)));
+                    places.extend(connections.take_one(IpAddr::from([10, 0, 0, last]), false).map(|place| (last, place)));
                 } else if let Some(at) = places.iter().position(|(of, _)| *of == last) {
                     places.remove(at);
                 }

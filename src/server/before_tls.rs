@@ -4,7 +4,6 @@
 //!
 //! Decision: `docs/decisions/03-concurrency-limit.md`.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -17,7 +16,6 @@ use pingora::protocols::{GetProxyDigest, GetSocketDigest, SocketDigest};
 use pingora::{Error, ErrorType};
 
 use crate::gateway::connections::{Connections, Place};
-use crate::http::forwarded::trusted_proxy::proxy;
 use crate::site::runtime::Runtime;
 
 /// Takes a place for each connection before its TLS handshake.
@@ -49,7 +47,6 @@ impl PreTlsProcess for BeforeTls {
 
 /// Takes a place for the connection of this socket; `None` when there is none.
 pub(super) fn place(connections: &Arc<Connections>, runtime: &ArcSwap<Runtime>, socket: Option<&SocketDigest>) -> Option<Place> {
-    let peer: IpAddr = socket?.peer_addr()?.as_inet()?.ip().to_canonical();
-    let is_proxy = proxy(peer, &runtime.load().config.trusted_proxies).is_some();
-    connections.take(peer, is_proxy)
+    let peer = socket?.peer_addr()?.as_inet()?.ip();
+    connections.take(peer, &runtime.load().config.trusted_proxies)
 }
