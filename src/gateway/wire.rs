@@ -14,6 +14,7 @@ use crate::fhir::rejection::Rejection;
 use crate::gateway::cors::METHODS;
 use crate::gateway::destination::Destination;
 use crate::gateway::http2;
+use crate::gateway::request_head::{self, BadField};
 use crate::http::fields::{content_length, members};
 use crate::http::request_target::UnsafeTarget;
 
@@ -47,6 +48,9 @@ pub(super) enum BadHead {
     /// Servers could differ on what the request target means.
     #[error("{0}")]
     UnsafeTarget(#[from] UnsafeTarget),
+    /// OpenEMR would read a field otherwise than the gateway.
+    #[error("{0}")]
+    Field(#[from] BadField),
 }
 
 impl From<BadHead> for Rejection {
@@ -82,6 +86,7 @@ impl From<BadHead> for Rejection {
                 Self::new(StatusCode::BAD_REQUEST, IssueCode::NotSupported, "The gateway does not switch protocols.")
             }
             BadHead::UnsafeTarget(reason) => Self::invalid(format!("The request was refused: {reason}.")),
+            BadHead::Field(bad) => bad.into(),
         }
     }
 }
@@ -109,10 +114,13 @@ pub(super) fn check(session: &Session, limits: &Limits, destination: &Destinatio
     if session.req_header().version == Version::HTTP_11 && session.get_header(HOST).is_none() {
         return Err(BadHead::NoHost);
     }
-    if destination.fhir().is_some() && asks_for_another_protocol(session.req_header()) {
+    if destination.fhir().is_none() {
+        return Ok(());
+    }
+    if asks_for_another_protocol(session.req_header()) {
         return Err(BadHead::Upgrade);
     }
-    Ok(())
+    Ok(request_head::check(session.req_header())?)
 }
 
 /// Checks what Pingora does not show of the request target.
