@@ -2,9 +2,9 @@
 //!
 //! Decision: `docs/decisions/11-paths.md`.
 
-use http::header::{HOST, UPGRADE};
+use http::header::UPGRADE;
 use http::uri::Scheme;
-use http::{Method, StatusCode, Version};
+use http::{Method, StatusCode};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
@@ -39,9 +39,6 @@ pub(super) enum BadHead {
     /// The declared body is larger than `limits.request_body`.
     #[error("the body is larger than limits.request_body")]
     BodyTooLarge,
-    /// HTTP/1.1 without Host (RFC 9112 section 3.2).
-    #[error("the request has no Host field")]
-    NoHost,
     /// The request asks for another protocol.
     #[error("the request asks for another protocol")]
     Upgrade,
@@ -81,7 +78,6 @@ impl From<BadHead> for Rejection {
                 IssueCode::TooLong,
                 "The request's body is larger than the gateway takes.",
             ),
-            BadHead::NoHost => Self::invalid("The request has no Host field."),
             BadHead::Upgrade => {
                 Self::new(StatusCode::BAD_REQUEST, IssueCode::NotSupported, "The gateway does not switch protocols.")
             }
@@ -108,11 +104,8 @@ pub(super) fn set_deadlines(session: &mut Session, limits: &Limits) {
 pub(super) fn check(session: &Session, limits: &Limits, destination: &Destination) -> Result<(), BadHead> {
     check_method(&session.req_header().method)?;
     check_sizes(session, limits)?;
-    if let Destination::Unsafe(reason) = destination {
+    if let Destination::Unsafe { reason, .. } = destination {
         return Err((*reason).into());
-    }
-    if session.req_header().version == Version::HTTP_11 && session.get_header(HOST).is_none() {
-        return Err(BadHead::NoHost);
     }
     if destination.fhir().is_none() {
         return Ok(());

@@ -1,5 +1,6 @@
 //! Requests that clients may send, over which protocol, and what the gateway answers itself.
 
+mod browsers;
 mod expect_continue;
 mod fields;
 mod framing_upstream;
