@@ -29,6 +29,7 @@ mod export_answers;
 mod export_kick_off;
 mod export_paths;
 mod exports;
+mod host;
 pub(crate) mod http2;
 pub(crate) mod http2_connection;
 mod local;
@@ -294,10 +295,10 @@ impl Gateway {
         match destination {
             Destination::Fhir(fhir) => serve(session, call, fhir, attempt, &self.exports).await,
             Destination::Local(route) => {
-                let method = &session.req_header().method;
-                Err(local::answer(method, route, call, self.lifecycle.is_draining()).await.into())
+                let head = session.req_header();
+                Err(local::answer(head, route, call, self.lifecycle.is_draining()).await.into())
             }
-            Destination::NotFound | Destination::Unsafe(_) => Err(local::not_found().into()),
+            Destination::NotFound | Destination::Unsafe { .. } => Err(local::not_found().into()),
         }
     }
 
@@ -313,6 +314,7 @@ impl Gateway {
 fn admit(session: &Session, call: &Call, destination: &Destination) -> Step {
     let config = call.config();
     caller::check(call, destination)?;
+    host::check(session, call)?;
     cors::check(session.req_header(), destination, config.public_url.as_ref())?;
     Ok(wire::check(session, &config.limits, destination)?)
 }

@@ -2,9 +2,9 @@
 //!
 //! Decision: `docs/decisions/11-paths.md`.
 
-use http::header::{HOST, UPGRADE};
+use http::header::UPGRADE;
 use http::uri::Scheme;
-use http::{Method, StatusCode, Version};
+use http::{Method, StatusCode};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
@@ -14,6 +14,7 @@ use crate::fhir::rejection::Rejection;
 use crate::gateway::cors::METHODS;
 use crate::gateway::destination::Destination;
 use crate::gateway::http2;
+use crate::gateway::request_head::{self, BadField};
 use crate::http::fields::{content_length, members};
 use crate::http::request_target::UnsafeTarget;
 
@@ -38,15 +39,15 @@ pub(super) enum BadHead {
     /// The declared body is larger than `limits.request_body`.
     #[error("the body is larger than limits.request_body")]
     BodyTooLarge,
-    /// HTTP/1.1 without Host (RFC 9112 section 3.2).
-    #[error("the request has no Host field")]
-    NoHost,
     /// The request asks for another protocol.
     #[error("the request asks for another protocol")]
     Upgrade,
     /// Servers could differ on what the request target means.
     #[error("{0}")]
     UnsafeTarget(#[from] UnsafeTarget),
+    /// OpenEMR would read a field otherwise than the gateway.
+    #[error("{0}")]
+    Field(#[from] BadField),
 }
 
 impl From<BadHead> for Rejection {
@@ -77,11 +78,11 @@ impl From<BadHead> for Rejection {
                 IssueCode::TooLong,
                 "The request's body is larger than the gateway takes.",
             ),
-            BadHead::NoHost => Self::invalid("The request has no Host field."),
             BadHead::Upgrade => {
                 Self::new(StatusCode::BAD_REQUEST, IssueCode::NotSupported, "The gateway does not switch protocols.")
             }
             BadHead::UnsafeTarget(reason) => Self::invalid(format!("The request was refused: {reason}.")),
+            BadHead::Field(bad) => bad.into(),
         }
     }
 }
@@ -103,16 +104,16 @@ pub(super) fn set_deadlines(session: &mut Session, limits: &Limits) {
 pub(super) fn check(session: &Session, limits: &Limits, destination: &Destination) -> Result<(), BadHead> {
     check_method(&session.req_header().method)?;
     check_sizes(session, limits)?;
-    if let Destination::Unsafe(reason) = destination {
+    if let Destination::Unsafe { reason, .. } = destination {
         return Err((*reason).into());
     }
-    if session.req_header().version == Version::HTTP_11 && session.get_header(HOST).is_none() {
-        return Err(BadHead::NoHost);
+    if destination.fhir().is_none() {
+        return Ok(());
     }
-    if destination.fhir().is_some() && asks_for_another_protocol(session.req_header()) {
+    if asks_for_another_protocol(session.req_header()) {
         return Err(BadHead::Upgrade);
     }
-    Ok(())
+    Ok(request_head::check(session.req_header())?)
 }
 
 /// Checks what Pingora does not show of the request target.

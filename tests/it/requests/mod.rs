@@ -1,6 +1,8 @@
 //! Requests that clients may send, over which protocol, and what the gateway answers itself.
 
+mod browsers;
 mod expect_continue;
+mod fields;
 mod framing_upstream;
 mod http2;
 mod http2_upstream;
