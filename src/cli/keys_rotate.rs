@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::keys_status::{describe, sites_text, time};
 use super::keys_target::{Target, beside, failure, files, signing_sites, state, unusable};
-use super::outcome::{Failure, Outcome, print};
+use super::outcome::{Failure, Outcome, print, say};
 use crate::config::problem::shown;
 use crate::config::value::{duration, duration_text};
 use crate::config::{Config, Site};
@@ -123,11 +123,11 @@ impl Rotate {
             config = self.target.config.display(),
         );
         if self.publish_for < CACHED_FOR {
-            eprintln!(
+            say(format!(
                 "warning: a server may keep a copy of the JWK Set for {}, longer than the new key is published before it signs ({})",
                 duration_text(CACHED_FOR),
                 duration_text(self.publish_for)
-            );
+            ));
         }
         print(&text)
     }

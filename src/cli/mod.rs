@@ -63,7 +63,7 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failures) => {
             for failure in failures {
-                eprintln!("error: {}", failure.text());
+                outcome::say(format!("error: {}", failure.text()));
             }
             ExitCode::FAILURE
         }

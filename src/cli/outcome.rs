@@ -1,10 +1,16 @@
 //! How a command ends: with success or with every failure, and what it writes to standard output.
 
 use std::fmt::Display;
-use std::io::{ErrorKind, Write as _, stdout};
+use std::io::{ErrorKind, Write as _, stderr, stdout};
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use crate::config::{self, Config, Problem, Warning};
+
+/// How long a line for standard error may take.
+const SAY_WITHIN: Duration = Duration::from_secs(2);
 
 /// How every command ends: with success, or with everything that went wrong.
 pub(super) type Outcome = Result<(), Vec<Failure>>;
@@ -48,9 +54,22 @@ pub(super) fn failures(problems: Vec<Problem>) -> Vec<Failure> {
 pub(super) fn load(config: &Path, env_file: Option<&Path>) -> Result<Config, Vec<Failure>> {
     let (config, warnings) = config::load(config, env_file).map_err(failures)?;
     for Warning(warning) in warnings {
-        eprintln!("warning: {warning}");
+        say(format!("warning: {warning}"));
     }
     Ok(config)
+}
+
+/// Writes a line to standard error. A reader that takes nothing for 2 s misses it, and keeps nobody waiting.
+pub(super) fn say(line: String) {
+    let (written, wait) = mpsc::sync_channel(1);
+    let writing = thread::Builder::new().spawn(move || {
+        // The program goes on even if standard error is closed.
+        let _ = writeln!(stderr(), "{line}");
+        let _ = written.send(());
+    });
+    if writing.is_ok() {
+        let _ = wait.recv_timeout(SAY_WITHIN);
+    }
 }
 
 /// Writes to standard output. A reader that has closed the pipe is no failure.

@@ -1,9 +1,7 @@
 //! The configuration as a whole: its keys, and the rules between them.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use pingora::server::configuration::ServerConf;
 
 use super::access::{Access, ReadyRule, TokenExposure};
@@ -19,6 +17,8 @@ use super::server_conf;
 use super::setting::Setting as _;
 use super::shape::RestartRequired;
 use super::site::Sites;
+use super::{exposure, trusted_proxies};
+use crate::http::forwarded::trusted_proxy::TrustedProxy;
 
 /// The most sites that one gateway serves.
 const MAX_SITES: usize = 256;
@@ -37,8 +37,8 @@ section! {
         /// Where clients find the gateway, for links in answers.
         public_url: Option<BaseUrl> = None, example("https://gateway.example.org"),
             derived("the address that each client called (`Host`)");
-        /// The proxies in front of the gateway whose `Forwarded` and `X-Forwarded-*` fields are believed.
-        trusted_proxies: Vec<IpNet> = Vec::new();
+        /// The proxies in front of the gateway, and which of their fields are believed. The first entry with a proxy's address counts.
+        trusted_proxies: Vec<TrustedProxy> = Vec::new();
         /// Which clients may call: those of some networks, or every one. Required once an address of `listen` is not loopback.
         access: Access = Access::loopback(), derived("clients on this machine");
         /// To which clients `POST /oauth/token` shows the access token; the others get the start of its SHA-256.
@@ -82,6 +82,9 @@ impl Config {
         self.check_listeners(section, findings);
         self.check_access(section, findings);
         self.check_sites(section, findings);
+        let place_of = |key: &str| section.place_of(key);
+        trusted_proxies::check(&self.trusted_proxies, self.public_url.is_some(), place_of, findings);
+        exposure::check(&self.listen, &self.access, self.token_exposure, place_of, findings);
         Some(self)
     }
 
@@ -112,7 +115,7 @@ impl Config {
     }
 
     fn check_access(&self, section: &Section<'_>, findings: &mut Findings) {
-        let open = self.listen.iter().find(|listener| !is_loopback(listener.address.ip()));
+        let open = self.listen.iter().find(|listener| !listener.is_loopback());
         if let (Some(listener), true) = (open, section.is_unset("access")) {
             let problem = section.place_of("access").problem(format!(
                 "is missing, and {} can be reached from other machines: whoever calls reads patient data",
@@ -158,11 +161,6 @@ impl Config {
             }
         }
     }
-}
-
-/// Whether an address is reachable from this machine alone.
-fn is_loopback(address: IpAddr) -> bool {
-    address.to_canonical().is_loopback()
 }
 
 fn escaped(value: serde_yaml::Value) -> serde_yaml::Value {

@@ -31,6 +31,8 @@ section! {
         read_timeout: Duration = Duration::from_secs(60);
         /// The longest wait for one write of an answer to make progress.
         write_timeout: Duration = Duration::from_secs(60);
+        /// The least bytes a second at which a client must send its body, and read its answer, while OpenEMR is kept busy.
+        least_rate: usize = KIB;
         /// The longest wait between two requests on a connection.
         keepalive_timeout: Duration = Duration::from_secs(60);
         /// The most requests on one connection before it is closed.

@@ -113,6 +113,12 @@ impl Setting for Listener {
 }
 
 impl Listener {
+    /// Whether it can be reached from this machine alone.
+    #[must_use]
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.address.ip().to_canonical().is_loopback()
+    }
+
     fn file(&self) -> ListenerFile {
         let address = Written { value: self.address, place: self.place.clone() };
         ListenerFile { address: Some(address), tls: self.tls.clone(), http2: self.http2, h2c: self.h2c }

@@ -5,7 +5,7 @@
 //! | `yaml`, `node` | the YAML tree, with the position of each value |
 //! | `env`, `dotenv` | `${NAME}`, and the variables that override keys |
 //! | `declaration`, `setting`, `shape`, `section` | how a key is declared, and what is made from its declaration |
-//! | `configuration`, `listening`, `routes`, `access`, `limits`, `server_conf` | the keys of the gateway |
+//! | `configuration`, `listening`, `routes`, `access`, `trusted_proxies`, `exposure`, `limits`, `server_conf` | the keys of the gateway |
 //! | `site_file`, `upstream`, `answers`, `cors` | the keys of a site |
 //! | `site`, `node_urls`, `site_name`, `scope_list`, `site_keys`, `site_rotation`, `certificates` | a site, checked |
 //! | `schema`, `reference` | the JSON Schema and docs/configuration.md |
@@ -20,6 +20,7 @@ mod cors;
 mod declaration;
 mod dotenv;
 mod env;
+mod exposure;
 mod limits;
 pub(crate) mod listening;
 mod load;
@@ -40,6 +41,7 @@ mod site_file;
 mod site_keys;
 mod site_name;
 mod site_rotation;
+mod trusted_proxies;
 mod upstream;
 pub(crate) mod value;
 mod yaml;

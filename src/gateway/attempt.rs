@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::fhir::link_rewriter::LinkRewriter;
+use crate::gateway::pace::Pace;
 use crate::nodes::in_flight::Permit;
 use crate::nodes::{NodeLease, Tried};
 use crate::smart::token::AccessToken;
@@ -33,6 +34,10 @@ pub(super) struct Attempt {
     pub(super) upstream_time: Option<Duration>,
     /// Bytes of the client's body that the latest try has sent.
     pub(super) body_sent: usize,
+    /// How fast the client sends the rest of its body, once it is known that there is one.
+    pub(super) body_pace: Option<Pace>,
+    /// Whether the client's body stays here, because the method has none.
+    pub(super) drops_body: bool,
     /// Rewrites the links in a body on its way to OpenEMR.
     pub(super) request_links: Option<LinkRewriter>,
 }
@@ -67,6 +72,7 @@ impl Attempt {
     pub(super) fn begin_try(&mut self, now: Instant) {
         self.sent = Some(now);
         self.body_sent = 0;
+        self.body_pace = None;
     }
 
     /// Whether Pingora is to try again; true once.

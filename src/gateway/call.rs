@@ -11,7 +11,8 @@ use crate::fhir::media_type::Format;
 use crate::fhir::negotiation::Negotiated;
 use crate::gateway::negotiation::negotiated;
 use crate::gateway::trace::{self, Trace};
-use crate::http::forwarded::{Hops, is_trusted};
+use crate::http::forwarded::hops::Hops;
+use crate::http::forwarded::trusted_proxy::proxy;
 use crate::observe::request_id::RequestId;
 use crate::site::lifecycle::InFlight;
 use crate::site::runtime::Runtime;
@@ -52,8 +53,9 @@ impl Call {
         let head = session.req_header();
         let trusted = &self.runtime.config.trusted_proxies;
         let peer = trace::peer(session);
-        self.trace = Trace::of(&head.headers, peer.map(|peer| Hops::of(&head.headers, peer, trusted)));
-        if let Some(id) = peer.filter(|peer| is_trusted(*peer, trusted)).and_then(|_| given_id(head)) {
+        let hops = peer.map_or(Hops::unknown(), |peer| Hops::of(&head.headers, head.version, peer, trusted));
+        self.trace = Trace::of(&head.headers, hops);
+        if let Some(id) = peer.and_then(|peer| proxy(peer, trusted)).and_then(|_| given_id(head)) {
             self.id = id;
         }
         self.negotiated = negotiated(head, None);

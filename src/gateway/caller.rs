@@ -2,14 +2,14 @@
 //!
 //! Decision: `docs/decisions/18-proxies.md`.
 
-use std::net::IpAddr;
-
 use http::StatusCode;
 
 use crate::config::Access;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
+use crate::gateway::destination::{Destination, LocalRoute};
+use crate::http::forwarded::client::Client;
 
 /// The client's address is in none of `access.allow_from`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -26,13 +26,18 @@ impl From<NotAllowed> for Rejection {
 ///
 /// # Errors
 /// It may not use the gateway.
-pub(super) fn check(call: &Call) -> Result<(), NotAllowed> {
-    if allows(&call.config().access, call.trace.client()) { Ok(()) } else { Err(NotAllowed) }
+pub(super) fn check(call: &Call, destination: &Destination) -> Result<(), NotAllowed> {
+    let client = match (destination, call.trace.hops.proxy_itself()) {
+        // The health checks of a proxy have no client.
+        (Destination::Local(LocalRoute::Health | LocalRoute::Ready), Some(proxy)) => Client::At(proxy),
+        _ => call.trace.client(),
+    };
+    if allows(&call.config().access, client) { Ok(()) } else { Err(NotAllowed) }
 }
 
-fn allows(access: &Access, client: Option<IpAddr>) -> bool {
+fn allows(access: &Access, client: Client) -> bool {
     match access {
         Access::Open => true,
-        Access::AllowFrom(networks) => client.is_some_and(|address| networks.iter().any(|network| network.contains(&address))),
+        Access::AllowFrom(networks) => client.is_in(networks),
     }
 }

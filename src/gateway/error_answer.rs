@@ -16,9 +16,6 @@ use crate::gateway::call::Call;
 use crate::http::set_field::SetField;
 use crate::openemr::error::{self, ErrorAnswer};
 
-/// The most bytes of OpenEMR's own words that go to the log.
-const MOST_LOGGED: usize = 4096;
-
 /// The fields that are about the body that OpenEMR sent, or about the gateway's own credentials.
 const DROPPED: [HeaderName; 13] = [
     ACCEPT_RANGES,
@@ -36,12 +33,11 @@ const DROPPED: [HeaderName; 13] = [
     WWW_AUTHENTICATE,
 ];
 
-/// Returns the OperationOutcome in place of an error's body, and changes the head accordingly. OpenEMR's own words go to the
-/// log, at level debug.
+/// Returns the OperationOutcome in place of an error's body, and changes the head accordingly. The log says, at level debug, what
+/// kind of body it was; never its words, which can be a patient's data or the token.
 pub(super) fn translate(head: &mut ResponseHeader, body: &[u8], call: &Call, interaction: Interaction) -> Bytes {
     let status = head.status.as_u16();
-    let words = body.get(..MOST_LOGGED).unwrap_or(body);
-    debug!("request {}: OpenEMR answered {status}: {:?}", call.id, String::from_utf8_lossy(words));
+    debug!("request {}: OpenEMR answered {status} with {} of {} bytes", call.id, kind(head, body), body.len());
     // What is compressed is not read.
     let body = if head.headers.contains_key(CONTENT_ENCODING) { &[][..] } else { body };
     let answer = ErrorAnswer { status, resource_type: interaction.resource_type };
@@ -55,4 +51,17 @@ pub(super) fn translate(head: &mut ResponseHeader, body: &[u8], call: &Call, int
     head.set(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     head.set(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Bytes::from(outcome.write(format))
+}
+
+/// Returns what kind of body this is, in words of the gateway's own.
+fn kind(head: &ResponseHeader, body: &[u8]) -> &'static str {
+    let begins = |text: &[u8]| body.trim_ascii_start().get(..text.len()).is_some_and(|start| start.eq_ignore_ascii_case(text));
+    match head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::trim) {
+        _ if head.headers.contains_key(CONTENT_ENCODING) => "a compressed body",
+        _ if body.is_empty() => "an empty body",
+        _ if begins(b"{") || begins(b"[") => "a JSON body",
+        _ if begins(b"<!doctype html") || begins(b"<html") => "an HTML page",
+        Some(kind) if kind.starts_with("text/html") => "an HTML page",
+        _ => "a body",
+    }
 }

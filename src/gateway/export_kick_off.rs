@@ -48,7 +48,7 @@ pub(super) async fn answer(
     token::take(call, &fhir.site, attempt).await?;
     let granted = attempt.token.as_ref().map(|token| token.scope.as_str()).unwrap_or_default();
     check_head(call, &session.req_header().headers, &level, granted)?;
-    let body = read_ahead::read(session, MAX_PARAMETERS, call.config().limits.read_timeout).await?;
+    let body = read_ahead::read(session, MAX_PARAMETERS, &call.config().limits).await?;
     let body = body.map_err(|_| too_large())?;
     let query = String::from_utf8_lossy(fhir.query().strip_prefix(b"?").unwrap_or_default()).into_owned();
     let kick_off = judge(level, &session.req_header().headers, &query, &body, granted)?;

@@ -34,14 +34,16 @@ pub(crate) mod http2_connection;
 mod local;
 mod negotiation;
 mod openemr_answer;
+mod pace;
 mod plan;
 mod public_base;
 mod queue;
-mod read_ahead;
+pub(crate) mod read_ahead;
 mod recovery;
 mod refused_token;
 mod rejection_answer;
 mod repeat;
+mod request_body;
 mod request_head;
 mod request_links;
 mod request_log;
@@ -143,14 +145,14 @@ impl ProxyHttp for Gateway {
     /// Passes a piece of the client's body to OpenEMR, or what goes there in its place.
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
         context: &mut RequestContext,
     ) -> pingora::Result<()> {
         let Exchange { call, fhir, attempt, .. } = context.exchange()?;
-        let limit = call.config().limits.request_body;
-        upstream_request::body(body, end_of_stream, fhir, attempt, limit).map_err(|stop| context.end(stop))
+        let limits = &call.config().limits;
+        upstream_request::body(session, body, end_of_stream, fhir, attempt, limits).map_err(|stop| context.end(stop))
     }
 
     /// Looks at the head of OpenEMR's answer, before anything of it goes on.
@@ -295,7 +297,7 @@ impl Gateway {
                 let method = &session.req_header().method;
                 Err(local::answer(method, route, call, self.lifecycle.is_draining()).await.into())
             }
-            Destination::NotFound => Err(local::not_found().into()),
+            Destination::NotFound | Destination::Unsafe(_) => Err(local::not_found().into()),
         }
     }
 
@@ -310,7 +312,7 @@ impl Gateway {
 /// Decides whether a request may pass, on every route.
 fn admit(session: &Session, call: &Call, destination: &Destination) -> Step {
     let config = call.config();
-    caller::check(call)?;
+    caller::check(call, destination)?;
     cors::check(session.req_header(), destination, config.public_url.as_ref())?;
     Ok(wire::check(session, &config.limits, destination)?)
 }
@@ -325,7 +327,8 @@ async fn serve(session: &mut Session, call: &Call, fhir: &mut FhirCall, attempt:
     token::take(call, &fhir.site, attempt).await?;
     request_links::map_query(session, call, fhir).await;
     search::plan(session, call, fhir).await?;
-    request_links::map_body(session, call, fhir).await?;
+    request_body::take(session, &call.config().limits, fhir).await?;
+    request_links::map_body(session, call, fhir);
     queue::enter(session, call, &fhir.site, attempt).await
 }
 

@@ -21,8 +21,10 @@ pub(super) struct Plan {
     pub(super) form: Option<Bytes>,
     /// Another body of the same media type.
     pub(super) body: Option<Bytes>,
-    /// Whether the gateway has read the body whole, and so has the client's "100 Continue" behind it.
-    pub(super) body_is_read: bool,
+    /// The client's body, where it was read whole.
+    pub(super) read: Option<Bytes>,
+    /// Whether the gateway has begun to read the body, and so has the client's "100 Continue" behind it.
+    pub(super) body_is_begun: bool,
     /// What was searched for, and what becomes of the Bundle that comes back.
     pub(super) search: Option<Box<SearchTerms>>,
     body_is_sent: bool,
@@ -34,7 +36,7 @@ impl Plan {
         if let Some(method) = &self.method {
             head.set_method(method.clone());
         }
-        if self.body_is_read {
+        if self.body_is_begun {
             // The client has been told to go on already; OpenEMR would say it again.
             head.remove_header(&EXPECT);
         }

@@ -10,7 +10,7 @@ use http::uri::Authority;
 use pingora::proxy::Session;
 
 use crate::gateway::call::Call;
-use crate::http::forwarded::CalledAt;
+use crate::http::forwarded::called_at::CalledAt;
 use crate::site::prepared::Site;
 use crate::site::public_base::{PublicBase, RequestAddress};
 
@@ -19,10 +19,7 @@ use crate::site::public_base::{PublicBase, RequestAddress};
 pub(super) fn of(session: &Session, call: &Call, site: &Site) -> Arc<PublicBase> {
     let head = session.req_header();
     let settings = call.config();
-    let called_at = match &call.trace.hops {
-        Some(hops) => CalledAt::of(&head.headers, hops, &settings.trusted_proxies),
-        None => CalledAt::default(),
-    };
+    let called_at = CalledAt::of(&head.headers, &call.trace.hops);
     let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
     let authority = head.uri.authority().map(Authority::as_str);
     site.links.public(&RequestAddress {

@@ -10,7 +10,6 @@ use pingora::proxy::Session;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::attempt::Attempt;
 use crate::gateway::call::Call;
-use crate::gateway::read_ahead::is_kept;
 use crate::gateway::stop::Step;
 use crate::nodes::in_flight::{Entry, Permit, Ticket};
 use crate::site::prepared::Site;
@@ -36,9 +35,8 @@ impl From<NoPermit> for Rejection {
     }
 }
 
-/// Acquires the permit to be in flight, unless the request has it; waits in the queue while the site is at its limit. A
-/// request waits before its body is read, except for a body that Pingora keeps: that much is read ahead, because it is how
-/// a client that hangs up is noticed.
+/// Acquires the permit to be in flight, unless the request has it; waits in the queue while the site is at its limit. As much
+/// of the body as Pingora keeps has been read by then.
 ///
 /// # Errors
 /// The queue is full, the wait took too long, or the client is gone.
@@ -67,19 +65,14 @@ pub(super) async fn enter(session: &mut Session, call: &Call, site: &Site, attem
     Ok(())
 }
 
+/// Waits for a permit. A client that hangs up meanwhile is noticed, unless a part of its body is still to be read.
 async fn permit_or_hang_up(session: &mut Session, ticket: Ticket) -> pingora::Result<Option<Permit>> {
-    if !session.as_mut().is_body_done() && !is_kept(session) {
+    if !session.is_body_done() {
         return Ok(ticket.permit().await);
     }
-    session.as_mut().enable_retry_buffering();
-    let permit = ticket.permit();
-    tokio::pin!(permit);
-    loop {
-        let is_body_done = session.as_mut().is_body_done();
-        tokio::select! {
-            permit = &mut permit => return Ok(permit),
-            // A piece of the body, which Pingora keeps; or, behind its end, that the client is gone.
-            read = session.as_mut().read_body_or_idle(is_body_done) => drop(read.map_err(|error| error.into_down())?),
-        }
+    tokio::select! {
+        permit = ticket.permit() => Ok(permit),
+        // Behind the end of a body there is nothing to read but the end of the connection.
+        gone = session.as_mut().read_body_or_idle(true) => gone.map(|_| None).map_err(|error| error.into_down()),
     }
 }

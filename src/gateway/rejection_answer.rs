@@ -19,7 +19,7 @@ use crate::http::answer::Answer;
 #[must_use]
 fn of(rejection: Rejection, call: &Call, destination: &Destination) -> Answer {
     match destination {
-        Destination::Fhir(_) => of_fhir(rejection, call),
+        Destination::Fhir(_) | Destination::Unsafe(_) => of_fhir(rejection, call),
         Destination::Local(_) | Destination::NotFound => {
             let answer = Answer::error(rejection.status, error_word(rejection.status), &rejection.text);
             with_fields(answer, rejection)
@@ -39,7 +39,8 @@ pub(super) async fn send(session: &mut Session, rejection: Rejection, context: &
 /// Tells the client and the log why the exchange with OpenEMR failed. Gives the status of the answer, 0 when the client is
 /// gone.
 pub(super) async fn after_failure(session: &mut Session, error: &Error, context: &RequestContext) -> u16 {
-    let rejection = context.rejection.clone().or_else(|| transport::rejection(error));
+    let body_is_missing = !session.is_body_done();
+    let rejection = context.rejection.clone().or_else(|| transport::rejection(error, body_is_missing));
     request_log::failed(error, context, rejection.is_some());
     let Some(rejection) = rejection else { return 0 };
     let status = rejection.status.as_u16();

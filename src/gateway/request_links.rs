@@ -15,7 +15,6 @@ use crate::fhir::query_links::{self, may_hold_a_link};
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::public_base;
-use crate::gateway::read_ahead::{self, RETRY_BUFFER};
 use crate::http::fields::content_length;
 use crate::http::set_field::SetField;
 use crate::site::prepared::Site;
@@ -47,34 +46,22 @@ fn mapped(session: &Session, call: &Call, site: &Site, query: &[u8]) -> Option<V
     query_links::rewritten(public_base::of(session, call, site).links(), &site.openemr_bases().own, query)
 }
 
-/// Maps the links in a body that can be kept whole, before the request waits for its permit.
-///
-/// A body that declares its length has to keep to it, and OpenEMR's PHP takes no other (php-fpm behind Apache drops a chunked
-/// one), so that it is read before its head goes out. That is done for what Pingora keeps for another try; a longer one
-/// passes as it is.
-///
-/// # Errors
-/// The client is gone, or too slow.
-pub(super) async fn map_body(session: &mut Session, call: &Call, fhir: &mut FhirCall) -> pingora::Result<()> {
-    let head = session.req_header();
-    let kind = kind(head);
+/// Maps the links in a body that was read whole, before the request waits for its permit. A longer one that declares its
+/// length has to keep to it, and passes as it is.
+pub(super) fn map_body(session: &Session, call: &Call, fhir: &mut FhirCall) {
+    let kind = kind(session.req_header());
     let is_mapped = fhir.repairs().links
-        && has_body(&head.method)
-        && !fhir.plan.has_body()
-        && matches!(kind, LinkText::Json | LinkText::Ndjson | LinkText::Xml | LinkText::Form)
-        && read_ahead::is_kept(session);
-    if !is_mapped {
-        return Ok(());
-    }
-    let Ok(body) = read_ahead::read(session, RETRY_BUFFER, call.config().limits.read_timeout).await? else { return Ok(()) };
-    fhir.plan.body_is_read = true;
+        && fhir.plan.form.is_none()
+        && matches!(kind, LinkText::Json | LinkText::Ndjson | LinkText::Xml | LinkText::Form);
+    let Some(body) = fhir.plan.read.as_ref().filter(|body| is_mapped && may_hold_a_link(body)) else { return };
     if kind == LinkText::Form {
-        fhir.plan.form = mapped(session, call, &fhir.site, &body).map(Bytes::from);
-    } else if may_hold_a_link(&body) {
-        let public = public_base::of(session, call, &fhir.site);
-        fhir.plan.body = public.links().rewritten(&body, &fhir.site.openemr_bases().own).map(Bytes::from);
+        fhir.plan.form = mapped(session, call, &fhir.site, body).map(Bytes::from);
+        return;
     }
-    Ok(())
+    let public = public_base::of(session, call, &fhir.site);
+    if let Some(mapped) = public.links().rewritten(body, &fhir.site.openemr_bases().own) {
+        fhir.plan.body = Some(Bytes::from(mapped));
+    }
 }
 
 /// Maps a conditional create in the head that goes to OpenEMR; gives what rewrites the body, when that is mapped on its way.

@@ -11,7 +11,7 @@ use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use tokio::time::timeout;
 
-use crate::config::{Answers, BaseUrl, Paging};
+use crate::config::{Answers, BaseUrl, Limits, Paging};
 use crate::fhir::capabilities::Capabilities;
 use crate::fhir::format_parameters::{FormatParameters, NamedFormat};
 use crate::fhir::interaction::Kind;
@@ -74,8 +74,8 @@ pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall
         return Ok(());
     }
     let repairs = fhir.repairs();
-    let Some(form) = read_form(session, repairs.search, call.config().limits.read_timeout).await? else { return Ok(()) };
-    fhir.plan.body_is_read = session.is_body_done();
+    let Some(form) = read_form(session, repairs.search, &call.config().limits).await? else { return Ok(()) };
+    fhir.plan.body_is_begun = session.is_body_done();
     let form = request_links::in_form(session, call, site, form);
     if repairs.content && FormatParameters::read(&form).format.is_some_and(|named| named != NamedFormat::Json) {
         return Err(NotAcceptable.into());
@@ -108,7 +108,7 @@ fn planned_type(fhir: &FhirCall) -> Option<&'static str> {
 
 /// The form of a search by POST; empty where there is none. `None` for a body that is no form, which is OpenEMR's business
 /// unless parameters are repaired.
-async fn read_form(session: &mut Session, repairs: bool, within: Duration) -> Result<Option<Bytes>, Stop> {
+async fn read_form(session: &mut Session, repairs: bool, limits: &Limits) -> Result<Option<Bytes>, Stop> {
     session.as_mut().enable_retry_buffering();
     if session.req_header().method != Method::POST || session.is_body_empty() {
         return Ok(Some(Bytes::new()));
@@ -118,7 +118,7 @@ async fn read_form(session: &mut Session, repairs: bool, within: Duration) -> Re
         (false, true) => return Err(BadForm::NoForm.into()),
         (false, false) => return Ok(None),
     }
-    let form = read_ahead::read(session, RETRY_BUFFER, within).await?;
+    let form = read_ahead::read(session, RETRY_BUFFER, limits).await?;
     Ok(Some(form.map_err(|_| BadForm::TooLarge)?))
 }
 

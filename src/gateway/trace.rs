@@ -10,7 +10,8 @@ use http::{HeaderMap, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 
-use crate::http::forwarded::Hops;
+use crate::http::forwarded::client::Client;
+use crate::http::forwarded::hops::Hops;
 use crate::http::set_field::SetField;
 use crate::observe::request_id::RequestId;
 use crate::observe::trace_context::{Origin, TraceContext, is_valid_state};
@@ -23,8 +24,8 @@ static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// What is known of a request's way here.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Trace {
-    /// The addresses that it came by; `None` when it did not come by IP.
-    pub(super) hops: Option<Hops>,
+    /// The addresses that it came by.
+    pub(super) hops: Hops,
     /// Its place in a trace.
     pub(super) context: TraceContext,
     state_goes_on: bool,
@@ -33,7 +34,7 @@ pub(super) struct Trace {
 impl Trace {
     /// Reads a request's head.
     #[must_use]
-    pub(super) fn of(fields: &HeaderMap, hops: Option<Hops>) -> Self {
+    pub(super) fn of(fields: &HeaderMap, hops: Hops) -> Self {
         let mut parents = fields.get_all(&TRACEPARENT).iter();
         // Two of them are none.
         let parent = parents.next().filter(|_| parents.next().is_none());
@@ -45,19 +46,19 @@ impl Trace {
     /// A request of which nothing is known.
     #[must_use]
     pub(super) fn unknown() -> Self {
-        Self { hops: None, context: TraceContext::of(None).0, state_goes_on: false }
+        Self { hops: Hops::unknown(), context: TraceContext::of(None).0, state_goes_on: false }
     }
 
-    /// Whether the request comes from this machine, proxies included.
+    /// Whether the client is on this machine, as far as can be told, and all proxies are.
     #[must_use]
     pub(super) fn is_local(&self) -> bool {
-        self.hops.as_ref().is_some_and(Hops::are_loopback)
+        self.hops.are_local()
     }
 
     /// The names under which OpenEMR knows the request, and who sent it; also on the gateway's own requests on its behalf.
     pub(super) fn names(&self, id: RequestId) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
         // Addresses and commas make a field value.
-        let forwarded_for = self.hops.as_ref().and_then(|hops| HeaderValue::try_from(hops.list()).ok());
+        let forwarded_for = self.hops.list().and_then(|list| HeaderValue::try_from(list).ok());
         let names = [
             (X_REQUEST_ID.clone(), Some(id.header_value())),
             (TRACEPARENT.clone(), Some(self.context.header_value())),
@@ -66,10 +67,10 @@ impl Trace {
         names.into_iter().filter_map(|(name, value)| Some((name, value?)))
     }
 
-    /// The client's address: the connected peer's or, behind trusted proxies, the one that they report.
+    /// The client: the connected peer or, behind trusted proxies, the one that they report.
     #[must_use]
-    pub(super) fn client(&self) -> Option<IpAddr> {
-        self.hops.as_ref().map(Hops::client)
+    pub(super) fn client(&self) -> Client {
+        self.hops.client()
     }
 }
 

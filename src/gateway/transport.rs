@@ -5,10 +5,12 @@ use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
+use crate::gateway::request_body::TooSlow;
 
-/// What Pingora's error means to the client; `None` when the client is gone.
+/// What Pingora's error means to the client; `None` when the client is gone. `body_is_missing`: OpenEMR had to wait for the rest
+/// of the request.
 #[must_use]
-pub(super) fn rejection(error: &Error) -> Option<Rejection> {
+pub(super) fn rejection(error: &Error, body_is_missing: bool) -> Option<Rejection> {
     use ErrorType::*;
     let exception = |text: &'static str| Some(Rejection::bad_gateway(IssueCode::Exception, text));
     let rejection = |status, code, text: &'static str| Some(Rejection::new(status, code, text));
@@ -16,6 +18,7 @@ pub(super) fn rejection(error: &Error) -> Option<Rejection> {
         (ErrorSource::Downstream, ReadTimedout) => {
             rejection(StatusCode::REQUEST_TIMEOUT, IssueCode::Timeout, "The request did not arrive in time.")
         }
+        (ErrorSource::Upstream, ReadTimedout) if body_is_missing => Some(TooSlow.into()),
         (ErrorSource::Downstream, ReadError | WriteError | WriteTimedout | ConnectionClosed | ConnectError) => None,
         (ErrorSource::Downstream, _) => Some(Rejection::invalid("The request is not well-formed HTTP.")),
         (ErrorSource::Upstream, ConnectTimedout | TLSHandshakeTimedout | ReadTimedout | WriteTimedout) => {
@@ -56,16 +59,26 @@ mod tests {
             (ErrorType::ConnectionClosed, 502),
             (ErrorType::InvalidHTTPHeader, 502),
         ] {
-            assert_eq!(rejection(&failed(ErrorSource::Upstream, kind.clone())).unwrap().status.as_u16(), status, "{kind:?}");
+            assert_eq!(
+                rejection(&failed(ErrorSource::Upstream, kind.clone()), false).unwrap().status.as_u16(),
+                status,
+                "{kind:?}"
+            );
         }
     }
 
     #[test]
+    fn a_body_that_stops_is_the_clients_delay() {
+        let error = failed(ErrorSource::Upstream, ErrorType::ReadTimedout);
+        assert_eq!(rejection(&error, true).unwrap().status, StatusCode::REQUEST_TIMEOUT);
+    }
+
+    #[test]
     fn a_caller_who_left_gets_nothing_and_the_rest_no_detail() {
-        assert_eq!(rejection(&failed(ErrorSource::Downstream, ErrorType::ConnectionClosed)), None);
+        assert_eq!(rejection(&failed(ErrorSource::Downstream, ErrorType::ConnectionClosed), false), None);
         for source in [ErrorSource::Upstream, ErrorSource::Downstream, ErrorSource::Internal] {
             let error = failed(source, ErrorType::InvalidHTTPHeader);
-            let told = rejection(&error).unwrap().text;
+            let told = rejection(&error, false).unwrap().text;
             assert!(!told.contains("Doe") && !told.contains("10.0.0.7"), "{told}");
         }
     }

@@ -90,8 +90,8 @@ pub(super) fn decide_repeat(session: &Session, client_reused: bool, context: &mu
     }
     let attempt = &context.attempt;
     // A 100 of the gateway's own is no part of the answer.
-    let body_is_read = context.destination.fhir().is_some_and(|fhir| fhir.plan.body_is_read);
-    let is_answer = |head: &ResponseHeader| !(body_is_read && head.status.is_informational());
+    let body_is_begun = context.destination.fhir().is_some_and(|fhir| fhir.plan.body_is_begun);
+    let is_answer = |head: &ResponseHeader| !(body_is_begun && head.status.is_informational());
     let broken = Broken {
         method: &session.req_header().method,
         was_pooled: client_reused,

@@ -1,32 +1,38 @@
 //! The request that goes to OpenEMR, its head and its body.
+//!
+//! Decision: `docs/decisions/30-framing.md`.
 
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::ACCEPT_ENCODING;
+use http::Method;
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
+use crate::config::Limits;
 use crate::gateway::attempt::Attempt;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::stop::Step;
 use crate::gateway::wire::BadHead;
-use crate::gateway::{request_head, request_links, trace};
+use crate::gateway::{request_body, request_head, request_links, trace};
 use crate::http::request_target;
+use crate::http::set_field::SetField;
 
 /// Makes the head of a try of the client's head.
 ///
 /// # Errors
 /// A target that cannot stand in a request line.
 pub(super) fn head(
-    session: &Session,
+    session: &mut Session,
     head: &mut RequestHeader,
     call: &Call,
     fhir: &mut FhirCall,
     attempt: &mut Attempt,
 ) -> pingora::Result<()> {
+    let has_unsent_body = !session.is_body_empty();
     attempt.begin_try(Instant::now());
     let (Some(on), Some(token)) = (&attempt.node, &attempt.token) else {
         return Err(Error::new_in(ErrorType::InternalError));
@@ -36,6 +42,12 @@ pub(super) fn head(
     request_head::rewrite(head, &target, on.node().fhir.host(), token)?;
     trace::mark_request(head, request.version, &call.trace, call.id);
     fhir.plan.apply(head);
+    attempt.drops_body = has_unsent_body && !fhir.plan.has_body() && !may_have_body(&head.method);
+    if attempt.drops_body {
+        // Without it, Pingora makes chunks of what is to come, and be it an empty DATA frame.
+        head.remove_header(&TRANSFER_ENCODING);
+        head.set(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
     attempt.request_links = request_links::begin(session, head, call, fhir);
     if attempt.refused_token.uncompressed || fhir.reads_answer(&request.method) {
         head.remove_header(&ACCEPT_ENCODING);
@@ -43,25 +55,72 @@ pub(super) fn head(
     Ok(())
 }
 
-/// Passes a piece of the client's body, or what goes to OpenEMR in its place. `limit`: of the body, in bytes.
+/// Passes a piece of the client's body, or what goes to OpenEMR in its place.
 ///
 /// # Errors
-/// The body is larger than the limit. The request is cut off then, and cannot be taken for whole: neither its length nor its
-/// last chunk is reached.
+/// The body is larger than `limits.request_body`, or comes more slowly than at `limits.least_rate`. The request is cut off then,
+/// and cannot be taken for whole: neither its length nor its last chunk is reached.
 pub(super) fn body(
+    session: &mut Session,
     piece: &mut Option<Bytes>,
     end_of_stream: bool,
     fhir: &mut FhirCall,
     attempt: &mut Attempt,
-    limit: usize,
+    limits: &Limits,
 ) -> Step {
+    let length = piece.as_ref().map_or(0, Bytes::len);
     fhir.plan.replace_body(piece, end_of_stream);
+    if attempt.drops_body {
+        *piece = None;
+    }
     attempt.body_sent = attempt.body_sent.saturating_add(piece.as_ref().map_or(0, Bytes::len));
-    if attempt.body_sent > limit {
+    if attempt.body_sent > limits.request_body {
         return Err(BadHead::BodyTooLarge.into());
+    }
+    if !end_of_stream {
+        request_body::keep_pace(session, length, attempt, limits)?;
     }
     if let Some(links) = &mut attempt.request_links {
         request_links::pass(links, piece, end_of_stream);
     }
+    mark_end(piece, end_of_stream);
     Ok(())
+}
+
+/// Gives a piece the form in which Pingora writes each byte once: an empty last piece becomes none, because Pingora would write
+/// it as a last chunk of its own (Pingora issue 935), and a missing one before the end becomes empty, because Pingora would take
+/// it for the end.
+fn mark_end(piece: &mut Option<Bytes>, end_of_stream: bool) {
+    if end_of_stream {
+        piece.take_if(|piece| piece.is_empty());
+    } else {
+        piece.get_or_insert_default();
+    }
+}
+
+/// Whether a request with this method may have a body at OpenEMR. A body of another one means nothing (RFC 9110 section 9.3).
+fn may_have_body(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_but_the_end_ends_a_body_and_it_does_so_once() {
+        let some = |text: &'static str| Some(Bytes::from_static(text.as_bytes()));
+        for (piece, end_of_stream, passed) in [
+            (some("x"), false, some("x")),
+            (some("x"), true, some("x")),
+            (some(""), false, some("")),
+            (some(""), true, None),
+            (None, true, None),
+            (None, false, some("")),
+        ] {
+            let mut marked = piece.clone();
+            mark_end(&mut marked, end_of_stream);
+            assert_eq!(marked, passed, "{piece:?} {end_of_stream}");
+        }
+    }
 }

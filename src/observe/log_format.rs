@@ -2,10 +2,14 @@
 //!
 //! Decision: `docs/decisions/09-log.md`.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
+use jiff::Timestamp;
 use log::kv::{Error as KvError, Key, Value, VisitSource};
 use log::{Level, Record};
+
+use super::foreign_message;
 
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,39 +21,56 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// Writes one record as one line.
+    /// Writes one record as one line, or nothing if it is noise. Of another crate's message it writes only what cannot hold data.
     ///
     /// # Errors
     /// Those of `out`.
-    pub(crate) fn write(self, out: &mut env_logger::fmt::Formatter, record: &Record<'_>) -> io::Result<()> {
-        if is_noise(record) {
+    pub(super) fn write(self, out: &mut Vec<u8>, record: &Record<'_>) -> io::Result<()> {
+        let is_own = foreign_message::is_own(record.target());
+        if !is_own && foreign_message::is_noise(record) {
             return Ok(());
         }
-        let time = out.timestamp_millis();
-        let message = without_context(record);
+        let message = match record.args().as_str() {
+            _ if !is_own => Cow::Owned(foreign_message::safe_part(record)),
+            Some(constant) => Cow::Borrowed(constant),
+            None => Cow::Owned(record.args().to_string()),
+        };
+        self.begin(out, record.level(), &message)?;
+        if is_own {
+            let _ = match self {
+                Self::Text => record.key_values().visit(&mut Text(out)),
+                Self::Json => record.key_values().visit(&mut Json(out)),
+            };
+        }
+        self.end(out)
+    }
+
+    /// Returns the line that stands where `count` lines are missing.
+    pub(super) fn lost_line(self, count: u64) -> Vec<u8> {
+        let mut out = Vec::new();
+        let plural = if count == 1 { "" } else { "s" };
+        let message = format!("{count} line{plural} lost: they came faster than the log could be written");
+        // A vector takes everything.
+        let _ = self.begin(&mut out, Level::Warn, &message).and_then(|()| self.end(&mut out));
+        out
+    }
+
+    fn begin(self, out: &mut Vec<u8>, at: Level, message: &str) -> io::Result<()> {
+        let time = Timestamp::now();
         match self {
-            Self::Text => {
-                write!(out, "{time} {:5} {}", record.level(), one_line(&message))?;
-                let _ = record.key_values().visit(&mut Text(out));
-            }
+            Self::Text => write!(out, "{time:.3} {at:5} {}", one_line(message)),
             Self::Json => {
-                write!(out, r#"{{"time":"{time}","level":"{}","message":"#, level(record.level()))?;
-                serde_json::to_writer(&mut *out, &message)?;
-                let _ = record.key_values().visit(&mut Json(out));
-                out.write_all(b"}")?;
+                write!(out, r#"{{"time":"{time:.3}","level":"{}","message":"#, level(at))?;
+                Ok(serde_json::to_writer(out, message)?)
             }
         }
-        out.write_all(b"\n")
     }
-}
 
-/// Returns whether a record reports no problem: Pingora logs an error when it takes another connection because the pool is
-/// checking the first one, and when a new process waits for the listeners of the old one.
-fn is_noise(record: &Record<'_>) -> bool {
-    match record.target() {
-        "pingora_core::connectors" => record.level() == Level::Error,
-        "pingora_core::server::transfer_fd" => record.args().to_string().starts_with("No incoming socket transfer"),
-        _ => false,
+    fn end(self, out: &mut Vec<u8>) -> io::Result<()> {
+        out.write_all(match self {
+            Self::Text => b"\n",
+            Self::Json => b"}\n",
+        })
     }
 }
 
@@ -63,23 +84,11 @@ fn level(level: Level) -> &'static str {
     }
 }
 
-/// Returns the message. Of Pingora's messages it returns the part before context and cause, which can contain bytes from the
-/// wire, request lines with their queries included.
-fn without_context(record: &Record<'_>) -> String {
-    let message = record.args().to_string();
-    if !record.target().starts_with("pingora") {
-        return message;
-    }
-    let end = [" context:", " cause:", "buf:", "\""].iter().filter_map(|mark| message.find(mark)).min();
-    let kept = end.and_then(|end| message.get(..end)).unwrap_or(&message);
-    format!("pingora: {}", kept.trim_end())
+fn one_line(message: &str) -> Cow<'_, str> {
+    if message.contains(char::is_control) { Cow::Owned(message.replace(char::is_control, " ")) } else { Cow::Borrowed(message) }
 }
 
-fn one_line(message: &str) -> String {
-    message.replace(['\n', '\r'], " ")
-}
-
-struct Text<'a>(&'a mut dyn Write);
+struct Text<'a>(&'a mut Vec<u8>);
 
 impl<'kvs> VisitSource<'kvs> for Text<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), KvError> {
@@ -88,7 +97,7 @@ impl<'kvs> VisitSource<'kvs> for Text<'_> {
     }
 }
 
-struct Json<'a>(&'a mut dyn Write);
+struct Json<'a>(&'a mut Vec<u8>);
 
 impl<'kvs> VisitSource<'kvs> for Json<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), KvError> {
@@ -107,32 +116,42 @@ impl<'kvs> VisitSource<'kvs> for Json<'_> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
-    fn kept(target: &str, message: &str) -> String {
-        without_context(&Record::builder().target(target).args(format_args!("{message}")).build())
+    fn line(format: Format, target: &str, message: &str) -> String {
+        let mut out = Vec::new();
+        let values = [("route", "health")];
+        let mut record = Record::builder();
+        record.target(target).level(Level::Info).key_values(&values);
+        format.write(&mut out, &record.args(format_args!("{message}")).build()).unwrap();
+        String::from_utf8(out).unwrap()
     }
 
     #[test]
-    fn only_two_errors_are_noise() {
-        let transfer = |text: &str| {
-            is_noise(&Record::builder().target("pingora_core::server::transfer_fd").args(format_args!("{text}")).build())
-        };
-        assert!(transfer("No incoming socket transfer, sleep 1s and try again"));
-        assert!(!transfer("Giving up reading socket from: /run/a.sock"));
-        let noise = |target: &str, level| is_noise(&Record::builder().target(target).level(level).build());
-        assert!(noise("pingora_core::connectors", Level::Error));
-        assert!(!noise("pingora_core::connectors", Level::Warn));
-        assert!(!noise("pingora_core::connectors::l4", Level::Error));
-        assert!(!noise("openemr_gateway", Level::Error));
+    fn a_record_is_one_line_whatever_is_in_it() {
+        let text = line(Format::Text, "openemr_gateway", "a\nb\u{1b}c");
+        assert!(text.ends_with(" INFO  a b c route=health\n") && text.lines().count() == 1, "{text}");
+        let json: serde_json::Value = serde_json::from_str(&line(Format::Json, "openemr_gateway", "a\n\"b")).unwrap();
+        assert_eq!((&json["message"], &json["level"], &json["route"]), (&"a\n\"b".into(), &"info".into(), &"health".into()));
+        let time = json["time"].as_str().unwrap();
+        assert!(time.len() == 24 && time.ends_with('Z') && time.parse::<Timestamp>().is_ok(), "{time}");
     }
 
     #[test]
-    fn pingoras_context_is_cut() {
-        let message = "Fail to proxy: Downstream InvalidHTTPHeader context: buf: GET /fhir/Patient?name=Doe";
-        assert_eq!(kept("pingora_proxy", message), "pingora: Fail to proxy: Downstream InvalidHTTPHeader");
-        assert_eq!(kept("pingora_core::server", "Bootstrap done"), "pingora: Bootstrap done");
-        assert_eq!(kept("openemr_gateway::x", "a context: b"), "a context: b");
+    fn of_other_crates_no_value_is_written() {
+        for format in [Format::Text, Format::Json] {
+            let line = line(format, "h2", "Doe");
+            assert!(!line.contains("Doe") && !line.contains("health"), "{line}");
+        }
+    }
+
+    #[test]
+    fn lost_lines_are_reported_in_the_format_of_the_log() {
+        let text = String::from_utf8(Format::Text.lost_line(1)).unwrap();
+        assert!(text.contains(" WARN  1 line lost:") && text.ends_with('\n'), "{text}");
+        let json: serde_json::Value = serde_json::from_slice(&Format::Json.lost_line(70)).unwrap();
+        assert!(json["message"].as_str().unwrap().starts_with("70 lines lost:"), "{json}");
     }
 }

@@ -1,9 +1,11 @@
-//! Writes log lines to standard error in a thread of its own, many at once, so that a request does not wait for a system
-//! call. When the reader of the log is slower than the gateway, requests wait, and no line is lost.
+//! Writes log lines to standard error in a thread of its own, many at once. Nobody waits for it: lines that the reader of the
+//! log does not take in time are dropped and counted, and the count is the next line.
 //!
 //! Decision: `docs/decisions/09-log.md`.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
@@ -12,10 +14,16 @@ use parking_lot::{Condvar, Mutex};
 
 /// How long lines are collected before they are written.
 const GATHER: Duration = Duration::from_millis(5);
-/// The most bytes that may wait to be written; beyond it, the writer of a line waits.
+/// The most bytes of lines that may wait. As many again can be in the hands of the thread.
 const MOST_WAITING: usize = 4 * 1024 * 1024;
 /// The longest that [`flush`] waits.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
+/// The pause after a failed write; it doubles up to `LONGEST_PAUSE`.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Makes the line that reports how many lines were lost.
+pub(super) type LostLine = fn(u64) -> Vec<u8>;
 
 #[derive(Default)]
 struct Queue {
@@ -28,7 +36,10 @@ struct Queue {
 
 #[derive(Default)]
 struct Waiting {
-    bytes: Vec<u8>,
+    lines: Vec<u8>,
+    /// The lines that came when there was no room, since the thread last took what waited. While there are any, every
+    /// further line is lost, too, so that the count stands where the lines are missing.
+    lost: u64,
     is_writing: bool,
     is_urgent: bool,
 }
@@ -36,65 +47,182 @@ struct Waiting {
 /// The queue; `None` when the thread could not be started.
 static QUEUE: OnceLock<Option<Arc<Queue>>> = OnceLock::new();
 
-/// A writer that queues lines for standard error.
+/// Queues a line for standard error. It never waits for the line to be written.
 ///
 /// The first line starts the thread: Pingora's daemon forks before it logs, and threads do not survive a fork.
-pub(crate) struct LogWriter;
-
-fn start() -> Option<Arc<Queue>> {
-    let queue = Arc::new(Queue::default());
-    let written = Arc::clone(&queue);
-    let thread = thread::Builder::new().name("log".to_owned()).spawn(move || written.write_batches());
-    thread.is_ok().then_some(queue)
-}
-
-impl Write for LogWriter {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let Some(queue) = QUEUE.get_or_init(start) else { return io::stderr().write(line) };
-        let mut waiting = queue.waiting.lock();
-        while waiting.bytes.len() > MOST_WAITING {
-            queue.drained.wait(&mut waiting);
-        }
-        let was_empty = waiting.bytes.is_empty();
-        waiting.bytes.extend_from_slice(line);
-        drop(waiting);
-        if was_empty {
-            queue.filled.notify_one();
-        }
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+pub(super) fn write(line: &[u8], lost_line: LostLine) {
+    if let Some(queue) = QUEUE.get_or_init(|| start(lost_line)) {
+        queue.push(line);
     }
 }
 
 /// Waits until everything that was logged has been written, 2 s at most. It is called before the process ends.
 pub(crate) fn flush() {
-    let Some(Some(queue)) = QUEUE.get() else { return };
-    let mut waiting = queue.waiting.lock();
-    waiting.is_urgent = true;
-    queue.filled.notify_one();
-    queue.drained.wait_while_for(&mut waiting, |waiting| waiting.is_writing || !waiting.bytes.is_empty(), FLUSH_WITHIN);
+    if let Some(Some(queue)) = QUEUE.get() {
+        queue.flush(FLUSH_WITHIN);
+    }
+}
+
+fn start(lost_line: LostLine) -> Option<Arc<Queue>> {
+    // Not `io::stderr()`: its lock would be held for as long as a write takes, and others write to it as well.
+    let mut out = File::from(io::stderr().as_fd().try_clone_to_owned().ok()?);
+    let queue = Arc::new(Queue::default());
+    let written = Arc::clone(&queue);
+    let thread = thread::Builder::new().name("log".to_owned()).spawn(move || written.write_batches(&mut out, lost_line));
+    thread.is_ok().then_some(queue)
 }
 
 impl Queue {
-    fn write_batches(&self) {
+    fn push(&self, line: &[u8]) {
+        let mut waiting = self.waiting.lock();
+        let was_empty = waiting.is_empty();
+        if waiting.lost > 0 || waiting.lines.len() + line.len() > MOST_WAITING {
+            waiting.lost += 1;
+        } else {
+            waiting.lines.extend_from_slice(line);
+        }
+        drop(waiting);
+        if was_empty {
+            self.filled.notify_one();
+        }
+    }
+
+    fn flush(&self, within: Duration) {
+        let mut waiting = self.waiting.lock();
+        waiting.is_urgent = true;
+        self.filled.notify_one();
+        self.drained.wait_while_for(&mut waiting, |waiting| waiting.is_writing || !waiting.is_empty(), within);
+        waiting.is_urgent = false;
+    }
+
+    fn write_batches(&self, out: &mut impl Write, lost_line: LostLine) {
         let mut batch = Vec::new();
         let mut waiting = self.waiting.lock();
         loop {
-            self.filled.wait_while(&mut waiting, |waiting| waiting.bytes.is_empty());
+            self.filled.wait_while(&mut waiting, |waiting| waiting.is_empty());
             // One wake-up for all lines of these milliseconds; `flush` ends the wait early.
             self.filled.wait_while_for(&mut waiting, |waiting| !waiting.is_urgent, GATHER);
-            std::mem::swap(&mut batch, &mut waiting.bytes);
+            std::mem::swap(&mut batch, &mut waiting.lines);
+            let lost = std::mem::take(&mut waiting.lost);
             waiting.is_writing = true;
             parking_lot::MutexGuard::unlocked(&mut waiting, || {
-                // The gateway serves on even if standard error is closed.
-                let _ = io::stderr().write_all(&batch);
+                if lost > 0 {
+                    batch.extend_from_slice(&lost_line(lost));
+                }
+                write_patiently(out, &batch, thread::sleep);
                 batch.clear();
             });
             waiting.is_writing = false;
             self.drained.notify_all();
         }
+    }
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.lost == 0
+    }
+}
+
+/// Writes all of `batch`, however long that takes. A write that fails (a full disk, a pipe without a reader) is tried again after
+/// a pause; meanwhile lines are queued, and then lost.
+fn write_patiently(out: &mut impl Write, batch: &[u8], pause: impl Fn(Duration)) {
+    let mut rest = batch;
+    let mut next_pause = FIRST_PAUSE;
+    while !rest.is_empty() {
+        match out.write(rest) {
+            Ok(count) if count > 0 => {
+                rest = rest.get(count..).unwrap_or_default();
+                next_pause = FIRST_PAUSE;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // Standard error may have been made non-blocking by another process that shares it.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => pause(FIRST_PAUSE),
+            Ok(_) | Err(_) => {
+                pause(next_pause);
+                next_pause = (next_pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn lost(count: u64) -> Vec<u8> {
+        format!("{count} lost\n").into_bytes()
+    }
+
+    /// Hands on what is written to it, one piece at a time, when the other side takes it.
+    struct Pipe(mpsc::SyncSender<Vec<u8>>);
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(bytes.to_vec()).map_err(io::Error::other)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn without_a_reader_lines_are_lost_and_counted_in_their_place() {
+        let (sender, receiver) = mpsc::sync_channel(0);
+        let queue = Arc::new(Queue::default());
+        let writing = Arc::clone(&queue);
+        thread::spawn(move || writing.write_batches(&mut Pipe(sender), lost));
+        queue.push(b"first\n");
+        while !queue.waiting.lock().is_writing {
+            thread::yield_now();
+        }
+        // The thread is stuck with the first line. One line fills what may wait; two find no room.
+        let long = vec![b'x'; MOST_WAITING];
+        queue.push(&long);
+        queue.push(b"too many\n");
+        queue.push(b"too many\n");
+        queue.flush(Duration::from_millis(1));
+        assert_eq!(queue.waiting.lock().lines.len(), MOST_WAITING);
+
+        assert_eq!(receiver.recv().as_deref(), Ok(&b"first\n"[..]));
+        let second = receiver.recv().expect("the thread goes on");
+        assert!(second.starts_with(&long) && second.ends_with(b"x2 lost\n"));
+        queue.push(b"last\n");
+        assert_eq!(receiver.recv().as_deref(), Ok(&b"last\n"[..]));
+    }
+
+    /// Fails a few times, then takes three bytes at a time.
+    struct Faulty(u32, Vec<u8>);
+
+    impl Write for Faulty {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += 1;
+            match self.0 {
+                1 => Err(ErrorKind::Interrupted.into()),
+                2 => Err(ErrorKind::WouldBlock.into()),
+                3 => Ok(0),
+                4..=14 => Err(ErrorKind::StorageFull.into()),
+                _ => self.1.write(bytes.get(..3.min(bytes.len())).unwrap_or_default()),
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_failed_write_is_tried_again_after_a_longer_pause_each_time() {
+        let (pauses, mut out) = (RefCell::new(Vec::new()), Faulty(0, Vec::new()));
+        write_patiently(&mut out, b"one\ntwo\n", |pause| pauses.borrow_mut().push(pause));
+        assert_eq!(out.1, b"one\ntwo\n");
+        let pauses = pauses.into_inner();
+        assert_eq!(pauses.len(), 13, "{pauses:?}");
+        assert!(pauses.is_sorted() && pauses.last() == Some(&LONGEST_PAUSE), "{pauses:?}");
     }
 }

@@ -83,7 +83,7 @@ fn export(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant, types: 
         Some(None) => return error_answers::server_error(instance.personality, ServerError::System),
     };
     let job = random_uuid();
-    let fhir_base = format!("{}/apis/{}/fhir", instance.site_address, request.site);
+    let fhir_base = format!("{}/apis/{}/fhir", instance.site_address, request.site_and_rest().0);
     let population = instance.population.read();
     let output: Vec<Value> = types
         .iter()

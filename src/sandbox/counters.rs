@@ -28,6 +28,10 @@ pub(super) struct Counters {
     pub(super) fhir_requests: AtomicU64,
     /// Requests for `metadata` without a token, as health checks send them.
     pub(super) probes: AtomicU64,
+    /// Requests below `/apis` whose route was not the one of their path.
+    pub(super) rerouted: AtomicU64,
+    /// Searches whose `_sort` had SQL in it.
+    pub(super) sql_injections: AtomicU64,
     /// Accepted connections.
     pub(super) connections_accepted: AtomicU64,
     /// Open connections.
@@ -109,6 +113,8 @@ impl Counters {
             &self.assertions_refused,
             &self.fhir_requests,
             &self.probes,
+            &self.rerouted,
+            &self.sql_injections,
             &self.connections_accepted,
             &self.requests_dropped,
             &self.most_workers_busy,
@@ -137,6 +143,8 @@ impl Counters {
             "fhir_at_once": read(&self.fhir_at_once),
             "most_fhir_at_once": read(&self.most_fhir_at_once),
             "probes": read(&self.probes),
+            "rerouted": read(&self.rerouted),
+            "sql_injections": read(&self.sql_injections),
             "connections_accepted": read(&self.connections_accepted),
             "connections_open": read(&self.connections_open),
             "requests_dropped": read(&self.requests_dropped),

@@ -6,17 +6,18 @@ use bytes::{Bytes, BytesMut};
 use serde_json::json;
 
 use super::{
-    answer::{Answer, Area},
+    answer::{Answer, Area, HeaderSet},
     counters::InProgress,
     error_answers,
     faults::{FhirFaults, FixedAnswer, TokenFaults},
     fhir_api,
-    fhir_request::FhirRequest,
+    fhir_request::{FhirRequest, Route},
     http1::ReceivedBody,
     instance::Instance,
     registration,
     request_head::RequestHead,
     response::{Body, Ending, Response},
+    rewrite,
     token_endpoint::{self, Assertion, ExchangeError, TokenForm},
 };
 
@@ -104,21 +105,26 @@ fn is_probe(head: &RequestHead) -> bool {
 pub(super) async fn outcome(instance: &Instance, head: &RequestHead, body: &ReceivedBody, disposition: Disposition) -> Outcome {
     let origin = head.field("origin");
     let path = head.path();
-    let parts = |rest: &'_ str| {
-        let (site, rest) = rest.split_once('/').unwrap_or((rest, ""));
-        (site.to_owned(), rest.to_owned())
-    };
-    let mut outcome = if let Some(rest) = path.strip_prefix("/apis/") {
-        let (site, rest) = parts(rest);
+    let mut outcome = if head.method == "TRACE" {
+        Outcome::answered(response(instance, traced(head, body), Area::Apis, None))
+    } else if path.starts_with("/apis/") {
         let faults = if let Disposition::Fhir(faults) = disposition { faults } else { FhirFaults::default() };
-        fhir(instance, &FhirRequest { site: &site, head, body }, &rest, &faults, origin).await
+        match rewrite::rewrite(path, head.query()) {
+            Ok(rewritten) => {
+                let request = FhirRequest::new(instance.personality, head, body, &rewritten);
+                fhir(instance, &request, &faults, origin).await
+            }
+            Err(answer) => {
+                remember(instance, head, body, None);
+                Outcome::answered(response(instance, answer, Area::Apis, None))
+            }
+        }
     } else if let Some(rest) = path.strip_prefix("/oauth2/") {
-        let (site, rest) = parts(rest);
+        let (site, rest) = rest.split_once('/').unwrap_or((rest, ""));
         let faults = if let Disposition::Token(faults) = disposition { faults } else { TokenFaults::default() };
-        oauth2(instance, &site, &rest, head, body, &faults, origin).await
+        oauth2(instance, site, rest, head, body, &faults, origin).await
     } else {
-        let answer = Answer::apache(404, "Not Found", "The requested URL was not found on this server.");
-        Outcome::answered(response(instance, answer, Area::Apis, None))
+        Outcome::answered(response(instance, error_answers::no_such_file(), Area::Apis, None))
     };
     if let (true, Some(response)) = (head.method == "HEAD", outcome.response.as_mut()) {
         response.body = Body::Omitted;
@@ -126,13 +132,39 @@ pub(super) async fn outcome(instance: &Instance, head: &RequestHead, body: &Rece
     outcome
 }
 
-async fn fhir(instance: &Instance, request: &FhirRequest<'_>, rest: &str, faults: &FhirFaults, origin: Option<&str>) -> Outcome {
-    if !is_probe(request.head) {
+/// Returns Apache's answer to TRACE: the request as it came, a bearer token included.
+fn traced(head: &RequestHead, body: &ReceivedBody) -> Answer {
+    if body.length > 0 {
+        return Answer::apache(
+            413,
+            "Request Entity Too Large",
+            "The requested resource does not allow request data with TRACE requests, or the amount of data provided in\nthe request exceeds the capacity limit.",
+        );
+    }
+    let mut echo = format!("TRACE {} HTTP/1.{}\r\n", head.target, head.minor_version);
+    for (name, value) in &head.fields {
+        echo.push_str(&format!("{name}: {value}\r\n"));
+    }
+    echo.push_str("\r\n");
+    Answer::new(200, "message/http", Body::Whole(Bytes::from(echo))).with_header_set(HeaderSet::Apache)
+}
+
+/// Keeps a FHIR request as the last one.
+fn remember(instance: &Instance, head: &RequestHead, body: &ReceivedBody, route: Option<&str>) {
+    if !is_probe(head) {
         *instance.counters.last_fhir_request.lock() = json!({
-            "method": request.head.method, "target": request.head.target, "fields": request.head.fields,
-            "body_length": request.body.length, "body_sha256": request.body.sha256,
+            "method": head.method, "target": head.target, "route": route, "fields": head.fields,
+            "body_length": body.length, "body_sha256": body.sha256,
         });
     }
+}
+
+async fn fhir(instance: &Instance, request: &FhirRequest<'_>, faults: &FhirFaults, origin: Option<&str>) -> Outcome {
+    if request.rerouted {
+        instance.counters.rerouted.fetch_add(1, Ordering::Relaxed);
+    }
+    let route = if let Route::Named(route) = &request.route { Some(route.as_str()) } else { None };
+    remember(instance, request.head, request.body, route);
     wait(faults.delay_ms).await;
     let answer = if let Some(error) = faults.error {
         error_answers::server_error(instance.personality, error)
@@ -142,8 +174,10 @@ async fn fhir(instance: &Instance, request: &FhirRequest<'_>, rest: &str, faults
         fixed_answer(fixed)
     } else if faults.html {
         html_page()
-    } else if instance.sites.contains_key(request.site) {
-        fhir_api::answer(instance, request, rest)
+    } else if request.route == Route::Array {
+        error_answers::array_for_a_text(instance.personality)
+    } else if instance.sites.contains_key(request.site_and_rest().0) {
+        fhir_api::answer(instance, request)
     } else {
         error_answers::no_such_site(instance.personality, false)
     };

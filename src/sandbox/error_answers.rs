@@ -11,6 +11,16 @@ use super::{
     response::Body,
 };
 
+/// Returns Apache's error page for a request that is malformed.
+pub(super) fn bad_request() -> Answer {
+    Answer::apache(400, "Bad Request", "Your browser sent a request that this server could not understand.<br />")
+}
+
+/// Returns Apache's error page for a path where nothing is.
+pub(super) fn no_such_file() -> Answer {
+    Answer::apache(404, "Not Found", "The requested URL was not found on this server.")
+}
+
 /// Returns the router's 404.
 pub(super) fn route_not_found(personality: Personality) -> Answer {
     match personality {
@@ -44,6 +54,14 @@ pub(super) fn scope_missing(personality: Personality) -> Answer {
     match personality {
         Personality::V8_0 => Answer::error(401, "Unauthorized", 0),
         Personality::V7_0_3 => Answer::empty(401).with_header_set(HeaderSet::Aborted),
+    }
+}
+
+/// Returns the answer to an array where OpenEMR expects a text.
+pub(super) fn array_for_a_text(personality: Personality) -> Answer {
+    match personality {
+        Personality::V8_0 => Answer::error(400, "Input value \"_REWRITE_COMMAND\" contains a non-scalar value.", 0),
+        Personality::V7_0_3 => Answer::empty(500),
     }
 }
 

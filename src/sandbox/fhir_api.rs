@@ -14,10 +14,12 @@ use super::{
     write,
 };
 use bytes::Bytes;
+use std::sync::atomic::Ordering;
 
-/// Answers a request for `/apis/{site}/{rest}` of a site that exists.
-pub(super) fn answer(instance: &Instance, request: &FhirRequest<'_>, rest: &str) -> Answer {
-    let method = request.head.method.as_str();
+/// Answers a request of a site that exists.
+pub(super) fn answer(instance: &Instance, request: &FhirRequest<'_>) -> Answer {
+    let method = &*request.method;
+    let (site, rest) = request.site_and_rest();
     if method == "OPTIONS" {
         return match instance.personality {
             // The router comes before the handler that would have answered.
@@ -30,7 +32,7 @@ pub(super) fn answer(instance: &Instance, request: &FhirRequest<'_>, rest: &str)
     if let (Some(_), "GET", Some(answer)) = (fhir_path, method, open_route(instance, request, &segments)) {
         return answer;
     }
-    let grant = match instance.tokens.check(request.site, request.head.field("authorization"), instance.clock.now()) {
+    let grant = match instance.tokens.check(site, request.head.field("authorization"), instance.clock.now()) {
         Ok(grant) => grant,
         Err(reason) => return error_answers::invalid_token(instance.personality, &reason),
     };
@@ -50,7 +52,7 @@ pub(super) fn answer(instance: &Instance, request: &FhirRequest<'_>, rest: &str)
 
 /// Answers the routes that need no token; a token is not even looked at.
 fn open_route(instance: &Instance, request: &FhirRequest<'_>, segments: &[&str]) -> Option<Answer> {
-    let discovery = instance.sites.get(request.site)?;
+    let discovery = instance.sites.get(request.site_and_rest().0)?;
     match segments {
         ["metadata"] => Some(Answer::json(200, discovery.capability_statement.clone())),
         [".well-known", "smart-configuration"] => Some(Answer::json(200, discovery.smart_configuration.clone())),
@@ -61,7 +63,7 @@ fn open_route(instance: &Instance, request: &FhirRequest<'_>, segments: &[&str])
 }
 
 fn routed(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant, segments: &[&str]) -> Answer {
-    let method = request.head.method.as_str();
+    let method = &*request.method;
     let has_route = |resource_type: &str| instance.search_parameters.contains_key(resource_type);
     match (method, segments) {
         ("GET", ["$export"] | ["Patient", "$export"] | ["Group", _, "$export"]) => {
@@ -71,12 +73,10 @@ fn routed(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant, segment
         ("DELETE", ["$bulkdata-status"]) => bulk_export::delete(instance, request, grant),
         ("GET", ["Binary", id]) => bulk_export::binary(instance, grant, id),
         ("GET", [resource_type]) if has_route(resource_type) && *resource_type != "Binary" => {
-            search_answer(instance, request, grant, resource_type, request.query())
+            search_answer(instance, request, grant, resource_type)
         }
         ("POST", [resource_type, "_search"]) if has_route(resource_type) && *resource_type != "Binary" => {
-            let mut parameters = request.query();
-            parameters.extend(form_urlencoded::parse(&request.body.kept).into_owned());
-            search_answer(instance, request, grant, resource_type, parameters)
+            search_answer(instance, request, grant, resource_type)
         }
         ("GET", [resource_type, id]) if has_route(resource_type) && is_id(id) => read(instance, grant, resource_type, id),
         ("POST", [resource_type @ ("Patient" | "Practitioner" | "Organization")]) => {
@@ -109,13 +109,7 @@ fn read(instance: &Instance, grant: &Grant, resource_type: &str, id: &str) -> An
     }
 }
 
-fn search_answer(
-    instance: &Instance,
-    request: &FhirRequest<'_>,
-    grant: &Grant,
-    resource_type: &str,
-    parameters: Vec<(String, String)>,
-) -> Answer {
+fn search_answer(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant, resource_type: &str) -> Answer {
     if !scopes::allows(instance.personality, &grant.scopes, resource_type, Interaction::Search) {
         return error_answers::scope_missing(instance.personality);
     }
@@ -123,8 +117,12 @@ fn search_answer(
     let population = instance.population.read();
     let escapes = instance.personality.fhir_escapes();
     let (resources, with_provenance, count) =
-        match search::search(instance.personality, &population, resource_type, allowed, &parameters) {
+        match search::search(instance.personality, &population, resource_type, allowed, &request.search_parameters()) {
             SearchOutcome::Resources { resources, with_provenance, count } => (resources, with_provenance, count),
+            SearchOutcome::Injected(message) => {
+                instance.counters.sql_injections.fetch_add(1, Ordering::Relaxed);
+                return Answer::new(500, "text/html; charset=UTF-8", Body::Whole(Bytes::from(message)));
+            }
             SearchOutcome::Broken(message) => {
                 return match instance.personality {
                     Personality::V8_0 => Answer::error(500, message, 0),

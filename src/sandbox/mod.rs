@@ -6,6 +6,7 @@
 //! | `settings`, `start` | how a sandbox is configured, and how it starts and runs |
 //! | `server` | connections: accepting, TLS, keep-alive, workers, sessions |
 //! | `http1`, `request_head`, `response` | HTTP/1.1 by hand, so that it can be broken on purpose |
+//! | `rewrite`, `php_variables`, `multipart` | what Apache and PHP make of a request |
 //! | `dispatch` | from a request to what happens on its connection, faults included |
 //! | `answer`, `error_answers` | OpenEMR's header sets and error answers |
 //! | `token_endpoint`, `access_token`, `clients`, `client_keys`, `scopes`, `registration`, `discovery` | the authorization server |
@@ -45,14 +46,17 @@ mod fhir_api;
 mod fhir_request;
 mod http1;
 mod instance;
+mod multipart;
 mod personality;
 mod php_json;
+pub(crate) mod php_variables;
 mod population;
 mod random;
 mod registration;
 mod request_head;
 mod resources;
 mod response;
+mod rewrite;
 mod scopes;
 mod search;
 mod server;

@@ -28,6 +28,8 @@ pub(super) enum SearchOutcome {
     },
     /// The search fails with a 500 and this message.
     Broken(&'static str),
+    /// SQL of the caller's reached the database, which says so in this text.
+    Injected(String),
 }
 
 /// Searches the resources of a type. `allowed` are the parameters that the CapabilityStatement lists for it.
@@ -60,6 +62,12 @@ pub(super) fn search(
             ("_sort", Personality::V8_0) if value == "-_id" => {
                 return SearchOutcome::Broken("Unknown column '-_id' in 'order clause'");
             }
+            // `_sort` goes into `ORDER BY` as it is (CVE-2026-24908).
+            ("_sort", Personality::V8_0) if !value.split(',').all(is_column) => {
+                return SearchOutcome::Injected(format!(
+                    "Query Error: SELECT patient_data.* FROM patient_data ORDER BY {value}: You have an error in your SQL syntax"
+                ));
+            }
             ("_sort", Personality::V8_0) => sort = Some(value.as_str()),
             (name, _) if allowed.iter().any(|allowed| allowed == name) => criteria.push((name, value)),
             _ => return nothing(),
@@ -88,6 +96,12 @@ pub(super) fn search(
         resources.truncate(count);
     }
     SearchOutcome::Resources { resources, with_provenance, count }
+}
+
+/// Returns whether a sort key can only be the name of a column.
+fn is_column(key: &str) -> bool {
+    let name = key.strip_prefix('-').unwrap_or(key);
+    !name.is_empty() && name.chars().all(|character| character.is_ascii_alphanumeric() || "_-".contains(character))
 }
 
 fn nothing() -> SearchOutcome {
@@ -226,6 +240,7 @@ mod tests {
         match search(personality, &population, resource_type, &allowed(), &parameters) {
             SearchOutcome::Resources { resources, .. } => resources.iter().map(|found| found.id.clone()).collect(),
             SearchOutcome::Broken(message) => panic!("{message}"),
+            SearchOutcome::Injected(message) => panic!("{message}"),
         }
     }
 
@@ -266,6 +281,18 @@ mod tests {
         forward.reverse();
         let backward = ids(Personality::V8_0, "Patient", "_sort=-birthdate");
         assert_eq!(forward.first(), backward.first());
+    }
+
+    #[test]
+    fn sql_in_a_sort_key_reaches_the_database() {
+        let population = Population::new(Personality::V8_0, 1, 1, 0);
+        for (key, injected) in
+            [("birthdate", false), ("-family,given", false), ("family;", true), ("(SELECT 1)", true), ("a b", true)]
+        {
+            let parameters = [("_sort".to_owned(), key.to_owned())];
+            let outcome = search(Personality::V8_0, &population, "Patient", &allowed(), &parameters);
+            assert_eq!(matches!(outcome, SearchOutcome::Injected(_)), injected, "{key}");
+        }
     }
 
     #[test]

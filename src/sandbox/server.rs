@@ -20,6 +20,7 @@ use super::{
     answer::{Answer, Area, cookie_parts},
     counters::InProgress,
     dispatch::{self, Disposition, Outcome},
+    error_answers,
     http1::Connection,
     instance::Instance,
     request_head::{HeadError, RequestHead},
@@ -190,9 +191,7 @@ fn unreadable(error: &HeadError) -> Answer {
             "Bad Request",
             "Your browser sent a request that this server could not understand.<br />\nSize of a request header field exceeds server limit.",
         ),
-        HeadError::Malformed | HeadError::Io(_) => {
-            Answer::apache(400, "Bad Request", "Your browser sent a request that this server could not understand.<br />")
-        }
+        HeadError::Malformed | HeadError::Io(_) => error_answers::bad_request(),
     }
 }
 

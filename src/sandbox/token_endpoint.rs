@@ -14,6 +14,7 @@ use super::{
     instance::Instance,
     personality::Personality,
     php_json::Escapes,
+    php_variables::{Variable, Variables},
     response::Body,
 };
 
@@ -109,18 +110,24 @@ impl ExchangeError {
     }
 }
 
-/// The fields of the form; of several with one name the last counts, as in PHP.
+/// The fields of the form, as PHP reads them.
 pub(super) struct TokenForm(Vec<(String, String)>);
 
 impl TokenForm {
     /// Parses `application/x-www-form-urlencoded`.
     pub(super) fn parse(body: &[u8]) -> TokenForm {
-        TokenForm(form_urlencoded::parse(body).into_owned().collect())
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let texts = Variables::from_form(body);
+        let texts = texts.iter().filter_map(|(name, value)| match value {
+            Variable::Text(value) => Some((text(name), text(value))),
+            Variable::Array => None,
+        });
+        TokenForm(texts.collect())
     }
 
     /// Returns the value of a field.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().rev().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
+        self.0.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
     }
 
     /// Returns the names in order.

@@ -21,6 +21,7 @@ use crate::config::Listener;
 use crate::gateway::Gateway;
 use crate::gateway::http2;
 use crate::gateway::http2_connection::Connection;
+use crate::server::client_stream::ClientStream;
 use crate::site::lifecycle::Lifecycle;
 use crate::site::runtime::Runtime;
 
@@ -68,6 +69,7 @@ impl Draining {
 impl ServerApp for Draining {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let h2c = self.speaks_h2c(&stream);
+        let stream: Stream = Box::new(ClientStream::new(stream));
         if !http2::may_be(&stream, h2c) {
             return self.proxy.process_new(stream, shutdown).await;
         }

@@ -2,6 +2,7 @@
 
 mod announcement;
 mod certificates;
+mod client_stream;
 mod drain;
 mod ending;
 mod exports;

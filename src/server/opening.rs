@@ -1,7 +1,7 @@
 //! The service that opens the listeners, once the start gate is open: those that were bound at the start, or, in an upgrade, those
 //! that the running process hands over.
 //!
-//! Decisions: `docs/decisions/24-start-and-stop.md` and `docs/decisions/29-upgrade.md`.
+//! Decisions: `docs/decisions/24-start-and-stop.md` and `docs/decisions/31-upgrade.md`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -104,7 +104,7 @@ impl OpenEmrBases {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::http::forwarded::CalledAt;
+    use crate::http::forwarded::called_at::CalledAt;
 
     #[test]
     fn a_field_points_back_by_url_and_by_path() {

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::config::BaseUrl;
 use crate::fhir::link_rewriter::{Links, Replacement};
-use crate::http::forwarded::CalledAt;
+use crate::http::forwarded::called_at::CalledAt;
 
 /// What a request tells about the URL that it was sent to. It borrows everything, because nearly every request has the base of
 /// the one before.

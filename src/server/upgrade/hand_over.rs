@@ -3,7 +3,7 @@
 //! Two things are needed: a process of the same user (or of root) that asks for the listeners, and a SIGQUIT. Until the new
 //! process accepts connections, this one serves as if nothing had happened.
 //!
-//! Decision: `docs/decisions/29-upgrade.md`.
+//! Decision: `docs/decisions/31-upgrade.md`.
 
 use std::fs;
 use std::io;

@@ -9,7 +9,7 @@
 //! | `hand_over` | the running side |
 //! | `take_over` | the new side |
 //!
-//! Decision: `docs/decisions/29-upgrade.md`.
+//! Decision: `docs/decisions/31-upgrade.md`.
 
 pub(super) mod hand_over;
 mod messages;

@@ -1,6 +1,6 @@
 //! Where the upgrade socket of a gateway is: the name by which a new process finds the running one.
 //!
-//! Decision: `docs/decisions/29-upgrade.md`.
+//! Decision: `docs/decisions/31-upgrade.md`.
 
 use std::env;
 use std::ffi::OsString;

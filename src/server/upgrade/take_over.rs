@@ -1,6 +1,6 @@
 //! The new side of an upgrade: it asks the running process for its listeners, and checks what it gets.
 //!
-//! Decision: `docs/decisions/29-upgrade.md`.
+//! Decision: `docs/decisions/31-upgrade.md`.
 
 use std::io;
 use std::net::SocketAddr;

@@ -190,23 +190,38 @@ fn links_lead_to_where_the_caller_called() {
 fn public_url_and_trusted_proxies_say_where_that_is() {
     let openemr = openemr("8.0");
     let mut config = links_alone(&openemr);
-    config["trusted_proxies"] = json!(["127.0.0.0/8"]);
+    config["trusted_proxies"] = json!([
+        {"from": "127.0.0.1", "fields": "x_forwarded", "host": true},
+        {"from": "127.0.0.2", "fields": "forwarded", "host": true},
+    ]);
     config["access"] = json!("open");
     let gateway = Gateway::with(config.clone());
+    let client = ("X-Forwarded-For", "192.0.2.1");
     for (fields, base) in [
-        (&[][..], HERE),
-        (&[("X-Forwarded-Proto", "https")], "https://gateway.example/fhir"),
-        (&[("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "pub.example")], "https://pub.example/fhir"),
+        (&[client][..], HERE),
+        (&[client, ("X-Forwarded-Proto", "https")], "https://gateway.example/fhir"),
+        (&[client, ("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "pub.example")], "https://pub.example/fhir"),
         (
-            &[("X-Forwarded-Host", "pub.example"), ("X-Forwarded-Port", "8443"), ("X-Forwarded-Prefix", "/emr")],
+            &[client, ("X-Forwarded-Host", "pub.example"), ("X-Forwarded-Port", "8443"), ("X-Forwarded-Prefix", "/emr")],
             "http://pub.example:8443/emr/fhir",
         ),
-        (&[("Forwarded", "for=192.0.2.1;proto=https;host=\"pub.example:444\"")], "https://pub.example:444/fhir"),
-        (&[("X-Forwarded-Host", "evil.example, pub.example")], "http://pub.example/fhir"),
-        (&[("X-Forwarded-Host", "\"><script>"), ("X-Forwarded-Prefix", "/a\"b")], HERE),
+        (&[client, ("X-Forwarded-Host", "evil.example, pub.example")], "http://pub.example/fhir"),
+        (&[client, ("X-Forwarded-Host", "\"><script>"), ("X-Forwarded-Prefix", "/a\"b")], HERE),
+        // The other family, and a proxy that does not name its client.
+        (&[client, ("Forwarded", "for=192.0.2.1;proto=https;host=evil.example")], HERE),
+        (&[("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "pub.example")], HERE),
     ] {
         assert_eq!(called_at(&gateway, fields), base, "{fields:?}");
     }
+    let mut connection = gateway.caller().connect_from("127.0.0.2".parse().unwrap());
+    let forwarded = [("Forwarded", "for=192.0.2.1;proto=https;host=\"pub.example:444\""), ("X-Forwarded-Host", "evil.example")];
+    connection.write(&request("GET", "/fhir/Patient?_count=1", &forwarded, b""));
+    assert_eq!(connection.read("GET").json()["link"][0]["url"], "https://pub.example:444/fhir/Patient");
+    // Without having been asked for, the host is the one that the client called.
+    config["trusted_proxies"] = json!([{"from": "127.0.0.1", "fields": "x_forwarded"}]);
+    let modest = Gateway::with(config.clone());
+    let fields = [client, ("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "evil.example"), ("X-Forwarded-Prefix", "/evil")];
+    assert_eq!(called_at(&modest, &fields), "https://gateway.example/fhir");
     config["public_url"] = json!("https://fhir.example:8443/clinic/");
     let gateway = Gateway::with(config);
     assert_eq!(

@@ -38,13 +38,13 @@ fn what_is_written_takes_effect() {
     assert_eq!(site("cors: {origins: \"*\"}")["cors"]["origins"], "*");
     let out = passes(
         &with(
-            "public_url: https://gw.example.org/emr/\ntrusted_proxies: [10.0.0.1]\ncompression: {enabled: false, level: 9}\nlimits: {request_body: 1MiB, header_fields: 20}\n",
+            "public_url: https://gw.example.org/emr/\ntrusted_proxies: [{from: 10.0.0.1, fields: forwarded}]\ncompression: {enabled: false, level: 9}\nlimits: {request_body: 1MiB, header_fields: 20}\n",
         ),
         &[],
     );
     for line in [
         "public_url: https://gw.example.org/emr\n",
-        "trusted_proxies:\n- 10.0.0.1/32\n",
+        "trusted_proxies:\n- from: 10.0.0.1/32\n  fields: forwarded\n  host: false\n",
         "enabled: false\n",
         "level: 9\n",
         "request_body: 1MiB\n",
@@ -95,7 +95,23 @@ fn what_makes_no_sense_is_refused_with_a_remedy() {
             "public_url: `gw.example.org` does not begin with https:// or http://",
             "https://gateway.example.org",
         ),
-        ("trusted_proxies: [proxy]", "trusted_proxies[0]: `proxy` is no network", "10.0.0.0/8"),
+        ("trusted_proxies: [{from: proxy, fields: forwarded}]", "trusted_proxies[0].from: `proxy` is no network", "10.0.0.0/8"),
+        (
+            "trusted_proxies: [10.0.0.0/8]",
+            "trusted_proxies[0]: `10.0.0.0/8` stands alone: which fields does the proxy write?",
+            "write  - { from: \"10.0.0.0/8\", fields: x_forwarded }  or, if it writes Forwarded,  - { from: \"10.0.0.0/8\", fields: forwarded }",
+        ),
+        ("trusted_proxies: [{from: 10.0.0.1}]", "trusted_proxies[0]: `fields` is missing", "write  fields: x_forwarded"),
+        (
+            "trusted_proxies: [{from: 10.0.0.1, fields: both}]",
+            "trusted_proxies[0].fields: `both` is not one of x_forwarded, forwarded",
+            "write x_forwarded or forwarded",
+        ),
+        (
+            "trusted_proxies: [{from: 10.0.0.0/8, fields: forwarded}, {from: 10.1.0.0/16, fields: x_forwarded}]",
+            "trusted_proxies[1]: `10.1.0.0/16` lies within trusted_proxies[0], which counts",
+            "write it before that one, or leave it out",
+        ),
         ("compression: {level: 11}", "compression.level: `11` is above 9", "1 (fast) to 9"),
         (
             "limits: {request_target: 100}",

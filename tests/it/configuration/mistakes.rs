@@ -161,15 +161,46 @@ fn a_misspelt_scope_gets_a_suggestion() {
 
 #[test]
 fn a_network_that_names_one_address_is_warned_of() {
-    let ended = check(&with("access: {allow_from: [10.0.0.5/8]}\ntrusted_proxies: [\"fd00::1/8\", 192.0.2.7]\n"), &[]);
+    let ended = check(
+        &with(
+            "access: {allow_from: [10.0.0.5/8]}\npublic_url: https://gw.example.org\ntrusted_proxies: [{from: \"fd00::1/8\", fields: forwarded}, {from: 192.0.2.7, fields: x_forwarded}]\n",
+        ),
+        &[],
+    );
     assert_eq!(ended.code, 0, "{}", ended.err);
     for warning in [
         "warning: conf/gateway.yaml: access.allow_from[0]: `10.0.0.5/8` names one address, and is read as the whole network 10.0.0.0/8\n  write  10.0.0.0/8  or, for that address alone,  10.0.0.5\n",
-        "warning: conf/gateway.yaml: trusted_proxies[0]: `fd00::1/8` names one address",
+        "warning: conf/gateway.yaml: trusted_proxies[0].from: `fd00::1/8` names one address",
     ] {
         assert!(ended.err.contains(warning), "{warning} in\n{}", ended.err);
     }
     assert_eq!(ended.err.matches("warning: ").count(), 2, "{}", ended.err);
+}
+
+#[test]
+fn settings_that_expose_more_than_was_meant_are_warned_of() {
+    let proxy = "trusted_proxies: [{from: 10.0.0.7, fields: x_forwarded}]\n";
+    let plain = "listen: [{address: \"0.0.0.0:8000\"}]\n";
+    let loopback = "listen: [{address: \"127.0.0.1:8000\"}, {address: \"[::1]:8000\"}]\n";
+    for (keys, warnings) in [
+        (proxy.to_owned(), vec!["public_url: is missing, and there are trusted_proxies"]),
+        (format!("{proxy}public_url: https://gw.example.org\n"), vec![]),
+        (format!("{plain}access: open\n"), vec!["access: is open, and 0.0.0.0:8000 speaks plain HTTP"]),
+        (format!("{plain}access: {{allow_from: [10.0.0.0/8]}}\n"), vec![]),
+        (format!("{loopback}access: open\ntoken_exposure: always\n"), vec![]),
+        (
+            format!("{plain}access: {{allow_from: [10.0.0.0/8]}}\ntoken_exposure: always\n"),
+            vec!["token_exposure: is `always`, and 0.0.0.0:8000 can be reached from other machines"],
+        ),
+    ] {
+        let ended = check(&with(&keys), &[]);
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        assert_eq!(ended.err.matches("warning: ").count(), warnings.len(), "{}", ended.err);
+        for warning in warnings {
+            let begins = format!("warning: conf/gateway.yaml: {warning}");
+            assert!(ended.err.contains(&begins) && ended.err.contains("\n  "), "{begins} in\n{}", ended.err);
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The process: idle connections, logs, readiness, reload, shutdown, upgrade.
 
 mod idle_connections;
+mod log_reader;
 mod logs;
 mod readiness;
 mod reload;

@@ -9,10 +9,14 @@ use serde_json::{Value, json};
 
 const PATIENT: &str = "/fhir/Patient?_count=1";
 
-/// A gateway that trusts callers from 127.0.0.2 to speak for others.
+/// A gateway that trusts 127.0.0.2 to speak for others by `X-Forwarded-For`, and 127.0.0.4 by `Forwarded`.
 fn trusting(openemr: &OpenEmr) -> Value {
     let mut config = config(openemr);
-    config["trusted_proxies"] = json!(["127.0.0.2", "10.0.0.0/8"]);
+    config["trusted_proxies"] = json!([
+        {"from": "127.0.0.2", "fields": "x_forwarded"},
+        {"from": "10.0.0.0/8", "fields": "x_forwarded"},
+        {"from": "127.0.0.4", "fields": "forwarded"},
+    ]);
     config["access"] = json!("open");
     config
 }
@@ -32,11 +36,11 @@ fn openemr_sees_the_true_client() {
         // Anybody can say anything.
         ("127.0.0.3", &[("X-Forwarded-For", "192.0.2.1")], "127.0.0.3", "127.0.0.3"),
         ("127.0.0.3", &[("Forwarded", "for=192.0.2.1")], "127.0.0.3", "127.0.0.3"),
-        ("127.0.0.2", &[], "127.0.0.2", "127.0.0.2"),
+        ("127.0.0.2", &[], "unknown, 127.0.0.2", "-"),
         ("127.0.0.2", &[("X-Forwarded-For", "192.0.2.1")], "192.0.2.1, 127.0.0.2", "192.0.2.1"),
         ("127.0.0.2", &[("X-Forwarded-For", "6.6.6.6, 192.0.2.1, 10.0.0.9")], "192.0.2.1, 10.0.0.9, 127.0.0.2", "192.0.2.1"),
         ("127.0.0.2", &[("X-Forwarded-For", "x\"y, 2001:db8::1")], "2001:db8::1, 127.0.0.2", "2001:db8::1"),
-        ("127.0.0.2", &[("Forwarded", "for=\"[2001:db8::1]:4711\";proto=https")], "2001:db8::1, 127.0.0.2", "2001:db8::1"),
+        ("127.0.0.4", &[("Forwarded", "for=\"[2001:db8::1]:4711\";proto=https")], "2001:db8::1, 127.0.0.4", "2001:db8::1"),
     ] {
         let answer = from(&gateway, source, PATIENT, sent);
         assert_eq!(answer.status, 200, "{}", answer.text());
@@ -57,7 +61,7 @@ fn what_changes_openemrs_links_never_reaches_it() {
         ("X-Forwarded-Prefix", "/x"),
         ("Forwarded", "for=192.0.2.1;host=pub.example;proto=https"),
     ];
-    for source in ["127.0.0.1", "127.0.0.2"] {
+    for source in ["127.0.0.1", "127.0.0.2", "127.0.0.4"] {
         from(&gateway, source, PATIENT, &said);
         for (name, _) in said {
             assert!(openemr.received(name).is_empty(), "{name} from {source}");
@@ -92,7 +96,7 @@ fn a_proxy_on_this_machine_shows_no_token_to_others() {
         connection.write(&request("POST", "/oauth/token", fields, b""));
         connection.read("POST").json()["access_token"].is_string()
     };
-    assert!(token("127.0.0.1", &[]) && token("127.0.0.2", &[]));
+    assert!(token("127.0.0.1", &[]) && !token("127.0.0.2", &[]));
     assert!(!token("127.0.0.2", &[("X-Forwarded-For", "192.0.2.1")]));
     assert!(!token("127.0.0.2", &[("X-Forwarded-For", "127.0.0.1, 192.0.2.1")]));
 }

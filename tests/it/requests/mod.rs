@@ -1,11 +1,15 @@
 //! Requests that clients may send, over which protocol, and what the gateway answers itself.
 
 mod expect_continue;
+mod framing_upstream;
 mod http2;
 mod http2_upstream;
 mod limits;
 mod local_routes;
 mod methods;
+mod places;
 mod protection;
+mod proxies;
 mod proxying;
 mod streaming;
+mod targets;

@@ -3,3 +3,4 @@
 mod faults;
 mod promises;
 mod recorded;
+mod requests;

@@ -84,7 +84,8 @@ impl Http2 {
 
     /// The same, on a connection that may be gone.
     pub fn try_begin(&self, method: &str, target: &str, fields: &[(&str, &str)], is_all: bool) -> Result<Begun, h2::Error> {
-        let mut request = http::Request::builder().method(method).uri(format!("https://gateway.example{target}"));
+        let origin = if target.starts_with('/') { "https://gateway.example" } else { "" };
+        let mut request = http::Request::builder().method(method).uri(format!("{origin}{target}"));
         for (name, value) in fields {
             request = request.header(*name, *value);
         }

@@ -23,6 +23,8 @@ pub mod permits;
 #[cfg(feature = "sandbox")]
 mod process;
 #[cfg(feature = "sandbox")]
+pub mod raw_openemr;
+#[cfg(feature = "sandbox")]
 pub mod sandbox;
 
 #[cfg(feature = "sandbox")]

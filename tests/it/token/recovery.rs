@@ -494,13 +494,16 @@ fn a_refusal_that_comes_compressed_is_asked_for_plainly() {
 }
 
 #[test]
-fn a_caller_who_waits_before_he_sends_his_body_gets_the_400_at_once() {
+fn a_caller_who_has_not_sent_its_whole_body_gets_the_400_at_once() {
     let openemr = openemr("8.0");
     let body = r#"{"validationErrors":{"name":"is missing"}}"#;
     let gateway = scripted(&openemr, move |_| json_answer(400, "", body));
     let mut connection = gateway.caller().connect();
     connection
-        .write(b"POST /fhir/Patient HTTP/1.1\r\nHost: gateway.example\r\nExpect: 100-continue\r\nContent-Length: 1000\r\n\r\n");
+        .write(b"POST /fhir/Patient HTTP/1.1\r\nHost: gateway.example\r\nExpect: 100-continue\r\nContent-Length: 100000\r\n\r\n");
+    assert_eq!(connection.read_head().status, 100);
+    // OpenEMR is asked once the gateway has the first part of a long body, and refuses it without the rest.
+    connection.write(&[b' '; 60_000]);
     let answer = connection.read("POST");
     assert_eq!(answer.outcome(400), "OpenEMR says: is missing");
     assert_eq!(openemr.count("token_requests"), 1);
