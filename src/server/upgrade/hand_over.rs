@@ -21,7 +21,7 @@ use pingora::services::ServiceWithDependents;
 use pingora::services::background::{BackgroundService, background_service};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 
 use super::messages::{self, ACCEPTING, LIST, Listening, RELEASED, TAKE};
 use super::order::{NotHandedOver, Order, Orders};
@@ -37,6 +37,8 @@ const ACCEPTING_WITHIN: Duration = Duration::from_secs(30);
 const ASKS_WITHIN: Duration = Duration::from_secs(5);
 /// How long nothing is accepted after an error, such as too many open files.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How often the file of the socket is looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Answers at the upgrade socket from the moment at which this process alone listens.
 #[must_use]
@@ -107,9 +109,15 @@ async fn open(socket: &UpgradeSocket) -> Result<Open, NotOpen> {
     }
 }
 
+impl Open {
+    fn has_its_name(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode)
+    }
+}
+
 impl Drop for Open {
     fn drop(&mut self) {
-        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+        if self.has_its_name() {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -122,7 +130,7 @@ impl Door {
                 Ok(open) => open,
                 Err(problem) => return warn!("this process cannot be upgraded, only restarted: {problem}"),
             };
-            let (stream, order) = self.wait_for_both(&open, &mut orders).await;
+            let Some((stream, order)) = self.wait_for_both(&open, &mut orders).await else { continue };
             let outcome = self.hand_over(open, &stream).await;
             let is_released = outcome.is_ok();
             let _ = order.send(outcome.map_err(NotHandedOver::GaveUp));
@@ -132,8 +140,10 @@ impl Door {
         }
     }
 
-    /// Answers until there are a process that asks for the listeners and an order to hand them over.
-    async fn wait_for_both(&self, open: &Open, orders: &mut mpsc::Receiver<Order>) -> (UnixStream, Order) {
+    /// Answers until there are a process that asks for the listeners and an order to hand them over; `None` when the socket has
+    /// lost its name.
+    async fn wait_for_both(&self, open: &Open, orders: &mut mpsc::Receiver<Order>) -> Option<(UnixStream, Order)> {
+        let mut look = interval(LOOK_EVERY);
         let (successors, mut taking) = mpsc::channel(1);
         let mut successor: Option<UnixStream> = None;
         let mut order: Option<(Order, Instant)> = None;
@@ -141,7 +151,7 @@ impl Door {
             // One that asked and ended before the order came does not count.
             successor = successor.filter(is_there);
             match (successor, order) {
-                (Some(stream), Some((order, _))) => return (stream, order),
+                (Some(stream), Some((order, _))) => return Some((stream, order)),
                 (stream, waiting) => (successor, order) = (stream, waiting),
             }
             let expiry = order.as_ref().map(|(_, until)| *until);
@@ -152,6 +162,10 @@ impl Door {
                         error!("no connection to the upgrade socket can be accepted: {error}");
                         sleep(PAUSE).await;
                     }
+                },
+                // With the end of a session or the cleaning of /tmp.
+                _ = look.tick(), if order.is_none() => if !open.has_its_name() {
+                    return None;
                 },
                 Some(stream) = taking.recv() => successor = Some(stream),
                 Some(next) = orders.recv() => order = Some((next, Instant::now() + SUCCESSOR_WITHIN)),

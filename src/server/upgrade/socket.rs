@@ -4,7 +4,9 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{self, Path, PathBuf};
 
 use aws_lc_rs::digest;
@@ -27,6 +29,9 @@ pub(crate) enum NoSocket {
     /// The system allows no such name.
     #[error("server.upgrade_sock: {} is longer than the {LONGEST_PATH} bytes that a socket's path may have", .0.display())]
     TooLong(PathBuf),
+    /// Something else has the name.
+    #[error("server.upgrade_sock: {} is there, and is no socket", .0.display())]
+    OtherFile(PathBuf),
 }
 
 impl NoSocket {
@@ -38,6 +43,7 @@ impl NoSocket {
                 "name a socket in a folder that belongs to this user or to root and in which nobody else can write, such as  mkdir -m 700 FOLDER  makes"
             }
             Self::TooLong(_) => "name a shorter path",
+            Self::OtherFile(_) => "name a path that is not used for anything else",
         }
     }
 }
@@ -80,7 +86,7 @@ impl UpgradeSocket {
             Some(own) => private_folder::make(&own, user())?,
             None => private_folder::check(parent(&path), user())?,
         }
-        fits(path)
+        usable(path)
     }
 
     /// Checks the folder of a configured socket.
@@ -105,7 +111,7 @@ impl UpgradeSocket {
             Some(own) => private_folder::check_own(&own, user())?,
             None => private_folder::check(parent(&path), user())?,
         }
-        fits(path)
+        usable(path)
     }
 
     /// The path, and the folder to be made for it.
@@ -142,8 +148,15 @@ fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("/"))
 }
 
-fn fits(path: PathBuf) -> Result<PathBuf, NoSocket> {
-    if path.as_os_str().len() > LONGEST_PATH { Err(NoSocket::TooLong(path)) } else { Ok(path) }
+/// Checks the path itself: a socket takes the place of one that was left behind, and of nothing else.
+fn usable(path: PathBuf) -> Result<PathBuf, NoSocket> {
+    if path.as_os_str().len() > LONGEST_PATH {
+        return Err(NoSocket::TooLong(path));
+    }
+    match fs::symlink_metadata(&path) {
+        Ok(found) if !found.file_type().is_socket() => Err(NoSocket::OtherFile(path)),
+        _ => Ok(path),
+    }
 }
 
 /// The folders that the service manager or the session made for this user's programs.
@@ -170,7 +183,6 @@ fn file_name(files: &[PathBuf]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::symlink;
 
     use super::*;

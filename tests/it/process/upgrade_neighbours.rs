@@ -182,6 +182,13 @@ fn a_folder_that_others_can_write_to_is_not_used() {
         assert_eq!(code, 1);
         assert!(said.contains("server.upgrade_sock: other users can write to the folder"), "{said}");
     }
+    // Nothing but a socket that was left behind gives way.
+    config["server"] = json!({"upgrade_sock": house.path("configured.yaml")});
+    fs::write(house.path("configured.yaml"), config.to_string()).unwrap();
+    let (code, said) = end_of(house.run(&["serve"], "configured.yaml", &[]));
+    assert_eq!(code, 1);
+    assert!(said.contains("is there, and is no socket"), "{said}");
+    assert!(house.path("configured.yaml").exists());
 }
 
 #[test]

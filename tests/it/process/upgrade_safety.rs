@@ -125,6 +125,17 @@ fn a_new_process_that_ends_before_it_accepts_takes_nothing() {
 }
 
 #[test]
+fn a_socket_that_was_removed_comes_back() {
+    let openemr = OpenEmr::start();
+    let gateway = Gateway::start(&openemr);
+    let socket = gateway.config_file().with_file_name("upgrade.sock");
+    eventually("the socket is there", || socket.exists().then_some(()));
+    fs::remove_file(&socket).unwrap();
+    eventually("it is there again", || socket.exists().then_some(()));
+    assert_eq!(test_of(&gateway).0, 0);
+}
+
+#[test]
 fn a_listener_that_is_not_configured_any_more_is_closed() {
     let openemr = OpenEmr::start();
     let (kept, dropped) = (free_address(), free_address());
