@@ -37,7 +37,11 @@ impl Serve {
     /// # Errors
     /// Every problem of the configuration, and addresses that cannot be listened on.
     pub(super) fn run(self) -> Outcome {
+        let memory = server::core_dumps::forbid();
         let config = load(&self.config, self.env_file.as_deref())?;
+        if config.core_dumps {
+            memory.allow();
+        }
         let source = ConfigSource { config: self.config.clone(), env_file: self.env_file.clone() };
         let held = self.held_by_running(&config, &source)?;
         let unusable = listening::unusable(&config.listen, &held);

@@ -47,6 +47,11 @@ section! {
         ready: ReadyRule = ReadyRule::All;
         /// Whether a changed configuration, key or certificate is read again by itself. SIGHUP does that at any time.
         watch: bool = false;
+        /// Whether a private key that users other than its owner and root can read is a warning, not an error.
+        keys_readable_by_others: bool = false;
+        /// Whether a crash may leave a core file, and whether programs of the gateway's own user, such as debuggers, may read its
+        /// memory. Both show the private key and patient data.
+        core_dumps: bool = false, restart();
         /// How long `GET /ready` answers 503 before connections are refused, after a signal to stop.
         drain_delay: Duration = Duration::from_secs(2), restart();
         /// What a client's connection may use.

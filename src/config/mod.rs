@@ -9,6 +9,7 @@
 //! | `site_file`, `upstream`, `answers`, `cors` | the keys of a site |
 //! | `site`, `node_urls`, `site_name`, `scope_list`, `site_keys`, `site_rotation`, `certificates` | a site, checked |
 //! | `schema`, `reference` | the JSON Schema and docs/configuration.md |
+//! | `permissions` | who else can change or read a file |
 //! | `problem` | errors and warnings with their places |
 
 mod access;
@@ -26,6 +27,7 @@ pub(crate) mod listening;
 mod load;
 mod node;
 mod node_urls;
+mod permissions;
 pub(crate) mod problem;
 mod read;
 mod reference;
