@@ -58,7 +58,7 @@ impl ServiceWithDependents for Proxy {
         let ending = shutdown.clone();
         let mut serving = pingora::services::Service::start_service(&mut self.service, sockets, shutdown, listeners_per_fd);
         // Its first poll starts the tasks that accept connections: the sockets are open, and nothing has to be waited for.
-        if let Poll::Pending = poll_fn(|context| Poll::Ready(serving.as_mut().poll(context))).await {
+        if poll_fn(|context| Poll::Ready(serving.as_mut().poll(context))).await.is_pending() {
             self.listeners.reached(Stage::Accepting);
             serving.await;
         }
