@@ -1,12 +1,14 @@
 //! `serve`: the gateway.
 
+use std::fmt::Display;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::outcome::{Failure, Outcome, failures, load, print};
-use crate::config::{CONFIG_FILE, LogFormat, listening};
+use crate::config::{CONFIG_FILE, Config, LogFormat, listening};
 use crate::observe::log_format::Format;
 use crate::observe::start_log;
-use crate::server::{self, ConfigSource, RunOptions};
+use crate::server::{self, ConfigSource, NotTaken, RunOptions, UpgradeSocket};
 
 /// `serve`
 #[derive(Debug, clap::Args)]
@@ -20,7 +22,7 @@ pub(super) struct Serve {
     /// A file of KEY=VALUE lines; the process environment wins over it
     #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
-    /// Check the configuration and every file that it names, then exit
+    /// Check everything that a start needs, changing nothing, then exit
     #[arg(long)]
     test: bool,
     /// Replace a running gateway without losing a request: start this one, then send SIGQUIT to the running one. It hands its
@@ -40,8 +42,9 @@ impl Serve {
         if config.core_dumps {
             memory.allow();
         }
-        // While testing or upgrading, the running gateway holds the ports.
-        let unusable = listening::unusable(&config.listen, !self.test && !self.upgrade);
+        let source = ConfigSource { config: self.config.clone(), env_file: self.env_file.clone() };
+        let held = self.held_by_running(&config, &source)?;
+        let unusable = listening::unusable(&config.listen, &held);
         if !unusable.is_empty() {
             return Err(failures(unusable));
         }
@@ -53,12 +56,28 @@ impl Serve {
             LogFormat::Json => Format::Json,
         };
         start_log(config.log.level, format);
-        let source = ConfigSource { config: self.config.clone(), env_file: self.env_file };
         server::run(config, RunOptions { source: Some(source), upgrade: self.upgrade }, || {}).map_err(|error| {
             vec![Failure::new(
                 format!("{}: {error}", self.config.display()),
                 "`serve --test` checks the rest of the configuration",
             )]
         })
+    }
+
+    /// The addresses that a start need not bind, because the running gateway of this configuration hands them over.
+    fn held_by_running(&self, config: &Config, source: &ConfigSource) -> Result<Vec<SocketAddr>, Vec<Failure>> {
+        let Some(socket) = UpgradeSocket::of(config, Some(source)) else { return Ok(Vec::new()) };
+        let failed = |error: &dyn Display, remedy| vec![Failure::new(format!("{}: {error}", self.config.display()), remedy)];
+        if !self.test && !self.upgrade {
+            return socket.check_configured().map(|()| Vec::new()).map_err(|error| failed(&error, error.remedy()));
+        }
+        if config.server.daemon && self.upgrade {
+            // A daemon may run as another user, who has another socket. It finds out itself, before it takes anything over.
+            return Ok(config.listen.iter().map(|listener| listener.address).collect());
+        }
+        match server::running_listeners(&socket) {
+            Err(NotTaken::NotRunning(_)) if self.test => Ok(Vec::new()),
+            answer => answer.map_err(|error| failed(&error, error.remedy())),
+        }
     }
 }

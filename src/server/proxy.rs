@@ -1,15 +1,21 @@
 //! The service that serves requests: Pingora's proxy behind the configured listeners.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
+use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::proxy::http_proxy;
-use pingora::services::ServiceWithDependents;
+use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::listening::Service;
+use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
 
 use crate::gateway::Gateway;
 use crate::server::drain::Draining;
+use crate::server::ending;
+use crate::server::listeners::{Listeners, Stage};
 use crate::server::process::Process;
 
 /// Serves requests on every listener.
@@ -30,7 +36,40 @@ pub(super) fn service(process: &Process) -> Box<dyn ServiceWithDependents> {
             Some(settings) => endpoint.tls(settings),
         });
     }
-    Box::new(service)
+    Box::new(Proxy { service, listeners: Arc::clone(&process.listeners) })
+}
+
+/// The proxy's service, which says when it accepts connections, and ends the process when it does so no longer.
+struct Proxy {
+    service: Service<Draining>,
+    listeners: Arc<Listeners>,
+}
+
+#[async_trait]
+impl ServiceWithDependents for Proxy {
+    async fn start_service(
+        &mut self,
+        sockets: Option<ListenFds>,
+        shutdown: ShutdownWatch,
+        listeners_per_fd: usize,
+        ready: ServiceReadyNotifier,
+    ) {
+        ready.notify_ready();
+        let ending = shutdown.clone();
+        let mut serving = pingora::services::Service::start_service(&mut self.service, sockets, shutdown, listeners_per_fd);
+        // Its first poll starts the tasks that accept connections: the sockets are open, and nothing has to be waited for.
+        if poll_fn(|context| Poll::Ready(serving.as_mut().poll(context))).await.is_pending() {
+            self.listeners.reached(Stage::Accepting);
+            serving.await;
+        }
+        if !*ending.borrow() {
+            ending::fail("no connections are accepted any more");
+        }
+    }
+
+    fn name(&self) -> &str {
+        pingora::services::Service::name(&self.service)
+    }
 }
 
 /// The buffers of a client's connection. A connection keeps them while it is idle, and Pingora's own read buffer has 64 KiB.

@@ -9,3 +9,5 @@ mod reload;
 mod shutdown;
 mod tracing;
 mod upgrade;
+mod upgrade_neighbours;
+mod upgrade_safety;
