@@ -29,10 +29,13 @@ section! {
         http2_streams: u32 = 100, unit("requests");
         /// The longest wait between two reads of a request.
         read_timeout: Duration = Duration::from_secs(60);
-        /// The longest wait for one write of an answer to make progress.
+        /// The longest time in which a client reads nothing of an answer.
         write_timeout: Duration = Duration::from_secs(60);
+        /// The memory for answers that clients have not read yet, over all connections; one connection gets a sixteenth. OpenEMR does
+        /// not wait for a client whose answer fits.
+        unread_answers: usize = 64 * MIB, restart();
         /// The least bytes a second at which a client must send its body, and read its answer, while OpenEMR is kept busy.
-        least_rate: usize = KIB;
+        least_rate: usize = 2 * KIB;
         /// The longest wait between two requests on a connection.
         keepalive_timeout: Duration = Duration::from_secs(60);
         /// The most requests on one connection before it is closed.

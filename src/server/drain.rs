@@ -19,6 +19,7 @@ use pingora::server::ShutdownWatch;
 
 use crate::config::Listener;
 use crate::gateway::Gateway;
+use crate::gateway::backlog::AnswerMemory;
 use crate::gateway::http2;
 use crate::gateway::http2_connection::Connection;
 use crate::server::client_stream::ClientStream;
@@ -35,6 +36,7 @@ pub(super) struct Draining {
     h2c: Vec<SocketAddr>,
     runtime: Arc<ArcSwap<Runtime>>,
     lifecycle: Arc<Lifecycle>,
+    memory: Arc<AnswerMemory>,
 }
 
 impl Draining {
@@ -45,9 +47,10 @@ impl Draining {
         listen: &[Listener],
         runtime: Arc<ArcSwap<Runtime>>,
         lifecycle: Arc<Lifecycle>,
+        memory: Arc<AnswerMemory>,
     ) -> Self {
         let h2c = listen.iter().filter(|listener| listener.tls.is_none() && listener.h2c);
-        Self { proxy: Arc::new(proxy), h2c: h2c.map(|listener| listener.address).collect(), runtime, lifecycle }
+        Self { proxy: Arc::new(proxy), h2c: h2c.map(|listener| listener.address).collect(), runtime, lifecycle, memory }
     }
 
     fn speaks_h2c(&self, stream: &Stream) -> bool {
@@ -69,11 +72,12 @@ impl Draining {
 impl ServerApp for Draining {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let h2c = self.speaks_h2c(&stream);
-        let stream: Stream = Box::new(ClientStream::new(stream));
+        let limits = self.runtime.load().config.limits;
+        let stream: Stream = Box::new(ClientStream::new(stream, &limits, &self.memory, &self.lifecycle));
         if !http2::may_be(&stream, h2c) {
             return self.proxy.process_new(stream, shutdown).await;
         }
-        let connection = Connection::new(Arc::clone(&self.proxy), self.runtime.load().config.limits, h2c);
+        let connection = Connection::new(Arc::clone(&self.proxy), limits, h2c);
         // A connection that is opened while draining is served until no more are accepted: its caller found no other process.
         let ending = if self.lifecycle.is_draining() { shutdown.clone() } else { self.lifecycle.draining() };
         let _open = self.lifecycle.connection();

@@ -21,8 +21,10 @@ mod services;
 mod shutdown_times;
 mod signals;
 mod site_tasks;
+mod stall;
 mod start_error;
 mod start_gate;
+mod stream_traits;
 mod upgrade;
 
 pub(crate) use options::{ConfigSource, RunOptions};

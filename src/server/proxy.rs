@@ -13,6 +13,7 @@ use pingora::services::listening::Service;
 use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
 
 use crate::gateway::Gateway;
+use crate::gateway::backlog::AnswerMemory;
 use crate::server::drain::Draining;
 use crate::server::ending;
 use crate::server::listeners::{Listeners, Stage};
@@ -22,12 +23,18 @@ use crate::server::process::Process;
 #[must_use]
 pub(super) fn service(process: &Process) -> Box<dyn ServiceWithDependents> {
     let Process { config, runtime, lifecycle, exports, .. } = process;
-    let gateway = Gateway { runtime: Arc::clone(runtime), lifecycle: Arc::clone(lifecycle), exports: Arc::clone(exports) };
+    let memory = Arc::new(AnswerMemory::new(config.limits.unread_answers));
+    let gateway = Gateway {
+        runtime: Arc::clone(runtime),
+        lifecycle: Arc::clone(lifecycle),
+        exports: Arc::clone(exports),
+        memory: Arc::clone(&memory),
+    };
     let mut http = http_proxy(&process.pingora, gateway);
     let mut options = HttpServerOptions::default();
     options.keepalive_request_limit = Some(config.limits.keepalive_requests);
     http.server_options = Some(options);
-    let draining = Draining::new(http, &config.listen, Arc::clone(runtime), Arc::clone(lifecycle));
+    let draining = Draining::new(http, &config.listen, Arc::clone(runtime), Arc::clone(lifecycle), memory);
     let mut service = Service::new("gateway".to_owned(), draining);
     for listener in &config.listen {
         let endpoint = ListenerConfig::tcp(listener.address.to_string()).l4_buffer(buffers());

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::support::eventually;
 use crate::support::gateway::{Gateway, config, pass_through};
-use crate::support::http::{Connection, End, request};
+use crate::support::http::{Answer, Connection, End, request};
 use crate::support::http2::Http2;
 use crate::support::openemr::OpenEmr;
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ const PATIENTS: &str = "/fhir/Patient?_count=1";
 fn two_places(openemr: &OpenEmr, limits: Value) -> Gateway {
     let mut config = config(openemr);
     config["listen"] = json!([{"h2c": true}]);
-    config["sites"]["default"]["scopes"] = json!(["system/Patient.read", "system/Patient.write"]);
+    config["sites"]["default"]["scopes"] = json!(["system/Patient.read", "system/Patient.write", "system/Binary.read"]);
     config["sites"]["default"]["in_flight"] = json!({"most": 2, "queue": 1, "queue_timeout": "2s"});
     config["limits"] = limits;
     let gateway = Gateway::with(config);
@@ -28,6 +29,24 @@ fn others_are_served(gateway: &Gateway, while_this_goes_on: &str) {
         let answer = gateway.caller().get(PATIENTS);
         assert_eq!(answer.status, 200, "{while_this_goes_on}: {}", answer.text());
     }
+}
+
+const BINARY: &str = "/fhir/Binary/5000";
+/// More than the kernel takes for a client that does not read.
+const LARGE: usize = 14_000_000;
+
+/// Publishes a Binary of [`LARGE`] bytes.
+fn publish(openemr: &OpenEmr) {
+    openemr.order(&json!({"binary": {"id": "5000", "bytes": LARGE}}));
+}
+
+/// Begins a download, and reads its head alone.
+fn download(gateway: &Gateway) -> (Connection, Answer) {
+    let mut connection = gateway.caller().connect();
+    connection.write(&request("GET", BINARY, &[], b""));
+    let head = connection.read_head();
+    assert_eq!(head.status, 200);
+    (connection, head)
 }
 
 fn begin(gateway: &Gateway, method: &str, fields: &str) -> Connection {
@@ -148,4 +167,77 @@ fn a_get_has_no_body_for_openemr() {
     };
     assert_eq!(http2.status, 200);
     assert!(openemr.received("transfer-encoding").is_empty());
+}
+
+#[test]
+fn answers_that_nobody_reads_hold_no_place() {
+    let openemr = OpenEmr::start();
+    let gateway = two_places(&openemr, json!({"unread_answers": "256MiB"}));
+    publish(&openemr);
+    let unread: Vec<_> = (0..3).map(|_| download(&gateway)).collect();
+    others_are_served(&gateway, "three answers are not read");
+    let http2 = Http2::plain(gateway.address);
+    // Each stream stops at its window of 64 KiB.
+    let asked = || openemr.came("GET /apis/default/fhir/Binary/5000");
+    let begin = |before: u64| {
+        let one = http2.begin("GET", BINARY, &[], true);
+        eventually("OpenEMR was asked", || (asked() == before + 1).then_some(()));
+        one
+    };
+    let begun: Vec<_> = (3..6).map(begin).collect();
+    others_are_served(&gateway, "three streams are not read");
+    // Nothing of them is lost.
+    for (mut connection, head) in unread {
+        let mut length = 0;
+        assert_eq!(connection.read_body("GET", &head, |piece| length += piece.len()), End::Whole);
+        assert_eq!(length, LARGE);
+    }
+    for one in begun {
+        let answer = http2.read(one);
+        assert_eq!((answer.status, answer.end, answer.body.len()), (200, End::Whole, LARGE));
+        assert!(answer.body.iter().enumerate().all(|(at, byte)| *byte == (at % 251) as u8));
+    }
+}
+
+#[test]
+fn who_reads_nothing_of_an_answer_that_does_not_fit_is_given_up() {
+    let openemr = OpenEmr::start();
+    let gateway = two_places(&openemr, json!({"unread_answers": "64KiB", "write_timeout": "2s", "least_rate": "1MiB"}));
+    publish(&openemr);
+    let unread: Vec<_> = (0..2).map(|_| download(&gateway)).collect();
+    eventually("others are served again", || (gateway.caller().get(PATIENTS).status == 200).then_some(()));
+    eventually("both are given up", || (gateway.log().matches("whole=false").count() == 2).then_some(()));
+    for (mut connection, head) in unread {
+        assert_eq!(connection.read_body("GET", &head, |_| {}), End::Cut);
+    }
+    let http2 = Http2::plain(gateway.address);
+    let begun: Vec<_> = (0..2).map(|_| http2.begin("GET", BINARY, &[], true)).collect();
+    eventually("both are given up", || (gateway.log().matches("whole=false").count() == 4).then_some(()));
+    others_are_served(&gateway, "all were given up");
+    assert!(begun.into_iter().all(|one| http2.read(one).end == End::Cut));
+}
+
+#[test]
+fn a_slow_reader_gets_the_whole_answer_and_keeps_nobody_waiting() {
+    let openemr = OpenEmr::start();
+    let gateway = two_places(
+        &openemr,
+        json!({"write_timeout": "1s", "read_timeout": "1s", "keepalive_timeout": "1s", "unread_answers": "256MiB"}),
+    );
+    publish(&openemr);
+    for last in ["", "Connection: close\r\n"] {
+        let mut slow = gateway.caller().connect();
+        slow.write(format!("GET {BINARY} HTTP/1.1\r\nHost: gateway\r\n{last}\r\n").as_bytes());
+        let head = slow.read_head();
+        let (mut length, mut served) = (0, 0);
+        let end = slow.read_body("GET", &head, |piece| {
+            length += piece.len();
+            if length / 4_000_000 > served {
+                served += 1;
+                others_are_served(&gateway, "one reads slowly");
+            }
+            std::thread::sleep(Duration::from_millis(piece.len() as u64 / 1_500));
+        });
+        assert_eq!((end, length), (End::Whole, LARGE), "{last}");
+    }
 }
