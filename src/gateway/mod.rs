@@ -29,6 +29,7 @@ mod export_answers;
 mod export_kick_off;
 mod export_paths;
 mod exports;
+pub(crate) mod guard;
 pub(crate) mod http2;
 pub(crate) mod http2_connection;
 mod local;

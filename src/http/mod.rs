@@ -6,6 +6,7 @@ pub(crate) mod compressor;
 pub(crate) mod decoder;
 pub(crate) mod fields;
 pub(crate) mod forwarded;
+pub(crate) mod framing;
 pub(crate) mod query;
 pub(crate) mod request_target;
 pub(crate) mod set_field;

@@ -1,6 +1,7 @@
 //! Requests that clients may send, over which protocol, and what the gateway answers itself.
 
 mod expect_continue;
+mod framing;
 mod framing_upstream;
 mod http2;
 mod http2_upstream;
