@@ -61,3 +61,98 @@ pub mod bench {
     pub use crate::openemr::bundle::stream::BundleStream;
     pub use crate::openemr::search::terms::{Page, SearchTerms, Window};
 }
+
+/// The private parts that the fuzz targets drive (`fuzz/README.md`).
+#[doc(hidden)]
+pub mod fuzzing {
+    use crate::fhir::capabilities::Capabilities;
+    use crate::fhir::json::completeness::Completeness;
+    use crate::fhir::prefer::Handling;
+    use crate::openemr::search::paging::Pager;
+    use crate::openemr::search::plan::{SearchContext, SearchPlan};
+    use crate::smart::token_response::{self, Answer};
+
+    /// Whether a JSON document, in pieces, is complete.
+    #[must_use]
+    pub fn is_complete<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> bool {
+        let mut completeness = Completeness::default();
+        pieces.into_iter().for_each(|piece| completeness.feed(piece));
+        completeness.is_complete()
+    }
+
+    /// Reads a token response: the token, its life in seconds and its scope.
+    ///
+    /// # Errors
+    /// The text for the log, and the one for clients.
+    pub fn token_response(status: u16, body: &[u8]) -> Result<(String, u64, String), (String, &'static str)> {
+        let answer = Answer { status, content_type: Some("application/json"), skew: None, body };
+        match token_response::parse(answer) {
+            Ok(grant) => Ok((grant.access_token.as_str().to_owned(), grant.expires_in.as_secs(), grant.scope)),
+            Err(error) => Err((error.to_string(), error.public_summary())),
+        }
+    }
+
+    /// A search as it goes to OpenEMR, and its address for clients.
+    #[derive(Debug)]
+    pub struct Search {
+        /// The query or form for OpenEMR.
+        pub sent: Vec<u8>,
+        /// The address of the page, below the FHIR base.
+        pub self_target: String,
+    }
+
+    /// Plans a search of Patient with all repairs, at a server with this CapabilityStatement. `None` where it is rejected.
+    #[must_use]
+    pub fn search(query: &[u8], form: &[u8], capabilities: &str, strict: bool) -> Option<Search> {
+        let capabilities = Capabilities::parse(capabilities.as_bytes()).ok();
+        let context = SearchContext {
+            resource_type: "Patient",
+            capabilities: capabilities.as_ref(),
+            repairs: true,
+            pager: Pager::Slice,
+            handling: if strict { Handling::Strict } else { Handling::Lenient },
+            bases: &[],
+        };
+        let plan = SearchPlan::new(query, form, &context).ok().flatten()?;
+        Some(Search { sent: plan.sent, self_target: plan.terms.self_target })
+    }
+
+    /// What the sandbox, which shares no code with the gateway, makes of requests.
+    #[cfg(feature = "sandbox")]
+    pub mod sandbox {
+        use crate::sandbox::php_variables::{Variable, Variables};
+        use crate::sandbox::rewrite;
+
+        /// A variable's name and its value, which an array does not have.
+        pub type NamedVariable = (Vec<u8>, Option<Vec<u8>>);
+
+        fn named(variables: &Variables) -> Vec<NamedVariable> {
+            let of = |(name, value): (&[u8], &Variable)| match value {
+                Variable::Text(text) => (name.to_vec(), Some(text.clone())),
+                Variable::Array => (name.to_vec(), None),
+            };
+            variables.iter().map(of).collect()
+        }
+
+        /// The variables of a query.
+        #[must_use]
+        pub fn query(query: &[u8]) -> Vec<NamedVariable> {
+            named(&Variables::from_query(query))
+        }
+
+        /// The variables of a form.
+        #[must_use]
+        pub fn form(form: &[u8]) -> Vec<NamedVariable> {
+            named(&Variables::from_form(form))
+        }
+
+        /// The decoded path below `/apis/` and the query that PHP gets; `None` where Apache refuses the path.
+        #[must_use]
+        pub fn rewritten(path: &str, query: &str) -> Option<(Vec<u8>, Vec<u8>)> {
+            rewrite::rewrite(path, query).ok().map(|rewritten| (rewritten.path, rewritten.query))
+        }
+
+        /// OpenEMR 8.0's CapabilityStatement.
+        pub const CAPABILITY_STATEMENT: &str = include_str!("sandbox/answers/8.0-capability-statement.json");
+    }
+}

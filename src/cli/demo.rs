@@ -41,7 +41,7 @@ impl Demo {
         if !private_key_file.exists() || !folder.join("jwks.json").exists() {
             super::keys::generate_files(&folder, NewKey::Rsa2048, KidMethod::Sha256Ne, true)?;
         }
-        let key = crate::config::read_private_key(&private_key_file).map_err(|problem| vec![Failure::from(problem)])?;
+        let (key, _) = crate::config::read_private_key(&private_key_file).map_err(failures)?;
         let kid = kid(key.public_key(), KidMethod::Sha256Ne);
         let jwks = JwkSet::of(&key, &kid);
         let (openemr, admin) = start_sandbox(&jwks)?;
@@ -58,16 +58,15 @@ fn key_folder() -> Result<PathBuf, Vec<Failure>> {
     let failed = |folder: &Path, what: &str| {
         vec![Failure::new(format!("{}: {what}", folder.display()), "remove it, or set TMPDIR to a folder of your own")]
     };
-    let me = fs::metadata("/proc/self").map(|own| own.uid()).ok();
-    let name = me.map_or_else(|| "openemr-gateway-demo".to_owned(), |me| format!("openemr-gateway-demo-{me}"));
-    let folder = std::env::temp_dir().join(name);
+    let me = rustix::process::geteuid().as_raw();
+    let folder = std::env::temp_dir().join(format!("openemr-gateway-demo-{me}"));
     match DirBuilder::new().mode(0o700).create(&folder) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(failed(&folder, &format!("cannot be created: {error}"))),
     }
     let found = fs::symlink_metadata(&folder).map_err(|error| failed(&folder, &format!("cannot be read: {error}")))?;
-    let is_mine = found.is_dir() && found.mode() & 0o077 == 0 && me.is_none_or(|me| found.uid() == me);
+    let is_mine = found.is_dir() && found.mode() & 0o077 == 0 && found.uid() == me;
     if is_mine { Ok(folder) } else { Err(failed(&folder, "is not a folder of this user alone")) }
 }
 
@@ -96,7 +95,7 @@ fn scope_names() -> Vec<String> {
 /// The configuration of the demo: only what differs from the defaults.
 fn config(listen: SocketAddr, openemr: SocketAddr, folder: &Path) -> Result<Config, Vec<Failure>> {
     // The patients are synthetic: with an address other than loopback, any client may read them.
-    let access = if listen.ip().is_loopback() { json!(null) } else { json!("open") };
+    let access = if listen.ip().is_loopback() { json!(null) } else { json!({"allow_from": "open", "hosts": ["*"]}) };
     let text = json!({
         "listen": [{ "address": listen }],
         "access": access,

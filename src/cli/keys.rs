@@ -1,14 +1,14 @@
 //! `keys generate`, `keys jwks`, `keys kid`, `keys certificate`; `keys rotate` and `keys status` have files of their own.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::ValueEnum;
 
-use super::outcome::{Failure, Outcome, print};
+use super::outcome::{Failure, Outcome, failures, print, warn};
 use crate::config::problem::{shown, shown_path};
 use crate::keys::certificate::self_signed;
 use crate::keys::generate::{NewKey, generate};
@@ -16,6 +16,8 @@ use crate::keys::{JwkSet, KidMethod, SigningKey, kid};
 
 /// The mode of private keys, for their owner alone.
 const SECRET: u32 = 0o600;
+/// The mode of new folders.
+const OWN_FOLDER: u32 = 0o700;
 /// The mode of public files.
 const PUBLIC: u32 = 0o644;
 
@@ -42,10 +44,13 @@ pub(super) enum Keys {
         force: bool,
     },
     /// Print the JWK Set of an existing key
-    #[command(after_help = "Example:\n  openemr-gateway keys jwks --private-key keys/private_key.pem > keys/jwks.json")]
+    #[command(after_help = "Example:\n  openemr-gateway keys jwks --private-key keys/private_key.pem --out keys/jwks.json")]
     Jwks {
         #[command(flatten)]
         key: ExistingKey,
+        /// The file to write to instead of standard output; it must not exist
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
         /// The kid to write instead of a computed one
         #[arg(long, conflicts_with = "kid_method")]
         kid: Option<String>,
@@ -129,9 +134,13 @@ impl Keys {
                 };
                 generate_files(&out, kind, kid_method, force)
             }
-            Self::Jwks { key, kid } => {
+            Self::Jwks { key, out, kid } => {
                 let (key, computed) = key.read()?;
-                print(&JwkSet::of(&key, &kid.unwrap_or(computed)).to_json_pretty())
+                let set = JwkSet::of(&key, &kid.unwrap_or(computed)).to_json_pretty();
+                match out {
+                    None => print(&set),
+                    Some(file) => new_file(&file, set.as_bytes()),
+                }
             }
             Self::Kid { key } => print(&format!("{}\n", key.read()?.1)),
             Self::Certificate { host, out, force } => certificate_files(&host, &out, force),
@@ -143,7 +152,8 @@ impl Keys {
 
 impl ExistingKey {
     fn read(&self) -> Result<(SigningKey, String), Vec<Failure>> {
-        let key = crate::config::read_private_key(&self.private_key).map_err(|problem| vec![Failure::from(problem)])?;
+        let (key, warnings) = crate::config::read_private_key(&self.private_key).map_err(failures)?;
+        warn(warnings);
         let kid = kid(key.public_key(), self.kid_method);
         Ok((key, kid))
     }
@@ -179,15 +189,33 @@ fn certificate_files(host: &str, out: &Path, force: bool) -> Outcome {
     write_all(&[(&key, new.private_key_pem.as_bytes(), SECRET), (&certificate, new.certificate_pem.as_bytes(), PUBLIC)], force)
 }
 
+/// Writes a public file that must not exist yet: what is there can be anything, such as the private key.
+fn new_file(file: &Path, bytes: &[u8]) -> Outcome {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create_folder(folder)?;
+    if fs::symlink_metadata(file).is_ok() {
+        return Err(vec![Failure::new(
+            format!("{} already exists", shown_path(file)),
+            "name another file with --out, or move this one away",
+        )]);
+    }
+    write_all(&[(&file.to_owned(), bytes, PUBLIC)], false)
+}
+
 /// Creates the folder, and fails if a file exists already and is not to be overwritten.
 fn prepare(out: &Path, names: &[PathBuf], force: bool) -> Outcome {
-    fs::create_dir_all(out).map_err(|error| {
-        vec![Failure::new(format!("{} cannot be created: {error}", shown_path(out)), "name another folder with --out")]
-    })?;
+    create_folder(out)?;
     // `symlink_metadata`, since a dangling link is in the way as well.
     let existing = names.iter().filter(|name| !force && fs::symlink_metadata(name).is_ok());
     let failures: Vec<Failure> = existing.map(|name| exists(name)).collect();
     if failures.is_empty() { Ok(()) } else { Err(failures) }
+}
+
+/// Creates a folder, and those above it, for their owner alone.
+fn create_folder(out: &Path) -> Outcome {
+    DirBuilder::new().recursive(true).mode(OWN_FOLDER).create(out).map_err(|error| {
+        vec![Failure::new(format!("{} cannot be created: {error}", shown_path(out)), "name another folder with --out")]
+    })
 }
 
 fn exists(name: &Path) -> Failure {

@@ -53,10 +53,15 @@ pub(super) fn failures(problems: Vec<Problem>) -> Vec<Failure> {
 /// Every problem of the configuration.
 pub(super) fn load(config: &Path, env_file: Option<&Path>) -> Result<Config, Vec<Failure>> {
     let (config, warnings) = config::load(config, env_file).map_err(failures)?;
+    warn(warnings);
+    Ok(config)
+}
+
+/// Prints warnings to standard error.
+pub(super) fn warn(warnings: Vec<Warning>) {
     for Warning(warning) in warnings {
         say(format!("warning: {warning}"));
     }
-    Ok(config)
 }
 
 /// Writes a line to standard error. A reader that takes nothing for 2 s misses it, and keeps nobody waiting.

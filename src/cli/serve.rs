@@ -35,7 +35,11 @@ impl Serve {
     /// # Errors
     /// Every problem of the configuration, and addresses that cannot be listened on.
     pub(super) fn run(self) -> Outcome {
+        let memory = server::core_dumps::forbid();
         let config = load(&self.config, self.env_file.as_deref())?;
+        if config.core_dumps {
+            memory.allow();
+        }
         // While testing or upgrading, the running gateway holds the ports.
         let unusable = listening::unusable(&config.listen, !self.test && !self.upgrade);
         if !unusable.is_empty() {

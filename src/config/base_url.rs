@@ -96,6 +96,12 @@ impl BaseUrl {
         }
     }
 
+    /// Whether scheme, host and port are those of `other` (RFC 6454).
+    #[must_use]
+    pub(crate) fn has_origin_of(&self, other: &Self) -> bool {
+        self.https == other.https && self.port == other.port && self.host.eq_ignore_ascii_case(&other.host)
+    }
+
     /// Returns the URL with `below`, which begins with `/`, behind its path.
     #[must_use]
     pub fn join(&self, below: &str) -> Self {

@@ -12,11 +12,12 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
 use super::node::Node;
+use super::permissions;
 use super::problem::{Findings, Place, Written, shown, shown_path};
 use super::read::{self, ReadError};
 use super::setting::Setting;
 use super::shape::Shape;
-use super::site_keys::{holds_pem, warn_if_open};
+use super::site_keys::holds_pem;
 
 /// What makes a certificate to try things out with.
 pub(super) const TRY_OUT: &str = "for trying out:  openemr-gateway keys certificate --host localhost --out certs";
@@ -115,7 +116,7 @@ fn certificates(written: &Written<String>, findings: &mut Findings) -> Option<Ve
 
 fn private_key(written: &Written<String>, findings: &mut Findings) -> Option<PrivateKeyDer<'static>> {
     let bytes = bytes(written, MAX_PRIVATE_KEY, findings)?;
-    warn_if_open(written, findings);
+    permissions::check_readers(Path::new(&written.value), &written.place, findings);
     let blocks = ::pem::parse_many(&*bytes).unwrap_or_default();
     let encrypted =
         blocks.iter().any(|block| block.tag() == "ENCRYPTED PRIVATE KEY" || block.headers().get("Proc-Type").is_some());
@@ -147,6 +148,7 @@ fn bytes(written: &Written<String>, limit: usize, findings: &mut Findings) -> Op
         return None;
     }
     let path = Path::new(&written.value);
+    permissions::check_writers(path, &written.place, findings);
     match read::file(path, limit) {
         Ok(bytes) => Some(Zeroizing::new(bytes)),
         Err(error) => {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::dotenv::{self, Variable, is_name};
 use super::node::{Entry, Node, Value};
+use super::permissions;
 use super::problem::{Findings, Place, Source, Written, shown, shown_path};
 use super::read;
 use super::shape::{KeyDescription, Shape};
@@ -172,6 +173,7 @@ enum Unset {
 
 fn read_file(path: &Path, findings: &mut Findings) -> Option<(Arc<Path>, HashMap<String, Variable>)> {
     let whole = Place::whole(Source::EnvFile(path.into()));
+    permissions::check_writers(path, &whole, findings);
     let bytes = match read::file(path, MAX_ENV_FILE) {
         Ok(bytes) => bytes,
         Err(error) => {

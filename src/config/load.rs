@@ -11,7 +11,7 @@ use super::read::{self, ReadError};
 use super::setting::Setting as _;
 use super::site::Site;
 use super::site_rotation::SiteKeys;
-use super::{site_keys, site_rotation, yaml};
+use super::{permissions, site_keys, site_rotation, yaml};
 use crate::keys::{SigningKey, without_byte_order_mark};
 
 /// The file that is read when none is named.
@@ -39,6 +39,7 @@ pub(crate) fn load(config_path: &Path, env_file: Option<&Path>) -> Result<(Confi
         environment.override_keys(&mut root, &Config::keys(), &mut findings);
         config = Config::read(&root, &root.place(place), &mut findings);
     }
+    findings.settle_readable_keys(config.as_ref().is_some_and(|config| config.keys_readable_by_others));
     match config {
         Some(config) if findings.problems.is_empty() => Ok((config, findings.warnings)),
         _ => Err(findings.problems),
@@ -63,12 +64,21 @@ pub(crate) fn read_text(text: &str) -> Result<Config, Vec<Problem>> {
     config.filter(|_| findings.problems.is_empty()).ok_or(findings.problems)
 }
 
-/// Reads a private key whose file was named on the command line, with the same checks and the same errors.
+/// Reads a private key whose file was named on the command line, with the same checks and the same errors. That others can read
+/// it is a warning here.
 ///
 /// # Errors
-/// What keeps the file from being read, or why it holds no key that can sign.
-pub(crate) fn read_private_key(path: &Path) -> Result<SigningKey, Problem> {
-    site_keys::read_private_key(path, &Place::whole(Source::CommandLine).member("--private-key"))
+/// What keeps the file from being read, why it holds no key that can sign, or who else can change it.
+pub(crate) fn read_private_key(path: &Path) -> Result<(SigningKey, Vec<Warning>), Vec<Problem>> {
+    let mut findings = Findings::default();
+    let place = Place::whole(Source::CommandLine).member("--private-key");
+    let key = site_keys::read_private_key(path, &place, &mut findings);
+    findings.settle_readable_keys(true);
+    match key {
+        Ok(key) if findings.problems.is_empty() => Ok((key, findings.warnings)),
+        Ok(_) => Err(findings.problems),
+        Err(problem) => Err(findings.problems.into_iter().chain([problem]).collect()),
+    }
 }
 
 /// Reads the keys of a site again, with the same checks as at start. Changes nothing.
@@ -89,6 +99,7 @@ pub(crate) fn reread_keys(site: &Site) -> Result<SiteKeys, Vec<Problem>> {
 
 /// The YAML tree, or an empty one when variables stand in for it.
 fn root(path: &Path, place: &Place, environment: &Environment, findings: &mut Findings) -> Option<Node> {
+    permissions::check_writers(path, place, findings);
     let bytes = match read::file(path, MAX_CONFIG_FILE) {
         Ok(bytes) => bytes,
         Err(ReadError::Missing) if path == Path::new(CONFIG_FILE) && environment.describes_a_site() => {

@@ -158,12 +158,34 @@ pub(crate) struct Findings {
     pub problems: Vec<Problem>,
     /// The problems that do not.
     pub warnings: Vec<Warning>,
+    /// The private keys that other users can read: problems or warnings, as `keys_readable_by_others` says.
+    pub readable_keys: Vec<Problem>,
 }
 
 impl Findings {
     /// Adds a problem.
     pub(crate) fn problem(&mut self, problem: Problem) {
         self.problems.push(problem);
+    }
+
+    /// Adds a private key that other users can read.
+    pub(super) fn readable_key(&mut self, problem: Problem) {
+        self.readable_keys.push(problem);
+    }
+
+    /// Decides what the private keys that other users can read are.
+    pub(super) fn settle_readable_keys(&mut self, are_accepted: bool) {
+        let keys = std::mem::take(&mut self.readable_keys);
+        if are_accepted {
+            self.warnings.extend(keys.into_iter().map(Warning));
+        } else {
+            let or = "\n  or write  keys_readable_by_others: true";
+            let with_switch = |problem: Problem| {
+                let remedy = problem.remedy.as_deref().unwrap_or_default();
+                Problem { remedy: Some(format!("{remedy}{or}")), ..problem }
+            };
+            self.problems.extend(keys.into_iter().map(with_switch));
+        }
     }
 
     /// Adds a warning.
@@ -181,6 +203,23 @@ pub(crate) fn shown(value: &str) -> String {
         text.push('…');
     }
     text
+}
+
+/// Returns a path as one word of a shell's command, whole: a part of it would be another file.
+#[must_use]
+pub(crate) fn shell_word(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%:,".contains(c);
+    if text.starts_with('-') {
+        shell_word(&Path::new(".").join(path))
+    } else if text.contains(char::is_control) || path.to_str().is_none() {
+        // What a terminal would not show as it is, is not to be pasted.
+        "FILE".to_owned()
+    } else if !text.is_empty() && text.chars().all(is_plain) {
+        text.into_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 /// Returns a path as written and, when that is relative, as it was resolved: `keys/a.pem (/srv/gw/keys/a.pem)`.
@@ -226,6 +265,21 @@ mod tests {
             problem.to_string(),
             "conf/gateway.yaml:9:7: sites.default.scopes[1]: `openid` is not a system scope\n  leave it out"
         );
+    }
+
+    #[test]
+    fn a_path_is_one_word_of_a_command() {
+        for (path, word) in [
+            ("keys/private_key.pem", "keys/private_key.pem"),
+            ("my keys/a.pem", "'my keys/a.pem'"),
+            ("a'b; rm -rf $HOME", r"'a'\''b; rm -rf $HOME'"),
+            ("-rf", "./-rf"),
+            ("a\nb", "FILE"),
+            ("", "''"),
+            ("~/k", "'~/k'"),
+        ] {
+            assert_eq!(shell_word(Path::new(path)), word);
+        }
     }
 
     #[test]

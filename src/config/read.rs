@@ -51,11 +51,3 @@ pub(super) fn file(path: &Path, limit: usize) -> Result<Vec<u8>, ReadError> {
     }
     Ok(bytes)
 }
-
-/// Returns the permission bits, such as `0644`, of a file that group or others may use; `None` if they may not.
-#[must_use]
-pub(super) fn open_mode(path: &Path) -> Option<String> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
-    (mode & 0o077 != 0).then(|| format!("{mode:04o}"))
-}

@@ -1,26 +1,27 @@
 //! Reads a site's private key and JWK Set, and checks them against each other and against OpenEMR's rules.
 
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::problem::{Findings, Place, Problem, Written, shown, shown_path};
+use super::permissions;
+use super::problem::{Findings, Place, Problem, Written, shell_word, shown, shown_path};
 use super::read::{self, ReadError};
 use crate::keys::jwk_set::MAX_JWK_SET;
 use crate::keys::signing_key::MAX_KEY_FILE;
 use crate::keys::{Algorithm, Jwk, JwkSet, KidMethod, SigningKey, kid};
 
-/// Reads the private key of a site. Warns when users other than its owner may read it.
+/// Reads the private key of a site, and checks who else can change or read it.
 pub(super) fn private_key(written: &Written<String>, findings: &mut Findings) -> Option<Arc<SigningKey>> {
     let path = Path::new(&written.value);
     if let Some(problem) = holds_pem(written) {
         findings.problem(problem);
         return None;
     }
-    match read_private_key(path, &written.place) {
+    match read_private_key(path, &written.place, findings) {
         Ok(key) => {
-            warn_if_open(written, findings);
             match key.algorithm() {
                 Algorithm::Rs384 => {}
                 Algorithm::Es384 => findings.warning(
@@ -39,15 +40,17 @@ pub(super) fn private_key(written: &Written<String>, findings: &mut Findings) ->
     }
 }
 
-/// Reads a private key from its file.
-pub(super) fn read_private_key(path: &Path, place: &Place) -> Result<SigningKey, Problem> {
+/// Reads a private key from its file; who else can change or read that goes to the findings.
+pub(super) fn read_private_key(path: &Path, place: &Place, findings: &mut Findings) -> Result<SigningKey, Problem> {
     let named = shown_path(path);
-    let file = shown(&path.display().to_string());
+    let file = shell_word(path);
+    permissions::check_writers(path, place, findings);
+    permissions::check_readers(path, place, findings);
     let bytes = read::file(path, MAX_KEY_FILE).map(Zeroizing::new).map_err(|error| {
         place.problem(format!("{named} {error}")).remedy(match error {
             ReadError::Missing => "create one:  openemr-gateway keys generate --out keys".to_owned(),
             ReadError::Forbidden => {
-                format!("let the gateway's user read it:  chown \"$(id -un)\" {file}")
+                format!("let the gateway's user read it:  chown {} {file}", permissions::user())
             }
             ReadError::NotAFile | ReadError::TooLarge(_) | ReadError::Other(_) => {
                 "name the PEM file of the private key".to_owned()
@@ -56,15 +59,6 @@ pub(super) fn read_private_key(path: &Path, place: &Place) -> Result<SigningKey,
     })?;
     SigningKey::from_pem(&bytes)
         .map_err(|error| place.problem(format!("{named} {error}")).remedy(error.remedy().replace("{file}", &file)))
-}
-
-/// Warns about a private key that group or others may read.
-pub(super) fn warn_if_open(written: &Written<String>, findings: &mut Findings) {
-    let path = Path::new(&written.value);
-    if let Some(mode) = read::open_mode(path) {
-        let message = format!("{} is open to group or others (mode {mode})", shown_path(path));
-        findings.warning(written.place.problem(message).remedy(format!("close it:  chmod 600 {}", shown(&written.value))));
-    }
 }
 
 /// Returns a problem for a PEM text in place of its file's name, without showing it.
@@ -82,13 +76,14 @@ pub(super) fn jwk_set(written: &Written<String>, private_key: &str, findings: &m
         findings.problem(problem);
         return None;
     }
+    permissions::check_writers(path, &written.place, findings);
     let make = make_set(written, private_key);
     let problem = |text: String| written.place.problem(format!("{} {text}", shown_path(path)));
     let bytes = match read::file(path, MAX_JWK_SET) {
         Ok(bytes) => bytes,
         Err(error) => {
             let remedy = match error {
-                ReadError::Forbidden => format!("let the gateway's user read it:  chmod a+r {}", shown(&written.value)),
+                ReadError::Forbidden => "let the gateway's user read it".to_owned(),
                 _ => make,
             };
             findings.problem(problem(error.to_string()).remedy(remedy));
@@ -100,7 +95,7 @@ pub(super) fn jwk_set(written: &Written<String>, private_key: &str, findings: &m
             if !set.private_members().is_empty() {
                 let text = format!("holds private members: {}", shown(&set.private_members().join(", ")));
                 let advice = format!(
-                    "{make}\n  and if that file was ever given away or published, make a new key: openemr-gateway keys generate --out keys --force"
+                    "{make}\n  and if that file was ever given away or published, make a new key:  openemr-gateway keys generate --out keys.new"
                 );
                 findings.problem(problem(text).remedy(advice));
             }
@@ -113,8 +108,13 @@ pub(super) fn jwk_set(written: &Written<String>, private_key: &str, findings: &m
     }
 }
 
+/// What to do about a JWK Set that is missing or wrong. The command refuses to overwrite what is there, which can be anything: the
+/// private key, if that was named by mistake.
 fn make_set(jwks: &Written<String>, private_key: &str) -> String {
-    format!("write the key's own:  openemr-gateway keys jwks --private-key {} > {}", shown(private_key), shown(&jwks.value))
+    let path = Path::new(&jwks.value);
+    let first = if fs::symlink_metadata(path).is_ok() { "move that file away, and write" } else { "write" };
+    let (key, file) = (shell_word(Path::new(private_key)), shell_word(path));
+    format!("{first} the key's own:  openemr-gateway keys jwks --private-key {key} --out {file}")
 }
 
 /// Finds the `kid` under which the key stands in the set, and checks that OpenEMR will verify with that very key.

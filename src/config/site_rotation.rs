@@ -63,7 +63,7 @@ pub(super) fn read(
         findings.problem(problem.remedy("leave kid out; the gateway finds it in the JWK Set"));
         return None;
     }
-    match Pair::read(&rotation, key, &files, jwks_file) {
+    match Pair::read(&rotation, key, &files, jwks_file, findings) {
         Ok(pair) => Some(pair.site_keys(rotation, &jwks, site)),
         Err(problem) => {
             findings.problem(*problem);
@@ -96,6 +96,7 @@ impl Pair {
         configured: Arc<SigningKey>,
         files: &KeyFiles,
         jwks_file: &Written<String>,
+        findings: &mut Findings,
     ) -> Result<Self, Box<Problem>> {
         let is = |key: &SigningKey, which| Some(key.public_key()) == rotation.jwk(which).public_key();
         let state_file = files.path(&KeyFile::State);
@@ -121,8 +122,8 @@ impl Pair {
                 shown(&jwks_file.value)
             )
         };
-        let new =
-            site_keys::read_private_key(&new_file, &jwks_file.place).map_err(|problem| Box::new(problem.remedy(give_up())))?;
+        let new = site_keys::read_private_key(&new_file, &jwks_file.place, findings)
+            .map_err(|problem| Box::new(problem.remedy(give_up())))?;
         if !is(&new, Which::New) {
             let message = format!("{} does not hold the key of its name", shown_path(&new_file));
             return Err(Box::new(jwks_file.place.problem(message).remedy(give_up())));

@@ -12,6 +12,7 @@ use crate::gateway::call::Call;
 use crate::gateway::destination::Destination;
 use crate::gateway::exchange::Exchange;
 use crate::gateway::stop::Stop;
+use crate::gateway::wire;
 use crate::site::lifecycle::InFlight;
 use crate::site::runtime::Runtime;
 
@@ -54,7 +55,9 @@ impl RequestContext {
             Destination::Fhir(fhir) => {
                 Ok(Exchange { call: &self.call, fhir, attempt: &mut self.attempt, answer: &mut self.answer })
             }
-            Destination::Local(_) | Destination::NotFound => Err(Error::new_in(ErrorType::InternalError)),
+            Destination::Local(_) | Destination::NotFound | Destination::Unsafe(_) => {
+                Err(Error::new_in(ErrorType::InternalError))
+            }
         }
     }
 
@@ -74,6 +77,9 @@ impl RequestContext {
     pub(super) fn read(&mut self, session: &Session) {
         let head = session.req_header();
         self.call.read(session);
-        self.destination = Destination::of(&head.method, head.raw_path(), &self.call.runtime);
+        self.destination = match wire::check_target(session) {
+            Ok(()) => Destination::of(&head.method, head.raw_path(), &self.call.runtime),
+            Err(reason) => Destination::Unsafe(reason),
+        };
     }
 }

@@ -8,7 +8,7 @@ use crate::config::Repairs;
 use crate::fhir::interaction::{Interaction, Kind, is_repeatable};
 use crate::gateway::export_paths::{self, ExportPath};
 use crate::gateway::plan::Plan;
-use crate::http::request_target::Target;
+use crate::http::request_target::{Target, UnsafeTarget};
 use crate::scopes::required::RequiredScope;
 use crate::site::cors::Policy;
 use crate::site::prepared::Site;
@@ -24,6 +24,8 @@ pub(super) enum Destination {
     Fhir(FhirCall),
     /// Nothing is served at this path.
     NotFound,
+    /// Servers could differ on where it goes.
+    Unsafe(UnsafeTarget),
 }
 
 /// A route that the gateway answers without OpenEMR.
@@ -79,7 +81,10 @@ impl Destination {
     /// Decides where a request with this method and request target goes.
     #[must_use]
     pub(super) fn of(method: &Method, raw_target: &[u8], runtime: &Runtime) -> Self {
-        let Target { path, query } = Target::parse(raw_target);
+        let Target { path, query } = match Target::parse(raw_target).and_then(|target| target.check().map(|()| target)) {
+            Ok(target) => target,
+            Err(reason) => return Self::Unsafe(reason),
+        };
         for site in &runtime.sites {
             if let Some(below) = site.fhir_path.as_ref().and_then(|fhir| below(path, fhir)) {
                 return Self::Fhir(FhirCall::new(Arc::clone(site), method, below, query));
@@ -105,7 +110,7 @@ impl Destination {
     pub(super) fn fhir(&self) -> Option<&FhirCall> {
         match self {
             Self::Fhir(fhir) => Some(fhir),
-            Self::Local(_) | Self::NotFound => None,
+            Self::Local(_) | Self::NotFound | Self::Unsafe(_) => None,
         }
     }
 

@@ -13,7 +13,7 @@ static PREFER: HeaderName = HeaderName::from_static("prefer");
 /// Negotiates the format by `_format` and Accept.
 #[must_use]
 pub(super) fn negotiated(head: &RequestHeader, interaction: Option<Interaction>) -> Negotiated {
-    let parameters = FormatParameters::read(Target::parse(head.raw_path()).query);
+    let parameters = FormatParameters::read(Target::parse(head.raw_path()).map(|target| target.query).unwrap_or_default());
     let accepted = Accepted::of(head.headers.get_all(ACCEPT).iter().map(|value| value.as_bytes()));
     negotiation::negotiate(parameters.format, accepted, interaction.is_some_and(can_be_a_document))
 }
@@ -47,7 +47,7 @@ mod tests {
             let mut head = RequestHeader::build("GET", target.as_bytes(), None).unwrap();
             head.append_header("Accept", accept).unwrap();
             let interaction =
-                Interaction::of(&Method::GET, Target::parse(target.as_bytes()).path.strip_prefix(b"/fhir").unwrap());
+                Interaction::of(&Method::GET, Target::parse(target.as_bytes()).unwrap().path.strip_prefix(b"/fhir").unwrap());
             assert_eq!(negotiated(&head, Some(interaction)), Negotiated { errors, acceptable }, "{target} {accept}");
         }
     }

@@ -2,8 +2,9 @@
 //!
 //! Decision: `docs/decisions/11-paths.md`.
 
-use http::header::{HOST, UPGRADE};
-use http::{Method, StatusCode, Version};
+use http::header::UPGRADE;
+use http::uri::Scheme;
+use http::{Method, StatusCode};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
@@ -14,7 +15,7 @@ use crate::gateway::cors::METHODS;
 use crate::gateway::destination::Destination;
 use crate::gateway::http2;
 use crate::http::fields::{content_length, members};
-use crate::http::request_target::{self, UnsafePath};
+use crate::http::request_target::UnsafeTarget;
 
 /// What is wrong with the head of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -37,15 +38,12 @@ pub(super) enum BadHead {
     /// The declared body is larger than `limits.request_body`.
     #[error("the body is larger than limits.request_body")]
     BodyTooLarge,
-    /// HTTP/1.1 without Host (RFC 9112 section 3.2).
-    #[error("the request has no Host field")]
-    NoHost,
     /// The request asks for another protocol.
     #[error("the request asks for another protocol")]
     Upgrade,
-    /// The path could leave the FHIR base.
+    /// Servers could differ on what the request target means.
     #[error("{0}")]
-    UnsafePath(#[from] UnsafePath),
+    UnsafeTarget(#[from] UnsafeTarget),
 }
 
 impl From<BadHead> for Rejection {
@@ -76,11 +74,10 @@ impl From<BadHead> for Rejection {
                 IssueCode::TooLong,
                 "The request's body is larger than the gateway takes.",
             ),
-            BadHead::NoHost => Self::invalid("The request has no Host field."),
             BadHead::Upgrade => {
                 Self::new(StatusCode::BAD_REQUEST, IssueCode::NotSupported, "The gateway does not switch protocols.")
             }
-            BadHead::UnsafePath(reason) => Self::invalid(format!("The request was refused: {reason}.")),
+            BadHead::UnsafeTarget(reason) => Self::invalid(format!("The request was refused: {reason}.")),
         }
     }
 }
@@ -96,21 +93,38 @@ pub(super) fn set_deadlines(session: &mut Session, limits: &Limits) {
     session.set_pipelining_enabled(true);
 }
 
-/// Checks the head of a request; on a FHIR route, its path too.
+/// Checks the head of a request.
 ///
 /// # Errors
 /// The first thing that is wrong.
 pub(super) fn check(session: &Session, limits: &Limits, destination: &Destination) -> Result<(), BadHead> {
     check_method(&session.req_header().method)?;
     check_sizes(session, limits)?;
-    if session.req_header().version == Version::HTTP_11 && session.get_header(HOST).is_none() {
-        return Err(BadHead::NoHost);
+    if let Destination::Unsafe(reason) = destination {
+        return Err((*reason).into());
     }
-    let Some(fhir) = destination.fhir() else { return Ok(()) };
-    if asks_for_another_protocol(session.req_header()) {
+    if destination.fhir().is_some() && asks_for_another_protocol(session.req_header()) {
         return Err(BadHead::Upgrade);
     }
-    Ok(request_target::check(fhir.path())?)
+    Ok(())
+}
+
+/// Checks what Pingora does not show of the request target.
+///
+/// # Errors
+/// It is of another scheme than http, or has a fragment.
+pub(super) fn check_target(session: &Session) -> Result<(), UnsafeTarget> {
+    // HTTP/2 has the scheme apart.
+    if session.req_header().uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS) {
+        return Err(UnsafeTarget::Form);
+    }
+    let Some(http1) = session.as_http1() else { return Ok(()) };
+    let head = http1.get_headers_raw_bytes();
+    let mut lines = head.trim_ascii_start().split(|byte| *byte == b'\n');
+    match lines.next().and_then(|line| memchr::memchr(b'#', line)) {
+        Some(_) => Err(UnsafeTarget::Fragment),
+        None => Ok(()),
+    }
 }
 
 /// Lets FHIR's six methods pass, and OPTIONS.

@@ -94,7 +94,7 @@ impl KeyError {
             Self::Encrypted => {
                 "decrypt it:  openssl pkey -in {file} -out {file}.plain.pem  (and keep that file readable by the gateway alone)"
             }
-            Self::OpenSsh => "convert it:  ssh-keygen -p -m PKCS8 -f {file}",
+            Self::OpenSsh => "convert a copy:  cp -np {file} {file}.pkcs8.pem && ssh-keygen -p -m PKCS8 -f {file}.pkcs8.pem",
             Self::NotPrivate(_) => {
                 "name the private key's file here; the public half is registered at OpenEMR through the JWK Set"
             }

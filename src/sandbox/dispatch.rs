@@ -114,9 +114,9 @@ pub(super) async fn outcome(instance: &Instance, head: &RequestHead, body: &Rece
                 let request = FhirRequest::new(instance.personality, head, body, &rewritten);
                 fhir(instance, &request, &faults, origin).await
             }
-            Err(answer) => {
+            Err(refused) => {
                 remember(instance, head, body, None);
-                Outcome::answered(response(instance, answer, Area::Apis, None))
+                Outcome::answered(response(instance, refused.answer(), Area::Apis, None))
             }
         }
     } else if let Some(rest) = path.strip_prefix("/oauth2/") {

@@ -56,7 +56,7 @@ mod registration;
 mod request_head;
 mod resources;
 mod response;
-mod rewrite;
+pub(crate) mod rewrite;
 mod scopes;
 mod search;
 mod server;

@@ -15,21 +15,43 @@ use super::{answer::Answer, error_answers, php_variables::hex};
 const FOLDER: &[u8] = b"/apis/";
 
 /// A target that was rewritten.
-pub(super) struct Rewritten {
+pub(crate) struct Rewritten {
     /// The path below the folder, decoded and normalised: the route that was asked for.
-    pub(super) path: Vec<u8>,
+    pub(crate) path: Vec<u8>,
     /// The query that PHP gets.
-    pub(super) query: Vec<u8>,
+    pub(crate) query: Vec<u8>,
+}
+
+/// Why Apache refuses a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RefusedPath {
+    /// It is malformed.
+    BadRequest,
+    /// Nothing is there: an encoded slash, or outside of the folder.
+    NotFound,
+    /// The rewritten query would have a blank or a control character.
+    Forbidden,
+}
+
+impl RefusedPath {
+    /// Returns Apache's error page.
+    pub(super) fn answer(self) -> Answer {
+        match self {
+            RefusedPath::BadRequest => error_answers::bad_request(),
+            RefusedPath::NotFound => error_answers::no_such_file(),
+            RefusedPath::Forbidden => Answer::apache(403, "Forbidden", "You don't have permission to access this resource."),
+        }
+    }
 }
 
 /// Rewrites a target below `/apis/`.
 ///
 /// # Errors
-/// Apache's own error page, for a path that it refuses.
-pub(super) fn rewrite(path: &str, query: &str) -> Result<Rewritten, Answer> {
+/// Apache refuses the path.
+pub(crate) fn rewrite(path: &str, query: &str) -> Result<Rewritten, RefusedPath> {
     let path = normalised(path.as_bytes())?;
     let Some(rest) = path.strip_prefix(FOLDER).filter(|rest| !rest.is_empty()) else {
-        return Err(error_answers::no_such_file());
+        return Err(RefusedPath::NotFound);
     };
     let mut rewritten = b"_REWRITE_COMMAND=".to_vec();
     match rest.iter().position(|&byte| byte == b'#') {
@@ -44,13 +66,13 @@ pub(super) fn rewrite(path: &str, query: &str) -> Result<Rewritten, Answer> {
         }
     }
     if rewritten.iter().any(|byte| byte.is_ascii_control() || *byte == b' ') {
-        return Err(Answer::apache(403, "Forbidden", "You don't have permission to access this resource."));
+        return Err(RefusedPath::Forbidden);
     }
     Ok(Rewritten { path: rest.to_vec(), query: rewritten })
 }
 
 /// Decodes a path, joins its slashes and resolves its dot segments.
-fn normalised(path: &[u8]) -> Result<Vec<u8>, Answer> {
+fn normalised(path: &[u8]) -> Result<Vec<u8>, RefusedPath> {
     let mut decoded = Vec::with_capacity(path.len());
     let mut rest = path;
     while let Some((&byte, tail)) = rest.split_first() {
@@ -61,9 +83,9 @@ fn normalised(path: &[u8]) -> Result<Vec<u8>, Answer> {
         }
         let pair = tail.split_at_checked(2).and_then(|(pair, behind)| Some((hex(*pair.first()?, *pair.last()?)?, behind)));
         match pair {
-            None => return Err(error_answers::bad_request()),
+            None => return Err(RefusedPath::BadRequest),
             Some((b'/' | 0, _)) => {
-                return Err(error_answers::no_such_file());
+                return Err(RefusedPath::NotFound);
             }
             Some((byte, behind)) => {
                 decoded.push(byte);
@@ -76,7 +98,7 @@ fn normalised(path: &[u8]) -> Result<Vec<u8>, Answer> {
     for segment in decoded.split(|&byte| byte == b'/') {
         match segment {
             b"" | b"." => {}
-            b".." if segments.pop().is_none() => return Err(error_answers::bad_request()),
+            b".." if segments.pop().is_none() => return Err(RefusedPath::BadRequest),
             b".." => {}
             segment => segments.push(segment),
         }
@@ -123,7 +145,7 @@ mod tests {
         ] {
             let found = rewrite(&format!("/apis/{path}"), query);
             let text = |rewritten: Rewritten| String::from_utf8_lossy(&rewritten.query).into_owned();
-            let found = found.map(text).map_err(|answer| answer.status);
+            let found = found.map(text).map_err(|refused| refused.answer().status);
             assert_eq!(found, expected.map(str::to_owned), "{path}?{query}");
         }
     }

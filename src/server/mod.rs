@@ -3,6 +3,7 @@
 mod announcement;
 mod certificates;
 mod client_stream;
+pub(crate) mod core_dumps;
 mod drain;
 mod ending;
 mod exports;

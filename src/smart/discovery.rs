@@ -30,6 +30,11 @@ pub(crate) enum DiscoveryError {
     /// An assertion would travel in the open.
     #[error("its token_endpoint is not https, and not on this machine")]
     NotHttps,
+    /// An assertion for the configured audience would go to a server that is not the audience's.
+    #[error(
+        "its token_endpoint, {0}, is neither at the origin of token_audience nor at that of fhir_base: if it is the right one, name it in token_url"
+    )]
+    OtherOrigin(BaseUrl),
 }
 
 /// Why discovery brought no token endpoint. Prints as one line for the log.
@@ -69,18 +74,20 @@ struct SmartConfiguration {
     token_endpoint: String,
 }
 
-/// Asks a server where its token endpoint is. The exchange that it belongs to bounds its time.
+/// Asks a server where its token endpoint is. The exchange that it belongs to bounds its time. `audience` is the one that is
+/// configured: whoever gets an assertion for it can use it there, so the endpoint must be the audience's or OpenEMR's own.
 ///
 /// # Errors
 /// [`DiscoveryFailure`].
-pub(super) async fn find(client: &Client, fhir: &Origin) -> Result<Found, DiscoveryFailure> {
+pub(super) async fn find(client: &Client, fhir: &Origin, audience: Option<&str>) -> Result<Found, DiscoveryFailure> {
     let fields = vec![(ACCEPT, HeaderValue::from_static("application/json"))];
     let request = Request::get(format!("{}{PATH}", fhir.url().path), fields);
     let response = client.send(fhir, request, Limits { step: None, total: None, body: MAX_DOCUMENT }).await?;
     if response.status != StatusCode::OK {
         return Err(DiscoveryFailure::Answer(response.explain().to_string()));
     }
-    token_endpoint(&response.body).map_err(|problem| match response.explain() {
+    let found = token_endpoint(&response.body).and_then(|found| at_a_known_origin(found, fhir.url(), audience));
+    found.map_err(|problem| match response.explain() {
         explained if explained.has_remedy() => DiscoveryFailure::Answer(explained.to_string()),
         _ => DiscoveryFailure::Document { below: fhir.url().clone(), problem },
     })
@@ -100,10 +107,35 @@ pub(super) fn token_endpoint(json: &[u8]) -> Result<Found, DiscoveryError> {
     Ok(Found { url, text })
 }
 
+fn at_a_known_origin(found: Found, fhir: &BaseUrl, audience: Option<&str>) -> Result<Found, DiscoveryError> {
+    let Some(audience) = audience else { return Ok(found) };
+    let audience = BaseUrl::parse(audience).ok();
+    let is_known = [Some(fhir), audience.as_ref()].into_iter().flatten().any(|known| found.url.has_origin_of(known));
+    if is_known { Ok(found) } else { Err(DiscoveryError::OtherOrigin(BaseUrl { path: String::new(), ..found.url })) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn with_an_audience_the_endpoint_is_at_its_origin_or_at_openemrs() {
+        let fhir = BaseUrl::parse("https://emr.example.org:9300/apis/default/fhir").unwrap();
+        let audience = Some("https://public.example.org/oauth2/default/token");
+        for (endpoint, audience, good) in [
+            ("https://emr.example.org:9300/oauth2/default/token", audience, true),
+            ("https://public.example.org/other/token", audience, true),
+            ("https://public.example.org:443/token", audience, true),
+            ("https://emr.example.org/oauth2/default/token", audience, false),
+            ("https://public.example.org.evil.example/token", audience, false),
+            ("http://127.0.0.1:9300/token", audience, false),
+            ("https://anywhere.example.org/token", None, true),
+        ] {
+            let found = Found { url: BaseUrl::parse(endpoint).unwrap(), text: endpoint.to_owned() };
+            assert_eq!(at_a_known_origin(found, &fhir, audience).is_ok(), good, "{endpoint}");
+        }
+    }
 
     #[test]
     fn only_a_token_endpoint_that_may_be_used_is_believed() {

@@ -208,7 +208,7 @@ impl TokenEndpoint {
         if let Some(known) = known.as_ref().filter(|_| !node.tokens.needs_discovery()) {
             return Ok(Arc::clone(known));
         }
-        match discovery::find(&self.client, &node.fhir).await {
+        match discovery::find(&self.client, &node.fhir, self.site.token.audience.as_deref()).await {
             Ok(found) => {
                 if known.is_none_or(|known| known.audience != found.text) {
                     info!("site {}: its token endpoint is {}", self.name, found.url);

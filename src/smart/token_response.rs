@@ -134,7 +134,7 @@ impl TokenError {
 
 /// An answer, before it is read.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Answer<'a> {
+pub(crate) struct Answer<'a> {
     /// The HTTP status.
     pub status: u16,
     /// The Content-Type field.
@@ -165,7 +165,7 @@ struct Failure {
 ///
 /// # Errors
 /// Everything but a Bearer token of visible ASCII with a positive life and a non-empty scope.
-pub(super) fn parse(mut answer: Answer<'_>) -> Result<Grant, TokenError> {
+pub(crate) fn parse(mut answer: Answer<'_>) -> Result<Grant, TokenError> {
     answer.body = without_byte_order_mark(answer.body);
     let not_understood = |problem: &str| TokenError::NotUnderstood { status: answer.status, problem: problem.to_owned() };
     if answer.status != 200 {

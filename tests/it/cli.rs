@@ -116,6 +116,31 @@ fn lengths_algorithms_and_kids_are_as_asked() {
 }
 
 #[test]
+fn a_jwk_set_is_written_to_a_new_file_alone() {
+    let folder = Folder::good();
+    let command = ["keys", "jwks", "--private-key", "keys/private_key.pem"];
+    let printed = good(folder.run(&command));
+    assert_eq!(good(folder.run(&[&command[..], &["--out", "new/sub/jwks.json"]].concat())), "wrote new/sub/jwks.json\n");
+    assert_eq!((folder.read("new/sub/jwks.json"), folder.mode("new/sub/jwks.json")), (printed, 0o644));
+    assert_eq!((folder.mode("new"), folder.mode("new/sub")), (0o700, 0o700));
+    let key = folder.read("keys/private_key.pem");
+    let ended = folder.run(&[&command[..], &["--out", "keys/private_key.pem"]].concat());
+    assert!(ended.code == 1 && ended.err.contains("already exists"), "{}", ended.err);
+    assert_eq!(folder.read("keys/private_key.pem"), key);
+    assert_eq!(std::fs::read_dir(folder.path("keys")).unwrap().count(), 2);
+}
+
+#[test]
+fn new_folders_are_their_owners_alone() {
+    let folder = Folder::empty();
+    good(folder.run(&["keys", "generate", "--out", "a/keys", "--bits", "2048"]));
+    good(folder.run(&["keys", "certificate", "--out", "b/certs"]));
+    for name in ["a", "a/keys", "b", "b/certs"] {
+        assert_eq!(folder.mode(name), 0o700, "{name}");
+    }
+}
+
+#[test]
 fn nothing_is_overwritten_without_force() {
     let folder = Folder::empty();
     folder.write("keys/public_key.pem", "mine");

@@ -13,6 +13,8 @@ mod bulk;
 mod cli;
 mod configuration;
 #[cfg(feature = "sandbox")]
+mod fuzz;
+#[cfg(feature = "sandbox")]
 mod load;
 #[cfg(feature = "sandbox")]
 mod nodes;

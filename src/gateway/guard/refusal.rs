@@ -15,6 +15,7 @@ use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
 use crate::gateway::rejection_answer;
 use crate::gateway::trace::X_REQUEST_ID;
+use crate::http::answer_protection::protect;
 use crate::http::forwarded::trusted_proxy::proxy;
 use crate::http::framing::violation::Violation;
 use crate::http::set_field::SetField;
@@ -56,6 +57,7 @@ pub(super) fn answer(violation: Violation, stream: &Stream, runtime: Arc<Runtime
     let call = Call::new(runtime, None);
     let (mut head, body) = rejection_answer::of_fhir(violation.into(), &call).into_parts();
     let body = body.unwrap_or_default();
+    protect(&mut head);
     head.set(&X_REQUEST_ID, call.id.header_value());
     head.set(CONNECTION, HeaderValue::from_static("close"));
     if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now())) {

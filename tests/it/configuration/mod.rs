@@ -3,6 +3,7 @@
 mod answers;
 mod described;
 mod mistakes;
+mod permissions;
 mod sources;
 mod startup;
 mod startup_keys;

@@ -196,7 +196,7 @@ fn files_missing_or_unreadable() {
         &folder,
         &[],
         "conf/gateway.yaml: sites.default.jwks: keys/jwks.json ({abs}keys/jwks.json) does not exist",
-        "openemr-gateway keys jwks --private-key keys/private_key.pem > keys/jwks.json",
+        "write the key's own:  openemr-gateway keys jwks --private-key keys/private_key.pem --out keys/jwks.json",
     );
 
     let absolute = Folder::good();

@@ -78,20 +78,6 @@ fn every_good_form_of_key_passes() {
     }
 }
 
-#[test]
-fn a_key_that_others_can_read_is_a_warning() {
-    let folder = Folder::good();
-    folder.chmod(KEY, 0o640);
-    let ended = check(&folder, &[]);
-    assert_eq!(ended.code, 0);
-    assert!(
-        ended.err.starts_with("warning: conf/gateway.yaml: sites.default.private_key: keys/private_key.pem ("),
-        "{}",
-        ended.err
-    );
-    assert!(ended.err.contains("(mode 0640)\n  close it:  chmod 600 keys/private_key.pem"), "{}", ended.err);
-}
-
 const OTHER: &str = r#"{"kty":"RSA","n":"sXchDaQebHnPiGvyDOAT4saGEUetSyo9MKLOoWFsueri23bOdgWp4Dy1WlUzewbgBHod5pcM9H95GQRV3JDXboIRROSBigeC5yjU1hGzHHyXss8UDprecbAYxknTcQkhslANGRUZmdTOQ5qTRsLAt6BTYuyvVRdhS8exSZEy_c4gs_7svlJJQ4H9_NxsiIoLwAEk7-Q3UXERGYw_75IDrGA84-lA_-Ct4eTlXHBIY2EaV7t7LjJaynVJCpkv4LKjTTAumiGUIuQhrNhZLuF_RJLqHpM2kgWFLU7-VTdL1VbC2tejvcI2BlMkEpk1BzBZI0KQB0GaDWFLN-aEAw3vRw","e":"AQAB","kid":"other"}"#;
 
 fn set(folder: &Folder, keys: &[&serde_json::Value]) {
@@ -112,7 +98,7 @@ fn jwk_sets_that_do_not_fit() {
         &folder,
         &[],
         &format!("{of_set} kid `{kid}` is not in {file}, which holds other"),
-        "keys jwks --private-key keys/private_key.pem > keys/jwks.json",
+        "move that file away, and write the key's own:  openemr-gateway keys jwks --private-key keys/private_key.pem --out keys/jwks.json",
     );
 
     let folder = changed("client_id: abc", "client_id: abc\n    kid: wrong");

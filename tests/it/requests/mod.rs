@@ -1,5 +1,6 @@
 //! Requests that clients may send, over which protocol, and what the gateway answers itself.
 
+mod browsers;
 mod expect_continue;
 mod framing;
 mod framing_upstream;
@@ -8,8 +9,10 @@ mod http2_upstream;
 mod limits;
 mod local_routes;
 mod methods;
+mod names;
 mod places;
 mod protection;
 mod proxies;
 mod proxying;
 mod streaming;
+mod targets;

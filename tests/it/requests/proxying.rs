@@ -212,14 +212,8 @@ fn a_path_that_could_leave_the_base_never_reaches_openemr() {
         "/fhir/Patient/1%2B2",
         "http://gateway.example/fhir/../api",
     ] {
-        let answer = gateway.caller().get(path);
-        // `/fhir\..` is no path below `/fhir` at all.
-        if path == "/fhir\\.." {
-            assert_eq!(answer.status, 404, "{path}");
-            continue;
-        }
-        let words = answer.outcome(400);
-        assert!(words.starts_with("The request was refused: the path has"), "{path}: {words}");
+        let words = gateway.caller().get(path).outcome(400);
+        assert!(words.starts_with("The request was refused: the path "), "{path}: {words}");
     }
     // Raw control characters are not even HTTP.
     for path in ["/fhir/a\0b", "/fhir/a\x01", "/fhir/a\tb"] {

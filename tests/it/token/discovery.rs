@@ -75,6 +75,27 @@ fn no_assertion_travels_in_the_open() {
 }
 
 #[test]
+fn no_assertion_for_the_configured_audience_goes_to_another_server() {
+    let (openemr, elsewhere) = (OpenEmr::start(), OpenEmr::start());
+    let mut config = by_its_base(&openemr);
+    config["sites"]["default"]["token_audience"] = json!(format!("{}/oauth2/default/token", openemr.base));
+    points_to(&openemr, &format!("{}/oauth2/default/token", elsewhere.base));
+    let gateway = Gateway::with(config.clone());
+    gateway.logs(&["site default", "SMART configuration", "neither at the origin of token_audience", "token_url"]);
+    gateway.caller().get(PATIENTS).outcome(503);
+    assert_eq!(elsewhere.count("token_requests"), 0);
+    // At OpenEMR's own origin it is used.
+    openemr.order(&json!({"fhir": null}));
+    eventually("there is a token", || (gateway.caller().get(PATIENTS).status == 200).then_some(()));
+    // And so it is at the audience's.
+    config["sites"]["default"]["token_audience"] = json!(format!("{}/oauth2/default/token", elsewhere.base));
+    points_to(&openemr, &format!("{}/oauth2/default/token", elsewhere.base));
+    let gateway = Gateway::with(config);
+    gateway.logs(&["site default", "its token endpoint is", &elsewhere.address.to_string()]);
+    eventually("it is asked", || (elsewhere.count("token_requests") > 0).then_some(()));
+}
+
+#[test]
 fn an_endpoint_that_moves_is_found_again() {
     let (openemr, elsewhere) = (OpenEmr::start(), OpenEmr::start());
     let gateway = Gateway::with(by_its_base(&openemr));

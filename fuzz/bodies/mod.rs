@@ -1,0 +1,30 @@
+//! What the fuzz targets check, one file a target. `cargo test --test it fuzz::` runs the same over the corpora.
+
+mod bundle;
+mod jwk_set;
+mod search;
+mod token;
+
+/// A target's name, which is the folder of its corpus, and what it does with an input.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: [Target; 4] =
+    [("bundle", bundle::check), ("jwk_set", jwk_set::check), ("search", search::check), ("token", token::check)];
+
+/// Runs a target on an input.
+///
+/// # Panics
+/// The input shows a fault, or there is no such target.
+pub fn run(name: &str, input: &[u8]) {
+    let (_, check) = TARGETS.iter().find(|(target, _)| *target == name).expect("a target in the table");
+    check(input);
+}
+
+/// Splits off the first `N` bytes, which choose how the rest is treated. What is missing is `0`.
+fn choices<const N: usize>(input: &[u8]) -> ([u8; N], &[u8]) {
+    let (first, rest) = input.split_at(N.min(input.len()));
+    let mut choices = [b'0'; N];
+    choices[..first.len()].copy_from_slice(first);
+    (choices, rest)
+}
