@@ -95,7 +95,8 @@ pub(super) fn set_deadlines(session: &mut Session, limits: &Limits) {
     let write_timeout = session.is_http2().then_some(limits.write_timeout);
     session.set_write_timeout(write_timeout);
     if session.get_keepalive().is_some() {
-        session.set_keepalive(Some(limits.keepalive_timeout.as_secs().max(1)));
+        // No end of Pingora's own: the guard of the connection ends the wait for the next request.
+        session.set_keepalive(Some(0));
     }
     session.set_pipelining_enabled(true);
 }

@@ -3,6 +3,7 @@
 mod browsers;
 mod expect_continue;
 mod fields;
+mod framing;
 mod framing_upstream;
 mod http2;
 mod http2_upstream;
