@@ -91,8 +91,7 @@ impl Guard {
     /// Passes what is cleared of the held bytes.
     fn pass_held(&mut self, into: &mut ReadBuf<'_>) {
         let count = self.cleared.min(into.remaining()).min(self.held.len());
-        into.put_slice(&self.held[..count]);
-        self.held.advance(count);
+        into.put_slice(&self.held.split_to(count));
         self.cleared -= count;
         if self.held.is_empty() {
             self.held = BytesMut::new();
@@ -103,7 +102,7 @@ impl Guard {
     fn look_at_held(&mut self) -> Result<bool, Violation> {
         self.looked_at = self.held.len();
         let Some(length) = self.framer.head(&self.held)? else { return Ok(false) };
-        self.cleared = length + self.framer.body(&self.held[length..])?;
+        self.cleared = length + self.framer.body(behind(&self.held, length))?;
         self.head_has_come();
         Ok(true)
     }
@@ -139,7 +138,7 @@ impl Guard {
         if ready!(self.read_more(cx, buf))? == 0 {
             return Poll::Ready(Ok(()));
         }
-        self.held.extend_from_slice(&buf.filled()[before..]);
+        self.held.extend_from_slice(behind(buf.filled(), before));
         buf.set_filled(before);
         Poll::Pending
     }
@@ -169,15 +168,15 @@ impl Guard {
                 self.state = State::Ended;
                 return Poll::Ready(Ok(()));
             }
-            let piece = &buf.filled()[before..];
+            let piece = behind(buf.filled(), before);
             if self.held.is_empty() {
                 let mut pass = || -> Result<Option<usize>, Violation> {
                     let Some(length) = self.framer.head(piece)? else { return Ok(None) };
-                    Ok(Some(length + self.framer.body(&piece[length..])?))
+                    Ok(Some(length + self.framer.body(behind(piece, length))?))
                 };
                 match pass() {
                     Ok(Some(length)) => {
-                        self.held.extend_from_slice(&piece[length..]);
+                        self.held.extend_from_slice(behind(piece, length));
                         buf.set_filled(before + length);
                         self.head_has_come();
                         return Poll::Ready(Ok(()));
@@ -217,10 +216,10 @@ impl Guard {
     fn poll_body(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(self.read_more(cx, buf))?;
-        let piece = &buf.filled()[before..];
+        let piece = behind(buf.filled(), before);
         match self.framer.body(piece) {
             Ok(taken) => {
-                self.held.extend_from_slice(piece.get(taken..).unwrap_or_default());
+                self.held.extend_from_slice(behind(piece, taken));
                 buf.set_filled(before + taken);
             }
             Err(violation) => {
@@ -310,6 +309,11 @@ impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guard").field("state", &self.state).finish_non_exhaustive()
     }
+}
+
+/// The bytes from there on.
+fn behind(bytes: &[u8], from: usize) -> &[u8] {
+    bytes.get(from..).unwrap_or_default()
 }
 
 fn head_limits(limits: &Limits) -> HeadLimits {

@@ -82,9 +82,9 @@ impl HeadReader {
     }
 
     fn request_line(&mut self, line: &[u8], begins: usize) -> Result<(), Violation> {
-        let first = memchr(b' ', line).ok_or(Violation::RequestLine)?;
-        let last = memrchr(b' ', line).ok_or(Violation::RequestLine)?;
-        let (method, target, version) = (&line[..first], line.get(first + 1..last), &line[last + 1..]);
+        let (Some(first), Some(last)) = (memchr(b' ', line), memrchr(b' ', line)) else { return Err(Violation::RequestLine) };
+        let (method, target, version) = (line.get(..first), line.get(first + 1..last), line.get(last + 1..));
+        let (method, version) = (method.unwrap_or_default(), version.unwrap_or_default());
         let target = target.filter(|target| !target.is_empty()).ok_or(Violation::RequestLine)?;
         if method.is_empty() || !method.iter().copied().all(is_tchar) {
             return Err(Violation::RequestLine);
@@ -136,8 +136,8 @@ impl HeadReader {
         if self.host.is_some() || host.contains(&b'@') {
             return Err(Violation::Host);
         }
-        let blanks = value.len() - 1 - value[1..].trim_ascii_start().len();
-        let begins = begins + 1 + blanks;
+        let from_host_on = value.get(1..).unwrap_or_default().trim_ascii_start().len();
+        let begins = begins + value.len() - from_host_on;
         self.host = Some(begins..begins + host.len());
         Ok(())
     }
@@ -186,35 +186,12 @@ fn without_colon(value: &[u8]) -> &[u8] {
 /// Whether a byte may stand in a token (RFC 9110 section 5.6.2).
 #[must_use]
 pub(super) fn is_tchar(byte: u8) -> bool {
-    CLASSES[byte as usize] & TCHAR != 0
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
 }
 
 /// Whether a byte may stand in the value of a field (RFC 9110 section 5.5): no control character but a tab.
 #[must_use]
 pub(super) fn is_text(byte: u8) -> bool {
-    CLASSES[byte as usize] & TEXT != 0
+    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
-
-const TCHAR: u8 = 1;
-const TEXT: u8 = 2;
-
-static CLASSES: [u8; 256] = {
-    let mut classes = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let of = byte as u8;
-        if of.is_ascii_alphanumeric()
-            || matches!(
-                of,
-                b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-            )
-        {
-            classes[byte] |= TCHAR;
-        }
-        if of == b'\t' || (of >= b' ' && of != 0x7f) {
-            classes[byte] |= TEXT;
-        }
-        byte += 1;
-    }
-    classes
-};
