@@ -9,6 +9,7 @@ pub(crate) mod fetch_metadata;
 pub(crate) mod field_filter;
 pub(crate) mod fields;
 pub(crate) mod forwarded;
+pub(crate) mod framing;
 pub(crate) mod host;
 pub(crate) mod query;
 pub(crate) mod request_target;

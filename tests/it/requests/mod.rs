@@ -3,6 +3,8 @@
 mod browsers;
 mod expect_continue;
 mod fields;
+mod framing;
+mod framing_answers;
 mod framing_upstream;
 mod http2;
 mod http2_upstream;
