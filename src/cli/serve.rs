@@ -1,8 +1,9 @@
 //! `serve`: the gateway.
 
 use std::fmt::Display;
+use std::fs::OpenOptions;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::outcome::{Failure, Outcome, failures, load, print};
 use crate::config::{CONFIG_FILE, Config, LogFormat, listening};
@@ -44,9 +45,10 @@ impl Serve {
         }
         let source = ConfigSource { config: self.config.clone(), env_file: self.env_file.clone() };
         let held = self.held_by_running(&config, &source)?;
-        let unusable = listening::unusable(&config.listen, &held);
-        if !unusable.is_empty() {
-            return Err(failures(unusable));
+        let mut problems = failures(listening::unusable(&config.listen, &held));
+        problems.extend(self.unwritable_log(&config));
+        if !problems.is_empty() {
+            return Err(problems);
         }
         if self.test {
             return print(&format!("{}: the configuration is good\n", self.config.display()));
@@ -62,6 +64,17 @@ impl Serve {
                 "`serve --test` checks the rest of the configuration",
             )]
         })
+    }
+
+    /// The file for a daemon's log, if it cannot be written to. Pingora would panic.
+    fn unwritable_log(&self, config: &Config) -> Option<Failure> {
+        let file = config.server.error_log.as_ref().filter(|_| config.server.daemon)?;
+        let file = Path::new(file);
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // Nothing is made before the start.
+        let error = if file.exists() { OpenOptions::new().append(true).open(file).err() } else { folder.read_dir().err() }?;
+        let message = format!("{}: server.error_log: {} cannot be written to: {error}", self.config.display(), file.display());
+        Some(Failure::new(message, "make the folder, or name a file in one that the gateway's user can write to"))
     }
 
     /// The addresses that a start need not bind, because the running gateway of this configuration hands them over.

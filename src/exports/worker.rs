@@ -89,8 +89,9 @@ impl BackgroundService for Worker {
                 if site.config.answers.repairs.bulk_data && self.shared.busy.lock().insert(name.clone()) {
                     let shared = Arc::clone(&self.shared);
                     shifts.spawn(async move {
+                        let at_work = AtWork { shared: &shared, name: &name };
                         shared.work_for(&name).await;
-                        shared.busy.lock().remove(&name);
+                        drop(at_work);
                     });
                 }
             }
@@ -103,6 +104,18 @@ impl BackgroundService for Worker {
         }
         // Each shift ends with the request that it has in flight.
         while shifts.join_next().await.is_some() {}
+    }
+}
+
+/// A site whose exports are worked on; a shift that panics ends it too, and the next look begins another one.
+struct AtWork<'a> {
+    shared: &'a Shared,
+    name: &'a str,
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.shared.busy.lock().remove(self.name);
     }
 }
 

@@ -349,6 +349,17 @@ fn a_port_that_is_taken_is_found_by_serve() {
 }
 
 #[test]
+fn a_daemons_log_that_cannot_be_written_to_is_found_by_serve() {
+    let folder = with("server: {daemon: true, error_log: missing/gateway.log, pid_file: gateway.pid}\n");
+    for command in [&["serve"][..], &["serve", "--test"]] {
+        let ended = folder.run(command);
+        assert_eq!(ended.code, 1, "{}", ended.err);
+        assert!(ended.err.contains("server.error_log: missing/gateway.log cannot be written to: "), "{}", ended.err);
+    }
+    assert!(!folder.path("missing").exists(), "a test changes nothing");
+}
+
+#[test]
 fn other_machines_need_access_rules() {
     let listen = "listen: [{address: \"0.0.0.0:8000\"}]\n";
     fails(
