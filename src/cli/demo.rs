@@ -95,7 +95,7 @@ fn scope_names() -> Vec<String> {
 /// The configuration of the demo: only what differs from the defaults.
 fn config(listen: SocketAddr, openemr: SocketAddr, folder: &Path) -> Result<Config, Vec<Failure>> {
     // The patients are synthetic: with an address other than loopback, any client may read them.
-    let access = if listen.ip().is_loopback() { json!(null) } else { json!("open") };
+    let access = if listen.ip().is_loopback() { json!(null) } else { json!({"allow_from": "open", "hosts": ["*"]}) };
     let text = json!({
         "listen": [{ "address": listen }],
         "access": access,

@@ -1,75 +1,139 @@
-//! Which clients may call, and which may see the access token.
+//! Which clients may call, by which names, and which may see the access token.
 
 use ipnet::IpNet;
-use serde_yaml::{Mapping, Value as Yaml};
+use serde_yaml::Value as Yaml;
 
 use super::declaration::{section, section_shape, words};
+use super::host_pattern::HostPattern;
 use super::node::{Node, Value};
 use super::problem::{Findings, Place, shown};
 use super::section::Section;
 use super::setting::Setting;
 use super::shape::Shape;
+use crate::http::forwarded::client::Client;
 
 const FORMS: &str = "write  access: { allow_from: [127.0.0.0/8, \"::1/128\"] }  or, for every client there is,  access: open";
+const NETWORKS: &str = "[127.0.0.0/8, \"::1/128\"]";
+
+/// Which clients may call, and by which names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Access {
+    /// The clients, by address.
+    pub(crate) allow_from: AllowFrom,
+    /// The further names by which they may call.
+    pub(crate) hosts: Vec<HostPattern>,
+}
 
 /// Which clients may call, by address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Access {
-    /// `access: open`: every client.
+pub(crate) enum AllowFrom {
+    /// Every client.
     Open,
-    /// The networks whose clients may call; the others get 403.
-    AllowFrom(Vec<IpNet>),
+    /// Those of these networks; the others get 403.
+    Networks(Vec<IpNet>),
 }
 
 section! {
-    /// Access by address.
-    struct ByAddress {
-        /// The networks or single addresses whose clients may call. The others get 403.
-        allow_from: Option<Vec<IpNet>> = None, required("[127.0.0.0/8, \"::1/128\"]");
+    /// `access` as it is written.
+    struct AccessFile {
+        /// The networks or single addresses whose clients may call, or `open` for every client. The others get 403.
+        allow_from: Option<AllowFrom> = None, derived("`[127.0.0.0/8, \"::1/128\"]`");
+        /// Further names by which the gateway may be called (`Host`), such as `gateway`, `gateway.example.org` or
+        /// `"*.example.org"`; `"*"` is every name. `localhost`, the names below it, the addresses of this machine and the host
+        /// of `public_url` need not be written. Any other name gets 421: a web page can make a name of its own point here.
+        hosts: Vec<HostPattern> = Vec::new();
     }
-    check ByAddress::check
+    check AccessFile::check
 }
 
-impl ByAddress {
+impl AccessFile {
     fn check(self, section: &Section<'_>, findings: &mut Findings) -> Option<Self> {
-        if let Some((Node { value: Value::List(networks), .. }, place)) = section.node("allow_from")
-            && networks.is_empty()
-        {
-            let problem = place.problem("names no network, so that nobody could call");
-            findings.problem(problem.remedy("write  allow_from: [127.0.0.0/8, \"::1/128\"]"));
+        if section.is_unset("allow_from") && (section.has("allow_from") || section.is_unset("hosts")) {
+            let what = if section.has("allow_from") { "is left blank" } else { "is missing" };
+            let problem = section.place.problem(format!("`allow_from` {what}"));
+            findings.problem(problem.remedy(format!("write  allow_from: {NETWORKS}")));
+        }
+        if self.hosts.contains(&HostPattern::Any) {
+            let problem = section.place_of("hosts").problem(
+                "takes every name: a web page that makes its own name point at this gateway can read what its visitor may read",
+            );
+            findings.warning(problem.remedy("write the names by which the gateway is called, unless a proxy checks them"));
         }
         Some(self)
     }
 }
 
-impl Access {
+impl Default for Access {
     /// Clients on this machine.
-    pub(super) fn loopback() -> Self {
-        Self::AllowFrom(["127.0.0.0/8", "::1/128"].iter().filter_map(|network| network.parse().ok()).collect())
+    fn default() -> Self {
+        Self { allow_from: AllowFrom::default(), hosts: Vec::new() }
+    }
+}
+
+impl Default for AllowFrom {
+    /// Clients on this machine.
+    fn default() -> Self {
+        Self::Networks(["127.0.0.0/8", "::1/128"].iter().filter_map(|network| network.parse().ok()).collect())
+    }
+}
+
+impl AllowFrom {
+    /// Whether a client may call.
+    #[must_use]
+    pub(crate) fn allows(&self, client: Client) -> bool {
+        match self {
+            Self::Open => true,
+            Self::Networks(networks) => client.is_in(networks),
+        }
     }
 }
 
 impl Setting for Access {
     fn shape() -> Shape {
         let open = Shape::Words(vec![("open", "Every client may call.".to_owned())]);
-        Shape::Either(Box::new(open), Box::new(section_shape::<ByAddress>()))
+        Shape::Either(Box::new(open), Box::new(section_shape::<AccessFile>()))
     }
 
     fn read(node: &Node, place: &Place, findings: &mut Findings) -> Option<Self> {
-        if let Value::Text(word) | Value::Substituted(word) = &node.value {
-            if word == "open" {
-                return Some(Self::Open);
-            }
-            findings.problem(place.problem(format!("`{}` is no access rule", shown(word))).remedy(FORMS));
-            return None;
+        if let Value::Text(_) | Value::Substituted(_) = &node.value {
+            return Some(Self { allow_from: AllowFrom::read(node, place, findings)?, hosts: Vec::new() });
         }
-        ByAddress::read(node, place, findings)?.allow_from.map(Self::AllowFrom)
+        let AccessFile { allow_from, hosts } = AccessFile::read(node, place, findings)?;
+        Some(Self { allow_from: allow_from.unwrap_or_default(), hosts })
+    }
+
+    fn to_yaml(&self) -> Yaml {
+        AccessFile { allow_from: Some(self.allow_from.clone()), hosts: self.hosts.clone() }.to_yaml()
+    }
+}
+
+impl Setting for AllowFrom {
+    fn shape() -> Shape {
+        let open = Shape::Words(vec![("open", "Every client may call.".to_owned())]);
+        Shape::Either(Box::new(open), Box::new(Vec::<IpNet>::shape()))
+    }
+
+    fn read(node: &Node, place: &Place, findings: &mut Findings) -> Option<Self> {
+        match &node.value {
+            Value::Text(word) | Value::Substituted(word) if word == "open" => return Some(Self::Open),
+            Value::Text(word) | Value::Substituted(word) if !word.contains(['.', ':']) => {
+                findings.problem(place.problem(format!("`{}` is no access rule", shown(word))).remedy(FORMS));
+                return None;
+            }
+            Value::List(networks) if networks.is_empty() => {
+                let problem = place.problem("names no network, so that nobody could call");
+                findings.problem(problem.remedy(format!("write  allow_from: {NETWORKS}")));
+                return None;
+            }
+            _ => {}
+        }
+        Vec::<IpNet>::read(node, place, findings).map(Self::Networks)
     }
 
     fn to_yaml(&self) -> Yaml {
         match self {
             Self::Open => "open".into(),
-            Self::AllowFrom(networks) => Yaml::Mapping(Mapping::from_iter([("allow_from".into(), networks.to_yaml())])),
+            Self::Networks(networks) => networks.to_yaml(),
         }
     }
 }

@@ -39,8 +39,8 @@ section! {
             derived("the address that each client called (`Host`)");
         /// The proxies in front of the gateway, and which of their fields are believed. The first entry with a proxy's address counts.
         trusted_proxies: Vec<TrustedProxy> = Vec::new();
-        /// Which clients may call: those of some networks, or every one. Required once an address of `listen` is not loopback.
-        access: Access = Access::loopback(), derived("clients on this machine");
+        /// Which clients may call, and by which names. Required once an address of `listen` is not loopback.
+        access: Access = Access::default(), derived("clients on this machine");
         /// To which clients `POST /oauth/token` shows the access token; the others get the start of its SHA-256.
         token_exposure: TokenExposure = TokenExposure::Loopback;
         /// When `GET /ready` answers 200.
@@ -121,7 +121,7 @@ impl Config {
 
     fn check_access(&self, section: &Section<'_>, findings: &mut Findings) {
         let open = self.listen.iter().find(|listener| !listener.is_loopback());
-        if let (Some(listener), true) = (open, section.is_unset("access")) {
+        if let (Some(listener), true) = (open, !names_clients(section)) {
             let problem = section.place_of("access").problem(format!(
                 "is missing, and {} can be reached from other machines: whoever calls reads patient data",
                 listener.address
@@ -165,6 +165,14 @@ impl Config {
                 findings.problem(problem.remedy("move that route under `routes`"));
             }
         }
+    }
+}
+
+/// Whether `access` is written and says which clients may call.
+fn names_clients(section: &Section<'_>) -> bool {
+    match section.node("access") {
+        Some((Node { value: Value::Map(entries), .. }, _)) => entries.iter().any(|entry| entry.key == "allow_from"),
+        access => access.is_some(),
     }
 }
 

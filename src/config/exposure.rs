@@ -1,6 +1,6 @@
 //! What a valid configuration leaves open to others, as warnings.
 
-use super::access::{Access, TokenExposure};
+use super::access::{Access, AllowFrom, TokenExposure};
 use super::listening::Listener;
 use super::problem::{Findings, Place};
 
@@ -14,7 +14,7 @@ pub(super) fn check(
 ) {
     let reachable = |listener: &&Listener| !listener.is_loopback();
     let plain = listen.iter().filter(reachable).find(|listener| listener.tls.is_none());
-    if let (Some(listener), Access::Open) = (plain, access) {
+    if let (Some(listener), AllowFrom::Open) = (plain, &access.allow_from) {
         let problem = place_of("access").problem(format!(
             "is open, and {} speaks plain HTTP: whoever reaches it reads patient data, and so does whoever listens on the way",
             listener.address

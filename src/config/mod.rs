@@ -5,7 +5,7 @@
 //! | `yaml`, `node` | the YAML tree, with the position of each value |
 //! | `env`, `dotenv` | `${NAME}`, and the variables that override keys |
 //! | `declaration`, `setting`, `shape`, `section` | how a key is declared, and what is made from its declaration |
-//! | `configuration`, `listening`, `routes`, `access`, `trusted_proxies`, `exposure`, `limits`, `server_conf` | the keys of the gateway |
+//! | `configuration`, `listening`, `routes`, `access`, `host_pattern`, `trusted_proxies`, `exposure`, `limits`, `server_conf` | the keys of the gateway |
 //! | `site_file`, `upstream`, `answers`, `cors` | the keys of a site |
 //! | `site`, `node_urls`, `site_name`, `scope_list`, `site_keys`, `site_rotation`, `certificates` | a site, checked |
 //! | `schema`, `reference` | the JSON Schema and docs/configuration.md |
@@ -22,6 +22,7 @@ mod declaration;
 mod dotenv;
 mod env;
 mod exposure;
+mod host_pattern;
 mod limits;
 pub(crate) mod listening;
 mod load;
@@ -48,12 +49,14 @@ mod upstream;
 pub(crate) mod value;
 mod yaml;
 
-pub(crate) use access::{Access, ReadyRule, TokenExposure};
+pub(crate) use access::{ReadyRule, TokenExposure};
 pub(crate) use answers::{Answers, Paging, Repairs};
 pub(crate) use base_url::{BaseUrl, BaseUrlError};
 pub(crate) use certificates::CaFile;
 pub(crate) use configuration::Config;
 pub(crate) use cors::{Cors, Origins};
+#[cfg(test)]
+pub(crate) use host_pattern::HostPattern;
 pub(crate) use limits::{Compression, Limits, LogFormat};
 #[cfg(feature = "sandbox")]
 pub(crate) use listening::LISTEN;

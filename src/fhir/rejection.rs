@@ -25,6 +25,8 @@ pub(crate) struct Rejection {
     pub(crate) retry_after: Option<u64>,
     /// The value of `Allow`, on a 405.
     pub(crate) allow: Option<HeaderValue>,
+    /// Whether the answer is an OperationOutcome even where FHIR is not spoken: the request is wrong whatever its route is.
+    pub(crate) on_every_route: bool,
     /// What went wrong, for the log. `None` when `text` says it all.
     pub(crate) cause: Option<Arc<dyn Error + Send + Sync>>,
 }
@@ -33,7 +35,7 @@ impl Rejection {
     /// Makes a rejection of a status, a code and a sentence.
     #[must_use]
     pub(crate) fn new(status: StatusCode, code: IssueCode, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, text: text.into(), retry_after: None, allow: None, cause: None }
+        Self { status, code, text: text.into(), retry_after: None, allow: None, on_every_route: false, cause: None }
     }
 
     /// Makes a 400: the request is not valid.
@@ -62,6 +64,12 @@ impl Rejection {
         Self { allow: Some(allow), ..rejection }
     }
 
+    /// Makes the answer an OperationOutcome on local routes, too.
+    #[must_use]
+    pub(crate) fn on_every_route(self) -> Self {
+        Self { on_every_route: true, ..self }
+    }
+
     /// Adds the cause, for the log.
     #[must_use]
     pub(crate) fn because(self, cause: impl Error + Send + Sync + 'static) -> Self {
@@ -78,7 +86,7 @@ pub(crate) fn whole_seconds(wait: Duration) -> u64 {
 /// Two rejections are equal when their clients get the same answer.
 impl PartialEq for Rejection {
     fn eq(&self, other: &Self) -> bool {
-        let Self { status, code, text, retry_after, allow, cause: _ } = self;
+        let Self { status, code, text, retry_after, allow, on_every_route: _, cause: _ } = self;
         (status, code, text, retry_after, allow) == (&other.status, &other.code, &other.text, &other.retry_after, &other.allow)
     }
 }

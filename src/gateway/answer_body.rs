@@ -8,6 +8,7 @@ use crate::gateway::body_filters::BodyFilters;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::{compression, cors, response_head, response_links, search_answer, write_answer};
+use crate::http::answer_protection::protect;
 use crate::http::fields::{content_length, forget_length};
 
 /// Makes the head of an answer what the client sees; gives the filters that the body behind it passes.
@@ -21,6 +22,7 @@ pub(super) fn prepare(session: &Session, head: &mut ResponseHeader, call: &Call,
         filters.push(compressor);
     }
     response_head::rewrite(head, request.version, call.id);
+    protect(head);
     cors::mark(request, head, fhir.site.cors.as_ref());
     filters
 }

@@ -4,7 +4,6 @@
 
 use http::StatusCode;
 
-use crate::config::Access;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
@@ -32,12 +31,5 @@ pub(super) fn check(call: &Call, destination: &Destination) -> Result<(), NotAll
         (Destination::Local(LocalRoute::Health | LocalRoute::Ready), Some(proxy)) => Client::At(proxy),
         _ => call.trace.client(),
     };
-    if allows(&call.config().access, client) { Ok(()) } else { Err(NotAllowed) }
-}
-
-fn allows(access: &Access, client: Client) -> bool {
-    match access {
-        Access::Open => true,
-        Access::AllowFrom(networks) => client.is_in(networks),
-    }
+    if call.config().access.allow_from.allows(client) { Ok(()) } else { Err(NotAllowed) }
 }

@@ -2,12 +2,12 @@
 //!
 //! OpenEMR allows every origin and lets preflights fall through to a 404. Nothing of that reaches a browser. Because the
 //! gateway adds the token, what a page may send matters as much as what it may read: a form that any page posts to
-//! `/fhir/Patient` needs no permission in the CORS protocol. Such a request is refused, unless it is the gateway's own
-//! origin's or one that was let in.
+//! `/fhir/Patient` needs no permission in the CORS protocol, nor does a picture or a link whose address is the gateway's. Such a
+//! request is refused, unless it is the gateway's own origin's or one that was let in.
 //!
 //! Decision: `docs/decisions/19-browsers.md`.
 
-use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ALLOW, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY};
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ALLOW, HOST, HeaderMap, HeaderValue, ORIGIN, VARY};
 use http::{Method, StatusCode};
 use pingora::http::RequestHeader;
 use pingora::http::ResponseHeader;
@@ -18,6 +18,7 @@ use crate::fhir::rejection::Rejection;
 use crate::gateway::destination::Destination;
 use crate::gateway::stop::{Step, Stop};
 use crate::http::answer::Answer;
+use crate::http::fetch_metadata::FetchSite;
 use crate::site::cors::Policy;
 
 /// What the answer to a preflight depends on.
@@ -26,46 +27,45 @@ const PREFLIGHT_VARIES: HeaderValue = HeaderValue::from_static(
 );
 /// The methods of the gateway, as the field Allow lists them.
 pub(super) const METHODS: HeaderValue = HeaderValue::from_static("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT");
-static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// A web page of an origin that is not allowed sent what could change something.
+/// A web page of an origin that is not allowed made a browser send the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a web page of an origin that is not in cors.origins sent it")]
 pub(super) struct ForeignPage;
 
 impl From<ForeignPage> for Rejection {
     fn from(_: ForeignPage) -> Self {
-        let text = "A web page of this origin may not send this to the gateway.";
+        let text = "A web page of this origin may not call the gateway, unless cors.origins names the origin.";
         Self::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, text)
     }
 }
 
-/// Answers an OPTIONS on a FHIR route, which never goes to OpenEMR, nor waits for anything; refuses a request that could change
-/// something and comes from a web page that is not allowed. `public_url`: the gateway's own address, if it is configured.
+/// Answers an OPTIONS on a FHIR route, which never goes to OpenEMR, nor waits for anything; refuses a request that comes from a
+/// web page that is not allowed. `public_url`: the gateway's own address, if it is configured.
 ///
 /// # Errors
 /// [`Stop::Answered`]; [`ForeignPage`].
 pub(super) fn check(head: &RequestHeader, destination: &Destination, public_url: Option<&BaseUrl>) -> Step {
     let policy = destination.cors();
-    if destination.fhir().is_some() {
-        answer_options(head, policy)?;
+    let is_options = head.method == Method::OPTIONS && destination.fhir().is_some();
+    let is_preflight = head.headers.contains_key(ORIGIN) && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    // A preflight asks for permission, and every page may ask.
+    if !(is_options && is_preflight) {
+        check_origin(head, policy, public_url)?;
     }
-    Ok(check_origin(head, policy, public_url)?)
+    if is_options { Err(options(head, policy, is_preflight)) } else { Ok(()) }
 }
 
-fn answer_options(head: &RequestHeader, policy: Option<&Policy>) -> Step {
-    if head.method != Method::OPTIONS {
-        return Ok(());
-    }
-    let is_preflight = head.headers.contains_key(ORIGIN) && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-    Err(Stop::Answered(match policy {
+/// The answer to OPTIONS.
+fn options(head: &RequestHeader, policy: Option<&Policy>, is_preflight: bool) -> Stop {
+    Stop::Answered(match policy {
         Some(policy) if is_preflight => {
             let fields = policy.preflight_fields(&head.headers).into_iter();
             let answer = Answer::empty(StatusCode::NO_CONTENT).with(VARY, PREFLIGHT_VARIES);
             fields.fold(answer, |answer, (name, value)| answer.with(name, value))
         }
         Some(_) | None => Answer::empty(StatusCode::NO_CONTENT).with(ALLOW, METHODS),
-    }))
+    })
 }
 
 /// Sets the CORS fields of the answer to this request.
@@ -79,32 +79,35 @@ pub(super) fn mark(request: &RequestHeader, head: &mut ResponseHeader, policy: O
 }
 
 fn check_origin(head: &RequestHeader, policy: Option<&Policy>, public_url: Option<&BaseUrl>) -> Result<(), ForeignPage> {
-    if !head.headers.contains_key(ORIGIN) && !head.headers.contains_key(&SEC_FETCH_SITE) {
+    let site = FetchSite::of(&head.headers);
+    if !head.headers.contains_key(ORIGIN) && site == FetchSite::Unsaid {
         return Ok(());
     }
     let host = head.uri.authority().map(http::uri::Authority::as_str);
     let host = host.or_else(|| head.headers.get(HOST).and_then(|host| host.to_str().ok()));
     let public = public_url.map(BaseUrl::authority);
-    let is_foreign = is_foreign_write(&head.method, &head.headers, [host, public.as_deref()], policy);
+    let is_foreign = is_foreign(&head.method, &head.headers, site, [host, public.as_deref()], policy);
     if is_foreign { Err(ForeignPage) } else { Ok(()) }
 }
 
-/// Whether a request is one that a browser makes for a page of an origin that was not let in, and could change something.
+/// Whether a request is one that a browser makes for a page of an origin that was not let in. Where the browser does not say
+/// whose page it is, only a request that could change something is one: pages cannot read the answers to the others.
 /// `own`: by what names the gateway is called.
-fn is_foreign_write(method: &Method, fields: &HeaderMap, own: [Option<&str>; 2], policy: Option<&Policy>) -> bool {
-    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
-        return false;
+fn is_foreign(method: &Method, fields: &HeaderMap, site: FetchSite, own: [Option<&str>; 2], policy: Option<&Policy>) -> bool {
+    let is_safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    match site {
+        // What a browser itself says of it cannot be forged by a page.
+        FetchSite::SameOrigin | FetchSite::NoPage => return false,
+        FetchSite::Unsaid if is_safe || !fields.contains_key(ORIGIN) => return false,
+        FetchSite::Unsaid | FetchSite::Foreign => {}
     }
-    // What a browser itself says of it cannot be forged by a page.
-    let site = fields.get(&SEC_FETCH_SITE).map(HeaderValue::as_bytes);
-    if matches!(site, Some(b"same-origin" | b"none")) {
-        return false;
-    }
-    let Some(origin) = fields.get(ORIGIN) else {
-        return site.is_some();
-    };
+    let mut origins = fields.get_all(ORIGIN).iter();
+    let (Some(origin), None) = (origins.next(), origins.next()) else { return true };
     if policy.is_some_and(|policy| policy.allows(origin).is_some()) {
         return false;
+    }
+    if site == FetchSite::Foreign {
+        return true;
     }
     let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
     // Without the scheme: a proxy in front may have ended TLS.
@@ -122,6 +125,7 @@ mod tests {
     use super::*;
     use crate::config::Origins;
     use crate::site::cors::tests::{named, policy};
+    use http::HeaderName;
 
     const APP: &str = "https://app.example.org";
 
@@ -130,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_could_change_something_needs_leave() {
+    fn what_a_page_of_another_origin_sends_needs_leave() {
         let own = [Some("gateway.example:8000"), Some("fhir.example.org")];
         let (policy, any) = (named(), policy(Origins::Any, false));
         for (method, pairs, policy, foreign) in [
@@ -152,8 +156,21 @@ mod tests {
             (Method::POST, &[("sec-fetch-site", "same-site")], None, true),
             (Method::POST, &[("sec-fetch-site", "same-origin"), ("origin", "https://behind.example")], None, false),
             (Method::POST, &[("sec-fetch-site", "none")], None, false),
+            (Method::POST, &[("sec-fetch-site", "no-such")], None, true),
+            (Method::GET, &[("sec-fetch-site", "none")], None, false),
+            (Method::GET, &[("sec-fetch-site", "same-origin")], None, false),
+            (Method::GET, &[("sec-fetch-site", "cross-site")], None, true),
+            (Method::HEAD, &[("sec-fetch-site", "same-site")], None, true),
+            (Method::OPTIONS, &[("sec-fetch-site", "cross-site")], None, true),
+            // What a page loads without asking, as pictures are, says no origin, whoever was let in.
+            (Method::GET, &[("sec-fetch-site", "cross-site")], Some(&any), true),
+            (Method::GET, &[("sec-fetch-site", "cross-site"), ("origin", APP)], Some(&policy), false),
+            (Method::GET, &[("sec-fetch-site", "cross-site"), ("origin", "https://evil.example")], Some(&policy), true),
+            // A page of another site has no gateway's origin, whatever stands there.
+            (Method::GET, &[("sec-fetch-site", "cross-site"), ("origin", "https://fhir.example.org")], None, true),
         ] {
-            assert_eq!(is_foreign_write(&method, &fields(pairs), own, policy), foreign, "{method} {pairs:?}");
+            let fields = fields(pairs);
+            assert_eq!(is_foreign(&method, &fields, FetchSite::of(&fields), own, policy), foreign, "{method} {pairs:?}");
         }
     }
 }

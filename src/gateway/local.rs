@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::header::{CACHE_CONTROL, RETRY_AFTER};
 use http::{HeaderValue, Method, StatusCode};
+use pingora::http::RequestHeader;
 use serde::Serialize;
 
 use crate::config::{ReadyRule, TokenExposure};
@@ -13,6 +14,7 @@ use crate::fhir::rejection::whole_seconds;
 use crate::gateway::call::Call;
 use crate::gateway::destination::LocalRoute;
 use crate::http::answer::Answer;
+use crate::http::fetch_metadata::is_of_browser;
 use crate::site::prepared::Site;
 use crate::smart::refresh_request::NoNewToken;
 use crate::smart::schedule::Reason;
@@ -20,14 +22,18 @@ use crate::smart::token::AccessToken;
 use crate::smart::token_cell::Phase;
 
 /// Answers a request for a local route.
-pub(super) async fn answer(method: &Method, route: &LocalRoute, call: &Call, draining: bool) -> Answer {
-    let (sites, settings) = (&call.runtime.sites, call.config());
+pub(super) async fn answer(head: &RequestHeader, route: &LocalRoute, call: &Call, draining: bool) -> Answer {
+    let (sites, settings, method) = (&call.runtime.sites, call.config(), &head.method);
     match route {
         LocalRoute::Health => health(method, sites),
         LocalRoute::Ready => ready(method, sites, settings.ready, draining),
         LocalRoute::Jwks(site) => jwks(method, site),
         LocalRoute::Token(query) => match token_request(method, query, sites) {
-            Ok(request) => token(request, sites, call.trace.is_local(), settings.token_exposure).await,
+            Ok(request) => {
+                // A page that a browser shows is no program, whatever its origin.
+                let is_shown = !is_of_browser(&head.headers) && is_shown(call.trace.is_local(), settings.token_exposure);
+                token(request, sites, is_shown).await
+            }
             Err(answer) => answer,
         },
     }
@@ -188,7 +194,7 @@ struct TokenAnswer<'a> {
 }
 
 /// Answers `POST /oauth/token`, after an exchange if that was asked for.
-async fn token(request: TokenRequest, sites: &[Arc<Site>], is_local: bool, exposure: TokenExposure) -> Answer {
+async fn token(request: TokenRequest, sites: &[Arc<Site>], is_shown: bool) -> Answer {
     let Some(site) = sites.get(request.site) else {
         return Answer::error(StatusCode::NOT_FOUND, "unknown_site", "No site of this name is configured.");
     };
@@ -200,7 +206,7 @@ async fn token(request: TokenRequest, sites: &[Arc<Site>], is_local: bool, expos
         _ => site.token.newer_than(site.token.latest().map_or(0, |token| token.generation), reason).await,
     };
     match token {
-        Ok(token) => show(&token, is_shown(is_local, exposure)),
+        Ok(token) => show(&token, is_shown),
         Err(refused) => no_new_token(&refused),
     }
 }

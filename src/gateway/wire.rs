@@ -2,9 +2,9 @@
 //!
 //! Decision: `docs/decisions/11-paths.md`.
 
-use http::header::{HOST, UPGRADE};
+use http::header::UPGRADE;
 use http::uri::Scheme;
-use http::{Method, StatusCode, Version};
+use http::{Method, StatusCode};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
@@ -38,9 +38,6 @@ pub(super) enum BadHead {
     /// The declared body is larger than `limits.request_body`.
     #[error("the body is larger than limits.request_body")]
     BodyTooLarge,
-    /// HTTP/1.1 without Host (RFC 9112 section 3.2).
-    #[error("the request has no Host field")]
-    NoHost,
     /// The request asks for another protocol.
     #[error("the request asks for another protocol")]
     Upgrade,
@@ -77,7 +74,6 @@ impl From<BadHead> for Rejection {
                 IssueCode::TooLong,
                 "The request's body is larger than the gateway takes.",
             ),
-            BadHead::NoHost => Self::invalid("The request has no Host field."),
             BadHead::Upgrade => {
                 Self::new(StatusCode::BAD_REQUEST, IssueCode::NotSupported, "The gateway does not switch protocols.")
             }
@@ -105,9 +101,6 @@ pub(super) fn check(session: &Session, limits: &Limits, destination: &Destinatio
     check_sizes(session, limits)?;
     if let Destination::Unsafe(reason) = destination {
         return Err((*reason).into());
-    }
-    if session.req_header().version == Version::HTTP_11 && session.get_header(HOST).is_none() {
-        return Err(BadHead::NoHost);
     }
     if destination.fhir().is_some() && asks_for_another_protocol(session.req_header()) {
         return Err(BadHead::Upgrade);

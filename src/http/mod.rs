@@ -1,11 +1,14 @@
 //! HTTP's own words, without a socket: request targets, field values, content codings, and an answer as a value.
 
 pub(crate) mod answer;
+pub(crate) mod answer_protection;
 pub(crate) mod coding;
 pub(crate) mod compressor;
 pub(crate) mod decoder;
+pub(crate) mod fetch_metadata;
 pub(crate) mod fields;
 pub(crate) mod forwarded;
+pub(crate) mod host;
 pub(crate) mod query;
 pub(crate) mod request_target;
 pub(crate) mod set_field;

@@ -1,5 +1,6 @@
 //! Requests that clients may send, over which protocol, and what the gateway answers itself.
 
+mod browsers;
 mod expect_continue;
 mod framing_upstream;
 mod http2;
@@ -7,6 +8,7 @@ mod http2_upstream;
 mod limits;
 mod local_routes;
 mod methods;
+mod names;
 mod places;
 mod protection;
 mod proxies;

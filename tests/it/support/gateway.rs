@@ -11,6 +11,9 @@ use super::openemr::{CLIENT, OpenEmr};
 use super::permits::STARTS;
 use super::{Process, eventually, keys};
 
+/// The names by which tests call the gateway, besides those that it knows by itself.
+const HOSTS: [&str; 7] = ["gateway.example", "gateway", "gw.example", "pub.example", "fhir.example.org", "a", "b"];
+
 /// A running gateway.
 pub struct Gateway {
     pub process: Process,
@@ -34,6 +37,7 @@ pub fn config(openemr: &OpenEmr) -> Value {
 pub fn config_for(base: &str) -> Value {
     json!({
         "sites": {"default": site(base, "RS384")},
+        "access": {"hosts": HOSTS},
         "log": {"level": "info", "format": "text"},
     })
 }
@@ -91,6 +95,12 @@ impl Gateway {
                 free
             }
         };
+        match &config["access"] {
+            Value::Null => config["access"] = json!({"hosts": HOSTS}),
+            Value::String(rule) => config["access"] = json!({"allow_from": rule, "hosts": HOSTS}),
+            rules if rules["hosts"].is_null() => config["access"]["hosts"] = json!(HOSTS),
+            _ => {}
+        }
         let folder = tempfile::tempdir().unwrap();
         // Two gateways that run at once must not meet on one socket.
         let sock = folder.path().join("upgrade.sock");

@@ -17,6 +17,9 @@ use tokio::task::JoinHandle;
 use super::http::{Answer, End};
 use super::{DEADLINE, eventually};
 
+/// Among the fields of a request: whom it is for, in place of `gateway.example`.
+pub const AUTHORITY: &str = ":authority";
+
 /// One connection.
 pub struct Http2 {
     runtime: Runtime,
@@ -84,9 +87,10 @@ impl Http2 {
 
     /// The same, on a connection that may be gone.
     pub fn try_begin(&self, method: &str, target: &str, fields: &[(&str, &str)], is_all: bool) -> Result<Begun, h2::Error> {
-        let origin = if target.starts_with('/') { "https://gateway.example" } else { "" };
+        let authority = fields.iter().find(|(name, _)| *name == AUTHORITY).map_or("gateway.example", |(_, value)| *value);
+        let origin = if target.starts_with('/') { format!("https://{authority}") } else { String::new() };
         let mut request = http::Request::builder().method(method).uri(format!("{origin}{target}"));
-        for (name, value) in fields {
+        for (name, value) in fields.iter().filter(|(name, _)| *name != AUTHORITY) {
             request = request.header(*name, *value);
         }
         let request = request.body(()).unwrap();
