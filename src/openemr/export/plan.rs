@@ -59,7 +59,7 @@ pub(crate) enum PlanError {
     #[error("is larger than {MAX_PLAN} bytes")]
     TooLarge,
     /// Not the JSON of a plan.
-    #[error("is no plan of an export: {0}")]
+    #[error("is no plan of an export (line {}, column {})", .0.line(), .0.column())]
     Json(#[from] serde_json::Error),
     /// Written by another version of the gateway.
     #[error("is of version {0}, which this gateway does not know")]

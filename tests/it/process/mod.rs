@@ -4,6 +4,7 @@ mod core_dumps;
 mod idle_connections;
 mod log_reader;
 mod logs;
+mod memory;
 mod readiness;
 mod reload;
 mod shutdown;
