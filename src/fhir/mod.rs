@@ -22,6 +22,7 @@ pub(crate) mod prefer;
 pub(crate) mod projection;
 pub(crate) mod query_links;
 pub(crate) mod rejection;
+pub(crate) mod resource_identity;
 pub(crate) mod resource_type;
 pub(crate) mod search_date;
 pub(crate) mod spliced;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::fhir::link_rewriter::LinkRewriter;
+use crate::fhir::resource_identity::IdentityCheck;
 use crate::gateway::pace::Pace;
 use crate::nodes::in_flight::Permit;
 use crate::nodes::{NodeLease, Tried};
@@ -34,6 +35,8 @@ pub(super) struct Attempt {
     pub(super) upstream_time: Option<Duration>,
     /// Bytes of the client's body that the latest try has sent.
     pub(super) body_sent: usize,
+    /// Checks a resource on its way to OpenEMR.
+    pub(super) identity: Option<Box<IdentityCheck>>,
     /// How fast the client sends the rest of its body, once it is known that there is one.
     pub(super) body_pace: Option<Pace>,
     /// Whether the client's body stays here, because the method has none.

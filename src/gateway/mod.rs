@@ -35,6 +35,7 @@ pub(crate) mod http2_connection;
 mod local;
 mod negotiation;
 mod openemr_answer;
+mod outgoing;
 mod pace;
 mod plan;
 mod public_base;
@@ -322,14 +323,17 @@ fn admit(session: &Session, call: &Call, destination: &Destination) -> Step {
 /// Prepares a FHIR request: answers what needs no OpenEMR, plans what goes to OpenEMR in place of what the client sent, and
 /// gets a token and a permit. The order is part of what clients see: an error of an earlier step hides those of later ones.
 async fn serve(session: &mut Session, call: &Call, fhir: &mut FhirCall, attempt: &mut Attempt, exports: &Exports) -> Step {
+    outgoing::check_query(fhir)?;
     exports::answer(session, call, fhir, attempt, exports).await?;
     availability::check(fhir)?;
     request_repairs::plan(session, call, fhir).await?;
     documents::answer(session, call, fhir).await?;
     token::take(call, &fhir.site, attempt).await?;
+    outgoing::check_body(session, call, fhir).await?;
     request_links::map_query(session, call, fhir).await;
     search::plan(session, call, fhir).await?;
     request_body::take(session, &call.config().limits, fhir).await?;
+    outgoing::check_resource(fhir)?;
     request_links::map_body(session, call, fhir);
     queue::enter(session, call, &fhir.site, attempt).await
 }

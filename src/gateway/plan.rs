@@ -5,6 +5,7 @@ use http::Method;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue, TRANSFER_ENCODING};
 use pingora::http::RequestHeader;
 
+use crate::fhir::resource_identity::IdentityCheck;
 use crate::http::set_field::SetField;
 use crate::openemr::search::terms::SearchTerms;
 
@@ -21,6 +22,8 @@ pub(super) struct Plan {
     pub(super) form: Option<Bytes>,
     /// Another body of the same media type.
     pub(super) body: Option<Bytes>,
+    /// Checks a resource that passes in pieces; each try has its own copy.
+    pub(super) identity: Option<Box<IdentityCheck>>,
     /// The client's body, where it was read whole.
     pub(super) read: Option<Bytes>,
     /// Whether the gateway has begun to read the body, and so has the client's "100 Continue" behind it.

@@ -5,60 +5,27 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderName, Method, StatusCode};
-use pingora::http::RequestHeader;
+use http::Method;
 use pingora::proxy::Session;
 use tokio::time::timeout;
 
-use crate::config::{Answers, BaseUrl, Limits, Paging};
+use crate::config::{Answers, BaseUrl, Paging};
 use crate::fhir::capabilities::Capabilities;
 use crate::fhir::format_parameters::{FormatParameters, NamedFormat};
 use crate::fhir::interaction::Kind;
-use crate::fhir::media_type;
-use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::prefer::Handling;
-use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::negotiation::preferences;
-use crate::gateway::read_ahead::{self, RETRY_BUFFER};
-use crate::gateway::request_links;
 use crate::gateway::request_repairs::NotAcceptable;
 use crate::gateway::stop::{Step, Stop};
+use crate::gateway::{outgoing, request_links};
 use crate::openemr::search::paging::Pager;
 use crate::openemr::search::plan::{SearchContext, SearchPlan, can_plan};
 use crate::site::prepared::Site;
 
 /// How long a search waits for the CapabilityStatement, where that is not known.
 const PATIENCE: Duration = Duration::from_secs(5);
-const FORM: &[u8] = b"application/x-www-form-urlencoded";
-
-/// Why the body of a search is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-enum BadForm {
-    /// The body is no form.
-    #[error("the body of a search is no form")]
-    NoForm,
-    /// The form is longer than what Pingora keeps for another try.
-    #[error("the form of a search is longer than {RETRY_BUFFER} bytes")]
-    TooLarge,
-}
-
-impl From<BadForm> for Rejection {
-    fn from(bad: BadForm) -> Self {
-        match bad {
-            BadForm::NoForm => Self::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                IssueCode::NotSupported,
-                "A search by POST has its parameters in a form: application/x-www-form-urlencoded.",
-            ),
-            BadForm::TooLarge => {
-                Self::new(StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooCostly, "The form of a search may have 64 KiB at most.")
-            }
-        }
-    }
-}
 
 /// Plans a search. Every other request passes, and so does a search that needs no change.
 ///
@@ -74,8 +41,7 @@ pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall
         return Ok(());
     }
     let repairs = fhir.repairs();
-    let Some(form) = read_form(session, repairs.search, &call.config().limits).await? else { return Ok(()) };
-    fhir.plan.body_is_begun = session.is_body_done();
+    let form = read_form(session, call).await?;
     let form = request_links::in_form(session, call, site, form);
     if repairs.content && FormatParameters::read(&form).format.is_some_and(|named| named != NamedFormat::Json) {
         return Err(NotAcceptable.into());
@@ -106,28 +72,13 @@ fn planned_type(fhir: &FhirCall) -> Option<&'static str> {
     fhir.interaction.resource_type.filter(|_| is_wanted && fhir.interaction.kind == Kind::Search)
 }
 
-/// The form of a search by POST; empty where there is none. `None` for a body that is no form, which is OpenEMR's business
-/// unless parameters are repaired.
-async fn read_form(session: &mut Session, repairs: bool, limits: &Limits) -> Result<Option<Bytes>, Stop> {
+/// The form of a search by POST; empty where there is none.
+async fn read_form(session: &mut Session, call: &Call) -> Result<Bytes, Stop> {
     session.as_mut().enable_retry_buffering();
     if session.req_header().method != Method::POST || session.is_body_empty() {
-        return Ok(Some(Bytes::new()));
+        return Ok(Bytes::new());
     }
-    match (is_form(session.req_header()), repairs) {
-        (true, _) => {}
-        (false, true) => return Err(BadForm::NoForm.into()),
-        (false, false) => return Ok(None),
-    }
-    let form = read_ahead::read(session, RETRY_BUFFER, limits).await?;
-    Ok(Some(form.map_err(|_| BadForm::TooLarge)?))
-}
-
-/// Whether the body can be read as a form. Without a media type PHP would not read it at all, and answer with everybody.
-fn is_form(head: &RequestHeader) -> bool {
-    let has = |name: HeaderName, value: &[u8]| {
-        head.headers.get(name).is_none_or(|told| media_type::essence(told.as_bytes()).eq_ignore_ascii_case(value))
-    };
-    has(CONTENT_TYPE, FORM) && has(CONTENT_ENCODING, b"identity")
+    outgoing::form(session, call).await
 }
 
 fn pager(paging: Paging) -> Pager {

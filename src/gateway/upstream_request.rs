@@ -42,6 +42,7 @@ pub(super) fn head(
     request_head::rewrite(head, &target, on.node().fhir.host(), token)?;
     trace::mark_request(head, request.version, &call.trace, call.id);
     fhir.plan.apply(head);
+    attempt.identity.clone_from(&fhir.plan.identity);
     attempt.drops_body = has_unsent_body && !fhir.plan.has_body() && !may_have_body(&head.method);
     if attempt.drops_body {
         // Without it, Pingora makes chunks of what is to come, and be it an empty DATA frame.
@@ -58,8 +59,8 @@ pub(super) fn head(
 /// Passes a piece of the client's body, or what goes to OpenEMR in its place.
 ///
 /// # Errors
-/// The body is larger than `limits.request_body`, or comes more slowly than at `limits.least_rate`. The request is cut off then,
-/// and cannot be taken for whole: neither its length nor its last chunk is reached.
+/// The body is larger than `limits.request_body`, no resource for its URL, or comes more slowly than at `limits.least_rate`. The
+/// request is cut off then, and cannot be taken for whole: neither its length nor its last chunk is reached.
 pub(super) fn body(
     session: &mut Session,
     piece: &mut Option<Bytes>,
@@ -68,6 +69,9 @@ pub(super) fn body(
     attempt: &mut Attempt,
     limits: &Limits,
 ) -> Step {
+    if let (Some(check), Some(piece)) = (&mut attempt.identity, piece.as_ref()) {
+        check.feed(piece)?;
+    }
     let length = piece.as_ref().map_or(0, Bytes::len);
     fhir.plan.replace_body(piece, end_of_stream);
     if attempt.drops_body {

@@ -211,6 +211,22 @@ fn hex(high: u8, low: u8) -> Option<u8> {
     u8::try_from(digit(high)? * 16 + digit(low)?).ok()
 }
 
+/// Iterates over the segments of a path, percent-decoded. Empty ones are skipped.
+pub(crate) fn segments(path: &[u8]) -> impl Iterator<Item = String> {
+    path.split(|byte| *byte == b'/').filter(|segment| !segment.is_empty()).map(|segment| {
+        let mut decoded = Vec::with_capacity(segment.len());
+        let mut rest = segment;
+        while let Some((&byte, tail)) = rest.split_first() {
+            let escaped = tail.split_at_checked(2).filter(|_| byte == b'%');
+            let escaped = escaped.and_then(|(digits, tail)| Some((hex(*digits.first()?, *digits.last()?)?, tail)));
+            let (byte, tail) = escaped.unwrap_or((byte, tail));
+            decoded.push(byte);
+            rest = tail;
+        }
+        String::from_utf8_lossy(&decoded).into_owned()
+    })
+}
+
 /// Joins the target that goes to OpenEMR: `base`, the path below it, and the query.
 #[must_use]
 pub(crate) fn onto(base: &str, rest: &[u8], query: &[u8]) -> Vec<u8> {

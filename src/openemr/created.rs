@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::fhir::id::is_id;
+use crate::fhir::id::is_path_id;
 
 #[derive(Deserialize)]
 struct Body {
@@ -15,7 +15,7 @@ struct Body {
 /// A resource that was created, by the answer to its create.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Created {
-    /// The id, where the answer has a valid one.
+    /// The id, where the answer has one that can be a segment of a path.
     pub(crate) id: Option<String>,
     /// Whether the answer is a resource, as FHIR demands.
     pub(crate) is_resource: bool,
@@ -28,7 +28,7 @@ impl Created {
         let body = serde_json::Deserializer::from_slice(body).into_iter::<Body>().next()?.ok()?;
         let is_resource = body.resource_type.is_some();
         let id = if is_resource { body.id } else { body.uuid.or(body.id) };
-        Some(Self { id: id.filter(|id| is_id(id)), is_resource })
+        Some(Self { id: id.filter(|id| is_path_id(id)), is_resource })
     }
 }
 
@@ -46,6 +46,8 @@ mod tests {
             (r#"{"resourceType":"OperationOutcome","issue":[]}"#, None, true),
             (r#"{"uuid":"a/../b"}"#, None, false),
             (r#"{"uuid":"a\r\nb"}"#, None, false),
+            (r#"{"uuid":".."}"#, None, false),
+            (r#"{"resourceType":"Patient","id":"."}"#, None, true),
             ("{}", None, false),
         ] {
             let expected = Created { id: id.map(str::to_owned), is_resource };

@@ -8,6 +8,18 @@ fn check(raw: &str) -> Result<(), UnsafeTarget> {
 }
 
 #[test]
+fn segments_are_decoded() {
+    for (path, expected) in [
+        ("/Patient/1", &["Patient", "1"][..]),
+        ("/%50atient/%61%2D1/", &["Patient", "a-1"]),
+        ("/a%/b%4/c%zz", &["a%", "b%4", "c%zz"]),
+        ("", &[]),
+    ] {
+        assert_eq!(segments(path.as_bytes()).collect::<Vec<_>>(), expected, "{path}");
+    }
+}
+
+#[test]
 fn splits_both_forms_of_a_target() {
     for (raw, path, query) in [
         ("/fhir/Patient?_count=5", "/fhir/Patient", "?_count=5"),

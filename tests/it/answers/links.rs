@@ -333,7 +333,7 @@ fn a_body_sent_back_names_openemr_and_keeps_its_length_right() {
     }
     // What is no text stays.
     let binary = format!("{HERE}/Patient/1");
-    gateway.caller().post("/fhir/Patient", &[("Content-Type", "application/octet-stream")], binary.as_bytes());
+    gateway.caller().post("/fhir/Binary", &[("Content-Type", "application/octet-stream")], binary.as_bytes());
     assert_received(&openemr, &binary);
     // One that is too long to be kept goes as it is, with its length.
     let long = format!(r#"{{"url":"{HERE}/Patient/1","x":"{}"}}"#, "x".repeat(70_000));

@@ -8,6 +8,7 @@ mod http2_upstream;
 mod limits;
 mod local_routes;
 mod methods;
+mod names;
 mod places;
 mod protection;
 mod proxies;

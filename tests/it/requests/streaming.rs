@@ -13,6 +13,8 @@ const PATIENTS: &str = "/fhir/Patient?_count=1";
 const BINARY: &str = "/fhir/Binary/5000";
 /// More than any buffer on the way holds.
 const LARGE: u64 = 5_000_011;
+/// How a resource begins and ends whose text is as long as one likes.
+const RESOURCE: [&[u8]; 2] = [br#"{"resourceType":"Patient","text":""#, br#""}"#];
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -30,6 +32,15 @@ fn publish(openemr: &OpenEmr, length: u64) {
 
 fn post_head(fields: &str) -> Vec<u8> {
     format!("POST /fhir/Patient HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/fhir+json\r\n{fields}\r\n").into_bytes()
+}
+
+/// A resource of that many bytes.
+fn resource(length: u64) -> Vec<u8> {
+    let mut body = RESOURCE[0].to_vec();
+    body.extend(std::iter::repeat_n(b"0123456789", usize::try_from(length).unwrap() / 10 + 1).flatten());
+    body.truncate(usize::try_from(length).unwrap() - RESOURCE[1].len());
+    body.extend(RESOURCE[1]);
+    body
 }
 
 /// Checks that OpenEMR received a body with that hash.
@@ -60,7 +71,7 @@ fn a_large_upload_arrives_whole_in_either_framing() {
     let mut config = config(&openemr);
     config["sites"]["default"]["scopes"] = json!(["system/Patient.read", "system/Patient.write"]);
     let gateway = Gateway::with(config);
-    let body = pattern(LARGE);
+    let body = resource(LARGE);
     let sha256 = hex(digest(&SHA256, &body).as_ref());
 
     let mut connection = gateway.caller().connect();
@@ -94,7 +105,7 @@ fn a_caller_who_expects_100_continue_gets_it_before_his_body() {
     connection.write(&post_head("Content-Length: 100000\r\nExpect: 100-continue\r\n"));
     let first = connection.read("POST");
     assert_eq!(first.status, 100);
-    let body = pattern(100_000);
+    let body = resource(100_000);
     connection.write(&body);
     let mut last = connection.read("POST");
     while last.status == 100 {
@@ -157,26 +168,28 @@ fn a_download_and_an_upload_of_256_mb_stay_below_64_mib() {
     let mut connection = gateway.caller().connect();
     connection.write(&request("GET", BINARY, &[], b""));
     let head = connection.read_head();
-    let (mut length, mut hash) = (0, Context::new(&SHA256));
-    let end = connection.read_body("GET", &head, |piece| {
-        length += piece.len() as u64;
-        hash.update(piece);
-    });
+    let mut length = 0;
+    let end = connection.read_body("GET", &head, |piece| length += piece.len() as u64);
     assert_eq!((head.status, end, length), (200, End::Whole, HUGE));
-    let downloaded = hex(hash.finish().as_ref());
     let after_download = most_memory(gateway.process.id());
 
     connection.write(&post_head(&format!("Content-Length: {HUGE}\r\n")));
-    let block = pattern(251 * 4096);
-    let mut left = HUGE as usize;
+    let mut hash = Context::new(&SHA256);
+    let mut send = |piece: &[u8]| {
+        connection.write(piece);
+        hash.update(piece);
+    };
+    send(RESOURCE[0]);
+    let block = vec![b'x'; 1 << 20];
+    let mut left = HUGE as usize - RESOURCE.concat().len();
     while left > 0 {
         let piece = &block[..left.min(block.len())];
-        connection.write(piece);
+        send(piece);
         left -= piece.len();
     }
+    send(RESOURCE[1]);
     assert!(connection.read("POST").status >= 200);
-    // Both bodies are the same pattern.
-    assert_received(&openemr, HUGE, &downloaded);
+    assert_received(&openemr, HUGE, &hex(hash.finish().as_ref()));
     let after_upload = most_memory(gateway.process.id());
     println!("at most {} MiB after the download, {} MiB after the upload", after_download >> 20, after_upload >> 20);
     assert!(after_upload < 64 << 20, "{after_download}, then {after_upload} bytes");
