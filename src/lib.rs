@@ -65,9 +65,16 @@ pub mod bench {
 /// The private parts that the fuzz targets drive (`fuzz/README.md`).
 #[doc(hidden)]
 pub mod fuzzing {
+    use std::net::IpAddr;
+
+    use http::{HeaderMap, HeaderName, HeaderValue, Version};
+
     use crate::fhir::capabilities::Capabilities;
     use crate::fhir::json::completeness::Completeness;
     use crate::fhir::prefer::Handling;
+    use crate::http::forwarded::hops::Hops;
+    use crate::http::forwarded::trusted_proxy::{Family, TrustedProxy};
+    use crate::http::request_target::{Target, onto};
     use crate::openemr::search::paging::Pager;
     use crate::openemr::search::plan::{SearchContext, SearchPlan};
     use crate::smart::token_response::{self, Answer};
@@ -90,6 +97,31 @@ pub mod fuzzing {
             Ok(grant) => Ok((grant.access_token.as_str().to_owned(), grant.expires_in.as_secs(), grant.scope)),
             Err(error) => Err((error.to_string(), error.public_summary())),
         }
+    }
+
+    /// Returns the target for OpenEMR, whose FHIR base is `/apis/default/fhir`, of a client's below `/fhir`; `None` where that is
+    /// rejected or no FHIR request.
+    #[must_use]
+    pub fn upstream_target(raw: &[u8]) -> Option<Vec<u8>> {
+        let target = Target::parse(raw).ok()?;
+        target.check().ok()?;
+        let below = target.path.strip_prefix(b"/fhir").filter(|below| below.is_empty() || below.starts_with(b"/"))?;
+        Some(onto("/apis/default/fhir", below, target.query))
+    }
+
+    /// Who sent a request with these fields, and whether from this machine, where proxies in 10.0.0.0/8 and at 127.0.0.2 write
+    /// `Forwarded` or `X-Forwarded-*`. `None` where the fields are not valid.
+    #[must_use]
+    pub fn client(lines: &[(&str, &[u8])], peer: IpAddr, forwarded: bool) -> Option<(Option<IpAddr>, bool)> {
+        let family = if forwarded { Family::Forwarded } else { Family::XForwarded };
+        let proxy = |from: &str| Some(TrustedProxy { from: from.parse().ok()?, family, host: false });
+        let trusted = [proxy("10.0.0.0/8")?, proxy("127.0.0.2/32")?];
+        let mut fields = HeaderMap::new();
+        for (name, value) in lines {
+            fields.append(HeaderName::try_from(*name).ok()?, HeaderValue::from_bytes(value).ok()?);
+        }
+        let hops = Hops::of(&fields, Version::HTTP_11, peer, &trusted);
+        Some((hops.client().address(), hops.are_local()))
     }
 
     /// A search as it goes to OpenEMR, and its address for clients.

@@ -1,7 +1,9 @@
 //! What the fuzz targets check, one file a target. `cargo test --test it fuzz::` runs the same over the corpora.
 
 mod bundle;
+mod forwarded;
 mod jwk_set;
+mod path;
 mod search;
 mod token;
 
@@ -9,8 +11,14 @@ mod token;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 4] =
-    [("bundle", bundle::check), ("jwk_set", jwk_set::check), ("search", search::check), ("token", token::check)];
+pub const TARGETS: [Target; 6] = [
+    ("bundle", bundle::check),
+    ("forwarded", forwarded::check),
+    ("jwk_set", jwk_set::check),
+    ("path", path::check),
+    ("search", search::check),
+    ("token", token::check),
+];
 
 /// Runs a target on an input.
 ///

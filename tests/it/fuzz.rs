@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};
 
-/// How many changed inputs each target gets.
+/// How many changed inputs each target gets, unless `FUZZ_CASES` says otherwise.
 const CHANGED: u32 = 2000;
 
 /// The inputs of a target's corpus with their files.
@@ -45,10 +45,11 @@ fn change() -> impl Strategy<Value = Change> {
 
 #[test]
 fn changed_inputs_keep_them_too() {
+    let cases = std::env::var("FUZZ_CASES").map_or(CHANGED, |cases| cases.parse().unwrap());
     for (target, _) in bodies::TARGETS {
         let inputs: Vec<Vec<u8>> = corpus(target).into_iter().map(|(_, input)| input).collect();
         let one = (any::<Index>(), any::<Index>(), any::<bool>(), proptest::collection::vec(change(), 0..4));
-        let config = Config { cases: CHANGED, failure_persistence: None, ..Config::default() };
+        let config = Config { cases, failure_persistence: None, ..Config::default() };
         let ran = TestRunner::new(config).run(&one, |(first, second, joined, changes)| {
             let mut input = first.get(&inputs).clone();
             if joined {
