@@ -4,6 +4,8 @@ mod bundle;
 mod forwarded;
 mod jwk_set;
 mod path;
+mod query;
+mod resource;
 mod search;
 mod token;
 
@@ -11,11 +13,13 @@ mod token;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 8] = [
     ("bundle", bundle::check),
     ("forwarded", forwarded::check),
     ("jwk_set", jwk_set::check),
     ("path", path::check),
+    ("query", query::check),
+    ("resource", resource::check),
     ("search", search::check),
     ("token", token::check),
 ];
