@@ -27,7 +27,9 @@ section! {
         response_head: usize = 64 * KIB, between(KIB, MIB), example("64KiB");
         /// The most requests at once on one HTTP/2 connection.
         http2_streams: u32 = 100, unit("requests");
-        /// The longest wait between two reads of a request.
+        /// The longest that the head of an HTTP/1 request may take, from its first byte, or from the opening of the connection, to its end. Slower ones get 408.
+        head_timeout: Duration = Duration::from_secs(10);
+        /// The longest wait between two reads of a request's body.
         read_timeout: Duration = Duration::from_secs(60);
         /// The longest wait for one write of an answer to make progress.
         write_timeout: Duration = Duration::from_secs(60);

@@ -29,9 +29,11 @@ mod export_answers;
 mod export_kick_off;
 mod export_paths;
 mod exports;
+pub(crate) mod guard;
 mod host;
 pub(crate) mod http2;
 pub(crate) mod http2_connection;
+mod informational;
 mod local;
 mod negotiation;
 mod openemr_answer;
@@ -164,10 +166,11 @@ impl ProxyHttp for Gateway {
         head: &mut ResponseHeader,
         context: &mut RequestContext,
     ) -> pingora::Result<()> {
-        if head.status.is_informational() {
-            return Ok(());
-        }
-        openemr_answer::head(session, head, &mut context.exchange()?).map_err(|stop| context.end(stop))
+        let step = match head.status.is_informational() {
+            true => informational::pass(session, head),
+            false => openemr_answer::head(session, head, &mut context.exchange()?),
+        };
+        step.map_err(|stop| context.end(stop))
     }
 
     /// Looks at a piece of the body of OpenEMR's answer.

@@ -63,6 +63,12 @@ pub(super) enum BadAnswer {
     /// The body is not in its declared coding, or not whole.
     #[error("the body of the answer cannot be decompressed: {0}")]
     NotDecodable(io::ErrorKind),
+    /// The end of the body is declared twice, or not legibly.
+    #[error("the head of the answer does not say clearly where its body ends")]
+    Framing,
+    /// A 101: the connection would carry anything from there on.
+    #[error("OpenEMR switched to another protocol")]
+    OtherProtocol,
     /// A body that must be buffered is longer than the buffer.
     #[error("the body of a refusal is longer than 1 MiB")]
     TooLong,
@@ -75,6 +81,7 @@ impl From<BadAnswer> for Rejection {
             BadAnswer::Page => "OpenEMR answered with a web page where FHIR was due.",
             BadAnswer::Redirect => "OpenEMR sent the gateway to another address.",
             BadAnswer::CutShort | BadAnswer::NotDecodable(_) => "OpenEMR's answer ended too soon.",
+            BadAnswer::Framing | BadAnswer::OtherProtocol => "OpenEMR's answer could not be read.",
             BadAnswer::TooLong => "OpenEMR's refusal is too long to be read.",
         };
         Self::bad_gateway(IssueCode::Exception, text).because(bad)
@@ -89,6 +96,9 @@ pub(super) fn check(head: &ResponseHeader, limit: usize, fhir: &FhirCall) -> Res
     if fields::size(&head.headers) > limit {
         return Err(BadAnswer::HeadTooLarge);
     }
+    if !is_framed_once(head) {
+        return Err(BadAnswer::Framing);
+    }
     if is_page(head, fhir.interaction) {
         return Err(BadAnswer::Page);
     }
@@ -96,6 +106,19 @@ pub(super) fn check(head: &ResponseHeader, limit: usize, fhir: &FhirCall) -> Res
         return Err(BadAnswer::Redirect);
     }
     Ok(())
+}
+
+/// Whether the head declares the end of the body once at most, and legibly (RFC 9112 section 6.3).
+fn is_framed_once(head: &ResponseHeader) -> bool {
+    let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    let is_good = match (lengths.next(), codings.next()) {
+        (None, None) => true,
+        (Some(length), None) => !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit),
+        (None, Some(coding)) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    };
+    is_good && lengths.next().is_none() && codings.next().is_none()
 }
 
 /// Whether a web page came in place of FHIR: a login page, or an error page of Apache's or PHP's. An HTML document that OpenEMR

@@ -87,7 +87,8 @@ pub(super) fn set_deadlines(session: &mut Session, limits: &Limits) {
     session.set_read_timeout(Some(limits.read_timeout));
     session.set_write_timeout(Some(limits.write_timeout));
     if session.get_keepalive().is_some() {
-        session.set_keepalive(Some(limits.keepalive_timeout.as_secs().max(1)));
+        // No end of Pingora's own: the guard of the connection ends the wait for the next request.
+        session.set_keepalive(Some(0));
     }
     session.set_pipelining_enabled(true);
 }

@@ -8,6 +8,7 @@ pub(crate) mod decoder;
 pub(crate) mod fetch_metadata;
 pub(crate) mod fields;
 pub(crate) mod forwarded;
+pub(crate) mod framing;
 pub(crate) mod host;
 pub(crate) mod query;
 pub(crate) mod request_target;

@@ -19,6 +19,7 @@ use pingora::server::ShutdownWatch;
 
 use crate::config::Listener;
 use crate::gateway::Gateway;
+use crate::gateway::guard::Guard;
 use crate::gateway::http2;
 use crate::gateway::http2_connection::Connection;
 use crate::server::client_stream::ClientStream;
@@ -69,9 +70,10 @@ impl Draining {
 impl ServerApp for Draining {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let h2c = self.speaks_h2c(&stream);
-        let stream: Stream = Box::new(ClientStream::new(stream));
-        if !http2::may_be(&stream, h2c) {
-            return self.proxy.process_new(stream, shutdown).await;
+        let mut stream: Stream = Box::new(ClientStream::new(stream));
+        if !http2::is_chosen(&mut stream, h2c, self.runtime.load().config.limits.head_timeout).await {
+            let guard = Guard::new(stream, Arc::clone(&self.runtime));
+            return self.proxy.process_new(Box::new(guard), shutdown).await;
         }
         let connection = Connection::new(Arc::clone(&self.proxy), self.runtime.load().config.limits, h2c);
         // A connection that is opened while draining is served until no more are accepted: its caller found no other process.

@@ -2,6 +2,7 @@
 
 mod browsers;
 mod expect_continue;
+mod framing;
 mod framing_upstream;
 mod http2;
 mod http2_upstream;
