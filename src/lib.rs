@@ -76,6 +76,7 @@ pub mod fuzzing {
     use crate::fhir::resource_identity::IdentityCheck;
     use crate::http::forwarded::hops::Hops;
     use crate::http::forwarded::trusted_proxy::{Family, TrustedProxy};
+    use crate::http::framing::{Framer, HeadLimits};
     use crate::http::request_target::{Target, onto};
     use crate::openemr::php::variables::{MAX_INPUT_VARS, variables};
     use crate::openemr::request_parameters;
@@ -101,6 +102,46 @@ pub mod fuzzing {
             Ok(grant) => Ok((grant.access_token.as_str().to_owned(), grant.expires_in.as_secs(), grant.scope)),
             Err(error) => Err((error.to_string(), error.public_summary())),
         }
+    }
+
+    /// A request in the bytes of a connection.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Framed {
+        /// Where its head begins.
+        pub begin: usize,
+        /// Where its body begins.
+        pub body: usize,
+        /// Where it ends, if it is whole.
+        pub end: Option<usize>,
+    }
+
+    /// Finds the requests in the bytes of a connection, and whether what follows them is refused.
+    #[must_use]
+    pub fn framing(pieces: &[&[u8]]) -> (Vec<Framed>, bool) {
+        let mut framer = Framer::new(HeadLimits { size: 4096, fields: 64 });
+        let (mut requests, mut held, mut at) = (Vec::<Framed>::new(), Vec::new(), 0);
+        for piece in pieces {
+            held.extend_from_slice(piece);
+            while !held.is_empty() {
+                let taken = if framer.expects_head() {
+                    let head = framer.head(&held);
+                    if let Ok(Some(length)) = head {
+                        requests.push(Framed { begin: at, body: at + length, end: None });
+                    }
+                    head
+                } else {
+                    framer.body(&held).map(Some)
+                };
+                let Ok(taken) = taken else { return (requests, true) };
+                let Some(taken) = taken.filter(|taken| *taken > 0) else { break };
+                held.drain(..taken);
+                at += taken;
+                if let Some(last) = requests.last_mut().filter(|_| framer.expects_head()) {
+                    last.end = Some(at);
+                }
+            }
+        }
+        (requests, false)
     }
 
     /// Returns the target for OpenEMR, whose FHIR base is `/apis/default/fhir`, of a client's below `/fhir`; `None` where that is

@@ -2,6 +2,7 @@
 
 mod bundle;
 mod forwarded;
+mod framing;
 mod jwk_set;
 mod path;
 mod query;
@@ -13,9 +14,10 @@ mod token;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("bundle", bundle::check),
     ("forwarded", forwarded::check),
+    ("framing", framing::check),
     ("jwk_set", jwk_set::check),
     ("path", path::check),
     ("query", query::check),
