@@ -20,6 +20,7 @@ mod call;
 mod caller;
 mod cancellations;
 mod compression;
+pub(crate) mod connections;
 mod context;
 mod cors;
 mod destination;

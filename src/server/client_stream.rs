@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 
 use crate::config::Limits;
 use crate::gateway::backlog::{AnswerMemory, Backlog};
+use crate::gateway::connections::Place;
 use crate::gateway::read_ahead::LONGEST_READ;
 use crate::server::stall::Stall;
 use crate::site::lifecycle::Lifecycle;
@@ -38,6 +39,8 @@ struct Open {
     flush_is_due: bool,
     stall: Stall,
     end: End,
+    /// Its place among all connections.
+    _place: Option<Place>,
 }
 
 /// How the connection ends once all is written.
@@ -52,13 +55,19 @@ enum End {
 }
 
 impl ClientStream {
-    /// Wraps a connection.
+    /// Wraps a connection, which keeps its place to its end.
     #[must_use]
-    pub(super) fn new(stream: Stream, limits: &Limits, memory: &Arc<AnswerMemory>, lifecycle: &Arc<Lifecycle>) -> Self {
+    pub(super) fn new(
+        stream: Stream,
+        place: Option<Place>,
+        limits: &Limits,
+        memory: &Arc<AnswerMemory>,
+        lifecycle: &Arc<Lifecycle>,
+    ) -> Self {
         let stall = Stall::new(stream.get_socket_digest(), limits);
         let stream = stream.take(LONGEST_READ as u64);
         let backlog = Backlog::new(Arc::clone(memory));
-        let open = Open { stream, backlog, flush_is_due: false, stall, end: End::None };
+        let open = Open { stream, backlog, flush_is_due: false, stall, end: End::None, _place: place };
         Self { open: Some(open), lifecycle: Arc::clone(lifecycle) }
     }
 

@@ -1,6 +1,7 @@
 //! The process: its services and listeners, signals, draining, upgrade and reload.
 
 mod announcement;
+mod before_tls;
 mod certificates;
 mod client_stream;
 pub(crate) mod core_dumps;
