@@ -25,17 +25,24 @@ section! {
         request_body: usize = 64 * MIB;
         /// The largest head of an answer of OpenEMR's: status line and header fields. Larger ones become 502.
         response_head: usize = 64 * KIB, between(KIB, MIB), example("64KiB");
+        /// The most connections of clients. More are closed; a sixteenth is for clients on this machine alone.
+        connections: Option<u32> = None, derived("what the limit on open files leaves"), restart();
+        /// The most connections from one address (IPv6: one /64 network), but for trusted proxies. More are closed.
+        connections_per_address: Option<u32> = None, derived("three quarters of `connections`"), restart();
         /// The most requests at once on one HTTP/2 connection.
         http2_streams: u32 = 100, unit("requests");
         /// The longest that the head of an HTTP/1 request may take, from its first byte, or from the opening of the connection, to its end. Slower ones get 408.
         head_timeout: Duration = Duration::from_secs(10);
         /// The longest wait between two reads of a request's body.
         read_timeout: Duration = Duration::from_secs(60);
-        /// The longest wait for one write of an answer to make progress.
+        /// The longest time in which a client reads nothing of an answer.
         write_timeout: Duration = Duration::from_secs(60);
+        /// The memory for answers that clients have not read yet, over all connections; one connection gets a sixteenth. OpenEMR does
+        /// not wait for a client whose answer fits.
+        unread_answers: usize = 64 * MIB, restart();
         /// The least bytes a second at which a client must send its body, and read its answer, while OpenEMR is kept busy.
-        least_rate: usize = KIB;
-        /// The longest wait between two requests on a connection.
+        least_rate: usize = 2 * KIB;
+        /// The longest wait between two requests on a connection; a tenth of it while half of `connections` are open.
         keepalive_timeout: Duration = Duration::from_secs(60);
         /// The most requests on one connection before it is closed.
         keepalive_requests: u32 = 10_000, unit("requests"), restart();

@@ -70,4 +70,4 @@ pub(crate) use routes::{RoutePath, Routes};
 pub(crate) use schema::json_schema;
 pub(crate) use site::{Site, TokenSettings};
 pub(crate) use site_rotation::SiteKeys;
-pub(crate) use upstream::{Balance, InFlightLimit, Node, RefreshLimit, Timeouts, Upstream};
+pub(crate) use upstream::{Balance, InFlightLimit, Node, RefreshLimit, Timeouts, Upstream, three_quarters};

@@ -82,9 +82,31 @@ section! {
         most: u32 = 32, unit("requests");
         /// The most requests that wait for one of these to end. More get 503.
         queue: u32 = 64, unit("requests");
+        /// The most requests of one client under way; of the queue it gets the same part. Clients are told apart by their addresses.
+        most_of_a_client: Option<u32> = None, derived("three quarters of `most`");
         /// The longest wait in this queue. A request that waits longer gets 503.
         queue_timeout: Duration = Duration::from_secs(5);
     }
+}
+
+impl InFlightLimit {
+    /// The most requests of one client under way.
+    #[must_use]
+    pub(crate) fn most_of_a_client(&self) -> u32 {
+        self.most_of_a_client.unwrap_or_else(|| three_quarters(self.most)).min(self.most)
+    }
+
+    /// The most requests of one client that wait.
+    #[must_use]
+    pub(crate) fn queue_of_a_client(&self) -> u32 {
+        let part = u64::from(self.queue) * u64::from(self.most_of_a_client());
+        u32::try_from(part.div_ceil(u64::from(self.most.max(1)))).unwrap_or(u32::MAX)
+    }
+}
+
+/// What one client gets where nothing else is said: enough to keep OpenEMR busy, not enough to keep it from others.
+pub(crate) fn three_quarters(of: u32) -> u32 {
+    u32::try_from((u64::from(of) * 3).div_ceil(4)).unwrap_or(of)
 }
 
 section! {

@@ -1,13 +1,18 @@
 //! What the answer and its body go through on their way to the client: decided from the head, piece by piece from then on.
 
+use bytes::Bytes;
+use http::Method;
 use http::header::{CONTENT_LENGTH, ETAG};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
+use crate::config::Limits;
+use crate::gateway::answer_state::AnswerState;
+use crate::gateway::attempt::Attempt;
 use crate::gateway::body_filters::BodyFilters;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
-use crate::gateway::{compression, cors, response_head, response_links, search_answer, write_answer};
+use crate::gateway::{compression, cors, response_head, response_links, search_answer, wire, write_answer};
 use crate::http::answer_protection::protect;
 use crate::http::fields::{content_length, forget_length};
 
@@ -25,6 +30,28 @@ pub(super) fn prepare(session: &Session, head: &mut ResponseHeader, call: &Call,
     protect(head);
     cors::mark(request, head, fhir.site.cors.as_ref());
     filters
+}
+
+/// Passes a piece of the body to the client, which has more time for a longer one. On HTTP/2, where a stream can wait although its
+/// connection does not, the body is kept while OpenEMR sends it, as far as there is memory.
+pub(super) fn pass(
+    session: &mut Session,
+    body: &mut Option<Bytes>,
+    end_of_stream: bool,
+    attempt: &Attempt,
+    answer: &mut AnswerState,
+    limits: &Limits,
+) {
+    // A HEAD request may have gone to OpenEMR as a GET.
+    body.take_if(|_| session.req_header().method == Method::HEAD);
+    answer.filters.pass(body, end_of_stream);
+    if let Some(waiting) = &mut answer.waiting {
+        let passed = waiting.pass(&body.take().unwrap_or_default(), end_of_stream);
+        *body = (!passed.is_empty()).then_some(passed);
+    }
+    answer.passed = answer.passed.saturating_add(body.as_ref().map_or(0, Bytes::len));
+    let unsent = answer.passed.saturating_sub(session.body_bytes_sent());
+    wire::set_write_deadline(session, unsent, attempt.permit.is_some(), limits);
 }
 
 /// Decides which filters the body behind this head passes, and makes the head say so.

@@ -1,6 +1,7 @@
 //! The state of OpenEMR's answer on its way to the client.
 
 use crate::fhir::json::completeness::Completeness;
+use crate::gateway::backlog::Backlog;
 use crate::gateway::body_filters::BodyFilters;
 use crate::gateway::buffered_answer::BufferedAnswer;
 use crate::http::decoder::Decoder;
@@ -16,6 +17,10 @@ pub(super) struct AnswerState {
     pub(super) buffered: Option<BufferedAnswer>,
     /// What the body goes through on its way to the client.
     pub(super) filters: BodyFilters,
+    /// What of the body waits for the client of an HTTP/2 stream.
+    pub(super) waiting: Option<Backlog>,
+    /// Bytes of the body that have passed both.
+    pub(super) passed: usize,
 }
 
 impl AnswerState {

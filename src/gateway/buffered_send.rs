@@ -10,7 +10,7 @@ use crate::gateway::call::Call;
 use crate::gateway::context::RequestContext;
 use crate::gateway::destination::{Destination, FhirCall};
 use crate::gateway::stop::Stop;
-use crate::gateway::{error_answer, recovery, rejection_answer, send, write_answer};
+use crate::gateway::{error_answer, recovery, rejection_answer, send, wire, write_answer};
 use crate::http::fields::set_length;
 
 /// Sends the buffered answer when the exchange ended because it came before its request was whole. False when it ended
@@ -64,6 +64,7 @@ async fn send(session: &mut Session, buffered: BufferedAnswer, call: &Call, fhir
     let head_only = session.req_header().method == Method::HEAD;
     session.write_response_header(head, head_only).await?;
     if !head_only {
+        wire::set_write_deadline(session, body.len(), false, &call.config().limits);
         session.write_response_body(Some(body), true).await?;
     }
     if body_is_left {

@@ -12,6 +12,7 @@ mod answer_body;
 mod answer_state;
 mod attempt;
 mod availability;
+pub(crate) mod backlog;
 mod body_filters;
 mod buffered_answer;
 mod buffered_send;
@@ -19,6 +20,7 @@ mod call;
 mod caller;
 mod cancellations;
 mod compression;
+pub(crate) mod connections;
 mod context;
 mod cors;
 mod destination;
@@ -38,7 +40,7 @@ mod local;
 mod negotiation;
 mod openemr_answer;
 mod outgoing;
-mod pace;
+pub(crate) mod pace;
 mod plan;
 mod public_base;
 mod queue;
@@ -72,7 +74,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 use pingora::Error;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -81,6 +83,7 @@ use pingora::upstreams::peer::HttpPeer;
 
 use crate::exports::jobs::Exports;
 use crate::gateway::attempt::Attempt;
+use crate::gateway::backlog::{AnswerMemory, Backlog};
 use crate::gateway::call::Call;
 use crate::gateway::context::RequestContext;
 use crate::gateway::destination::{Destination, FhirCall};
@@ -99,6 +102,8 @@ pub(crate) struct Gateway {
     pub lifecycle: Arc<Lifecycle>,
     /// The bulk exports of all sites.
     pub exports: Arc<Exports>,
+    /// The memory for answers that clients have not read.
+    pub memory: Arc<AnswerMemory>,
 }
 
 #[async_trait]
@@ -196,11 +201,12 @@ impl ProxyHttp for Gateway {
         let Exchange { call, fhir, answer, .. } = context.exchange()?;
         if answer.buffered.is_none() {
             answer.filters = answer_body::prepare(session, head, call, fhir);
+            answer.waiting = session.is_http2().then(|| Backlog::new(Arc::clone(&self.memory)));
         }
         Ok(())
     }
 
-    /// Passes a piece of the body to the client. A HEAD request may have gone to OpenEMR as a GET.
+    /// Passes a piece of the body to the client.
     fn response_body_filter(
         &self,
         session: &mut Session,
@@ -208,22 +214,22 @@ impl ProxyHttp for Gateway {
         end_of_stream: bool,
         context: &mut RequestContext,
     ) -> pingora::Result<Option<Duration>> {
-        if session.req_header().method == Method::HEAD {
-            *body = None;
-        }
-        context.answer.filters.pass(body, end_of_stream);
+        let RequestContext { call, attempt, answer, .. } = context;
+        answer_body::pass(session, body, end_of_stream, attempt, answer, &call.config().limits);
         Ok(None)
     }
 
     /// Ends the body of an HTTP/2 answer that has trailers, which FHIR does not know: they are dropped.
     async fn response_trailer_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         _trailers: &mut HeaderMap,
         context: &mut RequestContext,
     ) -> pingora::Result<Option<Bytes>> {
+        let RequestContext { call, attempt, answer, .. } = context;
+        attempt.leave_openemr();
         let mut last = None;
-        context.answer.filters.pass(&mut last, true);
+        answer_body::pass(session, &mut last, true, attempt, answer, &call.config().limits);
         Ok(Some(last.unwrap_or_default()))
     }
 

@@ -5,11 +5,14 @@
 use std::time::{Duration, Instant};
 
 /// The longest time in which nothing needs to move.
-const GRACE: Duration = Duration::from_secs(20);
+pub(crate) const GRACE: Duration = Duration::from_secs(20);
+
+/// In seconds: more than anything here takes, and a sum of clock and duration that never overflows.
+const A_DAY: f64 = 86_400.0;
 
 /// How far a client is from being too slow. What it moves faster than it must gives it no more than the grace.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     /// Bytes per second.
     rate: usize,
     grace: Duration,
@@ -19,24 +22,32 @@ pub(super) struct Pace {
 impl Pace {
     /// Begins with the whole grace: 20 s, or `timeout` if that is shorter. `rate`: bytes per second.
     #[must_use]
-    pub(super) fn new(rate: usize, timeout: Duration, now: Instant) -> Self {
-        let grace = GRACE.min(timeout);
+    pub(crate) fn new(rate: usize, timeout: Duration, now: Instant) -> Self {
+        Self::patient(rate, GRACE.min(timeout), now)
+    }
+
+    /// Begins with this grace.
+    #[must_use]
+    pub(crate) fn patient(rate: usize, grace: Duration, now: Instant) -> Self {
         Self { rate, grace, deadline: now + grace }
     }
 
     /// How long so many bytes may take at `rate` bytes per second.
     #[must_use]
-    pub(super) fn time_for(bytes: usize, rate: usize) -> Duration {
-        Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64)
+    pub(crate) fn time_for(bytes: usize, rate: usize) -> Duration {
+        Duration::from_secs_f64((bytes as f64 / rate.max(1) as f64).min(A_DAY))
     }
 
     /// Counts bytes that have moved; gives the time in which more must. `None`: the client is too slow.
-    pub(super) fn moved(&mut self, bytes: usize, now: Instant) -> Option<Duration> {
-        if now > self.deadline {
-            return None;
-        }
+    pub(crate) fn moved(&mut self, bytes: usize, now: Instant) -> Option<Duration> {
         self.deadline = (self.deadline + Self::time_for(bytes, self.rate)).min(now + self.grace);
-        Some(self.deadline.saturating_duration_since(now))
+        (now <= self.deadline).then(|| self.left(now))
+    }
+
+    /// The time in which more must move.
+    #[must_use]
+    pub(crate) fn left(&self, now: Instant) -> Duration {
+        self.deadline.saturating_duration_since(now)
     }
 }
 
@@ -68,7 +79,7 @@ mod tests {
             let start = Instant::now();
             let mut pace = Pace::new(rate, GRACE, start);
             prop_assert!(pace.moved(bytes, start).unwrap() <= GRACE);
-            prop_assert!(pace.moved(bytes, start + GRACE + Duration::from_millis(1)).is_none());
+            prop_assert!(pace.moved(0, start + GRACE + Duration::from_millis(1)).is_none());
         }
     }
 }

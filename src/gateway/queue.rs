@@ -18,7 +18,7 @@ use crate::site::prepared::Site;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoPermit {
     /// As many requests wait for OpenEMR as may; each waits this long at most.
-    #[error("the wait queue is full (in_flight.queue)")]
+    #[error("the wait queue, or the client's part of it, is full (in_flight.queue, in_flight.most_of_a_client)")]
     QueueFull(Duration),
     /// No permit came within this long.
     #[error("no permit within {} ms (in_flight.queue_timeout)", .0.as_millis())]
@@ -47,7 +47,8 @@ pub(super) async fn enter(session: &mut Session, call: &Call, site: &Site, attem
     let in_flight = site.nodes.in_flight();
     let wait = in_flight.limit().queue_timeout;
     let has_been_in = attempt.refused_token.renewals > 0;
-    let entry = if has_been_in { in_flight.return_to(Instant::now()) } else { in_flight.enter(Instant::now()) };
+    let (client, now) = (call.trace.client().address(), Instant::now());
+    let entry = if has_been_in { in_flight.return_to(client, now) } else { in_flight.enter(client, now) };
     let ticket = match entry {
         Entry::Admitted(permit) => {
             attempt.permit = Some(permit);

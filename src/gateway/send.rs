@@ -7,8 +7,8 @@ use http::header::EXPECT;
 use pingora::proxy::Session;
 
 use crate::gateway::call::Call;
-use crate::gateway::cors;
 use crate::gateway::trace::X_REQUEST_ID;
+use crate::gateway::{cors, wire};
 use crate::http::answer::Answer;
 use crate::http::answer_protection::protect;
 use crate::http::fields::content_length;
@@ -36,6 +36,7 @@ pub(super) async fn answer(session: &mut Session, answer: Answer, call: &Call, p
     let body = body.filter(|_| session.req_header().method != Method::HEAD);
     session.write_response_header(head, body.is_none()).await?;
     if let Some(body) = body {
+        wire::set_write_deadline(session, body.len(), false, &call.config().limits);
         session.write_response_body(Some(body), true).await?;
     }
     if body_is_left {

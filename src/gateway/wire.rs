@@ -14,6 +14,7 @@ use crate::fhir::rejection::Rejection;
 use crate::gateway::cors::METHODS;
 use crate::gateway::destination::Destination;
 use crate::gateway::http2;
+use crate::gateway::pace::{self, Pace};
 use crate::http::fields::{content_length, members};
 use crate::http::request_target::UnsafeTarget;
 
@@ -85,12 +86,23 @@ impl From<BadHead> for Rejection {
 /// Sets how long a client's connection may take.
 pub(super) fn set_deadlines(session: &mut Session, limits: &Limits) {
     session.set_read_timeout(Some(limits.read_timeout));
-    session.set_write_timeout(Some(limits.write_timeout));
+    // A client of HTTP/1.1 that stops reading is noticed on its connection.
+    let write_timeout = session.is_http2().then_some(limits.write_timeout);
+    session.set_write_timeout(write_timeout);
     if session.get_keepalive().is_some() {
         // No end of Pingora's own: the guard of the connection ends the wait for the next request.
         session.set_keepalive(Some(0));
     }
     session.set_pipelining_enabled(true);
+}
+
+/// Sets how long an HTTP/2 client may take to make room for bytes of an answer: a stream can wait although its connection does not.
+/// `holds_permit`: OpenEMR is held up.
+pub(super) fn set_write_deadline(session: &mut Session, unsent: usize, holds_permit: bool, limits: &Limits) {
+    if session.is_http2() {
+        let grace = if holds_permit { limits.write_timeout.min(pace::GRACE) } else { limits.write_timeout };
+        session.set_write_timeout(Some(grace + Pace::time_for(unsent, limits.least_rate)));
+    }
 }
 
 /// Checks the head of a request.

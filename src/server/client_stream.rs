@@ -1,142 +1,210 @@
 //! The connection of a client as Pingora reads and writes it.
 //!
-//! Decision: `docs/decisions/17-request-bodies.md`.
+//! A read gives no more than who reads ahead can take. A write does not wait for a client that reads slowly while there is
+//! memory for what it has not read: OpenEMR is done with an answer then, and the rest goes out by and by, even when Pingora is
+//! done with the connection. A client that stops reading is given up.
+//!
+//! Decisions: `docs/decisions/03-concurrency-limit.md` and `docs/decisions/17-request-bodies.md`.
 
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
 
-use async_trait::async_trait;
-use pingora::protocols::raw_connect::ProxyDigest;
-use pingora::protocols::tls::{SslDigest, TlsRef};
-use pingora::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest, UniqueID,
-    UniqueIDType,
-};
+use pingora::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
+use tokio::runtime::Handle;
 
+use crate::config::Limits;
+use crate::gateway::backlog::{AnswerMemory, Backlog};
+use crate::gateway::connections::Place;
 use crate::gateway::read_ahead::LONGEST_READ;
+use crate::server::stall::Stall;
+use crate::site::lifecycle::Lifecycle;
 
-/// A client's connection. A read gives [`LONGEST_READ`] bytes at most, so that who reads ahead knows beforehand how much may come.
+/// A client's connection.
 #[derive(Debug)]
 pub(super) struct ClientStream {
-    inner: Take<Stream>,
+    /// `None` only while it is dropped.
+    open: Option<Open>,
+    lifecycle: Arc<Lifecycle>,
+}
+
+/// The parts of an open connection.
+#[derive(Debug)]
+struct Open {
+    stream: Take<Stream>,
+    backlog: Backlog,
+    /// Whether written bytes wait in the buffers of `stream`.
+    flush_is_due: bool,
+    stall: Stall,
+    end: End,
+    /// Its place among all connections.
+    _place: Option<Place>,
+}
+
+/// How the connection ends once all is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Pingora still uses it, or breaks it off.
+    None,
+    /// In order: Pingora has ended it.
+    InOrder,
+    /// It is broken.
+    Broken,
 }
 
 impl ClientStream {
-    /// Wraps a connection.
+    /// Wraps a connection, which keeps its place to its end.
     #[must_use]
-    pub(super) fn new(stream: Stream) -> Self {
-        Self { inner: stream.take(LONGEST_READ as u64) }
+    pub(super) fn new(
+        stream: Stream,
+        place: Option<Place>,
+        limits: &Limits,
+        memory: &Arc<AnswerMemory>,
+        lifecycle: &Arc<Lifecycle>,
+    ) -> Self {
+        let stall = Stall::new(stream.get_socket_digest(), limits);
+        let stream = stream.take(LONGEST_READ as u64);
+        let backlog = Backlog::new(Arc::clone(memory));
+        let open = Open { stream, backlog, flush_is_due: false, stall, end: End::None, _place: place };
+        Self { open: Some(open), lifecycle: Arc::clone(lifecycle) }
     }
 
-    fn stream(&self) -> &Stream {
-        self.inner.get_ref()
+    /// The connection under this one.
+    pub(super) fn stream(&self) -> &Stream {
+        self.open.as_ref().expect("taken only when dropped").stream.get_ref()
     }
 
-    fn pinned(self: Pin<&mut Self>) -> Pin<&mut Stream> {
-        Pin::new(self.get_mut().inner.get_mut())
+    /// The connection under this one, to be changed.
+    pub(super) fn stream_mut(&mut self) -> &mut Stream {
+        self.open_mut().stream.get_mut()
+    }
+
+    fn open_mut(&mut self) -> &mut Open {
+        self.open.as_mut().expect("taken only when dropped")
+    }
+
+    /// Ends the connection in order: at once, or when all is written.
+    pub(super) async fn end(&mut self) {
+        let open = self.open_mut();
+        open.end = End::InOrder;
+        if !open.has_unwritten() {
+            open.stream.get_mut().shutdown().await;
+        }
+    }
+}
+
+impl Drop for ClientStream {
+    fn drop(&mut self) {
+        let rest = self.open.take().filter(|open| open.has_unwritten() && open.end != End::Broken);
+        if let (Some(mut open), Ok(runtime)) = (rest, Handle::try_current()) {
+            // The process waits for its last answers.
+            let request = self.lifecycle.request();
+            runtime.spawn(async move {
+                let written = std::future::poll_fn(|context| open.poll_drain(context)).await;
+                if written.is_ok() && open.end == End::InOrder {
+                    open.stream.get_mut().shutdown().await;
+                }
+                drop(request);
+            });
+        }
+    }
+}
+
+impl Open {
+    fn has_unwritten(&self) -> bool {
+        self.flush_is_due || !self.backlog.is_empty()
+    }
+
+    /// Writes what waits; ready when nothing does any more.
+    fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.has_unwritten() {
+            return Poll::Ready(Ok(()));
+        }
+        let drained = self.poll_write_backlog(context);
+        match &drained {
+            Poll::Ready(Ok(())) => self.stall.end(),
+            Poll::Ready(Err(_)) => self.end = End::Broken,
+            Poll::Pending => {
+                if let Err(error) = self.stall.check(context, false) {
+                    self.end = End::Broken;
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+        drained
+    }
+
+    fn poll_write_backlog(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut stream = Pin::new(self.stream.get_mut());
+        while !self.backlog.is_empty() {
+            let count = ready!(stream.as_mut().poll_write(context, self.backlog.next()))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.backlog.written(count);
+            self.stall.written(count);
+            self.flush_is_due = true;
+        }
+        ready!(stream.poll_flush(context))?;
+        self.flush_is_due = false;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes bytes for which the connection has no room now; pending when there is no memory for them, either.
+    fn poll_keep(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.backlog.push(bytes) {
+            0 => {
+                if let Err(error) = self.stall.check(context, true) {
+                    self.end = End::Broken;
+                    return Poll::Ready(Err(error));
+                }
+                Poll::Pending
+            }
+            count => Poll::Ready(Ok(count)),
+        }
     }
 }
 
 impl AsyncRead for ClientStream {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        self.inner.set_limit(LONGEST_READ as u64);
-        Pin::new(&mut self.inner).poll_read(context, buffer)
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let open = self.open_mut();
+        if let Poll::Ready(Err(error)) = open.poll_drain(context) {
+            return Poll::Ready(Err(error));
+        }
+        open.stream.set_limit(LONGEST_READ as u64);
+        Pin::new(&mut open.stream).poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for ClientStream {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        self.pinned().poll_write(context, bytes)
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let open = self.open_mut();
+        if open.backlog.is_empty() {
+            let written = Pin::new(open.stream.get_mut()).poll_write(context, bytes);
+            if written.is_ready() {
+                return written;
+            }
+        } else if let Poll::Ready(Err(error)) = open.poll_drain(context) {
+            return Poll::Ready(Err(error));
+        }
+        open.poll_keep(context, bytes)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        self.pinned().poll_flush(context)
+    /// Does not wait for a slow client.
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let open = self.open_mut();
+        open.flush_is_due = true;
+        match open.poll_drain(context) {
+            Poll::Pending => Poll::Ready(Ok(())),
+            ready => ready,
+        }
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        self.pinned().poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        self.pinned().poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream().is_write_vectored()
-    }
-}
-
-#[async_trait]
-impl Shutdown for ClientStream {
-    async fn shutdown(&mut self) {
-        self.inner.get_mut().shutdown().await;
-    }
-}
-
-impl UniqueID for ClientStream {
-    fn id(&self) -> UniqueIDType {
-        self.stream().id()
-    }
-}
-
-impl Ssl for ClientStream {
-    fn get_ssl(&self) -> Option<&TlsRef> {
-        self.stream().get_ssl()
-    }
-
-    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.stream().get_ssl_digest()
-    }
-
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        self.stream().selected_alpn_proto()
-    }
-}
-
-impl GetTimingDigest for ClientStream {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.stream().get_timing_digest()
-    }
-
-    fn get_read_pending_time(&self) -> Duration {
-        self.stream().get_read_pending_time()
-    }
-
-    fn get_write_pending_time(&self) -> Duration {
-        self.stream().get_write_pending_time()
-    }
-}
-
-impl GetProxyDigest for ClientStream {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.stream().get_proxy_digest()
-    }
-
-    fn set_proxy_digest(&mut self, digest: ProxyDigest) {
-        self.inner.get_mut().set_proxy_digest(digest);
-    }
-}
-
-impl GetSocketDigest for ClientStream {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.stream().get_socket_digest()
-    }
-
-    fn set_socket_digest(&mut self, digest: SocketDigest) {
-        self.inner.get_mut().set_socket_digest(digest);
-    }
-}
-
-#[async_trait]
-impl Peek for ClientStream {
-    async fn try_peek(&mut self, buffer: &mut [u8]) -> std::io::Result<bool> {
-        self.inner.get_mut().try_peek(buffer).await
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let open = self.open_mut();
+        ready!(open.poll_drain(context))?;
+        Pin::new(open.stream.get_mut()).poll_shutdown(context)
     }
 }

@@ -19,9 +19,12 @@ use pingora::server::ShutdownWatch;
 
 use crate::config::Listener;
 use crate::gateway::Gateway;
+use crate::gateway::backlog::AnswerMemory;
+use crate::gateway::connections::Connections;
 use crate::gateway::guard::Guard;
 use crate::gateway::http2;
 use crate::gateway::http2_connection::Connection;
+use crate::server::before_tls::place;
 use crate::server::client_stream::ClientStream;
 use crate::site::lifecycle::Lifecycle;
 use crate::site::runtime::Runtime;
@@ -36,6 +39,8 @@ pub(super) struct Draining {
     h2c: Vec<SocketAddr>,
     runtime: Arc<ArcSwap<Runtime>>,
     lifecycle: Arc<Lifecycle>,
+    memory: Arc<AnswerMemory>,
+    connections: Arc<Connections>,
 }
 
 impl Draining {
@@ -46,9 +51,18 @@ impl Draining {
         listen: &[Listener],
         runtime: Arc<ArcSwap<Runtime>>,
         lifecycle: Arc<Lifecycle>,
+        memory: Arc<AnswerMemory>,
+        connections: Arc<Connections>,
     ) -> Self {
         let h2c = listen.iter().filter(|listener| listener.tls.is_none() && listener.h2c);
-        Self { proxy: Arc::new(proxy), h2c: h2c.map(|listener| listener.address).collect(), runtime, lifecycle }
+        Self {
+            proxy: Arc::new(proxy),
+            h2c: h2c.map(|listener| listener.address).collect(),
+            runtime,
+            lifecycle,
+            memory,
+            connections,
+        }
     }
 
     fn speaks_h2c(&self, stream: &Stream) -> bool {
@@ -70,12 +84,19 @@ impl Draining {
 impl ServerApp for Draining {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let h2c = self.speaks_h2c(&stream);
-        let mut stream: Stream = Box::new(ClientStream::new(stream));
-        if !http2::is_chosen(&mut stream, h2c, self.runtime.load().config.limits.head_timeout).await {
-            let guard = Guard::new(stream, Arc::clone(&self.runtime));
+        let mut limits = self.runtime.load().config.limits;
+        limits.keepalive_timeout = self.connections.keepalive(limits.keepalive_timeout);
+        // A TLS connection has had its place since before the handshake.
+        let place = match stream.get_ssl_digest() {
+            Some(_) => None,
+            None => Some(place(&self.connections, &self.runtime, stream.get_socket_digest().as_deref())?),
+        };
+        let mut stream: Stream = Box::new(ClientStream::new(stream, place, &limits, &self.memory, &self.lifecycle));
+        if !http2::is_chosen(&mut stream, h2c, limits.head_timeout).await {
+            let guard = Guard::new(stream, Arc::clone(&self.runtime), Arc::clone(&self.connections));
             return self.proxy.process_new(Box::new(guard), shutdown).await;
         }
-        let connection = Connection::new(Arc::clone(&self.proxy), self.runtime.load().config.limits, h2c);
+        let connection = Connection::new(Arc::clone(&self.proxy), limits, h2c);
         // A connection that is opened while draining is served until no more are accepted: its caller found no other process.
         let ending = if self.lifecycle.is_draining() { shutdown.clone() } else { self.lifecycle.draining() };
         let _open = self.lifecycle.connection();

@@ -1,6 +1,7 @@
 //! The process: its services and listeners, signals, draining, upgrade and reload.
 
 mod announcement;
+mod before_tls;
 mod certificates;
 mod client_stream;
 pub(crate) mod core_dumps;
@@ -18,8 +19,10 @@ mod services;
 mod shutdown_times;
 mod signals;
 mod site_tasks;
+mod stall;
 mod start_error;
 mod start_gate;
+mod stream_traits;
 mod upgrade;
 
 pub(crate) use options::{ConfigSource, RunOptions};

@@ -132,7 +132,7 @@ impl SiteClient {
 }
 
 async fn permit(nodes: &Nodes) -> Result<Permit, SiteClientError> {
-    match nodes.in_flight().enter(Instant::now()) {
+    match nodes.in_flight().enter_own(Instant::now()) {
         Entry::Admitted(permit) => Ok(permit),
         Entry::Queued(ticket) => ticket.permit().await.ok_or(SiteClientError::Busy),
         Entry::Full => Err(SiteClientError::Busy),

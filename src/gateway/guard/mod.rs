@@ -28,6 +28,7 @@ use pingora::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::config::Limits;
+use crate::gateway::connections::Connections;
 use crate::gateway::guard::clock::Clock;
 use crate::http::framing::violation::Violation;
 use crate::http::framing::{Framer, HeadLimits};
@@ -44,6 +45,7 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(crate) struct Guard {
     stream: Stream,
     runtime: Arc<ArcSwap<Runtime>>,
+    connections: Arc<Connections>,
     framer: Framer,
     /// What was read and has not passed: a part of a head, or the requests behind the one that is answered.
     held: BytesMut,
@@ -72,11 +74,12 @@ enum State {
 
 impl Guard {
     /// Guards a connection that has just been accepted.
-    pub(crate) fn new(stream: Stream, runtime: Arc<ArcSwap<Runtime>>) -> Self {
+    pub(crate) fn new(stream: Stream, runtime: Arc<ArcSwap<Runtime>>, connections: Arc<Connections>) -> Self {
         let framer = Framer::new(head_limits(&runtime.load().config.limits));
         Self {
             stream,
             runtime,
+            connections,
             framer,
             held: BytesMut::new(),
             cleared: 0,
@@ -202,7 +205,7 @@ impl Guard {
         let since = *self.waits_since.get_or_insert_with(Instant::now);
         let limits = self.runtime.load().config.limits;
         let has_begun = self.is_first || !self.held.is_empty();
-        let most = if has_begun { limits.head_timeout } else { limits.keepalive_timeout };
+        let most = if has_begun { limits.head_timeout } else { self.connections.keepalive(limits.keepalive_timeout) };
         ready!(self.clock.poll(cx, since + most));
         if self.held.is_empty() {
             self.state = State::Ended;
