@@ -1,9 +1,10 @@
 //! No client keeps OpenEMR from the others: not by a body that does not come, not by an answer that it does not read.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::support::eventually;
-use crate::support::gateway::{Gateway, config, pass_through};
+use crate::support::gateway::{Certificate, Gateway, config, pass_through};
 use crate::support::http::{Answer, Connection, End, request};
 use crate::support::http2::Http2;
 use crate::support::openemr::OpenEmr;
@@ -240,4 +241,114 @@ fn a_slow_reader_gets_the_whole_answer_and_keeps_nobody_waiting() {
         });
         assert_eq!((end, length), (End::Whole, LARGE), "{last}");
     }
+}
+
+/// Another address of this machine.
+const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+
+#[test]
+fn one_address_and_one_connection_leave_places_to_others() {
+    let openemr = OpenEmr::start();
+    let mut config = config(&openemr);
+    config["listen"] = json!([{"h2c": true}]);
+    config["sites"]["default"]["in_flight"] = json!({"most": 4, "queue": 8, "queue_timeout": "60s"});
+    let gateway = Gateway::with(config);
+    assert_eq!(gateway.caller().get(PATIENTS).status, 200);
+    const GREEDY: &str = "/fhir/Patient?_count=1&_id=occupy";
+    for http2 in [false, true] {
+        openemr.reset();
+        openemr.order(&json!({"fhir": {"target": "occupy", "delay_ms": 4_000}}));
+        let greedy = gateway.caller();
+        let mut connections = Vec::new();
+        let streams = http2.then(|| {
+            let connection = Http2::plain(gateway.address);
+            let begun: Vec<_> = (0..12).map(|_| connection.begin("GET", GREEDY, &[], true)).collect();
+            (connection, begun)
+        });
+        if !http2 {
+            for _ in 0..12 {
+                let mut connection = greedy.connect();
+                connection.write(&request("GET", GREEDY, &[], b""));
+                connections.push(connection);
+            }
+        }
+        eventually("three are at OpenEMR", || (openemr.count("fhir_requests") >= 3).then_some(()));
+        for _ in 0..5 {
+            let mut other = greedy.connect_from(OTHER);
+            other.write(&request("GET", PATIENTS, &[], b""));
+            assert_eq!(other.read("GET").status, 200);
+        }
+        let statuses: Vec<u16> = match streams {
+            Some((connection, begun)) => begun.into_iter().map(|one| connection.read(one).status).collect(),
+            None => connections.iter_mut().map(|connection| connection.read("GET").status).collect(),
+        };
+        let served = statuses.iter().filter(|status| **status == 200).count();
+        assert_eq!((served, statuses.len() - served), (9, 3), "three at once, six wait: {statuses:?}");
+    }
+}
+
+#[test]
+fn connections_have_a_ceiling_for_all_and_for_one_address() {
+    let openemr = OpenEmr::start();
+    let certificate = Certificate::make();
+    for tls in [false, true] {
+        let mut config = config(&openemr);
+        config["limits"] = json!({"connections": 8, "connections_per_address": 4});
+        if tls {
+            config["listen"] = json!([{"tls": certificate.tls()}]);
+        }
+        let gateway = Gateway::with(config);
+        // Half-open heads; with TLS, handshakes that do not begin.
+        let open = |last: u8, count: usize| -> Vec<Connection> {
+            let one = |_| {
+                let mut connection = gateway.caller().connect_from(IpAddr::from([127, 0, 0, last]));
+                let _ = connection.try_write(if tls { b"" } else { b"GET /hea" });
+                connection
+            };
+            (0..count).map(one).collect()
+        };
+        fn closed(connections: &mut [Connection]) -> usize {
+            connections.iter_mut().map(|connection| usize::from(connection.is_answered())).sum()
+        }
+        let health = || {
+            let mut own = if tls { gateway.caller().connect_tls(&certificate.certificate) } else { gateway.caller().connect() };
+            own.write(&request("GET", "/health", &[], b""));
+            own.read("GET").status
+        };
+        let mut held = open(2, 12);
+        eventually("all but four are closed", || (closed(&mut held) == 8).then_some(()));
+        gateway.logs(&["WARN", "connections refused", "limits.connections_per_address: 4"]);
+        assert_eq!(health(), 200);
+        let mut more = open(3, 4);
+        more.extend(open(4, 4));
+        eventually("there are eight at most", || (closed(&mut more) >= 4).then_some(()));
+        assert_eq!(closed(&mut held), 8, "those before stay");
+        // Places come back, also those of connections that never became one.
+        drop((held, more));
+        eventually("there is room again", || {
+            let mut again = open(2, 4);
+            (health() == 200 && closed(&mut again) == 0).then_some(())
+        });
+    }
+}
+
+#[test]
+fn half_open_heads_at_128_files_shut_nobody_out() {
+    let openemr = OpenEmr::start();
+    let gateway = Gateway::within(&["/bin/sh", "-c", "ulimit -n 128; exec \"$@\"", "sh"], config(&openemr));
+    assert_eq!(gateway.caller().get(PATIENTS).status, 200);
+    let held: Vec<Connection> = (0..200)
+        .map(|_| {
+            let mut connection = gateway.caller().connect_from(OTHER);
+            let _ = connection.try_write(b"GET /fhir/Pat");
+            connection
+        })
+        .collect();
+    gateway.logs(&["WARN", "connections refused"]);
+    for _ in 0..10 {
+        assert_eq!(gateway.caller().get("/health").status, 200);
+        assert_eq!(gateway.caller().get(PATIENTS).status, 200);
+    }
+    assert!(!gateway.log().contains("Too many open files"), "{}", gateway.log());
+    drop(held);
 }

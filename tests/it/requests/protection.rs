@@ -12,7 +12,9 @@ use crate::support::openemr::OpenEmr;
 use serde_json::{Value, json};
 
 const PATIENTS: &str = "/fhir/Patient?_count=1";
-fn limited(openemr: &OpenEmr, in_flight: Value) -> Gateway {
+fn limited(openemr: &OpenEmr, mut in_flight: Value) -> Gateway {
+    // All requests come from one address here.
+    in_flight["most_of_a_client"] = in_flight["most"].clone();
     let mut config = config(openemr);
     config["sites"]["default"]["in_flight"] = in_flight;
     // Tells when a request has to wait.
