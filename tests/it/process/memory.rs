@@ -14,7 +14,7 @@ use crate::support::openemr::OpenEmr;
 fn count(process: u32, needles: &[Vec<u8>]) -> Vec<usize> {
     let maps = fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
     let mut memory = File::open(format!("/proc/{process}/mem")).unwrap();
-    let finders: Vec<_> = needles.iter().map(|needle| memchr::memmem::Finder::new(needle)).collect();
+    let finders: Vec<_> = needles.iter().map(memchr::memmem::Finder::new).collect();
     let mut counts = vec![0; needles.len()];
     for line in maps.lines() {
         let mut words = line.split_ascii_whitespace();
