@@ -67,14 +67,19 @@ pub mod bench {
 pub mod fuzzing {
     use std::net::IpAddr;
 
-    use http::{HeaderMap, HeaderName, HeaderValue, Version};
+    use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
     use crate::fhir::capabilities::Capabilities;
+    use crate::fhir::interaction::Interaction;
     use crate::fhir::json::completeness::Completeness;
     use crate::fhir::prefer::Handling;
+    use crate::fhir::resource_identity::IdentityCheck;
     use crate::http::forwarded::hops::Hops;
     use crate::http::forwarded::trusted_proxy::{Family, TrustedProxy};
+    use crate::http::framing::{Framer, HeadLimits};
     use crate::http::request_target::{Target, onto};
+    use crate::openemr::php::variables::{MAX_INPUT_VARS, variables};
+    use crate::openemr::request_parameters;
     use crate::openemr::search::paging::Pager;
     use crate::openemr::search::plan::{SearchContext, SearchPlan};
     use crate::smart::token_response::{self, Answer};
@@ -97,6 +102,46 @@ pub mod fuzzing {
             Ok(grant) => Ok((grant.access_token.as_str().to_owned(), grant.expires_in.as_secs(), grant.scope)),
             Err(error) => Err((error.to_string(), error.public_summary())),
         }
+    }
+
+    /// A request in the bytes of a connection.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Framed {
+        /// Where its head begins.
+        pub begin: usize,
+        /// Where its body begins.
+        pub body: usize,
+        /// Where it ends, if it is whole.
+        pub end: Option<usize>,
+    }
+
+    /// Finds the requests in the bytes of a connection, and whether what follows them is refused.
+    #[must_use]
+    pub fn framing(pieces: &[&[u8]]) -> (Vec<Framed>, bool) {
+        let mut framer = Framer::new(HeadLimits { size: 4096, fields: 64 });
+        let (mut requests, mut held, mut at) = (Vec::<Framed>::new(), Vec::new(), 0);
+        for piece in pieces {
+            held.extend_from_slice(piece);
+            while !held.is_empty() {
+                let taken = if framer.expects_head() {
+                    let head = framer.head(&held);
+                    if let Ok(Some(length)) = head {
+                        requests.push(Framed { begin: at, body: at + length, end: None });
+                    }
+                    head
+                } else {
+                    framer.body(&held).map(Some)
+                };
+                let Ok(taken) = taken else { return (requests, true) };
+                let Some(taken) = taken.filter(|taken| *taken > 0) else { break };
+                held.drain(..taken);
+                at += taken;
+                if let Some(last) = requests.last_mut().filter(|_| framer.expects_head()) {
+                    last.end = Some(at);
+                }
+            }
+        }
+        (requests, false)
     }
 
     /// Returns the target for OpenEMR, whose FHIR base is `/apis/default/fhir`, of a client's below `/fhir`; `None` where that is
@@ -122,6 +167,30 @@ pub mod fuzzing {
         }
         let hops = Hops::of(&fields, Version::HTTP_11, peer, &trusted);
         Some((hops.client().address(), hops.are_local()))
+    }
+
+    /// The parameters of a query as the gateway's model of PHP reads them: the key, and the value, which an array does not have.
+    #[must_use]
+    pub fn php_parameters(query: &[u8]) -> Vec<(Vec<u8>, Option<String>)> {
+        let read = variables(query).take(MAX_INPUT_VARS).map(|variable| {
+            let name = variable.read_name()?;
+            Some((name.key.into_owned(), (!name.is_array).then(|| variable.value.clone().into_owned())))
+        });
+        read.flatten().collect()
+    }
+
+    /// Whether a query may reach OpenEMR with a read of a Patient, or with an operation that the gateway does not know.
+    #[must_use]
+    pub fn may_pass(query: &[u8], with_a_read: bool) -> bool {
+        let path: &[u8] = if with_a_read { b"/Patient/1" } else { b"/Patient/$unknown" };
+        request_parameters::check(query, request_parameters::known(Interaction::of(&Method::GET, path))).is_ok()
+    }
+
+    /// Whether a body in pieces may be sent to the URL of a resource with this type and id.
+    #[must_use]
+    pub fn is_resource<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, resource_type: &str, id: &str) -> bool {
+        let mut check = IdentityCheck::new(resource_type, Some(id));
+        pieces.into_iter().all(|piece| check.feed(piece).is_ok())
     }
 
     /// A search as it goes to OpenEMR, and its address for clients.

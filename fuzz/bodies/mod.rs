@@ -2,8 +2,11 @@
 
 mod bundle;
 mod forwarded;
+mod framing;
 mod jwk_set;
 mod path;
+mod query;
+mod resource;
 mod search;
 mod token;
 
@@ -11,11 +14,14 @@ mod token;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 9] = [
     ("bundle", bundle::check),
     ("forwarded", forwarded::check),
+    ("framing", framing::check),
     ("jwk_set", jwk_set::check),
     ("path", path::check),
+    ("query", query::check),
+    ("resource", resource::check),
     ("search", search::check),
     ("token", token::check),
 ];

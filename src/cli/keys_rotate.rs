@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::keys_status::{describe, sites_text, time};
 use super::keys_target::{Target, beside, failure, files, signing_sites, state, unusable};
 use super::outcome::{Failure, Outcome, print, say};
-use crate::config::problem::shown;
+use crate::config::problem::{shell_word, shown};
 use crate::config::value::{duration, duration_text};
 use crate::config::{Config, Site};
 use crate::keys::generate::{GeneratedKey, NewKey, generate};
@@ -120,7 +120,7 @@ impl Rotate {
              \x20 Until then the gateway signs with the old key; it changes to the new one by itself.\n\
              \nTo see its progress:  openemr-gateway keys status --config {config}\n",
             next = named(&KeyFile::NextSet),
-            config = self.target.config.display(),
+            config = shell_word(&self.target.config),
         );
         if self.publish_for < CACHED_FOR {
             say(format!(

@@ -55,7 +55,10 @@ pub fn run() -> ExitCode {
         Command::Demo(command) => command.run(),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(command) => sandbox::run(*command).map_err(|error| vec![outcome::Failure::of(error)]),
-        Command::Keys(command) => command.run(),
+        Command::Keys(command) => {
+            crate::server::core_dumps::forbid();
+            command.run()
+        }
         Command::Config(command) => command.run(),
     };
     log_writer::flush();

@@ -1,12 +1,15 @@
 //! `serve`: the gateway.
 
-use std::path::PathBuf;
+use std::fmt::Display;
+use std::fs::OpenOptions;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use super::outcome::{Failure, Outcome, failures, load, print};
-use crate::config::{CONFIG_FILE, LogFormat, listening};
+use crate::config::{CONFIG_FILE, Config, LogFormat, listening};
 use crate::observe::log_format::Format;
 use crate::observe::start_log;
-use crate::server::{self, ConfigSource, RunOptions};
+use crate::server::{self, ConfigSource, NotTaken, RunOptions, UpgradeSocket};
 
 /// `serve`
 #[derive(Debug, clap::Args)]
@@ -20,7 +23,7 @@ pub(super) struct Serve {
     /// A file of KEY=VALUE lines; the process environment wins over it
     #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
-    /// Check the configuration and every file that it names, then exit
+    /// Check everything that a start needs, changing nothing, then exit
     #[arg(long)]
     test: bool,
     /// Replace a running gateway without losing a request: start this one, then send SIGQUIT to the running one. It hands its
@@ -40,10 +43,12 @@ impl Serve {
         if config.core_dumps {
             memory.allow();
         }
-        // While testing or upgrading, the running gateway holds the ports.
-        let unusable = listening::unusable(&config.listen, !self.test && !self.upgrade);
-        if !unusable.is_empty() {
-            return Err(failures(unusable));
+        let source = ConfigSource { config: self.config.clone(), env_file: self.env_file.clone() };
+        let held = self.held_by_running(&config, &source)?;
+        let mut problems = failures(listening::unusable(&config.listen, &held));
+        problems.extend(self.unwritable_log(&config));
+        if !problems.is_empty() {
+            return Err(problems);
         }
         if self.test {
             return print(&format!("{}: the configuration is good\n", self.config.display()));
@@ -53,12 +58,39 @@ impl Serve {
             LogFormat::Json => Format::Json,
         };
         start_log(config.log.level, format);
-        let source = ConfigSource { config: self.config.clone(), env_file: self.env_file };
         server::run(config, RunOptions { source: Some(source), upgrade: self.upgrade }, || {}).map_err(|error| {
             vec![Failure::new(
                 format!("{}: {error}", self.config.display()),
                 "`serve --test` checks the rest of the configuration",
             )]
         })
+    }
+
+    /// The file for a daemon's log, if it cannot be written to. Pingora would panic.
+    fn unwritable_log(&self, config: &Config) -> Option<Failure> {
+        let file = config.server.error_log.as_ref().filter(|_| config.server.daemon)?;
+        let file = Path::new(file);
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // Nothing is made before the start.
+        let error = if file.exists() { OpenOptions::new().append(true).open(file).err() } else { folder.read_dir().err() }?;
+        let message = format!("{}: server.error_log: {} cannot be written to: {error}", self.config.display(), file.display());
+        Some(Failure::new(message, "make the folder, or name a file in one that the gateway's user can write to"))
+    }
+
+    /// The addresses that a start need not bind, because the running gateway of this configuration hands them over.
+    fn held_by_running(&self, config: &Config, source: &ConfigSource) -> Result<Vec<SocketAddr>, Vec<Failure>> {
+        let Some(socket) = UpgradeSocket::of(config, Some(source)) else { return Ok(Vec::new()) };
+        let failed = |error: &dyn Display, remedy| vec![Failure::new(format!("{}: {error}", self.config.display()), remedy)];
+        if !self.test && !self.upgrade {
+            return socket.check_configured().map(|()| Vec::new()).map_err(|error| failed(&error, error.remedy()));
+        }
+        if config.server.daemon && self.upgrade {
+            // A daemon may run as another user, who has another socket. It finds out itself, before it takes anything over.
+            return Ok(config.listen.iter().map(|listener| listener.address).collect());
+        }
+        match server::running_listeners(&socket) {
+            Err(NotTaken::NotRunning(_)) if self.test => Ok(Vec::new()),
+            answer => answer.map_err(|error| failed(&error, error.remedy())),
+        }
     }
 }

@@ -6,18 +6,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::pki_types::{CertificateDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
 use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
 use super::node::Node;
 use super::permissions;
-use super::problem::{Findings, Place, Written, shown, shown_path};
+use super::problem::{Findings, Place, Written, shell_word, shown, shown_path};
 use super::read::{self, ReadError};
 use super::setting::Setting;
 use super::shape::Shape;
 use super::site_keys::holds_pem;
+use crate::keys::secret_pem;
 
 /// What makes a certificate to try things out with.
 pub(super) const TRY_OUT: &str = "for trying out:  openemr-gateway keys certificate --host localhost --out certs";
@@ -80,8 +82,7 @@ pub(super) fn certified_key(
     let private_key = private_key(key, findings);
     let (certificates, private_key) = (certificates?, private_key?);
     warn_of_expiry(&certificates, certificate, "renew it; clients refuse it from then on", findings);
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let error = match CertifiedKey::from_der(certificates, private_key, &provider) {
+    let error = match certify(certificates, &private_key) {
         Ok(certified_key) => return Some(Arc::new(certified_key)),
         Err(error) => error,
     };
@@ -96,14 +97,40 @@ pub(super) fn certified_key(
     None
 }
 
+/// Joins certificates and their key, as `CertifiedKey::from_der` does, which leaves a copy of the key in memory.
+fn certify(certificates: Vec<CertificateDer<'static>>, key: &PrivateDer) -> Result<CertifiedKey, rustls::Error> {
+    let der = match key.form {
+        Form::Pkcs8 => PrivatePkcs8KeyDer::from(&key.contents[..]).into(),
+        Form::Pkcs1 => PrivatePkcs1KeyDer::from(&key.contents[..]).into(),
+        Form::Sec1 => PrivateSec1KeyDer::from(&key.contents[..]).into(),
+    };
+    let certified_key = CertifiedKey::new(certificates, any_supported_type(&der)?);
+    match certified_key.keys_match() {
+        Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(certified_key),
+        Err(error) => Err(error),
+    }
+}
+
+/// A private key in DER, zeroed on drop.
+struct PrivateDer {
+    form: Form,
+    contents: Zeroizing<Vec<u8>>,
+}
+
+enum Form {
+    Pkcs8,
+    Pkcs1,
+    Sec1,
+}
+
 /// The certificates of a PEM file, at least one.
 fn certificates(written: &Written<String>, findings: &mut Findings) -> Option<Vec<CertificateDer<'static>>> {
     let bytes = bytes(written, MAX_CERTIFICATES, findings)?;
-    let blocks = ::pem::parse_many(&*bytes).unwrap_or_default();
+    let blocks = secret_pem::blocks(&bytes).unwrap_or_default();
     let certificates: Vec<_> = blocks
         .into_iter()
-        .filter(|block| matches!(block.tag(), "CERTIFICATE" | "TRUSTED CERTIFICATE" | "X509 CERTIFICATE"))
-        .map(|block| CertificateDer::from(block.into_contents()))
+        .filter(|block| matches!(block.label, "CERTIFICATE" | "TRUSTED CERTIFICATE" | "X509 CERTIFICATE"))
+        .map(|block| CertificateDer::from(block.contents.to_vec()))
         .collect();
     if certificates.is_empty() {
         let path = Path::new(&written.value);
@@ -114,22 +141,24 @@ fn certificates(written: &Written<String>, findings: &mut Findings) -> Option<Ve
     Some(certificates)
 }
 
-fn private_key(written: &Written<String>, findings: &mut Findings) -> Option<PrivateKeyDer<'static>> {
+fn private_key(written: &Written<String>, findings: &mut Findings) -> Option<PrivateDer> {
     let bytes = bytes(written, MAX_PRIVATE_KEY, findings)?;
     permissions::check_readers(Path::new(&written.value), &written.place, findings);
-    let blocks = ::pem::parse_many(&*bytes).unwrap_or_default();
-    let encrypted =
-        blocks.iter().any(|block| block.tag() == "ENCRYPTED PRIVATE KEY" || block.headers().get("Proc-Type").is_some());
-    let key = blocks.into_iter().find_map(|block| match block.tag() {
-        "PRIVATE KEY" => Some(PrivatePkcs8KeyDer::from(block.into_contents()).into()),
-        "RSA PRIVATE KEY" => Some(PrivatePkcs1KeyDer::from(block.into_contents()).into()),
-        "EC PRIVATE KEY" => Some(PrivateSec1KeyDer::from(block.into_contents()).into()),
-        _ => None,
+    let blocks = secret_pem::blocks(&bytes).unwrap_or_default();
+    let encrypted = blocks.iter().any(|block| block.label == "ENCRYPTED PRIVATE KEY" || block.is_encrypted);
+    let key = blocks.into_iter().find_map(|block| {
+        let form = match block.label {
+            "PRIVATE KEY" => Form::Pkcs8,
+            "RSA PRIVATE KEY" => Form::Pkcs1,
+            "EC PRIVATE KEY" => Form::Sec1,
+            _ => return None,
+        };
+        Some(PrivateDer { form, contents: block.contents })
     });
     if key.is_none() || encrypted {
         let file = shown_path(Path::new(&written.value));
         findings.problem(if encrypted {
-            let plain = shown(&written.value);
+            let plain = shell_word(Path::new(&written.value));
             written
                 .place
                 .problem(format!("{file} is encrypted with a passphrase"))

@@ -31,7 +31,9 @@ section! {
         connections_per_address: Option<u32> = None, derived("three quarters of `connections`"), restart();
         /// The most requests at once on one HTTP/2 connection.
         http2_streams: u32 = 100, unit("requests");
-        /// The longest wait between two reads of a request.
+        /// The longest that the head of an HTTP/1 request may take, from its first byte, or from the opening of the connection, to its end. Slower ones get 408.
+        head_timeout: Duration = Duration::from_secs(10);
+        /// The longest wait between two reads of a request's body.
         read_timeout: Duration = Duration::from_secs(60);
         /// The longest time in which a client reads nothing of an answer.
         write_timeout: Duration = Duration::from_secs(60);

@@ -1,11 +1,13 @@
 //! Listeners: addresses, and whether they can be listened on.
 
-use std::net::{SocketAddr, TcpListener};
+use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::sign::CertifiedKey;
 use serde_yaml::Value as Yaml;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::certificates::certified_key;
 use super::declaration::{section, section_shape};
@@ -175,25 +177,37 @@ impl Setting for SocketAddr {
     }
 }
 
-/// Whether each listener's address belongs to this machine; with `ports`, whether its port is free too.
+/// Binds an address without listening on it: connections are refused until that is done.
+///
+/// # Errors
+/// The address is not this machine's, the port is in use, or this user may not have it.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A port is free although connections to its last listener have not timed out yet.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// The listeners whose addresses cannot be bound: they are not this machine's, or another program listens there. Those in
+/// `held` are left out.
 ///
 /// Not part of [`super::load()`], since a configuration may be checked on another machine than the one it is for.
 #[must_use]
-pub(crate) fn unusable(listeners: &[Listener], ports: bool) -> Vec<Problem> {
+pub(crate) fn unusable(listeners: &[Listener], held: &[SocketAddr]) -> Vec<Problem> {
     let check = |listener: &Listener| {
-        let port = if ports { listener.address.port() } else { 0 };
-        let error = TcpListener::bind((listener.address.ip(), port)).err()?;
+        let error = bind(listener.address).err()?;
         let problem = listener.place.problem(format!("`{}` cannot be listened on: {error}", listener.address));
         Some(match error.kind() {
-            std::io::ErrorKind::AddrNotAvailable => {
+            io::ErrorKind::AddrNotAvailable => {
                 problem.remedy("name an address of this machine (`ip addr` lists them), or 0.0.0.0 for all")
             }
-            std::io::ErrorKind::AddrInUse => problem.remedy("stop the program that listens there, or name another port"),
-            std::io::ErrorKind::PermissionDenied => {
+            io::ErrorKind::AddrInUse => problem.remedy("stop the program that listens there, or name another port"),
+            io::ErrorKind::PermissionDenied => {
                 problem.remedy("name a port from 1024 up, or let the gateway bind low ones:  setcap cap_net_bind_service=+ep")
             }
             _ => problem,
         })
     };
-    listeners.iter().filter_map(check).collect()
+    listeners.iter().filter(|listener| !held.contains(&listener.address)).filter_map(check).collect()
 }

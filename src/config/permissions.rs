@@ -1,6 +1,6 @@
 //! Who else can change or read a file that the gateway relies on: its owner, its mode, and those of its folder.
 //!
-//! Decision: `docs/decisions/29-secrets.md`.
+//! Decision: `docs/decisions/32-secrets.md`.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;

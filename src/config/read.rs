@@ -40,10 +40,12 @@ impl From<std::io::Error> for ReadError {
 /// A [`ReadError`].
 pub(super) fn file(path: &Path, limit: usize) -> Result<Vec<u8>, ReadError> {
     // Looked at before it is opened: opening a named pipe would wait for its writer.
-    if !std::fs::metadata(path)?.is_file() {
+    let found = std::fs::metadata(path)?;
+    if !found.is_file() {
         return Err(ReadError::NotAFile);
     }
-    let mut bytes = Vec::new();
+    // A vector that grows leaves a copy of what it held, which may be a key.
+    let mut bytes = Vec::with_capacity(usize::try_from(found.len()).unwrap_or(limit).min(limit).saturating_add(64));
     let bound = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
     File::open(path)?.take(bound).read_to_end(&mut bytes)?;
     if bytes.len() > limit {

@@ -23,7 +23,8 @@ pub(super) fn defaults() -> ServerConf {
         graceful_shutdown_timeout_seconds: Some(5),
         upstream_keepalive_pool_size: 512,
         pid_file: "/tmp/openemr-gateway.pid".to_owned(),
-        upgrade_sock: "/tmp/openemr-gateway-upgrade.sock".to_owned(),
+        // Where it is then depends on the environment and on the configuration file: `server::UpgradeSocket`.
+        upgrade_sock: String::new(),
         ..ServerConf::default()
     }
 }
@@ -113,7 +114,10 @@ const TEXTS: [(&str, &str); 35] = [
     ("daemon", "Whether to run in the background."),
     ("error_log", "The file to which a daemon's standard error goes."),
     ("pid_file", "The file that holds a daemon's process id."),
-    ("upgrade_sock", "The socket over which a new process takes the listeners from the old one."),
+    (
+        "upgrade_sock",
+        "The socket over which a new process takes the listeners from the old one; if empty, one in a private folder, named by the path of the configuration file. Its folder must belong to this user or to root, and nobody else may write there.",
+    ),
     ("user", "The user that a daemon runs as."),
     ("group", "The group that a daemon runs as."),
     (

@@ -31,7 +31,7 @@ pub(super) fn private_key(written: &Written<String>, findings: &mut Findings) ->
                         .remedy("for OpenEMR make an RSA key:  openemr-gateway keys generate --out keys --algorithm RS384"),
                 ),
             }
-            Some(Arc::new(key))
+            Some(key.shared())
         }
         Err(problem) => {
             findings.problem(problem);

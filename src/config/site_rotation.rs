@@ -129,7 +129,7 @@ impl Pair {
             return Err(Box::new(jwks_file.place.problem(message).remedy(give_up())));
         }
         let old = (rotation.stage != Stage::Retiring).then_some(configured);
-        Ok(Self { old, new: Arc::new(new) })
+        Ok(Self { old, new: new.shared() })
     }
 
     fn site_keys(self, rotation: Rotation, set: &JwkSet, site: &str) -> SiteKeys {

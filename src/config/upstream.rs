@@ -117,6 +117,9 @@ section! {
         every: Duration = Duration::from_secs(1);
         /// The most exchanges at once after a pause.
         burst: u32 = 5, unit("exchanges");
+        /// The most exchanges that `POST /oauth/token?force=true` causes in 24 hours: OpenEMR keeps a row for each token for ever.
+        /// Renewal is never limited.
+        daily: u32 = 100, unit("exchanges");
     }
 }
 

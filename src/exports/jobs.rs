@@ -12,13 +12,10 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::config;
+use crate::exports::room::{Known, Room, State};
 use crate::exports::store::{FolderLock, Listing, Store, StoreError};
+use crate::openemr::export::owner::Owner;
 use crate::openemr::export::plan::{Plan, PlanError};
-
-/// The most unfinished exports of a site; further ones are not accepted.
-const MOST_UNFINISHED: usize = 8;
-/// The most exports of a site, finished ones included.
-const MOST_KNOWN: usize = 1000;
 
 /// The exports of all sites.
 #[derive(Debug, Default)]
@@ -32,12 +29,18 @@ pub(crate) struct Exports {
 #[derive(Debug)]
 pub(crate) struct Jobs {
     store: Store,
-    /// When each finished job ended, so that its file need not be read again.
-    finished: Mutex<HashMap<Uuid, i64>>,
+    /// What does not change of each job: its owner and, once it has ended, when. Its file need not be read for it again.
+    seen: Mutex<HashMap<Uuid, Seen>>,
     /// Held while jobs are counted and one is added.
     adding: Mutex<()>,
     /// See [`Exports::changed`].
     changed: Arc<Notify>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    owner: Owner,
+    finished_at: Option<i64>,
 }
 
 /// The work to do for a site.
@@ -47,8 +50,8 @@ pub(crate) struct Todo {
     pub(crate) unfinished: Vec<Plan>,
     /// The jobs to remove: deleted by callers, or too old.
     pub(crate) obsolete: Vec<Uuid>,
-    /// The number of all jobs.
-    known: usize,
+    /// All jobs.
+    known: Vec<Known>,
 }
 
 impl Todo {
@@ -61,8 +64,8 @@ impl Todo {
 /// Why a job was not added.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AddError {
-    /// Too many jobs are unfinished or kept.
-    #[error("too many exports are unfinished or kept")]
+    /// Too many jobs are unfinished.
+    #[error("too many exports are unfinished")]
     TooMany,
     /// Its plan cannot be written.
     #[error(transparent)]
@@ -76,7 +79,7 @@ impl Exports {
         let mut sites = self.sites.lock();
         Arc::clone(sites.entry(store.folder().to_owned()).or_insert_with(|| {
             let changed = Arc::clone(&self.changed);
-            Arc::new(Jobs { store, finished: Mutex::default(), adding: Mutex::default(), changed })
+            Arc::new(Jobs { store, seen: Mutex::default(), adding: Mutex::default(), changed })
         }))
     }
 
@@ -92,15 +95,18 @@ impl Jobs {
         self.store.folder()
     }
 
-    /// Adds a job, unless there are too many.
+    /// Adds a job, unless there are too many. In place of too many finished ones, the oldest is forgotten.
     pub(crate) async fn add(self: &Arc<Self>, plan: Plan) -> Result<(), AddError> {
         self.blocking(move |jobs| {
             let _adding = jobs.adding.lock();
             let todo = jobs.look(None)?;
-            if todo.unfinished.len() >= MOST_UNFINISHED || todo.known >= MOST_KNOWN {
-                return Err(AddError::TooMany);
+            match Room::among(&todo.known, plan.asked_by) {
+                Room::Free => {}
+                Room::InPlaceOf(oldest) => jobs.store.mark_deleted(oldest)?,
+                Room::Full => return Err(AddError::TooMany),
             }
             jobs.store.save(&plan)?;
+            jobs.seen.lock().insert(plan.job, Seen { owner: plan.asked_by, finished_at: None });
             jobs.changed.notify_waiters();
             Ok(())
         })
@@ -156,7 +162,7 @@ impl Jobs {
     pub(crate) async fn remove(self: &Arc<Self>, job: Uuid) {
         let removed = self.blocking(move |jobs| {
             jobs.store.remove(job);
-            jobs.finished.lock().remove(&job);
+            jobs.seen.lock().remove(&job);
             Ok::<_, StoreError>(())
         });
         drop(removed.await);
@@ -164,42 +170,51 @@ impl Jobs {
 
     fn look(&self, keep: Option<i64>) -> Result<Todo, StoreError> {
         let Listing { jobs, marked } = self.store.list()?;
-        let mut todo = Todo { known: jobs.len(), obsolete: marked.iter().copied().collect(), ..Todo::default() };
+        let mut todo = Todo { obsolete: marked.iter().copied().collect(), ..Todo::default() };
         let mut unfinished = BTreeMap::new();
-        let mut finished = self.finished.lock();
-        finished.retain(|job, _| jobs.contains(job));
+        let mut seen = self.seen.lock();
+        seen.retain(|job, _| jobs.contains(job));
         let latest = keep.map(|keep| now().saturating_sub(keep));
-        for job in jobs.difference(&marked).copied() {
-            let ended = match finished.get(&job) {
-                Some(ended) => Some(*ended),
-                None => match self.store.load_any(job) {
-                    Ok(Some(plan)) => {
-                        let ended = plan.finished_at;
-                        if ended.is_none() {
+        for job in jobs {
+            let known = seen.get(&job).copied();
+            let (owner, state) = match known {
+                _ if marked.contains(&job) => (known.map(|known| known.owner).unwrap_or_default(), State::Deleted),
+                Some(Seen { owner, finished_at: Some(at) }) => (owner, State::Finished(at)),
+                Some(Seen { finished_at: None, .. }) | None => match self.read(job)? {
+                    Some(plan) => {
+                        let (owner, finished_at) = (plan.asked_by, plan.finished_at);
+                        seen.insert(job, Seen { owner, finished_at });
+                        if finished_at.is_none() {
                             unfinished.insert((plan.asked_at, job), plan);
                         }
-                        ended
+                        (owner, finished_at.map_or(State::Unfinished, State::Finished))
                     }
-                    Ok(None) => None,
-                    // A process of another version may be working on it.
-                    Err(StoreError::Plan(PlanError::Version(_))) => None,
-                    Err(error @ (StoreError::Plan(_) | StoreError::OtherJob)) => {
-                        warn!("the plan of export {job} is set aside: {error}");
-                        self.store.set_aside(job);
-                        None
-                    }
-                    Err(error @ StoreError::Disk(_)) => return Err(error),
+                    None => continue,
                 },
             };
-            if let Some(ended) = ended {
-                finished.insert(job, ended);
-                if latest.is_some_and(|latest| ended < latest) {
-                    todo.obsolete.push(job);
-                }
+            if let (State::Finished(at), Some(latest)) = (state, latest)
+                && at < latest
+            {
+                todo.obsolete.push(job);
             }
+            todo.known.push(Known { job, owner, state });
         }
         todo.unfinished = unfinished.into_values().collect();
         Ok(todo)
+    }
+
+    /// Reads a plan; `None` when it is gone, set aside because it is damaged, or of another version.
+    fn read(&self, job: Uuid) -> Result<Option<Plan>, StoreError> {
+        match self.store.load_any(job) {
+            // A process of another version may be working on it.
+            Err(StoreError::Plan(PlanError::Version(_))) => Ok(None),
+            Err(error @ (StoreError::Plan(_) | StoreError::OtherJob)) => {
+                warn!("the plan of export {job} is set aside: {error}");
+                self.store.set_aside(job);
+                Ok(None)
+            }
+            read => read,
+        }
     }
 
     /// Does disk work on a thread of its own: other requests must not wait for a slow disk.

@@ -2,5 +2,6 @@
 
 pub(crate) mod jobs;
 pub(crate) mod openemr;
+mod room;
 pub(crate) mod store;
 pub(crate) mod worker;

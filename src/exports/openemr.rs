@@ -186,6 +186,7 @@ mod tests {
     use super::*;
     use crate::fhir::export_level::Level;
     use crate::openemr::export::kick_off::KickOff;
+    use crate::openemr::export::owner::Owner;
     use uuid::Uuid;
 
     #[test]
@@ -213,7 +214,7 @@ mod tests {
             since: Some("2026-11-24T02:28:30.5+01:00".to_owned()),
             left_out: Vec::new(),
         };
-        let plan = Plan::new(Uuid::from_u128(1), kick_off, String::new(), 0);
+        let plan = Plan::new(Uuid::from_u128(1), kick_off, String::new(), Owner::default(), 0);
         assert_eq!(target(&plan, "Patient"), "/Group/g/$export?_type=Patient&_since=2026-11-24T01%3A28%3A30Z");
     }
 }

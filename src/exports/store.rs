@@ -186,11 +186,12 @@ mod tests {
     use super::*;
     use crate::fhir::export_level::Level;
     use crate::openemr::export::kick_off::KickOff;
+    use crate::openemr::export::owner::Owner;
     use std::os::unix::fs::PermissionsExt as _;
 
     fn plan(job: u128) -> Plan {
         let kick_off = KickOff { level: Level::System, types: vec![("Patient", true)], since: None, left_out: Vec::new() };
-        Plan::new(Uuid::from_u128(job), kick_off, "http://gw/fhir/$export".to_owned(), 1)
+        Plan::new(Uuid::from_u128(job), kick_off, "http://gw/fhir/$export".to_owned(), Owner::default(), 1)
     }
 
     #[test]

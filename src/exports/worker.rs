@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::exports::jobs::{Exports, Jobs, Todo, now};
 use crate::exports::openemr::{self, KickedOff, Progress};
+use crate::openemr::export::owner::Owner;
 use crate::openemr::export::plan::{Plan, Step};
 use crate::openemr::export::state::Cause;
 use crate::site::lifecycle::Lifecycle;
@@ -89,8 +90,9 @@ impl BackgroundService for Worker {
                 if site.config.answers.repairs.bulk_data && self.shared.busy.lock().insert(name.clone()) {
                     let shared = Arc::clone(&self.shared);
                     shifts.spawn(async move {
+                        let at_work = AtWork { shared: &shared, name: &name };
                         shared.work_for(&name).await;
-                        shared.busy.lock().remove(&name);
+                        drop(at_work);
                     });
                 }
             }
@@ -103,6 +105,18 @@ impl BackgroundService for Worker {
         }
         // Each shift ends with the request that it has in flight.
         while shifts.join_next().await.is_some() {}
+    }
+}
+
+/// A site whose exports are worked on; a shift that panics ends it too, and the next look begins another one.
+struct AtWork<'a> {
+    shared: &'a Shared,
+    name: &'a str,
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.shared.busy.lock().remove(self.name);
     }
 }
 
@@ -132,6 +146,8 @@ impl Shared {
 impl Shift<'_> {
     /// Works until there is nothing to do or the process drains.
     async fn work(&self) {
+        // Owners take turns: one with many exports does not keep the others waiting.
+        let mut served: Vec<Owner> = Vec::new();
         // The first look finds jobs that another process has begun.
         let mut is_first = true;
         while let Some(site) = self.shared.site(self.name).filter(|_| !self.shared.lifecycle.is_draining()) {
@@ -148,7 +164,9 @@ impl Shift<'_> {
                 }
                 return;
             }
-            let Some(plan) = todo.unfinished.into_iter().next() else { return };
+            let Some(plan) = next(todo.unfinished, &served) else { return };
+            served.retain(|owner| *owner != plan.asked_by);
+            served.push(plan.asked_by);
             if !self.export(plan).await {
                 return;
             }
@@ -293,7 +311,51 @@ impl Shift<'_> {
     }
 }
 
+/// The export to work on: one that was begun, or else the oldest of the owner who was served longest ago. `served`: the owners,
+/// the latest last.
+fn next(unfinished: Vec<Plan>, served: &[Owner]) -> Option<Plan> {
+    unfinished.into_iter().min_by_key(|plan| {
+        let turn = served.iter().position(|owner| *owner == plan.asked_by).map_or(0, |position| position + 1);
+        (plan.transaction_time.is_none(), turn, plan.asked_at)
+    })
+}
+
 /// How long finished jobs are kept, in milliseconds.
 fn keep(site: &Site) -> i64 {
     i64::try_from(site.config.answers.bulk_data.keep.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fhir::export_level::Level;
+    use crate::openemr::export::kick_off::KickOff;
+    use uuid::Uuid;
+
+    fn plan(job: u128, owner: u8, asked_at: i64) -> Plan {
+        let kick_off = KickOff { level: Level::System, types: vec![("Patient", true)], since: None, left_out: Vec::new() };
+        Plan::new(Uuid::from_u128(job), kick_off, String::new(), Owner::at(Some([10, 0, 0, owner].into())), asked_at)
+    }
+
+    #[test]
+    fn owners_take_turns() {
+        let (mut waiting, mut served, mut order) = (Vec::new(), Vec::new(), Vec::new());
+        for job in 0..8 {
+            waiting.push(plan(job, 1, i64::try_from(job).unwrap_or_default()));
+        }
+        waiting.push(plan(100, 2, 100));
+        waiting.push(plan(101, 2, 101));
+        waiting.push(plan(200, 3, 200));
+        while let Some(one) = next(waiting.clone(), &served) {
+            waiting.retain(|plan| plan.job != one.job);
+            served.retain(|owner| *owner != one.asked_by);
+            served.push(one.asked_by);
+            order.push(one.job.as_u128());
+        }
+        assert_eq!(order, [0, 100, 200, 1, 101, 2, 3, 4, 5, 6, 7]);
+        let mut begun = plan(9, 1, 9);
+        begun.kicked_off(0, 10);
+        let (_, served) = (begun.accepted(0, "j".to_owned(), 11), [begun.asked_by]);
+        assert_eq!(next(vec![plan(100, 2, 1), begun.clone()], &served), Some(begun));
+    }
 }

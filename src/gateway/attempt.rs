@@ -65,6 +65,12 @@ impl Attempt {
         self.node = None;
     }
 
+    /// The access token that the request carries, as text; empty before it has one.
+    #[must_use]
+    pub(super) fn token_text(&self) -> &[u8] {
+        self.token.as_deref().map_or(&[], |token| token.secret().as_bytes())
+    }
+
     /// How often the request was sent again, for any reason.
     #[must_use]
     pub(super) fn retries(&self) -> u32 {

@@ -18,6 +18,7 @@ use pingora::proxy::Session;
 
 use crate::gateway::response_head;
 use crate::http::fields::content_length;
+use crate::http::token_text::cut_tokens;
 use crate::openemr::token_rejection;
 
 /// The most of a body that is kept, in bytes.
@@ -122,10 +123,12 @@ impl BufferedAnswer {
         token_rejection::rejects_token(&self.body)
     }
 
-    /// Takes it apart to be sent.
+    /// Takes it apart to be sent. An access token in the body is cut out: OpenEMR's errors can quote the request. `token`: that the
+    /// request carried.
     #[must_use]
-    pub(super) fn into_whole(self) -> WholeAnswer {
-        let Self { mut head, body, purpose, .. } = self;
+    pub(super) fn into_whole(self, token: &[u8]) -> WholeAnswer {
+        let Self { mut head, mut body, purpose, .. } = self;
+        cut_tokens(&mut body, token);
         // Pingora cannot write the head of an HTTP/2 answer to a client of HTTP/1.1.
         head.set_version(Version::HTTP_11);
         WholeAnswer { head, body: body.freeze(), purpose }

@@ -5,6 +5,7 @@ use pingora::Error;
 use pingora::proxy::Session;
 
 use crate::gateway::answer_body;
+use crate::gateway::attempt::Attempt;
 use crate::gateway::buffered_answer::{BufferedAnswer, Purpose, WholeAnswer};
 use crate::gateway::call::Call;
 use crate::gateway::context::RequestContext;
@@ -19,7 +20,7 @@ pub(super) async fn after_early_end(session: &mut Session, error: &Error, contex
     let Some(buffered) = context.answer.buffered.take().filter(|_| recovery::ended_early(error)) else { return false };
     if let Destination::Fhir(fhir) = &mut context.destination {
         // The client may be gone by now; there is nobody to tell.
-        let _ = send(session, buffered, &context.call, fhir).await;
+        let _ = send(session, buffered, &context.call, fhir, &context.attempt).await;
     }
     true
 }
@@ -38,13 +39,19 @@ pub(super) async fn after_end(session: &mut Session, context: &mut RequestContex
             let policy = fhir.site.cors.as_ref();
             send::answer(session, rejection_answer::of_fhir(rejection, call), call, policy).await
         }
-        Ok(()) | Err(Stop::Answered(_) | Stop::Gone(_)) => send(session, buffered, call, fhir).await,
+        Ok(()) | Err(Stop::Answered(_) | Stop::Gone(_)) => send(session, buffered, call, fhir, attempt).await,
     };
 }
 
 /// Sends a whole answer through the same filters as one that was not buffered.
-async fn send(session: &mut Session, buffered: BufferedAnswer, call: &Call, fhir: &mut FhirCall) -> pingora::Result<()> {
-    let WholeAnswer { mut head, body, purpose } = buffered.into_whole();
+async fn send(
+    session: &mut Session,
+    buffered: BufferedAnswer,
+    call: &Call,
+    fhir: &mut FhirCall,
+    attempt: &Attempt,
+) -> pingora::Result<()> {
+    let WholeAnswer { mut head, body, purpose } = buffered.into_whole(attempt.token_text());
     session.set_ignore_info_resp(false);
     let body = match purpose {
         Purpose::Unchanged => body,

@@ -55,7 +55,7 @@ impl RequestContext {
             Destination::Fhir(fhir) => {
                 Ok(Exchange { call: &self.call, fhir, attempt: &mut self.attempt, answer: &mut self.answer })
             }
-            Destination::Local(_) | Destination::NotFound | Destination::Unsafe(_) => {
+            Destination::Local(_) | Destination::NotFound | Destination::Unsafe { .. } => {
                 Err(Error::new_in(ErrorType::InternalError))
             }
         }
@@ -79,7 +79,7 @@ impl RequestContext {
         self.call.read(session);
         self.destination = match wire::check_target(session) {
             Ok(()) => Destination::of(&head.method, head.raw_path(), &self.call.runtime),
-            Err(reason) => Destination::Unsafe(reason),
+            Err(reason) => Destination::Unsafe { reason, site: None },
         };
     }
 }

@@ -25,7 +25,12 @@ pub(super) enum Destination {
     /// Nothing is served at this path.
     NotFound,
     /// Servers could differ on where it goes.
-    Unsafe(UnsafeTarget),
+    Unsafe {
+        /// Why.
+        reason: UnsafeTarget,
+        /// The site whose pages may read the error.
+        site: Option<Arc<Site>>,
+    },
 }
 
 /// A route that the gateway answers without OpenEMR.
@@ -81,14 +86,18 @@ impl Destination {
     /// Decides where a request with this method and request target goes.
     #[must_use]
     pub(super) fn of(method: &Method, raw_target: &[u8], runtime: &Runtime) -> Self {
-        let Target { path, query } = match Target::parse(raw_target).and_then(|target| target.check().map(|()| target)) {
+        let target = match Target::parse(raw_target) {
             Ok(target) => target,
-            Err(reason) => return Self::Unsafe(reason),
+            Err(reason) => return Self::Unsafe { reason, site: None },
         };
-        for site in &runtime.sites {
-            if let Some(below) = site.fhir_path.as_ref().and_then(|fhir| below(path, fhir)) {
-                return Self::Fhir(FhirCall::new(Arc::clone(site), method, below, query));
-            }
+        let Target { path, query } = target;
+        let below = |site: &Arc<Site>| site.fhir_path.as_ref().and_then(|fhir| below(path, fhir));
+        let fhir = runtime.sites.iter().find_map(|site| Some((site, below(site)?)));
+        if let Err(reason) = target.check() {
+            return Self::Unsafe { reason, site: fhir.map(|(site, _)| Arc::clone(site)) };
+        }
+        if let Some((site, below)) = fhir {
+            return Self::Fhir(FhirCall::new(Arc::clone(site), method, below, query));
         }
         let routes = &runtime.config.routes;
         let is = |route: Option<&str>| route.is_some_and(|route| route.as_bytes() == path);
@@ -110,14 +119,19 @@ impl Destination {
     pub(super) fn fhir(&self) -> Option<&FhirCall> {
         match self {
             Self::Fhir(fhir) => Some(fhir),
-            Self::Local(_) | Self::NotFound | Self::Unsafe(_) => None,
+            Self::Local(_) | Self::NotFound | Self::Unsafe { .. } => None,
         }
     }
 
     /// The CORS policy of the site.
     #[must_use]
     pub(super) fn cors(&self) -> Option<&Policy> {
-        self.fhir().and_then(|fhir| fhir.site.cors.as_ref())
+        let site = match self {
+            Self::Fhir(fhir) => Some(&fhir.site),
+            Self::Unsafe { site, .. } => site.as_ref(),
+            Self::Local(_) | Self::NotFound => None,
+        };
+        site.and_then(|site| site.cors.as_ref())
     }
 }
 

@@ -23,6 +23,7 @@ use crate::http::answer::Answer;
 use crate::http::fields::content_length;
 use crate::openemr::export::kick_off::{KickOff, honoured_query};
 use crate::openemr::export::level::scope;
+use crate::openemr::export::owner::Owner;
 use crate::openemr::export::plan::{MAX_URL, Plan};
 use crate::scopes::export;
 
@@ -59,14 +60,16 @@ pub(super) async fn answer(
     if request.len() > MAX_URL {
         return Err(Rejection::new(StatusCode::URI_TOO_LONG, IssueCode::TooCostly, "The URL is too long.").into());
     }
-    begin(fhir, exports, kick_off, request, base.as_str()).await
+    let owner = Owner::at(call.trace.client().address());
+    let job = Uuid::new_v4();
+    begin(fhir, exports, Plan::new(job, kick_off, request, owner, now()), base.as_str()).await
 }
 
 /// Takes the export on, and tells where its progress is shown.
-async fn begin(fhir: &FhirCall, exports: &Exports, kick_off: KickOff, request: String, base: &str) -> Result<Answer, Stop> {
-    let job = Uuid::new_v4();
+async fn begin(fhir: &FhirCall, exports: &Exports, plan: Plan, base: &str) -> Result<Answer, Stop> {
+    let job = plan.job;
     let jobs = exports.of(&fhir.site.config);
-    match jobs.add(Plan::new(job, kick_off, request, now())).await {
+    match jobs.add(plan).await {
         Ok(()) => {}
         Err(AddError::TooMany) => return Err(too_many().into()),
         Err(AddError::Store(error)) => return Err(disk_failed(&fhir.site, &jobs, error).into()),

@@ -3,7 +3,7 @@
 //! Decision: `docs/decisions/20-http2.md`.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use pingora::protocols::{ALPN, Stream};
@@ -11,9 +11,11 @@ use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::gateway::cancellations::Cancellations;
 
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Requests at once on one connection to OpenEMR's web server; more open another one.
 const STREAMS_UPSTREAM: usize = 16;
 /// What of one of its answers may wait for a slow client, and of all on one connection.
@@ -49,10 +51,14 @@ pub(super) fn offer(peer: &mut HttpPeer) {
     options.h2_connection_window_size = Some(UNREAD_ANSWERS);
 }
 
-/// Whether it may turn out to be an HTTP/2 connection.
-#[must_use]
-pub(crate) fn may_be(stream: &Stream, h2c: bool) -> bool {
-    h2c || matches!(stream.selected_alpn_proto(), Some(ALPN::H2))
+/// Whether the client speaks HTTP/2: it has chosen that in the TLS handshake or, where `h2c` allows it without TLS, begins
+/// with the preface (RFC 9113 section 3.4), which is waited for `within` this time.
+pub(crate) async fn is_chosen(stream: &mut Stream, h2c: bool, within: Duration) -> bool {
+    if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+        return true;
+    }
+    let mut first = [0; PREFACE.len()];
+    h2c && matches!(timeout(within, stream.try_peek(&mut first)).await, Ok(Ok(true))) && first == *PREFACE
 }
 
 /// The size of a request's head: in HTTP/2, where it came compressed, what it would be in HTTP/1.1.

@@ -31,9 +31,11 @@ mod export_answers;
 mod export_kick_off;
 mod export_paths;
 mod exports;
+pub(crate) mod guard;
 mod host;
 pub(crate) mod http2;
 pub(crate) mod http2_connection;
+mod informational;
 mod local;
 mod negotiation;
 mod openemr_answer;
@@ -83,7 +85,6 @@ use crate::exports::jobs::Exports;
 use crate::gateway::attempt::Attempt;
 use crate::gateway::backlog::{AnswerMemory, Backlog};
 use crate::gateway::call::Call;
-use crate::gateway::connections::Connections;
 use crate::gateway::context::RequestContext;
 use crate::gateway::destination::{Destination, FhirCall};
 use crate::gateway::exchange::Exchange;
@@ -103,8 +104,6 @@ pub(crate) struct Gateway {
     pub exports: Arc<Exports>,
     /// The memory for answers that clients have not read.
     pub memory: Arc<AnswerMemory>,
-    /// The open connections of clients.
-    pub connections: Arc<Connections>,
 }
 
 #[async_trait]
@@ -119,7 +118,7 @@ impl ProxyHttp for Gateway {
 
     /// The head of a request has been read: sets the connection's deadlines, and decides where the request goes.
     async fn early_request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<()> {
-        wire::set_deadlines(session, &context.call.config().limits, &self.connections);
+        wire::set_deadlines(session, &context.call.config().limits);
         self.end_keepalive_when_draining(session);
         context.read(session);
         Ok(())
@@ -172,10 +171,11 @@ impl ProxyHttp for Gateway {
         head: &mut ResponseHeader,
         context: &mut RequestContext,
     ) -> pingora::Result<()> {
-        if head.status.is_informational() {
-            return Ok(());
-        }
-        openemr_answer::head(session, head, &mut context.exchange()?).map_err(|stop| context.end(stop))
+        let step = match head.status.is_informational() {
+            true => informational::pass(session, head),
+            false => openemr_answer::head(session, head, &mut context.exchange()?),
+        };
+        step.map_err(|stop| context.end(stop))
     }
 
     /// Looks at a piece of the body of OpenEMR's answer.
@@ -308,7 +308,7 @@ impl Gateway {
                 let head = session.req_header();
                 Err(local::answer(head, route, call, self.lifecycle.is_draining()).await.into())
             }
-            Destination::NotFound | Destination::Unsafe(_) => Err(local::not_found().into()),
+            Destination::NotFound | Destination::Unsafe { .. } => Err(local::not_found().into()),
         }
     }
 

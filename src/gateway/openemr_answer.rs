@@ -14,6 +14,7 @@ use crate::gateway::response_head::{self, BadAnswer};
 use crate::gateway::stop::Step;
 use crate::gateway::{recovery, trace, upstream};
 use crate::http::decoder::Decoder;
+use crate::http::token_text::holds_token;
 use crate::nodes::cause::Unusable;
 
 /// A bad answer, and what mends the configuration that led to it.
@@ -32,6 +33,7 @@ pub(super) fn head(session: &mut Session, head: &mut ResponseHeader, exchange: &
     trace::mark_answer(head);
     let limit = call.config().limits.response_head;
     response_head::check(head, limit, fhir).map_err(|bad| explained(bad, head, attempt))?;
+    response_head::keep_known(head, attempt.token_text());
     if fhir.repairs().read_bodies() || fhir.plan.search.is_some() {
         answer.decoder = Decoder::after_head(head);
     }
@@ -52,7 +54,8 @@ pub(super) fn head(session: &mut Session, head: &mut ResponseHeader, exchange: &
 /// The rejection of an answer that is none of FHIR's, with what mends the configuration that led to it.
 fn explained(bad: BadAnswer, head: &ResponseHeader, attempt: &Attempt) -> Rejection {
     let (BadAnswer::Page | BadAnswer::Redirect, Some(on)) = (bad, &attempt.node) else { return bad.into() };
-    let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let has_token = |value: &str| holds_token(value.as_bytes(), attempt.token_text());
+    let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok()).filter(|value| !has_token(value));
     let answer = Unusable { status: head.status, location: text(LOCATION), content_type: text(CONTENT_TYPE), body: &[] };
     let place = on.node().fhir.place();
     let explained = place.explain_answer(answer).to_string();

@@ -19,7 +19,7 @@ use crate::http::answer::Answer;
 #[must_use]
 fn of(rejection: Rejection, call: &Call, destination: &Destination) -> Answer {
     match destination {
-        Destination::Fhir(_) | Destination::Unsafe(_) => of_fhir(rejection, call),
+        Destination::Fhir(_) | Destination::Unsafe { .. } => of_fhir(rejection, call),
         Destination::Local(_) | Destination::NotFound if rejection.on_every_route => of_fhir(rejection, call),
         Destination::Local(_) | Destination::NotFound => {
             let answer = Answer::error(rejection.status, error_word(rejection.status), &rejection.text);

@@ -16,6 +16,7 @@ use crate::gateway::destination::FhirCall;
 use crate::gateway::pace::Pace;
 use crate::gateway::read_ahead::{self, Ahead};
 use crate::gateway::stop::Step;
+use crate::gateway::wire::BadHead;
 use crate::http::fields::content_length;
 
 /// The longest body, in bytes, that is dropped where there should be none.
@@ -48,7 +49,7 @@ impl From<TooSlow> for Rejection {
 /// Apache needs; that of a method without one is read, and does not go on.
 ///
 /// # Errors
-/// A long body where there should be none; the client is gone, or too slow.
+/// A body that is too long, or is long where there should be none; the client is gone, or too slow.
 pub(super) async fn take(session: &mut Session, limits: &Limits, fhir: &mut FhirCall) -> Step {
     if session.is_body_empty() {
         return Ok(());
@@ -59,6 +60,9 @@ pub(super) async fn take(session: &mut Session, limits: &Limits, fhir: &mut Fhir
         return Ok(());
     }
     if let Ahead::Whole(body) = read_ahead::read_kept(session, limits).await? {
+        if body.len() > limits.request_body {
+            return Err(BadHead::BodyTooLarge.into());
+        }
         let head = session.req_header();
         let needs_length = content_length(&head.headers).is_none() || head.headers.contains_key(TRANSFER_ENCODING);
         if needs_length && !fhir.plan.has_body() {

@@ -4,7 +4,9 @@
 
 use std::io;
 
-use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::header::{
+    CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_TYPE, ETAG, LAST_MODIFIED, LOCATION, TRANSFER_ENCODING,
+};
 use http::{HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
 use pingora::http::ResponseHeader;
@@ -15,34 +17,77 @@ use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::trace::X_REQUEST_ID;
-use crate::http::fields;
 use crate::http::set_field::SetField;
+use crate::http::token_text::holds_token;
+use crate::http::{field_filter, fields};
 use crate::observe::request_id::RequestId;
 
 const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json; charset=utf-8");
 
-/// Removes what concerns only OpenEMR's own web server and its own clients, and names the request. `version`: of the client.
+/// The longest value of a field that goes on, in bytes.
+const LONGEST: usize = 8_000;
+/// Fields of one value. A client could take another line for it than the gateway: the first alone goes on.
+const SINGLE: [HeaderName; 6] = [CONTENT_TYPE, CONTENT_DISPOSITION, CONTENT_LOCATION, LOCATION, ETAG, LAST_MODIFIED];
+
+/// Removes the fields of OpenEMR's that are neither HTTP's nor FHIR's own, that hold an access token, or that have no use here.
+/// `token`: that the request carried.
+pub(super) fn keep_known(head: &mut ResponseHeader, token: &[u8]) {
+    field_filter::retain(head, |name, value| {
+        let value = value.as_bytes();
+        passes(name, value) && value.len() <= LONGEST && !holds_token(value, token)
+    });
+    for name in &SINGLE {
+        let mut lines = head.headers.get_all(name).iter();
+        if let (Some(first), Some(_)) = (lines.next(), lines.next()) {
+            let first = first.clone();
+            head.set(name, first);
+        }
+    }
+}
+
+/// Whether a field of OpenEMR's goes on. `name` is in lower case.
+///
+/// Not among them are `Set-Cookie`, `Server`, `Strict-Transport-Security` (it would bind browsers to https for all ports of the
+/// gateway's host), `Access-Control-*` (OpenEMR allows any origin), and `Accept-Ranges`: no range is asked for.
+fn passes(name: &str, value: &[u8]) -> bool {
+    match name {
+        "age"
+        | "allow"
+        | "cache-control"
+        | "content-disposition"
+        | "content-encoding"
+        | "content-language"
+        | "content-length"
+        | "content-location"
+        | "date"
+        | "etag"
+        | "expires"
+        | "last-modified"
+        | "link"
+        | "location"
+        | "pragma"
+        | "preference-applied"
+        | "retry-after"
+        | "transfer-encoding"
+        | "vary"
+        | "via"
+        | "warning"
+        | "x-progress" => true,
+        // Browsers take the last of several types, the gateway none.
+        "content-type" => !essence(value).contains(&b','),
+        // Any other scheme would make browsers ask for a password.
+        "www-authenticate" => value.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer")),
+        _ => false,
+    }
+}
+
+/// Names the request. `version`: of the client.
 pub(super) fn rewrite(head: &mut ResponseHeader, version: Version, id: RequestId) {
     // An HTTP/1.0 client knows no chunks (RFC 9112 section 6.1): the body ends with the connection.
     if version == Version::HTTP_10 {
         head.remove_header(&TRANSFER_ENCODING);
     }
-    let dropped: Vec<HeaderName> = head.headers.keys().filter(|name| is_dropped(name.as_str())).cloned().collect();
-    for name in &dropped {
-        head.remove_header(name);
-    }
     head.set(&X_REQUEST_ID, id.header_value());
-}
-
-/// Whether a field of OpenEMR's is removed. `name` is in lower case.
-fn is_dropped(name: &str) -> bool {
-    match name {
-        "set-cookie" | "set-cookie2" | "server" | "x-powered-by" | "keep-alive" | "upgrade" | "connection"
-        // Would bind browsers to https for the gateway's host name, all its other ports included.
-        | "strict-transport-security" => true,
-        // OpenEMR allows any origin: through a gateway that adds the token, any web page could read everything.
-        _ => name.starts_with("access-control-") || name.starts_with("proxy-"),
-    }
 }
 
 /// Why OpenEMR's answer does not go on.
@@ -63,6 +108,12 @@ pub(super) enum BadAnswer {
     /// The body is not in its declared coding, or not whole.
     #[error("the body of the answer cannot be decompressed: {0}")]
     NotDecodable(io::ErrorKind),
+    /// The end of the body is declared twice, or not legibly.
+    #[error("the head of the answer does not say clearly where its body ends")]
+    Framing,
+    /// A 101: the connection would carry anything from there on.
+    #[error("OpenEMR switched to another protocol")]
+    OtherProtocol,
     /// A body that must be buffered is longer than the buffer.
     #[error("the body of a refusal is longer than 1 MiB")]
     TooLong,
@@ -75,6 +126,7 @@ impl From<BadAnswer> for Rejection {
             BadAnswer::Page => "OpenEMR answered with a web page where FHIR was due.",
             BadAnswer::Redirect => "OpenEMR sent the gateway to another address.",
             BadAnswer::CutShort | BadAnswer::NotDecodable(_) => "OpenEMR's answer ended too soon.",
+            BadAnswer::Framing | BadAnswer::OtherProtocol => "OpenEMR's answer could not be read.",
             BadAnswer::TooLong => "OpenEMR's refusal is too long to be read.",
         };
         Self::bad_gateway(IssueCode::Exception, text).because(bad)
@@ -89,6 +141,9 @@ pub(super) fn check(head: &ResponseHeader, limit: usize, fhir: &FhirCall) -> Res
     if fields::size(&head.headers) > limit {
         return Err(BadAnswer::HeadTooLarge);
     }
+    if !is_framed_once(head) {
+        return Err(BadAnswer::Framing);
+    }
     if is_page(head, fhir.interaction) {
         return Err(BadAnswer::Page);
     }
@@ -96,6 +151,19 @@ pub(super) fn check(head: &ResponseHeader, limit: usize, fhir: &FhirCall) -> Res
         return Err(BadAnswer::Redirect);
     }
     Ok(())
+}
+
+/// Whether the head declares the end of the body once at most, and legibly (RFC 9112 section 6.3).
+fn is_framed_once(head: &ResponseHeader) -> bool {
+    let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    let is_good = match (lengths.next(), codings.next()) {
+        (None, None) => true,
+        (Some(length), None) => !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit),
+        (None, Some(coding)) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    };
+    is_good && lengths.next().is_none() && codings.next().is_none()
 }
 
 /// Whether a web page came in place of FHIR: a login page, or an error page of Apache's or PHP's. An HTML document that OpenEMR
@@ -163,25 +231,68 @@ pub(super) mod tests {
         head
     }
 
+    const TOKEN: &str = "opaque-token-of-the-gateway";
+
     #[test]
-    fn drops_what_is_openemrs_own_and_names_the_request() {
-        let mut head = head(
-            200,
-            &[
-                ("Set-Cookie", "a=1"),
-                ("Set-Cookie", "b=2"),
-                ("Server", "Apache"),
-                ("X-Powered-By", "PHP/8"),
-                ("Access-Control-Allow-Origin", "*"),
-                ("Keep-Alive", "timeout=5"),
-                ("Content-Type", "application/json"),
-            ],
-        );
+    fn what_is_neither_https_nor_fhirs_stays_behind() {
+        let kept = [
+            ("Content-Type", "application/json"),
+            ("Content-Disposition", "attachment; filename=\"a, b\""),
+            ("ETag", "W/\"1\""),
+            ("Last-Modified", "Tue, 24 Nov 2026 02:28:26 GMT"),
+            ("Location", "https://emr.example/Patient/1/_history/1"),
+            ("X-Progress", "50 %"),
+            ("Retry-After", "1"),
+            ("Vary", "Accept"),
+            ("WWW-Authenticate", "bearer realm=\"OpenEMR\""),
+        ];
+        let dropped = [
+            ("Set-Cookie", "a=1"),
+            ("Set-Cookie", "b=2"),
+            ("Server", "Apache"),
+            ("X-Powered-By", "PHP/8"),
+            ("Access-Control-Allow-Origin", "*"),
+            ("Keep-Alive", "timeout=5"),
+            ("Connection", "close"),
+            ("Refresh", "0; url=https://evil.example"),
+            ("Content-Security-Policy", "default-src *"),
+            ("X-Debug-Token-Link", "http://emr.internal/_profiler/1"),
+            ("Accept-Ranges", "bytes"),
+            ("Content-Range", "bytes 0-1/2"),
+            ("X-Request-Id", "openemrs"),
+        ];
+        let fields: Vec<_> = kept.into_iter().chain(dropped).collect();
+        let mut head = head(200, &fields);
+        keep_known(&mut head, TOKEN.as_bytes());
+        assert_eq!(head.headers.len(), kept.len(), "{:?}", head.headers);
+        for (name, value) in kept {
+            assert_eq!(head.headers.get(name).unwrap(), value);
+        }
         let id = RequestId::next();
         rewrite(&mut head, Version::HTTP_11, id);
-        let names: Vec<&str> = head.headers.keys().map(HeaderName::as_str).collect();
-        assert_eq!(names.len(), 2, "{names:?}");
         assert_eq!(head.headers.get("x-request-id").unwrap().to_str().unwrap(), id.to_string());
+    }
+
+    #[test]
+    fn values_that_mislead_or_hold_a_token_stay_behind() {
+        let long = "x".repeat(LONGEST + 1);
+        let link = format!("<https://emr.example?token={TOKEN}>; rel=next");
+        for (name, value) in [
+            ("WWW-Authenticate", "Basic realm=\"OpenEMR\""),
+            ("Content-Type", "application/json, text/html"),
+            ("Location", &long),
+            ("Link", &link),
+            ("Warning", TOKEN),
+        ] {
+            let mut head = head(200, &[(name, value), ("Date", "x")]);
+            keep_known(&mut head, TOKEN.as_bytes());
+            assert_eq!(head.headers.len(), 1, "{name}: {value}");
+        }
+        let mut head =
+            head(200, &[("Content-Type", "application/pdf"), ("Content-Type", "text/html"), ("Vary", "A"), ("Vary", "B")]);
+        keep_known(&mut head, TOKEN.as_bytes());
+        assert_eq!(head.headers.get_all("content-type").iter().collect::<Vec<_>>(), ["application/pdf"]);
+        assert_eq!(head.headers.get_all("vary").iter().count(), 2);
     }
 
     #[test]

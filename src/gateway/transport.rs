@@ -1,17 +1,23 @@
 //! What an error of Pingora's means: to the client, and to the operator.
 
+use std::io;
+
 use http::StatusCode;
 use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::request_body::TooSlow;
+use crate::http::framing::violation::Violation;
 
 /// What Pingora's error means to the client; `None` when the client is gone. `body_is_missing`: OpenEMR had to wait for the rest
 /// of the request.
 #[must_use]
 pub(super) fn rejection(error: &Error, body_is_missing: bool) -> Option<Rejection> {
     use ErrorType::*;
+    if let Some(violation) = violation(error) {
+        return Some(violation.into());
+    }
     let exception = |text: &'static str| Some(Rejection::bad_gateway(IssueCode::Exception, text));
     let rejection = |status, code, text: &'static str| Some(Rejection::new(status, code, text));
     match (error.esource(), error.etype()) {
@@ -36,6 +42,11 @@ pub(super) fn rejection(error: &Error, body_is_missing: bool) -> Option<Rejectio
             rejection(StatusCode::INTERNAL_SERVER_ERROR, IssueCode::Exception, text)
         }
     }
+}
+
+/// Why the guard refused the body of the request.
+fn violation(error: &Error) -> Option<Violation> {
+    error.root_cause().downcast_ref::<io::Error>()?.get_ref()?.downcast_ref().copied()
 }
 
 #[cfg(test)]

@@ -11,11 +11,11 @@ use pingora::proxy::Session;
 use crate::config::Limits;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
-use crate::gateway::connections::Connections;
 use crate::gateway::cors::METHODS;
 use crate::gateway::destination::Destination;
 use crate::gateway::http2;
 use crate::gateway::pace::{self, Pace};
+use crate::gateway::request_head::{self, BadField};
 use crate::http::fields::{content_length, members};
 use crate::http::request_target::UnsafeTarget;
 
@@ -46,6 +46,9 @@ pub(super) enum BadHead {
     /// Servers could differ on what the request target means.
     #[error("{0}")]
     UnsafeTarget(#[from] UnsafeTarget),
+    /// OpenEMR would read a field otherwise than the gateway.
+    #[error("{0}")]
+    Field(#[from] BadField),
 }
 
 impl From<BadHead> for Rejection {
@@ -80,18 +83,20 @@ impl From<BadHead> for Rejection {
                 Self::new(StatusCode::BAD_REQUEST, IssueCode::NotSupported, "The gateway does not switch protocols.")
             }
             BadHead::UnsafeTarget(reason) => Self::invalid(format!("The request was refused: {reason}.")),
+            BadHead::Field(bad) => bad.into(),
         }
     }
 }
 
 /// Sets how long a client's connection may take.
-pub(super) fn set_deadlines(session: &mut Session, limits: &Limits, connections: &Connections) {
+pub(super) fn set_deadlines(session: &mut Session, limits: &Limits) {
     session.set_read_timeout(Some(limits.read_timeout));
     // A client of HTTP/1.1 that stops reading is noticed on its connection.
     let write_timeout = session.is_http2().then_some(limits.write_timeout);
     session.set_write_timeout(write_timeout);
     if session.get_keepalive().is_some() {
-        session.set_keepalive(Some(connections.keepalive(limits.keepalive_timeout).as_secs().max(1)));
+        // No end of Pingora's own: the guard of the connection ends the wait for the next request.
+        session.set_keepalive(Some(0));
     }
     session.set_pipelining_enabled(true);
 }
@@ -112,13 +117,16 @@ pub(super) fn set_write_deadline(session: &mut Session, unsent: usize, holds_per
 pub(super) fn check(session: &Session, limits: &Limits, destination: &Destination) -> Result<(), BadHead> {
     check_method(&session.req_header().method)?;
     check_sizes(session, limits)?;
-    if let Destination::Unsafe(reason) = destination {
+    if let Destination::Unsafe { reason, .. } = destination {
         return Err((*reason).into());
     }
-    if destination.fhir().is_some() && asks_for_another_protocol(session.req_header()) {
+    if destination.fhir().is_none() {
+        return Ok(());
+    }
+    if asks_for_another_protocol(session.req_header()) {
         return Err(BadHead::Upgrade);
     }
-    Ok(())
+    Ok(request_head::check(session.req_header())?)
 }
 
 /// Checks what Pingora does not show of the request target.

@@ -18,6 +18,9 @@ pub(crate) struct Parameter<'a> {
 }
 
 /// Iterates over the parameters of a query without its `?`, or of a form. Those without a name are skipped.
+///
+/// Of a client's request, only such names come so far as PHP reads as they are written, but for dots
+/// (`openemr::request_parameters`).
 pub(crate) fn parameters(query: &[u8]) -> impl Iterator<Item = Parameter<'_>> {
     query.split(|byte| *byte == b'&').filter_map(|pair| {
         let (name, value) = form_urlencoded::parse(pair).next()?;

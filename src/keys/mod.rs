@@ -3,6 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | `signing_key`, `der` | private keys that sign client assertions, read from PEM |
+//! | `secret_pem` | PEM text whose copies are zeroed |
 //! | `generate`, `certificate` | new keys, and self-signed certificates |
 //! | `jwk_set`, `kid` | JWK Sets and key ids |
 //! | `byte_order_mark` | what is passed over before JSON and YAML |
@@ -21,6 +22,7 @@ mod kid;
 pub(crate) mod rotation;
 pub(crate) mod rotation_files;
 mod rotation_state;
+pub(crate) mod secret_pem;
 pub(crate) mod signing_key;
 
 pub(crate) use byte_order_mark::without_byte_order_mark;

@@ -3,16 +3,19 @@
 //! Decision: `docs/decisions/26-pem.md`.
 
 use std::fmt;
+use std::sync::{Arc, Weak};
 
+use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa;
-use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA384};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::EncodingKey;
+use parking_lot::Mutex;
 use serde_json::json;
-use zeroize::Zeroizing;
 
 use crate::keys::der::{self, KeyKind};
+use crate::keys::secret_pem;
 
 /// The largest key file that is read, in bytes.
 pub(crate) const MAX_KEY_FILE: usize = 64 * 1024;
@@ -125,17 +128,25 @@ pub enum PublicKey {
     },
 }
 
-/// A private key that signs client assertions. `Debug` shows its public half alone; the private half is zeroed on drop.
+/// A private key that signs client assertions. `Debug` shows its public half alone. The private half is in the memory of
+/// aws-lc, which zeroes it on drop.
 pub struct SigningKey {
-    algorithm: Algorithm,
     public_key: PublicKey,
-    encoding_key: EncodingKey,
+    pair: Pair,
 }
+
+enum Pair {
+    Rsa(rsa::KeyPair),
+    P384(EcdsaKeyPair),
+}
+
+/// The keys that are in use. A file that is read again, or that several sites name, adds no further copy of its key.
+static IN_USE: Mutex<Vec<Weak<SigningKey>>> = Mutex::new(Vec::new());
 
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SigningKey")
-            .field("algorithm", &self.algorithm)
+            .field("algorithm", &self.algorithm())
             .field("public_key", &self.public_key)
             .field("private_key", &"[redacted]")
             .finish()
@@ -155,11 +166,11 @@ impl SigningKey {
         if pem.first() == Some(&0x30) && !pem.is_ascii() {
             return Err(KeyError::Der);
         }
-        let blocks = ::pem::parse_many(pem).map_err(|_| KeyError::NotPem)?;
-        let first_label = blocks.first().map(|block| block.tag().to_owned()).ok_or(KeyError::NotPem)?;
+        let blocks = secret_pem::blocks(pem).ok_or(KeyError::NotPem)?;
+        let first_label = blocks.first().map(|block| block.label.to_owned()).ok_or(KeyError::NotPem)?;
         let mut found = None;
         for block in blocks {
-            let read: fn(&[u8]) -> Result<Self, KeyError> = match block.tag() {
+            let read: fn(&[u8]) -> Result<Self, KeyError> = match block.label {
                 "PRIVATE KEY" => Self::from_pkcs8,
                 "RSA PRIVATE KEY" => Self::from_pkcs1,
                 "EC PRIVATE KEY" => Self::from_sec1,
@@ -167,13 +178,13 @@ impl SigningKey {
                 "OPENSSH PRIVATE KEY" => return Err(KeyError::OpenSsh),
                 _ => continue,
             };
-            if block.headers().get("Proc-Type").is_some_and(|value| value.contains("ENCRYPTED")) {
+            if block.is_encrypted {
                 return Err(KeyError::Encrypted);
             }
             if found.is_some() {
                 return Err(KeyError::Several);
             }
-            found = Some(read(&Zeroizing::new(block.into_contents()))?);
+            found = Some(read(&block.contents)?);
         }
         found.ok_or(KeyError::NotPrivate(first_label))
     }
@@ -198,7 +209,7 @@ impl SigningKey {
         })
     }
 
-    /// Reads an `RSAPrivateKey`, the form that jsonwebtoken takes, too.
+    /// Reads an `RSAPrivateKey`.
     fn from_rsa(der: &[u8], label: &'static str) -> Result<Self, KeyError> {
         match der::rsa_bits(der) {
             None => return Err(KeyError::Damaged(label)),
@@ -212,24 +223,55 @@ impl SigningKey {
             n: URL_SAFE_NO_PAD.encode(public.modulus().big_endian_without_leading_zero()),
             e: URL_SAFE_NO_PAD.encode(public.exponent().big_endian_without_leading_zero()),
         };
-        Ok(Self { algorithm: Algorithm::Rs384, public_key, encoding_key: EncodingKey::from_rsa_der(der) })
+        Ok(Self { public_key, pair: Pair::Rsa(pair) })
     }
 
-    /// Reads PKCS#8 or SEC1; jsonwebtoken takes PKCS#8.
+    /// Reads PKCS#8 or SEC1.
     fn from_p384(der: &[u8], label: &'static str) -> Result<Self, KeyError> {
         let damaged = KeyError::Damaged(label);
         let pair = EcdsaKeyPair::from_private_key_der(&ECDSA_P384_SHA384_FIXED_SIGNING, der).map_err(|_| damaged.clone())?;
-        let pkcs8 = pair.to_pkcs8v1().map_err(|_| damaged.clone())?;
         // SEC 1 section 2.3.3: 04, x, y.
         let (x, y) = pair.public_key().as_ref().strip_prefix(&[4]).and_then(|point| point.split_at_checked(48)).ok_or(damaged)?;
         let public_key = PublicKey::P384 { x: URL_SAFE_NO_PAD.encode(x), y: URL_SAFE_NO_PAD.encode(y) };
-        Ok(Self { algorithm: Algorithm::Es384, public_key, encoding_key: EncodingKey::from_ec_der(pkcs8.as_ref()) })
+        Ok(Self { public_key, pair: Pair::P384(pair) })
     }
 
     /// Returns the algorithm that it signs with.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
-        self.algorithm
+        match self.pair {
+            Pair::Rsa(_) => Algorithm::Rs384,
+            Pair::P384(_) => Algorithm::Es384,
+        }
+    }
+
+    /// Returns the same key if it is in use already, else this one.
+    #[must_use]
+    pub(crate) fn shared(self) -> Arc<Self> {
+        let mut in_use = IN_USE.lock();
+        in_use.retain(|key| key.strong_count() > 0);
+        let same = in_use.iter().filter_map(Weak::upgrade).find(|key| key.public_key == self.public_key);
+        same.unwrap_or_else(|| {
+            let key = Arc::new(self);
+            in_use.push(Arc::downgrade(&key));
+            key
+        })
+    }
+
+    /// Signs a message with the key's algorithm, in the form of a JWS (RFC 7518 sections 3.3 and 3.4).
+    ///
+    /// # Errors
+    /// The cryptographic library fails; it gives no reason.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Unspecified> {
+        let random = SystemRandom::new();
+        match &self.pair {
+            Pair::Rsa(pair) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign(&RSA_PKCS1_SHA384, &random, message, &mut signature)?;
+                Ok(signature)
+            }
+            Pair::P384(pair) => Ok(pair.sign(&random, message)?.as_ref().to_vec()),
+        }
     }
 
     /// Returns its public half.
@@ -247,16 +289,10 @@ impl SigningKey {
         }
     }
 
-    /// Returns the key in jsonwebtoken's form.
-    #[must_use]
-    pub fn encoding_key(&self) -> &EncodingKey {
-        &self.encoding_key
-    }
-
     /// Returns the public JWK (RFC 7517 section 4) under this `kid`.
     #[must_use]
     pub fn jwk(&self, kid: &str) -> serde_json::Value {
-        let alg = self.algorithm.as_str();
+        let alg = self.algorithm().as_str();
         match &self.public_key {
             PublicKey::Rsa { n, e } => {
                 json!({"kty": "RSA", "n": n, "e": e, "alg": alg, "use": "sig", "kid": kid})
@@ -287,7 +323,9 @@ mod tests {
             Algorithm::Es384 => jsonwebtoken::Algorithm::ES384,
         };
         let claims = json!({"sub": "a", "exp": 4_000_000_000_u64});
-        let jwt = jsonwebtoken::encode(&jsonwebtoken::Header::new(algorithm), &claims, key.encoding_key()).unwrap();
+        let part = |value: &serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let message = format!("{}.{}", part(&json!({"alg": key.algorithm().as_str()})), part(&claims));
+        let jwt = format!("{message}.{}", URL_SAFE_NO_PAD.encode(key.sign(message.as_bytes()).unwrap()));
         let jwk: jsonwebtoken::jwk::Jwk = serde_json::from_value(key.jwk("a")).unwrap();
         let verifier = jsonwebtoken::DecodingKey::from_jwk(&jwk).unwrap();
         let validation = jsonwebtoken::Validation::new(algorithm);
@@ -317,10 +355,18 @@ mod tests {
     #[test]
     fn debug_shows_no_secret() {
         let key = SigningKey::from_pem(PKCS8_RSA.as_bytes()).unwrap();
-        let shown = format!("{key:?} {:?}", key.encoding_key());
-        let secret = key.encoding_key().as_bytes();
-        assert!(!shown.contains(&format!("{:?}", &secret[700..710]).replace(['[', ']'], "")));
-        assert!(shown.contains("[redacted]"));
+        let shown = format!("{key:?}");
+        let PublicKey::Rsa { n, .. } = key.public_key() else { panic!("it is an RSA key") };
+        let without_public = shown.replace(n, "");
+        assert!(shown.contains("[redacted]") && without_public.len() < 200, "{shown}");
+    }
+
+    #[test]
+    fn a_key_that_is_read_again_is_the_one_in_use() {
+        let read = |pem: &str| SigningKey::from_pem(pem.as_bytes()).unwrap().shared();
+        let first = read(PKCS8_RSA);
+        assert!(Arc::ptr_eq(&first, &read(PKCS1_RSA)));
+        assert!(!Arc::ptr_eq(&first, &read(PKCS8_EC)));
     }
 
     #[test]

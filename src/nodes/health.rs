@@ -24,6 +24,7 @@ use crate::nodes::client::{Client, Limits, Request};
 use crate::nodes::client_error::ClientError;
 use crate::nodes::origin::Origin;
 use crate::nodes::set::Nodes;
+use crate::nodes::task_end::pass_on_panic;
 
 /// The first pause between two checks of a node in doubt; doubled up to `health_check.interval`.
 const RECHECK: Duration = Duration::from_secs(1);
@@ -89,7 +90,7 @@ impl BackgroundService for HealthChecks {
                     Some(checked) => checked.spawn(&self.client, &mut tasks),
                     None => may_grow = false,
                 },
-                Some(_) = tasks.join_next() => {}
+                Some(ended) = tasks.join_next() => pass_on_panic(ended),
                 _ = shutdown.changed() => return,
             }
         }

@@ -33,6 +33,7 @@ pub(crate) mod origin;
 mod places;
 mod resolve;
 mod set;
+pub(crate) mod task_end;
 mod tls_failure;
 pub(crate) mod token_origin;
 mod tried;

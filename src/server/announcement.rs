@@ -1,7 +1,6 @@
 //! The service that reports that the gateway listens: to the log, to systemd, and to the caller of `server::run`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use log::info;
@@ -10,29 +9,40 @@ use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
 use sd_notify::NotifyState;
 
 use crate::config::Config;
+use crate::server::ending;
+use crate::server::listeners::{Listeners, Stage};
 use crate::server::process::{OnReady, Process};
+use crate::server::upgrade::take_over::KeptPredecessor;
 
-const RETRY: Duration = Duration::from_millis(10);
-
-/// Reports once that the listeners are open.
+/// Reports once that connections are accepted.
 #[must_use]
 pub(super) fn service(process: &Process) -> Box<dyn ServiceWithDependents> {
-    Box::new(Announcement { config: Arc::clone(&process.config), on_ready: Arc::clone(&process.on_ready) })
+    Box::new(Announcement {
+        config: Arc::clone(&process.config),
+        listeners: Arc::clone(&process.listeners),
+        predecessor: Arc::clone(&process.predecessor),
+        on_ready: Arc::clone(&process.on_ready),
+    })
 }
 
 struct Announcement {
     config: Arc<Config>,
+    listeners: Arc<Listeners>,
+    predecessor: Arc<KeptPredecessor>,
     on_ready: OnReady,
 }
 
 impl Announcement {
-    /// Waits until Pingora's table of listening sockets has all of them. An attempt to connect would tell less: a TLS listener
-    /// would log a failed handshake.
-    async fn listeners_are_open(&self, sockets: &ListenFds) {
-        let is_open = |address: String| sockets.lock().get(&address).is_some();
-        while !self.config.listen.iter().all(|listener| is_open(listener.address.to_string())) {
-            tokio::time::sleep(RETRY).await;
+    /// Waits until this process accepts connections, and tells the one that it replaces, if any.
+    async fn takes_over(&self) {
+        self.listeners.wait_for(Stage::Accepting).await;
+        let predecessor = self.predecessor.lock().take();
+        if let Some(predecessor) = predecessor
+            && let Err(problem) = predecessor.release().await
+        {
+            ending::fail(format_args!("the running gateway continues: {problem}"));
         }
+        self.listeners.reached(Stage::Alone);
     }
 }
 
@@ -40,17 +50,15 @@ impl Announcement {
 impl ServiceWithDependents for Announcement {
     async fn start_service(
         &mut self,
-        sockets: Option<ListenFds>,
+        _sockets: Option<ListenFds>,
         mut shutdown: ShutdownWatch,
         _listeners_per_fd: usize,
         ready: ServiceReadyNotifier,
     ) {
         ready.notify_ready();
-        if let Some(sockets) = &sockets {
-            tokio::select! {
-                () = self.listeners_are_open(sockets) => {}
-                _ = shutdown.changed() => return,
-            }
+        tokio::select! {
+            () = self.takes_over() => {}
+            _ = shutdown.changed() => return,
         }
         for listener in &self.config.listen {
             let scheme = if listener.tls.is_some() { "https" } else { "http" };

@@ -1,7 +1,7 @@
 //! Keeps the process's memory, which holds the private key and patient data, out of core files and from other programs of the
 //! same user.
 //!
-//! Decision: `docs/decisions/29-secrets.md`.
+//! Decision: `docs/decisions/32-secrets.md`.
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 

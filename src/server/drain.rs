@@ -21,6 +21,7 @@ use crate::config::Listener;
 use crate::gateway::Gateway;
 use crate::gateway::backlog::AnswerMemory;
 use crate::gateway::connections::Connections;
+use crate::gateway::guard::Guard;
 use crate::gateway::http2;
 use crate::gateway::http2_connection::Connection;
 use crate::server::before_tls::place;
@@ -90,9 +91,10 @@ impl ServerApp for Draining {
             Some(_) => None,
             None => Some(place(&self.connections, &self.runtime, stream.get_socket_digest().as_deref())?),
         };
-        let stream: Stream = Box::new(ClientStream::new(stream, place, &limits, &self.memory, &self.lifecycle));
-        if !http2::may_be(&stream, h2c) {
-            return self.proxy.process_new(stream, shutdown).await;
+        let mut stream: Stream = Box::new(ClientStream::new(stream, place, &limits, &self.memory, &self.lifecycle));
+        if !http2::is_chosen(&mut stream, h2c, limits.head_timeout).await {
+            let guard = Guard::new(stream, Arc::clone(&self.runtime), Arc::clone(&self.connections));
+            return self.proxy.process_new(Box::new(guard), shutdown).await;
         }
         let connection = Connection::new(Arc::clone(&self.proxy), limits, h2c);
         // A connection that is opened while draining is served until no more are accepted: its caller found no other process.

@@ -4,11 +4,12 @@
 //!
 //! Decision: `docs/decisions/24-start-and-stop.md`.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use log::{info, warn};
+use log::{error, info, warn};
 use pingora::server::ShutdownWatch;
 use pingora::services::ServiceWithDependents;
 use pingora::services::background::{BackgroundService, background_service};
@@ -76,4 +77,11 @@ impl Ending {
 pub(super) fn exit() -> ! {
     log_writer::flush();
     std::process::exit(0)
+}
+
+/// Logs why the process cannot go on, and exits with code 1.
+pub(super) fn fail(problem: impl Display) -> ! {
+    error!("{problem}: the process ends");
+    log_writer::flush();
+    std::process::exit(1)
 }

@@ -9,6 +9,9 @@ mod drain;
 mod ending;
 mod exports;
 mod file_watch;
+mod guard;
+mod listeners;
+mod opening;
 mod options;
 mod pingora_conf;
 mod process;
@@ -27,3 +30,5 @@ mod upgrade;
 
 pub(crate) use options::{ConfigSource, RunOptions};
 pub(crate) use run::run;
+pub(crate) use upgrade::socket::UpgradeSocket;
+pub(crate) use upgrade::take_over::{NotTaken, running_listeners};

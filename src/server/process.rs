@@ -6,16 +6,19 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
+use pingora::server::Server;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{ExecutionPhase, Server};
-use tokio::sync::broadcast;
 
 use crate::config::Config;
 use crate::exports::jobs::Exports;
 use crate::nodes::client::Client;
 use crate::nodes::health::HealthChecks;
 use crate::server::certificates::ListenerCertificates;
+use crate::server::listeners::Listeners;
 use crate::server::options::RunOptions;
+use crate::server::upgrade::order::Orders;
+use crate::server::upgrade::socket::UpgradeSocket;
+use crate::server::upgrade::take_over::KeptPredecessor;
 use crate::site::lifecycle::Lifecycle;
 use crate::site::runtime::{Runtime, Tasks};
 use crate::smart::key_rings::KeyRings;
@@ -34,8 +37,14 @@ pub(super) struct Process {
     pub on_ready: OnReady,
     /// Pingora's settings.
     pub pingora: Arc<ServerConf>,
-    /// The phases of Pingora's server.
-    pub phases: broadcast::Receiver<ExecutionPhase>,
+    /// The listening sockets.
+    pub listeners: Arc<Listeners>,
+    /// Where the process hands its listeners over, or takes them from another one.
+    pub upgrade_socket: Option<UpgradeSocket>,
+    /// The process whose listeners were taken, until it was told that this one accepts connections.
+    pub predecessor: Arc<KeptPredecessor>,
+    /// The orders to hand the listeners over.
+    pub orders: Orders,
     /// What requests run on; a reload replaces it.
     pub runtime: Arc<ArcSwap<Runtime>>,
     /// Where the process stands between its start and its end.
@@ -58,6 +67,8 @@ impl Process {
     pub(super) fn new(
         config: Config,
         options: RunOptions,
+        listeners: Listeners,
+        orders: Orders,
         on_ready: impl FnOnce() + Send + Sync + 'static,
         server: &Server,
     ) -> Self {
@@ -70,11 +81,14 @@ impl Process {
         let runtime = Runtime::build(Arc::clone(&config), &tasks, None);
         Self {
             certificates: ListenerCertificates::of(&config.listen),
+            listeners: Arc::new(listeners),
+            upgrade_socket: UpgradeSocket::of(&config, options.source.as_ref()),
+            predecessor: Arc::default(),
+            orders,
             config,
             options,
             on_ready: Arc::new(Mutex::new(Some(Box::new(on_ready)))),
             pingora,
-            phases: server.watch_execution_phase(),
             runtime: Arc::new(ArcSwap::from_pointee(runtime)),
             lifecycle: Arc::default(),
             exports: Arc::default(),

@@ -1,12 +1,16 @@
 //! The service that serves requests: Pingora's proxy behind the configured listeners.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
+use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::proxy::http_proxy;
-use pingora::services::ServiceWithDependents;
+use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::listening::Service;
+use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
 use rustix::process::{Resource, getrlimit};
 
 use crate::config::Config;
@@ -15,6 +19,8 @@ use crate::gateway::backlog::AnswerMemory;
 use crate::gateway::connections::Connections;
 use crate::server::before_tls::BeforeTls;
 use crate::server::drain::Draining;
+use crate::server::ending;
+use crate::server::listeners::{Listeners, Stage};
 use crate::server::process::Process;
 
 /// The files that the process has open without a client: listeners, the log, keys, and what its threads wait on.
@@ -31,7 +37,6 @@ pub(super) fn service(process: &Process) -> Box<dyn ServiceWithDependents> {
         lifecycle: Arc::clone(lifecycle),
         exports: Arc::clone(exports),
         memory: Arc::clone(&memory),
-        connections: Arc::clone(&connections),
     };
     let mut http = http_proxy(&process.pingora, gateway);
     let mut options = HttpServerOptions::default();
@@ -48,7 +53,40 @@ pub(super) fn service(process: &Process) -> Box<dyn ServiceWithDependents> {
         });
     }
     service.endpoints().set_pre_tls_callback(Arc::new(BeforeTls::new(Arc::clone(runtime), connections)));
-    Box::new(service)
+    Box::new(Proxy { service, listeners: Arc::clone(&process.listeners) })
+}
+
+/// The proxy's service, which says when it accepts connections, and ends the process when it does so no longer.
+struct Proxy {
+    service: Service<Draining>,
+    listeners: Arc<Listeners>,
+}
+
+#[async_trait]
+impl ServiceWithDependents for Proxy {
+    async fn start_service(
+        &mut self,
+        sockets: Option<ListenFds>,
+        shutdown: ShutdownWatch,
+        listeners_per_fd: usize,
+        ready: ServiceReadyNotifier,
+    ) {
+        ready.notify_ready();
+        let ending = shutdown.clone();
+        let mut serving = pingora::services::Service::start_service(&mut self.service, sockets, shutdown, listeners_per_fd);
+        // Its first poll starts the tasks that accept connections: the sockets are open, and nothing has to be waited for.
+        if poll_fn(|context| Poll::Ready(serving.as_mut().poll(context))).await.is_pending() {
+            self.listeners.reached(Stage::Accepting);
+            serving.await;
+        }
+        if !*ending.borrow() {
+            ending::fail("no connections are accepted any more");
+        }
+    }
+
+    fn name(&self) -> &str {
+        pingora::services::Service::name(&self.service)
+    }
 }
 
 /// How many files may be opened for clients and for their requests to OpenEMR.

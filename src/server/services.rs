@@ -8,11 +8,12 @@
 use pingora::server::Server;
 use pingora::services::{ServiceHandle, ServiceWithDependents};
 
+use crate::server::guard::Guarded;
 use crate::server::process::Process;
-use crate::server::{announcement, ending, exports, proxy, reload, site_tasks, start_gate, upgrade};
+use crate::server::upgrade::hand_over;
+use crate::server::{announcement, ending, exports, opening, proxy, reload, site_tasks, start_gate};
 
-use Build::{Ours, PingorasBootstrap};
-use When::{Always, OnUpgrade, WithConfigSource};
+use When::{Always, WithConfigSource};
 
 /// One row of the table.
 struct Service {
@@ -20,40 +21,31 @@ struct Service {
     runs: When,
     /// The services that must be ready before this one starts, as far as they run. Each stands above it.
     after: &'static [&'static str],
-    build: Build,
+    build: fn(&Process) -> Box<dyn ServiceWithDependents>,
 }
 
 /// When a service runs.
 #[derive(Clone, Copy)]
 enum When {
     Always,
-    /// In a process that takes over the listeners of another one.
-    OnUpgrade,
     /// In a process whose configuration can be read again.
     WithConfigSource,
-}
-
-/// What makes a service.
-enum Build {
-    Ours(fn(&Process) -> Box<dyn ServiceWithDependents>),
-    /// The service that takes the listeners over in an upgrade; without one it is ready at once.
-    PingorasBootstrap,
 }
 
 /// The services. No listener is opened or taken over, and so no request served, before there are tokens or it is clear that
 /// there are none.
 const SERVICES: [Service; 11] = [
-    Service { name: "keys", runs: Always, after: &[], build: Ours(site_tasks::keys) },
-    Service { name: "tokens", runs: Always, after: &["keys"], build: Ours(site_tasks::tokens) },
-    Service { name: "nodes", runs: Always, after: &[], build: Ours(site_tasks::nodes) },
-    Service { name: "reload", runs: WithConfigSource, after: &[], build: Ours(reload::service) },
-    Service { name: "start gate", runs: Always, after: &["tokens"], build: Ours(start_gate::service) },
-    Service { name: "listeners", runs: Always, after: &["start gate", "nodes", "reload"], build: PingorasBootstrap },
-    Service { name: "gateway", runs: Always, after: &["listeners"], build: Ours(proxy::service) },
-    Service { name: "exports", runs: Always, after: &["listeners"], build: Ours(exports::service) },
-    Service { name: "announcement", runs: Always, after: &["listeners"], build: Ours(announcement::service) },
-    Service { name: "ending", runs: Always, after: &[], build: Ours(ending::service) },
-    Service { name: "hand-over", runs: OnUpgrade, after: &[], build: Ours(upgrade::service) },
+    Service { name: "keys", runs: Always, after: &[], build: site_tasks::keys },
+    Service { name: "tokens", runs: Always, after: &["keys"], build: site_tasks::tokens },
+    Service { name: "nodes", runs: Always, after: &[], build: site_tasks::nodes },
+    Service { name: "reload", runs: WithConfigSource, after: &[], build: reload::service },
+    Service { name: "start gate", runs: Always, after: &["tokens"], build: start_gate::service },
+    Service { name: "listeners", runs: Always, after: &["start gate", "nodes", "reload"], build: opening::service },
+    Service { name: "gateway", runs: Always, after: &["listeners"], build: proxy::service },
+    Service { name: "exports", runs: Always, after: &["listeners"], build: exports::service },
+    Service { name: "announcement", runs: Always, after: &["listeners"], build: announcement::service },
+    Service { name: "ending", runs: Always, after: &[], build: ending::service },
+    Service { name: "upgrade socket", runs: Always, after: &["announcement"], build: hand_over::service },
 ];
 
 /// Adds the services of this process to Pingora's server.
@@ -63,10 +55,8 @@ pub(super) fn add_to(pingora: &mut Server, process: &Process) {
         if !runs.applies_to(process) {
             continue;
         }
-        let handle = match build {
-            Ours(build) => pingora.add_boxed_service(build(process)),
-            PingorasBootstrap => pingora.bootstrap_as_a_service(),
-        };
+        let guarded = Guarded::new(build(process), |lost| ending::fail(format_args!("the service {lost} was lost")));
+        let handle = pingora.add_service(guarded);
         handle.add_dependencies(added.iter().filter(|(earlier, _)| after.contains(earlier)).map(|(_, handle)| handle));
         added.push((name, handle));
     }
@@ -76,7 +66,6 @@ impl When {
     fn applies_to(self, process: &Process) -> bool {
         match self {
             Always => true,
-            OnUpgrade => process.options.upgrade,
             WithConfigSource => process.options.source.is_some(),
         }
     }

@@ -1,6 +1,5 @@
 //! How long the process may take to end.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::Config;
@@ -10,7 +9,7 @@ const PINGORAS_GRACE: u64 = 300;
 /// What the last requests after an upgrade may take beyond the longest timeout of a site.
 const MARGIN: Duration = Duration::from_secs(10);
 
-/// How long each step of the shutdown may take, and where the listeners are handed over.
+/// How long each step of the shutdown may take.
 #[derive(Debug, Clone)]
 pub(super) struct ShutdownTimes {
     /// How long `GET /ready` answers 503 before connections are refused.
@@ -20,8 +19,6 @@ pub(super) struct ShutdownTimes {
     /// From the hand-over of the listeners to the end of the process: long enough for every request, because the new process
     /// serves meanwhile.
     pub grace_after_upgrade: Duration,
-    /// The Unix socket over which the listeners are handed over.
-    pub upgrade_sock: PathBuf,
 }
 
 impl ShutdownTimes {
@@ -35,7 +32,6 @@ impl ShutdownTimes {
             drain_delay: config.drain_delay,
             grace,
             grace_after_upgrade: grace.max(longest_request.unwrap_or_default() + MARGIN),
-            upgrade_sock: config.server.upgrade_sock.clone().into(),
         }
     }
 

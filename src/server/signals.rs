@@ -14,23 +14,24 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::server::ending;
 use crate::server::shutdown_times::ShutdownTimes;
-use crate::server::upgrade;
+use crate::server::upgrade::order::HandOver;
 use crate::site::lifecycle::Lifecycle;
 
-/// How long a new process may take from SIGQUIT until it waits for the listeners. It gets its tokens first.
-const SUCCESSOR_WITHIN: Duration = Duration::from_secs(60);
+/// How long this process goes on accepting when a new one has taken over: clients that keep a connection are told to close it.
+const BOTH_ACCEPT: Duration = Duration::from_secs(5);
 
 /// Waits for the signal that ends the process.
 pub(super) struct Signals {
     lifecycle: Arc<Lifecycle>,
     times: ShutdownTimes,
+    hand_over: HandOver,
 }
 
 impl Signals {
     /// Drains `lifecycle` before Pingora shuts down.
     #[must_use]
-    pub(super) fn new(lifecycle: Arc<Lifecycle>, times: ShutdownTimes) -> Self {
-        Self { lifecycle, times }
+    pub(super) fn new(lifecycle: Arc<Lifecycle>, times: ShutdownTimes, hand_over: HandOver) -> Self {
+        Self { lifecycle, times, hand_over }
     }
 
     async fn terminate(&self, interrupt: &mut Signal) -> ShutdownSignal {
@@ -48,15 +49,16 @@ impl Signals {
     /// Hands the listeners over; `None` when no process takes them, and this one goes on.
     async fn hand_over(&self) -> Option<ShutdownSignal> {
         info!("SIGQUIT: waiting for a process that takes over");
-        let path = &self.times.upgrade_sock;
-        match upgrade::successor(path, SUCCESSOR_WITHIN).await {
+        match self.hand_over.order().await {
             Ok(()) => {
-                info!("handing over the listeners");
+                info!("the new process accepts connections: this one ends with its last request");
                 self.lifecycle.drain(self.times.grace_after_upgrade);
-                Some(ShutdownSignal::GracefulUpgrade)
+                tokio::time::sleep(BOTH_ACCEPT).await;
+                // Pingora's own way to hand over is not used.
+                Some(ShutdownSignal::GracefulTerminate)
             }
             Err(problem) => {
-                error!("SIGQUIT: {problem}: this process goes on. Start the new one with  serve --upgrade");
+                error!("SIGQUIT: {problem}; this process goes on. Start the new one with  serve --upgrade");
                 None
             }
         }

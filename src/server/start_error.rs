@@ -3,6 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
+use crate::server::upgrade::take_over::NotTaken;
+
 /// Why the gateway cannot start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
@@ -14,4 +16,7 @@ pub(crate) enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// The running process hands nothing over.
+    #[error(transparent)]
+    NotTaken(#[from] NotTaken),
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use log::{error, warn};
+use log::warn;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
 
-use crate::observe::log_writer;
+use crate::server::ending;
 use crate::server::process::Process;
 use crate::site::runtime::Runtime;
 
@@ -65,9 +65,7 @@ async fn wait_for_tokens_or_exit(runtime: &Runtime) {
         }
     }
     if missing.len() == runtime.sites.len() {
-        error!("no site gets a token: the running gateway is not replaced");
-        log_writer::flush();
-        std::process::exit(1);
+        ending::fail("no site gets a token: the running gateway is not replaced");
     }
     for name in missing {
         warn!("site {name} gets no token; the listeners are taken over without it");

@@ -5,15 +5,20 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use jsonwebtoken::{Algorithm as JwtAlgorithm, Header};
+use aws_lc_rs::error::Unspecified;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::keys::{Algorithm, SigningKey};
+use crate::keys::SigningKey;
 
 /// How long an assertion is good for; SMART allows five minutes at most.
 pub(super) const LIFETIME: Duration = Duration::from_secs(4 * 60);
+
+/// The length of a signature by an RSA key of 8192 bits in base64url, with the two dots of a JWT.
+const LONGEST_SIGNATURE: usize = 1366 + 2;
 
 /// What goes into an assertion, and the key that signs it.
 #[derive(Debug, Clone, Copy)]
@@ -35,8 +40,15 @@ pub(crate) enum AssertionError {
     #[error("the system clock is before 1970")]
     Clock,
     /// The key cannot sign.
-    #[error("the private key cannot sign: {0}")]
-    Sign(#[from] jsonwebtoken::errors::Error),
+    #[error("the private key cannot sign")]
+    Sign(#[from] Unspecified),
+}
+
+#[derive(Serialize)]
+struct Header<'a> {
+    typ: &'static str,
+    alg: &'static str,
+    kid: &'a str,
 }
 
 #[derive(Serialize)]
@@ -63,10 +75,20 @@ pub(super) fn sign(claimant: Claimant<'_>, now: SystemTime, jti: Uuid) -> Result
         iat,
         exp: iat + LIFETIME.as_secs(),
     };
-    let mut header = Header::new(match claimant.key.algorithm() {
-        Algorithm::Rs384 => JwtAlgorithm::RS384,
-        Algorithm::Es384 => JwtAlgorithm::ES384,
-    });
-    header.kid = Some(claimant.kid.to_owned());
-    Ok(Zeroizing::new(jsonwebtoken::encode(&header, &claims, claimant.key.encoding_key())?))
+    let header = Header { typ: "JWT", alg: claimant.key.algorithm().as_str(), kid: claimant.kid };
+    let (header, claims) = (part(&header), part(&claims));
+    // As large as it becomes: a text that grows leaves its contents behind.
+    let mut assertion = Zeroizing::new(String::with_capacity(header.len() + claims.len() + LONGEST_SIGNATURE));
+    assertion.push_str(&header);
+    assertion.push('.');
+    assertion.push_str(&claims);
+    let signature = claimant.key.sign(assertion.as_bytes())?;
+    assertion.push('.');
+    URL_SAFE_NO_PAD.encode_string(signature, &mut assertion);
+    Ok(assertion)
+}
+
+/// A header or a set of claims as a part of a JWT.
+fn part(value: &impl Serialize) -> String {
+    URL_SAFE_NO_PAD.encode(serde_json::to_vec(value).expect("a struct of texts and numbers can be written as JSON"))
 }

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use http::header::{CONTENT_TYPE, DATE};
 use log::{info, warn};
 use uuid::Uuid;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::config::{Site, Upstream};
 use crate::nodes::Nodes;
@@ -129,13 +129,17 @@ impl TokenEndpoint {
         let (connection, endpoint) = self.connect(&nodes).await?;
         // Signed after the connection stands: the assertion's life should not be spent on a slow handshake.
         let form = token_request::form(&self.scopes, &self.sign(keys, &endpoint.audience)?);
-        let request = token_request::request(&endpoint.origin.url().path, &form);
+        let request = token_request::request(&endpoint.origin.url().path, form);
         let (requested_at, by_the_clock) = (Instant::now(), SystemTime::now());
         let mut incoming = connection.send(request).await.map_err(ExchangeError::BrokenOff)?;
         let skew = incoming.field(&DATE).and_then(|date| skew::measure(date, by_the_clock, requested_at.elapsed()));
-        let mut body = Zeroizing::new(Vec::with_capacity(4096));
+        // As large as it can become: a vector that grows leaves its contents behind.
+        let mut body = Zeroizing::new(Vec::with_capacity(LARGEST_ANSWER));
         while let Some(piece) = incoming.piece().await.map_err(ExchangeError::BrokenOff)? {
             body.extend_from_slice(&piece);
+            if let Ok(mut piece) = piece.try_into_mut() {
+                piece.as_mut().zeroize();
+            }
         }
         if let Some(ahead) = skew {
             self.note_skew(ahead);

@@ -1,4 +1,4 @@
-//! The limit on token exchanges that callers cause: a token bucket. Pure: times are passed in.
+//! The limits on token exchanges that callers cause: a token bucket, and a daily ceiling. Pure: times are passed in.
 //!
 //! Decision: `docs/decisions/06-token-life.md`.
 
@@ -39,12 +39,50 @@ impl Bucket {
     }
 }
 
+/// A day, for [`DailyCeiling`].
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The ceiling on forced refreshes: so many in the 24 hours that begin with the first of them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DailyCeiling {
+    most: u32,
+    ends: Option<Instant>,
+    taken: u32,
+}
+
+impl DailyCeiling {
+    /// A ceiling under which there is room.
+    #[must_use]
+    pub(super) fn new(limit: RefreshLimit) -> Self {
+        Self { most: limit.daily, ends: None, taken: 0 }
+    }
+
+    /// Checks that there is room for one more.
+    ///
+    /// # Errors
+    /// There is none: how long until there is.
+    pub(super) fn check(&self, now: Instant) -> Result<(), Duration> {
+        match self.ends {
+            Some(ends) if now < ends && self.taken >= self.most => Err(ends - now),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Counts one.
+    pub(super) fn take(&mut self, now: Instant) {
+        if self.ends.is_none_or(|ends| now >= ends) {
+            (self.ends, self.taken) = (Some(now + DAY), 0);
+        }
+        self.taken = self.taken.saturating_add(1);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const LIMIT: RefreshLimit = RefreshLimit { every: Duration::from_secs(1), burst: 5 };
+    const LIMIT: RefreshLimit = RefreshLimit { every: Duration::from_secs(1), burst: 5, daily: 3 };
 
     #[test]
     fn a_burst_then_one_a_second() {
@@ -67,12 +105,28 @@ mod tests {
         assert_eq!((0..10).filter(|_| bucket.take(later).is_ok()).count(), 5);
     }
 
+    #[test]
+    fn a_day_begins_with_its_first_refresh() {
+        let start = Instant::now() + Duration::from_secs(1000);
+        let mut ceiling = DailyCeiling::new(LIMIT);
+        for minute in 0..3 {
+            let now = start + Duration::from_secs(60 * minute);
+            assert_eq!(ceiling.check(now), Ok(()));
+            ceiling.take(now);
+        }
+        assert_eq!(ceiling.check(start + Duration::from_secs(180)), Err(DAY - Duration::from_secs(180)));
+        assert_eq!(ceiling.check(start + DAY - Duration::from_secs(1)), Err(Duration::from_secs(1)));
+        assert_eq!(ceiling.check(start + DAY), Ok(()));
+        ceiling.take(start + DAY * 3);
+        assert_eq!(ceiling.check(start + DAY * 3), Ok(()));
+    }
+
     proptest! {
         #[test]
         fn no_window_has_more_than_its_share(
             every in 1_u64..5_000, burst in 1_u32..20, gaps in proptest::collection::vec(0_u64..3_000, 1..200),
         ) {
-            let limit = RefreshLimit { every: Duration::from_millis(every), burst };
+            let limit = RefreshLimit { every: Duration::from_millis(every), burst, daily: 100 };
             let mut now = Instant::now();
             let mut bucket = Bucket::new(limit, now);
             let mut taken: Vec<Instant> = Vec::new();

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::nodes::client::Client;
+use crate::nodes::task_end::pass_on_panic;
 use crate::smart::exchange::TokenEndpoint;
 use crate::smart::token_cell::TokenHandle;
 use crate::smart::token_task::TokenTask;
@@ -75,7 +76,7 @@ impl BackgroundService for Refresher {
                     Some(task) => drop(running.spawn(task.run(shutdown.clone()))),
                     None => break,
                 },
-                Some(_) = running.join_next() => {}
+                Some(ended) = running.join_next() => pass_on_panic(ended),
                 _ = ending.changed() => break,
             }
         }

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use crate::config::RefreshLimit;
-use crate::smart::refresh_limit::Bucket;
+use crate::smart::refresh_limit::{Bucket, DailyCeiling};
 
 /// The first step of the backoff; each failure doubles it.
 const FIRST_STEP: Duration = Duration::from_millis(500);
@@ -46,19 +46,21 @@ pub(crate) enum Decision {
 /// The schedule of one token.
 ///
 /// Without failures, the next attempt is at 80 % of the token's life, up to 5 % of it sooner. After failures:
-/// exponential backoff with full jitter, 30 s at most. Refresh requests are limited by a [`Bucket`]; attempts of the schedule are not.
+/// exponential backoff with full jitter, 30 s at most. Refresh requests are limited by a [`Bucket`], forced ones also by a
+/// [`DailyCeiling`]; attempts of the schedule are not.
 #[derive(Debug, Clone)]
 pub(crate) struct Schedule {
     next: Instant,
     failures: u32,
     bucket: Bucket,
+    forced: DailyCeiling,
 }
 
 impl Schedule {
     /// A schedule without a token: the first attempt is at once.
     #[must_use]
     pub(crate) fn new(limit: RefreshLimit, now: Instant) -> Self {
-        Self { next: now, failures: 0, bucket: Bucket::new(limit, now) }
+        Self { next: now, failures: 0, bucket: Bucket::new(limit, now), forced: DailyCeiling::new(limit) }
     }
 
     /// When the next attempt begins unless it is requested sooner.
@@ -79,8 +81,17 @@ impl Schedule {
         if reason == Reason::Needed && self.failures > 0 && now < self.next {
             return Decision::BackingOff(self.next - now);
         }
+        let is_forced = reason == Reason::Forced;
+        if let (true, Err(wait)) = (is_forced, self.forced.check(now)) {
+            return Decision::Limited(wait);
+        }
         match self.bucket.take(now) {
-            Ok(()) => Decision::Exchange,
+            Ok(()) => {
+                if is_forced {
+                    self.forced.take(now);
+                }
+                Decision::Exchange
+            }
             Err(wait) => Decision::Limited(wait),
         }
     }
@@ -104,7 +115,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const LIMIT: RefreshLimit = RefreshLimit { every: Duration::from_secs(1), burst: 5 };
+    const LIMIT: RefreshLimit = RefreshLimit { every: Duration::from_secs(1), burst: 5, daily: u32::MAX };
 
     #[test]
     fn a_missing_token_is_fetched_at_once() {
@@ -145,6 +156,20 @@ mod tests {
             assert_eq!(schedule.decide(Reason::Forced, at), Decision::Exchange);
         }
         assert_eq!(schedule.decide(Reason::Forced, at), Decision::Limited(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn the_daily_ceiling_is_on_forced_refreshes_alone() {
+        let at = Instant::now();
+        let mut schedule = Schedule::new(RefreshLimit { every: Duration::from_millis(1), burst: 100, daily: 2 }, at);
+        assert_eq!(schedule.decide(Reason::Forced, at), Decision::Exchange);
+        assert_eq!(schedule.decide(Reason::Needed, at), Decision::Exchange);
+        assert_eq!(schedule.decide(Reason::Forced, at), Decision::Exchange);
+        assert_eq!(schedule.decide(Reason::Forced, at), Decision::Limited(Duration::from_secs(24 * 60 * 60)));
+        for _ in 0..10 {
+            assert_eq!(schedule.decide(Reason::Needed, at), Decision::Exchange);
+        }
+        assert_eq!(schedule.next_attempt(), at, "the schedule goes its own way");
     }
 
     proptest! {

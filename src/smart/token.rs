@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use http::HeaderValue;
+use zeroize::Zeroizing;
 
 use crate::smart::token_response::Grant;
 
@@ -33,8 +34,11 @@ impl AccessToken {
     /// `None` when the token has characters that no field value may have; `token_response` has refused those.
     #[must_use]
     pub(crate) fn new(grant: Grant, generation: u64, requested_at: Instant) -> Option<Self> {
-        let mut authorization =
-            HeaderValue::from_maybe_shared(Bytes::from(format!("Bearer {}", grant.access_token.as_str()))).ok()?;
+        let mut value = Zeroizing::new(Vec::with_capacity("Bearer ".len() + grant.access_token.len()));
+        value.extend_from_slice(b"Bearer ");
+        value.extend_from_slice(grant.access_token.as_bytes());
+        // Zeroed with the last clone of the field.
+        let mut authorization = HeaderValue::from_maybe_shared(Bytes::from_owner(value)).ok()?;
         authorization.set_sensitive(true);
         let life = grant.expires_in.min(LONGEST_LIFE);
         Some(Self { authorization, generation, requested_at, life, scope: grant.scope, accepted: AtomicBool::new(false) })
@@ -101,7 +105,6 @@ impl fmt::Debug for AccessToken {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use zeroize::Zeroizing;
 
     fn token(life: u64, at: Instant) -> AccessToken {
         let grant = Grant {

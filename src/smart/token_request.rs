@@ -13,20 +13,26 @@ use crate::scopes::scope::Scopes;
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// The body, `application/x-www-form-urlencoded`.
+/// The body, `application/x-www-form-urlencoded`, zeroed when it has been sent.
 #[must_use]
-pub(super) fn form(scopes: &Scopes, assertion: &str) -> Zeroizing<String> {
-    let mut form = form_urlencoded::Serializer::new(String::with_capacity(assertion.len() + 512));
-    form.append_pair("grant_type", "client_credentials")
+pub(super) fn form(scopes: &Scopes, assertion: &str) -> Bytes {
+    let begin = form_urlencoded::Serializer::new(String::new())
+        .append_pair("grant_type", "client_credentials")
         .append_pair("scope", &scopes.to_string())
         .append_pair("client_assertion_type", ASSERTION_TYPE)
-        .append_pair("client_assertion", assertion);
-    Zeroizing::new(form.finish())
+        .finish();
+    const NAME: &str = "&client_assertion=";
+    // As large as it becomes: a vector that grows leaves its contents behind. What a JWT is made of stands in a form as it is.
+    let mut form = Zeroizing::new(Vec::with_capacity(begin.len() + NAME.len() + assertion.len()));
+    for part in [&begin, NAME, assertion] {
+        form.extend_from_slice(part.as_bytes());
+    }
+    Bytes::from_owner(form)
 }
 
 /// The request: `POST {path}` with the form.
 #[must_use]
-pub(super) fn request(path: &str, form: &str) -> Request {
+pub(super) fn request(path: &str, form: Bytes) -> Request {
     let fields = [
         (ACCEPT, "application/json"),
         (CONTENT_TYPE, "application/x-www-form-urlencoded"),
@@ -36,7 +42,7 @@ pub(super) fn request(path: &str, form: &str) -> Request {
         method: Method::POST,
         target: if path.is_empty() { "/" } else { path }.to_owned(),
         fields: fields.map(|(name, value)| (name, HeaderValue::from_static(value))).into(),
-        body: Some(Bytes::copy_from_slice(form.as_bytes())),
+        body: Some(form),
     }
 }
 
@@ -50,7 +56,7 @@ mod tests {
         let scopes =
             Scopes::new([Scope::parse("system/*.$export").unwrap(), Scope::parse("system/Patient.read").unwrap()]).unwrap();
         let body = form(&scopes, "a.b-_c.d");
-        let pairs: Vec<(String, String)> = form_urlencoded::parse(body.as_bytes()).into_owned().collect();
+        let pairs: Vec<(String, String)> = form_urlencoded::parse(&body).into_owned().collect();
         let expected = [
             ("grant_type", "client_credentials"),
             ("scope", "system/*.$export system/Patient.read"),
@@ -62,7 +68,7 @@ mod tests {
 
     #[test]
     fn it_goes_to_the_path_and_carries_no_credentials() {
-        let request = request("/openemr/oauth2/default/token", "a=b");
+        let request = request("/openemr/oauth2/default/token", Bytes::from("a=b"));
         assert_eq!((request.target.as_str(), request.body.as_deref()), ("/openemr/oauth2/default/token", Some(&b"a=b"[..])));
         let names: Vec<&str> = request.fields.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["accept", "content-type", "user-agent"]);

@@ -5,6 +5,7 @@
 //!
 //! Decision: `docs/decisions/06-token-life.md`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use crate::keys::without_byte_order_mark;
 pub(super) const LARGEST_ANSWER: usize = 64 * 1024;
 /// From this difference of the clocks on, in seconds, a refusal mentions it.
 const NOTABLE_SKEW_SECONDS: i64 = 10;
+/// The longest word of a server's text that goes to the log, in bytes.
+const LONGEST_WORD: usize = 120;
 /// How many characters of a server's text go to the log.
 const LONGEST_QUOTE: usize = 300;
 
@@ -221,9 +224,17 @@ fn is_html(answer: Answer<'_>) -> bool {
     answer.content_type.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/html"))
 }
 
-/// A server's text on one log line.
+/// A server's text on one log line, without words that can be a token or an assertion.
 fn quotable(words: &str) -> String {
-    words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_QUOTE).collect()
+    let words = words.split(|c: char| c.is_control() || c == ' ');
+    let words =
+        words.map(|word| if may_be_secret(word) { Cow::Owned(format!("[{} bytes]", word.len())) } else { Cow::Borrowed(word) });
+    words.collect::<Vec<_>>().join(" ").chars().take(LONGEST_QUOTE).collect()
+}
+
+/// Whether a word is as long as no word, scope or address is, or begins a part of it as a JWT begins.
+fn may_be_secret(word: &str) -> bool {
+    word.len() > LONGEST_WORD || word.contains("eyJ")
 }
 
 #[cfg(test)]
@@ -302,6 +313,16 @@ mod tests {
         with_skew.skew = Some(95);
         let error = parse(with_skew).err().unwrap().to_string();
         assert!(error.contains("`system/Foo.read`") && error.contains("95 s behind"), "{error}");
+    }
+
+    #[test]
+    fn a_refusal_quotes_no_token() {
+        let long = "x".repeat(LONGEST_WORD + 1);
+        let text = format!("The JWT `eyJhbGciOiJSUzM4NCJ9.e30.c2ln` or {long} is bad");
+        let body = serde_json::json!({"error": "invalid_request", "error_description": text, "hint": text}).to_string();
+        let error = parse(answer(400, body.as_bytes())).err().unwrap().to_string();
+        assert!(error.contains("The JWT [31 bytes] or [121 bytes] is bad"), "{error}");
+        assert!(!error.contains("eyJ") && !error.contains(&long), "{error}");
     }
 
     #[test]

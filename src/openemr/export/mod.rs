@@ -5,6 +5,7 @@
 pub(crate) mod kick_off;
 pub(crate) mod level;
 pub(crate) mod manifest;
+pub(crate) mod owner;
 pub(crate) mod plan;
 pub(crate) mod since;
 pub(crate) mod state;

@@ -13,12 +13,13 @@ use crate::fhir::id::is_path_id;
 use crate::fhir::instant;
 use crate::fhir::resource_type;
 use crate::openemr::export::kick_off::{KickOff, LeftOut};
+use crate::openemr::export::owner::Owner;
 use crate::openemr::export::state::{Cause, State, TypePlan};
 
 /// The largest stored plan, in bytes.
 pub(crate) const MAX_PLAN: usize = 4 * 1024 * 1024;
-/// The version of the stored form.
-const VERSION: u32 = 1;
+/// The version of the stored form. Version 1 had no owner.
+const VERSION: u32 = 2;
 /// The most files of one type; a manifest with more is taken for broken.
 const MAX_FILES: usize = 100;
 /// The longest URL of a kick-off, in bytes.
@@ -35,6 +36,9 @@ pub(crate) struct Plan {
     pub(crate) job: Uuid,
     /// The time of the client's kick-off.
     pub(crate) asked_at: i64,
+    /// Who kicked it off.
+    #[serde(default)]
+    pub(crate) asked_by: Owner,
     /// The level, which says whose data is exported.
     pub(crate) level: Level,
     /// The URL of the kick-off, without the parameters that were left out.
@@ -59,7 +63,7 @@ pub(crate) enum PlanError {
     #[error("is larger than {MAX_PLAN} bytes")]
     TooLarge,
     /// Not the JSON of a plan.
-    #[error("is no plan of an export: {0}")]
+    #[error("is no plan of an export (line {}, column {})", .0.line(), .0.column())]
     Json(#[from] serde_json::Error),
     /// Written by another version of the gateway.
     #[error("is of version {0}, which this gateway does not know")]
@@ -83,13 +87,14 @@ pub(crate) enum Step {
 impl Plan {
     /// Makes a plan of a kick-off, whose URL is `request`. Every type waits.
     #[must_use]
-    pub(crate) fn new(job: Uuid, kick_off: KickOff, request: String, now: i64) -> Self {
+    pub(crate) fn new(job: Uuid, kick_off: KickOff, request: String, asked_by: Owner, now: i64) -> Self {
         let types =
             kick_off.types.into_iter().map(|(name, named)| TypePlan { name: name.to_owned(), named, state: State::Waiting });
         Self {
             version: VERSION,
             job,
             asked_at: now,
+            asked_by,
             level: kick_off.level,
             request,
             since: kick_off.since,
@@ -113,10 +118,10 @@ impl Plan {
             return Err(PlanError::TooLarge);
         }
         let Versioned { version } = serde_json::from_slice(bytes)?;
-        if version != VERSION {
+        if !(1..=VERSION).contains(&version) {
             return Err(PlanError::Version(version));
         }
-        let plan: Self = serde_json::from_slice(bytes)?;
+        let plan = Self { version: VERSION, ..serde_json::from_slice(bytes)? };
         if plan.is_sound() { Ok(plan) } else { Err(PlanError::Damaged) }
     }
 

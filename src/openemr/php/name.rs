@@ -55,8 +55,12 @@ fn mangled(name: &[u8]) -> Cow<'_, [u8]> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::process::{Command, Stdio};
+
     use super::*;
     use proptest::prelude::*;
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
 
     fn read(name: &str) -> Option<(String, bool)> {
         Name::read(name.as_bytes()).map(|name| (String::from_utf8(name.key.into_owned()).unwrap(), name.is_array))
@@ -106,6 +110,28 @@ mod tests {
         }
         for other in [".count", " _count", "_count ", "_count[]", "[", "_count\0", "\0", "a b"] {
             assert!(!is_plain(other.as_bytes()), "{other:?}");
+        }
+    }
+
+    /// Compares with PHP itself, where it is installed.
+    #[test]
+    fn php_reads_a_thousand_names_like_this() {
+        const SCRIPT: &str = "$read = []; foreach (json_decode(stream_get_contents(STDIN)) as $name) { parse_str(rawurlencode($name).'=1', $all); \
+            $key = array_key_first($all); $read[] = $key === null ? null : [strval($key), is_array($all[$key])]; } echo json_encode($read);";
+        let spawned = Command::new("php").args(["-n", "-r", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let Ok(mut php) = spawned else {
+            println!("skipped: PHP is not installed");
+            return;
+        };
+        let mut runner = TestRunner::deterministic();
+        let names = "(a|_|REWRITE|COMMAND|site|[ .:\\[\\]\t\\x00-]|\\[\\]|\\[0\\]){1,7}";
+        let names: Vec<String> = (0..1000).map(|_| names.new_tree(&mut runner).unwrap().current()).collect();
+        serde_json::to_writer(php.stdin.take().unwrap(), &names).unwrap();
+        let output = php.wait_with_output().unwrap();
+        let by_php: Vec<Option<(String, bool)>> = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(by_php.len(), names.len());
+        for (name, by_php) in names.iter().zip(by_php) {
+            assert_eq!(read(name), by_php, "{name:?}");
         }
     }
 

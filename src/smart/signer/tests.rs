@@ -24,9 +24,9 @@ impl Setting {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let [old, new] = [(); 2].map(|()| generate(NewKey::P384).unwrap());
-        fs::write(path("private_key.pem"), old.private_pem.as_bytes()).unwrap();
         fs::write(path("jwks.json"), JwkSet::of(&old.key, "old").to_json()).unwrap();
         let mut files = KeyFiles::new(&path("private_key.pem"), &path("jwks.json"));
+        files.write(&KeyFile::PrivateKey, old.private_pem.as_bytes()).unwrap();
         files.write(&KeyFile::NewPrivateKey("new".into()), new.private_pem.as_bytes()).unwrap();
         let keys = (Jwk::of(&old.key, "old"), Jwk::of(&new.key, "new"));
         let hour = Duration::from_secs(3600);

@@ -235,7 +235,7 @@ fn heads_and_old_callers() {
 }
 
 #[test]
-fn openemrs_own_words_are_for_the_log_at_level_debug_alone() {
+fn openemrs_own_words_are_in_no_log_and_their_kind_is_at_level_debug() {
     for (level, told) in [("debug", true), ("info", false)] {
         let openemr = OpenEmr::start();
         let mut config = config(&openemr);
@@ -246,8 +246,10 @@ fn openemrs_own_words_are_for_the_log_at_level_debug_alone() {
         issue(&answer, 500);
         let id = answer.field("x-request-id").unwrap();
         gateway.access_line(id);
-        let words = gateway.log().lines().any(|line| line.contains(id) && line.contains("SQLSTATE"));
-        assert_eq!(words, told, "{level}");
+        let log = gateway.log();
+        assert!(!log.contains("SQLSTATE"), "{log}");
+        let kind = log.lines().any(|line| line.contains(id) && line.contains("OpenEMR answered 500 with a"));
+        assert_eq!(kind, told, "{level}");
     }
 }
 

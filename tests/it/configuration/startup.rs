@@ -328,7 +328,7 @@ fn an_address_of_another_machine_is_found_by_serve() {
     assert!(
         without_positions(&ended.err)
             .0
-            .starts_with("error: conf/gateway.yaml: listen[0].address: `192.0.2.1:8000` cannot be listened on: "),
+            .contains("\nerror: conf/gateway.yaml: listen[0].address: `192.0.2.1:8000` cannot be listened on: "),
         "{}",
         ended.err
     );
@@ -340,11 +340,23 @@ fn a_port_that_is_taken_is_found_by_serve() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let folder = with(&format!("listen: [{{address: \"{address}\"}}]\n"));
-    assert_eq!(folder.run(&["serve", "--test"]).code, 0);
-    let ended = folder.run(&["serve"]);
-    assert_eq!(ended.code, 1);
-    assert!(ended.err.contains(&format!("listen[0].address: `{address}` cannot be listened on: ")), "{}", ended.err);
-    assert!(ended.err.contains("stop the program that listens there"), "{}", ended.err);
+    for command in [&["serve"][..], &["serve", "--test"]] {
+        let ended = folder.run(command);
+        assert_eq!(ended.code, 1);
+        assert!(ended.err.contains(&format!("listen[0].address: `{address}` cannot be listened on: ")), "{}", ended.err);
+        assert!(ended.err.contains("stop the program that listens there"), "{}", ended.err);
+    }
+}
+
+#[test]
+fn a_daemons_log_that_cannot_be_written_to_is_found_by_serve() {
+    let folder = with("server: {daemon: true, error_log: missing/gateway.log, pid_file: gateway.pid}\n");
+    for command in [&["serve"][..], &["serve", "--test"]] {
+        let ended = folder.run(command);
+        assert_eq!(ended.code, 1, "{}", ended.err);
+        assert!(ended.err.contains("server.error_log: missing/gateway.log cannot be written to: "), "{}", ended.err);
+    }
+    assert!(!folder.path("missing").exists(), "a test changes nothing");
 }
 
 #[test]
@@ -356,9 +368,15 @@ fn other_machines_need_access_rules() {
         "conf/gateway.yaml: access: is missing, and 0.0.0.0:8000 can be reached from other machines: whoever calls reads patient data",
         "access: open",
     );
-    for access in ["access: open\n", "access: {allow_from: [10.0.0.0/8, \"fd00::/8\", 192.0.2.7]}\n"] {
-        passes(&with(&format!("{listen}{access}")), &[]);
-    }
+    let open = check(&with(&format!("{listen}access: open\n")), &[]);
+    assert_eq!(open.code, 0, "{}", open.err);
+    assert!(
+        open.err.starts_with("warning: conf/gateway.yaml: access: is open, and 0.0.0.0:8000 speaks plain HTTP"),
+        "{}",
+        open.err
+    );
+    assert!(!open.err.contains("error: "), "{}", open.err);
+    passes(&with(&format!("{listen}access: {{allow_from: [10.0.0.0/8, \"fd00::/8\", 192.0.2.7]}}\n")), &[]);
     fails(
         &with("access: {allow_from: []}\n"),
         &[],

@@ -8,8 +8,8 @@ use crate::support::openemr::OpenEmr;
 use serde_json::json;
 
 /// Connections that are open when the measurement begins: the first ones bring up the allocator's pages.
-const WARM: usize = 100;
-const CONNECTIONS: usize = 600;
+const WARM: usize = 50;
+const CONNECTIONS: usize = 150;
 /// With Pingora's own buffers a connection costs 108 KiB, and 119 KiB with TLS.
 const MOST_KIB: usize = 90;
 

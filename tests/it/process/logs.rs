@@ -102,12 +102,18 @@ fn a_failed_request_names_the_node_the_stage_and_the_cause() {
     assert!(!gateway.log().contains("name=x") && !without.log().contains("name=x"));
 }
 
+/// A patient's birth date, in the same places.
+const BIRTH_DATE: &str = "1944-05-06";
+
 /// Everything that can happen to a request, with the canary in every place that it has.
 fn drive_everything(openemr: &OpenEmr, gateway: &Gateway) {
     let caller = gateway.caller();
     let target = format!("/fhir/Patient/{CANARY}?name={CANARY}");
     let search = format!("/fhir/Patient?name={CANARY}");
     let body = format!(r#"{{"resourceType":"Patient","id":"{CANARY}"}}"#);
+    let page = format!("<html>Doe {CANARY} {BIRTH_DATE} Authorization: Bearer eyJ0.e30.c2ln</html>");
+    let said = json!({"error": "x", "message": format!("{CANARY} born {BIRTH_DATE}"), "validationErrors": {"DOB": BIRTH_DATE}});
+    let said = said.to_string();
     let fields = [("X-Patient", CANARY), ("Authorization", &*format!("Bearer {CANARY}")), ("Cookie", CANARY)];
     for method in ["GET", "HEAD", "OPTIONS", "DELETE"] {
         caller.send(method, &target, &fields, b"");
@@ -131,6 +137,22 @@ fn drive_everything(openemr: &OpenEmr, gateway: &Gateway) {
         let _ = connection.try_write(broken.as_bytes());
         connection.closes();
     }
+    // Searches by form, and bulk exports: of everybody, of a group, with patients named.
+    let form = format!("name={CANARY}&birthdate={BIRTH_DATE}");
+    let as_form = [("Content-Type", "application/x-www-form-urlencoded"), ("Prefer", "handling=strict")];
+    for target in ["/fhir/Patient/_search", "/fhir/_search", "/fhir/Observation/_search"] {
+        caller.send("POST", &format!("{target}?_id={CANARY}"), &as_form, form.as_bytes());
+        caller.send("POST", target, &as_form[..1], form.as_bytes());
+    }
+    let in_background = [("Prefer", "respond-async"), ("Accept", "application/fhir+json")];
+    for target in [
+        format!("/fhir/$export?_typeFilter=Patient%3Fname%3D{CANARY}"),
+        format!("/fhir/Group/{CANARY}/$export?patient=Patient/{CANARY}"),
+        format!("/fhir/Patient/$export?_since={BIRTH_DATE}"),
+        format!("/fhir/$bulkdata-status?job={CANARY}"),
+    ] {
+        caller.send("GET", &target, &in_background, b"");
+    }
     // Clients that hang up, before and after they have sent all of a request.
     drop_after(gateway, &request("GET", &search, &[], b"")[..40]);
     drop_after(gateway, &request("GET", &search, &[], b""));
@@ -141,6 +163,10 @@ fn drive_everything(openemr: &OpenEmr, gateway: &Gateway) {
         json!({"delay_ms": 8_000}),
         json!({"error": "database"}),
         json!({"answer": {"status": 200, "body": CANARY, "content_type": "application/json"}}),
+        json!({"answer": {"status": 500, "body": page, "content_type": "text/html"}}),
+        json!({"answer": {"status": 400, "body": page, "content_type": "text/plain"}}),
+        json!({"answer": {"status": 422, "body": said, "content_type": "application/json"}}),
+        json!({"answer": {"status": 503, "body": said, "content_type": "application/json"}}),
         json!({"framing": "http10", "truncate_after": 200, "ending": "reset"}),
         json!({"framing": "http10", "truncate_after": 200, "ending": "close_notify"}),
         json!({"framing": "chunked", "truncate_after": 200}),
@@ -178,7 +204,8 @@ fn nothing_of_a_patient_a_token_or_a_key_is_ever_logged() {
         gateway.access_line(last.field("x-request-id").unwrap());
         let log = gateway.log();
         assert!(log.lines().count() > 40, "{log}");
-        for secret in [CANARY, "eyJ", "Bearer", "client_assertion=", "PRIVATE KEY", "given=", "?name"] {
+        let token = gateway.token("").json()["access_token"].as_str().unwrap().to_owned();
+        for secret in [CANARY, BIRTH_DATE, &token, "eyJ", "Bearer", "client_assertion=", "PRIVATE KEY", "given=", "?name"] {
             assert!(!log.contains(secret), "{level}: {secret} in {}", log.lines().find(|line| line.contains(secret)).unwrap());
         }
     }

@@ -1,6 +1,8 @@
 //! The configuration is reloaded while requests pass: a good one is taken as a whole, a bad one changes nothing, and no
 //! request is lost.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -269,4 +271,35 @@ fn twenty_reloads_under_load_lose_no_request() {
             eventually("requests go on", || (sent.load(Ordering::Relaxed) >= before + 6).then_some(()));
         }
     });
+}
+
+#[test]
+fn a_key_that_others_can_read_or_change_by_now_changes_nothing() {
+    let openemr = OpenEmr::start();
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(&openemr);
+    for (key, file) in [("private_key", "private_key.pem"), ("jwks", "jwks.json")] {
+        let copy = folder.path().join(file);
+        fs::copy(config["sites"]["default"][key].as_str().unwrap(), &copy).unwrap();
+        config["sites"]["default"][key] = json!(copy);
+    }
+    let gateway = Gateway::with(config);
+    let mut changed = gateway.config.clone();
+    changed["routes"] = json!({"fhir": "/r4"});
+    let key = folder.path().join("private_key.pem");
+    for (mode, problem) in [(0o644, "can be read by every user"), (0o602, "can be changed by every user")] {
+        fs::set_permissions(&key, Permissions::from_mode(mode)).unwrap();
+        let log = gateway.reload(&changed);
+        assert!(log.contains("stays as it is") && log.contains(problem), "{log}");
+        assert_eq!(gateway.caller().get(PATIENTS).status, 200);
+    }
+    // The files of the keys are looked at between reloads, too.
+    let jwks = folder.path().join("jwks.json");
+    fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(&jwks, Permissions::from_mode(0o666)).unwrap();
+    fs::write(&jwks, fs::read(&jwks).unwrap()).unwrap();
+    gateway.logs(&["can be changed by every user", "The keys stay as they are"]);
+    fs::set_permissions(&jwks, Permissions::from_mode(0o644)).unwrap();
+    assert!(gateway.reload(&changed).contains("is in force"));
+    assert_eq!(gateway.caller().get("/r4/Patient?_count=1").status, 200);
 }

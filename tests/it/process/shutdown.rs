@@ -31,7 +31,7 @@ fn ctrl_c_ends_the_demo_and_the_stand_in_at_once() {
     let output = eventually("the demo's greeting", || Some(demo.output()).filter(|output| output.contains("Ctrl-C")));
     assert_eq!(output.lines().filter(|line| line.trim_start().starts_with("curl ")).count(), 3, "{output}");
     let caller = crate::support::http::Caller::new(address.parse().unwrap());
-    let answer = caller.get("/fhir/Patient?_count=5");
+    let answer = caller.send("GET", "/fhir/Patient?_count=5", &[("Host", &address)], b"");
     assert_eq!((answer.status, answer.json()["entry"].as_array().unwrap().len()), (200, 5));
     demo.signal("INT");
     assert!(eventually("the demo ends", || demo.ended()).success());

@@ -2,6 +2,9 @@
 
 mod browsers;
 mod expect_continue;
+mod fields;
+mod framing;
+mod framing_answers;
 mod framing_upstream;
 mod http2;
 mod http2_upstream;

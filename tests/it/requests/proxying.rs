@@ -94,14 +94,14 @@ fn what_a_caller_must_not_say_is_dropped_and_the_rest_arrives() {
         ("TE", "trailers"),
         ("Connection", "keep-alive, X-Private, TE"),
         ("X-Private", "x"),
+        ("X-Own", "x"),
     ];
     let passed = [
         ("Accept", "application/json"),
         ("Prefer", "respond-async"),
         ("If-None-Match", "\"1\""),
         ("User-Agent", "tests"),
-        ("X-Own", "first"),
-        ("X-Own", "second"),
+        ("Prefer", "return=minimal"),
         ("Accept-Language", "de, en;q=0.5"),
     ];
     let fields: Vec<_> = dropped.into_iter().chain(passed).collect();
@@ -113,7 +113,7 @@ fn what_a_caller_must_not_say_is_dropped_and_the_rest_arrives() {
         assert!(!received.iter().any(|got| got == value), "{name}: {received:?}");
         assert!(received.is_empty() || matches!(name, "Connection" | "X-Forwarded-For"), "{name}: {received:?}");
     }
-    for name in ["Accept", "Prefer", "If-None-Match", "User-Agent", "X-Own", "Accept-Language"] {
+    for name in ["Accept", "Prefer", "If-None-Match", "User-Agent", "Accept-Language"] {
         let sent: Vec<_> = passed.iter().filter(|(sent, _)| *sent == name).map(|(_, value)| *value).collect();
         assert_eq!(openemr.received(name), sent, "{name}");
     }

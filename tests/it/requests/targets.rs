@@ -68,7 +68,7 @@ fn a_target_that_servers_could_read_differently_is_400_on_every_route() {
         ]
         .map(String::into_bytes)
         .to_vec();
-        // Not even UTF-8: Pingora escapes such bytes.
+        // Not even UTF-8.
         targets.push([route.as_bytes(), b"\xfc"].concat());
         targets.push([route.as_bytes(), b"/\xc0\xae\xc0\xae/x"].concat());
         targets.push([route.as_bytes(), b"?name=M\xfcller"].concat());
@@ -76,14 +76,11 @@ fn a_target_that_servers_could_read_differently_is_400_on_every_route() {
             let answer = ask(&gateway, method, &target);
             let target = String::from_utf8_lossy(&target);
             assert_eq!(answer.status, 400, "{target}: {}", answer.text());
-            // What is no HTTP at all, Pingora rejects by itself.
-            let has_no_authority =
-                target.starts_with("file:") || (target.starts_with("http:/") && !target.starts_with("http://"));
-            if has_no_authority || target.contains('\u{fffd}') {
-                continue;
-            }
             let words = answer.outcome(400);
-            assert!(words.starts_with("The request was refused: the "), "{target}: {words}");
+            assert!(
+                words.starts_with("The request was refused: the ") || words == "The request target is not well-formed.",
+                "{target}: {words}"
+            );
             assert!(!answer.text().contains("gateway.example") && !answer.text().contains("M%fc"), "{target}: {}", answer.text());
         }
         for target in ["*", "gateway.example:443"] {
@@ -92,7 +89,11 @@ fn a_target_that_servers_could_read_differently_is_400_on_every_route() {
         for control in [0, 1, b'\t', 0x7f] {
             let answer = ask(&gateway, method, &[route.as_bytes(), &[control]].concat());
             assert_eq!(answer.status, 400, "{route} {control}");
+            // Pingora would escape it.
+            ask(&gateway, method, &[route.as_bytes(), b"?a=", &[control]].concat()).outcome(400);
         }
+        ask(&gateway, method, format!("{route} x").as_bytes()).outcome(400);
+        ask(&gateway, method, format!("{route}?a= x").as_bytes()).outcome(400);
     }
     ask(&gateway, "OPTIONS", b"*").outcome(400);
     let exchanges = before["POST /oauth2/default/token"].clone();

@@ -243,7 +243,7 @@ fn a_failed_renewal_leaves_the_token_in_hand_in_use() {
 fn every_refusal_is_logged_with_openemrs_words_and_the_likely_cause() {
     let openemr = OpenEmr::start();
     let mut config = config(&openemr);
-    config["sites"]["default"]["forced_refreshes"] = json!({"every": "1ms", "burst": 1000});
+    config["sites"]["default"]["forced_refreshes"] = json!({"every": "1ms", "burst": 1000, "daily": 100000});
     let gateway = Gateway::with(config);
     let with_fault = |fault: Value, words: &[&str]| {
         let from = gateway.log().len();

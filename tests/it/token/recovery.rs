@@ -378,6 +378,28 @@ fn a_400_that_breaks_off_is_not_taken_for_whole() {
 }
 
 #[test]
+fn forced_refreshes_have_a_daily_ceiling_and_renewal_has_none() {
+    let openemr = OpenEmr::start();
+    let mut config = config(&openemr);
+    config["sites"]["default"]["forced_refreshes"] = json!({"every": "1ms", "burst": 100, "daily": 3});
+    let gateway = Gateway::with(config);
+    for _ in 0..3 {
+        assert_eq!(gateway.token("?force=true").status, 200);
+    }
+    let refused = gateway.token("?force=true");
+    assert_eq!((refused.status, refused.json()["error"].clone()), (429, json!("too_many_refreshes")));
+    let seconds: u64 = refused.field("retry-after").unwrap().parse().unwrap();
+    assert!((86_000..=86_400).contains(&seconds), "{seconds}");
+    assert_eq!((gateway.token("").status, openemr.count("tokens_issued")), (200, 4));
+    // A token that OpenEMR no longer takes is replaced all the same.
+    for _ in 0..3 {
+        openemr.order(&json!({"revoke_tokens": "by_admin"}));
+        assert_eq!(gateway.caller().get("/fhir/Patient?_count=1").status, 200);
+    }
+    assert_eq!((gateway.token("?force=true").status, openemr.count("tokens_issued")), (429, 7));
+}
+
+#[test]
 fn forced_refreshes_are_limited() {
     let openemr = openemr("8.0");
     let gateway = Gateway::start(&openemr);

@@ -290,7 +290,9 @@ fn with_a_jwks_uri_no_request_and_no_exchange_fails() {
 #[test]
 fn forced_refreshes_meet_the_switch_without_a_refusal() {
     let mut setting = Setting::with_jwks_uri(&[]);
-    setting.change(|config| config["sites"]["default"]["forced_refreshes"] = json!({"every": "1ms", "burst": 1000}));
+    setting.change(|config| {
+        config["sites"]["default"]["forced_refreshes"] = json!({"every": "1ms", "burst": 1000, "daily": 100000})
+    });
     setting.start();
     // Between the signature and OpenEMR's fetch of the set.
     setting.openemr.order(&json!({"token": {"delay_ms": 300}}));

@@ -5,7 +5,7 @@ pub(crate) fn plan(types: &[(&'static str, bool)]) -> Plan {
     let since = Some("2026-01-01T00:00:00Z".to_owned());
     let level = Level::Group("g-1".to_owned());
     let kick_off = KickOff { level, types: types.to_vec(), since, left_out: vec![LeftOut::Parameter("_elements".to_owned())] };
-    Plan::new(Uuid::from_u128(7), kick_off, "http://gw/fhir/Group/g-1/$export?_type=Patient".to_owned(), 1_000)
+    Plan::new(Uuid::from_u128(7), kick_off, "http://gw/fhir/Group/g-1/$export?_type=Patient".to_owned(), Owner::default(), 1_000)
 }
 
 #[test]
@@ -76,21 +76,21 @@ fn only_a_sound_plan_is_read_back() {
     let text = String::from_utf8(sound.to_bytes()).unwrap();
     assert_eq!(Plan::parse(text.as_bytes()).unwrap(), sound);
     for (from, to) in [
-        ("\"version\":1", "\"version\":2"),
+        ("\"version\":2", "\"version\":3"),
         ("\"j\"", "\"../j\""),
         ("\"g-1\"", "\"g/1\""),
         ("\"type\":\"Patient\"", "\"type\":\"Jane\""),
         ("2026-01-01T00:00:00Z", "yesterday"),
         ("\"named\":true", "\"named\":true,\"more\":1"),
         ("\"working\"", "\"dreaming\""),
-        ("\"version\":1,", ""),
+        ("\"version\":2,", ""),
         ("}", ""),
     ] {
         assert!(text.contains(from), "{from} in {text}");
         assert!(Plan::parse(text.replace(from, to).as_bytes()).is_err(), "{from} -> {to}");
     }
     assert!(matches!(Plan::parse(&vec![b' '; MAX_PLAN + 1]), Err(PlanError::TooLarge)));
-    assert!(matches!(Plan::parse(text.replace("\"version\":1", "\"version\":9").as_bytes()), Err(PlanError::Version(9))));
+    assert!(matches!(Plan::parse(text.replace("\"version\":2", "\"version\":9").as_bytes()), Err(PlanError::Version(9))));
 }
 
 proptest! {

@@ -1,0 +1,101 @@
+//! The answer to a request that never reached Pingora: an OperationOutcome, and an access line.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::StatusCode;
+use http::header::{CONNECTION, DATE, HeaderValue};
+use pingora::http::ResponseHeader;
+use pingora::protocols::Stream;
+
+use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::rejection::Rejection;
+use crate::gateway::call::Call;
+use crate::gateway::rejection_answer;
+use crate::gateway::trace::X_REQUEST_ID;
+use crate::http::answer_protection::protect;
+use crate::http::forwarded::trusted_proxy::proxy;
+use crate::http::framing::violation::Violation;
+use crate::http::set_field::SetField;
+use crate::observe::access_log;
+use crate::site::runtime::Runtime;
+
+impl From<Violation> for Rejection {
+    fn from(violation: Violation) -> Self {
+        let (status, code) = match violation {
+            Violation::TargetTooLong => (StatusCode::URI_TOO_LONG, IssueCode::TooLong),
+            Violation::HeadTooLarge | Violation::TooManyFields => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, IssueCode::TooLong)
+            }
+            Violation::Version => (StatusCode::HTTP_VERSION_NOT_SUPPORTED, IssueCode::NotSupported),
+            Violation::Connect => (StatusCode::METHOD_NOT_ALLOWED, IssueCode::NotSupported),
+            Violation::TransferCoding => (StatusCode::NOT_IMPLEMENTED, IssueCode::NotSupported),
+            Violation::Late => (StatusCode::REQUEST_TIMEOUT, IssueCode::Timeout),
+            Violation::NotHttp
+            | Violation::RequestLine
+            | Violation::Target
+            | Violation::LineEnd
+            | Violation::Continuation
+            | Violation::FieldName
+            | Violation::FieldValue
+            | Violation::ContentLength
+            | Violation::TwoFramings
+            | Violation::TransferEncoding
+            | Violation::Host
+            | Violation::Chunk
+            | Violation::Trailer => (StatusCode::BAD_REQUEST, IssueCode::Invalid),
+        };
+        Self::new(status, code, violation.to_string())
+    }
+}
+
+/// Makes the whole answer, the last one of its connection, and writes the access line.
+#[must_use]
+pub(super) fn answer(violation: Violation, stream: &Stream, runtime: Arc<Runtime>) -> Bytes {
+    let call = Call::new(runtime, None);
+    let (mut head, body) = rejection_answer::of_fhir(violation.into(), &call).into_parts();
+    let body = body.unwrap_or_default();
+    protect(&mut head);
+    head.set(&X_REQUEST_ID, call.id.header_value());
+    head.set(CONNECTION, HeaderValue::from_static("close"));
+    if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now())) {
+        head.set(DATE, date);
+    }
+    log(&call, stream, &head, body.len());
+    let mut bytes = BytesMut::with_capacity(512 + body.len());
+    bytes.put_slice(format!("HTTP/1.1 {}\r\n", head.status).as_bytes());
+    head.header_to_h1_wire(&mut bytes);
+    bytes.put_slice(b"\r\n");
+    bytes.put_slice(&body);
+    bytes.freeze()
+}
+
+fn log(call: &Call, stream: &Stream, head: &ResponseHeader, bytes: usize) {
+    if !access_log::is_on() {
+        return;
+    }
+    access_log::write(&access_log::Line {
+        request_id: call.id,
+        trace_id: call.trace.context.trace_id(),
+        caller: caller(call, stream),
+        method: "other",
+        site: None,
+        resource_type: None,
+        interaction: None,
+        status: Some(head.status.as_u16()),
+        whole: true,
+        bytes,
+        duration: Duration::ZERO,
+        upstream: None,
+        retries: 0,
+    });
+}
+
+/// The client's address. Behind a trusted proxy it stands in a head that was not read.
+fn caller(call: &Call, stream: &Stream) -> Option<IpAddr> {
+    let digest = stream.get_socket_digest()?;
+    let peer = digest.peer_addr()?.as_inet()?.ip().to_canonical();
+    proxy(peer, &call.config().trusted_proxies).is_none().then_some(peer)
+}
