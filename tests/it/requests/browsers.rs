@@ -108,6 +108,23 @@ fn own_address() -> Option<std::net::IpAddr> {
 }
 
 #[test]
+fn behind_a_trusted_proxy_the_name_that_it_was_called_by_counts_too() {
+    let openemr = OpenEmr::start();
+    for (host, evil) in [(true, 421), (false, 200)] {
+        let gateway = named(&openemr, &["pub.example"], |config| {
+            config["trusted_proxies"] = json!([{"from": "127.0.0.1", "fields": "x_forwarded", "host": host}]);
+            config["access"]["allow_from"] = json!("open");
+        });
+        let ask = |own: &str, believed: &str| {
+            let fields = [("Host", own), ("X-Forwarded-For", "192.0.2.1"), ("X-Forwarded-Host", believed)];
+            gateway.caller().send("GET", PATIENTS, &fields, b"").status
+        };
+        assert_eq!((ask("localhost", "pub.example:443"), ask("localhost", "evil.example")), (200, evil));
+        assert_eq!(ask("evil.example", "pub.example"), 421, "the proxy's own name for it");
+    }
+}
+
+#[test]
 fn a_reload_changes_the_names() {
     let openemr = OpenEmr::start();
     let gateway = named(&openemr, &[], |_| {});
