@@ -6,7 +6,7 @@
 //! address that is not trusted is the client's, and the client can have made up whatever stands before it.
 //!
 //! Proxies write one family of fields and pass the other on as the client sent it, so that only the family counts that the
-//! configuration names. Where an entry that counts is missing or cannot be read, the client is a [`Client::Stranger`]; a proxy
+//! configuration names. Where an entry that counts is missing or cannot be read, the client is a [`client::Client::Stranger`]; a proxy
 //! is never taken for the client.
 //!
 //! Decision: `docs/decisions/18-proxies.md`.

@@ -137,9 +137,10 @@ fn no_spelling_of_openemrs_own_names_leaves_in_a_form() {
             let fields = [("Content-Type", media_type)];
             let form = b"_REWRITE.COMMAND=default/api/patient";
             gateway.caller().post("/fhir/Patient/_search", &fields, form).outcome(400);
-            // OpenEMR takes no form for a resource.
-            gateway.caller().post("/fhir/Patient", &fields, form).outcome(415);
-            gateway.caller().send("PUT", "/fhir/Patient/1", &fields, form).outcome(415);
+            // OpenEMR takes no form for a resource, and two types in one field are refused before that.
+            let status = if media_type.ends_with("json") { 400 } else { 415 };
+            gateway.caller().post("/fhir/Patient", &fields, form).outcome(status);
+            gateway.caller().send("PUT", "/fhir/Patient/1", &fields, form).outcome(status);
         }
         assert_eq!(came(openemr), before, "{how}: nothing arrives");
     });
