@@ -3,29 +3,14 @@
 
 use std::any::Any;
 use std::future::{self, Future};
-use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::panic::{self, AssertUnwindSafe};
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use log::error;
 use pingora::server::{ListenFds, RuntimeOpts, ShutdownWatch};
 use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
-
-/// Logs each panic with its place. Its message is left out if it was put together at run time: it may quote what was read.
-pub(super) fn log_panics() {
-    panic::set_hook(Box::new(|panicked| error!("{}", describe(panicked))));
-}
-
-fn describe(panicked: &PanicHookInfo<'_>) -> String {
-    let place = panicked.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
-    let thread = std::thread::current().name().unwrap_or("without a name").to_owned();
-    match panicked.payload().downcast_ref::<&'static str>() {
-        Some(written) => format!("thread {thread} panicked at {place}: {written}"),
-        None => format!("thread {thread} panicked at {place}"),
-    }
-}
 
 /// A service whose panic calls `lost`, with its name.
 pub(super) struct Guarded {

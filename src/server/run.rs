@@ -9,11 +9,11 @@ use crate::server::listeners::Listeners;
 use crate::server::options::RunOptions;
 use crate::server::pingora_conf::pingora_conf;
 use crate::server::process::Process;
+use crate::server::services;
 use crate::server::shutdown_times::ShutdownTimes;
 use crate::server::signals::Signals;
 use crate::server::start_error::StartError;
 use crate::server::upgrade::order::HandOver;
-use crate::server::{guard, services};
 
 /// Runs the gateway until a signal ends it. `on_ready` is called once, when the listeners are open.
 ///
@@ -24,7 +24,6 @@ pub(crate) fn run(
     options: RunOptions,
     on_ready: impl FnOnce() + Send + Sync + 'static,
 ) -> Result<(), StartError> {
-    guard::log_panics();
     // In an upgrade the running process has the addresses.
     let listeners = if options.upgrade { Listeners::default() } else { Listeners::bind(&config)? };
     let (hand_over, orders) = HandOver::new();
