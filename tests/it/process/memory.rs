@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use serde_json::json;
 
 use crate::support::eventually;
-use crate::support::gateway::{Gateway, config};
+use crate::support::gateway::{Gateway, config, copy_keys};
 use crate::support::openemr::OpenEmr;
 
 /// How often each needle stands in the writable memory of a process.
@@ -71,11 +71,7 @@ fn the_key_stands_in_memory_once_and_past_tokens_do_not_pile_up() {
     let openemr = OpenEmr::start();
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(&openemr);
-    for (key, file) in [("private_key", "private_key.pem"), ("jwks", "jwks.json")] {
-        let copy = folder.path().join(file);
-        fs::copy(config["sites"]["default"][key].as_str().unwrap(), &copy).unwrap();
-        config["sites"]["default"][key] = json!(copy);
-    }
+    copy_keys(&mut config, folder.path());
     config["sites"]["default"]["forced_refreshes"] = json!({"every": "1s", "burst": 100});
     // The same file for two sites is one key.
     config["sites"]["other"] = config["sites"]["default"].clone();

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use crate::support::command::Folder;
-use crate::support::gateway::{Gateway, config, free_address, site};
+use crate::support::gateway::{Gateway, config, copy_keys, free_address, site};
 use crate::support::http::{End, request};
 use crate::support::openemr::OpenEmr;
 use crate::support::{Stop, eventually};
@@ -278,11 +278,7 @@ fn a_key_that_others_can_read_or_change_by_now_changes_nothing() {
     let openemr = OpenEmr::start();
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(&openemr);
-    for (key, file) in [("private_key", "private_key.pem"), ("jwks", "jwks.json")] {
-        let copy = folder.path().join(file);
-        fs::copy(config["sites"]["default"][key].as_str().unwrap(), &copy).unwrap();
-        config["sites"]["default"][key] = json!(copy);
-    }
+    copy_keys(&mut config, folder.path());
     let gateway = Gateway::with(config);
     let mut changed = gateway.config.clone();
     changed["routes"] = json!({"fhir": "/r4"});

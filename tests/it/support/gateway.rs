@@ -1,5 +1,6 @@
 //! The gateway: `openemr-gateway serve` with a configuration that a test can change.
 
+use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,15 @@ pub struct Gateway {
     /// What it was started with.
     pub config: Value,
     folder: TempDir,
+}
+
+/// Gives the default site copies of its key files in `folder`, which a test can change.
+pub fn copy_keys(config: &mut Value, folder: &Path) {
+    for (key, file) in [("private_key", "private_key.pem"), ("jwks", "jwks.json")] {
+        let copy = folder.join(file);
+        fs::copy(config["sites"]["default"][key].as_str().unwrap(), &copy).unwrap();
+        config["sites"]["default"][key] = json!(copy);
+    }
 }
 
 /// A configuration in front of `openemr`, as JSON, which is YAML too.
@@ -108,7 +118,7 @@ impl Gateway {
             config["server"]["upgrade_sock"] = json!(sock);
         }
         let file = folder.path().join("gateway.yaml");
-        std::fs::write(&file, config.to_string()).unwrap();
+        fs::write(&file, config.to_string()).unwrap();
         let _permit = STARTS.take();
         let mut process = Process::start_within(program, &["serve", "--config", path(&file)]);
         let listens = eventually("the gateway listens", || {
@@ -135,8 +145,8 @@ impl Gateway {
     /// Writes another configuration where the gateway will find it.
     pub fn rewrite(&self, config: &Value) {
         let beside = self.folder.path().join("gateway.yaml.new");
-        std::fs::write(&beside, config.to_string()).unwrap();
-        std::fs::rename(beside, self.config_file()).unwrap();
+        fs::write(&beside, config.to_string()).unwrap();
+        fs::rename(beside, self.config_file()).unwrap();
     }
 
     /// Writes another configuration, sends SIGHUP, and waits until the log says what came of it.
