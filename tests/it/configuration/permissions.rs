@@ -116,6 +116,10 @@ fn a_file_of_another_user_is_an_error_and_one_that_root_gave_is_none() {
         let words = [&[user.as_str(), group.as_str(), "--clear-groups", gateway.to_str().unwrap()], arguments].concat();
         folder.run_program(Path::new("/usr/bin/setpriv"), &words, &[])
     };
+    if as_nobody(&["--version"]).code != 0 {
+        println!("skipped: another user cannot run a program here");
+        return;
+    }
     let good = as_nobody(&["config", "check"]);
     assert_eq!((good.code, good.err.as_str()), (0, ""));
     folder.chmod(KEY, 0o444);

@@ -1,7 +1,6 @@
 //! The process: idle connections, logs, readiness, reload, shutdown, upgrade.
 
 mod core_dumps;
-mod idle_connections;
 mod log_reader;
 mod logs;
 mod memory;
