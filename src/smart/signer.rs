@@ -242,9 +242,9 @@ impl Drop for Trial<'_> {
 }
 
 /// Whether the assertion could not be verified. Released versions of OpenEMR answer 400; newer ones and other servers 401
-/// (RFC 6749 section 5.2).
+/// (RFC 6749 section 5.2). A server that wants to be left alone is not asked again with the other key.
 fn refuses_the_assertion(error: &ExchangeError) -> bool {
-    matches!(error, ExchangeError::Answer { error: TokenError::Refused(refusal), .. } if refusal.error == "invalid_client" && matches!(refusal.status, 400 | 401))
+    matches!(error, ExchangeError::Answer { error: TokenError::Refused(refusal), retry_after: None, .. } if refusal.error == "invalid_client" && matches!(refusal.effective_status(), 400 | 401))
 }
 
 #[cfg(test)]

@@ -132,7 +132,7 @@ impl TokenTask {
 
     fn failed(&mut self, problem: ExchangeError) -> Arc<ExchangeError> {
         let now = Instant::now();
-        self.schedule.failed(now, dice());
+        self.schedule.failed(now, dice(), problem.retry_after());
         let (name, failures) = (self.endpoint.name(), self.schedule.failures());
         match self.cell.usable(now) {
             Some(token) => warn!(

@@ -1,5 +1,6 @@
 //! The access token: where it comes from, how long it serves, and what happens when OpenEMR refuses it.
 
+mod answers;
 mod clock_skew;
 mod discovery;
 mod faults;
