@@ -6,6 +6,7 @@ mod content;
 mod cors;
 mod documents;
 mod errors;
+mod filters;
 mod interactions;
 mod links;
 mod paging;
