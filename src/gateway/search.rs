@@ -22,16 +22,20 @@ use crate::gateway::stop::{Step, Stop};
 use crate::gateway::{outgoing, request_links};
 use crate::openemr::search::paging::Pager;
 use crate::openemr::search::plan::{SearchContext, SearchPlan, Unusable, can_plan};
+use crate::openemr::search::read_terms::ReadTerms;
 use crate::site::prepared::Site;
 
 /// How long a search waits for the CapabilityStatement, where that is not known.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Plans a search. Every other request passes, and so does a search that needs no change.
+/// Plans a search, and checks a read. Every other request passes, and so does a search that needs no change.
 ///
 /// # Errors
 /// The search is refused, or its client is gone.
 pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall) -> Step {
+    if fhir.interaction.kind == Kind::Read {
+        return check_read(fhir);
+    }
     let Some(resource_type) = planned_type(fhir) else { return Ok(()) };
     let site = &fhir.site;
     // Without a CapabilityStatement the search is planned all the same.
@@ -64,6 +68,15 @@ pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall
     fhir.plan.form = form;
     fhir.plan.search = Some(Box::new(planned.terms));
     Ok(())
+}
+
+/// Checks what a read asks of a resource.
+fn check_read(fhir: &FhirCall) -> Step {
+    let query = fhir.query();
+    match fhir.interaction.resource_type.filter(|_| fhir.repairs().search && !query.is_empty()) {
+        Some(resource_type) => Ok(ReadTerms::check(query.strip_prefix(b"?").unwrap_or(query), resource_type)?),
+        None => Ok(()),
+    }
 }
 
 /// The type of a search that is planned.

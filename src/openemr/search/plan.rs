@@ -2,8 +2,6 @@
 //!
 //! Decision: `docs/decisions/16-search.md`.
 
-use std::time::Duration;
-
 use http::StatusCode;
 
 use crate::fhir::capabilities::{Capabilities, TypeCapabilities};
@@ -21,8 +19,6 @@ use crate::openemr::version::Version;
 
 /// The most parameters that a search may have.
 const MAX_PARAMETERS: usize = 200;
-/// How long a client is to wait before it asks again what could not be judged.
-const WAIT: Duration = Duration::from_secs(5);
 
 /// What becomes of a parameter that cannot be used, and is no filter of FHIR's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,11 +70,9 @@ pub(crate) enum SearchError {
 
 impl From<SearchError> for Rejection {
     fn from(error: SearchError) -> Self {
-        let text = error.to_string();
         match error {
-            SearchError::TooManyParameters => Self::new(StatusCode::BAD_REQUEST, IssueCode::TooCostly, text),
-            SearchError::Refused(refusals) if refusals.are_for_now() => Self::unavailable(WAIT, text),
-            SearchError::Refused(refusals) => Self::new(StatusCode::BAD_REQUEST, refusals.code(), text),
+            SearchError::TooManyParameters => Self::new(StatusCode::BAD_REQUEST, IssueCode::TooCostly, error.to_string()),
+            SearchError::Refused(refusals) => refusals.into(),
         }
     }
 }
