@@ -27,7 +27,10 @@ const DOUBLED: &str = "Immunization";
 
 /// Returns whether a release exports a type.
 fn is_exported(personality: Personality, resource_type: &str) -> bool {
-    !NOT_EXPORTED.contains(&resource_type) && !(personality == Personality::V7_0_3 && resource_type == "Coverage")
+    match resource_type {
+        "Coverage" => personality != Personality::V7_0_3,
+        other => !NOT_EXPORTED.contains(&other),
+    }
 }
 
 /// Returns the scope that an export at the level of this route demands. None stands for another.
@@ -64,8 +67,7 @@ pub(super) fn kick_off(instance: &Instance, request: &FhirRequest<'_>, grant: &G
     }
     let mut types: Vec<&str> = instance.search_parameters.keys().map(String::as_str).collect();
     types.retain(|name| {
-        is_exported(instance.personality, name)
-            && scopes::allows(instance.personality, &grant.scopes, name, Interaction::Read)
+        is_exported(instance.personality, name) && scopes::allows(instance.personality, &grant.scopes, name, Interaction::Read)
     });
     types.sort_unstable();
     if types.is_empty() {
