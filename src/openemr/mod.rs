@@ -7,6 +7,7 @@
 //! | `disclosure` | which of OpenEMR's texts may be shown to a client |
 //! | `error` | OpenEMR's error answers, and the OperationOutcomes that replace them |
 //! | `export` | how OpenEMR exports in bulk, and the plan that exports one type after the other |
+//! | `invented_times` | the types whose `meta.lastUpdated` OpenEMR makes up |
 //! | `offered` | which interactions OpenEMR offers, announced or not |
 //! | `php` | how PHP reads the names of parameters, and which bodies it reads as forms |
 //! | `request_parameters` | which parameters may reach OpenEMR |
@@ -19,6 +20,7 @@ pub(crate) mod created;
 mod disclosure;
 pub(crate) mod error;
 pub(crate) mod export;
+pub(crate) mod invented_times;
 pub(crate) mod offered;
 pub(crate) mod php;
 pub(crate) mod request_parameters;
