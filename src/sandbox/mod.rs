@@ -10,7 +10,8 @@
 //! | `dispatch` | from a request to what happens on its connection, faults included |
 //! | `answer`, `error_answers` | OpenEMR's header sets and error answers |
 //! | `token_endpoint`, `access_token`, `clients`, `client_keys`, `scopes`, `registration`, `discovery` | the authorization server |
-//! | `fhir_api`, `fhir_request`, `write`, `bulk_export`, `exports` | the FHIR side |
+//! | `fhir_api`, `fhir_request`, `bulk_export`, `exports` | the FHIR side |
+//! | `write`, `written` | creating and updating |
 //! | `search`, `criteria`, `date_criterion` | what a search finds |
 //! | `population`, `resources`, `rare_resources` | the synthetic patients |
 //! | `instance`, `database` | the state of one node, and what the nodes of one OpenEMR share |
@@ -69,6 +70,7 @@ mod start;
 mod tls;
 mod token_endpoint;
 mod write;
+mod written;
 
 pub use clients::{Client, Keys};
 pub use personality::{Personality, UnknownVersion};
