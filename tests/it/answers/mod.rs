@@ -8,5 +8,7 @@ mod documents;
 mod errors;
 mod interactions;
 mod links;
+mod long_searches;
 mod paging;
+mod question_values;
 mod search;
