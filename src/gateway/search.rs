@@ -24,7 +24,7 @@ use crate::gateway::stop::{Step, Stop};
 use crate::gateway::{outgoing, request_links};
 use crate::openemr::search::paging::Pager;
 use crate::openemr::search::plan::{SearchContext, SearchPlan, can_plan};
-use crate::openemr::search::terms::SearchTerms;
+use crate::openemr::search::terms::{Page, SearchTerms};
 use crate::site::prepared::Site;
 
 /// How long a search waits for the CapabilityStatement, where that is not known.
@@ -32,8 +32,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest query that goes to OpenEMR as one. Apache takes 8,190 bytes in a request line, and others before it less than
 /// that with the path.
 const LONGEST_QUERY: usize = 6 * 1024;
-/// The room in a link for `_count` and `_offset` behind the rest of a search.
-const ROOM_FOR_PAGE: usize = 48;
 
 /// Plans a search. Every other request passes, and so does a search that needs no change.
 ///
@@ -87,10 +85,12 @@ fn send_in_form(parameters: Vec<u8>, resource_type: &str, fhir: &mut FhirCall) {
     fhir.plan.form = Some(parameters.into());
 }
 
-/// Whether the gateway itself would take the links to the pages of a search.
+/// Whether the gateway itself would take the link to the next page of a search.
 fn can_be_followed(terms: &SearchTerms, site: &Site, longest: usize) -> bool {
-    let base = site.fhir_path.as_ref().map_or(0, String::len);
-    terms.page.is_none() || base + terms.page_target.len() + ROOM_FOR_PAGE <= longest
+    let Some(Page { offset, count, .. }) = terms.page else { return true };
+    let digits = |number: u64| number.checked_ilog10().unwrap_or(0) as usize + 1;
+    let page = "?_count=&_offset=".len() + digits(count) + digits(offset.saturating_add(count));
+    site.fhir_path.as_ref().map_or(0, String::len) + terms.page_target.len() + page <= longest
 }
 
 /// The search is longer than the gateway takes in the links to its pages.
