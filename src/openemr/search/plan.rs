@@ -55,8 +55,8 @@ pub(crate) enum SearchError {
     TooManyParameters,
     /// A date parameter has a value that is no date.
     #[error(
-        "The value of {0} is no date as FHIR writes it, such as 2024-02-29, ge2024-01-01 or lt2024-01-01T12:00:00+01:00 (a time \
-         has its seconds)."
+        "The value of {0} is no date that OpenEMR reads, such as 2024-02-29, ge2024-01-01 or lt2024-01-01T12:00:00+01:00: a time \
+         has its seconds, and there is no prefix ap."
     )]
     Date(String),
     /// A name stands more than once.
