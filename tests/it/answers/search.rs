@@ -43,7 +43,7 @@ fn post(gateway: &Gateway, target: &str, form: &str) -> Answer {
 #[test]
 fn openemr_is_asked_what_it_knows_and_nothing_else() {
     let openemr = OpenEmr::start();
-    let gateway = gateway_for(&openemr, &["Patient", "Encounter", "Condition"]);
+    let gateway = gateway_for(&openemr, &["Patient", "Observation", "Condition"]);
     for (asked, expected) in [
         ("/Patient", "/Patient"),
         ("/Patient?", "/Patient"),
@@ -62,7 +62,11 @@ fn openemr_is_asked_what_it_knows_and_nothing_else() {
         ("/Condition?_count=50&_offset=100", "/Condition?_count=151"),
         ("/Condition?_count=50&_offset=150", "/Condition"),
         ("/Condition?_include=Condition:patient&_has:Observation:patient:code=1&_sort=date", "/Condition"),
-        ("/Encounter?patient=1&_id=Encounter/1,2", "/Encounter?patient=1&_id=1,2"),
+        (
+            // An id that is no UUID makes OpenEMR fail.
+            "/Observation?code=http://loinc.org|8480-6&_id=Observation/f9af7275-0000-4000-8000-000000000001,f9af7275-0000-4000-8000-000000000002",
+            "/Observation?code=http://loinc.org|8480-6&_id=f9af7275-0000-4000-8000-000000000001,f9af7275-0000-4000-8000-000000000002",
+        ),
     ] {
         let answer = gateway.caller().get(&format!("/fhir{asked}"));
         // What `_id` names is no UUID here.
