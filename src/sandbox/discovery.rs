@@ -2,7 +2,15 @@
 //!
 //! They are recordings with placeholders for the addresses, which are filled in at the start.
 
-use super::{calendar, personality::Personality};
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::{
+    calendar,
+    criteria::{ParameterKind, SearchParameter},
+    personality::Personality,
+};
 
 /// The documents of one site.
 pub(super) struct Discovery {
@@ -50,19 +58,22 @@ pub(super) fn openid_configuration_template(personality: Personality) -> &'stati
 }
 
 /// Returns the search parameters in the CapabilityStatement by resource type; the types are those that have a route.
-pub(super) fn search_parameters(personality: Personality) -> std::collections::HashMap<String, Vec<String>> {
+pub(super) fn search_parameters(personality: Personality) -> HashMap<String, Vec<SearchParameter>> {
     let document = Discovery::new(personality, "", "", 0).capability_statement;
-    let document: serde_json::Value = serde_json::from_str(&document).unwrap_or_default();
-    let resources = document.pointer("/rest/0/resource").and_then(|list| list.as_array()).cloned();
-    let name_of =
-        |value: &serde_json::Value, member: &str| value.get(member).and_then(|name| name.as_str()).unwrap_or_default().to_owned();
-    resources
-        .unwrap_or_default()
+    let document: Value = serde_json::from_str(&document).unwrap_or_default();
+    let text = |value: &Value, member: &str| value.get(member).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let list = |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default();
+    let parameter = |parameter: &Value| {
+        let kind = match text(parameter, "type").as_str() {
+            "token" => ParameterKind::Token,
+            "date" => ParameterKind::Date,
+            "reference" => ParameterKind::Reference,
+            _ => ParameterKind::String,
+        };
+        SearchParameter { name: text(parameter, "name"), kind }
+    };
+    list(&document, "/rest/0/resource")
         .iter()
-        .map(|resource| {
-            let parameters = resource.get("searchParam").and_then(|list| list.as_array()).cloned();
-            let names = parameters.unwrap_or_default().iter().map(|parameter| name_of(parameter, "name")).collect();
-            (name_of(resource, "type"), names)
-        })
+        .map(|resource| (text(resource, "type"), list(resource, "/searchParam").iter().map(parameter).collect()))
         .collect()
 }

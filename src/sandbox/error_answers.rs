@@ -7,7 +7,7 @@ use super::{
     answer::{Answer, HeaderSet},
     faults::{ForcedRejection, ServerError},
     personality::Personality,
-    php_json::Escapes,
+    php_json::{self, Escapes},
     response::Body,
 };
 
@@ -118,14 +118,19 @@ pub(super) fn invalid_token(personality: Personality, reason: &InvalidToken) -> 
     }
 }
 
+/// Returns 8.0's error object behind a text that PHP has printed before.
+pub(super) fn after_text(text: &str, status: u16, message: &str) -> Answer {
+    let error = json!({"error": "An error occurred", "message": message, "code": 0});
+    Answer::json(status, format!("{text}{}", php_json::encode(&error, Escapes::Hex)))
+}
+
 /// Returns the answer to a failure of the server.
 pub(super) fn server_error(personality: Personality, error: ServerError) -> Answer {
     match (error, personality) {
         (ServerError::System, Personality::V8_0) => Answer::error(500, "System error occurred", 0),
-        (ServerError::Database, Personality::V8_0) => Answer::json(
-            500,
-            "Check that you can ping the server 127.0.0.1.<p>{\"error\":\"An error occurred\",\"message\":\"Call to a member function prepare() on bool\",\"code\":0}",
-        ),
+        (ServerError::Database, Personality::V8_0) => {
+            after_text("Check that you can ping the server 127.0.0.1.<p>", 500, "Call to a member function prepare() on bool")
+        }
         (ServerError::System | ServerError::Database, Personality::V7_0_3) => Answer::empty(500),
         (ServerError::PhpFpmDown, _) => Answer::apache(
             503,

@@ -4,13 +4,14 @@ use super::{
     access_token::Grant,
     answer::{Answer, HeaderSet},
     bulk_export, calendar, error_answers,
+    faults::ServerError,
     fhir_request::FhirRequest,
     instance::Instance,
     personality::Personality,
     php_json,
     response::Body,
     scopes::{self, Interaction},
-    search::{self, SearchOutcome},
+    search::{self, Failure, SearchOutcome},
     write,
 };
 use bytes::Bytes;
@@ -99,11 +100,16 @@ fn read(instance: &Instance, grant: &Grant, resource_type: &str, id: &str) -> An
     if !scopes::allows(instance.personality, &grant.scopes, resource_type, Interaction::Read) {
         return error_answers::scope_missing(instance.personality);
     }
-    if let Some(answer) = error_answers::malformed_id(id) {
-        return answer;
-    }
     let population = instance.population.read();
-    match population.get(resource_type, id) {
+    let found = match resource_type {
+        "ValueSet" => return failed_search(instance, &Failure::Error("System error occurred")),
+        "Provenance" => population.provenance(id),
+        _ => match error_answers::malformed_id(id) {
+            Some(answer) => return answer,
+            None => population.get(resource_type, id).cloned(),
+        },
+    };
+    match found {
         Some(resource) => Answer::new(200, "application/json", Body::Whole(resource.wire.clone())),
         None => Answer::json(404, "[]"),
     }
@@ -119,16 +125,7 @@ fn search_answer(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant, 
     let (resources, with_provenance, count) =
         match search::search(instance.personality, &population, resource_type, allowed, &request.search_parameters()) {
             SearchOutcome::Resources { resources, with_provenance, count } => (resources, with_provenance, count),
-            SearchOutcome::Injected(message) => {
-                instance.counters.sql_injections.fetch_add(1, Ordering::Relaxed);
-                return Answer::new(500, "text/html; charset=UTF-8", Body::Whole(Bytes::from(message)));
-            }
-            SearchOutcome::Broken(message) => {
-                return match instance.personality {
-                    Personality::V8_0 => Answer::error(500, message, 0),
-                    Personality::V7_0_3 => Answer::empty(500),
-                };
-            }
+            SearchOutcome::Failed(failure) => return failed_search(instance, &failure),
         };
     let mut entries: Vec<(String, Bytes)> = Vec::with_capacity(resources.len());
     for resource in &resources {
@@ -143,6 +140,25 @@ fn search_answer(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant, 
         entries.truncate(count);
     }
     bundle(instance, request, &entries)
+}
+
+/// Returns the answer to a search that fails.
+fn failed_search(instance: &Instance, failure: &Failure) -> Answer {
+    let page = |status, text: &str| Answer::new(status, "text/html; charset=UTF-8", Body::Whole(Bytes::from(text.to_owned())));
+    match (failure, instance.personality) {
+        (Failure::Injected(message), _) => {
+            instance.counters.sql_injections.fetch_add(1, Ordering::Relaxed);
+            page(500, message)
+        }
+        (Failure::Page(text), _) => page(200, text),
+        (Failure::Endless, _) => {
+            let patience = instance.exports.lock().behavior().apache_waits_ms;
+            error_answers::server_error(instance.personality, ServerError::PhpFpmTimeout).delayed_by(patience)
+        }
+        (_, Personality::V7_0_3) => Answer::empty(500),
+        (Failure::Error(message), Personality::V8_0) => Answer::error(500, message, 0),
+        (Failure::Query(text), Personality::V8_0) => error_answers::after_text(text, 500, "System error occurred"),
+    }
 }
 
 /// Returns a Bundle of these ids and resources. `self` and `fullUrl` repeat the address of the request, `/_search`

@@ -19,6 +19,7 @@ use super::{
     client_keys::ClientKeys,
     clients::Clients,
     counters::Counters,
+    criteria::SearchParameter,
     database::Database,
     discovery::{self, Discovery},
     exports::Exports,
@@ -42,7 +43,7 @@ pub(super) struct Instance {
     /// The scopes that the server knows.
     pub(super) known_scopes: KnownScopes,
     /// The search parameters of each resource type that has a route.
-    pub(super) search_parameters: HashMap<String, Vec<String>>,
+    pub(super) search_parameters: HashMap<String, Vec<SearchParameter>>,
     /// The registered clients.
     pub(super) clients: Mutex<Clients>,
     /// How the clients' keys are found.

@@ -10,8 +10,10 @@
 //! | `dispatch` | from a request to what happens on its connection, faults included |
 //! | `answer`, `error_answers` | OpenEMR's header sets and error answers |
 //! | `token_endpoint`, `access_token`, `clients`, `client_keys`, `scopes`, `registration`, `discovery` | the authorization server |
-//! | `fhir_api`, `fhir_request`, `search`, `write`, `bulk_export`, `exports` | the FHIR side |
-//! | `population`, `resources` | the synthetic patients |
+//! | `fhir_api`, `fhir_request`, `bulk_export`, `exports` | the FHIR side |
+//! | `write`, `written` | creating and updating |
+//! | `search`, `criteria`, `date_criterion` | what a search finds |
+//! | `population`, `resources`, `rare_resources` | the synthetic patients |
 //! | `instance`, `database` | the state of one node, and what the nodes of one OpenEMR share |
 //! | `faults`, `admin`, `counters` | what can be made to go wrong, how, and what happened |
 //! | `personality`, `php_json`, `calendar`, `random` | which OpenEMR; JSON and dates as PHP writes them; random values |
@@ -36,7 +38,9 @@ mod calendar;
 mod client_keys;
 mod clients;
 mod counters;
+mod criteria;
 mod database;
+mod date_criterion;
 mod discovery;
 mod dispatch;
 mod error_answers;
@@ -52,6 +56,7 @@ mod php_json;
 pub(crate) mod php_variables;
 mod population;
 mod random;
+mod rare_resources;
 mod registration;
 mod request_head;
 mod resources;
@@ -65,6 +70,7 @@ mod start;
 mod tls;
 mod token_endpoint;
 mod write;
+mod written;
 
 pub use clients::{Client, Keys};
 pub use personality::{Personality, UnknownVersion};

@@ -41,7 +41,7 @@ pub(super) struct Clinic {
 
 impl Clinic {
     /// Returns `meta`, with the profiles that 8.0 adds.
-    fn meta(&self, profiles: &[&str]) -> Value {
+    pub(super) fn meta(&self, profiles: &[&str]) -> Value {
         let mut meta = json!({"versionId": "1", "lastUpdated": self.updated});
         if self.personality == Personality::V8_0
             && !profiles.is_empty()

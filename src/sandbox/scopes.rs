@@ -89,7 +89,7 @@ impl KnownScopes {
 
 impl Personality {
     /// Returns the system scopes that a SMART Backend Services client of this release can be granted: those for FHIR
-    /// resources, those for exports, and on 8.0 `system/Patient.write`.
+    /// resources, those for exports, and on 8.0 those for writing.
     pub fn system_scopes(self) -> Vec<String> {
         let mut scopes: Vec<String> = KnownScopes::of(self)
             .listed()
@@ -103,7 +103,7 @@ impl Personality {
             .map(str::to_owned)
             .collect();
         if self == Personality::V8_0 {
-            scopes.push("system/Patient.write".to_owned());
+            scopes.extend(["Patient", "Practitioner", "Organization"].map(|name| format!("system/{name}.write")));
         }
         scopes
     }

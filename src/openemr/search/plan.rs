@@ -8,7 +8,10 @@ use crate::fhir::capabilities::{Capabilities, TypeCapabilities};
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::prefer::Handling;
 use crate::fhir::rejection::Rejection;
+use crate::fhir::search_date::with_pluses;
 use crate::http::query::{self, as_uri};
+use crate::openemr::breakages::{Breakage, Measured};
+use crate::openemr::repeated::{INCLUDES, Repeated, distinct};
 use crate::openemr::search::paging::{self, Limitation, PagePlan, PageRequest, Pager};
 use crate::openemr::search::parameters::{PROVENANCES, ReadingContext, SearchParameters, Summary, Total};
 use crate::openemr::search::refusal::{Refusal, Refusals, Why};
@@ -63,17 +66,32 @@ pub(crate) enum SearchError {
     /// More than [`MAX_PARAMETERS`].
     #[error("A search may have {MAX_PARAMETERS} parameters at most.")]
     TooManyParameters,
+    /// A name stands more than once.
+    #[error(transparent)]
+    Repeated(#[from] Repeated),
+    /// OpenEMR announces the search and does it wrong.
+    #[error("{0}")]
+    Broken(&'static Breakage),
     /// Parameters that can neither be used nor be left out.
     #[error("{0}")]
     Refused(Refusals),
 }
 
+impl From<&'static Breakage> for SearchError {
+    fn from(breakage: &'static Breakage) -> Self {
+        Self::Broken(breakage)
+    }
+}
+
 impl From<SearchError> for Rejection {
     fn from(error: SearchError) -> Self {
-        match error {
-            SearchError::TooManyParameters => Self::new(StatusCode::BAD_REQUEST, IssueCode::TooCostly, error.to_string()),
-            SearchError::Refused(refusals) => refusals.into(),
-        }
+        let code = match error {
+            SearchError::Refused(refusals) => return refusals.into(),
+            SearchError::TooManyParameters => IssueCode::TooCostly,
+            SearchError::Repeated(_) => IssueCode::NotSupported,
+            SearchError::Broken(breakage) => breakage.code(),
+        };
+        Self::new(StatusCode::BAD_REQUEST, code, error.to_string())
     }
 }
 
@@ -94,7 +112,7 @@ impl SearchPlan {
     /// Plans a search with the parameters of a query (without `?`) and of a form; `None` where the gateway [cannot](can_plan).
     ///
     /// # Errors
-    /// Too many parameters, or one that can neither be used nor be left out.
+    /// Too many parameters, one that OpenEMR does wrong, or one that can neither be used nor be left out.
     pub(crate) fn new(query: &[u8], form: &[u8], context: &SearchContext<'_>) -> Result<Option<Self>, SearchError> {
         let &SearchContext { resource_type, repairs, bases, .. } = context;
         let (version, known) = match context.capabilities.map(|capabilities| searchable(capabilities, resource_type)) {
@@ -104,17 +122,22 @@ impl SearchPlan {
         };
         let reading = ReadingContext { resource_type, version, known, bases, repairs, pages: context.pager != Pager::Off };
         let mut parameters = SearchParameters::default();
-        for (at, parameter) in query::parameters(query).chain(query::parameters(form)).enumerate() {
-            if at >= MAX_PARAMETERS {
-                return Err(SearchError::TooManyParameters);
-            }
-            parameters.add(&parameter, &reading);
+        let as_asked = [query, form].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(&b'&');
+        let (query, form) = (with_pluses(query), with_pluses(form));
+        if query::parameters(&query).chain(query::parameters(&form)).nth(MAX_PARAMETERS).is_some() {
+            return Err(SearchError::TooManyParameters);
+        }
+        let asked = distinct(&query, &form, if repairs { INCLUDES } else { &[] })?;
+        if repairs {
+            Measured::of(context.capabilities).check(resource_type, &asked)?;
+        }
+        for parameter in &asked {
+            parameters.add(parameter, &reading);
         }
         let mut plan = Self::of(&mut parameters, version, context);
         if let Some(refusals) = refusals(&parameters, &reading, context) {
             return Err(SearchError::Refused(refusals));
         }
-        let as_asked = [query, form].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(&b'&');
         plan.terms.changed |= plan.sent != as_asked;
         Ok(Some(plan))
     }
@@ -184,6 +207,7 @@ fn page_plan(parameters: &mut SearchParameters, version: Option<Version>, contex
         counts_all: parameters.total == Some(Total::Accurate),
         count: parameters.count,
         offset: parameters.offset,
+        fails: context.repairs && Measured::of(context.capabilities).fails_on_count(context.resource_type),
     });
     for limitation in &plan.limitations {
         match limitation {

@@ -65,7 +65,10 @@ pub(crate) enum Why {
     #[error("can be encounter-diagnosis or problem-list-item alone: OpenEMR takes anything else for all")]
     Category,
     /// The value is no date.
-    #[error("is no date as FHIR writes it, such as 2024-02-29 or ge2024-01-01")]
+    #[error(
+        "is no date that OpenEMR reads, such as 2024-02-29, ge2024-01-01 or lt2024-01-01T12:00:00+01:00: a time has its seconds, \
+         and there is no prefix ap"
+    )]
     Date,
     /// PHP or OpenEMR would keep the last one.
     #[error("stands more than once, or together with another one that OpenEMR keeps in the same place")]

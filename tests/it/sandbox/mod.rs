@@ -1,6 +1,7 @@
 //! The sandbox, compared with recordings of OpenEMR.
 
 mod faults;
+mod measured;
 mod promises;
 mod recorded;
 mod requests;

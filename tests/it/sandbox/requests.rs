@@ -172,7 +172,7 @@ async fn an_update_goes_by_the_id_in_the_url() {
     let token = sandbox.token("system/Patient.read system/Patient.write").await;
     let everyone = ids(&sandbox, "Patient", &token).await;
     let body = format!(
-        r#"{{"resourceType":"Patient","id":"{}","name":[{{"family":"Changed","given":["A"]}}],"gender":"male","birthDate":"2000-01-01"}}"#,
+        r#"{{"resourceType":"Patient","id":"{}","name":[{{"use":"official","family":"Changed","given":["A"]}}],"gender":"male","birthDate":"2000-01-01"}}"#,
         everyone[1]
     );
     let target = format!("/apis/default/fhir/Patient/{}", everyone[0]);
