@@ -72,7 +72,7 @@ pub(super) fn kick_off(instance: &Instance, request: &FhirRequest<'_>, grant: &G
     types.sort_unstable();
     if types.is_empty() {
         let status = match instance.personality {
-            Personality::V8_0 => 401,
+            Personality::V8_0 | Personality::Next => 401,
             Personality::V7_0_3 => 400,
         };
         return outcome(status, "AccessToken does not grant access to any supported system resources");
