@@ -72,7 +72,7 @@ pub(super) fn kick_off(instance: &Instance, request: &FhirRequest<'_>, grant: &G
     types.sort_unstable();
     if types.is_empty() {
         let status = match instance.personality {
-            Personality::V8_0 => 401,
+            Personality::V8_0 | Personality::Next => 401,
             Personality::V7_0_3 => 400,
         };
         return outcome(status, "AccessToken does not grant access to any supported system resources");
@@ -141,7 +141,7 @@ fn export(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant, types: 
 /// Returns the path that a manifest's `request` has; it is not the one that the client used.
 fn recorded_request(personality: Personality, request: &FhirRequest<'_>) -> String {
     match personality {
-        Personality::V8_0 => {
+        Personality::V8_0 | Personality::Next => {
             format!("/apis/dispatch.php{}", request.head.target.strip_prefix("/apis").unwrap_or_default())
         }
         Personality::V7_0_3 => {
@@ -198,7 +198,7 @@ fn provenance(population: &Population, types: &[&str], since: Option<jiff::Times
 
 fn unknown_job(personality: Personality) -> Answer {
     match personality {
-        Personality::V8_0 => outcome(404, "The job id you submitted was not found"),
+        Personality::V8_0 | Personality::Next => outcome(404, "The job id you submitted was not found"),
         Personality::V7_0_3 => outcome(400, "The job id you submitted was invalid"),
     }
 }
