@@ -25,4 +25,5 @@ pub(crate) mod rejection;
 pub(crate) mod resource_identity;
 pub(crate) mod resource_type;
 pub(crate) mod search_date;
+pub(crate) mod search_parameters;
 pub(crate) mod spliced;

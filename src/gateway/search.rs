@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 use pingora::proxy::Session;
 use tokio::time::timeout;
 
-use crate::config::{Answers, BaseUrl, Paging};
+use crate::config::{Answers, BaseUrl, Paging, Unknown};
 use crate::fhir::capabilities::Capabilities;
 use crate::fhir::format_parameters::{FormatParameters, NamedFormat};
 use crate::fhir::interaction::Kind;
@@ -23,7 +23,7 @@ use crate::gateway::request_repairs::NotAcceptable;
 use crate::gateway::stop::{Step, Stop};
 use crate::gateway::{outgoing, request_links};
 use crate::openemr::search::paging::Pager;
-use crate::openemr::search::plan::{SearchContext, SearchPlan, can_plan};
+use crate::openemr::search::plan::{SearchContext, SearchPlan, Unusable, can_plan};
 use crate::openemr::search::terms::{Page, SearchTerms};
 use crate::site::prepared::Site;
 
@@ -59,7 +59,8 @@ pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall
         capabilities,
         repairs: repairs.search,
         pager: pager(site.config.answers.paging),
-        handling: Handling::of(preferences(&session.req_header().headers)),
+        handling: Handling::named(preferences(&session.req_header().headers)),
+        unusable: unusable(site.config.answers.search.unknown),
         bases: &bases(site, capabilities, [query, &form]),
     };
     let Some(planned) = SearchPlan::new(query, &form, &context)? else { return Ok(()) };
@@ -127,6 +128,13 @@ fn pager(paging: Paging) -> Pager {
         Paging::Slice => Pager::Slice,
         Paging::Native => Pager::Native,
         Paging::Off => Pager::Off,
+    }
+}
+
+fn unusable(unknown: Unknown) -> Unusable {
+    match unknown {
+        Unknown::Refuse => Unusable::Refuse,
+        Unknown::LeaveOut => Unusable::LeaveOut,
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::fhir::projection::rule::Projection;
 use crate::http::query;
 use crate::openemr::search::parameters::{ReadingContext, SearchParameters};
+use crate::openemr::search::usual;
 
 /// How the resource that is read is sent to the client.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -18,7 +19,14 @@ impl ReadTerms {
     #[must_use]
     pub(crate) fn of(query: &[u8], resource_type: &'static str) -> Self {
         let mut parameters = SearchParameters::default();
-        let context = ReadingContext { resource_type, known: None, bases: &[], repairs: true, pages: false };
+        let context = ReadingContext {
+            resource_type,
+            version: None,
+            known: usual::of_type(resource_type),
+            bases: &[],
+            repairs: true,
+            pages: false,
+        };
         for parameter in query::parameters(query) {
             if matches!(parameter.name.as_ref(), "_elements" | "_summary" | "_pretty") {
                 parameters.add(&parameter, &context);

@@ -437,7 +437,11 @@ fn add_what_goes_wrong(choices: &mut Choices, question: &mut Question, written: 
             let (name, _) = first.split_once('=').unwrap();
             let name = if choices.one_in(2) { name.to_owned() } else { format!("%{:02X}{}", name.as_bytes()[0], &name[1..]) };
             written.push(format!("{name}=other"));
-            question.due = if first.starts_with("_revinclude") || first.starts_with("_include") { question.due.max(Due::Either) } else { Due::Refusal };
+            question.due = if first.starts_with("_revinclude") || first.starts_with("_include") {
+                question.due.max(Due::Either)
+            } else {
+                Due::Refusal
+            };
         }
         2 => {
             let (name, value) = first.split_once('=').unwrap();
