@@ -369,7 +369,8 @@ fn value(choices: &mut Choices, population: &[Value], name: &str) -> String {
 }
 
 fn prefix(choices: &mut Choices) -> &'static str {
-    *choices.of(&["", "eq", "ne", "lt", "le", "gt", "ge", "sa", "eb"])
+    let &chosen = choices.of(&["", "eq", "ne", "lt", "le", "gt", "ge", "sa", "eb"]);
+    chosen
 }
 
 /// A value as a client writes it: percent-encoded, but for the `+` of a zone, which many forget.
