@@ -264,6 +264,8 @@ fn references_go_in_the_spelling_that_finds_something() {
         assert_eq!(String::from_utf8_lossy(&plan.sent), expected);
         assert_eq!(plan.terms.outcome, None, "{query}");
     }
+    let both = SearchPlan::new(b"patient=Patient/a&subject=Patient/b", b"", &conditions);
+    assert!(matches!(both, Err(SearchError::Refused(_))), "{both:?}");
     assert_eq!(sent("_id=Patient/a,b", &of("Patient", &MODERN)), "_id=a,b");
     // A patient has no subject.
     assert_eq!(refused("subject=Patient/a", &of("Patient", &MODERN)).whys(), [Why::Unusable(Reason::Unknown)]);
