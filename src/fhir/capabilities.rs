@@ -15,6 +15,10 @@ pub(crate) struct TypeCapabilities {
     pub(crate) dates: BTreeSet<String>,
     /// The names of operations, without `$`.
     pub(crate) operations: BTreeSet<String>,
+    /// Whether resources have versions, so that a write can depend on one (`versioning`).
+    pub(crate) versioned: bool,
+    /// Whether an update can create a resource (`updateCreate`).
+    pub(crate) update_create: bool,
 }
 
 /// The capabilities of a server.
@@ -73,6 +77,9 @@ struct Resource {
     r#type: String,
     #[serde(default)]
     interaction: Vec<Interaction>,
+    versioning: Option<String>,
+    #[serde(default)]
+    update_create: bool,
     #[serde(default)]
     conditional_create: bool,
     #[serde(default)]
@@ -134,6 +141,8 @@ impl Capabilities {
             for resource in rest.resource {
                 let conditional = conditional(&resource);
                 let known = capabilities.types.entry(resource.r#type).or_default();
+                known.versioned |= matches!(resource.versioning.as_deref(), Some("versioned" | "versioned-update"));
+                known.update_create |= resource.update_create;
                 known.interactions.extend(conditional);
                 known.interactions.extend(codes(resource.interaction));
                 for parameter in resource.search_param {
@@ -186,7 +195,8 @@ mod tests {
                     {"type":"Patient","interaction":[{"code":"read"},{"code":"search-type"}],
                      "searchParam":[{"name":"name","type":"string"},{"name":"_id","type":"token"}],
                      "operation":[{"name":"export","definition":"x"}]},
-                    {"type":"Goal"}]}]}"#,
+                    {"type":"Goal","versioning":"no-version"},
+                    {"type":"Device","versioning":"versioned-update","updateCreate":true}]}]}"#,
         )
         .unwrap();
         let software = capabilities.software.unwrap();
@@ -197,6 +207,8 @@ mod tests {
         assert!(patient.operations.contains("export") && capabilities.operations.contains("export"));
         assert!(capabilities.interactions.contains("batch"));
         assert!(capabilities.types["Goal"].search_parameters.is_empty());
+        let writes = |name: &str| (capabilities.types[name].versioned, capabilities.types[name].update_create);
+        assert_eq!(["Patient", "Goal", "Device"].map(writes), [(false, false), (false, false), (true, true)]);
     }
 
     #[test]
