@@ -5,11 +5,11 @@
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use pingora::proxy::Session;
 
 use crate::fhir::interaction::Kind;
-use crate::fhir::link_text::LinkText;
+use crate::fhir::media_type::{essence, is_json, is_of_other_version};
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::fhir::resource_identity::{BadIdentity, IdentityCheck};
@@ -19,6 +19,7 @@ use crate::gateway::read_ahead::{self, RETRY_BUFFER};
 use crate::gateway::stop::{Step, Stop};
 use crate::http::request_target;
 use crate::openemr::php::form::Form;
+use crate::openemr::repeated::only_in_query;
 use crate::openemr::request_parameters::{self, BadParameters};
 
 /// Why a body is refused before it is read.
@@ -34,8 +35,11 @@ enum BadBody {
     #[error("the body is multipart/form-data")]
     Multipart,
     /// OpenEMR takes a resource in JSON alone, and does not decompress it.
-    #[error("the body of a create or an update is a form, XML or encoded")]
+    #[error("the body of a create or an update is not declared as JSON, or encoded")]
     NoJson,
+    /// OpenEMR would read it as R4.
+    #[error("the body of a create or an update is of another version of FHIR")]
+    OtherVersion,
     /// Servers differ on which one counts.
     #[error("the request has more than one Content-Type")]
     SeveralTypes,
@@ -53,6 +57,7 @@ impl From<BadBody> for Rejection {
             BadBody::NoJson => {
                 unsupported("OpenEMR takes a resource in JSON alone, without a content coding: application/fhir+json.")
             }
+            BadBody::OtherVersion => unsupported("OpenEMR takes resources of FHIR R4 alone: fhirVersion=4.0."),
             BadBody::SeveralTypes => Self::invalid("The request has more than one Content-Type field."),
         }
     }
@@ -63,13 +68,40 @@ impl From<BadBody> for Rejection {
 /// # Errors
 /// The first parameter that must not reach OpenEMR.
 pub(super) fn check_query(fhir: &FhirCall) -> Result<(), BadParameters> {
-    let query = fhir.query();
+    let query = without_mark(fhir.query());
     let known = match fhir.kind {
         FhirKind::Proxied => request_parameters::known(fhir.interaction),
         // The gateway answers, and knows itself what it takes.
         FhirKind::Export(_) | FhirKind::Capabilities | FhirKind::SmartConfiguration => None,
     };
-    request_parameters::check(query.strip_prefix(b"?").unwrap_or(query), known)
+    request_parameters::check(query, known)?;
+    request_parameters::check_names(query, b"", may_repeat(fhir))
+}
+
+/// The names that may stand more than once with different values.
+fn may_repeat(fhir: &FhirCall) -> &'static [&'static str] {
+    let by_gateway = match fhir.kind {
+        FhirKind::Proxied => fhir.repairs().search,
+        FhirKind::Export(_) | FhirKind::Capabilities | FhirKind::SmartConfiguration => true,
+    };
+    request_parameters::may_repeat(fhir.interaction.kind, by_gateway)
+}
+
+/// Checks the parameters of a form beside those of the query; takes out of the query those that the form repeats.
+///
+/// # Errors
+/// A parameter that must not reach OpenEMR.
+fn check_form(form: &[u8], fhir: &mut FhirCall) -> Result<(), BadParameters> {
+    request_parameters::check(form, request_parameters::known(fhir.interaction))?;
+    request_parameters::check_names(without_mark(fhir.query()), form, may_repeat(fhir))?;
+    if let Some(query) = only_in_query(without_mark(fhir.query_sent()), form) {
+        fhir.plan.query = Some(if query.is_empty() { query } else { [b"?", query.as_slice()].concat() });
+    }
+    Ok(())
+}
+
+fn without_mark(query: &[u8]) -> &[u8] {
+    query.strip_prefix(b"?").unwrap_or(query)
 }
 
 /// Checks the media type of the body, and the parameters of a form; plans the check of a resource.
@@ -87,7 +119,7 @@ pub(super) async fn check_body(session: &mut Session, call: &Call, fhir: &mut Fh
         (Some(Form::UrlEncoded), _) | (None, Kind::Search | Kind::SearchSystem | Kind::SearchCompartment) => {
             let form = form(session, call).await?;
             fhir.plan.body_is_begun = true;
-            Ok(request_parameters::check(&form, request_parameters::known(fhir.interaction))?)
+            Ok(check_form(&form, fhir)?)
         }
         (None, _) => Ok(()),
     }
@@ -95,14 +127,18 @@ pub(super) async fn check_body(session: &mut Session, call: &Call, fhir: &mut Fh
 
 /// Plans the check of the resource in the body of a create or an update.
 fn plan_check(fields: &HeaderMap, form: Option<Form>, fhir: &mut FhirCall) -> Result<(), BadBody> {
-    let kind = fields.get(CONTENT_TYPE).map(|told| LinkText::of(told.as_bytes()));
-    // OpenEMR reads everything else as JSON, whatever it is called.
-    if form.is_some() || kind == Some(LinkText::Xml) || is_encoded(fields) {
+    // A body without a type is taken for JSON, as which OpenEMR reads every body.
+    let told = fields.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let is_json = told.is_none_or(|told| is_json(essence(told)));
+    // FHIR R4, "Binary": the content itself, of whatever type.
+    let is_content = !is_json && fhir.interaction.resource_type == Some("Binary") && form.is_none();
+    if is_encoded(fields) || !(is_json || is_content) {
         return Err(BadBody::NoJson);
     }
-    // FHIR R4, "Binary": the content itself, of whatever type.
-    let is_content = fhir.interaction.resource_type == Some("Binary") && !matches!(kind, None | Some(LinkText::Json));
-    if !is_content {
+    if told.is_some_and(is_of_other_version) {
+        return Err(BadBody::OtherVersion);
+    }
+    if is_json {
         fhir.plan.identity = Some(Box::new(identity(fhir)));
     }
     Ok(())
