@@ -4,6 +4,7 @@ mod answers;
 mod clock_skew;
 mod discovery;
 mod faults;
+mod jwks_uri;
 mod life;
 mod recovery;
 mod refresh_under_load;
