@@ -71,10 +71,7 @@ pub(super) fn kick_off(instance: &Instance, request: &FhirRequest<'_>, grant: &G
     });
     types.sort_unstable();
     if types.is_empty() {
-        let status = match instance.personality {
-            Personality::V8_0 => 401,
-            Personality::V7_0_3 => 400,
-        };
+        let status = if instance.personality == Personality::V7_0_3 { 400 } else { 401 };
         return outcome(status, "AccessToken does not grant access to any supported system resources");
     }
     let (status, takes_ms) = {
