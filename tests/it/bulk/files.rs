@@ -3,6 +3,7 @@
 use super::{ended, exporting, kick_off};
 use crate::support::gateway::Gateway;
 use crate::support::http::{Answer, End};
+use crate::support::http2::Http2;
 use crate::support::openemr::OpenEmr;
 use serde_json::json;
 
@@ -59,12 +60,36 @@ fn a_broken_file_does_not_look_whole() {
         }
     }
     gateway.logs(&["a line of the export's file is no JSON object"]);
-    // A connection that breaks in the middle of a file breaks it for the client, too.
-    let answer = json!({"status": 200, "body": format!("{a}\n{a}\n").repeat(50), "content_type": NDJSON});
-    let fault = json!({"target": "/Binary/", "answer": answer, "framing": "http10", "truncate_after": 1000});
-    openemr.order(&json!({"fhir": fault}));
-    let answer = gateway.caller().get("/fhir/Binary/100001");
+    // The same over HTTP/2, and compressed.
+    binary(&openemr, &gateway, NDJSON, &format!("{a}\n<br />"), 20);
+    let answer = Http2::plain(gateway.address).get("/fhir/Binary/100001");
     assert!(answer.end != End::Whole || answer.status == 502, "{} {}", answer.status, answer.text());
+    let answer = gateway.caller().send("GET", "/fhir/Binary/100001", &[("Accept-Encoding", "gzip")], b"");
+    assert!(answer.end != End::Whole || answer.status == 502, "{} {:?}", answer.status, answer.fields);
+}
+
+#[test]
+fn a_file_that_was_interrupted_does_not_look_whole() {
+    let openemr = OpenEmr::start();
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = Gateway::with(exporting(&openemr, &["Patient"], &folder));
+    let line = |id: usize| format!("{{\"id\":\"{id:04}\",\"resourceType\":\"Patient\"}}\n");
+    let body: String = (0..100).map(line).collect();
+    let lines = line(0).len() * 40;
+    // Without a length, nothing but the line itself tells that it was cut.
+    for (framing, bytes) in [
+        ("chunked", lines),
+        ("chunked", lines + 5),
+        ("content_length", lines),
+        ("content_length", lines - 1),
+        ("http10", lines - 5),
+    ] {
+        let answer = json!({"status": 200, "body": body, "content_type": NDJSON});
+        let fault = json!({"target": "/Binary/", "answer": answer, "framing": framing, "truncate_after": bytes});
+        openemr.order(&json!({"fhir": fault}));
+        let answer = gateway.caller().get("/fhir/Binary/100001");
+        assert!(answer.end != End::Whole || answer.status == 502, "{framing} {bytes}: {}", answer.status);
+    }
 }
 
 #[test]
