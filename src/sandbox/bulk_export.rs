@@ -22,8 +22,6 @@ use super::{
 /// Types with a route that no release exports.
 const NOT_EXPORTED: [&str; 6] =
     ["Binary", "Medication", "OperationDefinition", "PractitionerRole", "Questionnaire", "QuestionnaireResponse"];
-/// Whose rows a join doubles, so that an export has each resource twice.
-const DOUBLED: &str = "Immunization";
 
 /// Returns whether a release exports a type.
 fn is_exported(personality: Personality, resource_type: &str) -> bool {
@@ -71,7 +69,10 @@ pub(super) fn kick_off(instance: &Instance, request: &FhirRequest<'_>, grant: &G
     });
     types.sort_unstable();
     if types.is_empty() {
-        let status = if instance.personality == Personality::V7_0_3 { 400 } else { 401 };
+        let status = match instance.personality {
+            Personality::V8_0 | Personality::Next => 401,
+            Personality::V7_0_3 => 400,
+        };
         return outcome(status, "AccessToken does not grant access to any supported system resources");
     }
     let (status, takes_ms) = {
@@ -138,7 +139,7 @@ fn export(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant, types: 
 /// Returns the path that a manifest's `request` has; it is not the one that the client used.
 fn recorded_request(personality: Personality, request: &FhirRequest<'_>) -> String {
     match personality {
-        Personality::V8_0 => {
+        Personality::V8_0 | Personality::Next => {
             format!("/apis/dispatch.php{}", request.head.target.strip_prefix("/apis").unwrap_or_default())
         }
         Personality::V7_0_3 => {
@@ -162,13 +163,13 @@ fn parse_since(text: &str) -> Option<jiff::Timestamp> {
     whole.parse().ok()
 }
 
-/// Returns the resources of a type that changed at `since` or later.
+/// Returns the rows of a type that changed at `since` or later.
 fn changed<'a>(
     population: &'a Population,
     resource_type: &str,
     since: Option<jiff::Timestamp>,
 ) -> impl Iterator<Item = &'a Resource> {
-    population.all(resource_type).iter().map(AsRef::as_ref).filter(move |resource: &&Resource| {
+    population.rows(resource_type).map(AsRef::as_ref).filter(move |resource: &&Resource| {
         let updated = resource.value.pointer("/meta/lastUpdated").and_then(Value::as_str);
         let updated = updated.and_then(|updated| updated.parse::<jiff::Timestamp>().ok());
         since.is_none_or(|since| updated.is_none_or(|updated| updated >= since))
@@ -177,9 +178,7 @@ fn changed<'a>(
 
 /// Returns the file of a type: a resource a line, with nothing behind the last one.
 fn ndjson(population: &Population, resource_type: &str, since: Option<jiff::Timestamp>) -> String {
-    let times = if resource_type == DOUBLED { 2 } else { 1 };
-    let lines = changed(population, resource_type, since)
-        .flat_map(|resource| std::iter::repeat_n(php_json::encode(&resource.value, Escapes::Plain), times));
+    let lines = changed(population, resource_type, since).map(|resource| php_json::encode(&resource.value, Escapes::Plain));
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -195,7 +194,7 @@ fn provenance(population: &Population, types: &[&str], since: Option<jiff::Times
 
 fn unknown_job(personality: Personality) -> Answer {
     match personality {
-        Personality::V8_0 => outcome(404, "The job id you submitted was not found"),
+        Personality::V8_0 | Personality::Next => outcome(404, "The job id you submitted was not found"),
         Personality::V7_0_3 => outcome(400, "The job id you submitted was invalid"),
     }
 }
