@@ -111,7 +111,7 @@ fn a_binary_that_is_no_file_of_an_export_stays_as_it_is() {
 
 #[test]
 fn the_files_of_openemr_come_out_with_each_resource_once_and_a_newline_at_their_end() {
-    for version in ["8.0", "7.0.3"] {
+    for version in ["8.0", "7.0.3", "next"] {
         let openemr = OpenEmr::with(&["--openemr", version]);
         let folder = tempfile::tempdir().unwrap();
         let gateway = Gateway::with(exporting(&openemr, &["Patient", "Immunization", "Location"], &folder));
