@@ -128,7 +128,7 @@ fn what_says_the_same_twice_is_asked_once() {
         assert_eq!(site.received(), "/Condition?_revinclude=Provenance:target");
         // Two names of a client's that are one of OpenEMR's.
         let (one, other) = ("patient=Patient/1", "subject=Patient/2");
-        site.refuses(|| site.get(&format!("/Condition?{one}&{other}")), "not-supported", &["patient"], "subject");
+        site.refuses(|| site.get(&format!("/Condition?{one}&{other}")), "invalid", &["subject"], "subject");
     }
 }
 
@@ -197,7 +197,6 @@ fn a_date_that_is_none_is_refused_and_named() {
             "2024-01-01T23:59:60Z",
             "2024-01-01T23:59Z",
             "2024,1950-13-01",
-            "2024,",
         ] {
             for name in ["birthdate", "_lastUpdated"] {
                 site.refuses(|| site.get(&format!("/Patient?gender=male&{name}={bad}")), "value", &[name, "2024-02-29"], bad);
