@@ -24,6 +24,7 @@ use crate::gateway::stop::{Step, Stop};
 use crate::gateway::{outgoing, request_links};
 use crate::openemr::search::paging::Pager;
 use crate::openemr::search::plan::{SearchContext, SearchPlan, Unusable, can_plan};
+use crate::openemr::search::read_terms::ReadTerms;
 use crate::openemr::search::terms::{Page, SearchTerms};
 use crate::site::prepared::Site;
 
@@ -33,11 +34,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// that with the path.
 const LONGEST_QUERY: usize = 6 * 1024;
 
-/// Plans a search. Every other request passes, and so does a search that needs no change.
+/// Plans a search, and checks a read. Every other request passes, and so does a search that needs no change.
 ///
 /// # Errors
 /// The search is refused, or its client is gone.
 pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall) -> Step {
+    if fhir.interaction.kind == Kind::Read {
+        return check_read(fhir);
+    }
     let Some(resource_type) = planned_type(fhir) else { return Ok(()) };
     let site = &fhir.site;
     // Without a CapabilityStatement the search is planned all the same.
@@ -76,6 +80,15 @@ pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall
     }
     fhir.plan.search = Some(Box::new(planned.terms));
     Ok(())
+}
+
+/// Checks what a read asks of a resource.
+fn check_read(fhir: &FhirCall) -> Step {
+    let query = fhir.query();
+    match fhir.interaction.resource_type.filter(|_| fhir.repairs().search && !query.is_empty()) {
+        Some(resource_type) => Ok(ReadTerms::check(query.strip_prefix(b"?").unwrap_or(query), resource_type)?),
+        None => Ok(()),
+    }
 }
 
 /// Sends the parameters of a search in a form, whatever they came in.

@@ -160,7 +160,7 @@ impl SearchParameters {
             "_format" => {}
             _ if names::is_of_browsers(name) => self.warn(name, Reason::OfBrowsers),
             // FHIR R4, "Search", 3.1.1.3.2: a parameter without a value is ignored.
-            _ if value.is_empty() && !is_identifying(name) => self.warn(name, Reason::NoValue),
+            _ if value.is_empty() && !needs_value(name) => self.warn(name, Reason::NoValue),
             "_pretty" => set(&mut self.pretty, value.parse().ok(), name, &mut self.warnings),
             "_total" => set(&mut self.total, Total::of(value), name, &mut self.warnings),
             "_summary" => set(&mut self.summary, Summary::of(value), name, &mut self.warnings),
@@ -365,8 +365,10 @@ fn base(name: &str) -> &str {
     name.split(':').next().unwrap_or(name)
 }
 
-fn is_identifying(name: &str) -> bool {
-    IDENTIFYING.contains(&base(name))
+/// Whether a parameter means something even without a value: one person or resource, or a search that there is not.
+fn needs_value(name: &str) -> bool {
+    let base = base(name);
+    IDENTIFYING.contains(&base) || OPERATORS.contains(&base) || name.contains('.')
 }
 
 /// Sets a parameter that can have one value. The first valid value wins.

@@ -2,8 +2,6 @@
 //!
 //! Decision: `docs/decisions/16-search.md`.
 
-use std::time::Duration;
-
 use http::StatusCode;
 
 use crate::fhir::capabilities::{Capabilities, TypeCapabilities};
@@ -24,8 +22,6 @@ use crate::openemr::version::Version;
 
 /// The most parameters that a search may have.
 const MAX_PARAMETERS: usize = 200;
-/// How long a client is to wait before it asks again what could not be judged.
-const WAIT: Duration = Duration::from_secs(5);
 
 /// What becomes of a parameter that cannot be used, and is no filter of FHIR's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,14 +85,13 @@ impl From<&'static Breakage> for SearchError {
 
 impl From<SearchError> for Rejection {
     fn from(error: SearchError) -> Self {
-        let text = error.to_string();
-        match error {
-            SearchError::TooManyParameters => Self::new(StatusCode::BAD_REQUEST, IssueCode::TooCostly, text),
-            SearchError::Repeated(_) => Self::new(StatusCode::BAD_REQUEST, IssueCode::NotSupported, text),
-            SearchError::Broken(breakage) => Self::new(StatusCode::BAD_REQUEST, breakage.code(), text),
-            SearchError::Refused(refusals) if refusals.are_for_now() => Self::unavailable(WAIT, text),
-            SearchError::Refused(refusals) => Self::new(StatusCode::BAD_REQUEST, refusals.code(), text),
-        }
+        let code = match error {
+            SearchError::Refused(refusals) => return refusals.into(),
+            SearchError::TooManyParameters => IssueCode::TooCostly,
+            SearchError::Repeated(_) => IssueCode::NotSupported,
+            SearchError::Broken(breakage) => breakage.code(),
+        };
+        Self::new(StatusCode::BAD_REQUEST, code, error.to_string())
     }
 }
 
@@ -117,7 +112,7 @@ impl SearchPlan {
     /// Plans a search with the parameters of a query (without `?`) and of a form; `None` where the gateway [cannot](can_plan).
     ///
     /// # Errors
-    /// Too many parameters, or one that can neither be used nor be left out.
+    /// Too many parameters, one that OpenEMR does wrong, or one that can neither be used nor be left out.
     pub(crate) fn new(query: &[u8], form: &[u8], context: &SearchContext<'_>) -> Result<Option<Self>, SearchError> {
         let &SearchContext { resource_type, repairs, bases, .. } = context;
         let (version, known) = match context.capabilities.map(|capabilities| searchable(capabilities, resource_type)) {
@@ -127,11 +122,12 @@ impl SearchPlan {
         };
         let reading = ReadingContext { resource_type, version, known, bases, repairs, pages: context.pager != Pager::Off };
         let mut parameters = SearchParameters::default();
-        let (written, written_form) = (with_pluses(query), with_pluses(form));
-        if query::parameters(&written).chain(query::parameters(&written_form)).nth(MAX_PARAMETERS).is_some() {
+        let as_asked = [query, form].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(&b'&');
+        let (query, form) = (with_pluses(query), with_pluses(form));
+        if query::parameters(&query).chain(query::parameters(&form)).nth(MAX_PARAMETERS).is_some() {
             return Err(SearchError::TooManyParameters);
         }
-        let asked = distinct(&written, &written_form, if repairs { INCLUDES } else { &[] })?;
+        let asked = distinct(&query, &form, if repairs { INCLUDES } else { &[] })?;
         if repairs {
             Measured::of(context.capabilities).check(resource_type, &asked)?;
         }
@@ -142,7 +138,6 @@ impl SearchPlan {
         if let Some(refusals) = refusals(&parameters, &reading, context) {
             return Err(SearchError::Refused(refusals));
         }
-        let as_asked = [query, form].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(&b'&');
         plan.terms.changed |= plan.sent != as_asked;
         Ok(Some(plan))
     }

@@ -2,9 +2,16 @@
 //! value.
 
 use std::fmt;
+use std::time::Duration;
+
+use http::StatusCode;
 
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::rejection::Rejection;
 use crate::openemr::search::warning::{MAX_NAMED, Parameter, Reason, Weight};
+
+/// How long a client is to wait before it asks again what could not be judged.
+const WAIT: Duration = Duration::from_secs(5);
 
 /// A parameter for which a search is rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,8 +66,8 @@ pub(crate) enum Why {
     Category,
     /// The value is no date.
     #[error(
-        "is no date that OpenEMR reads, such as 2024-02-29, ge2024-01-01 or lt2024-01-01T12:00:00+01:00: a time has its seconds, and \
-         there is no prefix ap"
+        "is no date that OpenEMR reads, such as 2024-02-29, ge2024-01-01 or lt2024-01-01T12:00:00+01:00: a time has its seconds, \
+         and there is no prefix ap"
     )]
     Date,
     /// PHP or OpenEMR would keep the last one.
@@ -174,6 +181,17 @@ impl Refusals {
     #[cfg(test)]
     pub(crate) fn whys(&self) -> Vec<Why> {
         self.all.iter().map(|refusal| refusal.why).collect()
+    }
+}
+
+impl From<Refusals> for Rejection {
+    fn from(refusals: Refusals) -> Self {
+        let text = refusals.to_string();
+        if refusals.are_for_now() {
+            Self::unavailable(WAIT, text)
+        } else {
+            Self::new(StatusCode::BAD_REQUEST, refusals.code(), text)
+        }
     }
 }
 

@@ -244,6 +244,24 @@ fn times_that_openemr_makes_up_are_told() {
 }
 
 #[test]
+fn a_read_of_a_part_that_there_is_not_is_refused() {
+    for version in VERSIONS {
+        let openemr = OpenEmr::with(&["--openemr", version]);
+        let gateway = gateway(&openemr);
+        let found = gateway.caller().get("/fhir/Patient?_count=1").json();
+        let patient = found["entry"][0]["resource"]["id"].as_str().unwrap().to_owned();
+        for (query, parameter) in [("_summary=CANARY", "_summary"), ("_elements=a-b", "_elements"), ("_pretty=CANARY", "_pretty")]
+        {
+            let text = gateway.caller().get(&format!("/fhir/Patient/{patient}?{query}")).outcome(400);
+            assert_eq!(text, format!("The parameter {parameter} has an invalid value."));
+        }
+        for query in ["", "?_summary=text", "?_elements=name&_pretty=true", "?_summary="] {
+            assert_eq!(gateway.caller().get(&format!("/fhir/Patient/{patient}{query}")).status, 200, "{query}");
+        }
+    }
+}
+
+#[test]
 fn without_repairs_everything_passes_as_it_comes() {
     for version in VERSIONS {
         let openemr = OpenEmr::with(&["--openemr", version]);
