@@ -227,6 +227,9 @@ fn what_openemr_announces_and_does_wrong_is_not_asked() {
         let codes = "code=http://loinc.org|8867-4,http://loinc.org|9279-1";
         assert_eq!(total(&site.get(&format!("/Observation?{codes}"))), 120, "{version}");
         assert_eq!(site.get("/Practitioner?family=A&given=B").status, 200);
+        let before = site.openemr.count("fhir_requests");
+        let told = site.get("/ValueSet/language").outcome(501);
+        assert!(told.contains("ValueSet") && site.openemr.count("fhir_requests") == before, "{told}");
         // OpenEMR gives all, and the gateway cuts the page.
         assert_eq!(site.get("/ValueSet?_count=5").status, 200);
         assert_eq!(site.received(), "/ValueSet");
