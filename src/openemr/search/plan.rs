@@ -188,7 +188,9 @@ fn refusals(parameters: &SearchParameters, reading: &ReadingContext<'_>, context
         Some(Refusal::of(warning.parameter(), why))
     };
     let all = parameters.refused.iter().cloned().chain(parameters.warnings.iter().filter_map(refused));
+    let measured = Measured::of(context.capabilities);
     let announced = reading.known.search_parameters.iter().map(String::as_str);
+    let announced = announced.filter(|name| !measured.is_never_asked(reading.resource_type, name));
     let unannounced = honoured::unannounced(reading.resource_type, reading.version, reading.known).map(|(name, _)| name);
     let known = announced.chain(unannounced);
     let all = all.map(|refusal| refusal.with_meant(|name| names::meant(name, known.clone()).map(str::to_owned))).collect();
