@@ -17,6 +17,10 @@ pub(crate) struct TypeCapabilities {
     pub(crate) reverse_includes: BTreeSet<String>,
     /// The names of operations, without `$`.
     pub(crate) operations: BTreeSet<String>,
+    /// Whether resources have versions, so that a write can depend on one (`versioning`).
+    pub(crate) versioned: bool,
+    /// Whether an update can create a resource (`updateCreate`).
+    pub(crate) update_create: bool,
 }
 
 /// The types of search parameters that are handled apart (FHIR R4, "Search", 3.1.1.4).
@@ -116,6 +120,9 @@ struct Resource {
     r#type: String,
     #[serde(default)]
     interaction: Vec<Interaction>,
+    versioning: Option<String>,
+    #[serde(default)]
+    update_create: bool,
     #[serde(default)]
     conditional_create: bool,
     #[serde(default)]
@@ -179,6 +186,8 @@ impl Capabilities {
             for resource in rest.resource {
                 let conditional = conditional(&resource);
                 let known = capabilities.types.entry(resource.r#type).or_default();
+                known.versioned |= matches!(resource.versioning.as_deref(), Some("versioned" | "versioned-update"));
+                known.update_create |= resource.update_create;
                 known.interactions.extend(conditional);
                 known.interactions.extend(codes(resource.interaction));
                 for parameter in resource.search_param {
@@ -230,7 +239,8 @@ mod tests {
                      "searchParam":[{"name":"name","type":"string"},{"name":"_id","type":"token"}],
                      "searchRevInclude":["Provenance:target"],
                      "operation":[{"name":"export","definition":"x"}]},
-                    {"type":"Goal"}]}]}"#,
+                    {"type":"Goal","versioning":"no-version"},
+                    {"type":"Device","versioning":"versioned-update","updateCreate":true}]}]}"#,
         )
         .unwrap();
         let software = capabilities.software.unwrap();
@@ -243,6 +253,8 @@ mod tests {
         assert!(patient.operations.contains("export") && capabilities.operations.contains("export"));
         assert!(capabilities.interactions.contains("batch"));
         assert!(capabilities.types["Goal"].search_parameters.is_empty());
+        let writes = |name: &str| (capabilities.types[name].versioned, capabilities.types[name].update_create);
+        assert_eq!(["Patient", "Goal", "Device"].map(writes), [(false, false), (false, false), (true, true)]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The field `Prefer` (RFC 7240), of whose preferences FHIR R4 uses `handling`, `return` and `respond-async`.
 
+use crate::fhir::quoted::{outside_quotes, unquoted};
+
 /// How a search handles parameters that it does not know (FHIR R4, "Search", 3.1.1.1.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Handling {
@@ -56,24 +58,6 @@ pub(crate) fn value_of<'a>(lines: impl IntoIterator<Item = &'a [u8]>, name: &str
         let (token, value) = preference.split_at(at);
         let value = value.strip_prefix(b"=").unwrap_or_default().trim_ascii();
         token.trim_ascii().eq_ignore_ascii_case(name.as_bytes()).then(|| unquoted(value))
-    })
-}
-
-fn unquoted(value: &[u8]) -> &[u8] {
-    value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)
-}
-
-/// Splits a text at separators outside quoted strings.
-fn outside_quotes(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
-    let (mut quoted, mut escaped) = (false, false);
-    text.split(move |byte| {
-        let is_escaped = std::mem::take(&mut escaped);
-        match byte {
-            b'\\' if quoted && !is_escaped => escaped = true,
-            b'"' if !is_escaped => quoted = !quoted,
-            byte => return *byte == separator && !quoted,
-        }
-        false
     })
 }
 

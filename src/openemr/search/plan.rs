@@ -122,7 +122,7 @@ impl SearchPlan {
         };
         let reading = ReadingContext { resource_type, version, known, bases, repairs, pages: context.pager != Pager::Off };
         let mut parameters = SearchParameters::default();
-        let as_asked = [query, form].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(&b'&');
+        let as_asked = (query, form);
         let (query, form) = (with_pluses(query), with_pluses(form));
         if query::parameters(&query).chain(query::parameters(&form)).nth(MAX_PARAMETERS).is_some() {
             return Err(SearchError::TooManyParameters);
@@ -138,7 +138,11 @@ impl SearchPlan {
         if let Some(refusals) = refusals(&parameters, &reading, context) {
             return Err(SearchError::Refused(refusals));
         }
-        plan.terms.changed |= plan.sent != as_asked;
+        plan.terms.changed |= match as_asked {
+            (asked, []) | ([], asked) => plan.sent != asked,
+            // They go to OpenEMR in one place.
+            _ => true,
+        };
         Ok(Some(plan))
     }
 
