@@ -196,6 +196,13 @@ impl Measured {
         if self.is_measured && reads_may_fail(resource_type) { Err(BrokenRead(resource_type)) } else { Ok(()) }
     }
 
+    /// Whether a type is never searched by a parameter, whatever its value.
+    #[must_use]
+    pub(crate) fn is_never_asked(self, resource_type: &str, parameter: &str) -> bool {
+        let is_this = |breakage: &&Breakage| breakage.resource_type == resource_type && breakage.parameter == parameter;
+        TABLE.iter().filter(is_this).any(|breakage| breakage.asked == Asked::AtAll && self.has(breakage))
+    }
+
     /// Whether OpenEMR fails on `_count` for a type: ValueSet, on 7.0.4 and later, below 200.
     #[must_use]
     pub(crate) fn fails_on_count(self, resource_type: &str) -> bool {
