@@ -12,4 +12,10 @@ pub trait BodyStep: Debug + Send + Sync {
 
     /// Returns the rest of the new body, after the last piece.
     fn finish(&mut self) -> Bytes;
+
+    /// Why the body must not go on, in the log's words; `None` while it may. Asked after each piece and after the last. If no
+    /// step has given anything of the new body by then, the client gets an error; otherwise its answer is broken off.
+    fn refusal(&self) -> Option<&'static str> {
+        None
+    }
 }

@@ -24,5 +24,6 @@ pub(crate) mod query_links;
 pub(crate) mod rejection;
 pub(crate) mod resource_identity;
 pub(crate) mod resource_type;
+pub(crate) mod root;
 pub(crate) mod search_date;
 pub(crate) mod spliced;

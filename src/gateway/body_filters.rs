@@ -20,6 +20,12 @@ impl BodyFilters {
         self.0.is_empty()
     }
 
+    /// Why a filter refuses the body; `None` while none does.
+    #[must_use]
+    pub(super) fn refusal(&self) -> Option<&'static str> {
+        self.0.iter().find_map(|step| step.refusal())
+    }
+
     /// Passes a piece through all filters; at the end, what each still has goes through those behind it.
     pub(super) fn pass(&mut self, body: &mut Option<Bytes>, end_of_stream: bool) {
         if self.0.is_empty() {
