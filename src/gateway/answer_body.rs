@@ -8,18 +8,20 @@ use http::header::{CONTENT_LENGTH, ETAG};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
+use crate::fhir::body_step::Verdict;
 use crate::gateway::backlog::{AnswerMemory, Backlog};
 use crate::gateway::body_filters::BodyFilters;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::due::{self, Came};
 use crate::gateway::exchange::Exchange;
+use crate::gateway::export_file;
 use crate::gateway::held_answer::{HeldAnswer, write_head};
-use crate::gateway::response_head::BadAnswer;
 use crate::gateway::stop::{Step, Stop};
 use crate::gateway::{compression, cors, response_head, response_links, search_answer, wire, write_answer};
 use crate::http::answer_protection::protect;
 use crate::http::fields::{content_length, forget_length};
+use crate::openemr::export::ndjson::NdjsonFile;
 
 /// Takes the head that goes to the client now, unless another is kept in its place.
 pub(super) fn begin(session: &Session, head: &mut ResponseHeader, exchange: &mut Exchange<'_>, memory: &Arc<AnswerMemory>) {
@@ -74,8 +76,10 @@ pub(super) fn pass(
     // A HEAD request may have gone to OpenEMR as a GET.
     body.take_if(|_| session.req_header().method == Method::HEAD);
     answer.filters.pass(body, end_of_stream);
-    if let Some(refusal) = answer.filters.refusal() {
-        return Err(BadAnswer::Refused(refusal).into());
+    match answer.filters.verdict() {
+        Verdict::Bad(broken) => return Err(broken.into()),
+        Verdict::Undecided if !end_of_stream => return Ok(()),
+        Verdict::Undecided | Verdict::Good => {}
     }
     let is_due = end_of_stream || body.is_some() || answer.filters.is_empty();
     if let Some(head) = answer.unsent.take_if(|_| is_due) {
@@ -153,6 +157,9 @@ fn choose(session: &Session, head: &mut ResponseHeader, call: &Call, fhir: &mut 
     match instead {
         Some(instead) => filters.push(instead),
         None => search_answer::add_filters(head, fhir, &mut filters),
+    }
+    if export_file::is_one(head, fhir) {
+        filters.push(NdjsonFile::default());
     }
     // The last: every filter before it reads OpenEMR's own addresses.
     if let Some(links) = links {

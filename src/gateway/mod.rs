@@ -29,6 +29,7 @@ mod due;
 mod error_answer;
 mod exchange;
 mod export_answers;
+mod export_file;
 mod export_kick_off;
 mod export_paths;
 mod exports;

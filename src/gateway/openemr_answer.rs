@@ -72,7 +72,7 @@ fn due(head: &mut ResponseHeader, has_no_body: bool, fhir: &FhirCall, sent: &Met
         return Ok(None);
     }
     // Its status says that the resource was created.
-    if head.status == StatusCode::CREATED {
+    if head.status == StatusCode::CREATED && fhir.plan.search.is_none() {
         return Ok(None);
     }
     let Some(due) = Due::of(head, fhir.interaction, sent, is_searched)? else { return Ok(None) };

@@ -109,9 +109,6 @@ pub(super) enum BadAnswer {
     /// The body is not in its declared coding, or not whole.
     #[error("the body of the answer cannot be decompressed: {0}")]
     NotDecodable(io::ErrorKind),
-    /// What the body is changed by cannot read it.
-    #[error("{0}")]
-    Refused(&'static str),
     /// The body is in a coding that the gateway does not know, and cannot be read.
     #[error("{UnknownCoding}")]
     Coding,
@@ -139,7 +136,6 @@ impl From<BadAnswer> for Rejection {
             BadAnswer::Coding | BadAnswer::Status | BadAnswer::Framing | BadAnswer::OtherProtocol => {
                 "OpenEMR's answer could not be read."
             }
-            BadAnswer::Refused(_) => "OpenEMR's answer is not what was asked for.",
             BadAnswer::TooLong => "OpenEMR's refusal is too long to be read.",
         };
         Self::bad_gateway(IssueCode::Exception, text).because(bad)
