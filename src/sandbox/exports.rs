@@ -184,6 +184,11 @@ impl Exports {
         true
     }
 
+    /// Returns whether there is a file `id`, expired or not.
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.files.contains_key(id)
+    }
+
     /// Returns the file `id` if it exists at `now` (seconds since 1970).
     pub(super) fn download(&self, id: &str, now: f64) -> Option<Download> {
         match self.files.get(id)? {
