@@ -180,11 +180,17 @@ impl Exports {
         }
         self.jobs.remove(id);
         let of_this_job = format!("-{id}.ndjson");
-        self.files.retain(|_, file| !matches!(file, File::Export { name, .. } if name.ends_with(&of_this_job)));
+        for file in self.files.values_mut() {
+            if let File::Export { name, content, expires } = file
+                && name.ends_with(&of_this_job)
+            {
+                (*content, *expires) = (Bytes::new(), 0.0);
+            }
+        }
         true
     }
 
-    /// Returns whether there is a file `id`, expired or not.
+    /// Returns whether there is or was a file `id`.
     pub(super) fn has(&self, id: &str) -> bool {
         self.files.contains_key(id)
     }
