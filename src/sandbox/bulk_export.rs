@@ -13,8 +13,9 @@ use super::{
     instance::Instance,
     personality::Personality,
     php_json::{self, Escapes},
-    population::{Population, Resource},
+    population::Population,
     random::random_uuid,
+    resource::Resource,
     response::Body,
     scopes::{self, Interaction},
 };
@@ -172,7 +173,7 @@ fn changed<'a>(
     population.rows(resource_type).map(AsRef::as_ref).filter(move |resource: &&Resource| {
         let updated = resource.value.pointer("/meta/lastUpdated").and_then(Value::as_str);
         let updated = updated.and_then(|updated| updated.parse::<jiff::Timestamp>().ok());
-        since.is_none_or(|since| updated.is_none_or(|updated| updated >= since))
+        since.is_none_or(|since| resource.is_always_new() || updated.is_none_or(|updated| updated >= since))
     })
 }
 
@@ -226,8 +227,10 @@ pub(super) fn binary(instance: &Instance, grant: &Grant, id: &str) -> Answer {
     if !scopes::allows(instance.personality, &grant.scopes, "Binary", Interaction::Read) {
         return error_answers::scope_missing(instance.personality);
     }
-    match instance.exports.lock().download(id, instance.clock.now()) {
-        None => Answer::json(404, "[]"),
+    let exports = instance.exports.lock();
+    match exports.download(id, instance.clock.now()) {
+        None if exports.has(id) || instance.personality == Personality::Next => Answer::json(404, "[]"),
+        None => Answer::new(200, "", Body::Empty),
         Some(Download { content_type, body, file_name }) => {
             Answer::new(200, content_type, body).with_header_set(HeaderSet::Download { file_name })
         }
