@@ -12,4 +12,20 @@ pub trait BodyStep: Debug + Send + Sync {
 
     /// Returns the rest of the new body, after the last piece.
     fn finish(&mut self) -> Bytes;
+
+    /// Whether the answer may go on, as far as the pieces tell until now.
+    fn verdict(&self) -> Verdict {
+        Verdict::Good
+    }
+}
+
+/// Whether the answer may go on to the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing of it may go out yet, its head included.
+    Undecided,
+    /// It may.
+    Good,
+    /// It may not, for this reason. What has gone out is not the whole.
+    Bad(&'static str),
 }

@@ -12,7 +12,8 @@ use crate::gateway::attempt::Attempt;
 use crate::gateway::body_filters::BodyFilters;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
-use crate::gateway::{compression, cors, response_head, response_links, search_answer, wire, write_answer};
+use crate::gateway::stop::Step;
+use crate::gateway::{compression, cors, held_head, response_head, response_links, search_answer, wire, write_answer};
 use crate::http::answer_protection::protect;
 use crate::http::fields::{content_length, forget_length};
 
@@ -34,6 +35,9 @@ pub(super) fn prepare(session: &Session, head: &mut ResponseHeader, call: &Call,
 
 /// Passes a piece of the body to the client, which has more time for a longer one. On HTTP/2, where a stream can wait although its
 /// connection does not, the body is kept while OpenEMR sends it, as far as there is memory.
+///
+/// # Errors
+/// The body shows that the answer may not go on.
 pub(super) fn pass(
     session: &mut Session,
     body: &mut Option<Bytes>,
@@ -41,7 +45,7 @@ pub(super) fn pass(
     attempt: &Attempt,
     answer: &mut AnswerState,
     limits: &Limits,
-) {
+) -> Step {
     // A HEAD request may have gone to OpenEMR as a GET.
     body.take_if(|_| session.req_header().method == Method::HEAD);
     answer.filters.pass(body, end_of_stream);
@@ -52,6 +56,7 @@ pub(super) fn pass(
     answer.passed = answer.passed.saturating_add(body.as_ref().map_or(0, Bytes::len));
     let unsent = answer.passed.saturating_sub(session.body_bytes_sent());
     wire::set_write_deadline(session, unsent, attempt.permit.is_some(), limits);
+    held_head::pass(session, body, end_of_stream, answer)
 }
 
 /// Decides which filters the body behind this head passes, and makes the head say so.
@@ -67,7 +72,7 @@ fn choose(session: &Session, head: &mut ResponseHeader, call: &Call, fhir: &mut 
     // Buffered answers to creates have theirs already.
     let instead = write_answer::of_update(request, head, call, fhir);
     let links = response_links::rewrite(session, head, call, &fhir.site);
-    if response_head::has_no_body(&request.method, head) {
+    if response_head::has_no_body(&request.method, head) && !search_answer::must_have_body(&request.method, head, fhir) {
         if fhir.plan.method.is_some() && response_head::is_json(head) {
             // They are of the body as OpenEMR sent it, not as it would have gone on.
             head.remove_header(&CONTENT_LENGTH);

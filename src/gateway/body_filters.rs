@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::fhir::body_step::BodyStep;
+use crate::fhir::body_step::{BodyStep, Verdict};
 
 /// The filters of one body, in order. Without any, pieces pass untouched.
 #[derive(Debug, Default)]
@@ -18,6 +18,12 @@ impl BodyFilters {
     #[must_use]
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether the answer may go on: only if every filter says so.
+    #[must_use]
+    pub(super) fn verdict(&self) -> Verdict {
+        self.0.iter().map(|step| step.verdict()).find(|verdict| *verdict != Verdict::Good).unwrap_or(Verdict::Good)
     }
 
     /// Passes a piece through all filters; at the end, what each still has goes through those behind it.

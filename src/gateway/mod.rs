@@ -32,6 +32,7 @@ mod export_kick_off;
 mod export_paths;
 mod exports;
 pub(crate) mod guard;
+mod held_head;
 mod host;
 pub(crate) mod http2;
 pub(crate) mod http2_connection;
@@ -202,6 +203,7 @@ impl ProxyHttp for Gateway {
         if answer.buffered.is_none() {
             answer.filters = answer_body::prepare(session, head, call, fhir);
             answer.waiting = session.is_http2().then(|| Backlog::new(Arc::clone(&self.memory)));
+            held_head::hold(session, head, answer);
         }
         Ok(())
     }
@@ -215,8 +217,8 @@ impl ProxyHttp for Gateway {
         context: &mut RequestContext,
     ) -> pingora::Result<Option<Duration>> {
         let RequestContext { call, attempt, answer, .. } = context;
-        answer_body::pass(session, body, end_of_stream, attempt, answer, &call.config().limits);
-        Ok(None)
+        let step = answer_body::pass(session, body, end_of_stream, attempt, answer, &call.config().limits);
+        step.map(|()| None).map_err(|stop| context.end(stop))
     }
 
     /// Ends the body of an HTTP/2 answer that has trailers, which FHIR does not know: they are dropped.
@@ -229,8 +231,8 @@ impl ProxyHttp for Gateway {
         let RequestContext { call, attempt, answer, .. } = context;
         attempt.leave_openemr();
         let mut last = None;
-        answer_body::pass(session, &mut last, true, attempt, answer, &call.config().limits);
-        Ok(Some(last.unwrap_or_default()))
+        let step = answer_body::pass(session, &mut last, true, attempt, answer, &call.config().limits);
+        step.map(|()| Some(last.unwrap_or_default())).map_err(|stop| context.end(stop))
     }
 
     /// No connection came about: is there another address, or another node?
@@ -270,6 +272,7 @@ impl ProxyHttp for Gateway {
     /// Sends an answer that was buffered to its end, since this is the first phase after it, and writes the access line.
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut RequestContext) {
         buffered_send::after_end(session, context).await;
+        held_head::after_end(session, error.is_some(), context).await;
         http2::after_request(session, error);
         if access_log::is_on() {
             access_log::write(&request_log::access_line(session, error.is_some(), context));
