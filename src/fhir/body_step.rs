@@ -4,6 +4,9 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 
+use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::rejection::Rejection;
+
 /// Rewrites a body piece by piece, in bounded memory. The pieces may be cut anywhere.
 pub trait BodyStep: Debug + Send + Sync {
     /// Takes the next piece and returns the part of the new body that is now known; empty while more is needed. A piece that is
@@ -26,6 +29,22 @@ pub enum Verdict {
     Undecided,
     /// It may.
     Good,
-    /// It may not, for this reason. What has gone out is not the whole.
-    Bad(&'static str),
+    /// Nothing more of it may. What has gone out is not the whole.
+    Bad(Broken),
+}
+
+/// A body that is not what it claims to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Broken {
+    /// What is wrong with it, for the log.
+    pub reason: &'static str,
+    /// A sentence for the client.
+    pub text: &'static str,
+}
+
+impl From<Broken> for Rejection {
+    fn from(broken: Broken) -> Self {
+        Self::bad_gateway(IssueCode::Exception, broken.text).because(broken)
+    }
 }

@@ -12,10 +12,12 @@ use crate::gateway::attempt::Attempt;
 use crate::gateway::body_filters::BodyFilters;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
+use crate::gateway::export_file;
 use crate::gateway::stop::Step;
 use crate::gateway::{compression, cors, held_head, response_head, response_links, search_answer, wire, write_answer};
 use crate::http::answer_protection::protect;
 use crate::http::fields::{content_length, forget_length};
+use crate::openemr::export::ndjson::NdjsonFile;
 
 /// Makes the head of an answer what the client sees; gives the filters that the body behind it passes.
 #[must_use]
@@ -37,7 +39,7 @@ pub(super) fn prepare(session: &Session, head: &mut ResponseHeader, call: &Call,
 /// connection does not, the body is kept while OpenEMR sends it, as far as there is memory.
 ///
 /// # Errors
-/// The body shows that the answer may not go on.
+/// The body turned out to be broken: nothing more of it passes, and the client sees that it is not whole.
 pub(super) fn pass(
     session: &mut Session,
     body: &mut Option<Bytes>,
@@ -83,6 +85,9 @@ fn choose(session: &Session, head: &mut ResponseHeader, call: &Call, fhir: &mut 
     match instead {
         Some(instead) => filters.push(instead),
         None => search_answer::add_filters(head, fhir, &mut filters),
+    }
+    if export_file::is_one(head, fhir) {
+        filters.push(NdjsonFile::default());
     }
     // The last: every filter before it reads OpenEMR's own addresses.
     if let Some(links) = links {

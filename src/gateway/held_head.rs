@@ -16,7 +16,6 @@ use pingora::proxy::Session;
 use crate::fhir::body_step::Verdict;
 use crate::gateway::answer_state::AnswerState;
 use crate::gateway::context::RequestContext;
-use crate::gateway::search_answer::Unreadable;
 use crate::gateway::stop::Step;
 use crate::gateway::{rejection_answer, request_log};
 use crate::http::set_field::SetField;
@@ -46,7 +45,7 @@ pub(super) fn pass(session: &mut Session, body: &mut Option<Bytes>, end_of_strea
     match answer.filters.verdict() {
         Verdict::Good => {}
         Verdict::Undecided => return Ok(()),
-        Verdict::Bad(reason) => return Err(Unreadable(reason).into()),
+        Verdict::Bad(broken) => return Err(broken.into()),
     }
     if let Some(head) = answer.held.take() {
         match session.as_mut() {
@@ -72,7 +71,9 @@ pub(super) async fn after_end(session: &mut Session, has_failed: bool, context: 
         return;
     }
     if context.answer.held.take().is_some() {
-        let rejection = Unreadable("the answer to the search has no body").into();
+        context.answer.filters.pass(&mut None, true);
+        let Verdict::Bad(broken) = context.answer.filters.verdict() else { return };
+        let rejection = broken.into();
         request_log::rejected(&rejection, context);
         // The client may be gone by now; there is nobody to tell.
         let _ = rejection_answer::send(session, rejection, context).await;

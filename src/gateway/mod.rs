@@ -28,6 +28,7 @@ mod documents;
 mod error_answer;
 mod exchange;
 mod export_answers;
+mod export_file;
 mod export_kick_off;
 mod export_paths;
 mod exports;

@@ -7,10 +7,8 @@ use pingora::http::ResponseHeader;
 use crate::config;
 use crate::fhir::interaction::{Interaction, Kind};
 use crate::fhir::json::pretty::Pretty;
-use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::projection::projector::Projector;
 use crate::fhir::projection::rule::Projection;
-use crate::fhir::rejection::Rejection;
 use crate::gateway::body_filters::BodyFilters;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::response_head;
@@ -21,18 +19,6 @@ use crate::openemr::search::read_terms::ReadTerms;
 use crate::openemr::search::terms::SearchTerms;
 
 const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json; charset=utf-8");
-
-/// The answer to a search, which was changed on its way to OpenEMR, cannot be changed back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Unreadable(pub(super) &'static str);
-
-impl From<Unreadable> for Rejection {
-    fn from(unreadable: Unreadable) -> Self {
-        let text = "OpenEMR's answer to the search could not be read as a Bundle.";
-        Self::bad_gateway(IssueCode::Exception, text).because(unreadable)
-    }
-}
 
 /// Whether an answer without a body is none to this search.
 #[must_use]

@@ -19,6 +19,7 @@ use super::{
     client_keys::ClientKeys,
     clients::Clients,
     counters::Counters,
+    criteria::SearchParameter,
     database::Database,
     discovery::{self, Discovery},
     exports::Exports,
@@ -42,7 +43,7 @@ pub(super) struct Instance {
     /// The scopes that the server knows.
     pub(super) known_scopes: KnownScopes,
     /// The search parameters of each resource type that has a route.
-    pub(super) search_parameters: HashMap<String, Vec<String>>,
+    pub(super) search_parameters: HashMap<String, Vec<SearchParameter>>,
     /// The registered clients.
     pub(super) clients: Mutex<Clients>,
     /// How the clients' keys are found.
@@ -95,7 +96,8 @@ impl Instance {
         let site = |name: &String| (name.clone(), Discovery::new(personality, &site_address, name, made_at));
         let clients: Clients = settings.clients.iter().map(|client| (client.id.clone(), client.clone())).collect();
         let client_keys = ClientKeys::default();
-        client_keys.set_strict_kid(settings.strict_kid);
+        let strict_kid = settings.strict_kid || personality == Personality::Next;
+        client_keys.set_strict_kid(strict_kid);
         client_keys.set_cache(settings.jwks_cache);
         let workers = settings.workers.max(1);
         let database = Arc::new(Database::open(settings.database.as_deref())?);
@@ -126,7 +128,7 @@ impl Instance {
                 clients,
                 clock_offset: settings.clock_offset,
                 token_lifetime: settings.token_lifetime,
-                strict_kid: settings.strict_kid,
+                strict_kid,
                 jwks_cache: settings.jwks_cache,
             },
             sessions: Mutex::default(),

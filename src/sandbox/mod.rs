@@ -1,5 +1,5 @@
-//! The sandbox: a stand-in for OpenEMR that answers over HTTP(S) as OpenEMR 8.0.0 or 7.0.3 does, for demonstrations
-//! and tests. It shares no code with the gateway, so that the two can disagree.
+//! The sandbox: a stand-in for OpenEMR that answers over HTTP(S) as OpenEMR 8.0.0 or 7.0.3 does, or as
+//! the next one is announced to, for demonstrations and tests. It shares no code with the gateway, so that the two can disagree.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -10,8 +10,11 @@
 //! | `dispatch` | from a request to what happens on its connection, faults included |
 //! | `answer`, `error_answers` | OpenEMR's header sets and error answers |
 //! | `token_endpoint`, `access_token`, `clients`, `client_keys`, `scopes`, `registration`, `discovery` | the authorization server |
-//! | `fhir_api`, `fhir_request`, `search`, `write`, `bulk_export`, `exports` | the FHIR side |
-//! | `population`, `resources` | the synthetic patients |
+//! | `fhir_api`, `fhir_request`, `bulk_export`, `exports` | the FHIR side |
+//! | `write`, `written` | creating and updating |
+//! | `search`, `criteria`, `date_criterion` | what a search finds |
+//! | `next_answers`, `next_bundle`, `next_write` | what the next OpenEMR does otherwise |
+//! | `population`, `resources`, `rare_resources` | the synthetic patients |
 //! | `instance`, `database` | the state of one node, and what the nodes of one OpenEMR share |
 //! | `faults`, `admin`, `counters` | what can be made to go wrong, how, and what happened |
 //! | `personality`, `php_json`, `calendar`, `random` | which OpenEMR; JSON and dates as PHP writes them; random values |
@@ -36,7 +39,9 @@ mod calendar;
 mod client_keys;
 mod clients;
 mod counters;
+mod criteria;
 mod database;
+mod date_criterion;
 mod discovery;
 mod dispatch;
 mod error_answers;
@@ -47,11 +52,15 @@ mod fhir_request;
 mod http1;
 mod instance;
 mod multipart;
+mod next_answers;
+mod next_bundle;
+mod next_write;
 mod personality;
 mod php_json;
 pub(crate) mod php_variables;
 mod population;
 mod random;
+mod rare_resources;
 mod registration;
 mod request_head;
 mod resources;
@@ -65,6 +74,7 @@ mod start;
 mod tls;
 mod token_endpoint;
 mod write;
+mod written;
 
 pub use clients::{Client, Keys};
 pub use personality::{Personality, UnknownVersion};

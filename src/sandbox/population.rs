@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc};
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{calendar, personality::Personality, php_json, random::SeededRandom, resources::Clinic};
+use super::{calendar, personality::Personality, php_json, random::SeededRandom, rare_resources, resources::Clinic};
 
 /// A resource and the bytes that it is served as.
 #[derive(Clone, Debug)]
@@ -68,6 +68,10 @@ impl Population {
                 population.add("Condition", population.clinic.condition(&random.uuid(), &patient));
             }
         }
+        let people: Vec<&str> = population.all("Patient").iter().map(|patient| patient.id.as_str()).collect();
+        for (resource_type, resource) in rare_resources::made_for(&population.clinic, &people, seed) {
+            population.add(resource_type, resource);
+        }
         population
     }
 
@@ -79,6 +83,21 @@ impl Population {
     /// Returns the resources of a type.
     pub(super) fn all(&self, resource_type: &str) -> &[Arc<Resource>] {
         self.collections.get(resource_type).map_or(&[], |collection| &collection.resources)
+    }
+
+    /// Returns the rows that a search of a type reads: a join gives each Immunization twice.
+    pub(super) fn rows(&self, resource_type: &str) -> impl Iterator<Item = &Arc<Resource>> {
+        let times = if resource_type == "Immunization" { 2 } else { 1 };
+        self.all(resource_type).iter().flat_map(move |resource| std::iter::repeat_n(resource, times))
+    }
+
+    /// Returns the Provenance with an id as in `Patient-PSK-{id}`, which OpenEMR makes when it is asked.
+    pub(super) fn provenance(&self, id: &str) -> Option<Arc<Resource>> {
+        let (resource_type, target) = id.split_once("-PSK-")?;
+        self.get(resource_type, target)?;
+        let value = self.clinic.provenance_of(resource_type, target);
+        let wire = Bytes::from(php_json::encode(&value, self.clinic.personality.fhir_escapes()));
+        Some(Arc::new(Resource { id: id.to_owned(), value, wire }))
     }
 
     /// Returns one resource.

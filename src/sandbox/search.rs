@@ -1,101 +1,195 @@
 //! The search interaction: the resources that a query finds, as measured on running installs.
 //!
 //! A parameter that the type does not have yields an empty Bundle, not an error. 8.0 takes `_count` (cut at 200) and
-//! `_sort` on every type and `_offset` on Patient alone; 7.0.3 takes none of them.
+//! `_sort` on every type and `_offset` on Patient alone; 7.0.3 takes none of them. Some searches fail, in several ways.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::{
+    criteria::{Criterion, SearchParameter},
     personality::Personality,
     population::{Population, Resource},
 };
 
 /// The greatest `_count`.
 const COUNT_LIMIT: usize = 200;
+/// The size of a page of the next OpenEMR where `_count` does not say.
+const PAGE: usize = 100;
+/// What OpenEMR says of a failure that it does not explain.
+const SYSTEM_ERROR: &str = "System error occurred";
 
 /// The result of a search.
 pub(super) enum SearchOutcome {
-    /// The resources that were found.
-    Resources {
-        /// The resources in order.
-        resources: Vec<Arc<Resource>>,
-        /// Whether the request had `_revinclude=Provenance:target`.
-        with_provenance: bool,
-        /// The request's `_count`, which limits resources and Provenances together.
-        count: Option<usize>,
-    },
-    /// The search fails with a 500 and this message.
-    Broken(&'static str),
-    /// SQL of the caller's reached the database, which says so in this text.
-    Injected(String),
+    /// It finds these.
+    Found(Found),
+    /// The search fails.
+    Failed(Failure),
 }
 
-/// Searches the resources of a type. `allowed` are the parameters that the CapabilityStatement lists for it.
+/// What a search finds.
+#[derive(Default)]
+pub(super) struct Found {
+    /// The resources in order.
+    pub(super) resources: Vec<Arc<Resource>>,
+    /// Whether the request had `_revinclude=Provenance:target`.
+    pub(super) with_provenance: bool,
+    /// The request's `_count`, which on 8.0 limits resources and Provenances together.
+    pub(super) count: Option<usize>,
+    /// How many resources there are on all pages of the next OpenEMR.
+    pub(super) total: usize,
+    /// How many resources its page has at most.
+    pub(super) page: usize,
+    /// Where its next page begins, if there is one.
+    pub(super) next_offset: Option<usize>,
+    /// The names of the parameters that it ignored.
+    pub(super) ignored: Vec<String>,
+}
+
+/// How a search fails.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// A 500 with this message.
+    Error(&'static str),
+    /// A 500 with this SQL text in front of the message.
+    Query(&'static str),
+    /// A 200 with this SQL text as a page.
+    Page(&'static str),
+    /// SQL of the caller's reached the database, which says so in this text.
+    Injected(String),
+    /// It takes so long that Apache gives up.
+    Endless,
+}
+
+/// Searches the resources of a type. `announced` are the parameters that the CapabilityStatement lists for it.
 pub(super) fn search(
     personality: Personality,
     population: &Population,
     resource_type: &str,
-    allowed: &[String],
+    announced: &[SearchParameter],
     parameters: &[(String, String)],
 ) -> SearchOutcome {
+    if let Some(failure) = failure(personality, resource_type, announced, parameters) {
+        return SearchOutcome::Failed(failure);
+    }
     let mut count = None;
     let mut offset = 0;
     let mut sort = None;
     let mut with_provenance = false;
-    let mut criteria: Vec<(&str, &str)> = Vec::new();
-    for (name, value) in parameters {
-        if value.is_empty() {
-            continue;
-        }
-        match (name.as_str(), personality) {
+    let mut criteria: Vec<Criterion<'_>> = Vec::new();
+    let mut ignored = Vec::new();
+    let next = personality == Personality::Next;
+    for (name, value) in filled(parameters) {
+        match (name, personality) {
             ("_revinclude", _) if value == "Provenance:target" => with_provenance = true,
-            ("_count", Personality::V8_0) if value.starts_with('-') => {
-                return SearchOutcome::Broken("System error occurred");
-            }
             // Zero, and what is not a number, mean no limit.
-            ("_count", Personality::V8_0) => {
+            ("_count", Personality::V8_0 | Personality::Next) => {
                 count = value.parse().ok().filter(|&count| count > 0).map(|count: usize| count.min(COUNT_LIMIT));
             }
-            ("_offset", Personality::V8_0) => offset = value.parse().unwrap_or(0),
-            ("_sort", Personality::V8_0) if value == "-_id" => {
-                return SearchOutcome::Broken("Unknown column '-_id' in 'order clause'");
-            }
-            // `_sort` goes into `ORDER BY` as it is (CVE-2026-24908).
-            ("_sort", Personality::V8_0) if !value.split(',').all(is_column) => {
-                return SearchOutcome::Injected(format!(
-                    "Query Error: SELECT patient_data.* FROM patient_data ORDER BY {value}: You have an error in your SQL syntax"
-                ));
-            }
-            ("_sort", Personality::V8_0) => sort = Some(value.as_str()),
-            (name, _) if allowed.iter().any(|allowed| allowed == name) => criteria.push((name, value)),
-            _ => return nothing(),
-        }
-    }
-    let mut resources: Vec<Arc<Resource>> = Vec::new();
-    for resource in population.all(resource_type) {
-        match criteria.iter().map(|(name, value)| matches(resource, name, value)).collect::<Option<Vec<bool>>>() {
-            None => return nothing(),
-            Some(results) => {
-                if results.into_iter().all(|matched| matched) {
-                    resources.push(Arc::clone(resource));
+            ("_offset", Personality::V8_0 | Personality::Next) => offset = value.parse().unwrap_or(0),
+            ("_sort", Personality::V8_0 | Personality::Next) => sort = Some(value),
+            ("category", Personality::V8_0 | Personality::Next) if resource_type == "Condition" => {
+                // Not announced, and works for two values; any other means all.
+                let code = value.rsplit('|').next().unwrap_or_default();
+                if ["encounter-diagnosis", "problem-list-item"].contains(&code) {
+                    criteria.push(Criterion::category(code));
                 }
             }
+            _ => match Criterion::parse(announced, name, value) {
+                Some(criterion) => criteria.push(criterion),
+                None if next => ignored.push(name.to_owned()),
+                None => return nothing(),
+            },
         }
     }
-    if resource_type == "Patient" {
-        if let Some(sort) = sort {
-            sort_patients(&mut resources, sort);
+    let Some(mut resources) = found(population, resource_type, &criteria) else {
+        return nothing();
+    };
+    let total = resources.len();
+    if let Some(sort) = sort.filter(|_| resource_type == "Patient") {
+        sort_patients(&mut resources, sort);
+    }
+    if next || (resource_type == "Patient" && count.is_some()) {
+        resources = resources.split_off(offset.min(resources.len()));
+    }
+    let page = if next { count.unwrap_or(PAGE) } else { count.unwrap_or(usize::MAX) };
+    let next_offset = (next && resources.len() > page).then(|| offset + page);
+    resources.truncate(page);
+    SearchOutcome::Found(Found { resources, with_provenance, count, total, page, next_offset, ignored })
+}
+
+/// Returns the parameters that have a value; the others are ignored.
+fn filled(parameters: &[(String, String)]) -> impl Iterator<Item = (&str, &str)> {
+    parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).filter(|(_, value)| !value.is_empty())
+}
+
+/// Returns how a search fails that OpenEMR cannot do.
+fn failure(
+    personality: Personality,
+    resource_type: &str,
+    announced: &[SearchParameter],
+    parameters: &[(String, String)],
+) -> Option<Failure> {
+    let on_8_0 = personality != Personality::V7_0_3;
+    let has = |wanted: &str| filled(parameters).any(|(name, _)| name == wanted);
+    for (name, value) in filled(parameters) {
+        match (resource_type, name) {
+            (_, "_count") if on_8_0 && value.starts_with('-') => return Some(Failure::Error(SYSTEM_ERROR)),
+            ("ValueSet", "_count")
+                if personality == Personality::V8_0 && value.parse().is_ok_and(|count| (1..COUNT_LIMIT).contains(&count)) =>
+            {
+                return Some(Failure::Error(SYSTEM_ERROR));
+            }
+            (_, "_sort") if on_8_0 && value == "-_id" => {
+                return Some(Failure::Error("Unknown column '-_id' in 'order clause'"));
+            }
+            // `_sort` goes into `ORDER BY` as it is (CVE-2026-24908).
+            (_, "_sort") if on_8_0 && !value.split(',').all(is_column) => {
+                return Some(Failure::Injected(format!(
+                    "Query Error: SELECT patient_data.* FROM patient_data ORDER BY {value}: You have an error in your SQL syntax"
+                )));
+            }
+            ("Condition", "category") if on_8_0 && has("clinical-status") => return Some(Failure::Error(SYSTEM_ERROR)),
+            ("Observation", "_id") if !value.split(',').all(|id| uuid::Uuid::try_parse(id).is_ok()) => {
+                return Some(Failure::Error(SYSTEM_ERROR));
+            }
+            _ => {}
         }
-        if count.is_some() {
-            resources = resources.split_off(offset.min(resources.len()));
+        let criterion = Criterion::parse(announced, name, value);
+        match criterion.map(|criterion| (resource_type, criterion.name, criterion.fails())) {
+            Some((_, _, true)) => return Some(Failure::Error(SYSTEM_ERROR)),
+            Some(("Practitioner", "name", _)) => {
+                return Some(Failure::Query("Query Error: Unknown column 'name' in 'where clause'<br />"));
+            }
+            Some(("Organization", "address", _)) => {
+                return Some(Failure::Query("Query Error: Unknown column 'street' in 'where clause'<br />"));
+            }
+            Some(("Goal", "description", _)) => return Some(Failure::Error(SYSTEM_ERROR)),
+            Some(("MedicationDispense", "status", _)) => {
+                return Some(Failure::Page("<p>Query Error: Unknown column 'status' in 'where clause'</p>"));
+            }
+            _ => {}
         }
     }
-    if let Some(count) = count {
-        resources.truncate(count);
+    // Made from every resource of every type.
+    (resource_type == "Provenance" && !has("_id")).then_some(Failure::Endless)
+}
+
+/// Returns the rows that meet all criteria; `None` when a value is malformed.
+fn found(population: &Population, resource_type: &str, criteria: &[Criterion<'_>]) -> Option<Vec<Arc<Resource>>> {
+    if resource_type == "Provenance" {
+        let ids = criteria.iter().filter(|criterion| criterion.name == "_id").flat_map(|criterion| criterion.value.split(','));
+        return Some(ids.filter_map(|id| population.provenance(id)).collect());
     }
-    SearchOutcome::Resources { resources, with_provenance, count }
+    let mut found = Vec::new();
+    for resource in population.rows(resource_type) {
+        let met = criteria.iter().map(|criterion| criterion.is_met_by(resource_type, resource));
+        if met.collect::<Option<Vec<bool>>>()?.into_iter().all(|met| met) {
+            found.push(Arc::clone(resource));
+        }
+    }
+    Some(found)
 }
 
 /// Returns whether a sort key can only be the name of a column.
@@ -105,7 +199,7 @@ fn is_column(key: &str) -> bool {
 }
 
 fn nothing() -> SearchOutcome {
-    SearchOutcome::Resources { resources: Vec::new(), with_provenance: false, count: None }
+    SearchOutcome::Found(Found::default())
 }
 
 fn sort_patients(resources: &mut [Arc<Resource>], sort: &str) {
@@ -124,123 +218,23 @@ fn sort_patients(resources: &mut [Arc<Resource>], sort: &str) {
     });
 }
 
-/// Returns whether a resource meets one criterion; `None` when the value is malformed, which yields an empty Bundle. A
-/// comma means "or".
-fn matches(resource: &Resource, name: &str, value: &str) -> Option<bool> {
-    let body = &resource.value;
-    let texts = |pointers: &[&str]| -> Vec<String> { pointers.iter().flat_map(|pointer| strings_at(body, pointer)).collect() };
-    let any = |check: &dyn Fn(&str) -> bool| Some(value.split(',').any(check));
-    let prefix_of = |haystack: Vec<String>| {
-        any(&|wanted| haystack.iter().any(|text| text.to_lowercase().starts_with(&wanted.to_lowercase())))
-    };
-    match name {
-        "_id" => any(&|wanted| resource.id == wanted),
-        "patient" => any(&|wanted| {
-            let wanted = wanted.strip_prefix("Patient/").unwrap_or(wanted);
-            body.pointer("/subject/reference").and_then(Value::as_str).and_then(|text| text.strip_prefix("Patient/"))
-                == Some(wanted)
-        }),
-        "name" => prefix_of(texts(&["/name/*/family", "/name/*/given/*", "/name"])),
-        "family" => prefix_of(texts(&["/name/*/family"])),
-        "given" => prefix_of(texts(&["/name/*/given/*"])),
-        "address" => prefix_of(texts(&["/address/*/line/*", "/address/*/city", "/address/*/state"])),
-        "address-city" => prefix_of(texts(&["/address/*/city"])),
-        "address-state" => prefix_of(texts(&["/address/*/state"])),
-        "address-postalcode" => prefix_of(texts(&["/address/*/postalCode"])),
-        "telecom" | "phone" | "email" => {
-            let held = texts(&["/telecom/*/value"]);
-            any(&|wanted| held.iter().any(|text| text == wanted))
-        }
-        "gender" => any(&|wanted| body.get("gender").and_then(Value::as_str) == Some(wanted)),
-        "active" => any(&|wanted| body.get("active").map(Value::to_string).as_deref() == Some(wanted)),
-        "identifier" => any(&|wanted| token_matches(body, "/identifier", "value", wanted)),
-        "code" => any(&|wanted| token_matches(body, "/code/coding", "code", wanted)),
-        "category" => any(&|wanted| {
-            body.get("category")
-                .and_then(Value::as_array)
-                .is_some_and(|categories| categories.iter().any(|category| token_matches(category, "/coding", "code", wanted)))
-        }),
-        "birthdate" => date_matches(&texts(&["/birthDate"]), value),
-        "date" => date_matches(&texts(&["/effectiveDateTime", "/period/start"]), value),
-        "_lastUpdated" => date_matches(&texts(&["/meta/lastUpdated"]), value),
-        // The parameter is listed, but no resource here has it.
-        _ => Some(false),
-    }
-}
-
-/// Returns the strings at a JSON pointer, in which `*` stands for every element of an array.
-fn strings_at(value: &Value, pointer: &str) -> Vec<String> {
-    let Some(rest) = pointer.strip_prefix('/') else {
-        return value.as_str().map(str::to_owned).into_iter().collect();
-    };
-    let (step, onward) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-    match (step, value) {
-        ("*", Value::Array(items)) => items.iter().flat_map(|item| strings_at(item, onward)).collect(),
-        (step, Value::Object(members)) => members.get(step).map(|member| strings_at(member, onward)).unwrap_or_default(),
-        _ => Vec::new(),
-    }
-}
-
-/// Returns whether one of the codings at `pointer` is `wanted`, which is `code` or `system|code`.
-fn token_matches(value: &Value, pointer: &str, member: &str, wanted: &str) -> bool {
-    let (system, wanted) = wanted.split_once('|').map_or((None, wanted), |(system, code)| (Some(system), code));
-    let text = |coding: &Value, member: &str| coding.get(member).and_then(Value::as_str).map(str::to_owned);
-    value.pointer(pointer).and_then(Value::as_array).is_some_and(|codings| {
-        codings.iter().any(|coding| {
-            text(coding, member).as_deref() == Some(wanted)
-                && system.is_none_or(|system| text(coding, "system").as_deref() == Some(system))
-        })
-    })
-}
-
-/// Returns whether one of the dates meets a FHIR date parameter: a prefix, and a date as precise as it is written.
-fn date_matches(held: &[String], value: &str) -> Option<bool> {
-    let mut met = false;
-    for wanted in value.split(',') {
-        let split = wanted.find(|character: char| character.is_ascii_digit())?;
-        let (prefix, date) = wanted.split_at(split);
-        let looks_like_a_date =
-            date.len() >= 4 && date.chars().all(|character| character.is_ascii_digit() || "-:TZ.+".contains(character));
-        if !looks_like_a_date {
-            return None;
-        }
-        let date = date.trim_end_matches('Z').trim_end_matches("+00:00");
-        let accepts: fn(Ordering) -> bool = match prefix {
-            "" | "eq" => Ordering::is_eq,
-            "ne" => Ordering::is_ne,
-            "gt" | "sa" => Ordering::is_gt,
-            "ge" => Ordering::is_ge,
-            "lt" | "eb" => Ordering::is_lt,
-            "le" => Ordering::is_le,
-            _ => return None,
-        };
-        met |= held.iter().any(|text| {
-            let precise: String = text.chars().take(date.len()).collect();
-            accepts(precise.as_str().cmp(date))
-        });
-    }
-    Some(met)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
-    use super::*;
+    use super::{super::discovery, *};
 
-    fn allowed() -> Vec<String> {
-        ["_id", "name", "family", "birthdate", "gender", "identifier", "_lastUpdated", "patient", "code", "category"]
-            .map(str::to_owned)
-            .to_vec()
+    fn outcome(personality: Personality, resource_type: &str, query: &str) -> SearchOutcome {
+        let population = Population::new(personality, 20, 1, 1_795_487_302);
+        let announced = &discovery::search_parameters(personality)[resource_type];
+        let parameters: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        search(personality, &population, resource_type, announced, &parameters)
     }
 
     fn ids(personality: Personality, resource_type: &str, query: &str) -> Vec<String> {
-        let population = Population::new(personality, 20, 1, 1_795_487_302);
-        let parameters: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        match search(personality, &population, resource_type, &allowed(), &parameters) {
-            SearchOutcome::Resources { resources, .. } => resources.iter().map(|found| found.id.clone()).collect(),
-            SearchOutcome::Broken(message) => panic!("{message}"),
-            SearchOutcome::Injected(message) => panic!("{message}"),
+        match outcome(personality, resource_type, query) {
+            SearchOutcome::Found(found) => found.resources.iter().map(|found| found.id.clone()).collect(),
+            SearchOutcome::Failed(failure) => panic!("{resource_type}?{query}: {failure:?}"),
         }
     }
 
@@ -285,13 +279,11 @@ mod tests {
 
     #[test]
     fn sql_in_a_sort_key_reaches_the_database() {
-        let population = Population::new(Personality::V8_0, 1, 1, 0);
         for (key, injected) in
             [("birthdate", false), ("-family,given", false), ("family;", true), ("(SELECT 1)", true), ("a b", true)]
         {
-            let parameters = [("_sort".to_owned(), key.to_owned())];
-            let outcome = search(Personality::V8_0, &population, "Patient", &allowed(), &parameters);
-            assert_eq!(matches!(outcome, SearchOutcome::Injected(_)), injected, "{key}");
+            let outcome = outcome(Personality::V8_0, "Patient", &format!("_sort={key}"));
+            assert_eq!(matches!(outcome, SearchOutcome::Failed(Failure::Injected(_))), injected, "{key}");
         }
     }
 
@@ -312,5 +304,95 @@ mod tests {
         assert_eq!(count("Observation", "code=http://loinc.org|8867-4"), 20);
         assert_eq!(count("Observation", "category=vital-signs"), 100);
         assert_eq!(count("Observation", "category=laboratory"), 0);
+    }
+
+    #[test]
+    fn modifiers_work_on_what_is_announced_and_an_unknown_one_is_none() {
+        let everyone = 20;
+        let population = Population::new(Personality::V8_0, everyone, 1, 0);
+        let family = population.all("Patient")[0].value["name"][0]["family"].as_str().unwrap().to_owned();
+        let (start, end) = (family.chars().take(3).collect::<String>(), family.chars().skip(1).collect::<String>());
+        let all = count("Patient", &format!("family={family}"));
+        assert!(all > 0 && all < everyone);
+        for (query, found) in [
+            (format!("family:exact={family}"), all),
+            (format!("family:exact={}", family.to_lowercase()), 0),
+            (format!("family:exact={start}"), 0),
+            (format!("family:suffix={end}"), all),
+            (format!("family:prefix={end}"), 0),
+            (format!("family:sounds-like={family}"), all),
+            ("family:missing=true&given=zzz".to_owned(), 0),
+        ] {
+            assert_eq!(count("Patient", &query), found, "{query}");
+        }
+        assert!(count("Patient", &format!("family:contains={end}")) >= all);
+        assert_eq!(count("Patient", "gender:not=male"), count("Patient", "gender=female"));
+        assert_eq!(count("Patient", "gender:in=male"), count("Patient", "gender=male"));
+        assert_eq!(count("Patient", "family:missing=true"), everyone);
+        assert_eq!(count("Patient", "active:exact=true"), 0);
+    }
+
+    #[test]
+    fn codes_in_a_list_need_their_systems() {
+        let both = count("Observation", "code=8867-4") + count("Observation", "code=29463-7");
+        assert_eq!(both, 40);
+        assert_eq!(count("Observation", "code=http://loinc.org|8867-4,http://loinc.org|29463-7"), both);
+        assert_eq!(count("Observation", "code=8867-4,29463-7"), 0);
+        assert_eq!(count("Observation", "code=http://loinc.org|8867-4,29463-7"), 0);
+    }
+
+    #[test]
+    fn a_category_of_conditions_filters_on_8_0_for_two_values() {
+        assert_eq!(count("Condition", ""), 10);
+        assert_eq!(count("Condition", "category=encounter-diagnosis"), 0);
+        assert_eq!(count("Condition", "category=problem-list-item"), 10);
+        assert_eq!(count("Condition", "category=health-concern"), 10);
+        assert_eq!(ids(Personality::V7_0_3, "Condition", "category=problem-list-item").len(), 0);
+        assert_eq!(count("Condition", "clinical-status=active"), 0);
+    }
+
+    #[test]
+    fn immunizations_come_twice_and_a_provenance_by_its_id() {
+        let found = ids(Personality::V8_0, "Immunization", "");
+        assert_eq!(found.len(), 4);
+        assert_eq!(found[0], found[1]);
+        let patient = &ids(Personality::V8_0, "Patient", "")[0];
+        assert_eq!(count("Provenance", &format!("_id=Patient-PSK-{patient}")), 1);
+        assert_eq!(count("Provenance", &format!("_id=Patient-PSK-x,{patient}")), 0);
+    }
+
+    #[test]
+    fn service_requests_are_found_by_openemrs_own_word() {
+        assert_eq!(count("ServiceRequest", ""), 2);
+        assert_eq!(count("ServiceRequest", "status=completed"), 0);
+        assert_eq!(count("ServiceRequest", "status=complete"), 2);
+    }
+
+    #[test]
+    fn what_openemr_cannot_do_fails_as_there() {
+        for (resource_type, query, expected) in [
+            ("ValueSet", "_count=199", "Error"),
+            ("Condition", "category=problem-list-item&clinical-status=active", "Error"),
+            ("Practitioner", "name=A", "Query"),
+            ("Organization", "address=A", "Query"),
+            ("Goal", "description=A", "Error"),
+            ("Observation", "_id=nonsense", "Error"),
+            ("Patient", "birthdate:missing=true", "Error"),
+            ("Patient", "_id:missing=true", "Error"),
+            ("Observation", "patient:missing=true", "Error"),
+            ("Patient", "_count=-1", "Error"),
+            ("MedicationDispense", "status=completed", "Page"),
+            ("Provenance", "", "Endless"),
+            ("Provenance", "_count=5", "Endless"),
+        ] {
+            match outcome(Personality::V8_0, resource_type, query) {
+                SearchOutcome::Failed(failure) => {
+                    assert!(format!("{failure:?}").starts_with(expected), "{resource_type}?{query}")
+                }
+                SearchOutcome::Found(_) => panic!("{resource_type}?{query} does not fail"),
+            }
+        }
+        assert_eq!(count("ValueSet", "_count=200"), count("ValueSet", ""));
+        assert_eq!(ids(Personality::V7_0_3, "Goal", "description=A").len(), 0);
     }
 }

@@ -1,6 +1,7 @@
-//! The create and update interactions of Patient, as 8.0 does them for a client with `system/Patient.write`.
+//! The create and update interactions as 8.0 does them, for a client with the `write` scope of the type.
 //!
-//! Practitioner and Organization have routes, but there is no system scope that allows them.
+//! Fields that make a request conditional (`If-None-Exist`, `If-Match`, `If-None-Match`) are ignored, and so is an id in the
+//! body. Of an update, only what is sent is changed.
 
 use serde_json::{Map, Value, json};
 
@@ -8,34 +9,40 @@ use super::{
     access_token::Grant,
     answer::Answer,
     error_answers,
+    faults::ServerError,
     fhir_request::FhirRequest,
-    http1::ReceivedBody,
     instance::Instance,
     php_json::Escapes,
     random::random_uuid,
-    resources::{Clinic, patient_identifier},
     response::Body,
     scopes::{self, Interaction},
+    written::{Invalid, Person, Site},
 };
 
-/// Answers `POST /{type}`: 201 with `pid` and `uuid`, without a Location field.
+/// Answers `POST /{type}`: 201 with the number (`pid` of a Patient) and `uuid`, without a Location field.
 pub(super) fn create(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant, resource_type: &str) -> Answer {
     if !scopes::allows(instance.personality, &grant.scopes, resource_type, Interaction::Create) {
         return error_answers::scope_missing(instance.personality);
     }
-    if resource_type != "Patient" {
-        return error_answers::route_not_found(instance.personality);
-    }
-    let person = match Person::parse(request.body) {
-        Ok(person) => person,
+    let sent = match parse(instance, request, resource_type) {
+        Ok(sent) => sent,
         Err(answer) => return answer,
     };
     let uuid = random_uuid();
     let mut population = instance.population.write();
-    let pid = population.all("Patient").len() + 1;
-    let resource = person.resource(population.clinic(), &uuid, &pid.to_string());
-    population.add("Patient", resource);
-    Answer::value(201, &json!({"pid": pid, "uuid": uuid}), Escapes::Hex)
+    let number = population.all(resource_type).len() + 1;
+    let clinic = population.clinic();
+    let resource = match resource_type {
+        "Patient" => Person::new(&sent, None).patient(clinic, &uuid, &number.to_string()),
+        "Practitioner" => Person::new(&sent, None).practitioner(clinic, &uuid),
+        _ => Site::new(&sent, None).map(|site| site.organization(clinic, &uuid)),
+    };
+    match resource {
+        Ok(resource) => population.add(resource_type, resource),
+        Err(invalid) => return not_valid(invalid),
+    }
+    let name = if resource_type == "Patient" { "pid" } else { "id" };
+    Answer::value(201, &json!({name: number, "uuid": uuid}), Escapes::Hex)
 }
 
 /// Answers `PUT /{type}/{id}`: 200 with the resource.
@@ -43,116 +50,55 @@ pub(super) fn update(instance: &Instance, request: &FhirRequest<'_>, grant: &Gra
     if !scopes::allows(instance.personality, &grant.scopes, resource_type, Interaction::Update) {
         return error_answers::scope_missing(instance.personality);
     }
-    if resource_type != "Patient" {
-        return error_answers::route_not_found(instance.personality);
-    }
     if let Some(answer) = error_answers::malformed_id(id) {
         return answer;
     }
-    let person = match Person::parse(request.body) {
-        Ok(person) => person,
+    let sent = match parse(instance, request, resource_type) {
+        Ok(sent) => sent,
         Err(answer) => return answer,
     };
     let mut population = instance.population.write();
-    let Some(existing) = population.get("Patient", id) else {
-        return Answer::json(404, "[]");
+    let Some(held) = population.get(resource_type, id) else {
+        return not_valid(Invalid::field("uuid", id, &format!("UUID {id} does not exist")));
     };
-    let identifier = existing.value.pointer("/identifier/0/value").and_then(Value::as_str).unwrap_or_default();
-    let resource = person.resource(population.clinic(), id, identifier);
-    population.add("Patient", resource);
-    match population.get("Patient", id) {
+    let clinic = population.clinic();
+    let held = Some(&held.value);
+    let resource = match resource_type {
+        "Patient" => {
+            let identifier = held.and_then(|held| held.pointer("/identifier/0/value")).and_then(Value::as_str);
+            Person::new(&sent, held).patient(clinic, id, identifier.unwrap_or_default())
+        }
+        "Practitioner" => Person::new(&sent, held).practitioner(clinic, id),
+        _ => Site::new(&sent, held).map(|site| site.organization(clinic, id)),
+    };
+    match resource {
+        Ok(resource) => population.add(resource_type, resource),
+        Err(invalid) => return not_valid(invalid),
+    }
+    match population.get(resource_type, id) {
         Some(resource) => Answer::new(200, "application/json", Body::Whole(resource.wire.clone())),
         None => Answer::json(404, "[]"),
     }
 }
 
-/// The members that OpenEMR takes from a Patient in a request body.
-struct Person {
-    family: String,
-    given: Vec<String>,
-    gender: String,
-    birth_date: String,
-    telecom: Option<Value>,
-    address: Option<Value>,
+/// Parses the body; errors with the answer that says what is wrong. A body that was too long to be kept is malformed.
+fn parse(instance: &Instance, request: &FhirRequest<'_>, resource_type: &str) -> Result<Value, Answer> {
+    let body = request.body;
+    let sent: Option<Map<String, Value>> = body.is_whole().then(|| serde_json::from_slice(&body.kept).ok()).flatten();
+    let Some(sent) = sent.filter(|sent| sent.contains_key("resourceType")) else {
+        let outcome = json!({
+            "resourceType": "OperationOutcome",
+            "issue": [{"severity": "error", "code": "invalid", "details": {"text": "resourceType Not Found"}}],
+        });
+        return Err(Answer::value(400, &outcome, Escapes::Plain));
+    };
+    let has_extension = sent.get("extension").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    if resource_type == "Patient" && has_extension {
+        return Err(error_answers::server_error(instance.personality, ServerError::System));
+    }
+    Ok(Value::Object(sent))
 }
 
-impl Person {
-    /// Parses the body; errors with the answer that says what is wrong. A body that was too long to be kept is malformed.
-    fn parse(body: &ReceivedBody) -> Result<Person, Answer> {
-        let sent: Option<Map<String, Value>> = body.is_whole().then(|| serde_json::from_slice(&body.kept).ok()).flatten();
-        let Some(sent) = sent.filter(|sent| sent.contains_key("resourceType")) else {
-            let outcome = json!({
-                "resourceType": "OperationOutcome",
-                "issue": [{"severity": "error", "code": "invalid", "details": {"text": "resourceType Not Found"}}],
-            });
-            return Err(Answer::value(400, &outcome, Escapes::Plain));
-        };
-        let sent = Value::Object(sent);
-        let text = |pointer: &str| sent.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let given: Vec<String> = sent
-            .pointer("/name/0/given")
-            .and_then(Value::as_array)
-            .map(|names| names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect())
-            .unwrap_or_default();
-        let person = Person {
-            family: text("/name/0/family"),
-            given,
-            gender: text("/gender"),
-            birth_date: text("/birthDate"),
-            telecom: sent.get("telecom").filter(|list| list.is_array()).cloned(),
-            address: sent.get("address").filter(|list| list.is_array()).cloned(),
-        };
-        let mut errors = Map::new();
-        let mut missing = |field: &str, code: &str, words: String| {
-            errors.insert(field.to_owned(), json!({code: words}));
-        };
-        let absent = "Required::NON_EXISTENT_KEY";
-        if person.given.is_empty() {
-            missing("fname", absent, "fname must be provided, but does not exist".to_owned());
-        }
-        if person.family.is_empty() {
-            missing("lname", absent, "lname must be provided, but does not exist".to_owned());
-        }
-        if person.gender.is_empty() {
-            missing("sex", "NotEmpty::EMPTY_VALUE", "Gender must not be empty".to_owned());
-        }
-        if person.birth_date.is_empty() {
-            missing("DOB", "NotEmpty::EMPTY_VALUE", "Date of Birth must not be empty".to_owned());
-        }
-        if errors.is_empty() { Ok(person) } else { Err(Answer::value(400, &json!({"validationErrors": errors}), Escapes::Plain)) }
-    }
-
-    /// Returns the resource as OpenEMR will serve it.
-    fn resource(&self, clinic: &Clinic, id: &str, identifier: &str) -> Value {
-        let sex = match self.gender.as_str() {
-            "female" => "F",
-            "male" => "M",
-            _ => "UNK",
-        };
-        let first = self.given.first().map_or("", String::as_str);
-        let mut resource = clinic.patient_head(id, &format!("{first} {}", self.family), sex, false);
-        let mut insert = |name: &str, value: Value| {
-            resource.insert(name.to_owned(), value);
-        };
-        insert("identifier", patient_identifier(identifier));
-        insert("active", json!(true));
-        insert("name", json!([{"use": "official", "family": self.family, "given": self.given}]));
-        if let Some(telecom) = &self.telecom {
-            insert("telecom", telecom.clone());
-        }
-        insert("gender", json!(self.gender));
-        insert("birthDate", json!(self.birth_date));
-        insert("deceasedBoolean", json!(false));
-        if let Some(address) = &self.address {
-            insert("address", address.clone());
-        }
-        insert(
-            "communication",
-            json!([{"language": {"coding": [{
-                "system": "http://terminology.hl7.org/CodeSystem/data-absent-reason",
-                "code": "unknown", "display": "Unknown",
-            }]}}]),
-        );
-        Value::Object(resource)
-    }
+fn not_valid(invalid: Invalid) -> Answer {
+    Answer::value(400, &json!({"validationErrors": invalid.into_errors()}), Escapes::Plain)
 }

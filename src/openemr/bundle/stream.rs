@@ -32,6 +32,8 @@ pub struct BundleStream {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
+    /// Nothing has come.
+    Begun,
     /// It is not known what the document is.
     Undecided,
     /// It is a Bundle.
@@ -51,7 +53,7 @@ impl BundleStream {
     #[must_use]
     pub fn new(terms: SearchTerms, repairs: bool, base: &str, sent: Option<i64>) -> Self {
         let reader = Reader::new(Searchset::new(terms, repairs, Base::new(base)), sent);
-        Self { reader, state: State::Undecided, unsent: BytesMut::new(), original: None }
+        Self { reader, state: State::Begun, unsent: BytesMut::new(), original: None }
     }
 
     /// Lets a document that is no Bundle pass as it is: OpenEMR was asked for just what the client asked.
@@ -105,6 +107,7 @@ impl BodyStep for BundleStream {
         match self.state {
             State::Other => return piece,
             State::Ended | State::Bad(_) => return Bytes::new(),
+            State::Begun => self.state = State::Undecided,
             State::Undecided | State::Bundle => {}
         }
         let mut out = Spliced::of(piece.clone());
@@ -123,6 +126,7 @@ impl BodyStep for BundleStream {
                 Bytes::from_static(b"}")
             }
             (State::Bundle, false) => self.fail(Fault::CutShort, &Bytes::new()),
+            (State::Begun, _) => self.fail(Fault::Empty, &Bytes::new()),
             (State::Undecided, _) => self.fail(Fault::NoBundle, &Bytes::new()),
             (State::Other | State::Ended | State::Bad(_), _) => Bytes::new(),
         }
@@ -130,9 +134,9 @@ impl BodyStep for BundleStream {
 
     fn verdict(&self) -> Verdict {
         match self.state {
-            State::Undecided => Verdict::Undecided,
+            State::Begun | State::Undecided => Verdict::Undecided,
             State::Bundle | State::Other | State::Ended => Verdict::Good,
-            State::Bad(fault) => Verdict::Bad(fault.reason()),
+            State::Bad(fault) => Verdict::Bad(fault.broken()),
         }
     }
 }

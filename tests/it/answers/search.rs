@@ -62,7 +62,11 @@ fn openemr_is_asked_what_it_knows_and_nothing_else() {
         ("/Condition?_count=50&_offset=100", "/Condition?_count=151"),
         ("/Condition?_count=50&_offset=150", "/Condition"),
         ("/Condition?_include=Condition:patient&_has:Observation:patient:code=1&_sort=date", "/Condition"),
-        ("/Observation?code=http://loinc.org|8480-6&_id=Observation/1,2", "/Observation?code=http://loinc.org|8480-6&_id=1,2"),
+        (
+            // An id that is no UUID makes OpenEMR fail.
+            "/Observation?code=http://loinc.org|8480-6&_id=Observation/f9af7275-0000-4000-8000-000000000001,f9af7275-0000-4000-8000-000000000002",
+            "/Observation?code=http://loinc.org|8480-6&_id=f9af7275-0000-4000-8000-000000000001,f9af7275-0000-4000-8000-000000000002",
+        ),
     ] {
         let answer = gateway.caller().get(&format!("/fhir{asked}"));
         // What `_id` names is no UUID here.

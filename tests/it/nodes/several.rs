@@ -104,7 +104,7 @@ fn killing_one_of_two_nodes_loses_no_get() {
     let per_second = rate(200).min(800);
     let gets =
         Load::new(gateway.address, per_second, as_long_as_needed()).get(PATIENTS).get("/fhir/Observation?_count=1").start();
-    let patient = br#"{"resourceType": "Patient", "name": [{"family": "Load", "given": ["Ada"]}], "gender": "female", "birthDate": "1984-02-29"}"#;
+    let patient = br#"{"resourceType": "Patient", "name": [{"use": "official", "family": "Load", "given": ["Ada"]}], "gender": "female", "birthDate": "1984-02-29"}"#;
     let fields = [("Content-Type", "application/fhir+json")];
     let writes = Load::new(gateway.address, per_second.div_ceil(5), as_long_as_needed()).connections(8);
     let writes = writes.request("POST", "/fhir/Patient", &fields, patient).start();
@@ -341,7 +341,7 @@ fn any_request_moves_on_from_a_node_that_takes_no_connection() {
     config["sites"]["default"]["health_check"] = json!({"interval": "1h", "timeout": "2s"});
     let gateway = Gateway::with(config);
     for (method, expected) in [("POST", 201), ("POST", 201), ("GET", 200), ("GET", 200)] {
-        let body = r#"{"resourceType": "Patient", "name": [{"family": "Load", "given": ["Ada"]}], "gender": "female", "birthDate": "1984-02-29"}"#;
+        let body = r#"{"resourceType": "Patient", "name": [{"use": "official", "family": "Load", "given": ["Ada"]}], "gender": "female", "birthDate": "1984-02-29"}"#;
         let body = if method == "POST" { body.as_bytes() } else { b"" };
         let answer = gateway.caller().send(method, "/fhir/Patient", &[("Content-Type", "application/fhir+json")], body);
         assert_eq!(answer.status, expected, "{method}: {}", answer.text());

@@ -46,7 +46,7 @@ fn a_body_that_the_gateway_reads_ahead_is_asked_for_once() {
     let parameters = br#"{"resourceType":"Parameters","parameter":[{"name":"_type","valueString":"Patient"}]}"#;
     let patient = |more: &str| {
         format!(
-            r#"{{"resourceType":"Patient","name":[{{"family":"Doe","given":["Jo"]}}],"gender":"other","birthDate":"1980-01-01"{more}}}"#
+            r#"{{"resourceType":"Patient","name":[{{"use":"official","family":"Doe","given":["Jo"]}}],"gender":"other","birthDate":"1980-01-01"{more}}}"#
         )
     };
     let plain = patient("");

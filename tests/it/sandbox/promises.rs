@@ -295,7 +295,7 @@ async fn what_is_created_is_found_and_links_follow_the_site_address() {
     let authorization = format!("Bearer {token}");
     let fields = [("Authorization", authorization.as_str()), ("X-Forwarded-Host", "evil.example")];
     let sent = json!({
-        "resourceType": "Patient", "name": [{"family": "Made", "given": ["Up"]}], "gender": "male",
+        "resourceType": "Patient", "name": [{"use": "official", "family": "Made", "given": ["Up"]}], "gender": "male",
         "birthDate": "2001-02-03",
     });
     let create = "/apis/default/fhir/Patient";

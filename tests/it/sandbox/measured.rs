@@ -1,0 +1,300 @@
+//! Holds the sandbox to what was measured on running OpenEMRs and is not in the recordings: what a search finds, what
+//! fails, and how. Each row names what OpenEMR does; the numbers are those of the sandbox's own population.
+
+use openemr_gateway::sandbox::{Personality, Settings};
+use serde_json::Value;
+
+use crate::support::sandbox::{Answer, RunningSandbox, send};
+
+const FHIR: &str = "/apis/default/fhir";
+const PATIENTS: usize = 40;
+
+/// What a request must be answered with.
+enum Expected {
+    /// The resources of this search, which are some.
+    Same(&'static str),
+    /// As many resources.
+    Total(usize),
+    /// This status, with this in the body.
+    Status(u16, &'static str),
+}
+use Expected::{Same, Status, Total};
+
+const EVERYBODY: Expected = Same("Patient");
+const NOBODY: Expected = Total(0);
+const ANY: &[Personality] = &[Personality::V8_0, Personality::V7_0_3];
+const EIGHT: &[Personality] = &[Personality::V8_0];
+const SEVEN: &[Personality] = &[Personality::V7_0_3];
+const ERROR: Expected = Status(500, r#"{"error":"An error occurred","message":"System error occurred","code":0}"#);
+const EMPTY_500: Expected = Status(500, "");
+
+/// What OpenEMR does, where, the search (with a form if it is a POST), and the answer.
+type Row = (&'static str, &'static [Personality], &'static str, Option<&'static str>, Expected);
+
+const SEARCHES: &[Row] = &[
+    (
+        "the last of equal names counts",
+        ANY,
+        "Patient?birthdate=ge1960-01-01&birthdate=lt1980-01-01",
+        None,
+        Same("Patient?birthdate=lt1980-01-01"),
+    ),
+    (
+        "the last of equal names counts",
+        ANY,
+        "Patient?birthdate=lt1980-01-01&birthdate=ge1960-01-01",
+        None,
+        Same("Patient?birthdate=ge1960-01-01"),
+    ),
+    (
+        "also in a form",
+        ANY,
+        "Patient/_search",
+        Some("birthdate=ge1960-01-01&birthdate=lt1980-01-01"),
+        Same("Patient?birthdate=lt1980-01-01"),
+    ),
+    ("arrays are ignored", ANY, "Patient?birthdate[]=ge1960-01-01&birthdate[]=lt1980-01-01", None, EVERYBODY),
+    (
+        "a name in both places filters nothing",
+        ANY,
+        "Patient/_search?birthdate=ge1960-01-01",
+        Some("birthdate=lt1980-01-01"),
+        EVERYBODY,
+    ),
+    (
+        "other names then filter",
+        ANY,
+        "Patient/_search?birthdate=ge1960-01-01&gender=male",
+        Some("birthdate=lt1980-01-01"),
+        Same("Patient?gender=male"),
+    ),
+    ("an empty value is ignored", ANY, "Patient?_id=&family=&bogus=", None, EVERYBODY),
+    ("an unknown name finds nobody", ANY, "Patient?nam=Smith", None, NOBODY),
+    ("a chain is an unknown name", ANY, "Observation?patient.name=Smith", None, NOBODY),
+    ("exact is exact", ANY, "Patient?family:exact=Smith", None, Same("Patient?family=Smith")),
+    ("exact minds case", ANY, "Patient?family:exact=smith", None, NOBODY),
+    ("contains", ANY, "Patient?family:contains=MIT", None, Same("Patient?family=Smith")),
+    ("suffix", ANY, "Patient?family:suffix=mith", None, Same("Patient?family=Smith")),
+    ("prefix", ANY, "Patient?family:prefix=smit", None, Same("Patient?family=Smith")),
+    ("not", ANY, "Patient?gender:not=male", None, Same("Patient?gender=female")),
+    ("an unknown modifier is none", ANY, "Patient?family:text=Smit", None, Same("Patient?family=Smith")),
+    ("an unknown modifier is none", ANY, "Patient?gender:in=male", None, Same("Patient?gender=male")),
+    ("missing finds everybody", ANY, "Patient?family:missing=true", None, EVERYBODY),
+    ("or fails", EIGHT, "Patient?birthdate:missing=true", None, ERROR),
+    ("or fails", SEVEN, "Patient?birthdate:missing=true", None, EMPTY_500),
+    ("a modifier does not make a name known", ANY, "Patient?active:not=true", None, NOBODY),
+    ("codes in a list need systems", ANY, "Observation?code=8867-4,29463-7", None, NOBODY),
+    (
+        "with them they are found",
+        ANY,
+        "Observation?code=http://loinc.org|8867-4,http://loinc.org|29463-7",
+        None,
+        Total(2 * PATIENTS),
+    ),
+    ("families in a list are found", ANY, "Patient?family=Smith,Tran", None, Same("Patient?family=Tran,Smith")),
+    ("a month out of range", ANY, "Patient?birthdate=1900-13-01", None, NOBODY),
+    ("a range with dots", ANY, "Patient?birthdate=1930-01-01..1980-01-01", None, NOBODY),
+    ("a blank for the plus", ANY, "Observation?date=ge2010-01-01T00:00:00+02:00", None, NOBODY),
+    ("a plus", ANY, "Observation?date=ge2010-01-01T00:00:00%2B02:00", None, Same("Observation")),
+    ("a time without seconds", ANY, "Observation?date=ge2010-01-01T00:00Z", None, NOBODY),
+    ("category, not announced", EIGHT, "Condition?category=problem-list-item", None, Same("Condition")),
+    ("category, not announced", EIGHT, "Condition?category=encounter-diagnosis", None, NOBODY),
+    ("any other means all", EIGHT, "Condition?category=health-concern", None, Same("Condition")),
+    ("not on 7.0.3", SEVEN, "Condition?category=problem-list-item", None, NOBODY),
+    ("not with a status", EIGHT, "Condition?category=problem-list-item&clinical-status=active", None, ERROR),
+    ("a status alone", ANY, "Condition?clinical-status=active", None, NOBODY),
+    ("few value sets", EIGHT, "ValueSet?_count=50", None, ERROR),
+    ("many value sets", EIGHT, "ValueSet?_count=200", None, Same("ValueSet")),
+    ("one value set", EIGHT, "ValueSet/language", None, ERROR),
+    ("one value set", SEVEN, "ValueSet/language", None, EMPTY_500),
+    ("practitioners by name", EIGHT, "Practitioner?name=A", None, Status(500, "Query Error: ")),
+    ("practitioners by name", SEVEN, "Practitioner?name=A", None, EMPTY_500),
+    ("practitioners by family", ANY, "Practitioner?family:contains=a", None, Same("Practitioner?family:contains=A")),
+    ("organizations by address", EIGHT, "Organization?address=1", None, Status(500, "Query Error: ")),
+    ("organizations by city", ANY, "Organization?address-city=Sample", None, Same("Organization")),
+    ("goals by description", EIGHT, "Goal?description=walk", None, ERROR),
+    ("goals by description", SEVEN, "Goal?description=walk", None, NOBODY),
+    ("goals by target date", ANY, "Goal?target-date=ge2000", None, NOBODY),
+    ("an id that is none", EIGHT, "Observation?_id=nonsense", None, ERROR),
+    ("dispenses by status", EIGHT, "MedicationDispense?status=completed", None, Status(200, "<p>Query Error: ")),
+    ("immunizations come twice", ANY, "Immunization", None, Total(2 * PATIENTS / 10)),
+    ("orders by OpenEMR's word", EIGHT, "ServiceRequest?status=complete", None, Same("ServiceRequest")),
+    ("orders by FHIR's word", EIGHT, "ServiceRequest?status=completed", None, NOBODY),
+];
+
+async fn ask(sandbox: &RunningSandbox, token: &str, target: &str, form: Option<&str>) -> Answer {
+    let authorization = format!("Bearer {token}");
+    let fields = [("Authorization", authorization.as_str()), ("Content-Type", "application/x-www-form-urlencoded")];
+    let method = if form.is_some() { "POST" } else { "GET" };
+    send(sandbox.address, method, &format!("{FHIR}/{target}"), &fields, form.unwrap_or_default()).await
+}
+
+fn ids(answer: &Answer) -> Vec<String> {
+    let bundle = answer.json();
+    let entries = bundle["entry"].as_array().cloned().unwrap_or_default();
+    assert_eq!(bundle["total"].as_u64(), Some(entries.len() as u64), "{bundle}");
+    entries.iter().map(|entry| entry["resource"]["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn searches_find_and_fail_as_measured() {
+    let mut wrong = Vec::new();
+    for personality in ANY {
+        let settings = Settings { personality: *personality, patients: PATIENTS, ..Settings::default() };
+        let sandbox = RunningSandbox::start(settings, None).await;
+        let token = sandbox.token(&personality.system_scopes().join(" ")).await;
+        for (what, on, target, form, expected) in SEARCHES {
+            if !on.contains(personality) {
+                continue;
+            }
+            let answer = ask(&sandbox, &token, target, *form).await;
+            let failed = match expected {
+                Same(other) => {
+                    let expected = ids(&ask(&sandbox, &token, other, None).await);
+                    answer.status != 200 || expected.is_empty() || ids(&answer) != expected
+                }
+                Total(total) => answer.status != 200 || ids(&answer).len() != *total,
+                Status(status, "") => answer.status != *status || !answer.body.is_empty(),
+                Status(status, part) => answer.status != *status || !answer.text().contains(part),
+            };
+            if failed {
+                wrong.push(format!("{personality} {what}: {target} {form:?}: {} {:.300}", answer.status, answer.text()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// OpenEMR makes Provenances of all resources of all types, for minutes; Apache waits for one.
+#[tokio::test(flavor = "multi_thread")]
+async fn provenances_without_an_id_outlast_apache() {
+    let sandbox = crate::support::sandbox::started().await;
+    let token = sandbox.token("system/Provenance.read system/Patient.read").await;
+    sandbox.order(&serde_json::json!({"export": {"apache_waits_ms": 10}})).await;
+    assert_eq!(ask(&sandbox, &token, "Provenance", None).await.status, 504);
+    let id = ids(&ask(&sandbox, &token, "Patient?_count=1", None).await).remove(0);
+    let found = ask(&sandbox, &token, &format!("Provenance?_id=Patient-PSK-{id}"), None).await;
+    assert_eq!(ids(&found), [format!("Patient-PSK-{id}")]);
+    let read: Value = ask(&sandbox, &token, &format!("Provenance/Patient-PSK-{id}"), None).await.json();
+    assert_eq!(read["target"][0]["reference"], format!("Patient/{id}"));
+}
+
+const GOOD: &str = r#""name":[{"use":"official","family":"Newman","given":["Ann"]}],"gender":"female","birthDate":"1980-01-02""#;
+const NPI: &str = r#""identifier":[{"system":"http://hl7.org/fhir/sid/us-npi","value":"1234567893"}]"#;
+
+/// What OpenEMR 8.0 does, the type to create, its members, the status, and what the answer has.
+const CREATES: &[(&str, &str, &[&str], u16, &str)] = &[
+    ("a patient", "Patient", &[GOOD], 201, r#"{"pid":"#),
+    (
+        "any extension",
+        "Patient",
+        &[GOOD, r#""extension":[{"url":"http://example.org/x","valueString":"x"}]"#],
+        500,
+        "System error occurred",
+    ),
+    ("no extension", "Patient", &[GOOD, r#""extension":[]"#], 201, r#"{"pid":"#),
+    (
+        "a name without a use is none",
+        "Patient",
+        &[r#""name":[{"family":"Newman","given":["Ann"]}],"gender":"female","birthDate":"1980-01-02""#],
+        400,
+        r#"{"validationErrors":{"fname":{"Required::NON_EXISTENT_KEY":"fname must be provided, but does not exist"},"lname":"#,
+    ),
+    (
+        "the official name, wherever it stands",
+        "Patient",
+        &[
+            r#""name":[{"use":"nickname","given":["A"]},{"use":"official","family":"Newman","given":["Ann"]}],"gender":"female","birthDate":"1980-01-02""#,
+        ],
+        201,
+        r#"{"pid":"#,
+    ),
+    (
+        "a year is no date of birth",
+        "Patient",
+        &[r#""birthDate":"1980""#, GOOD_BUT_DATE],
+        400,
+        "Date of Birth must be a valid date",
+    ),
+    ("a practitioner", "Practitioner", &[GOOD, NPI], 201, r#"{"id":4,"uuid":""#),
+    ("a practitioner without an NPI", "Practitioner", &[GOOD], 400, r#"{"validationErrors":{"npi":"#),
+    ("an organization", "Organization", &[r#""name":"Second Clinic""#, NPI], 201, r#"{"id":2,"uuid":""#),
+    (
+        "an organization without an NPI",
+        "Organization",
+        &[r#""name":"Second Clinic""#],
+        400,
+        r#"{"validationErrors":{"facility_npi":"#,
+    ),
+    ("no other type", "Location", &[r#""name":"Room""#], 404, "Route not found"),
+];
+const GOOD_BUT_DATE: &str = r#""name":[{"use":"official","family":"Newman","given":["Ann"]}],"gender":"female""#;
+
+async fn write(
+    sandbox: &RunningSandbox,
+    token: &str,
+    method: &str,
+    target: &str,
+    members: &[&str],
+    condition: (&str, &str),
+) -> Answer {
+    let resource_type = target.split('/').next().unwrap();
+    let body = format!(r#"{{"resourceType":"{resource_type}",{}}}"#, members.join(","));
+    let authorization = format!("Bearer {token}");
+    let fields = [("Authorization", authorization.as_str()), ("Content-Type", "application/fhir+json"), condition];
+    send(sandbox.address, method, &format!("{FHIR}/{target}"), &fields, &body).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn creates_succeed_and_fail_as_measured() {
+    let sandbox = crate::support::sandbox::started().await;
+    let token = sandbox.token("system/Patient.write system/Practitioner.write system/Organization.write").await;
+    let condition = ("If-None-Exist", "family=Newman");
+    let mut wrong = Vec::new();
+    for (what, resource_type, members, status, part) in CREATES {
+        let answer = write(&sandbox, &token, "POST", resource_type, members, condition).await;
+        if answer.status != *status || !answer.text().contains(part) {
+            wrong.push(format!("{what}: {} {}", answer.status, answer.text()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let second = write(&sandbox, &token, "POST", "Patient", &[GOOD], condition).await;
+    assert_eq!(second.status, 201, "the condition is ignored: {}", second.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn updates_succeed_and_fail_as_measured() {
+    let sandbox = crate::support::sandbox::started().await;
+    let types = ["Patient", "Practitioner", "Organization"];
+    let scopes: Vec<String> =
+        types.iter().flat_map(|name| ["read", "write"].map(|level| format!("system/{name}.{level}"))).collect();
+    let token = sandbox.token(&scopes.join(" ")).await;
+    let unknown = "00000000-0000-4000-8000-000000000000";
+    for resource_type in types {
+        let target = format!("{resource_type}/{unknown}");
+        let answer = write(&sandbox, &token, "PUT", &target, &[GOOD], ("If-Match", "W/\"1\"")).await;
+        let words = format!(r#"{{"validationErrors":{{"uuid":{{"{unknown}":"UUID {unknown} does not exist"}}}}}}"#);
+        assert_eq!((answer.status, answer.text()), (400, words));
+        let id = ids(&ask(&sandbox, &token, resource_type, None).await).remove(0);
+        let name = if resource_type == "Organization" { r#""name":"Renamed""# } else { GOOD };
+        let target = format!("{resource_type}/{id}");
+        for condition in [("If-Match", "W/\"999\""), ("If-None-Match", "*")] {
+            let answer = write(&sandbox, &token, "PUT", &target, &[name, r#""id":"another""#], condition).await;
+            assert_eq!((answer.status, &answer.json()["id"]), (200, &Value::from(id.as_str())), "{}", answer.text());
+        }
+    }
+    // As it was read, a Patient has extensions; a name without a use is left out of the change.
+    let patient = ask(&sandbox, &token, "Patient?_count=1", None).await.json()["entry"][0]["resource"].clone();
+    let target = format!("{FHIR}/Patient/{}", patient["id"].as_str().unwrap());
+    let authorization = format!("Bearer {token}");
+    let put = async |resource: &Value| {
+        send(sandbox.address, "PUT", &target, &[("Authorization", &authorization)], &resource.to_string()).await
+    };
+    assert_eq!(put(&patient).await.status, 500);
+    let mut changed = patient.clone();
+    changed.as_object_mut().unwrap().remove("extension");
+    changed["name"][0].as_object_mut().unwrap().remove("use");
+    changed["name"][0]["family"] = Value::from("Other");
+    let answer = put(&changed).await;
+    assert_eq!((answer.status, &answer.json()["name"][0]["family"]), (200, &patient["name"][0]["family"]));
+}
