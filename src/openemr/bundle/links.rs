@@ -127,6 +127,7 @@ mod tests {
             entries: true,
             projection: Projection::Whole,
             pretty: false,
+            changed: false,
             outcome: None,
         };
         let next = next.map_or(Next::Nothing, |offset| Next::Page { offset, of_all: false });
