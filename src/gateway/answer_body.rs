@@ -12,9 +12,9 @@ use crate::gateway::attempt::Attempt;
 use crate::gateway::body_filters::BodyFilters;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
-use crate::gateway::export_file::{self, BrokenFile};
+use crate::gateway::export_file;
 use crate::gateway::stop::Step;
-use crate::gateway::{compression, cors, response_head, response_links, search_answer, wire, write_answer};
+use crate::gateway::{compression, cors, held_head, response_head, response_links, search_answer, wire, write_answer};
 use crate::http::answer_protection::protect;
 use crate::http::fields::{content_length, forget_length};
 use crate::openemr::export::ndjson::NdjsonFile;
@@ -51,9 +51,6 @@ pub(super) fn pass(
     // A HEAD request may have gone to OpenEMR as a GET.
     body.take_if(|_| session.req_header().method == Method::HEAD);
     answer.filters.pass(body, end_of_stream);
-    if answer.filters.are_broken() {
-        return Err(BrokenFile.into());
-    }
     if let Some(waiting) = &mut answer.waiting {
         let passed = waiting.pass(&body.take().unwrap_or_default(), end_of_stream);
         *body = (!passed.is_empty()).then_some(passed);
@@ -61,7 +58,7 @@ pub(super) fn pass(
     answer.passed = answer.passed.saturating_add(body.as_ref().map_or(0, Bytes::len));
     let unsent = answer.passed.saturating_sub(session.body_bytes_sent());
     wire::set_write_deadline(session, unsent, attempt.permit.is_some(), limits);
-    Ok(())
+    held_head::pass(session, body, end_of_stream, answer)
 }
 
 /// Decides which filters the body behind this head passes, and makes the head say so.
@@ -77,7 +74,7 @@ fn choose(session: &Session, head: &mut ResponseHeader, call: &Call, fhir: &mut 
     // Buffered answers to creates have theirs already.
     let instead = write_answer::of_update(request, head, call, fhir);
     let links = response_links::rewrite(session, head, call, &fhir.site);
-    if response_head::has_no_body(&request.method, head) {
+    if response_head::has_no_body(&request.method, head) && !search_answer::must_have_body(&request.method, head, fhir) {
         if fhir.plan.method.is_some() && response_head::is_json(head) {
             // They are of the body as OpenEMR sent it, not as it would have gone on.
             head.remove_header(&CONTENT_LENGTH);

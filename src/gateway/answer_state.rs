@@ -1,5 +1,7 @@
 //! The state of OpenEMR's answer on its way to the client.
 
+use pingora::http::ResponseHeader;
+
 use crate::fhir::json::completeness::Completeness;
 use crate::gateway::backlog::Backlog;
 use crate::gateway::body_filters::BodyFilters;
@@ -15,6 +17,8 @@ pub(super) struct AnswerState {
     pub(super) completeness: Option<Completeness>,
     /// An answer that is not sent before its body is known.
     pub(super) buffered: Option<BufferedAnswer>,
+    /// The head of an answer that is not sent before the beginning of its body is known.
+    pub(super) held: Option<Box<ResponseHeader>>,
     /// What the body goes through on its way to the client.
     pub(super) filters: BodyFilters,
     /// What of the body waits for the client of an HTTP/2 stream.

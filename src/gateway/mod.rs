@@ -33,6 +33,7 @@ mod export_kick_off;
 mod export_paths;
 mod exports;
 pub(crate) mod guard;
+mod held_head;
 mod host;
 pub(crate) mod http2;
 pub(crate) mod http2_connection;
@@ -204,6 +205,7 @@ impl ProxyHttp for Gateway {
         if answer.buffered.is_none() {
             answer.filters = answer_body::prepare(session, head, call, fhir);
             answer.waiting = session.is_http2().then(|| Backlog::new(Arc::clone(&self.memory)));
+            held_head::hold(session, head, answer);
         }
         Ok(())
     }
@@ -272,6 +274,7 @@ impl ProxyHttp for Gateway {
     /// Sends an answer that was buffered to its end, since this is the first phase after it, and writes the access line.
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut RequestContext) {
         buffered_send::after_end(session, context).await;
+        held_head::after_end(session, error.is_some(), context).await;
         http2::after_request(session, error);
         if access_log::is_on() {
             access_log::write(&request_log::access_line(session, error.is_some(), context));
