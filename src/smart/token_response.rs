@@ -43,7 +43,7 @@ pub(crate) struct Grant {
 pub(crate) enum TokenError {
     /// An OAuth error response.
     #[error("{0}")]
-    Refused(Refusal),
+    Refused(Box<Refusal>),
     /// An answer that is no token response.
     #[error("the token endpoint answered {status}, but {problem}")]
     NotUnderstood {
@@ -242,13 +242,13 @@ fn refusal(answer: Answer<'_>) -> TokenError {
     match serde_json::from_slice::<Failure>(answer.body) {
         Ok(failure) => {
             let text = |member: &Option<Value>| member.as_ref().and_then(Value::as_str).map(quotable);
-            TokenError::Refused(Refusal {
+            TokenError::Refused(Box::new(Refusal {
                 status: answer.status,
                 error: quotable(&failure.error),
                 description: text(&failure.error_description).or_else(|| text(&failure.message)).unwrap_or_default(),
                 hint: text(&failure.hint),
                 skew: answer.skew,
-            })
+            }))
         }
         Err(_) => TokenError::NotUnderstood {
             status: answer.status,

@@ -110,7 +110,7 @@ fn exchanged() -> Exchanged {
 
 fn refused(status: u16, error: &str) -> TokenError {
     let error = error.to_owned();
-    TokenError::Refused(Refusal { status, error, description: String::new(), hint: None, skew: None })
+    TokenError::Refused(Box::new(Refusal { status, error, description: String::new(), hint: None, skew: None }))
 }
 
 fn names(kids: &[&str]) -> Vec<String> {
