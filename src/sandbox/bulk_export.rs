@@ -23,8 +23,6 @@ use super::{
 /// Types with a route that no release exports.
 const NOT_EXPORTED: [&str; 6] =
     ["Binary", "Medication", "OperationDefinition", "PractitionerRole", "Questionnaire", "QuestionnaireResponse"];
-/// Whose rows a join doubles, so that an export has each resource twice.
-const DOUBLED: &str = "Immunization";
 
 /// Returns whether a release exports a type.
 fn is_exported(personality: Personality, resource_type: &str) -> bool {
@@ -166,13 +164,13 @@ fn parse_since(text: &str) -> Option<jiff::Timestamp> {
     whole.parse().ok()
 }
 
-/// Returns the resources of a type that changed at `since` or later.
+/// Returns the rows of a type that changed at `since` or later.
 fn changed<'a>(
     population: &'a Population,
     resource_type: &str,
     since: Option<jiff::Timestamp>,
 ) -> impl Iterator<Item = &'a Resource> {
-    population.all(resource_type).iter().map(AsRef::as_ref).filter(move |resource: &&Resource| {
+    population.rows(resource_type).map(AsRef::as_ref).filter(move |resource: &&Resource| {
         let updated = resource.value.pointer("/meta/lastUpdated").and_then(Value::as_str);
         let updated = updated.and_then(|updated| updated.parse::<jiff::Timestamp>().ok());
         since.is_none_or(|since| resource.is_always_new() || updated.is_none_or(|updated| updated >= since))
@@ -181,9 +179,7 @@ fn changed<'a>(
 
 /// Returns the file of a type: a resource a line, with nothing behind the last one.
 fn ndjson(population: &Population, resource_type: &str, since: Option<jiff::Timestamp>) -> String {
-    let times = if resource_type == DOUBLED { 2 } else { 1 };
-    let lines = changed(population, resource_type, since)
-        .flat_map(|resource| std::iter::repeat_n(php_json::encode(&resource.value, Escapes::Plain), times));
+    let lines = changed(population, resource_type, since).map(|resource| php_json::encode(&resource.value, Escapes::Plain));
     lines.collect::<Vec<_>>().join("\n")
 }
 
