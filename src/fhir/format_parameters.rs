@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
-use crate::fhir::media_type::{is_fhir_xml, is_json, is_plain_xml};
+use crate::fhir::media_type::{is_fhir_xml, is_json, is_of_other_version, is_plain_xml, is_wildcard};
 
 /// The format that a value of `_format` names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NamedFormat {
-    /// JSON, by one of its names.
+    /// JSON, by one of its names or as any format.
     Json,
     /// XML, by one of its names.
     Xml,
@@ -16,24 +16,27 @@ pub(crate) enum NamedFormat {
 }
 
 impl NamedFormat {
-    /// Reads a value of `_format`. A `+` that was not percent-encoded has become a space.
+    /// Reads a value of `_format`; `None` where it is empty. A `+` that was not percent-encoded has become a space.
     #[must_use]
-    pub(crate) fn of(value: &str) -> Self {
+    pub(crate) fn of(value: &str) -> Option<Self> {
         let essence = value.split(';').next().unwrap_or_default().trim().replace(' ', "+").to_ascii_lowercase();
-        match essence.as_str() {
+        Some(match essence.as_str() {
+            "" if value.trim().is_empty() => return None,
+            _ if is_of_other_version(value.as_bytes()) => Self::Other,
+            name if is_wildcard(name.as_bytes()) => Self::Json,
             "json" | "fhir+json" => Self::Json,
             "xml" | "fhir+xml" => Self::Xml,
             name if is_json(name.as_bytes()) => Self::Json,
             name if is_fhir_xml(name.as_bytes()) || is_plain_xml(name.as_bytes()) => Self::Xml,
             _ => Self::Other,
-        }
+        })
     }
 }
 
 /// The parameters of a query that are about the form of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct FormatParameters {
-    /// The first `_format`.
+    /// The first `_format` that is not empty.
     pub(crate) format: Option<NamedFormat>,
     /// The last `_pretty`.
     pub(crate) pretty: Option<bool>,
@@ -49,7 +52,7 @@ impl FormatParameters {
         }
         for (name, value) in pairs(query).filter_map(parameter) {
             match name {
-                Parameter::Format => parameters.format = parameters.format.or_else(|| Some(NamedFormat::of(&value))),
+                Parameter::Format => parameters.format = parameters.format.or_else(|| NamedFormat::of(&value)),
                 Parameter::Pretty => parameters.pretty = Some(value.trim() != "false"),
             }
         }
@@ -124,14 +127,30 @@ mod tests {
             "application/fhir json",
             "text/json",
             "application/fhir+json; fhirVersion=4.0",
+            "*/*",
+            "*",
+            "application/*",
         ] {
-            assert_eq!(NamedFormat::of(json), NamedFormat::Json, "{json}");
+            assert_eq!(NamedFormat::of(json), Some(NamedFormat::Json), "{json}");
         }
         for xml in ["xml", "text/xml", "application/xml", "application/fhir+xml", "application/fhir xml;charset=utf-8"] {
-            assert_eq!(NamedFormat::of(xml), NamedFormat::Xml, "{xml}");
+            assert_eq!(NamedFormat::of(xml), Some(NamedFormat::Xml), "{xml}");
         }
-        for other in ["", "html", "text/html", "ttl", "jsonx", "application/fhir+ndjson", "application/pdf"] {
-            assert_eq!(NamedFormat::of(other), NamedFormat::Other, "{other}");
+        for other in [
+            "html",
+            "text/html",
+            "ttl",
+            "jsonx",
+            "application/fhir+ndjson",
+            "application/pdf",
+            ";",
+            "application/fhir+json;fhirVersion=3.0",
+            "application/fhir+xml; fhirVersion=\"5.0\"",
+        ] {
+            assert_eq!(NamedFormat::of(other), Some(NamedFormat::Other), "{other}");
+        }
+        for none in ["", " "] {
+            assert_eq!(NamedFormat::of(none), None, "{none}");
         }
     }
 
@@ -147,6 +166,9 @@ mod tests {
             ("?_pretty=true&x", true, Some("?x"), (None, Some(true))),
             ("?_pretty=true&x", false, None, (None, Some(true))),
             ("?_format=json&_pretty=false&x", false, Some("?_pretty=false&x"), (Some(NamedFormat::Json), Some(false))),
+            ("?_format=&x=1&_format", true, Some("?x=1"), (None, None)),
+            ("?_format=&_format=xml", true, Some(""), (Some(NamedFormat::Xml), None)),
+            ("?_format=*/*", true, Some(""), (Some(NamedFormat::Json), None)),
             ("?name=_format", true, None, (None, None)),
             ("?_formats=1&x_pretty=1", true, None, (None, None)),
             ("", true, None, (None, None)),

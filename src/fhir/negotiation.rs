@@ -2,13 +2,15 @@
 //! "RESTful API", 3.1.0.1.11).
 
 use crate::fhir::format_parameters::NamedFormat;
-use crate::fhir::media_type::{Format, is_fhir_xml, is_json, is_plain_xml};
+use crate::fhir::media_type::{Format, is_fhir_xml, is_json, is_of_other_version, is_plain_xml};
+use crate::fhir::quoted::outside_quotes;
 
 /// A client's preferences for JSON and XML, in thousandths (RFC 9110 section 12.4.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Accepted {
     json: u16,
     xml: u16,
+    other_version: bool,
 }
 
 /// How specific a media range is; the most specific one counts (RFC 9110 section 12.5.1).
@@ -24,15 +26,19 @@ impl Accepted {
     #[must_use]
     pub(crate) fn of<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Self {
         let (mut json, mut xml, mut plain_xml) = (Best::default(), Best::default(), Best::default());
-        let (mut has_ranges, mut is_browser) = (false, false);
-        for item in fields.flat_map(|field| field.split(|byte| *byte == b',')) {
-            let mut parts = item.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let (mut has_ranges, mut is_browser, mut other_version) = (false, false, false);
+        for item in fields.flat_map(|field| outside_quotes(field, b',')) {
+            let mut parts = outside_quotes(item, b';').map(<[u8]>::trim_ascii);
             let name = parts.next().unwrap_or_default();
             if name.is_empty() {
                 continue;
             }
             has_ranges = true;
             let quality = parts.find_map(quality).unwrap_or(1000);
+            if is_of_other_version(item) {
+                other_version |= quality > 0;
+                continue;
+            }
             if name == b"*/*" || name == b"*" {
                 json.take(Range::Anything, quality);
                 xml.take(Range::Anything, quality);
@@ -50,13 +56,13 @@ impl Accepted {
             }
         }
         if !has_ranges {
-            return Self { json: 1000, xml: 1000 };
+            return Self { json: 1000, xml: 1000, other_version };
         }
         // A browser accepts XML for web pages, not for FHIR.
         if !is_browser && let Some((_, quality)) = plain_xml.0 {
             xml.take(Range::ByName, quality);
         }
-        Self { json: json.quality(), xml: xml.quality() }
+        Self { json: json.quality(), xml: xml.quality(), other_version }
     }
 
     /// Returns the preferred format, which is JSON unless the client prefers XML.
@@ -69,6 +75,12 @@ impl Accepted {
     #[must_use]
     pub(crate) fn is_xml_alone(self) -> bool {
         self.xml > 0 && self.json == 0
+    }
+
+    /// Whether the client accepts resources of another version of FHIR, and none of R4.
+    #[must_use]
+    pub(crate) fn is_other_version_alone(self) -> bool {
+        self.other_version && self.xml == 0 && self.json == 0
     }
 }
 
@@ -115,7 +127,10 @@ pub(crate) fn negotiate(format: Option<NamedFormat>, accepted: Accepted, accept_
         Some(NamedFormat::Json) => Negotiated { errors: Format::Json, acceptable: true },
         Some(NamedFormat::Xml) => Negotiated { errors: Format::Xml, acceptable: false },
         Some(NamedFormat::Other) => Negotiated { errors: accepted.format(), acceptable: false },
-        None => Negotiated { errors: accepted.format(), acceptable: accept_is_of_a_document || !accepted.is_xml_alone() },
+        None => Negotiated {
+            errors: accepted.format(),
+            acceptable: (accept_is_of_a_document || !accepted.is_xml_alone()) && !accepted.is_other_version_alone(),
+        },
     }
 }
 
@@ -123,6 +138,23 @@ pub(crate) fn negotiate(format: Option<NamedFormat>, accepted: Accepted, accept_
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_range_of_another_version_is_none_of_r4() {
+        for (accept, acceptable) in [
+            ("application/fhir+json; fhirVersion=4.0", true),
+            ("application/fhir+json; fhirVersion=3.0", false),
+            ("application/fhir+json; fhirVersion=3.0, text/html", false),
+            ("application/fhir+json; fhirVersion=3.0, */*;q=0.1", true),
+            ("application/fhir+json; fhirVersion=3.0, application/fhir+json;q=0.5", true),
+            ("application/fhir+json; fhirVersion=3.0;q=0, image/png", true),
+            ("application/fhir+xml; fhirVersion=4.0, application/fhir+json; fhirVersion=5.0", false),
+        ] {
+            let accepted = Accepted::of(std::iter::once(accept.as_bytes()));
+            assert_eq!(negotiate(None, accepted, false).acceptable, acceptable, "{accept}");
+            assert!(negotiate(Some(NamedFormat::Json), accepted, false).acceptable, "{accept}");
+        }
+    }
 
     #[test]
     fn json_unless_the_client_prefers_xml() {
@@ -162,8 +194,8 @@ mod tests {
 
     #[test]
     fn format_stands_above_accept() {
-        let xml = Accepted { json: 0, xml: 1000 };
-        let any = Accepted { json: 1000, xml: 1000 };
+        let xml = Accepted { json: 0, xml: 1000, other_version: false };
+        let any = Accepted { json: 1000, xml: 1000, other_version: false };
         for (format, accepted, document, errors, acceptable) in [
             (None, any, false, Format::Json, true),
             (None, xml, false, Format::Xml, false),

@@ -1,22 +1,17 @@
 //! The field `Prefer` (RFC 7240), of whose preferences FHIR R4 uses `handling`, `return` and `respond-async`.
 
+use crate::fhir::quoted::{outside_quotes, unquoted};
+
 /// How a search handles parameters that it does not know (FHIR R4, "Search", 3.1.1.1.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Handling {
     /// The request is rejected.
     Strict,
     /// The parameters are left out, and the answer says so.
-    #[default]
     Lenient,
 }
 
 impl Handling {
-    /// Reads the handling from the lines of a request's `Prefer`; the default where they name none.
-    #[must_use]
-    pub(crate) fn of<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        Self::named(lines).unwrap_or_default()
-    }
-
     /// Reads the handling from the lines of a request's `Prefer`; `None` where they name none.
     #[must_use]
     pub(crate) fn named<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Self> {
@@ -66,24 +61,6 @@ pub(crate) fn value_of<'a>(lines: impl IntoIterator<Item = &'a [u8]>, name: &str
     })
 }
 
-fn unquoted(value: &[u8]) -> &[u8] {
-    value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)
-}
-
-/// Splits a text at separators outside quoted strings.
-fn outside_quotes(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
-    let (mut quoted, mut escaped) = (false, false);
-    text.split(move |byte| {
-        let is_escaped = std::mem::take(&mut escaped);
-        match byte {
-            b'\\' if quoted && !is_escaped => escaped = true,
-            b'"' if !is_escaped => quoted = !quoted,
-            byte => return *byte == separator && !quoted,
-        }
-        false
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,8 +83,8 @@ mod tests {
             (&[""], false),
             (&[], false),
         ] {
-            let handling = Handling::of(lines.iter().map(|line| line.as_bytes()));
-            assert_eq!(handling == Handling::Strict, strict, "{lines:?}");
+            let handling = Handling::named(lines.iter().map(|line| line.as_bytes()));
+            assert_eq!(handling == Some(Handling::Strict), strict, "{lines:?}");
         }
     }
 
@@ -140,7 +117,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_panic(line in proptest::collection::vec(any::<u8>(), 0..40)) {
-            let _ = Handling::of([&line[..]]);
+            let _ = Handling::named([&line[..]]);
         }
     }
 }

@@ -62,7 +62,10 @@ async fn send(
     session.set_ignore_info_resp(false);
     let body = match purpose {
         Purpose::Unchanged => body,
-        Purpose::Error => error_answer::translate(&mut head, &body, call, fhir.interaction),
+        Purpose::Error => {
+            let body = write_answer::of_unknown_id(&mut head, body, call, fhir).await;
+            error_answer::translate(&mut head, &body, call, fhir.interaction)
+        }
         Purpose::Created => write_answer::of_create(session.req_header(), &mut head, body, call, fhir).await,
     };
     set_length(&mut head, body.len());

@@ -70,6 +70,7 @@ mod upstream;
 mod upstream_request;
 mod wire;
 mod write_answer;
+mod write_conditions;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -332,6 +333,7 @@ async fn serve(session: &mut Session, call: &Call, fhir: &mut FhirCall, attempt:
     availability::check(fhir)?;
     request_repairs::plan(session, call, fhir).await?;
     documents::answer(session, call, fhir).await?;
+    write_conditions::check(&session.req_header().headers, fhir).await?;
     token::take(call, &fhir.site, attempt).await?;
     outgoing::check_body(session, call, fhir).await?;
     request_links::map_query(session, call, fhir).await;

@@ -5,11 +5,11 @@
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use pingora::proxy::Session;
 
 use crate::fhir::interaction::Kind;
-use crate::fhir::link_text::LinkText;
+use crate::fhir::media_type::{essence, is_json, is_of_other_version};
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::fhir::resource_identity::{BadIdentity, IdentityCheck};
@@ -35,8 +35,11 @@ enum BadBody {
     #[error("the body is multipart/form-data")]
     Multipart,
     /// OpenEMR takes a resource in JSON alone, and does not decompress it.
-    #[error("the body of a create or an update is a form, XML or encoded")]
+    #[error("the body of a create or an update is not declared as JSON, or encoded")]
     NoJson,
+    /// OpenEMR would read it as R4.
+    #[error("the body of a create or an update is of another version of FHIR")]
+    OtherVersion,
     /// Servers differ on which one counts.
     #[error("the request has more than one Content-Type")]
     SeveralTypes,
@@ -54,6 +57,7 @@ impl From<BadBody> for Rejection {
             BadBody::NoJson => {
                 unsupported("OpenEMR takes a resource in JSON alone, without a content coding: application/fhir+json.")
             }
+            BadBody::OtherVersion => unsupported("OpenEMR takes resources of FHIR R4 alone: fhirVersion=4.0."),
             BadBody::SeveralTypes => Self::invalid("The request has more than one Content-Type field."),
         }
     }
@@ -123,14 +127,18 @@ pub(super) async fn check_body(session: &mut Session, call: &Call, fhir: &mut Fh
 
 /// Plans the check of the resource in the body of a create or an update.
 fn plan_check(fields: &HeaderMap, form: Option<Form>, fhir: &mut FhirCall) -> Result<(), BadBody> {
-    let kind = fields.get(CONTENT_TYPE).map(|told| LinkText::of(told.as_bytes()));
-    // OpenEMR reads everything else as JSON, whatever it is called.
-    if form.is_some() || kind == Some(LinkText::Xml) || is_encoded(fields) {
+    // A body without a type is taken for JSON, as which OpenEMR reads every body.
+    let told = fields.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let is_json = told.is_none_or(|told| is_json(essence(told)));
+    // FHIR R4, "Binary": the content itself, of whatever type.
+    let is_content = !is_json && fhir.interaction.resource_type == Some("Binary") && form.is_none();
+    if is_encoded(fields) || !(is_json || is_content) {
         return Err(BadBody::NoJson);
     }
-    // FHIR R4, "Binary": the content itself, of whatever type.
-    let is_content = fhir.interaction.resource_type == Some("Binary") && !matches!(kind, None | Some(LinkText::Json));
-    if !is_content {
+    if told.is_some_and(is_of_other_version) {
+        return Err(BadBody::OtherVersion);
+    }
+    if is_json {
         fhir.plan.identity = Some(Box::new(identity(fhir)));
     }
     Ok(())

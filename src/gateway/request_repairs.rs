@@ -23,12 +23,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The client wants a format that OpenEMR does not write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the client accepts no JSON")]
+#[error("the client accepts no JSON of FHIR R4")]
 pub(super) struct NotAcceptable;
 
 impl From<NotAcceptable> for Rejection {
     fn from(_: NotAcceptable) -> Self {
-        let text = "OpenEMR speaks JSON alone: ask for application/fhir+json.";
+        let text =
+            "OpenEMR speaks FHIR R4 in JSON alone: ask for application/fhir+json, without fhirVersion or with fhirVersion=4.0.";
         Self::new(StatusCode::NOT_ACCEPTABLE, IssueCode::NotSupported, text)
     }
 }

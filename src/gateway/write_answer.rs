@@ -22,6 +22,7 @@ use crate::gateway::destination::FhirCall;
 use crate::gateway::negotiation::preferences;
 use crate::http::set_field::SetField;
 use crate::openemr::created::Created;
+use crate::openemr::error::is_malformed_id;
 use crate::site::client::FhirRequest;
 use crate::site::prepared::Site;
 
@@ -86,6 +87,26 @@ pub(super) fn of_update(request: &RequestHeader, head: &mut ResponseHeader, call
     }
 }
 
+/// Makes a 404 of the answer to an update of what does not exist: OpenEMR answers it with a 400 that names a column of its
+/// database. Whether it exists is asked, because only OpenEMR's words would tell. Gives the body of the error.
+pub(super) async fn of_unknown_id(head: &mut ResponseHeader, body: Bytes, call: &Call, fhir: &FhirCall) -> Bytes {
+    if fhir.interaction.kind != Kind::Update || !fhir.repairs().writes || head.status != StatusCode::BAD_REQUEST {
+        return body;
+    }
+    let Ok(path) = std::str::from_utf8(fhir.path_sent()) else { return body };
+    match fhir.site.client.send_with_token(&own_read(path, call, &fhir.site)).await {
+        Ok(read) if read.status == StatusCode::NOT_FOUND || is_malformed_id(read.status, &read.body) => {
+            head.set_status(StatusCode::NOT_FOUND).expect("a StatusCode is a status");
+            Bytes::new()
+        }
+        Ok(_) => body,
+        Err(error) => {
+            warn!("request {}: it cannot be told whether the resource exists: {error}", call.id);
+            body
+        }
+    }
+}
+
 fn preferred(request: &RequestHeader) -> Return {
     Return::of(preferences(&request.headers)).unwrap_or(Return::Representation)
 }
@@ -106,9 +127,7 @@ fn outcome(call: &Call, text: &str) -> Bytes {
 
 /// Reads the new resource; `None` where the token may not read, or OpenEMR does not answer.
 async fn read(target: &str, call: &Call, site: &Site) -> Option<Bytes> {
-    let mut request = FhirRequest::get(target, MOST, site.config.upstream.timeouts.read);
-    request.fields.extend(call.trace.names(call.id));
-    match site.client.send_with_token(&request).await {
+    match site.client.send_with_token(&own_read(target, call, site)).await {
         Ok(response) if response.status == StatusCode::OK => Some(response.body),
         Ok(response) => {
             warn!("request {}: the new resource cannot be read back: {}", call.id, response.explain());
@@ -119,6 +138,13 @@ async fn read(target: &str, call: &Call, site: &Site) -> Option<Bytes> {
             None
         }
     }
+}
+
+/// A read of the gateway's own, on behalf of a request.
+fn own_read<'a>(target: &'a str, call: &Call, site: &Site) -> FhirRequest<'a> {
+    let mut request = FhirRequest::get(target, MOST, site.config.upstream.timeouts.read);
+    request.fields.extend(call.trace.names(call.id));
+    request
 }
 
 /// Another body in place of the one that comes.

@@ -1,13 +1,15 @@
-//! OpenEMR's answer to a create: `{"pid":504,"uuid":"…"}`, which is no resource.
+//! OpenEMR's answer to a create, which is no resource: `{"pid":504,"uuid":"…"}` for a Patient, `{"id":13,"uuid":"…"}` for a
+//! Practitioner and an Organization. The numbers are no ids of FHIR's.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::fhir::id::is_path_id;
 
 #[derive(Deserialize)]
 struct Body {
     uuid: Option<String>,
-    id: Option<String>,
+    id: Option<Value>,
     #[serde(rename = "resourceType")]
     resource_type: Option<String>,
 }
@@ -22,12 +24,13 @@ pub(crate) struct Created {
 }
 
 impl Created {
-    /// Reads the body of the answer to a create; `None` where it is no object, or has an id that is no text.
+    /// Reads the body of the answer to a create; `None` where it is no object, or has a `uuid` that is no text.
     #[must_use]
     pub(crate) fn read(body: &[u8]) -> Option<Self> {
         let body = serde_json::Deserializer::from_slice(body).into_iter::<Body>().next()?.ok()?;
         let is_resource = body.resource_type.is_some();
-        let id = if is_resource { body.id } else { body.uuid.or(body.id) };
+        let id = body.id.as_ref().and_then(Value::as_str).map(str::to_owned);
+        let id = if is_resource { id } else { body.uuid.or(id) };
         Some(Self { id: id.filter(|id| is_path_id(id)), is_resource })
     }
 }
@@ -41,6 +44,8 @@ mod tests {
     fn finds_the_id() {
         for (body, id, is_resource) in [
             (r#"{"pid":504,"uuid":"a34c725e-4aa6-4c6b-9e74-82879c13d5f2"}"#, Some("a34c725e-4aa6-4c6b-9e74-82879c13d5f2"), false),
+            (r#"{"id":13,"uuid":"a34c725e-4aa6-4c6b-9e74-82879c13d5f2"}"#, Some("a34c725e-4aa6-4c6b-9e74-82879c13d5f2"), false),
+            (r#"{"id":13}"#, None, false),
             (r#"{"id":"7"}"#, Some("7"), false),
             (r#"{"resourceType":"Patient","id":"7","uuid":"8"}"#, Some("7"), true),
             (r#"{"resourceType":"OperationOutcome","issue":[]}"#, None, true),

@@ -8,6 +8,7 @@ mod cors;
 mod documents;
 mod errors;
 mod evaluator;
+mod filters;
 mod interactions;
 mod links;
 mod long_searches;

@@ -18,3 +18,4 @@ mod proxies;
 mod proxying;
 mod streaming;
 mod targets;
+mod writes;
