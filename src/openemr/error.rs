@@ -62,6 +62,13 @@ pub(crate) fn status(openemrs: u16) -> u16 {
     }
 }
 
+/// Whether this is the answer to a read whose id OpenEMR cannot have: it validates nothing else of a read.
+#[must_use]
+pub(crate) fn is_malformed_id(status: StatusCode, body: &[u8]) -> bool {
+    status == StatusCode::BAD_REQUEST
+        && matches!(first_json(body), Some(Value::Object(body)) if body.get("validationErrors").is_some_and(Value::is_object))
+}
+
 /// Returns the status that says what happened: OpenEMR answers 500 when its database is down, which is 503.
 #[must_use]
 pub(crate) fn cause(openemrs: u16, body: &[u8]) -> u16 {
@@ -73,13 +80,6 @@ pub(crate) fn cause(openemrs: u16, body: &[u8]) -> u16 {
 pub(crate) fn says_the_database_is_down(body: &[u8]) -> bool {
     let body = body.get(..MAX_BODY).unwrap_or(body);
     DATABASE_IS_DOWN.iter().any(|sign| memchr::memmem::find(body, sign.as_bytes()).is_some())
-}
-
-/// Whether this is the answer to a read whose id OpenEMR cannot have: it validates nothing else of a read.
-#[must_use]
-pub(crate) fn is_malformed_id(status: StatusCode, body: &[u8]) -> bool {
-    status == StatusCode::BAD_REQUEST
-        && matches!(first_json(body), Some(Value::Object(body)) if body.get("validationErrors").is_some_and(Value::is_object))
 }
 
 /// Makes the outcome of OpenEMR's own text, as far as that can be shown.

@@ -1,5 +1,7 @@
 //! JSON documents that come in pieces: where they end, what they are made of, and how they are indented.
 
+mod brackets;
 pub(crate) mod completeness;
+pub(crate) mod outline;
 pub(crate) mod pretty;
 pub(crate) mod walk;
