@@ -262,7 +262,7 @@ pub(super) fn url_begins(bytes: &[u8], before: &[u8], start: usize) -> bool {
     if back(5) != Some(b'u') || !escapes(6) {
         return false;
     }
-    let digits = (1..=4).rev().map(|places| back(places).and_then(|byte| char::from(byte).to_digit(16)));
-    let value = digits.fold(Some(0), |value, digit| Some(value? << 4 | digit?));
+    let mut digits = (1..=4).rev().map(|places| back(places).and_then(|byte| char::from(byte).to_digit(16)));
+    let value = digits.try_fold(0, |value, digit| Some(value << 4 | digit?));
     value.is_some_and(|value| u8::try_from(value).is_ok_and(|byte| !is_of_a_word(&byte)) || value >= u32::from(NOT_ASCII))
 }
