@@ -20,6 +20,7 @@ mod call;
 mod caller;
 mod cancellations;
 mod compression;
+mod conditional_create;
 pub(crate) mod connections;
 mod context;
 mod cors;
@@ -346,6 +347,7 @@ async fn serve(session: &mut Session, call: &Call, fhir: &mut FhirCall, attempt:
     request_body::take(session, &call.config().limits, fhir).await?;
     outgoing::check_resource(fhir)?;
     request_links::map_body(session, call, fhir);
+    conditional_create::decide(session, call, fhir, attempt).await?;
     queue::enter(session, call, &fhir.site, attempt).await
 }
 

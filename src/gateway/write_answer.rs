@@ -107,7 +107,9 @@ pub(super) async fn of_unknown_id(head: &mut ResponseHeader, body: Bytes, call: 
     }
 }
 
-fn preferred(request: &RequestHeader) -> Return {
+/// What the client wants to get back.
+#[must_use]
+pub(super) fn preferred(request: &RequestHeader) -> Return {
     Return::of(preferences(&request.headers)).unwrap_or(Return::Representation)
 }
 
@@ -120,21 +122,23 @@ fn locate(head: &mut ResponseHeader, target: &[u8], site: &Site) {
     head.set(CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }
 
-fn outcome(call: &Call, text: &str) -> Bytes {
+/// An outcome that informs.
+#[must_use]
+pub(super) fn outcome(call: &Call, text: &str) -> Bytes {
     let issue = Issue { severity: Severity::Information, ..Issue::error(IssueCode::Informational, text) };
     Bytes::from(OperationOutcome::of(issue).of_request(&call.id.to_string()).write(Format::Json))
 }
 
-/// Reads the new resource; `None` where the token may not read, or OpenEMR does not answer.
-async fn read(target: &str, call: &Call, site: &Site) -> Option<Bytes> {
+/// Reads a resource; `None` where the token may not read, or OpenEMR does not answer.
+pub(super) async fn read(target: &str, call: &Call, site: &Site) -> Option<Bytes> {
     match site.client.send_with_token(&own_read(target, call, site)).await {
         Ok(response) if response.status == StatusCode::OK => Some(response.body),
         Ok(response) => {
-            warn!("request {}: the new resource cannot be read back: {}", call.id, response.explain());
+            warn!("request {}: the resource cannot be read back: {}", call.id, response.explain());
             None
         }
         Err(error) => {
-            warn!("request {}: the new resource cannot be read back: {error}", call.id);
+            warn!("request {}: the resource cannot be read back: {error}", call.id);
             None
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Decision: `docs/decisions/16-search.md`.
 
+pub(crate) mod condition;
 pub(crate) mod paging;
 mod parameters;
 pub(crate) mod plan;
