@@ -115,8 +115,9 @@ impl Rotate {
         let _ = write!(
             text,
             "\nA client that is registered with a jwks_uri needs nothing more. One that is registered with an inline JWK Set (`jwks`) does:\n\
-             \x20 give OpenEMR the new set, {next}, at any time from now on. OpenEMR's API cannot change it: an\n\
-             \x20 administrator edits the client's JWK Set under Admin > System > API Clients, or the client is registered anew.\n\
+             \x20 OpenEMR cannot replace its keys, neither through its API nor on its pages: it has to be registered anew, with a\n\
+             \x20 jwks_uri or with the new set, {next}. Enable the new client\n\
+             \x20 under Admin > System > API Clients, set its client_id, and reload; at any time from now on.\n\
              \x20 Until then the gateway signs with the old key; it changes to the new one by itself.\n\
              \nTo see its progress:  openemr-gateway keys status --config {config}\n",
             next = named(&KeyFile::NextSet),

@@ -40,10 +40,8 @@ impl Status {
                 Some(rotation) => {
                     describe(&mut text, rotation, &signing_sites(&config, &files));
                     let next_set = beside(&site.jwks_file, &files.path(&KeyFile::NextSet));
-                    let _ = writeln!(
-                        text,
-                        "  new set     {next_set} (for OpenEMR, where the client is registered with an inline JWK Set)"
-                    );
+                    let _ =
+                        writeln!(text, "  new set     {next_set} (to register a client anew with, where its JWK Set is inline)");
                 }
                 None => {
                     let _ = writeln!(text, "  phase       idle: no rotation is in progress");

@@ -46,7 +46,7 @@ pub(super) struct SandboxArgs {
     /// The private key of the certificate, in PEM
     #[arg(long, value_name = "FILE", requires_all = ["tls", "tls_certificate"])]
     pub(super) tls_key: Option<PathBuf>,
-    /// The OpenEMR release to behave like: 8.0 or 7.0.3
+    /// The OpenEMR release to behave like: 8.0, 7.0.3, or next (what is announced, and no release does yet)
     #[arg(long, value_name = "VERSION", default_value = "8.0")]
     pub(super) openemr: Personality,
     /// How long access tokens live, in seconds

@@ -17,8 +17,8 @@ section! {
     pub(crate) struct Limits {
         /// The largest request head: request line and header fields together. Larger ones get 431.
         request_head: usize = 64 * KIB, between(KIB, MIB), example("64KiB");
-        /// The longest request target: path and query. Longer ones get 414. At least 256 bytes, at most `request_head`.
-        request_target: usize = 16 * KIB;
+        /// The longest request target: path and query. Longer ones get 414. At least 256 bytes, at most `request_head`. A link to the next page of a search for 1,000 ids has 38 KiB.
+        request_target: usize = 56 * KIB;
         /// The most header fields of a request. More get 431.
         header_fields: u32 = 100, unit("fields");
         /// The largest request body. Larger ones get 413.

@@ -1,4 +1,5 @@
-//! The requests of an export to OpenEMR: the kick-off for one type, the status of its job, and the deletion of its files.
+//! The requests of an export to OpenEMR: the kick-off for one type or for the Provenance of one, the status of its job, and the
+//! deletion of its files.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +11,11 @@ use log::warn;
 
 use crate::fhir::id::is_path_id;
 use crate::nodes::client::Response;
-use crate::openemr::export::manifest::{self, FinishedJob, MAX_MANIFEST};
+use crate::openemr::export::manifest::{self, MAX_MANIFEST};
 use crate::openemr::export::plan::Plan;
+use crate::openemr::export::refusal::refuses_types;
 use crate::openemr::export::since::in_whole_seconds;
-use crate::openemr::export::state::Cause;
+use crate::openemr::export::state::{Cause, FinishedJob, TypePlan};
 use crate::openemr::token_rejection::rejects_token;
 use crate::scopes::export::narrowed;
 use crate::site::client::{FhirRequest, SiteClientError};
@@ -53,32 +55,24 @@ pub(crate) enum Progress {
     Unknown,
 }
 
-/// Fetches a token that covers one type alone, because OpenEMR exports what the token covers. It is used for this export only.
+/// Fetches a token that covers the types of one job alone, because OpenEMR exports what the token covers. It is used for this job
+/// only.
 ///
 /// # Errors
-/// The cause when the site's scopes do not cover the type; `None` when there is no token in time.
-pub(crate) async fn narrow_token(
-    tokens: &TokenTasks,
-    site: &Site,
-    resource_type: &str,
-) -> Result<Arc<AccessToken>, Option<Cause>> {
-    let scopes = narrowed(&site.config.token.scopes, resource_type).ok_or(Some(Cause::Forbidden))?;
+/// The cause when the site's scopes do not cover the types; `None` when there is no token in time.
+pub(crate) async fn narrow_token(tokens: &TokenTasks, site: &Site, one: &TypePlan) -> Result<Arc<AccessToken>, Option<Cause>> {
+    let types: Vec<&str> = one.job_types().collect();
+    let scopes = narrowed(&site.config.token.scopes, &types).ok_or(Some(Cause::Forbidden))?;
     let (config, signer) = (Arc::clone(&site.config), Arc::clone(&site.signer));
     let endpoint = TokenEndpoint::new(config, signer, Arc::clone(&site.nodes), tokens.client());
-    let handle = tokens.start(endpoint.narrowed(scopes, &format!("export of {resource_type}")));
+    let handle = tokens.start(endpoint.narrowed(scopes, &format!("export of {one}")));
     handle.wait(TOKEN_PATIENCE).await.map_err(|_| None)
 }
 
-/// Kicks off the export of one type. OpenEMR does the work before it answers, so that the request is repeated only when OpenEMR
-/// has refused the token and so done nothing.
-pub(crate) async fn kick_off(
-    tokens: &TokenTasks,
-    site: &Site,
-    plan: &Plan,
-    resource_type: &str,
-    first: &AccessToken,
-) -> KickedOff {
-    let target = target(plan, resource_type);
+/// Kicks off the job for one part of a plan. OpenEMR does the work before it answers, so that the request is repeated only when
+/// OpenEMR has refused the token and so done nothing.
+pub(crate) async fn kick_off(tokens: &TokenTasks, site: &Site, plan: &Plan, one: &TypePlan, first: &AccessToken) -> KickedOff {
+    let target = target(plan, one);
     let fields = vec![
         // OpenEMR compares both as strings.
         (ACCEPT, HeaderValue::from_static("application/fhir+json")),
@@ -87,7 +81,7 @@ pub(crate) async fn kick_off(
     let read_timeout = site.config.upstream.timeouts.export;
     let request = FhirRequest { method: Method::GET, target: &target, fields, max_body: MOST, read_timeout };
     let response = match site.client.send(&request, Some(first)).await {
-        Ok(response) if refuses_the_token(&response) => match narrow_token(tokens, site, resource_type).await {
+        Ok(response) if refuses_the_token(&response) => match narrow_token(tokens, site, one).await {
             Ok(second) => site.client.send(&request, Some(&second)).await,
             Err(Some(cause)) => return KickedOff::Failed(cause),
             Err(None) => return KickedOff::NotSent,
@@ -95,6 +89,7 @@ pub(crate) async fn kick_off(
         response => response,
     };
     match response {
+        Ok(response) if refuses_types(response.status, &response.body) => KickedOff::NotExported(response.status.as_u16()),
         Ok(response) if refuses_the_token(&response) => KickedOff::Failed(Cause::Forbidden),
         Ok(response) => match response.status.as_u16() {
             202 => job(&response.fields).map_or(KickedOff::Failed(Cause::NotUnderstood), KickedOff::Accepted),
@@ -103,7 +98,7 @@ pub(crate) async fn kick_off(
             status => KickedOff::Failed(Cause::Status(status)),
         },
         Err(error) => {
-            warn!("site {}: export of {resource_type}: {error}", site.name());
+            warn!("site {}: export of {one}: {error}", site.name());
             if error.is_unsent() { KickedOff::NotSent } else { KickedOff::Failed(cause(&error)) }
         }
     }
@@ -121,15 +116,16 @@ fn cause(error: &SiteClientError) -> Cause {
 
 fn refuses_the_token(response: &Response) -> bool {
     match response.status {
-        StatusCode::UNAUTHORIZED => true,
+        StatusCode::UNAUTHORIZED => !refuses_types(response.status, &response.body),
         StatusCode::BAD_REQUEST => rejects_token(&response.body),
         _ => false,
     }
 }
 
 /// The target of a kick-off. OpenEMR ignores `_type` so far and exports what the token covers.
-fn target(plan: &Plan, resource_type: &str) -> String {
-    let mut target = format!("{}?_type={resource_type}", plan.level.path());
+fn target(plan: &Plan, one: &TypePlan) -> String {
+    let types: Vec<&str> = one.job_types().collect();
+    let mut target = format!("{}?_type={}", plan.level.path(), types.join(","));
     if let Some(since) = plan.since.as_deref().and_then(in_whole_seconds) {
         target.push_str("&_since=");
         target.extend(byte_serialize(since.as_bytes()));
@@ -146,12 +142,12 @@ fn job(fields: &HeaderMap) -> Option<String> {
 }
 
 /// Asks how far a job is. OpenEMR accepts any token of the client.
-pub(crate) async fn progress(site: &Site, job: &str, resource_type: &str) -> Progress {
+pub(crate) async fn progress(site: &Site, job: &str, one: &TypePlan) -> Progress {
     let target = format!("/$bulkdata-status?job={job}");
     let request = FhirRequest::get(&target, MAX_MANIFEST, site.config.upstream.timeouts.read);
     match site.client.send_with_token(&request).await {
         Ok(response) => match response.status.as_u16() {
-            200 => match manifest::read(&response.body, resource_type) {
+            200 => match manifest::read(&response.body, one) {
                 Some(ended) if ended.has_failed && ended.files.is_empty() && ended.errors.is_empty() => {
                     Progress::Failed(Cause::Reported)
                 }
@@ -164,7 +160,7 @@ pub(crate) async fn progress(site: &Site, job: &str, resource_type: &str) -> Pro
             _ => Progress::Unknown,
         },
         Err(error) => {
-            warn!("site {}: how far the export of {resource_type} is cannot be read: {error}", site.name());
+            warn!("site {}: how far the export of {one} is cannot be read: {error}", site.name());
             match cause(&error) {
                 Cause::NotUnderstood => Progress::Failed(Cause::NotUnderstood),
                 _ => Progress::Unknown,
@@ -207,14 +203,22 @@ mod tests {
     }
 
     #[test]
-    fn a_kick_off_names_one_type_and_the_instant() {
+    fn a_kick_off_names_its_types_and_the_instant() {
         let kick_off = KickOff {
             level: Level::Group("g".to_owned()),
             types: vec![("Patient", true)],
+            provenance_of: vec!["Patient"],
             since: Some("2026-11-24T02:28:30.5+01:00".to_owned()),
             left_out: Vec::new(),
         };
         let plan = Plan::new(Uuid::from_u128(1), kick_off, String::new(), Owner::default(), 0);
-        assert_eq!(target(&plan, "Patient"), "/Group/g/$export?_type=Patient&_since=2026-11-24T01%3A28%3A30Z");
+        let targets: Vec<_> = plan.types.iter().map(|one| target(&plan, one)).collect();
+        assert_eq!(
+            targets,
+            [
+                "/Group/g/$export?_type=Patient&_since=2026-11-24T01%3A28%3A30Z",
+                "/Group/g/$export?_type=Patient,Provenance&_since=2026-11-24T01%3A28%3A30Z"
+            ]
+        );
     }
 }

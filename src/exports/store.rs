@@ -190,7 +190,13 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     fn plan(job: u128) -> Plan {
-        let kick_off = KickOff { level: Level::System, types: vec![("Patient", true)], since: None, left_out: Vec::new() };
+        let kick_off = KickOff {
+            level: Level::System,
+            types: vec![("Patient", true)],
+            provenance_of: Vec::new(),
+            since: None,
+            left_out: Vec::new(),
+        };
         Plan::new(Uuid::from_u128(job), kick_off, "http://gw/fhir/$export".to_owned(), Owner::default(), 1)
     }
 

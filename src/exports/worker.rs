@@ -193,7 +193,7 @@ impl Shift<'_> {
             let step = plan.step();
             if step == Step::Finished {
                 let failed = plan.types.iter().filter(|one| one.is_failed()).count();
-                info!("site {}: export {} is at its end, {failed} of {} types failed", self.name, plan.job, plan.types.len());
+                info!("site {}: export {} is at its end, {failed} of {} parts failed", self.name, plan.job, plan.types.len());
                 return true;
             }
             if self.jobs.is_deleted(plan.job).await {
@@ -235,9 +235,9 @@ impl Shift<'_> {
     /// Kicks off the export of one type. `None` when the plan cannot be written: without it, no process could tell later what
     /// OpenEMR was asked for.
     async fn kick_off(&self, site: &Site, plan: &mut Plan, index: usize) -> Option<StepOutcome> {
-        let name = plan.types.get(index)?.name.clone();
+        let one = plan.types.get(index)?.clone();
         let tokens = &self.shared.tokens;
-        let token = match openemr::narrow_token(tokens, site, &name).await {
+        let token = match openemr::narrow_token(tokens, site, &one).await {
             Ok(token) => token,
             Err(None) => return Some(StepOutcome::Retry(Cause::NoToken)),
             Err(Some(cause)) => {
@@ -249,7 +249,7 @@ impl Shift<'_> {
         if !self.save(plan).await {
             return None;
         }
-        let kicked_off = openemr::kick_off(tokens, site, plan, &name, &token).await;
+        let kicked_off = openemr::kick_off(tokens, site, plan, &one, &token).await;
         let outcome = match kicked_off {
             KickedOff::NotSent => {
                 plan.not_begun(index, now());
@@ -264,7 +264,7 @@ impl Shift<'_> {
                 StepOutcome::Done
             }
             KickedOff::Failed(cause) => {
-                warn!("site {}: export of {name} failed: {cause}", self.name);
+                warn!("site {}: export of {one} failed: {cause}", self.name);
                 plan.failed(index, cause, now());
                 StepOutcome::Done
             }
@@ -274,13 +274,13 @@ impl Shift<'_> {
 
     /// Asks OpenEMR how far the job of one type is. `None` when the plan cannot be written.
     async fn ask_progress(&self, site: &Site, plan: &mut Plan, index: usize, job: &str) -> Option<StepOutcome> {
-        let name = plan.types.get(index)?.name.clone();
-        match openemr::progress(site, job, &name).await {
+        let one = plan.types.get(index)?.clone();
+        match openemr::progress(site, job, &one).await {
             Progress::Working => return Some(StepOutcome::Retry(Cause::Endless)),
             Progress::Unknown => return Some(StepOutcome::Retry(Cause::Unreachable)),
-            Progress::Ended(ended) => plan.done(index, ended.files, ended.errors, ended.began, now()),
+            Progress::Ended(ended) => plan.done(index, ended, now()),
             Progress::Failed(cause) => {
-                warn!("site {}: export of {name} failed: {cause}", self.name);
+                warn!("site {}: export of {one} failed: {cause}", self.name);
                 plan.failed(index, cause, now());
             }
         }
@@ -333,7 +333,13 @@ mod tests {
     use uuid::Uuid;
 
     fn plan(job: u128, owner: u8, asked_at: i64) -> Plan {
-        let kick_off = KickOff { level: Level::System, types: vec![("Patient", true)], since: None, left_out: Vec::new() };
+        let kick_off = KickOff {
+            level: Level::System,
+            types: vec![("Patient", true)],
+            provenance_of: Vec::new(),
+            since: None,
+            left_out: Vec::new(),
+        };
         Plan::new(Uuid::from_u128(job), kick_off, String::new(), Owner::at(Some([10, 0, 0, owner].into())), asked_at)
     }
 

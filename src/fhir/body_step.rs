@@ -12,4 +12,9 @@ pub trait BodyStep: Debug + Send + Sync {
 
     /// Returns the rest of the new body, after the last piece.
     fn finish(&mut self) -> Bytes;
+
+    /// Whether the body is not what it claims to be, so that nothing more of it must pass.
+    fn is_broken(&self) -> bool {
+        false
+    }
 }

@@ -15,6 +15,16 @@ pub(crate) fn is_path_id(text: &str) -> bool {
         && !text.bytes().all(|byte| byte == b'.')
 }
 
+/// Whether a text is a UUID, in groups with `-` between them (RFC 9562 section 4).
+#[must_use]
+pub(crate) fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
 fn is_id_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.')
 }
@@ -22,6 +32,19 @@ fn is_id_byte(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn uuids_and_others() {
+        assert!(is_uuid("a34c6c0e-1b2f-4b0e-9b1c-0123456789AB"));
+        for other in [
+            "",
+            "a34c6c0e1b2f4b0e9b1c0123456789AB",
+            "a34c6c0e-1b2f-4b0e-9b1c-0123456789Ag",
+            "a34c6c0e-1b2f-4b0e-9b1c-0123456789AB0",
+        ] {
+            assert!(!is_uuid(other), "{other}");
+        }
+    }
 
     #[test]
     fn ids_of_fhir_and_ids_in_paths() {

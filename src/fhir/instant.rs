@@ -2,12 +2,13 @@
 
 use jiff::Timestamp;
 
+use crate::fhir::search_date::with_plus;
+
 /// Returns the instant that a query parameter's value holds, with the `+` of its zone restored; `None` for anything else, a
 /// date among them.
 #[must_use]
 pub(crate) fn parse(text: &str) -> Option<String> {
-    // A `+` that was not percent-encoded in the query has become a space.
-    let text = text.trim().replace(' ', "+");
+    let text = with_plus(text).unwrap_or_else(|| text.to_owned());
     let (date_and_time, zone) = match text.strip_suffix('Z') {
         Some(rest) => (rest, "Z"),
         None => text.split_at_checked(text.len().checked_sub(6)?)?,

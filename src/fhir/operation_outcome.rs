@@ -214,12 +214,6 @@ impl OperationOutcome {
     }
 }
 
-/// Writes an OperationOutcome of one error in JSON. `diagnostics` is a sentence for a person.
-#[must_use]
-pub(crate) fn json(code: IssueCode, diagnostics: &str) -> String {
-    OperationOutcome::of(Issue::error(code, diagnostics)).json()
-}
-
 /// Returns a code without the quotes of its JSON.
 fn word(code: impl Serialize) -> String {
     serde_json::to_value(code).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
@@ -272,7 +266,7 @@ mod tests {
     #[test]
     fn an_outcome_has_the_shape_of_the_resource() {
         assert_eq!(
-            json(IssueCode::NotFound, r#"no "such" path"#),
+            OperationOutcome::of(Issue::error(IssueCode::NotFound, r#"no "such" path"#)).json(),
             r#"{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"not-found","diagnostics":"no \"such\" path"}]}"#
         );
     }

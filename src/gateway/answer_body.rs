@@ -12,9 +12,12 @@ use crate::gateway::attempt::Attempt;
 use crate::gateway::body_filters::BodyFilters;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
+use crate::gateway::export_file::{self, BrokenFile};
+use crate::gateway::stop::Step;
 use crate::gateway::{compression, cors, response_head, response_links, search_answer, wire, write_answer};
 use crate::http::answer_protection::protect;
 use crate::http::fields::{content_length, forget_length};
+use crate::openemr::export::ndjson::NdjsonFile;
 
 /// Makes the head of an answer what the client sees; gives the filters that the body behind it passes.
 #[must_use]
@@ -34,6 +37,9 @@ pub(super) fn prepare(session: &Session, head: &mut ResponseHeader, call: &Call,
 
 /// Passes a piece of the body to the client, which has more time for a longer one. On HTTP/2, where a stream can wait although its
 /// connection does not, the body is kept while OpenEMR sends it, as far as there is memory.
+///
+/// # Errors
+/// The body turned out to be broken: nothing more of it passes, and the client sees that it is not whole.
 pub(super) fn pass(
     session: &mut Session,
     body: &mut Option<Bytes>,
@@ -41,10 +47,13 @@ pub(super) fn pass(
     attempt: &Attempt,
     answer: &mut AnswerState,
     limits: &Limits,
-) {
+) -> Step {
     // A HEAD request may have gone to OpenEMR as a GET.
     body.take_if(|_| session.req_header().method == Method::HEAD);
     answer.filters.pass(body, end_of_stream);
+    if answer.filters.are_broken() {
+        return Err(BrokenFile.into());
+    }
     if let Some(waiting) = &mut answer.waiting {
         let passed = waiting.pass(&body.take().unwrap_or_default(), end_of_stream);
         *body = (!passed.is_empty()).then_some(passed);
@@ -52,6 +61,7 @@ pub(super) fn pass(
     answer.passed = answer.passed.saturating_add(body.as_ref().map_or(0, Bytes::len));
     let unsent = answer.passed.saturating_sub(session.body_bytes_sent());
     wire::set_write_deadline(session, unsent, attempt.permit.is_some(), limits);
+    Ok(())
 }
 
 /// Decides which filters the body behind this head passes, and makes the head say so.
@@ -78,6 +88,9 @@ fn choose(session: &Session, head: &mut ResponseHeader, call: &Call, fhir: &mut 
     match instead {
         Some(instead) => filters.push(instead),
         None => search_answer::add_filters(head, fhir, &mut filters),
+    }
+    if export_file::is_one(head, fhir) {
+        filters.push(NdjsonFile::default());
     }
     // The last: every filter before it reads OpenEMR's own addresses.
     if let Some(links) = links {

@@ -20,6 +20,12 @@ impl BodyFilters {
         self.0.is_empty()
     }
 
+    /// Whether a filter has found that the body is broken.
+    #[must_use]
+    pub(super) fn are_broken(&self) -> bool {
+        self.0.iter().any(|step| step.is_broken())
+    }
+
     /// Passes a piece through all filters; at the end, what each still has goes through those behind it.
     pub(super) fn pass(&mut self, body: &mut Option<Bytes>, end_of_stream: bool) {
         if self.0.is_empty() {

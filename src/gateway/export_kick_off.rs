@@ -1,9 +1,12 @@
 //! The kick-off of a bulk export: judged from its head, then from its body, and answered at once. The work begins behind it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{CONTENT_LOCATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 use pingora::proxy::Session;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::exports::jobs::{AddError, Exports, now};
@@ -22,11 +25,15 @@ use crate::gateway::{public_base, read_ahead, token};
 use crate::http::answer::Answer;
 use crate::http::fields::content_length;
 use crate::openemr::export::kick_off::{KickOff, honoured_query};
-use crate::openemr::export::level::scope;
+use crate::openemr::export::level::{depends_on_version, scope};
 use crate::openemr::export::owner::Owner;
 use crate::openemr::export::plan::{MAX_URL, Plan};
+use crate::openemr::version::Version;
 use crate::scopes::export;
+use crate::site::prepared::Site;
 
+/// How long a kick-off waits for the CapabilityStatement, where that is not known.
+const VERSION_WITHIN: Duration = Duration::from_secs(2);
 /// When there may be room for another export, in seconds.
 const ROOM_AGAIN: u64 = 60;
 
@@ -52,7 +59,9 @@ pub(super) async fn answer(
     let body = read_ahead::read(session, MAX_PARAMETERS, &call.config().limits).await?;
     let body = body.map_err(|_| too_large())?;
     let query = String::from_utf8_lossy(fhir.query().strip_prefix(b"?").unwrap_or_default()).into_owned();
-    let kick_off = judge(level, &session.req_header().headers, &query, &body, granted)?;
+    let types = export::readable_types(granted);
+    let exportable = Exportable { version: version(&fhir.site, &types).await, types };
+    let kick_off = judge(level, &session.req_header().headers, &query, &body, &exportable)?;
     let base = public_base::of(session, call, &fhir.site);
     let honoured = honoured_query(&query);
     let separator = if honoured.is_empty() { "" } else { "?" };
@@ -63,6 +72,21 @@ pub(super) async fn answer(
     let owner = Owner::at(call.trace.client().address());
     let job = Uuid::new_v4();
     begin(fhir, exports, Plan::new(job, kick_off, request, owner, now()), base.as_str()).await
+}
+
+/// What can be exported: the types that the token grants, by OpenEMR's version.
+struct Exportable {
+    types: Vec<&'static str>,
+    version: Option<Version>,
+}
+
+/// OpenEMR's version, where one of the types depends on it; `None` where it cannot be told in time.
+async fn version(site: &Site, types: &[&str]) -> Option<Version> {
+    if !types.iter().any(|name| depends_on_version(name)) {
+        return None;
+    }
+    let capabilities = timeout(VERSION_WITHIN, site.capabilities()).await.ok().flatten();
+    capabilities.map(|capabilities| Version::of(&capabilities))
 }
 
 /// Takes the export on, and tells where its progress is shown.
@@ -84,7 +108,12 @@ async fn begin(fhir: &FhirCall, exports: &Exports, plan: Plan, base: &str) -> Re
 fn check_head(call: &Call, fields: &HeaderMap, level: &Level, granted: &str) -> Result<(), Rejection> {
     let missing = export::missing(granted, scope(level));
     if !missing.is_empty() {
-        let text = format!("The gateway's token lacks the scope {}.", missing.join(" and "));
+        let what = match level {
+            Level::System => "the whole system",
+            Level::Patient => "all patients",
+            Level::Group(_) => "a group",
+        };
+        let text = format!("An export of {what} needs the scope {}, which the gateway's token lacks.", missing.join(" and "));
         return Err(Rejection::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, text));
     }
     if !call.negotiated.acceptable {
@@ -105,8 +134,8 @@ fn check_media_type(fields: &HeaderMap) -> Result<(), Rejection> {
     Err(Rejection::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, IssueCode::NotSupported, text))
 }
 
-/// Judges the parameters, by what the token grants.
-fn judge(level: Level, fields: &HeaderMap, query: &str, body: &Bytes, granted: &str) -> Result<KickOff, Rejection> {
+/// Judges the parameters, by what can be exported.
+fn judge(level: Level, fields: &HeaderMap, query: &str, body: &Bytes, exportable: &Exportable) -> Result<KickOff, Rejection> {
     if !body.is_empty() {
         check_media_type(fields)?;
     }
@@ -114,7 +143,7 @@ fn judge(level: Level, fields: &HeaderMap, query: &str, body: &Bytes, granted: &
     let of_body = parameters::read(body);
     parameters.extend(of_body.ok_or_else(|| Rejection::invalid("The body is no Parameters resource."))?);
     let handling = Handling::named(preferences(fields));
-    Ok(KickOff::validate(level, &parameters, handling, &export::readable_types(granted))?)
+    Ok(KickOff::validate(level, &parameters, handling, &exportable.types, exportable.version)?)
 }
 
 fn is_json(media_type: &HeaderValue) -> bool {

@@ -29,6 +29,7 @@ mod documents;
 mod error_answer;
 mod exchange;
 mod export_answers;
+mod export_file;
 mod export_kick_off;
 mod export_paths;
 mod exports;
@@ -217,8 +218,8 @@ impl ProxyHttp for Gateway {
         context: &mut RequestContext,
     ) -> pingora::Result<Option<Duration>> {
         let RequestContext { call, attempt, answer, .. } = context;
-        answer_body::pass(session, body, end_of_stream, attempt, answer, &call.config().limits);
-        Ok(None)
+        let step = answer_body::pass(session, body, end_of_stream, attempt, answer, &call.config().limits);
+        step.map(|()| None).map_err(|stop| context.end(stop))
     }
 
     /// Ends the body of an HTTP/2 answer that has trailers, which FHIR does not know: they are dropped.
@@ -231,8 +232,8 @@ impl ProxyHttp for Gateway {
         let RequestContext { call, attempt, answer, .. } = context;
         attempt.leave_openemr();
         let mut last = None;
-        answer_body::pass(session, &mut last, true, attempt, answer, &call.config().limits);
-        Ok(Some(last.unwrap_or_default()))
+        let step = answer_body::pass(session, &mut last, true, attempt, answer, &call.config().limits);
+        step.map(|()| Some(last.unwrap_or_default())).map_err(|stop| context.end(stop))
     }
 
     /// No connection came about: is there another address, or another node?

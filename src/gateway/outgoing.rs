@@ -19,6 +19,7 @@ use crate::gateway::read_ahead::{self, RETRY_BUFFER};
 use crate::gateway::stop::{Step, Stop};
 use crate::http::request_target;
 use crate::openemr::php::form::Form;
+use crate::openemr::repeated::only_in_query;
 use crate::openemr::request_parameters::{self, BadParameters};
 
 /// Why a body is refused before it is read.
@@ -67,13 +68,40 @@ impl From<BadBody> for Rejection {
 /// # Errors
 /// The first parameter that must not reach OpenEMR.
 pub(super) fn check_query(fhir: &FhirCall) -> Result<(), BadParameters> {
-    let query = fhir.query();
+    let query = without_mark(fhir.query());
     let known = match fhir.kind {
         FhirKind::Proxied => request_parameters::known(fhir.interaction),
         // The gateway answers, and knows itself what it takes.
         FhirKind::Export(_) | FhirKind::Capabilities | FhirKind::SmartConfiguration => None,
     };
-    request_parameters::check(query.strip_prefix(b"?").unwrap_or(query), known)
+    request_parameters::check(query, known)?;
+    request_parameters::check_names(query, b"", may_repeat(fhir))
+}
+
+/// The names that may stand more than once with different values.
+fn may_repeat(fhir: &FhirCall) -> &'static [&'static str] {
+    let by_gateway = match fhir.kind {
+        FhirKind::Proxied => fhir.repairs().search,
+        FhirKind::Export(_) | FhirKind::Capabilities | FhirKind::SmartConfiguration => true,
+    };
+    request_parameters::may_repeat(fhir.interaction.kind, by_gateway)
+}
+
+/// Checks the parameters of a form beside those of the query; takes out of the query those that the form repeats.
+///
+/// # Errors
+/// A parameter that must not reach OpenEMR.
+fn check_form(form: &[u8], fhir: &mut FhirCall) -> Result<(), BadParameters> {
+    request_parameters::check(form, request_parameters::known(fhir.interaction))?;
+    request_parameters::check_names(without_mark(fhir.query()), form, may_repeat(fhir))?;
+    if let Some(query) = only_in_query(without_mark(fhir.query_sent()), form) {
+        fhir.plan.query = Some(if query.is_empty() { query } else { [b"?", query.as_slice()].concat() });
+    }
+    Ok(())
+}
+
+fn without_mark(query: &[u8]) -> &[u8] {
+    query.strip_prefix(b"?").unwrap_or(query)
 }
 
 /// Checks the media type of the body, and the parameters of a form; plans the check of a resource.
@@ -91,7 +119,7 @@ pub(super) async fn check_body(session: &mut Session, call: &Call, fhir: &mut Fh
         (Some(Form::UrlEncoded), _) | (None, Kind::Search | Kind::SearchSystem | Kind::SearchCompartment) => {
             let form = form(session, call).await?;
             fhir.plan.body_is_begun = true;
-            Ok(request_parameters::check(&form, request_parameters::known(fhir.interaction))?)
+            Ok(check_form(&form, fhir)?)
         }
         (None, _) => Ok(()),
     }

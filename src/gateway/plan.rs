@@ -21,6 +21,8 @@ pub(super) struct Plan {
     pub(super) query: Option<Vec<u8>>,
     /// A form in place of the body.
     pub(super) form: Option<Bytes>,
+    /// Whether the client has sent no body in whose place the form could go: Pingora can add one in HTTP/1 alone.
+    pub(super) adds_form: bool,
     /// Another body of the same media type.
     pub(super) body: Option<Bytes>,
     /// Checks a resource that passes in pieces; each try has its own copy.

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Method;
+use http::{Method, StatusCode};
 use pingora::proxy::Session;
 use tokio::time::timeout;
 
@@ -13,7 +13,9 @@ use crate::config::{Answers, BaseUrl, Paging};
 use crate::fhir::capabilities::Capabilities;
 use crate::fhir::format_parameters::{FormatParameters, NamedFormat};
 use crate::fhir::interaction::Kind;
+use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::prefer::Handling;
+use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::negotiation::preferences;
@@ -22,10 +24,14 @@ use crate::gateway::stop::{Step, Stop};
 use crate::gateway::{outgoing, request_links};
 use crate::openemr::search::paging::Pager;
 use crate::openemr::search::plan::{SearchContext, SearchPlan, can_plan};
+use crate::openemr::search::terms::{Page, SearchTerms};
 use crate::site::prepared::Site;
 
 /// How long a search waits for the CapabilityStatement, where that is not known.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest query that goes to OpenEMR as one. Apache takes 8,190 bytes in a request line, and others before it less than
+/// that with the path.
+const LONGEST_QUERY: usize = 6 * 1024;
 
 /// Plans a search. Every other request passes, and so does a search that needs no change.
 ///
@@ -57,12 +63,47 @@ pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall
         bases: &bases(site, capabilities, [query, &form]),
     };
     let Some(planned) = SearchPlan::new(query, &form, &context)? else { return Ok(()) };
+    if !can_be_followed(&planned.terms, site, call.config().limits.request_target) {
+        return Err(NoLinks.into());
+    }
     // What came in a form stays in one: a query is logged by more servers than a body.
-    let (query, form) = if form.is_empty() { (planned.sent, None) } else { (Vec::new(), Some(planned.sent.into())) };
-    fhir.plan.query = Some(if query.is_empty() { query } else { [b"?", query.as_slice()].concat() });
-    fhir.plan.form = form;
+    if form.is_empty() && planned.sent.len() <= LONGEST_QUERY {
+        fhir.plan.query = Some(if planned.sent.is_empty() { planned.sent } else { [b"?", planned.sent.as_slice()].concat() });
+    } else {
+        fhir.plan.adds_form = session.is_body_empty();
+        send_in_form(planned.sent, resource_type, fhir);
+    }
     fhir.plan.search = Some(Box::new(planned.terms));
     Ok(())
+}
+
+/// Sends the parameters of a search in a form, whatever they came in.
+fn send_in_form(parameters: Vec<u8>, resource_type: &str, fhir: &mut FhirCall) {
+    fhir.plan.method = Some(Method::POST);
+    fhir.plan.path = Some(format!("/{resource_type}/_search").into_bytes());
+    fhir.plan.query = Some(Vec::new());
+    fhir.plan.form = Some(parameters.into());
+}
+
+/// Whether the gateway itself would take the link to the next page of a search.
+fn can_be_followed(terms: &SearchTerms, site: &Site, longest: usize) -> bool {
+    let Some(Page { offset, count, .. }) = terms.page else { return true };
+    let digits = |number: u64| number.checked_ilog10().unwrap_or(0) as usize + 1;
+    let page = "?_count=&_offset=".len() + digits(count) + digits(offset.saturating_add(count));
+    site.fhir_path.as_ref().map_or(0, String::len) + terms.page_target.len() + page <= longest
+}
+
+/// The search is longer than the gateway takes in the links to its pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the links to the pages of the search would be longer than limits.request_target")]
+struct NoLinks;
+
+impl From<NoLinks> for Rejection {
+    fn from(_: NoLinks) -> Self {
+        let text = "The search is too long to come in pages, because the links to them would be: leave _count out, or ask for fewer \
+                    values at a time.";
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooLong, text)
+    }
 }
 
 /// The type of a search that is planned.

@@ -49,8 +49,8 @@ pub(super) fn peer(version: Version, fhir: &FhirCall, attempt: &mut Attempt) -> 
     if fhir.interaction.kind == Kind::Export {
         peer.options.read_timeout = Some(site.config.upstream.timeouts.export);
     }
-    // Pingora would answer a client of HTTP/1.0 in chunks.
-    if site.config.upstream.connections.http2 && version != Version::HTTP_10 {
+    // Pingora would answer a client of HTTP/1.0 in chunks, and in HTTP/2 end a request without a body before the form.
+    if site.config.upstream.connections.http2 && version != Version::HTTP_10 && !fhir.plan.adds_form {
         http2::offer(&mut peer);
     }
     Ok(peer)

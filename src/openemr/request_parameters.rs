@@ -13,6 +13,7 @@ use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::openemr::php::name::is_plain;
 use crate::openemr::php::variables::{MAX_INPUT_VARS, variables};
+use crate::openemr::repeated::{INCLUDES, Repeated, distinct};
 
 /// Names that mean something to OpenEMR, PHP or Symfony, whatever the route: where the request goes, who sends it, which session
 /// it belongs to. Case counts for PHP; here it does not.
@@ -58,18 +59,26 @@ const EXPORT: &[&str] = &[
     "includeAssociatedData",
     "organizeOutputBy",
 ];
+/// Those of them that are lists, which FHIR Bulk Data Access lets a client repeat.
+const EXPORT_LISTS: &[&str] = &["_type", "_typeFilter", "_elements", "patient", "includeAssociatedData"];
 const EXPORT_STATUS: &[&str] = &["_format", "_pretty", "job"];
 /// US Core, `$docref`.
 const DOCREF: &[&str] = &["_format", "_pretty", "patient", "start", "end", "type", "on-demand", "profile"];
 
 /// The reason why the parameters of a request are rejected. The text is a sentence for the client; it repeats nothing of the
 /// request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadParameters {
     /// PHP would drop the last ones.
     #[error("A request may have {MAX_INPUT_VARS} parameters at most.")]
     TooMany,
-    /// PHP reads the name as another one, or as an array.
+    /// PHP reads an array, which OpenEMR's search ignores.
+    #[error(
+        "A parameter's name has brackets, which makes an array of it: OpenEMR would ignore it. Ask once, by the plain name; \
+         values with commas between them mean or."
+    )]
+    Array,
+    /// PHP reads the name as another one.
     #[error(
         "The name of a parameter has a blank, a bracket, a NUL or a dot where no parameter of FHIR's has one: OpenEMR would \
          read another name."
@@ -84,6 +93,9 @@ pub(crate) enum BadParameters {
     /// `_sort` with something else than names of search parameters.
     #[error("The value of _sort is no list of search parameters, such as -birthdate,family.")]
     SortKey,
+    /// A name stands more than once.
+    #[error(transparent)]
+    Repeated(#[from] Repeated),
 }
 
 impl From<BadParameters> for Rejection {
@@ -91,7 +103,7 @@ impl From<BadParameters> for Rejection {
         let code = match bad {
             BadParameters::TooMany => IssueCode::TooCostly,
             BadParameters::NotPlain | BadParameters::OpenEmrsOwn => IssueCode::Security,
-            BadParameters::Unknown(_) => IssueCode::NotSupported,
+            BadParameters::Unknown(_) | BadParameters::Array | BadParameters::Repeated(_) => IssueCode::NotSupported,
             BadParameters::SortKey => IssueCode::Value,
         };
         Self::new(StatusCode::BAD_REQUEST, code, bad.to_string())
@@ -138,11 +150,15 @@ pub(crate) fn check(text: &[u8], known: Option<&'static [&'static str]>) -> Resu
         if at + 1 >= MAX_INPUT_VARS {
             return Err(BadParameters::TooMany);
         }
-        let key = variable.read_name().map(|name| name.key).unwrap_or_default();
+        let read = variable.read_name();
+        let key = read.as_ref().map(|name| name.key.as_ref()).unwrap_or_default();
         if OPENEMRS_OWN.iter().any(|own| key.eq_ignore_ascii_case(own.as_bytes())) {
             return Err(BadParameters::OpenEmrsOwn);
         }
         let name = variable.name.as_ref();
+        if read.as_ref().is_some_and(|read| read.is_array) {
+            return Err(BadParameters::Array);
+        }
         if !is_plain(name.as_bytes()) {
             return Err(BadParameters::NotPlain);
         }
@@ -153,6 +169,27 @@ pub(crate) fn check(text: &[u8], known: Option<&'static [&'static str]>) -> Resu
             return Err(BadParameters::SortKey);
         }
     }
+    Ok(())
+}
+
+/// The names that may stand more than once with different values, because the gateway reads them all: in a search that it
+/// plans, and in the kick-off of an export that it keeps.
+#[must_use]
+pub(crate) fn may_repeat(kind: Kind, by_gateway: bool) -> &'static [&'static str] {
+    match kind {
+        Kind::Search if by_gateway => INCLUDES,
+        Kind::Export if by_gateway => EXPORT_LISTS,
+        _ => &[],
+    }
+}
+
+/// Checks that PHP reads each name once, in a query without its `?` and in a form. `may_repeat`: the names for which that does
+/// not matter.
+///
+/// # Errors
+/// A name that stands more than once, and says different things.
+pub(crate) fn check_names(query: &[u8], form: &[u8], may_repeat: &[&str]) -> Result<(), BadParameters> {
+    distinct(query, form, may_repeat)?;
     Ok(())
 }
 
@@ -217,8 +254,11 @@ mod tests {
 
     #[test]
     fn names_that_php_reads_as_others_do_not_pass() {
-        for query in ["%20_count=5", ".count=5", "_count%00=5", "birthdate[]=ge1960", "a[b=1", "a+b=1", "[]=1", "%00=1"] {
+        for query in ["%20_count=5", ".count=5", "_count%00=5", "a[b=1", "a+b=1", "[]=1", "%00=1"] {
             assert_eq!(check(query.as_bytes(), None), Err(BadParameters::NotPlain), "{query}");
+        }
+        for query in ["birthdate[]=ge1960", "a=1&birthdate%5B0%5D=1", "a[b][c=1", "a.b[x]=1"] {
+            assert_eq!(check(query.as_bytes(), None), Err(BadParameters::Array), "{query}");
         }
         for query in
             ["name=a%20b[%00]", "patient.name=x", "code:not-in=y", "=x", "&&", "a;b=1", "_has:Observation:patient:code=1"]
@@ -277,6 +317,24 @@ mod tests {
             for query in [format!("_sort={bad}"), format!("_sort=a&_sort={bad}"), format!("_sort:asc={bad}")] {
                 assert_eq!(check(query.as_bytes(), None), Err(BadParameters::SortKey), "{query}");
             }
+        }
+    }
+
+    #[test]
+    fn a_name_stands_once_but_where_the_gateway_reads_it() {
+        let check = |query: &str, kind, by_gateway| check_names(query.as_bytes(), b"", may_repeat(kind, by_gateway));
+        for (query, kind, by_gateway, passes) in [
+            ("_since=1&_since=2", Kind::Export, true, false),
+            ("_type=Patient&_type=Observation", Kind::Export, true, true),
+            ("_type=Patient&_type=Observation", Kind::Export, false, false),
+            ("_include=a&_include=b", Kind::Search, true, true),
+            ("_include=a&_include=b", Kind::Search, false, false),
+            ("_pretty=true&_pretty=false", Kind::Read, false, false),
+            ("_pretty=true&_pretty=true", Kind::Read, false, true),
+            ("_format=json&_format=xml", Kind::Capabilities, true, false),
+            ("patient=1&patient=2", Kind::Operation, false, false),
+        ] {
+            assert_eq!(check(query, kind, by_gateway).is_ok(), passes, "{query} {kind:?}");
         }
     }
 

@@ -21,16 +21,27 @@ impl Version {
         Self::of_software(capabilities.software.as_ref())
     }
 
+    /// Whether a server is of a version whose behaviour was measured: up to 8.1, or without a number.
+    #[must_use]
+    pub(crate) fn is_measured(capabilities: &Capabilities) -> bool {
+        number(capabilities.software.as_ref()).is_none_or(|number| number < (8, 2, 0))
+    }
+
     fn of_software(software: Option<&Software>) -> Self {
         let is_openemr = software.and_then(|software| software.name.as_deref()) == Some("OpenEMR");
-        let number = software.and_then(|software| software.version.as_deref()).unwrap_or_default();
-        let mut parts = number.split('.').map_while(|part| part.parse::<u32>().ok());
-        match (parts.next(), parts.next(), parts.next()) {
+        match number(software) {
             _ if !is_openemr => Self::Other,
-            (Some(major), minor, patch) if (major, minor.unwrap_or(0), patch.unwrap_or(0)) < (7, 0, 4) => Self::Old,
+            Some(number) if number < (7, 0, 4) => Self::Old,
             _ => Self::Modern,
         }
     }
+}
+
+/// The number that a server names; what is missing of it is 0.
+fn number(software: Option<&Software>) -> Option<(u32, u32, u32)> {
+    let number = software.and_then(|software| software.version.as_deref())?;
+    let mut parts = number.split('.').map_while(|part| part.parse::<u32>().ok());
+    Some((parts.next()?, parts.next().unwrap_or(0), parts.next().unwrap_or(0)))
 }
 
 #[cfg(test)]

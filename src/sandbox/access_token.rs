@@ -117,7 +117,7 @@ impl AccessTokens {
             "sub": SYSTEM_USER, "scopes": scopes,
         });
         if let Value::Object(members) = &mut claims {
-            if personality == Personality::V8_0 {
+            if personality != Personality::V7_0_3 {
                 members.insert("iss".to_owned(), Value::String(issuer.to_owned()));
             }
             if padding > 0 {

@@ -129,7 +129,7 @@ impl Answer {
     pub(super) fn into_response(self, personality: Personality, now: i64, area: Area, origin: Option<&str>) -> Response {
         let mut fields = vec![("Date", calendar::http_date(now)), ("Server", "Apache".to_owned())];
         match personality {
-            Personality::V8_0 => add_fields_of_8_0(&self, area, origin, &mut fields),
+            Personality::V8_0 | Personality::Next => add_fields_of_8_0(&self, area, origin, &mut fields),
             Personality::V7_0_3 => add_fields_of_7_0_3(&self, area, origin, &mut fields),
         }
         let apache = self.header_set == HeaderSet::Apache;

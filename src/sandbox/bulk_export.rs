@@ -13,14 +13,34 @@ use super::{
     instance::Instance,
     personality::Personality,
     php_json::{self, Escapes},
-    population::Population,
+    population::{Population, Resource},
     random::random_uuid,
     response::Body,
     scopes::{self, Interaction},
 };
 
-/// Types with a route that OpenEMR does not export.
-const NOT_EXPORTED: [&str; 3] = ["Binary", "OperationDefinition", "PractitionerRole"];
+/// Types with a route that no release exports.
+const NOT_EXPORTED: [&str; 6] =
+    ["Binary", "Medication", "OperationDefinition", "PractitionerRole", "Questionnaire", "QuestionnaireResponse"];
+/// Whose rows a join doubles, so that an export has each resource twice.
+const DOUBLED: &str = "Immunization";
+
+/// Returns whether a release exports a type.
+fn is_exported(personality: Personality, resource_type: &str) -> bool {
+    match resource_type {
+        "Coverage" => personality != Personality::V7_0_3,
+        other => !NOT_EXPORTED.contains(&other),
+    }
+}
+
+/// Returns the scope that an export at the level of this route demands. None stands for another.
+fn scope_of_level(route: &str) -> &'static str {
+    match route.split('/').rev().nth(1) {
+        Some("fhir") => "system/*.$export",
+        Some("Patient") => "system/Patient.$export",
+        _ => "system/Group.$export",
+    }
+}
 
 fn outcome(status: u16, text: &str) -> Answer {
     let body = json!({
@@ -36,7 +56,7 @@ fn has(grant: &Grant, scopes: &[&str]) -> bool {
 
 /// Answers `GET …/$export`: 202 with the job's address, once the file of every granted type is written.
 pub(super) fn kick_off(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant) -> Answer {
-    if !has(grant, &["system/*.$export", "system/Patient.$export", "system/Group.$export"]) {
+    if !has(grant, &[scope_of_level(request.site_and_rest().1)]) {
         return error_answers::scope_missing(instance.personality);
     }
     if request.head.field("accept") != Some("application/fhir+json") {
@@ -47,11 +67,15 @@ pub(super) fn kick_off(instance: &Instance, request: &FhirRequest<'_>, grant: &G
     }
     let mut types: Vec<&str> = instance.search_parameters.keys().map(String::as_str).collect();
     types.retain(|name| {
-        !NOT_EXPORTED.contains(name) && scopes::allows(instance.personality, &grant.scopes, name, Interaction::Read)
+        is_exported(instance.personality, name) && scopes::allows(instance.personality, &grant.scopes, name, Interaction::Read)
     });
     types.sort_unstable();
     if types.is_empty() {
-        return outcome(400, "AccessToken does grant access to any supported system resources");
+        let status = match instance.personality {
+            Personality::V8_0 | Personality::Next => 401,
+            Personality::V7_0_3 => 400,
+        };
+        return outcome(status, "AccessToken does not grant access to any supported system resources");
     }
     let (status, takes_ms) = {
         let mut exports = instance.exports.lock();
@@ -88,7 +112,10 @@ fn export(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant, types: 
     let output: Vec<Value> = types
         .iter()
         .map(|resource_type| {
-            let content = Bytes::from(ndjson(&population, resource_type, since));
+            let content = Bytes::from(match *resource_type {
+                "Provenance" => provenance(&population, types, since),
+                _ => ndjson(&population, resource_type, since),
+            });
             let name = format!("{resource_type}-{job}.ndjson");
             let id = instance.exports.lock().add_file(name, content, instance.clock.now());
             json!({"url": format!("{fhir_base}/Binary/{id}"), "type": resource_type})
@@ -114,7 +141,7 @@ fn export(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant, types: 
 /// Returns the path that a manifest's `request` has; it is not the one that the client used.
 fn recorded_request(personality: Personality, request: &FhirRequest<'_>) -> String {
     match personality {
-        Personality::V8_0 => {
+        Personality::V8_0 | Personality::Next => {
             format!("/apis/dispatch.php{}", request.head.target.strip_prefix("/apis").unwrap_or_default())
         }
         Personality::V7_0_3 => {
@@ -138,23 +165,40 @@ fn parse_since(text: &str) -> Option<jiff::Timestamp> {
     whole.parse().ok()
 }
 
-/// Returns the resources that changed at `since` or later, one a line.
-fn ndjson(population: &Population, resource_type: &str, since: Option<jiff::Timestamp>) -> String {
-    let mut content = String::new();
-    for resource in population.all(resource_type) {
+/// Returns the resources of a type that changed at `since` or later.
+fn changed<'a>(
+    population: &'a Population,
+    resource_type: &str,
+    since: Option<jiff::Timestamp>,
+) -> impl Iterator<Item = &'a Resource> {
+    population.all(resource_type).iter().map(AsRef::as_ref).filter(move |resource: &&Resource| {
         let updated = resource.value.pointer("/meta/lastUpdated").and_then(Value::as_str);
         let updated = updated.and_then(|updated| updated.parse::<jiff::Timestamp>().ok());
-        if since.is_none_or(|since| updated.is_none_or(|updated| updated >= since)) {
-            content.push_str(&php_json::encode(&resource.value, Escapes::Plain));
-            content.push('\n');
-        }
-    }
-    content
+        since.is_none_or(|since| updated.is_none_or(|updated| updated >= since))
+    })
+}
+
+/// Returns the file of a type: a resource a line, with nothing behind the last one.
+fn ndjson(population: &Population, resource_type: &str, since: Option<jiff::Timestamp>) -> String {
+    let times = if resource_type == DOUBLED { 2 } else { 1 };
+    let lines = changed(population, resource_type, since)
+        .flat_map(|resource| std::iter::repeat_n(php_json::encode(&resource.value, Escapes::Plain), times));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Returns the file of Provenance, which OpenEMR makes from the other types of the job: alone it is empty.
+fn provenance(population: &Population, types: &[&str], since: Option<jiff::Timestamp>) -> String {
+    let of_type = |resource_type: &&str| {
+        let resources = changed(population, resource_type, since);
+        let made = resources.map(|resource| population.clinic().provenance_of(resource_type, &resource.id));
+        made.map(|one| php_json::encode(&one, Escapes::Plain)).collect::<Vec<_>>()
+    };
+    types.iter().flat_map(of_type).collect::<Vec<_>>().join("\n")
 }
 
 fn unknown_job(personality: Personality) -> Answer {
     match personality {
-        Personality::V8_0 => outcome(404, "The job id you submitted was not found"),
+        Personality::V8_0 | Personality::Next => outcome(404, "The job id you submitted was not found"),
         Personality::V7_0_3 => outcome(400, "The job id you submitted was invalid"),
     }
 }
@@ -191,5 +235,37 @@ pub(super) fn binary(instance: &Instance, grant: &Grant, id: &str) -> Answer {
         Some(Download { content_type, body, file_name }) => {
             Answer::new(200, content_type, body).with_header_set(HeaderSet::Download { file_name })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_level_demands_its_own_scope() {
+        for (route, scope) in [
+            ("fhir/$export", "system/*.$export"),
+            ("fhir/Patient/$export", "system/Patient.$export"),
+            ("fhir/Group/7/$export", "system/Group.$export"),
+        ] {
+            assert_eq!(scope_of_level(route), scope, "{route}");
+        }
+    }
+
+    #[test]
+    fn provenance_is_made_from_the_other_types_of_the_job() {
+        let population = Population::new(Personality::V8_0, 4, 1, 0);
+        let lines = |types: &[&str]| provenance(&population, types, None).lines().count();
+        assert_eq!(lines(&["Provenance"]), 0);
+        assert_eq!(lines(&["Condition", "Patient", "Provenance"]), 6);
+        let file = ndjson(&population, "Condition", None);
+        assert!(file.lines().count() == 2 && !file.ends_with('\n'));
+    }
+
+    #[test]
+    fn coverage_is_exported_by_8_0_alone() {
+        assert!(is_exported(Personality::V8_0, "Coverage") && !is_exported(Personality::V7_0_3, "Coverage"));
+        assert!(!is_exported(Personality::V8_0, "Medication"));
     }
 }

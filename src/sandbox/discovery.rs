@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     calendar,
@@ -26,7 +26,7 @@ impl Discovery {
     /// Makes the documents of `site` with `site_address` (scheme and authority) and the date of `now` (seconds since 1970).
     pub(super) fn new(personality: Personality, site_address: &str, site: &str, now: i64) -> Discovery {
         let (smart, capability) = match personality {
-            Personality::V8_0 => {
+            Personality::V8_0 | Personality::Next => {
                 (include_str!("answers/8.0-smart-configuration.json"), include_str!("answers/8.0-capability-statement.json"))
             }
             Personality::V7_0_3 => {
@@ -44,15 +44,41 @@ impl Discovery {
         Discovery {
             openid_configuration: fill(openid_configuration_template(personality)) + "\n",
             smart_configuration: fill(smart),
-            capability_statement: fill(capability),
+            capability_statement: match personality {
+                Personality::Next => next_statement(&fill(capability)),
+                _ => fill(capability),
+            },
         }
     }
+}
+
+/// Returns the CapabilityStatement of the next OpenEMR: that of 8.0 with a version and with the types that it writes.
+fn next_statement(text: &str) -> String {
+    let mut statement: Value = serde_json::from_str(text).unwrap_or_default();
+    if let Some(software) = statement.pointer_mut("/software") {
+        *software = json!({"name": "OpenEMR", "version": "8.4.0"});
+    }
+    let resources = statement.pointer_mut("/rest/0/resource").and_then(Value::as_array_mut);
+    for resource in resources.into_iter().flatten() {
+        let written = resource.get("type").and_then(Value::as_str);
+        if !written.is_some_and(|name| Personality::Next.written_types().contains(&name)) {
+            continue;
+        }
+        if let Some(interactions) = resource.get_mut("interaction").and_then(Value::as_array_mut) {
+            for code in ["create", "update"] {
+                if !interactions.iter().any(|interaction| interaction.get("code").and_then(Value::as_str) == Some(code)) {
+                    interactions.push(json!({"code": code}));
+                }
+            }
+        }
+    }
+    statement.to_string()
 }
 
 /// Returns the recorded `openid-configuration` of a release; its `scopes_supported` are the scopes that the server knows.
 pub(super) fn openid_configuration_template(personality: Personality) -> &'static str {
     match personality {
-        Personality::V8_0 => include_str!("answers/8.0-openid-configuration.json"),
+        Personality::V8_0 | Personality::Next => include_str!("answers/8.0-openid-configuration.json"),
         Personality::V7_0_3 => include_str!("answers/7.0.3-openid-configuration.json"),
     }
 }

@@ -14,6 +14,8 @@ use super::{
     fhir_request::{FhirRequest, Route},
     http1::ReceivedBody,
     instance::Instance,
+    next_answers,
+    personality::Personality,
     registration,
     request_head::RequestHead,
     response::{Body, Ending, Response},
@@ -124,12 +126,24 @@ pub(super) async fn outcome(instance: &Instance, head: &RequestHead, body: &Rece
         let faults = if let Disposition::Token(faults) = disposition { faults } else { TokenFaults::default() };
         oauth2(instance, site, rest, head, body, &faults, origin).await
     } else {
-        Outcome::answered(response(instance, error_answers::no_such_file(), Area::Apis, None))
+        let answer = health(instance.personality, path).unwrap_or_else(error_answers::no_such_file);
+        Outcome::answered(response(instance, answer, Area::Apis, None))
     };
     if let (true, Some(response)) = (head.method == "HEAD", outcome.response.as_mut()) {
         response.body = Body::Omitted;
     }
     outcome
+}
+
+/// Answers the health routes, which 7.0.3 does not have.
+fn health(personality: Personality, path: &str) -> Option<Answer> {
+    let body = match path.strip_prefix("/meta/health/")? {
+        "livez" => r#"{"status":"alive"}"#,
+        "healthz" => r#"{"status":"ok"}"#,
+        "readyz" => r#"{"status":"ready","checks":{"installed":true,"database":true,"filesystem":true,"session":true}}"#,
+        _ => return None,
+    };
+    (personality != Personality::V7_0_3).then(|| Answer::json(200, body).with_header_set(HeaderSet::NoSession))
 }
 
 /// Returns Apache's answer to TRACE: the request as it came, a bearer token included.
@@ -181,6 +195,7 @@ async fn fhir(instance: &Instance, request: &FhirRequest<'_>, faults: &FhirFault
     } else {
         error_answers::no_such_site(instance.personality, false)
     };
+    let answer = if instance.personality == Personality::Next { next_answers::dressed(answer) } else { answer };
     wait(answer.delay_ms.into()).await;
     if faults.lose_answer {
         instance.counters.requests_dropped.fetch_add(1, Ordering::Relaxed);

@@ -24,7 +24,7 @@ pub(super) fn no_such_file() -> Answer {
 /// Returns the router's 404.
 pub(super) fn route_not_found(personality: Personality) -> Answer {
     match personality {
-        Personality::V8_0 => Answer::error(404, "Route not found", 0),
+        Personality::V8_0 | Personality::Next => Answer::error(404, "Route not found", 0),
         Personality::V7_0_3 => Answer::empty(404),
     }
 }
@@ -41,7 +41,9 @@ pub(super) fn forced(personality: Personality, rejection: ForcedRejection) -> An
         ForcedRejection::ScopeMissing => return scope_missing(personality),
         ForcedRejection::Policy => {
             return match personality {
-                Personality::V8_0 => Answer::error(403, "Organization policy does not have permit access resource", 0),
+                Personality::V8_0 | Personality::Next => {
+                    Answer::error(403, "Organization policy does not have permit access resource", 0)
+                }
                 Personality::V7_0_3 => scope_missing(personality),
             };
         }
@@ -52,7 +54,7 @@ pub(super) fn forced(personality: Personality, rejection: ForcedRejection) -> An
 /// Returns the answer to a token whose scopes do not allow the request: 401, not 403.
 pub(super) fn scope_missing(personality: Personality) -> Answer {
     match personality {
-        Personality::V8_0 => Answer::error(401, "Unauthorized", 0),
+        Personality::V8_0 | Personality::Next => Answer::error(401, "Unauthorized", 0),
         Personality::V7_0_3 => Answer::empty(401).with_header_set(HeaderSet::Aborted),
     }
 }
@@ -60,7 +62,9 @@ pub(super) fn scope_missing(personality: Personality) -> Answer {
 /// Returns the answer to an array where OpenEMR expects a text.
 pub(super) fn array_for_a_text(personality: Personality) -> Answer {
     match personality {
-        Personality::V8_0 => Answer::error(400, "Input value \"_REWRITE_COMMAND\" contains a non-scalar value.", 0),
+        Personality::V8_0 | Personality::Next => {
+            Answer::error(400, "Input value \"_REWRITE_COMMAND\" contains a non-scalar value.", 0)
+        }
         Personality::V7_0_3 => Answer::empty(500),
     }
 }
@@ -68,7 +72,7 @@ pub(super) fn array_for_a_text(personality: Personality) -> Answer {
 /// Returns the answer for a site that does not exist.
 pub(super) fn no_such_site(personality: Personality, oauth2: bool) -> Answer {
     match personality {
-        Personality::V8_0 => Answer::error(
+        Personality::V8_0 | Personality::Next => Answer::error(
             400,
             "OpenEMR Error: api site error, so forced exit.  Please ensure that the site is set up correctly in the OpenEMR configuration.",
             0,
@@ -86,7 +90,7 @@ pub(super) fn invalid_token(personality: Personality, reason: &InvalidToken) -> 
     const DENIED: &str = "The resource owner or authorization server denied the request.";
     const LOGGED_OUT: &str = "Refresh Token revoked or logged out";
     match personality {
-        Personality::V8_0 => match reason {
+        Personality::V8_0 | Personality::Next => match reason {
             InvalidToken::Unparsable(_) | InvalidToken::NotVerified | InvalidToken::OtherSite => Answer::error(401, DENIED, 0),
             InvalidToken::Revoked => Answer::error(401, DENIED, 9),
             InvalidToken::NoTrustedUser => Answer::error(400, LOGGED_OUT, 0),
@@ -127,10 +131,11 @@ pub(super) fn after_text(text: &str, status: u16, message: &str) -> Answer {
 /// Returns the answer to a failure of the server.
 pub(super) fn server_error(personality: Personality, error: ServerError) -> Answer {
     match (error, personality) {
-        (ServerError::System, Personality::V8_0) => Answer::error(500, "System error occurred", 0),
+        (ServerError::System, Personality::V8_0 | Personality::Next) => Answer::error(500, "System error occurred", 0),
         (ServerError::Database, Personality::V8_0) => {
             after_text("Check that you can ping the server 127.0.0.1.<p>", 500, "Call to a member function prepare() on bool")
         }
+        (ServerError::Database, Personality::Next) => Answer::error(500, "Call to a member function prepare() on bool", 0),
         (ServerError::System | ServerError::Database, Personality::V7_0_3) => Answer::empty(500),
         (ServerError::PhpFpmDown, _) => Answer::apache(
             503,

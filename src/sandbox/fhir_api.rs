@@ -7,6 +7,7 @@ use super::{
     faults::ServerError,
     fhir_request::FhirRequest,
     instance::Instance,
+    next_answers, next_bundle, next_write,
     personality::Personality,
     php_json,
     response::Body,
@@ -24,7 +25,7 @@ pub(super) fn answer(instance: &Instance, request: &FhirRequest<'_>) -> Answer {
     if method == "OPTIONS" {
         return match instance.personality {
             // The router comes before the handler that would have answered.
-            Personality::V8_0 => error_answers::route_not_found(instance.personality),
+            Personality::V8_0 | Personality::Next => error_answers::route_not_found(instance.personality),
             Personality::V7_0_3 => Answer::empty(200),
         };
     }
@@ -40,7 +41,7 @@ pub(super) fn answer(instance: &Instance, request: &FhirRequest<'_>) -> Answer {
     match fhir_path {
         Some(_) => routed(instance, request, &grant, &segments),
         None if rest.starts_with("api") || rest.starts_with("portal") => match instance.personality {
-            Personality::V8_0 => Answer::error(
+            Personality::V8_0 | Personality::Next => Answer::error(
                 403,
                 "OpenEMR Error: API call failed due to insufficient permissions for the requested resource.",
                 0,
@@ -66,6 +67,7 @@ fn open_route(instance: &Instance, request: &FhirRequest<'_>, segments: &[&str])
 fn routed(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant, segments: &[&str]) -> Answer {
     let method = &*request.method;
     let has_route = |resource_type: &str| instance.search_parameters.contains_key(resource_type);
+    let writes = |resource_type: &str| instance.personality.written_types().contains(&resource_type);
     match (method, segments) {
         ("GET", ["$export"] | ["Patient", "$export"] | ["Group", _, "$export"]) => {
             bulk_export::kick_off(instance, request, grant)
@@ -80,6 +82,12 @@ fn routed(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant, segment
             search_answer(instance, request, grant, resource_type)
         }
         ("GET", [resource_type, id]) if has_route(resource_type) && is_id(id) => read(instance, grant, resource_type, id),
+        ("POST", [resource_type]) if instance.personality == Personality::Next && writes(resource_type) => {
+            next_write::create(instance, request, grant, resource_type)
+        }
+        ("PUT", [resource_type, id]) if instance.personality == Personality::Next && writes(resource_type) && is_id(id) => {
+            next_write::update(instance, request, grant, resource_type, id)
+        }
         ("POST", [resource_type @ ("Patient" | "Practitioner" | "Organization")]) => {
             write::create(instance, request, grant, resource_type)
         }
@@ -122,21 +130,30 @@ fn search_answer(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant, 
     let allowed = instance.search_parameters.get(resource_type).map_or(&[][..], Vec::as_slice);
     let population = instance.population.read();
     let escapes = instance.personality.fhir_escapes();
-    let (resources, with_provenance, count) =
-        match search::search(instance.personality, &population, resource_type, allowed, &request.search_parameters()) {
-            SearchOutcome::Resources { resources, with_provenance, count } => (resources, with_provenance, count),
-            SearchOutcome::Failed(failure) => return failed_search(instance, &failure),
+    let parameters = request.search_parameters();
+    let found = match search::search(instance.personality, &population, resource_type, allowed, &parameters) {
+        SearchOutcome::Found(found) => found,
+        SearchOutcome::Failed(failure) => return failed_search(instance, &failure),
+    };
+    if instance.personality == Personality::Next {
+        let strict = request.head.field("prefer").is_some_and(|prefer| prefer.contains("handling=strict"));
+        return match found.ignored.first() {
+            Some(name) if strict => {
+                next_answers::outcome(400, "not-supported", &format!("The search parameter {name} is not supported"))
+            }
+            _ => next_bundle::bundle(instance, request, &population, resource_type, &found),
         };
-    let mut entries: Vec<(String, Bytes)> = Vec::with_capacity(resources.len());
-    for resource in &resources {
+    }
+    let mut entries: Vec<(String, Bytes)> = Vec::with_capacity(found.resources.len());
+    for resource in &found.resources {
         entries.push((resource.id.clone(), resource.wire.clone()));
-        if with_provenance {
+        if found.with_provenance {
             let provenance = population.clinic().provenance_of(resource_type, &resource.id);
             let id = format!("{resource_type}-PSK-{}", resource.id);
             entries.push((id, Bytes::from(php_json::encode(&provenance, escapes))));
         }
     }
-    if let Some(count) = count {
+    if let Some(count) = found.count {
         entries.truncate(count);
     }
     bundle(instance, request, &entries)
@@ -156,8 +173,10 @@ fn failed_search(instance: &Instance, failure: &Failure) -> Answer {
             error_answers::server_error(instance.personality, ServerError::PhpFpmTimeout).delayed_by(patience)
         }
         (_, Personality::V7_0_3) => Answer::empty(500),
-        (Failure::Error(message), Personality::V8_0) => Answer::error(500, message, 0),
-        (Failure::Query(text), Personality::V8_0) => error_answers::after_text(text, 500, "System error occurred"),
+        (Failure::Error(message), Personality::V8_0 | Personality::Next) => Answer::error(500, message, 0),
+        (Failure::Query(text), Personality::V8_0 | Personality::Next) => {
+            error_answers::after_text(text, 500, "System error occurred")
+        }
     }
 }
 

@@ -52,7 +52,7 @@ impl<'a> FhirRequest<'a> {
         let query = Variables::from_query(&rewritten.query);
         let form = form(head, body);
         let named_by = match personality {
-            Personality::V8_0 => query.get(ROUTE),
+            Personality::V8_0 | Personality::Next => query.get(ROUTE),
             // `$_REQUEST`, in which the form comes last.
             Personality::V7_0_3 => form.get(ROUTE).or_else(|| query.get(ROUTE)),
         };
@@ -109,7 +109,7 @@ fn form(head: &RequestHead, body: &ReceivedBody) -> Variables {
 /// Returns the method that OpenEMR goes by: 8.0 asks Symfony, which believes `X-HTTP-Method-Override` of a POST.
 fn method(personality: Personality, head: &RequestHead) -> Cow<'_, str> {
     match head.field("x-http-method-override") {
-        Some(other) if personality == Personality::V8_0 && head.method == "POST" => Cow::Owned(other.to_ascii_uppercase()),
+        Some(other) if personality != Personality::V7_0_3 && head.method == "POST" => Cow::Owned(other.to_ascii_uppercase()),
         _ => Cow::Borrowed(&head.method),
     }
 }

@@ -96,7 +96,8 @@ impl Instance {
         let site = |name: &String| (name.clone(), Discovery::new(personality, &site_address, name, made_at));
         let clients: Clients = settings.clients.iter().map(|client| (client.id.clone(), client.clone())).collect();
         let client_keys = ClientKeys::default();
-        client_keys.set_strict_kid(settings.strict_kid);
+        let strict_kid = settings.strict_kid || personality == Personality::Next;
+        client_keys.set_strict_kid(strict_kid);
         client_keys.set_cache(settings.jwks_cache);
         let workers = settings.workers.max(1);
         let database = Arc::new(Database::open(settings.database.as_deref())?);
@@ -127,7 +128,7 @@ impl Instance {
                 clients,
                 clock_offset: settings.clock_offset,
                 token_lifetime: settings.token_lifetime,
-                strict_kid: settings.strict_kid,
+                strict_kid,
                 jwks_cache: settings.jwks_cache,
             },
             sessions: Mutex::default(),

@@ -1,5 +1,5 @@
-//! The sandbox: a stand-in for OpenEMR that answers over HTTP(S) as OpenEMR 8.0.0 or 7.0.3 does, for demonstrations
-//! and tests. It shares no code with the gateway, so that the two can disagree.
+//! The sandbox: a stand-in for OpenEMR that answers over HTTP(S) as OpenEMR 8.0.0 or 7.0.3 does, or as
+//! the next one is announced to, for demonstrations and tests. It shares no code with the gateway, so that the two can disagree.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -13,6 +13,7 @@
 //! | `fhir_api`, `fhir_request`, `bulk_export`, `exports` | the FHIR side |
 //! | `write`, `written` | creating and updating |
 //! | `search`, `criteria`, `date_criterion` | what a search finds |
+//! | `next_answers`, `next_bundle`, `next_write` | what the next OpenEMR does otherwise |
 //! | `population`, `resources`, `rare_resources` | the synthetic patients |
 //! | `instance`, `database` | the state of one node, and what the nodes of one OpenEMR share |
 //! | `faults`, `admin`, `counters` | what can be made to go wrong, how, and what happened |
@@ -51,6 +52,9 @@ mod fhir_request;
 mod http1;
 mod instance;
 mod multipart;
+mod next_answers;
+mod next_bundle;
+mod next_write;
 mod personality;
 mod php_json;
 pub(crate) mod php_variables;

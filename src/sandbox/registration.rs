@@ -30,7 +30,7 @@ pub(super) fn register(instance: &Instance, site: &str, body: &[u8]) -> Answer {
     }
     let method = text("token_endpoint_auth_method");
     let methods: &[&str] = match instance.personality {
-        Personality::V8_0 => &["client_secret_basic", "client_secret_post", "private_key_jwt"],
+        Personality::V8_0 | Personality::Next => &["client_secret_basic", "client_secret_post", "private_key_jwt"],
         Personality::V7_0_3 => &["client_secret_basic", "client_secret_post"],
     };
     if !method.is_empty() && !methods.contains(&method) {

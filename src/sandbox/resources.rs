@@ -43,7 +43,7 @@ impl Clinic {
     /// Returns `meta`, with the profiles that 8.0 adds.
     pub(super) fn meta(&self, profiles: &[&str]) -> Value {
         let mut meta = json!({"versionId": "1", "lastUpdated": self.updated});
-        if self.personality == Personality::V8_0
+        if self.personality != Personality::V7_0_3
             && !profiles.is_empty()
             && let Some(members) = meta.as_object_mut()
         {
@@ -137,7 +137,7 @@ impl Clinic {
             );
             members.insert("code".to_owned(), json!({"coding": codings}));
             members.insert("subject".to_owned(), json!({"reference": format!("Patient/{patient}"), "type": "Patient"}));
-            if self.personality == Personality::V8_0 {
+            if self.personality != Personality::V7_0_3 {
                 members
                     .insert("encounter".to_owned(), json!({"reference": format!("Encounter/{encounter}"), "type": "Encounter"}));
             }
@@ -267,7 +267,7 @@ impl Clinic {
         } else {
             extension.push(category("race", "http://terminology.hl7.org/CodeSystem/v3-NullFlavor", "UNK", "Unknown"));
         }
-        if self.personality == Personality::V8_0 {
+        if self.personality != Personality::V7_0_3 {
             let unknown = |kind: &str, system: &str| {
                 json!({
                     "valueCoding": {"system": system, "code": "unknown", "display": "Unknown"},

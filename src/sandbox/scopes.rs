@@ -49,7 +49,7 @@ impl KnownScopes {
         }
         match self.personality {
             Personality::V7_0_3 => false,
-            Personality::V8_0 => Scope::parse(scope).is_some_and(|parsed| {
+            Personality::V8_0 | Personality::Next => Scope::parse(scope).is_some_and(|parsed| {
                 parsed.restriction.is_none()
                     && self.subjects.contains(parsed.subject)
                     && parsed.letters().is_some_and(|letters| {
@@ -68,7 +68,7 @@ impl KnownScopes {
         }
         match self.personality {
             Personality::V7_0_3 => false,
-            Personality::V8_0 => {
+            Personality::V8_0 | Personality::Next => {
                 let Some(wanted) = Scope::parse(requested) else {
                     return false;
                 };
@@ -89,7 +89,7 @@ impl KnownScopes {
 
 impl Personality {
     /// Returns the system scopes that a SMART Backend Services client of this release can be granted: those for FHIR
-    /// resources, those for exports, and on 8.0 those for writing.
+    /// resources, those for exports, and those for writing.
     pub fn system_scopes(self) -> Vec<String> {
         let mut scopes: Vec<String> = KnownScopes::of(self)
             .listed()
@@ -102,9 +102,7 @@ impl Personality {
             })
             .map(str::to_owned)
             .collect();
-        if self == Personality::V8_0 {
-            scopes.extend(["Patient", "Practitioner", "Organization"].map(|name| format!("system/{name}.write")));
-        }
+        scopes.extend(self.written_types().iter().map(|name| format!("system/{name}.write")));
         scopes
     }
 }
@@ -176,7 +174,7 @@ pub(super) fn allows(personality: Personality, granted: &[String], resource_type
     granted.iter().filter_map(|scope| Scope::parse(scope)).any(|scope| {
         scope.subject.strip_prefix("system/") == Some(resource_type)
             && match personality {
-                Personality::V8_0 => scope.letters().is_some_and(|letters| letters.contains(letter)),
+                Personality::V8_0 | Personality::Next => scope.letters().is_some_and(|letters| letters.contains(letter)),
                 Personality::V7_0_3 => match interaction {
                     Interaction::Search | Interaction::Read => scope.permission == "read",
                     Interaction::Create | Interaction::Update => scope.permission == "write",

@@ -15,22 +15,36 @@ use super::{
 
 /// The greatest `_count`.
 const COUNT_LIMIT: usize = 200;
+/// The size of a page of the next OpenEMR where `_count` does not say.
+const PAGE: usize = 100;
 /// What OpenEMR says of a failure that it does not explain.
 const SYSTEM_ERROR: &str = "System error occurred";
 
 /// The result of a search.
 pub(super) enum SearchOutcome {
-    /// The resources that were found.
-    Resources {
-        /// The resources in order.
-        resources: Vec<Arc<Resource>>,
-        /// Whether the request had `_revinclude=Provenance:target`.
-        with_provenance: bool,
-        /// The request's `_count`, which limits resources and Provenances together.
-        count: Option<usize>,
-    },
+    /// It finds these.
+    Found(Found),
     /// The search fails.
     Failed(Failure),
+}
+
+/// What a search finds.
+#[derive(Default)]
+pub(super) struct Found {
+    /// The resources in order.
+    pub(super) resources: Vec<Arc<Resource>>,
+    /// Whether the request had `_revinclude=Provenance:target`.
+    pub(super) with_provenance: bool,
+    /// The request's `_count`, which on 8.0 limits resources and Provenances together.
+    pub(super) count: Option<usize>,
+    /// How many resources there are on all pages of the next OpenEMR.
+    pub(super) total: usize,
+    /// How many resources its page has at most.
+    pub(super) page: usize,
+    /// Where its next page begins, if there is one.
+    pub(super) next_offset: Option<usize>,
+    /// The names of the parameters that it ignored.
+    pub(super) ignored: Vec<String>,
 }
 
 /// How a search fails.
@@ -64,16 +78,18 @@ pub(super) fn search(
     let mut sort = None;
     let mut with_provenance = false;
     let mut criteria: Vec<Criterion<'_>> = Vec::new();
+    let mut ignored = Vec::new();
+    let next = personality == Personality::Next;
     for (name, value) in filled(parameters) {
         match (name, personality) {
             ("_revinclude", _) if value == "Provenance:target" => with_provenance = true,
             // Zero, and what is not a number, mean no limit.
-            ("_count", Personality::V8_0) => {
+            ("_count", Personality::V8_0 | Personality::Next) => {
                 count = value.parse().ok().filter(|&count| count > 0).map(|count: usize| count.min(COUNT_LIMIT));
             }
-            ("_offset", Personality::V8_0) => offset = value.parse().unwrap_or(0),
-            ("_sort", Personality::V8_0) => sort = Some(value),
-            ("category", Personality::V8_0) if resource_type == "Condition" => {
+            ("_offset", Personality::V8_0 | Personality::Next) => offset = value.parse().unwrap_or(0),
+            ("_sort", Personality::V8_0 | Personality::Next) => sort = Some(value),
+            ("category", Personality::V8_0 | Personality::Next) if resource_type == "Condition" => {
                 // Not announced, and works for two values; any other means all.
                 let code = value.rsplit('|').next().unwrap_or_default();
                 if ["encounter-diagnosis", "problem-list-item"].contains(&code) {
@@ -82,6 +98,7 @@ pub(super) fn search(
             }
             _ => match Criterion::parse(announced, name, value) {
                 Some(criterion) => criteria.push(criterion),
+                None if next => ignored.push(name.to_owned()),
                 None => return nothing(),
             },
         }
@@ -89,18 +106,17 @@ pub(super) fn search(
     let Some(mut resources) = found(population, resource_type, &criteria) else {
         return nothing();
     };
-    if resource_type == "Patient" {
-        if let Some(sort) = sort {
-            sort_patients(&mut resources, sort);
-        }
-        if count.is_some() {
-            resources = resources.split_off(offset.min(resources.len()));
-        }
+    let total = resources.len();
+    if let Some(sort) = sort.filter(|_| resource_type == "Patient") {
+        sort_patients(&mut resources, sort);
     }
-    if let Some(count) = count {
-        resources.truncate(count);
+    if next || (resource_type == "Patient" && count.is_some()) {
+        resources = resources.split_off(offset.min(resources.len()));
     }
-    SearchOutcome::Resources { resources, with_provenance, count }
+    let page = if next { count.unwrap_or(PAGE) } else { count.unwrap_or(usize::MAX) };
+    let next_offset = (next && resources.len() > page).then(|| offset + page);
+    resources.truncate(page);
+    SearchOutcome::Found(Found { resources, with_provenance, count, total, page, next_offset, ignored })
 }
 
 /// Returns the parameters that have a value; the others are ignored.
@@ -115,12 +131,14 @@ fn failure(
     announced: &[SearchParameter],
     parameters: &[(String, String)],
 ) -> Option<Failure> {
-    let on_8_0 = personality == Personality::V8_0;
+    let on_8_0 = personality != Personality::V7_0_3;
     let has = |wanted: &str| filled(parameters).any(|(name, _)| name == wanted);
     for (name, value) in filled(parameters) {
         match (resource_type, name) {
             (_, "_count") if on_8_0 && value.starts_with('-') => return Some(Failure::Error(SYSTEM_ERROR)),
-            ("ValueSet", "_count") if on_8_0 && value.parse().is_ok_and(|count| (1..COUNT_LIMIT).contains(&count)) => {
+            ("ValueSet", "_count")
+                if personality == Personality::V8_0 && value.parse().is_ok_and(|count| (1..COUNT_LIMIT).contains(&count)) =>
+            {
                 return Some(Failure::Error(SYSTEM_ERROR));
             }
             (_, "_sort") if on_8_0 && value == "-_id" => {
@@ -181,7 +199,7 @@ fn is_column(key: &str) -> bool {
 }
 
 fn nothing() -> SearchOutcome {
-    SearchOutcome::Resources { resources: Vec::new(), with_provenance: false, count: None }
+    SearchOutcome::Found(Found::default())
 }
 
 fn sort_patients(resources: &mut [Arc<Resource>], sort: &str) {
@@ -215,7 +233,7 @@ mod tests {
 
     fn ids(personality: Personality, resource_type: &str, query: &str) -> Vec<String> {
         match outcome(personality, resource_type, query) {
-            SearchOutcome::Resources { resources, .. } => resources.iter().map(|found| found.id.clone()).collect(),
+            SearchOutcome::Found(found) => found.resources.iter().map(|found| found.id.clone()).collect(),
             SearchOutcome::Failed(failure) => panic!("{resource_type}?{query}: {failure:?}"),
         }
     }
@@ -303,7 +321,7 @@ mod tests {
             (format!("family:suffix={end}"), all),
             (format!("family:prefix={end}"), 0),
             (format!("family:sounds-like={family}"), all),
-            (format!("family:missing=true&given=zzz"), 0),
+            ("family:missing=true&given=zzz".to_owned(), 0),
         ] {
             assert_eq!(count("Patient", &query), found, "{query}");
         }
@@ -371,7 +389,7 @@ mod tests {
                 SearchOutcome::Failed(failure) => {
                     assert!(format!("{failure:?}").starts_with(expected), "{resource_type}?{query}")
                 }
-                SearchOutcome::Resources { .. } => panic!("{resource_type}?{query} does not fail"),
+                SearchOutcome::Found(_) => panic!("{resource_type}?{query} does not fail"),
             }
         }
         assert_eq!(count("ValueSet", "_count=200"), count("ValueSet", ""));

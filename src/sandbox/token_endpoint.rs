@@ -214,8 +214,11 @@ pub(super) async fn exchange(
     })?;
 
     let now = instance.clock.now();
-    if personality == Personality::V8_0 {
+    if personality != Personality::V7_0_3 {
         check_shape(&assertion, client_id, now)?;
+    }
+    if personality == Personality::Next && assertion.seconds("exp").is_none() {
+        return Err(ExchangeError::InvalidRequest("Missing exp claim"));
     }
     let audience = instance.token_url(site);
     let before = |claim: &str| assertion.seconds(claim).is_none_or(|time| time <= now + LEEWAY);
@@ -251,7 +254,7 @@ pub(super) async fn exchange(
         .collect();
 
     // jti VARCHAR(100): a longer one fails in the database.
-    if personality == Personality::V8_0 && jti.len() > 100 {
+    if personality != Personality::V7_0_3 && jti.len() > 100 {
         return Err(ExchangeError::NotSetUp);
     }
     if !instance.database.mark_used(jti).map_err(down)? {

@@ -1,4 +1,5 @@
-//! The scopes of a bulk export: the types that a token can export, and the scopes of a token for one type only.
+//! The scopes of a bulk export: the types that a token can export, and the scopes of a token for one type, or for one type and
+//! its Provenance.
 //!
 //! OpenEMR exports every type that the token grants, whatever `_type` says. A token for one type is the only way to export
 //! one type.
@@ -32,13 +33,13 @@ pub(crate) fn readable_types(granted: &str) -> Vec<&'static str> {
 }
 
 /// Returns the scopes, apart from those of the types, that an export requires and `granted` lacks. `operation` is the scope of
-/// the `$export`; that of another level is taken for it too.
+/// the `$export` at its level; the scope of another level does not stand for it.
 #[must_use]
 pub(crate) fn missing(granted: &str, operation: &'static str) -> Vec<&'static str> {
     let has = |fits: &dyn Fn(&str) -> bool| granted.split(' ').any(fits);
     [
-        (operation, has(&|scope| is_operation(scope, "$export"))),
-        (STATUS, has(&|scope| is_operation(scope, "$bulkdata-status"))),
+        (operation, has(&|scope| scope == operation)),
+        (STATUS, has(&|scope| scope == STATUS)),
         (FILES, has(&|scope| reads(scope) && subject(scope) == Some("Binary"))),
     ]
     .into_iter()
@@ -46,16 +47,16 @@ pub(crate) fn missing(granted: &str, operation: &'static str) -> Vec<&'static st
     .collect()
 }
 
-/// Reduces scopes, in their own syntax, to those that an export of one type requires: the type's read scopes, those of the
-/// export operations, and that of the files. `None` when no scope is of the type.
+/// Reduces scopes, in their own syntax, to those that an export of these types requires: the types' read scopes, those of the
+/// export operations, and that of the files. `None` when there is a type that no scope is of.
 #[must_use]
-pub(crate) fn narrowed(scopes: &Scopes, resource_type: &str) -> Option<Scopes> {
+pub(crate) fn narrowed(scopes: &Scopes, types: &[&str]) -> Option<Scopes> {
     let is_of = |scope: &Scope, name: &str| reads(scope.as_str()) && subject(scope.as_str()) == Some(name);
-    if !scopes.iter().any(|scope| is_of(scope, resource_type)) {
+    if !types.iter().all(|name| scopes.iter().any(|scope| is_of(scope, name))) {
         return None;
     }
     let is_kept = |scope: &&Scope| {
-        is_of(scope, resource_type)
+        types.iter().any(|name| is_of(scope, name))
             || is_of(scope, "Binary")
             || is_operation(scope.as_str(), "$export")
             || is_operation(scope.as_str(), "$bulkdata-status")
@@ -99,7 +100,10 @@ mod tests {
 
     #[test]
     fn missing_scopes_are_named() {
-        assert!(missing(GRANTED, "system/Group.$export").is_empty());
+        assert!(missing(GRANTED, "system/Patient.$export").is_empty());
+        for level in ["system/*.$export", "system/Group.$export"] {
+            assert_eq!(missing(GRANTED, level), [level], "no level stands for another");
+        }
         let nothing = missing("system/Patient.read", "system/Group.$export");
         assert_eq!(nothing, ["system/Group.$export", "system/*.$bulkdata-status", "system/Binary.read"]);
         assert_eq!(
@@ -115,15 +119,20 @@ mod tests {
             "system/Patient.rs system/Patient.cud system/Observation.rs?category=a system/Observation.rs?category=b system/Binary.rs system/*.$export system/*.$bulkdata-status system/DocumentReference.$docref",
         );
         assert_eq!(
-            narrowed(&v2, "Observation").unwrap().to_string(),
+            narrowed(&v2, &["Observation"]).unwrap().to_string(),
             "system/Observation.rs?category=a system/Observation.rs?category=b system/Binary.rs system/*.$export system/*.$bulkdata-status"
         );
         assert_eq!(
-            narrowed(&v2, "Patient").unwrap().to_string(),
+            narrowed(&v2, &["Patient"]).unwrap().to_string(),
             "system/Patient.rs system/Binary.rs system/*.$export system/*.$bulkdata-status"
         );
-        assert_eq!(narrowed(&v2, "Goal"), None);
+        assert_eq!(
+            narrowed(&v2, &["Patient", "Observation"]).unwrap().to_string(),
+            "system/Patient.rs system/Observation.rs?category=a system/Observation.rs?category=b system/Binary.rs system/*.$export system/*.$bulkdata-status"
+        );
+        assert_eq!(narrowed(&v2, &["Goal"]), None);
+        assert_eq!(narrowed(&v2, &["Patient", "Provenance"]), None);
         let v1 = parse("system/Goal.read system/Patient.$export system/Binary.read");
-        assert_eq!(narrowed(&v1, "Goal").unwrap().to_string(), "system/Goal.read system/Patient.$export system/Binary.read");
+        assert_eq!(narrowed(&v1, &["Goal"]).unwrap().to_string(), "system/Goal.read system/Patient.$export system/Binary.read");
     }
 }

@@ -66,14 +66,13 @@ impl RequiredScope {
         Some(Self { permission, resource })
     }
 
-    /// Whether a granted scope (space separated, RFC 6749 section 3.3) covers this one. In doubt it does, because OpenEMR has the
-    /// last word.
+    /// Whether a granted scope (space separated, RFC 6749 section 3.3) covers this one. The scope of an operation is of one level,
+    /// and covers no other.
     #[must_use]
     pub(crate) fn is_covered_by(self, granted: &str) -> bool {
         granted.split(' ').filter_map(|scope| scope.strip_prefix("system/")?.split_once('.')).any(|(resource, permission)| {
             match self.permission {
-                // In doubt the scope of one level covers another.
-                Permission::Operation(name) => permission == name,
+                Permission::Operation(name) => permission == name && resource == self.resource,
                 Permission::Create | Permission::Read | Permission::Update | Permission::Search => {
                     (resource == "*" || resource == self.resource) && self.is_in(permission)
                 }
@@ -172,8 +171,9 @@ mod tests {
             ("system/*.read", [true, true, false, false, false]),
             ("system/Observation.read", [false, false, false, false, false]),
             ("user/Patient.read", [false, false, false, false, false]),
-            ("system/*.$export", [false, false, false, false, true]),
-            ("system/Group.$export", [false, false, false, false, true]),
+            ("system/Patient.$export", [false, false, false, false, true]),
+            ("system/*.$export", [false, false, false, false, false]),
+            ("system/Group.$export", [false, false, false, false, false]),
             ("openid system/Goal.read system/Patient.read", [true, true, false, false, false]),
             ("", [false, false, false, false, false]),
         ] {

@@ -185,7 +185,7 @@ impl Signer {
                 .to_owned()
         } else {
             format!(
-                "It has not fetched the JWK Set since the new key is in it: it keeps an old copy, or the client is registered with an inline set. If inline, give OpenEMR the new set, {} (Admin > System > API Clients, or register anew)",
+                "It has not fetched the JWK Set since the new key is in it: it keeps an old copy, or the client is registered with an inline set. If inline, OpenEMR cannot replace its keys: register a new client with the new set, {}, or with a jwks_uri, enable it (Admin > System > API Clients), set its client_id, and reload",
                 self.ring.files.path(&KeyFile::NextSet).display()
             )
         };

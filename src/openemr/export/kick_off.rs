@@ -12,15 +12,19 @@ use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::prefer::Handling;
 use crate::fhir::rejection::Rejection;
 use crate::fhir::resource_type;
-use crate::openemr::export::level::can_hold;
+use crate::openemr::export::level::{PROVENANCE, can_hold, is_exported};
+use crate::openemr::export::since::is_same_moment;
+use crate::openemr::version::Version;
 
 /// The most parameters that a kick-off may have.
 const MAX_PARAMETERS: usize = 100;
 /// The names that the IG lists for the only format of exports.
 const NDJSON: [&str; 3] = ["application/fhir+ndjson", "application/ndjson", "ndjson"];
-/// Parameters of the IG that OpenEMR does not have.
-const NOT_SUPPORTED: [&str; 6] =
-    ["_elements", "_typeFilter", "patient", "includeAssociatedData", "organizeOutputBy", "allowPartialManifests"];
+/// Parameters of the IG that select resources, and that OpenEMR does not have. Without them an export would hold more than was
+/// asked for, so that they are never left out.
+const FILTERS: [&str; 2] = ["_typeFilter", "patient"];
+/// Other parameters of the IG that OpenEMR does not have.
+const NOT_SUPPORTED: [&str; 4] = ["_elements", "includeAssociatedData", "organizeOutputBy", "allowPartialManifests"];
 
 /// A part of the request that is left out of the export, to be reported in the manifest. It quotes nothing that the client
 /// wrote.
@@ -39,9 +43,41 @@ pub(crate) enum LeftOut {
     /// A type that is not exported at this level.
     #[error("{0} is not exported at this level.")]
     NotExported(String),
+    /// A type that OpenEMR does not export at any level; the client named it.
+    #[error("{0} is not exported: OpenEMR's export does not have this type.")]
+    Unsupported(String),
+    /// A type that OpenEMR does not export at any level. The client named no types, and the token grants this one.
+    #[error("{0} is not exported: OpenEMR's export does not have this type.")]
+    UnsupportedUnnamed(String),
     /// A name in `_type` that is no resource type.
     #[error("_type has a name that is no resource type, which was left out.")]
     UnknownType,
+}
+
+impl LeftOut {
+    /// Returns the sentence for a client whose kick-off is refused for it.
+    fn refusal(&self) -> String {
+        match self {
+            Self::Parameter(name) => {
+                format!("The parameter {name} is not supported; with Prefer: handling=lenient the export leaves it out.")
+            }
+            Self::UnknownParameter => {
+                "A parameter is unknown to this operation; with Prefer: handling=lenient the export leaves it out.".to_owned()
+            }
+            Self::UnknownType => "_type has a name that is no resource type.".to_owned(),
+            Self::NotGranted(_) | Self::NotExported(_) | Self::Unsupported(_) | Self::UnsupportedUnnamed(_) => self.to_string(),
+        }
+    }
+
+    /// Whether the kick-off is refused for it unless `handling` lets it be left out.
+    fn is_refused(&self, handling: Option<Handling>) -> bool {
+        match self {
+            Self::UnsupportedUnnamed(_) => false,
+            // The manifest says which type it is, so that one of many takes no other with it.
+            Self::Unsupported(_) => handling == Some(Handling::Strict),
+            _ => handling != Some(Handling::Lenient),
+        }
+    }
 }
 
 /// The reason why a kick-off starts no export. The text is a sentence for the client.
@@ -53,33 +89,47 @@ pub(crate) enum KickOffError {
     /// `_since` has another value than an instant.
     #[error("_since is no FHIR instant, such as 2024-02-29T12:00:00Z.")]
     Since,
+    /// `_since` is given more than once, with different values.
+    #[error("_since is given more than once, with different values.")]
+    SinceTwice,
     /// `_outputFormat` names another format than NDJSON.
     #[error("_outputFormat must be application/fhir+ndjson, application/ndjson or ndjson.")]
     OutputFormat,
+    /// A parameter that selects resources is not supported.
+    #[error("The parameter {0} is not supported, and cannot be left out: the export would hold more than was asked for.")]
+    Filter(&'static str),
     /// Parts of the request cannot be done, and the client has not asked for lenient handling.
-    #[error("{}", sentences(.0))]
+    #[error("{}", refusals(.0))]
     NotSupported(Vec<LeftOut>),
     /// Types are named that the gateway's token does not grant.
-    #[error("{}", sentences(.0))]
+    #[error("{}", refusals(.0))]
     NotGranted(Vec<LeftOut>),
     /// No type is left to export.
     #[error("The gateway's token grants none of the resource types that this export could hold.")]
     NothingGranted,
+    /// Provenance alone is asked for, and no type is granted that it could be made from.
+    #[error("Provenance is made from other types, and the gateway's token grants none of them for this export.")]
+    NothingForProvenance,
 }
 
 impl KickOffError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::TooManyParameters | Self::Since | Self::OutputFormat | Self::NotSupported(_) => StatusCode::BAD_REQUEST,
-            Self::NotGranted(_) | Self::NothingGranted => StatusCode::FORBIDDEN,
+            Self::TooManyParameters
+            | Self::Since
+            | Self::SinceTwice
+            | Self::OutputFormat
+            | Self::Filter(_)
+            | Self::NotSupported(_) => StatusCode::BAD_REQUEST,
+            Self::NotGranted(_) | Self::NothingGranted | Self::NothingForProvenance => StatusCode::FORBIDDEN,
         }
     }
 
     fn code(&self) -> IssueCode {
         match self {
-            Self::TooManyParameters | Self::Since => IssueCode::Invalid,
-            Self::OutputFormat | Self::NotSupported(_) => IssueCode::NotSupported,
-            Self::NotGranted(_) | Self::NothingGranted => IssueCode::Forbidden,
+            Self::TooManyParameters | Self::Since | Self::SinceTwice => IssueCode::Invalid,
+            Self::OutputFormat | Self::Filter(_) | Self::NotSupported(_) => IssueCode::NotSupported,
+            Self::NotGranted(_) | Self::NothingGranted | Self::NothingForProvenance => IssueCode::Forbidden,
         }
     }
 }
@@ -95,8 +145,10 @@ impl From<KickOffError> for Rejection {
 pub(crate) struct KickOff {
     /// The level, which says whose data is exported.
     pub(crate) level: Level,
-    /// The types, each with whether the client named it.
+    /// The types, each with whether the client named it. Provenance is not among them.
     pub(crate) types: Vec<(&'static str, bool)>,
+    /// The types whose Provenance is exported.
+    pub(crate) provenance_of: Vec<&'static str>,
     /// A FHIR instant: only what changed since then is exported.
     pub(crate) since: Option<String>,
     /// What was left out.
@@ -117,6 +169,7 @@ impl KickOff {
         parameters: &[(String, String)],
         handling: Option<Handling>,
         granted: &[&'static str],
+        version: Option<Version>,
     ) -> Result<Self, KickOffError> {
         if parameters.len() > MAX_PARAMETERS {
             return Err(KickOffError::TooManyParameters);
@@ -125,56 +178,117 @@ impl KickOff {
         for (name, value) in parameters {
             match name.as_str() {
                 "_since" if value.is_empty() => {}
-                "_since" => since = Some(instant::parse(value).ok_or(KickOffError::Since)?),
+                "_since" => since = Some(one_since(since, value)?),
                 "_type" => {
                     requested.get_or_insert_default().extend(value.split(',').map(str::trim).filter(|name| !name.is_empty()))
                 }
                 "_outputFormat" => check_format(value)?,
                 // These are about the answer to the kick-off, not about the export.
                 "_format" | "_pretty" => {}
-                other => leave_out(
-                    &mut left_out,
-                    match NOT_SUPPORTED.iter().find(|name| **name == other) {
-                        Some(name) => LeftOut::Parameter((*name).to_owned()),
-                        None => LeftOut::UnknownParameter,
-                    },
-                ),
+                other => {
+                    let is = |name: &&&str| **name == other;
+                    if let Some(name) = FILTERS.iter().find(is) {
+                        return Err(KickOffError::Filter(name));
+                    }
+                    let known = NOT_SUPPORTED.iter().find(is).map(|name| LeftOut::Parameter((*name).to_owned()));
+                    leave_out(&mut left_out, known.unwrap_or(LeftOut::UnknownParameter));
+                }
             }
         }
-        let types = match requested.filter(|names| !names.is_empty()) {
-            Some(names) => named(&level, &names, granted, &mut left_out),
-            None => granted.iter().copied().filter(|name| can_hold(&level, name)).map(|name| (name, false)).collect(),
+        let exported = Exported { level: &level, version, granted };
+        let mut types = match requested.filter(|names| !names.is_empty()) {
+            Some(names) => exported.named(&names, &mut left_out),
+            None => exported.all(&mut left_out),
         };
-        let is_lenient = handling == Some(Handling::Lenient);
-        let (not_granted, not_supported): (Vec<LeftOut>, Vec<LeftOut>) =
-            left_out.iter().cloned().partition(|left| matches!(left, LeftOut::NotGranted(_)));
-        if !is_lenient && !not_supported.is_empty() {
+        let (not_granted, not_supported) = by_grant(left_out.iter().filter(|left| left.is_refused(handling)));
+        if !not_supported.is_empty() {
             return Err(KickOffError::NotSupported(not_supported));
         }
-        if !not_granted.is_empty() && (!is_lenient || types.is_empty()) {
+        if !not_granted.is_empty() {
             return Err(KickOffError::NotGranted(not_granted));
         }
         if types.is_empty() {
-            return Err(KickOffError::NothingGranted);
+            return Err(nothing_left(&left_out));
         }
-        Ok(Self { level, types, since, left_out })
+        let provenance_of = exported.provenance_of(&types)?;
+        types.retain(|(name, _)| *name != PROVENANCE);
+        Ok(Self { level, types, provenance_of, since, left_out })
     }
 }
 
-/// Returns the types of `_type` that can be exported, each once, in the order of `granted`.
-fn named(level: &Level, names: &[&str], granted: &[&'static str], left_out: &mut Vec<LeftOut>) -> Vec<(&'static str, bool)> {
-    let mut found = BTreeMap::new();
-    for name in names {
-        match resource_type::known(name.as_bytes()) {
-            None => leave_out(left_out, LeftOut::UnknownType),
-            Some(name) if !can_hold(level, name) => leave_out(left_out, LeftOut::NotExported(name.to_owned())),
-            Some(name) => match granted.iter().position(|granted| *granted == name) {
-                Some(place) => drop(found.insert(place, (name, true))),
-                None => leave_out(left_out, LeftOut::NotGranted(name.to_owned())),
-            },
+/// What can be exported.
+struct Exported<'a> {
+    level: &'a Level,
+    version: Option<Version>,
+    granted: &'a [&'static str],
+}
+
+impl Exported<'_> {
+    /// Returns the types of `_type` that can be exported, each once, in the order of `granted`.
+    fn named(&self, names: &[&str], left_out: &mut Vec<LeftOut>) -> Vec<(&'static str, bool)> {
+        let mut found = BTreeMap::new();
+        for name in names {
+            match resource_type::known(name.as_bytes()) {
+                None => leave_out(left_out, LeftOut::UnknownType),
+                Some(name) if !can_hold(self.level, name) => leave_out(left_out, LeftOut::NotExported(name.to_owned())),
+                Some(name) if !is_exported(self.version, name) => leave_out(left_out, LeftOut::Unsupported(name.to_owned())),
+                Some(name) => match self.granted.iter().position(|granted| *granted == name) {
+                    Some(place) => drop(found.insert(place, (name, true))),
+                    None => leave_out(left_out, LeftOut::NotGranted(name.to_owned())),
+                },
+            }
         }
+        found.into_values().collect()
     }
-    found.into_values().collect()
+
+    /// Returns all types that can be exported.
+    fn all(&self, left_out: &mut Vec<LeftOut>) -> Vec<(&'static str, bool)> {
+        let held = self.granted.iter().copied().filter(|name| can_hold(self.level, name));
+        let (types, others): (Vec<_>, Vec<_>) = held.partition(|name| is_exported(self.version, name));
+        for name in others {
+            leave_out(left_out, LeftOut::UnsupportedUnnamed(name.to_owned()));
+        }
+        types.into_iter().map(|name| (name, false)).collect()
+    }
+
+    /// Returns the types whose Provenance is exported: those of the export, or all others where it is the only type that was
+    /// asked for.
+    fn provenance_of(&self, types: &[(&'static str, bool)]) -> Result<Vec<&'static str>, KickOffError> {
+        let without = |types: &[(&'static str, bool)]| -> Vec<&'static str> {
+            types.iter().map(|(name, _)| *name).filter(|name| *name != PROVENANCE).collect()
+        };
+        if types.iter().all(|(name, _)| *name != PROVENANCE) {
+            return Ok(Vec::new());
+        }
+        let others = without(types);
+        let of = if others.is_empty() { without(&self.all(&mut Vec::new())) } else { others };
+        if of.is_empty() { Err(KickOffError::NothingForProvenance) } else { Ok(of) }
+    }
+}
+
+/// Tells what is not granted from the rest.
+fn by_grant<'a>(left_out: impl Iterator<Item = &'a LeftOut>) -> (Vec<LeftOut>, Vec<LeftOut>) {
+    left_out.cloned().partition(|left| matches!(left, LeftOut::NotGranted(_)))
+}
+
+/// Why no type is left to export.
+fn nothing_left(left_out: &[LeftOut]) -> KickOffError {
+    let (not_granted, others) = by_grant(left_out.iter());
+    let unsupported: Vec<_> = others.into_iter().filter(|left| matches!(left, LeftOut::Unsupported(_))).collect();
+    match (not_granted.is_empty(), unsupported.is_empty()) {
+        (false, _) => KickOffError::NotGranted(not_granted),
+        (true, false) => KickOffError::NotSupported(unsupported),
+        (true, true) => KickOffError::NothingGranted,
+    }
+}
+
+/// Reads `_since`, which must not contradict one that was read before.
+fn one_since(before: Option<String>, value: &str) -> Result<String, KickOffError> {
+    let since = instant::parse(value).ok_or(KickOffError::Since)?;
+    match before {
+        Some(before) if !is_same_moment(&before, &since) => Err(KickOffError::SinceTwice),
+        _ => Ok(since),
+    }
 }
 
 fn leave_out(left_out: &mut Vec<LeftOut>, part: LeftOut) {
@@ -183,8 +297,8 @@ fn leave_out(left_out: &mut Vec<LeftOut>, part: LeftOut) {
     }
 }
 
-fn sentences(left_out: &[LeftOut]) -> String {
-    left_out.iter().map(LeftOut::to_string).collect::<Vec<_>>().join(" ")
+fn refusals(left_out: &[LeftOut]) -> String {
+    left_out.iter().map(LeftOut::refusal).collect::<Vec<_>>().join(" ")
 }
 
 fn check_format(value: &str) -> Result<(), KickOffError> {
@@ -205,111 +319,4 @@ pub(crate) fn honoured_query(query: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const GRANTED: [&str; 4] = ["Patient", "Observation", "ValueSet", "Provenance"];
-
-    fn validate(query: &str, handling: Option<Handling>) -> Result<KickOff, KickOffError> {
-        validate_at(Level::Patient, query, handling)
-    }
-
-    fn validate_at(level: Level, query: &str, handling: Option<Handling>) -> Result<KickOff, KickOffError> {
-        let parameters: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        KickOff::validate(level, &parameters, handling, &GRANTED)
-    }
-
-    fn names(kick_off: &KickOff) -> Vec<&'static str> {
-        kick_off.types.iter().map(|(name, _)| *name).collect()
-    }
-
-    #[test]
-    fn no_types_means_all_that_are_granted_and_exported_there() {
-        assert_eq!(names(&validate("", None).unwrap()), ["Patient", "Observation", "Provenance"]);
-        assert_eq!(names(&validate_at(Level::System, "_type=", None).unwrap()), GRANTED);
-        assert!(validate("", None).unwrap().types.iter().all(|(_, named)| !named));
-    }
-
-    #[test]
-    fn types_may_be_listed_and_repeated() {
-        for query in
-            ["_type=Observation,Patient", "_type=Observation&_type=Patient", "_type=Observation%2CPatient,%20Observation"]
-        {
-            let kick_off = validate(query, Some(Handling::Strict)).unwrap();
-            assert_eq!(kick_off.types, [("Patient", true), ("Observation", true)], "{query}");
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_done_is_refused_unless_leniency_is_asked_for() {
-        for (query, status, left_out) in [
-            ("_typeFilter=Patient%3Fname%3DJane", 400, LeftOut::Parameter("_typeFilter".to_owned())),
-            ("_elements=id", 400, LeftOut::Parameter("_elements".to_owned())),
-            ("patient=Patient/1", 400, LeftOut::Parameter("patient".to_owned())),
-            ("includeAssociatedData=x", 400, LeftOut::Parameter("includeAssociatedData".to_owned())),
-            ("Jane=Doe", 400, LeftOut::UnknownParameter),
-            ("_type=Patient,Jane", 400, LeftOut::UnknownType),
-            ("_type=Patient,ValueSet", 400, LeftOut::NotExported("ValueSet".to_owned())),
-            ("_type=Patient,Goal", 403, LeftOut::NotGranted("Goal".to_owned())),
-        ] {
-            for handling in [None, Some(Handling::Strict)] {
-                let refusal = validate(query, handling).unwrap_err();
-                assert_eq!((refusal.status().as_u16(), refusal.to_string()), (status, left_out.to_string()), "{query}");
-            }
-            let kick_off = validate(query, Some(Handling::Lenient)).unwrap();
-            assert_eq!(kick_off.left_out, [left_out], "{query}");
-        }
-        let nothing_left = validate("_type=Goal,CarePlan", Some(Handling::Lenient)).unwrap_err();
-        assert_eq!(nothing_left.status().as_u16(), 403);
-        assert!(
-            nothing_left.to_string().contains("system/Goal.read") && nothing_left.to_string().contains("system/CarePlan.read")
-        );
-        assert_eq!(validate("_type=Jane", Some(Handling::Lenient)).unwrap_err().status().as_u16(), 403);
-    }
-
-    #[test]
-    fn formats_are_ndjson_in_three_spellings() {
-        for good in ["application/fhir%2Bndjson", "application/fhir+ndjson", "application/ndjson", "ndjson", "NDJSON"] {
-            assert!(validate(&format!("_outputFormat={good}"), None).is_ok(), "{good}");
-        }
-        for bad in ["text/csv", "", "application/fhir%2Bjson"] {
-            assert_eq!(
-                validate(&format!("_outputFormat={bad}"), Some(Handling::Lenient)).unwrap_err().status().as_u16(),
-                400,
-                "{bad}"
-            );
-        }
-    }
-
-    #[test]
-    fn since_is_an_instant() {
-        let since = |query: &str| validate(query, Some(Handling::Lenient)).map(|kick_off| kick_off.since);
-        let zoned = Some("2026-11-24T02:28:30+01:00".to_owned());
-        assert_eq!(since("_since=2026-11-24T02:28:30+01:00"), Ok(zoned));
-        assert_eq!(since("_since="), Ok(None));
-        assert_eq!(since("_since=2026-11-24").unwrap_err().status().as_u16(), 400);
-    }
-
-    #[test]
-    fn what_could_name_a_patient_is_not_kept() {
-        for (query, kept) in [
-            ("_type=Patient&_since=2026-11-24T02:28:30Z", "_type=Patient&_since=2026-11-24T02:28:30Z"),
-            ("%5Ftype=a%2Cb&_typeFilter=Patient%3Fname%3DJane&_outputFormat=ndjson", "%5Ftype=a%2Cb&_outputFormat=ndjson"),
-            ("Jane", ""),
-            ("", ""),
-        ] {
-            assert_eq!(honoured_query(query), kept, "{query}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_that_a_caller_writes_panics_or_is_kept(query in ".{0,60}", lenient in any::<bool>()) {
-            let _ = honoured_query(&query);
-            if let Ok(kick_off) = validate(&query, lenient.then_some(Handling::Lenient)) {
-                prop_assert!(kick_off.types.iter().all(|(name, _)| GRANTED.contains(name)));
-            }
-        }
-    }
-}
+mod tests;

@@ -5,7 +5,9 @@
 pub(crate) mod kick_off;
 pub(crate) mod level;
 pub(crate) mod manifest;
+pub(crate) mod ndjson;
 pub(crate) mod owner;
 pub(crate) mod plan;
+pub(crate) mod refusal;
 pub(crate) mod since;
 pub(crate) mod state;

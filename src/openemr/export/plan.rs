@@ -1,6 +1,10 @@
 //! The plan of a bulk export: the client has one job, and OpenEMR one for each resource type. Times are passed in, in
 //! milliseconds since 1970.
 //!
+//! OpenEMR makes Provenance from the other types of the same job. So each type has a second job, together with its Provenance,
+//! after the first jobs of all types: it can fail without a loss of the type itself. The job that took OpenEMR least comes first, and after
+//! one at which OpenEMR may still be at work there is no other.
+//!
 //! A plan is stored on the disk and survives a restart. It holds ids and names of types, nothing about a patient.
 //!
 //! Decision: `docs/decisions/21-bulk-export.md`.
@@ -13,13 +17,16 @@ use crate::fhir::id::is_path_id;
 use crate::fhir::instant;
 use crate::fhir::resource_type;
 use crate::openemr::export::kick_off::{KickOff, LeftOut};
+use crate::openemr::export::level::PROVENANCE;
 use crate::openemr::export::owner::Owner;
-use crate::openemr::export::state::{Cause, State, TypePlan};
+use crate::openemr::export::state::{Cause, FinishedJob, State, TypePlan};
 
 /// The largest stored plan, in bytes.
-pub(crate) const MAX_PLAN: usize = 4 * 1024 * 1024;
-/// The version of the stored form. Version 1 had no owner.
-const VERSION: u32 = 2;
+pub(crate) const MAX_PLAN: usize = 8 * 1024 * 1024;
+/// The version of the stored form. Version 1 had no owner, version 2 one job for all Provenance.
+const VERSION: u32 = 3;
+/// The type that most records are of, in nearly every practice.
+const LARGEST: &str = "Observation";
 /// The most files of one type; a manifest with more is taken for broken.
 const MAX_FILES: usize = 100;
 /// The longest URL of a kick-off, in bytes.
@@ -47,7 +54,7 @@ pub(crate) struct Plan {
     pub(crate) since: Option<String>,
     /// What was left out.
     pub(crate) left_out: Vec<LeftOut>,
-    /// The types, in the order in which they are exported.
+    /// The types, in the order in which they are exported, and behind them the Provenance of each.
     pub(crate) types: Vec<TypePlan>,
     /// The time up to which all changes are in the export: that of the first kick-off, or an earlier one at which a job began by
     /// OpenEMR's clock.
@@ -88,8 +95,10 @@ impl Plan {
     /// Makes a plan of a kick-off, whose URL is `request`. Every type waits.
     #[must_use]
     pub(crate) fn new(job: Uuid, kick_off: KickOff, request: String, asked_by: Owner, now: i64) -> Self {
-        let types =
-            kick_off.types.into_iter().map(|(name, named)| TypePlan { name: name.to_owned(), named, state: State::Waiting });
+        let is_alone = kick_off.types.is_empty();
+        let are_named = is_alone || kick_off.types.iter().any(|(_, named)| *named);
+        let types = kick_off.types.iter().map(|(name, named)| TypePlan::waiting(name, *named));
+        let provenance = kick_off.provenance_of.iter().map(|name| TypePlan::provenance_of(name, are_named));
         Self {
             version: VERSION,
             job,
@@ -99,7 +108,7 @@ impl Plan {
             request,
             since: kick_off.since,
             left_out: kick_off.left_out,
-            types: types.collect(),
+            types: types.chain(provenance).collect(),
             transaction_time: None,
             finished_at: None,
         }
@@ -121,7 +130,10 @@ impl Plan {
         if !(1..=VERSION).contains(&version) {
             return Err(PlanError::Version(version));
         }
-        let plan = Self { version: VERSION, ..serde_json::from_slice(bytes)? };
+        let mut plan = Self { version: VERSION, ..serde_json::from_slice(bytes)? };
+        if version < VERSION {
+            plan.ask_for_provenance_by_type();
+        }
         if plan.is_sound() { Ok(plan) } else { Err(PlanError::Damaged) }
     }
 
@@ -131,11 +143,23 @@ impl Plan {
         serde_json::to_vec(self).expect("a plan has string keys and finite numbers only")
     }
 
+    /// Replaces one job for all Provenance that has not begun, which would give none, by one for each type.
+    fn ask_for_provenance_by_type(&mut self) {
+        let is_for_all = |one: &TypePlan| one.name == PROVENANCE && one.of.is_none() && one.state == State::Waiting;
+        let others: Vec<String> = self.types.iter().filter(|one| one.name != PROVENANCE).map(|one| one.name.clone()).collect();
+        let Some(at) = self.types.iter().position(is_for_all).filter(|_| !others.is_empty()) else { return };
+        let named = self.types.remove(at).named;
+        self.types.extend(others.iter().map(|name| TypePlan::provenance_of(name, named)));
+    }
+
     fn is_sound(&self) -> bool {
         let are_ids = |ids: &[String]| ids.len() <= MAX_FILES && ids.iter().all(|id| is_path_id(id));
         let is_type = |name: &str| resource_type::known(name.as_bytes()).is_some();
         let is_left_out_sound = |left: &LeftOut| match left {
-            LeftOut::NotGranted(name) | LeftOut::NotExported(name) => is_type(name),
+            LeftOut::NotGranted(name)
+            | LeftOut::NotExported(name)
+            | LeftOut::Unsupported(name)
+            | LeftOut::UnsupportedUnnamed(name) => is_type(name),
             LeftOut::Parameter(name) => name.len() <= 32,
             LeftOut::UnknownParameter | LeftOut::UnknownType => true,
         };
@@ -149,11 +173,13 @@ impl Plan {
             && self.left_out.iter().all(is_left_out_sound)
             && !self.types.is_empty()
             && self.types.iter().all(|one| {
-                is_type(&one.name)
+                one.job_types().all(is_type)
                     && match &one.state {
                         State::Waiting | State::KickedOff { .. } | State::PassedOver => true,
                         State::Working { job, .. } => is_path_id(job),
-                        State::Done { job, files, errors, .. } => is_path_id(job) && are_ids(files) && are_ids(errors),
+                        State::Done { job, files, errors, made_from, .. } => {
+                            is_path_id(job) && are_ids(files) && are_ids(errors) && are_ids(made_from)
+                        }
                         State::Failed { job, .. } => job.as_deref().is_none_or(is_path_id),
                     }
             })
@@ -166,8 +192,16 @@ impl Plan {
             State::Working { job, .. } => Some(Step::Ask(index, job.clone())),
             _ => None,
         });
-        let waiting = || self.types.iter().position(|one| one.state == State::Waiting).map(Step::KickOff);
-        working.or_else(waiting).unwrap_or(Step::Finished)
+        let waiting = || self.types.iter().enumerate().filter(|(_, one)| one.state == State::Waiting);
+        let next = || waiting().min_by_key(|(index, one)| (self.size(one), *index)).map(|(index, _)| Step::KickOff(index));
+        working.or_else(next).unwrap_or(Step::Finished)
+    }
+
+    /// How large a job for Provenance will be, as far as that is known; other jobs come before all of them.
+    fn size(&self, one: &TypePlan) -> Option<(bool, Option<i64>)> {
+        let of = one.of.as_deref()?;
+        let took = self.types.iter().find(|one| one.of.is_none() && one.name == of).and_then(|one| one.took);
+        Some((took.is_none() && of == LARGEST, took))
     }
 
     /// Ends, after a restart, a type whose kick-off was under way, and returns whether there was one. It is not kicked off again:
@@ -179,7 +213,7 @@ impl Plan {
             one.state = State::Failed { cause: Cause::Interrupted, job: None };
             has_changed = true;
         }
-        self.finish_if_ended(now);
+        self.settle(now);
         has_changed
     }
 
@@ -202,22 +236,28 @@ impl Plan {
 
     /// Records the job that OpenEMR gave to a kick-off.
     pub(crate) fn accepted(&mut self, index: usize, given: String, now: i64) {
+        if let Some(one) = self.types.get_mut(index)
+            && let State::KickedOff { since } = one.state
+        {
+            one.took = Some(now.saturating_sub(since));
+        }
         self.change(index, now, |state| match state {
             State::KickedOff { since } => State::Working { since, job: given },
             other => other,
         });
     }
 
-    /// Records the Binaries of a finished job, which began at `began` by OpenEMR's clock.
-    pub(crate) fn done(&mut self, index: usize, files: Vec<String>, errors: Vec<String>, began: Option<i64>, now: i64) {
-        if files.len().max(errors.len()) > MAX_FILES {
+    /// Records the Binaries of a finished job.
+    pub(crate) fn done(&mut self, index: usize, ended: FinishedJob, now: i64) {
+        let FinishedJob { began, files, errors, made_from, has_failed } = ended;
+        if files.len().max(errors.len()).max(made_from.len()) > MAX_FILES {
             return self.failed(index, Cause::NotUnderstood, now);
         }
         if let (Some(began), Some(known)) = (began, self.transaction_time) {
             self.transaction_time = Some(known.min(began));
         }
         self.change(index, now, |state| match state {
-            State::Working { since, job } => State::Done { since, job, files, errors },
+            State::Working { since, job } => State::Done { since, job, files, errors, made_from, has_failed },
             other => other,
         });
     }
@@ -246,19 +286,61 @@ impl Plan {
         if let Some(one) = self.types.get_mut(index) {
             one.state = next(std::mem::replace(&mut one.state, State::Waiting));
         }
-        self.finish_if_ended(now);
+        self.settle(now);
     }
 
-    fn finish_if_ended(&mut self, now: i64) {
+    /// Ends what will not be begun, and the export with its last type.
+    fn settle(&mut self, now: i64) {
+        let is_held_up = self.types.iter().any(|one| match one.state {
+            State::Failed { cause, .. } => one.of.is_some() && cause.may_be_at_work(),
+            _ => false,
+        });
+        for index in 0..self.types.len() {
+            let end = match self.types.get(index) {
+                Some(one) if one.state == State::Waiting => self.end_before_begin(one, is_held_up),
+                _ => None,
+            };
+            if let (Some(end), Some(one)) = (end, self.types.get_mut(index)) {
+                one.state = end;
+            }
+        }
         if self.types.iter().all(|one| one.state.is_ended()) {
             self.finished_at.get_or_insert(now);
         }
     }
 
-    /// Returns how many types have ended, and how many there are.
+    /// Why OpenEMR is not asked for the Provenance of a type; `None` when it is.
+    fn end_before_begin(&self, one: &TypePlan, is_held_up: bool) -> Option<State> {
+        let of = one.of.as_deref()?;
+        match self.types.iter().find(|other| other.of.is_none() && other.name == of).map(|other| &other.state) {
+            // OpenEMR may be at work on it, and would do the work twice.
+            Some(State::Failed { .. }) => Some(State::Failed { cause: Cause::TypeFailed, job: None }),
+            Some(State::PassedOver) => Some(State::PassedOver),
+            _ if is_held_up => Some(State::Failed { cause: Cause::Withheld, job: None }),
+            _ => None,
+        }
+    }
+
+    /// Returns how many types have ended, and how many there are. Provenance is one of them.
     #[must_use]
     pub(crate) fn progress(&self) -> (usize, usize) {
-        (self.types.iter().filter(|one| one.state.is_ended()).count(), self.types.len())
+        let (provenance, types): (Vec<_>, Vec<_>) = self.types.iter().partition(|one| one.of.is_some());
+        let has_provenance = usize::from(!provenance.is_empty());
+        let is_provenance_ended = usize::from(provenance.iter().all(|one| one.state.is_ended())) * has_provenance;
+        let ended = types.iter().filter(|one| one.state.is_ended()).count();
+        (ended + is_provenance_ended, types.len() + has_provenance)
+    }
+
+    /// Returns the Binaries with the resources of a type. Those of the job that made its Provenance come before those of its own
+    /// job: no Provenance is of a resource that is not there.
+    #[must_use]
+    pub(crate) fn files_of<'a>(&'a self, one: &'a TypePlan) -> &'a [String] {
+        let State::Done { files, .. } = &one.state else { return &[] };
+        let with_provenance = self.types.iter().find_map(|other| match &other.state {
+            State::Done { made_from, .. } if other.of.as_deref() == Some(&one.name) && one.of.is_none() => Some(made_from),
+            _ => None,
+        });
+        with_provenance.filter(|made_from| !made_from.is_empty()).unwrap_or(files)
     }
 
     /// Returns the ids of OpenEMR's jobs, which are deleted together with the client's.

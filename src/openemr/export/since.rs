@@ -15,6 +15,12 @@ pub(crate) fn in_whole_seconds(instant: &str) -> Option<String> {
     Some(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
+/// Whether two FHIR instants are the same moment.
+#[must_use]
+pub(crate) fn is_same_moment(one: &str, other: &str) -> bool {
+    one == other || one.parse::<Timestamp>().is_ok_and(|moment| other.parse::<Timestamp>().is_ok_and(|other| other == moment))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

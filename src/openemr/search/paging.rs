@@ -42,6 +42,8 @@ pub(crate) struct PageRequest {
     pub(crate) count: Option<u64>,
     /// The client's `_offset`.
     pub(crate) offset: Option<u64>,
+    /// Whether OpenEMR fails when it is given a `_count`.
+    pub(crate) fails: bool,
 }
 
 /// What OpenEMR is asked for, and the page that is cut out of its answer.
@@ -76,6 +78,7 @@ pub(crate) enum Limitation {
 #[must_use]
 pub(crate) fn plan(request: &PageRequest) -> PagePlan {
     match (request.pager, request.count) {
+        (Pager::Native | Pager::Off, Some(_)) if request.fails => PagePlan::everything([Limitation::NoCount]),
         (Pager::Slice, Some(count)) => slice(request, count),
         (Pager::Native, Some(count)) => native(request, count),
         (Pager::Slice | Pager::Native, None) => PagePlan::everything(request.offset.map(|_| Limitation::NoOffset)),
@@ -100,7 +103,7 @@ fn slice(request: &PageRequest, count: u64) -> PagePlan {
     let offset = request.offset.unwrap_or(0);
     // One match after the page shows that there is a next page.
     let up_to_next = offset.saturating_add(count).saturating_add(1);
-    let can_count = request.version == Some(Version::Modern) && !request.includes && !request.counts_all;
+    let can_count = request.version == Some(Version::Modern) && !request.includes && !request.counts_all && !request.fails;
     let window = match request.patients {
         _ if !can_count => Window::Whole,
         true if !request.sorted && count <= MAX_COUNT => Window::FromOffset((count + 1).min(MAX_COUNT)),
@@ -157,6 +160,7 @@ mod tests {
         counts_all: false,
         count: None,
         offset: None,
+        fails: false,
     };
 
     fn window(request: PageRequest) -> (Option<u64>, Option<u64>, Window) {
@@ -206,6 +210,15 @@ mod tests {
             assert_eq!(window(request), expected, "{count} {offset:?}");
             assert_eq!(window(PageRequest { version: Some(Version::Old), ..request }), (None, None, Window::Whole));
             assert_eq!(window(PageRequest { includes: true, ..request }), (None, None, Window::Whole));
+        }
+    }
+
+    #[test]
+    fn openemr_is_given_no_count_on_which_it_fails() {
+        let request = PageRequest { count: Some(5), fails: true, ..REQUEST };
+        assert_eq!(window(request), (None, None, Window::Whole));
+        for pager in [Pager::Native, Pager::Off] {
+            assert_eq!(plan(&PageRequest { pager, ..request }), PagePlan::everything([Limitation::NoCount]));
         }
     }
 

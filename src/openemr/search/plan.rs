@@ -8,7 +8,10 @@ use crate::fhir::capabilities::{Capabilities, TypeCapabilities};
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::prefer::Handling;
 use crate::fhir::rejection::Rejection;
+use crate::fhir::search_date::with_pluses;
 use crate::http::query::{self, as_uri};
+use crate::openemr::breakages::{Breakage, Measured};
+use crate::openemr::repeated::{INCLUDES, Repeated, distinct};
 use crate::openemr::search::paging::{self, Limitation, PagePlan, PageRequest, Pager};
 use crate::openemr::search::parameters::{PROVENANCES, ReadingContext, SearchParameters, Summary, Total};
 use crate::openemr::search::terms::SearchTerms;
@@ -51,8 +54,17 @@ pub(crate) enum SearchError {
     #[error("A search may have {MAX_PARAMETERS} parameters at most.")]
     TooManyParameters,
     /// A date parameter has a value that is no date.
-    #[error("The value of {0} is no date as FHIR writes it, such as 2024-02-29 or ge2024-01-01.")]
+    #[error(
+        "The value of {0} is no date that OpenEMR reads, such as 2024-02-29, ge2024-01-01 or lt2024-01-01T12:00:00+01:00: a time \
+         has its seconds, and there is no prefix ap."
+    )]
     Date(String),
+    /// A name stands more than once.
+    #[error(transparent)]
+    Repeated(#[from] Repeated),
+    /// OpenEMR announces the search and does it wrong.
+    #[error("{0}")]
+    Broken(&'static Breakage),
     /// Parameters cannot be used as they are, and the client asked for strict handling.
     #[error("With handling=strict these parameters cannot be used as they are here: {}.", warning::names(.0))]
     Strict(Vec<Warning>),
@@ -63,8 +75,16 @@ impl SearchError {
         match self {
             Self::TooManyParameters => IssueCode::TooCostly,
             Self::Date(_) => IssueCode::Value,
+            Self::Repeated(_) => IssueCode::NotSupported,
+            Self::Broken(breakage) => breakage.code(),
             Self::Strict(warnings) => warnings.first().map_or(IssueCode::NotSupported, Warning::code),
         }
+    }
+}
+
+impl From<&'static Breakage> for SearchError {
+    fn from(breakage: &'static Breakage) -> Self {
+        Self::Broken(breakage)
     }
 }
 
@@ -101,12 +121,19 @@ impl SearchPlan {
         let &SearchContext { resource_type, repairs, bases, .. } = context;
         let reading = ReadingContext { resource_type, known, bases, repairs, pages: context.pager != Pager::Off };
         let mut parameters = SearchParameters::default();
-        for (at, parameter) in query::parameters(query).chain(query::parameters(form)).enumerate() {
-            if at >= MAX_PARAMETERS {
-                return Err(SearchError::TooManyParameters);
-            }
-            parameters.add(&parameter, &reading);
+        let (query, form) = (with_pluses(query), with_pluses(form));
+        let is_read = repairs && known.is_some();
+        if query::parameters(&query).chain(query::parameters(&form)).nth(MAX_PARAMETERS).is_some() {
+            return Err(SearchError::TooManyParameters);
         }
+        let asked = distinct(&query, &form, if is_read { INCLUDES } else { &[] })?;
+        if repairs {
+            Measured::of(context.capabilities).check(resource_type, &asked)?;
+        }
+        for parameter in &asked {
+            parameters.add(parameter, &reading);
+        }
+        parameters.filters = filters_once(&parameters.filters)?;
         // FHIR R4, "Search", 3.1.1.3: an invalid value is an error, whatever the handling.
         if let Some(name) = parameters.invalid_date {
             return Err(SearchError::Date(name));
@@ -144,6 +171,12 @@ impl SearchPlan {
     }
 }
 
+/// Two parameters of a client's can have become one of OpenEMR's.
+fn filters_once(filters: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Repeated> {
+    let all = filters.join(&b'&');
+    Ok(distinct(&all, b"", INCLUDES)?.into_iter().map(|parameter| parameter.pair.to_vec()).collect())
+}
+
 /// Plans the page, and warns of the parts of the request that cannot be done.
 fn page_plan(parameters: &mut SearchParameters, version: Option<Version>, context: &SearchContext<'_>) -> PagePlan {
     let plan = paging::plan(&PageRequest {
@@ -155,6 +188,7 @@ fn page_plan(parameters: &mut SearchParameters, version: Option<Version>, contex
         counts_all: parameters.total == Some(Total::Accurate),
         count: parameters.count,
         offset: parameters.offset,
+        fails: context.repairs && Measured::of(context.capabilities).fails_on_count(context.resource_type),
     });
     for limitation in &plan.limitations {
         match limitation {

@@ -2,6 +2,7 @@
 
 mod faults;
 mod measured;
+mod next;
 mod promises;
 mod recorded;
 mod requests;

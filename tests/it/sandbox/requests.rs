@@ -77,7 +77,7 @@ async fn another_route_leaves_the_fhir_api_or_the_site_or_needs_no_token() {
             assert_eq!(get(path).await.json()["resourceType"], "CapabilityStatement", "{path}");
         }
         let (api, other_site, array) = match personality {
-            Personality::V8_0 => (403, 401, 400),
+            Personality::V8_0 | Personality::Next => (403, 401, 400),
             Personality::V7_0_3 => (401, 400, 500),
         };
         assert_eq!(get("?_REWRITE_COMMAND=default/api/patient").await.status, api);

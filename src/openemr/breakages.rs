@@ -1,0 +1,316 @@
+//! What OpenEMR announces and does wrong: a search that fails, finds nothing, or keeps a worker for minutes. One table, which the
+//! plan of a search obeys.
+//!
+//! Measured on 7.0.3, 8.0 and 8.1. OpenEMR names its number up to 7.0.3 only. One that names a later number than 8.1 was not
+//! measured: it is asked what would fail loudly, and not what would fail without a word.
+//!
+//! Decision: `docs/decisions/16-search.md`.
+
+use std::fmt;
+
+use crate::fhir::capabilities::Capabilities;
+use crate::fhir::id::is_uuid;
+use crate::fhir::operation_outcome::IssueCode;
+use crate::http::query::Parameter;
+use crate::openemr::version::Version;
+
+/// Any resource type.
+const ANY: &str = "*";
+
+/// One thing that OpenEMR does wrong.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Breakage {
+    /// The resource type that is searched, or [`ANY`].
+    resource_type: &'static str,
+    /// The search parameter, whatever its modifier.
+    parameter: &'static str,
+    /// How it must be used for it to go wrong.
+    asked: Asked,
+    /// Which versions it goes wrong in.
+    versions: Versions,
+    /// How it goes wrong.
+    symptom: Symptom,
+    /// What to do instead: the end of a sentence.
+    instead: &'static str,
+}
+
+/// A use of a parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// With any value.
+    AtAll,
+    /// Not at all.
+    Not,
+    /// With this value among others.
+    Value(&'static str),
+    /// With several values of which one has no system before it.
+    BareCodes,
+    /// With something else than UUIDs.
+    NoUuid,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Versions {
+    /// All that were measured.
+    Every,
+    /// 7.0.4 and later.
+    Modern,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Symptom {
+    /// An error, or an answer that is none.
+    Fails,
+    /// An empty Bundle, whatever there is.
+    FindsNothing,
+    /// One of a few workers is busy for minutes.
+    TakesMinutes,
+}
+
+/// The table. `docs/fhir.md` has it for clients.
+static TABLE: [Breakage; 11] = [
+    Breakage {
+        resource_type: "Provenance",
+        parameter: "_id",
+        asked: Asked::Not,
+        versions: Versions::Every,
+        symptom: Symptom::TakesMinutes,
+        instead: "ask for _id, or for the Provenance of another type's resources with _revinclude=Provenance:target",
+    },
+    Breakage {
+        resource_type: ANY,
+        parameter: "code",
+        asked: Asked::BareCodes,
+        versions: Versions::Every,
+        symptom: Symptom::FindsNothing,
+        instead: "write system|code for each of several codes, or ask for one code at a time",
+    },
+    Breakage {
+        resource_type: "Practitioner",
+        parameter: "name",
+        asked: Asked::AtAll,
+        versions: Versions::Every,
+        symptom: Symptom::Fails,
+        instead: "ask for family or given",
+    },
+    Breakage {
+        resource_type: "Organization",
+        parameter: "address",
+        asked: Asked::AtAll,
+        versions: Versions::Every,
+        symptom: Symptom::Fails,
+        instead: "ask for address-city, address-state or address-postalcode",
+    },
+    Breakage {
+        resource_type: "Goal",
+        parameter: "description",
+        asked: Asked::AtAll,
+        versions: Versions::Modern,
+        symptom: Symptom::Fails,
+        instead: "ask for patient, and choose among what is found",
+    },
+    Breakage {
+        resource_type: "Goal",
+        parameter: "target-date",
+        asked: Asked::AtAll,
+        versions: Versions::Modern,
+        symptom: Symptom::FindsNothing,
+        instead: "ask for patient, and choose among what is found",
+    },
+    Breakage {
+        resource_type: "MedicationDispense",
+        parameter: "status",
+        asked: Asked::AtAll,
+        versions: Versions::Modern,
+        symptom: Symptom::Fails,
+        instead: "ask for patient, and choose among what is found",
+    },
+    Breakage {
+        resource_type: "Observation",
+        parameter: "_id",
+        asked: Asked::NoUuid,
+        versions: Versions::Every,
+        symptom: Symptom::Fails,
+        instead: "every id of an Observation here is a UUID",
+    },
+    Breakage {
+        resource_type: "ServiceRequest",
+        parameter: "status",
+        asked: Asked::Value("completed"),
+        versions: Versions::Modern,
+        symptom: Symptom::FindsNothing,
+        instead: "OpenEMR finds them as status=complete",
+    },
+    Breakage {
+        resource_type: "DiagnosticReport",
+        parameter: "code",
+        asked: Asked::Value("UNK"),
+        versions: Versions::Every,
+        symptom: Symptom::FindsNothing,
+        instead: "ask for patient, and choose among what is found",
+    },
+    Breakage {
+        resource_type: "DocumentReference",
+        parameter: "type",
+        asked: Asked::Value("UNK"),
+        versions: Versions::Every,
+        symptom: Symptom::FindsNothing,
+        instead: "ask for patient, and choose among what is found",
+    },
+];
+
+/// The server as far as it decides what goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Measured {
+    version: Option<Version>,
+    is_measured: bool,
+}
+
+impl Measured {
+    /// Reads a CapabilityStatement; `None` while it is not known.
+    #[must_use]
+    pub(crate) fn of(capabilities: Option<&Capabilities>) -> Self {
+        Self { version: capabilities.map(Version::of), is_measured: capabilities.is_some_and(Version::is_measured) }
+    }
+
+    /// Checks the parameters of a search.
+    ///
+    /// # Errors
+    /// What OpenEMR would do wrong.
+    pub(crate) fn check(self, resource_type: &str, parameters: &[Parameter<'_>]) -> Result<(), &'static Breakage> {
+        let is_asked = |breakage: &&Breakage| matches!(breakage.resource_type, ANY) || breakage.resource_type == resource_type;
+        match TABLE.iter().filter(is_asked).find(|breakage| self.has(breakage) && breakage.is_asked(parameters)) {
+            Some(breakage) => Err(breakage),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether OpenEMR fails on `_count` for a type: ValueSet, on 7.0.4 and later, below 200.
+    #[must_use]
+    pub(crate) fn fails_on_count(self, resource_type: &str) -> bool {
+        resource_type == "ValueSet" && self.version != Some(Version::Old) && self.is_measured
+    }
+
+    fn has(self, breakage: &Breakage) -> bool {
+        let is_of_version = breakage.versions == Versions::Every || self.version != Some(Version::Old);
+        is_of_version && (self.is_measured || breakage.symptom != Symptom::Fails)
+    }
+}
+
+impl Breakage {
+    fn is_asked(&self, parameters: &[Parameter<'_>]) -> bool {
+        let mut used =
+            parameters.iter().filter(|one| one.name.split(':').next() == Some(self.parameter) && !one.value.is_empty());
+        match self.asked {
+            // With a modifier it may select nearly everything.
+            Asked::Not => !used.any(|one| one.name == self.parameter),
+            Asked::AtAll => used.next().is_some(),
+            Asked::Value(value) => used.any(|one| one.value.split(',').any(|part| part.rsplit('|').next() == Some(value))),
+            Asked::BareCodes => used.any(|one| one.value.contains(',') && one.value.split(',').any(|part| !part.contains('|'))),
+            Asked::NoUuid => {
+                used.any(|one| !one.value.split(',').all(|part| is_uuid(part.rsplit('/').next().unwrap_or_default())))
+            }
+        }
+    }
+
+    /// The code of the issue.
+    #[must_use]
+    pub(crate) fn code(&self) -> IssueCode {
+        match self.symptom {
+            Symptom::TakesMinutes => IssueCode::TooCostly,
+            Symptom::Fails | Symptom::FindsNothing => IssueCode::NotSupported,
+        }
+    }
+}
+
+/// A sentence for the client.
+impl fmt::Display for Breakage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = match self.asked {
+            Asked::AtAll => "",
+            Asked::Not => " without",
+            Asked::Value(_) => " with that value for",
+            Asked::BareCodes => " with several codes without their system for",
+            Asked::NoUuid => " with such a value for",
+        };
+        let searched = if self.resource_type == ANY { "A search" } else { self.resource_type };
+        let by = if how.is_empty() { " by" } else { how };
+        let symptom = match self.symptom {
+            Symptom::Fails => "OpenEMR fails on it",
+            Symptom::FindsNothing => "OpenEMR finds nothing, whatever there is",
+            Symptom::TakesMinutes => "OpenEMR would work on it for minutes",
+        };
+        write!(f, "{searched} is not searched{by} {}: {symptom}; {}.", self.parameter, self.instead)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::query::parameters;
+
+    const EIGHT: Measured = Measured { version: Some(Version::Modern), is_measured: true };
+    const OLD: Measured = Measured { version: Some(Version::Old), is_measured: true };
+    const LATER: Measured = Measured { version: Some(Version::Modern), is_measured: false };
+    const UNKNOWN: Measured = Measured { version: None, is_measured: false };
+    const UUID: &str = "a34c6c0e-1b2f-4b0e-9b1c-0123456789ab";
+
+    fn refused(openemr: Measured, resource_type: &str, query: &str) -> Option<&'static str> {
+        let parameters: Vec<_> = parameters(query.as_bytes()).collect();
+        openemr.check(resource_type, &parameters).err().map(|breakage| breakage.parameter)
+    }
+
+    #[test]
+    fn what_goes_wrong_is_refused_on_the_versions_that_do_it() {
+        for (resource_type, query, eight, old, later, unknown) in [
+            ("Provenance", "", true, true, true, true),
+            ("Provenance", "_count=5&_lastUpdated=gt2024", true, true, true, true),
+            ("Provenance", "_id=", true, true, true, true),
+            ("Provenance", "_id:not=a", true, true, true, true),
+            ("Provenance", "_id=a", false, false, false, false),
+            ("Patient", "_revinclude=Provenance:target", false, false, false, false),
+            ("Observation", "code=a,b", true, true, true, true),
+            ("Observation", "code=http://loinc.org|a,b", true, true, true, true),
+            ("Observation", "code:not=a,b", true, true, true, true),
+            ("Observation", "code=http://loinc.org|a,http://loinc.org|b", false, false, false, false),
+            ("Observation", "code=a", false, false, false, false),
+            ("Observation", "category=a,b", false, false, false, false),
+            ("Practitioner", "name=a", true, true, false, false),
+            ("Practitioner", "name:exact=a", true, true, false, false),
+            ("Practitioner", "name=&family=a&given=b", false, false, false, false),
+            ("Patient", "name=a", false, false, false, false),
+            ("Organization", "address=a", true, true, false, false),
+            ("Organization", "address-city=a", false, false, false, false),
+            ("Goal", "description=a", true, false, false, false),
+            ("Goal", "target-date=2024", true, false, true, true),
+            ("MedicationDispense", "status=completed", true, false, false, false),
+            ("Observation", "_id=nonsense", true, true, false, false),
+            ("Observation", &format!("_id={UUID},nonsense"), true, true, false, false),
+            ("Observation", &format!("_id={UUID},Observation/{UUID}"), false, false, false, false),
+            ("ServiceRequest", "status=active,completed", true, false, true, true),
+            ("ServiceRequest", "status=complete", false, false, false, false),
+            ("DiagnosticReport", "code=http://x|UNK", true, true, true, true),
+            ("DocumentReference", "type=UNK", true, true, true, true),
+        ] {
+            let got = [EIGHT, OLD, LATER, UNKNOWN].map(|openemr| refused(openemr, resource_type, query).is_some());
+            assert_eq!(got, [eight, old, later, unknown], "{resource_type}?{query}");
+        }
+    }
+
+    #[test]
+    fn each_refusal_names_the_parameter_and_what_works() {
+        for breakage in &TABLE {
+            let told = breakage.to_string();
+            assert!(told.contains(breakage.parameter) && told.contains(breakage.instead) && told.ends_with('.'), "{told}");
+        }
+        let told = TABLE.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let expected = "Practitioner is not searched by name: OpenEMR fails on it; ask for family or given.";
+        assert!(told.iter().any(|told| told == expected), "{told:?}");
+    }
+
+    #[test]
+    fn value_sets_are_not_counted_by_openemr() {
+        assert!(EIGHT.fails_on_count("ValueSet") && !EIGHT.fails_on_count("Patient"));
+        assert!(!OLD.fails_on_count("ValueSet") && !LATER.fails_on_count("ValueSet"));
+    }
+}
