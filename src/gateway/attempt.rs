@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::fhir::json::member_search::MemberSearch;
 use crate::fhir::link_rewriter::LinkRewriter;
 use crate::fhir::resource_identity::IdentityCheck;
 use crate::gateway::pace::Pace;
@@ -40,6 +41,8 @@ pub(super) struct Attempt {
     pub(super) body_sent: usize,
     /// Checks a resource on its way to OpenEMR.
     pub(super) identity: Option<Box<IdentityCheck>>,
+    /// Looks for extensions in a resource on its way to OpenEMR.
+    pub(super) extensions: Option<Box<MemberSearch>>,
     /// How fast the client sends the rest of its body, once it is known that there is one.
     pub(super) body_pace: Option<Pace>,
     /// Whether the client's body stays here, because the method has none.

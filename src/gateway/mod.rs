@@ -69,6 +69,7 @@ mod upstream;
 mod upstream_request;
 mod wire;
 mod write_answer;
+mod write_body;
 mod write_conditions;
 
 use std::sync::Arc;
@@ -349,6 +350,7 @@ async fn serve(session: &mut Session, call: &Call, fhir: &mut FhirCall, attempt:
     outgoing::check_resource(fhir)?;
     request_links::map_body(session, call, fhir);
     conditional_create::decide(session, call, fhir, attempt).await?;
+    write_body::adapt(session.req_header(), call, fhir).await?;
     queue::enter(session, call, &fhir.site, attempt).await
 }
 

@@ -29,5 +29,6 @@ pub(crate) mod php;
 pub(crate) mod repeated;
 pub(crate) mod request_parameters;
 pub(crate) mod search;
+pub(crate) mod submitted;
 pub(crate) mod token_rejection;
 pub(crate) mod version;

@@ -1,5 +1,6 @@
 //! JSON documents that come in pieces: where they end, what they are made of, and how they are indented.
 
 pub(crate) mod completeness;
+pub(crate) mod member_search;
 pub(crate) mod pretty;
 pub(crate) mod walk;

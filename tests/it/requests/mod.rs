@@ -17,6 +17,7 @@ mod places;
 mod protection;
 mod proxies;
 mod proxying;
+mod read_change_write;
 mod streaming;
 mod targets;
 mod writes;

@@ -58,7 +58,7 @@ fn a_condition_that_would_be_read_as_another_one_is_refused() {
         ("identifier=1&identifier=2", 412, "identifier"),
         ("family=A&family:exact=B", 412, "family:exact"),
         ("family:missing=true", 412, "family"),
-        ("general-practitioner.name=A", 400, "name"),
+        ("general-practitioner.name=A", 412, "general-practitioner.name"),
         ("_has:Observation:patient:code=1", 412, "_has"),
         ("family=A&_count=1", 412, "_count"),
         ("family=A&_sort=family", 412, "_sort"),
