@@ -81,7 +81,7 @@ pub mod fuzzing {
     use crate::openemr::php::variables::{MAX_INPUT_VARS, variables};
     use crate::openemr::request_parameters;
     use crate::openemr::search::paging::Pager;
-    use crate::openemr::search::plan::{SearchContext, SearchPlan};
+    use crate::openemr::search::plan::{SearchContext, SearchPlan, Unusable};
     use crate::smart::token_response::{self, Answer};
 
     /// Whether a JSON document, in pieces, is complete.
@@ -211,7 +211,8 @@ pub mod fuzzing {
             capabilities: capabilities.as_ref(),
             repairs: true,
             pager: Pager::Slice,
-            handling: if strict { Handling::Strict } else { Handling::Lenient },
+            handling: Some(if strict { Handling::Strict } else { Handling::Lenient }),
+            unusable: Unusable::Refuse,
             bases: &[],
         };
         let plan = SearchPlan::new(query, form, &context).ok().flatten()?;

@@ -21,6 +21,8 @@ section! {
         repairs: Repairs = Repairs::ALL;
         /// How search results are cut into pages.
         paging: Paging = Paging::Slice;
+        /// The parameters of searches.
+        search: Search = Search::default();
         /// Other FHIR bases that stand in OpenEMR's answers; links to them become links to the gateway, too.
         also_known_as: Vec<BaseUrl> = Vec::new(), example("https://emr.example.org/apis/default/fhir");
         /// The documents in which a server describes itself.
@@ -132,6 +134,25 @@ words! {
         Native = "native",
         /// Not at all: `_count` and `_offset` go to OpenEMR as they come.
         Off = "off",
+    }
+}
+
+section! {
+    /// The parameters of searches.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Search {
+        /// What becomes of a search with a parameter that neither FHIR R4 nor OpenEMR knows. Clients choose with `Prefer: handling`.
+        unknown: Unknown = Unknown::Refuse;
+    }
+}
+
+words! {
+    /// What becomes of a search with a parameter that nobody knows.
+    pub enum Unknown {
+        /// It is rejected with 400, which says what was probably meant.
+        Refuse = "refuse",
+        /// It is done without the parameter, and the answer says so. It is rejected if no filter would be left.
+        LeaveOut = "leave_out",
     }
 }
 

@@ -50,7 +50,7 @@ pub(crate) mod value;
 mod yaml;
 
 pub(crate) use access::{ReadyRule, TokenExposure};
-pub(crate) use answers::{Answers, Paging, Repairs};
+pub(crate) use answers::{Answers, Paging, Repairs, Unknown};
 pub(crate) use base_url::{BaseUrl, BaseUrlError};
 pub(crate) use certificates::CaFile;
 pub(crate) use configuration::Config;

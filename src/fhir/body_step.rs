@@ -4,6 +4,9 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 
+use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::rejection::Rejection;
+
 /// Rewrites a body piece by piece, in bounded memory. The pieces may be cut anywhere.
 pub trait BodyStep: Debug + Send + Sync {
     /// Takes the next piece and returns the part of the new body that is now known; empty while more is needed. A piece that is
@@ -13,8 +16,35 @@ pub trait BodyStep: Debug + Send + Sync {
     /// Returns the rest of the new body, after the last piece.
     fn finish(&mut self) -> Bytes;
 
-    /// Whether the body is not what it claims to be, so that nothing more of it must pass.
-    fn is_broken(&self) -> bool {
-        false
+    /// Whether the answer may go on, as far as the pieces tell until now.
+    fn verdict(&self) -> Verdict {
+        Verdict::Good
+    }
+}
+
+/// Whether the answer may go on to the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing of it may go out yet, its head included.
+    Undecided,
+    /// It may.
+    Good,
+    /// Nothing more of it may. What has gone out is not the whole.
+    Bad(Broken),
+}
+
+/// A body that is not what it claims to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Broken {
+    /// What is wrong with it, for the log.
+    pub reason: &'static str,
+    /// A sentence for the client.
+    pub text: &'static str,
+}
+
+impl From<Broken> for Rejection {
+    fn from(broken: Broken) -> Self {
+        Self::bad_gateway(IssueCode::Exception, broken.text).because(broken)
     }
 }

@@ -11,14 +11,57 @@ pub(crate) struct TypeCapabilities {
     pub(crate) interactions: BTreeSet<String>,
     /// The names of search parameters.
     pub(crate) search_parameters: BTreeSet<String>,
-    /// The names of those search parameters that are dates.
-    pub(crate) dates: BTreeSet<String>,
+    /// The types of those search parameters whose type is known.
+    kinds: BTreeMap<String, ParameterType>,
+    /// The values of `_revinclude` that are announced, such as `Provenance:target`.
+    pub(crate) reverse_includes: BTreeSet<String>,
     /// The names of operations, without `$`.
     pub(crate) operations: BTreeSet<String>,
     /// Whether resources have versions, so that a write can depend on one (`versioning`).
     pub(crate) versioned: bool,
     /// Whether an update can create a resource (`updateCreate`).
     pub(crate) update_create: bool,
+}
+
+/// The types of search parameters that are handled apart (FHIR R4, "Search", 3.1.1.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ParameterType {
+    /// `string`
+    String,
+    /// `token`
+    Token,
+    /// `reference`
+    Reference,
+    /// `date`
+    Date,
+}
+
+impl ParameterType {
+    fn of(code: &str) -> Option<Self> {
+        match code {
+            "string" => Some(Self::String),
+            "token" => Some(Self::Token),
+            "reference" => Some(Self::Reference),
+            "date" => Some(Self::Date),
+            _ => None,
+        }
+    }
+}
+
+impl TypeCapabilities {
+    /// Adds a search parameter.
+    pub(crate) fn announce(&mut self, name: String, kind: impl Into<Option<ParameterType>>) {
+        if let Some(kind) = kind.into() {
+            self.kinds.insert(name.clone(), kind);
+        }
+        self.search_parameters.insert(name);
+    }
+
+    /// The type of a search parameter; `None` where it is not announced, or has another type.
+    #[must_use]
+    pub(crate) fn kind(&self, name: &str) -> Option<ParameterType> {
+        self.kinds.get(name).copied()
+    }
 }
 
 /// The capabilities of a server.
@@ -88,6 +131,8 @@ struct Resource {
     #[serde(default)]
     search_param: Vec<SearchParameter>,
     #[serde(default)]
+    search_rev_include: Vec<String>,
+    #[serde(default)]
     operation: Vec<Named>,
 }
 
@@ -146,11 +191,9 @@ impl Capabilities {
                 known.interactions.extend(conditional);
                 known.interactions.extend(codes(resource.interaction));
                 for parameter in resource.search_param {
-                    if parameter.r#type.as_deref() == Some("date") {
-                        known.dates.insert(parameter.name.clone());
-                    }
-                    known.search_parameters.insert(parameter.name);
+                    known.announce(parameter.name, parameter.r#type.as_deref().and_then(ParameterType::of));
                 }
+                known.reverse_includes.extend(resource.search_rev_include);
                 known.operations.extend(operations(resource.operation));
             }
         }
@@ -194,6 +237,7 @@ mod tests {
                 "rest":[{"mode":"server","interaction":[{"code":"batch"}],"operation":[{"name":"$export"}],"resource":[
                     {"type":"Patient","interaction":[{"code":"read"},{"code":"search-type"}],
                      "searchParam":[{"name":"name","type":"string"},{"name":"_id","type":"token"}],
+                     "searchRevInclude":["Provenance:target"],
                      "operation":[{"name":"export","definition":"x"}]},
                     {"type":"Goal","versioning":"no-version"},
                     {"type":"Device","versioning":"versioned-update","updateCreate":true}]}]}"#,
@@ -204,6 +248,8 @@ mod tests {
         assert_eq!(capabilities.base.as_deref(), Some("https://emr/apis/default/fhir"));
         let patient = &capabilities.types["Patient"];
         assert!(patient.search_parameters.contains("name") && patient.interactions.contains("search-type"));
+        assert_eq!((patient.kind("name"), patient.kind("_id")), (Some(ParameterType::String), Some(ParameterType::Token)));
+        assert_eq!((patient.kind("family"), patient.reverse_includes.contains("Provenance:target")), (None, true));
         assert!(patient.operations.contains("export") && capabilities.operations.contains("export"));
         assert!(capabilities.interactions.contains("batch"));
         assert!(capabilities.types["Goal"].search_parameters.is_empty());

@@ -28,11 +28,15 @@ pub(crate) struct Exports {
 const SECURITY: &str = "Clients need no credentials: the gateway admits them by their network address, and adds the access \
                         token that the server behind it demands. There is nothing to authorize at that server.";
 
-/// Rewrites a server's CapabilityStatement, apart from its links.
+/// Rewrites a server's CapabilityStatement, apart from its links. `correct` changes what the server says of itself.
 ///
 /// # Errors
 /// The document is no JSON object.
-pub(crate) fn rewrite(json: &[u8], features: &GatewayFeatures) -> Result<Vec<u8>, serde_json::Error> {
+pub(crate) fn rewrite(
+    json: &[u8],
+    features: &GatewayFeatures,
+    correct: impl FnOnce(&mut Map<String, Value>),
+) -> Result<Vec<u8>, serde_json::Error> {
     let mut statement: Map<String, Value> = serde_json::from_slice(json)?;
     if features.formats {
         statement.insert("format".to_owned(), json!(["application/fhir+json", "json"]));
@@ -42,6 +46,7 @@ pub(crate) fn rewrite(json: &[u8], features: &GatewayFeatures) -> Result<Vec<u8>
         rest.insert("security".to_owned(), json!({"cors": features.cors, "description": SECURITY}));
         offer_exports(rest, features.exports);
     }
+    correct(&mut statement);
     serde_json::to_vec(&statement)
 }
 
@@ -90,8 +95,12 @@ mod tests {
             "valueUri":"https:\/\/emr\/oauth2\/default\/token"}]}]},
           "resource":[{"type":"Patient","operation":[{"name":"$everything","definition":"x"}]},{"type":"Group"},{"type":"Goal"}]}]}"#;
 
+    fn rewrite(json: &[u8], features: &GatewayFeatures) -> Result<Vec<u8>, serde_json::Error> {
+        super::rewrite(json, features, |_| {})
+    }
+
     fn of_openemr(features: &GatewayFeatures) -> Value {
-        serde_json::from_slice(&super::rewrite(OF_OPENEMR.as_bytes(), features).unwrap()).unwrap()
+        serde_json::from_slice(&rewrite(OF_OPENEMR.as_bytes(), features).unwrap()).unwrap()
     }
 
     #[test]
@@ -119,15 +128,15 @@ mod tests {
         assert_eq!(rest["resource"][1]["operation"][0]["definition"], definition("group-export"));
         assert_eq!(rest["resource"][2].get("operation"), None);
         // A second rewrite changes nothing.
-        let once = super::rewrite(OF_OPENEMR.as_bytes(), &GatewayFeatures { formats: true, exports, cors: false }).unwrap();
-        assert_eq!(super::rewrite(&once, &GatewayFeatures { formats: true, exports, cors: false }).unwrap(), once);
+        let once = rewrite(OF_OPENEMR.as_bytes(), &GatewayFeatures { formats: true, exports, cors: false }).unwrap();
+        assert_eq!(rewrite(&once, &GatewayFeatures { formats: true, exports, cors: false }).unwrap(), once);
     }
 
     proptest! {
         #[test]
         fn no_document_panics(json in r#"\{("(rest|format|a)":(\[(\{("(resource|operation|security)":(\[\{\}\]|1|\[1\]|null))?\}|2)?\]|3|"x"),?){0,2}\}"#) {
             let exports = Exports { system: true, patient: true, group: true };
-            let _ = super::rewrite(json.as_bytes(), &GatewayFeatures { formats: true, exports, cors: true });
+            let _ = rewrite(json.as_bytes(), &GatewayFeatures { formats: true, exports, cors: true });
         }
     }
 }

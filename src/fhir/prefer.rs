@@ -3,22 +3,15 @@
 use crate::fhir::quoted::{outside_quotes, unquoted};
 
 /// How a search handles parameters that it does not know (FHIR R4, "Search", 3.1.1.1.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Handling {
     /// The request is rejected.
     Strict,
     /// The parameters are left out, and the answer says so.
-    #[default]
     Lenient,
 }
 
 impl Handling {
-    /// Reads the handling from the lines of a request's `Prefer`; the default where they name none.
-    #[must_use]
-    pub(crate) fn of<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        Self::named(lines).unwrap_or_default()
-    }
-
     /// Reads the handling from the lines of a request's `Prefer`; `None` where they name none.
     #[must_use]
     pub(crate) fn named<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Self> {
@@ -90,8 +83,8 @@ mod tests {
             (&[""], false),
             (&[], false),
         ] {
-            let handling = Handling::of(lines.iter().map(|line| line.as_bytes()));
-            assert_eq!(handling == Handling::Strict, strict, "{lines:?}");
+            let handling = Handling::named(lines.iter().map(|line| line.as_bytes()));
+            assert_eq!(handling == Some(Handling::Strict), strict, "{lines:?}");
         }
     }
 
@@ -124,7 +117,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_panic(line in proptest::collection::vec(any::<u8>(), 0..40)) {
-            let _ = Handling::of([&line[..]]);
+            let _ = Handling::named([&line[..]]);
         }
     }
 }

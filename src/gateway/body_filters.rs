@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::fhir::body_step::BodyStep;
+use crate::fhir::body_step::{BodyStep, Verdict};
 
 /// The filters of one body, in order. Without any, pieces pass untouched.
 #[derive(Debug, Default)]
@@ -20,10 +20,10 @@ impl BodyFilters {
         self.0.is_empty()
     }
 
-    /// Whether a filter has found that the body is broken.
+    /// Whether the answer may go on: only if every filter says so.
     #[must_use]
-    pub(super) fn are_broken(&self) -> bool {
-        self.0.iter().any(|step| step.is_broken())
+    pub(super) fn verdict(&self) -> Verdict {
+        self.0.iter().map(|step| step.verdict()).find(|verdict| *verdict != Verdict::Good).unwrap_or(Verdict::Good)
     }
 
     /// Passes a piece through all filters; at the end, what each still has goes through those behind it.

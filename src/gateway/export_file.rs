@@ -6,20 +6,7 @@ use pingora::http::ResponseHeader;
 
 use crate::fhir::interaction::Kind;
 use crate::fhir::link_text::LinkText;
-use crate::fhir::operation_outcome::IssueCode;
-use crate::fhir::rejection::Rejection;
 use crate::gateway::destination::FhirCall;
-
-/// A file that is not what it claims to be.
-#[derive(Debug, thiserror::Error)]
-#[error("a line of the export's file is no JSON object")]
-pub(super) struct BrokenFile;
-
-impl From<BrokenFile> for Rejection {
-    fn from(broken: BrokenFile) -> Self {
-        Self::bad_gateway(IssueCode::Exception, "OpenEMR's file of this export is broken.").because(broken)
-    }
-}
 
 /// Whether the body behind this head is the file of an export. NDJSON is the format of exports alone; every other Binary is
 /// somebody's document, and stays as it is.

@@ -26,6 +26,7 @@ mod context;
 mod cors;
 mod destination;
 mod documents;
+mod due;
 mod error_answer;
 mod exchange;
 mod export_answers;
@@ -34,6 +35,7 @@ mod export_kick_off;
 mod export_paths;
 mod exports;
 pub(crate) mod guard;
+mod held_answer;
 mod host;
 pub(crate) mod http2;
 pub(crate) mod http2_connection;
@@ -87,7 +89,7 @@ use pingora::upstreams::peer::HttpPeer;
 
 use crate::exports::jobs::Exports;
 use crate::gateway::attempt::Attempt;
-use crate::gateway::backlog::{AnswerMemory, Backlog};
+use crate::gateway::backlog::AnswerMemory;
 use crate::gateway::call::Call;
 use crate::gateway::context::RequestContext;
 use crate::gateway::destination::{Destination, FhirCall};
@@ -202,11 +204,7 @@ impl ProxyHttp for Gateway {
         context: &mut RequestContext,
     ) -> pingora::Result<()> {
         self.end_keepalive_when_draining(session);
-        let Exchange { call, fhir, answer, .. } = context.exchange()?;
-        if answer.buffered.is_none() {
-            answer.filters = answer_body::prepare(session, head, call, fhir);
-            answer.waiting = session.is_http2().then(|| Backlog::new(Arc::clone(&self.memory)));
-        }
+        answer_body::begin(session, head, &mut context.exchange()?, &self.memory);
         Ok(())
     }
 
@@ -218,8 +216,7 @@ impl ProxyHttp for Gateway {
         end_of_stream: bool,
         context: &mut RequestContext,
     ) -> pingora::Result<Option<Duration>> {
-        let RequestContext { call, attempt, answer, .. } = context;
-        let step = answer_body::pass(session, body, end_of_stream, attempt, answer, &call.config().limits);
+        let step = answer_body::pass(session, body, end_of_stream, &mut context.exchange()?, &self.memory);
         step.map(|()| None).map_err(|stop| context.end(stop))
     }
 
@@ -230,11 +227,8 @@ impl ProxyHttp for Gateway {
         _trailers: &mut HeaderMap,
         context: &mut RequestContext,
     ) -> pingora::Result<Option<Bytes>> {
-        let RequestContext { call, attempt, answer, .. } = context;
-        attempt.leave_openemr();
-        let mut last = None;
-        let step = answer_body::pass(session, &mut last, true, attempt, answer, &call.config().limits);
-        step.map(|()| Some(last.unwrap_or_default())).map_err(|stop| context.end(stop))
+        let step = answer_body::end_at_trailers(session, &mut context.exchange()?, &self.memory);
+        step.map(Some).map_err(|stop| context.end(stop))
     }
 
     /// No connection came about: is there another address, or another node?

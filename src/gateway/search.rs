@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 use pingora::proxy::Session;
 use tokio::time::timeout;
 
-use crate::config::{Answers, BaseUrl, Paging};
+use crate::config::{Answers, BaseUrl, Paging, Unknown};
 use crate::fhir::capabilities::Capabilities;
 use crate::fhir::format_parameters::{FormatParameters, NamedFormat};
 use crate::fhir::interaction::Kind;
@@ -23,7 +23,8 @@ use crate::gateway::request_repairs::NotAcceptable;
 use crate::gateway::stop::{Step, Stop};
 use crate::gateway::{outgoing, request_links};
 use crate::openemr::search::paging::Pager;
-use crate::openemr::search::plan::{SearchContext, SearchPlan, can_plan};
+use crate::openemr::search::plan::{SearchContext, SearchPlan, Unusable, can_plan};
+use crate::openemr::search::read_terms::ReadTerms;
 use crate::openemr::search::terms::{Page, SearchTerms};
 use crate::site::prepared::Site;
 
@@ -33,11 +34,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// that with the path.
 const LONGEST_QUERY: usize = 6 * 1024;
 
-/// Plans a search. Every other request passes, and so does a search that needs no change.
+/// Plans a search, and checks a read. Every other request passes, and so does a search that needs no change.
 ///
 /// # Errors
 /// The search is refused, or its client is gone.
 pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall) -> Step {
+    if fhir.interaction.kind == Kind::Read {
+        return check_read(fhir);
+    }
     let Some(resource_type) = planned_type(fhir) else { return Ok(()) };
     let site = &fhir.site;
     // Without a CapabilityStatement the search is planned all the same.
@@ -59,7 +63,8 @@ pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall
         capabilities,
         repairs: repairs.search,
         pager: pager(site.config.answers.paging),
-        handling: Handling::of(preferences(&session.req_header().headers)),
+        handling: Handling::named(preferences(&session.req_header().headers)),
+        unusable: unusable(site.config.answers.search.unknown),
         bases: &bases(site, capabilities, [query, &form]),
     };
     let Some(planned) = SearchPlan::new(query, &form, &context)? else { return Ok(()) };
@@ -75,6 +80,15 @@ pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall
     }
     fhir.plan.search = Some(Box::new(planned.terms));
     Ok(())
+}
+
+/// Checks what a read asks of a resource.
+fn check_read(fhir: &FhirCall) -> Step {
+    let query = fhir.query();
+    match fhir.interaction.resource_type.filter(|_| fhir.repairs().search && !query.is_empty()) {
+        Some(resource_type) => Ok(ReadTerms::check(query.strip_prefix(b"?").unwrap_or(query), resource_type)?),
+        None => Ok(()),
+    }
 }
 
 /// Sends the parameters of a search in a form, whatever they came in.
@@ -127,6 +141,13 @@ fn pager(paging: Paging) -> Pager {
         Paging::Slice => Pager::Slice,
         Paging::Native => Pager::Native,
         Paging::Off => Pager::Off,
+    }
+}
+
+fn unusable(unknown: Unknown) -> Unusable {
+    match unknown {
+        Unknown::Refuse => Unusable::Refuse,
+        Unknown::LeaveOut => Unusable::LeaveOut,
     }
 }
 

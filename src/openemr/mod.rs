@@ -14,6 +14,7 @@
 //! | `repeated` | parameters that PHP reads as one |
 //! | `request_parameters` | which parameters may reach OpenEMR |
 //! | `search` | which search parameters OpenEMR understands, and how it pages |
+//! | `statement` | what OpenEMR's CapabilityStatement says of searches, corrected |
 //! | `token_rejection` | which of OpenEMR's error answers reject the access token |
 //! | `version` | the versions of OpenEMR that behave differently |
 
@@ -29,6 +30,7 @@ pub(crate) mod php;
 pub(crate) mod repeated;
 pub(crate) mod request_parameters;
 pub(crate) mod search;
+pub(crate) mod statement;
 pub(crate) mod submitted;
 pub(crate) mod token_rejection;
 pub(crate) mod version;

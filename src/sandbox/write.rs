@@ -69,7 +69,13 @@ pub(super) fn update(instance: &Instance, request: &FhirRequest<'_>, grant: &Gra
     let resource = match resource_type {
         "Patient" => {
             let identifier = held.and_then(|held| held.pointer("/identifier/0/value")).and_then(Value::as_str);
-            Person::new(&sent, held).patient(clinic, id, identifier.unwrap_or_default())
+            let patient = Person::new(&sent, held).patient(clinic, id, identifier.unwrap_or_default());
+            // They are made of columns that no update touches.
+            let extensions = held.and_then(|held| held.get("extension")).cloned().unwrap_or_default();
+            patient.map(|mut patient| {
+                patient["extension"] = extensions;
+                patient
+            })
         }
         "Practitioner" => Person::new(&sent, held).practitioner(clinic, id),
         _ => Site::new(&sent, held).map(|site| site.organization(clinic, id)),

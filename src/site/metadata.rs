@@ -9,9 +9,10 @@ use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::config;
+use crate::config::{self, Paging};
 use crate::fhir::capability_statement::{self, Exports, GatewayFeatures};
 use crate::http::coding::Coding;
+use crate::openemr::statement::correct_searches;
 use crate::site::capability_cache::Statement;
 use crate::site::links::OpenEmrBases;
 
@@ -24,6 +25,8 @@ const TAG_BYTES: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Metadata {
     shown: GatewayFeatures,
+    /// Whether parameters of searches are repaired, and whether searches come in pages.
+    searches: (bool, bool),
     statements: Mutex<Vec<Shaped>>,
     smart: Document,
 }
@@ -50,7 +53,8 @@ impl Metadata {
     #[must_use]
     pub(crate) fn new(site: &config::Site) -> Self {
         let smart = Document::new(capability_statement::smart_configuration().into());
-        Self { shown: shown(site), statements: Mutex::default(), smart }
+        let searches = (site.answers.repairs.search, site.answers.paging != Paging::Off);
+        Self { shown: shown(site), searches, statements: Mutex::default(), smart }
     }
 
     /// `/.well-known/smart-configuration`
@@ -71,7 +75,13 @@ impl Metadata {
         if let Some(shaped) = self.statements.lock().iter().find(is_this) {
             return Some(Arc::clone(&shaped.document));
         }
-        let json = capability_statement::rewrite(&statement.json, &self.shown).ok()?;
+        let (are_repaired, pages) = self.searches;
+        let correct = |document: &mut _| {
+            if are_repaired {
+                correct_searches(document, &statement.capabilities, pages);
+            }
+        };
+        let json = capability_statement::rewrite(&statement.json, &self.shown, correct).ok()?;
         let json = match replaced {
             Some(bases) => bases.rewrite_document(json, base),
             None => json,

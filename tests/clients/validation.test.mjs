@@ -10,6 +10,7 @@ const JSON_BODY = { 'content-type': 'application/fhir+json' };
 const FORM_BODY = { 'content-type': 'application/x-www-form-urlencoded' };
 const NOBODY = '00000000-0000-4000-8000-000000000000';
 const STRICT = { headers: { prefer: 'handling=strict' } };
+const LENIENT = { headers: { prefer: 'handling=lenient' } };
 
 async function everyPage(base, type, query, count) {
   const pages = [];
@@ -160,15 +161,19 @@ for (const [name, gateway] of Object.entries(GATEWAYS)) {
       assert.equal(matches(untold).length, 4);
     });
 
-    it('parameters that OpenEMR does not know do not empty the answer', WITHIN, async () => {
+    it('parameters that OpenEMR does not know neither empty nor widen the answer', WITHIN, async () => {
       const [patient] = await whole(base, 'Patient');
-      const lenient = searchset(await ask(`${base}/Patient?shoe-size=44&_count=3`), { base, type: 'Patient', count: 3 });
+      const odd = `${base}/Patient?birthdate=ge1900&shoe-size=44&_count=3`;
+      const lenient = searchset(await ask(odd, LENIENT), { base, type: 'Patient', count: 3 });
       assert.equal(matches(lenient).length, 3);
       const told = lenient.entry.find(({ search }) => search.mode === 'outcome').resource;
       assert.ok(JSON.stringify(told).includes('shoe-size'));
       assert.ok(!links(lenient).self.includes('shoe-size'), links(lenient).self);
-      const refused = outcome(await ask(`${base}/Patient?shoe-size=44`, STRICT), 400);
-      assert.ok(JSON.stringify(refused).includes('shoe-size'));
+      for (const [query, options] of [[odd, {}], [odd, STRICT], [`${base}/Patient?shoe-size=44`, LENIENT]]) {
+        assert.ok(JSON.stringify(outcome(await ask(query, options), 400)).includes('shoe-size'));
+      }
+      const misspelt = JSON.stringify(outcome(await ask(`${base}/Patient?nam=Smith`, LENIENT), 400));
+      assert.ok(misspelt.includes('Probably name was meant'), misspelt);
       for (const query of [`patient=${patient}`, `subject=Patient/${patient}`, `patient=Patient/${patient}`, `patient=${base}/Patient/${patient}`]) {
         const found = matches(searchset(await ask(`${base}/Observation?${query}`), { base, type: 'Observation' }));
         assert.ok(found.length > 0, query);

@@ -98,6 +98,7 @@ mod tests {
             entries: true,
             projection: Projection::Whole,
             pretty: false,
+            changed: false,
             outcome: None,
         };
         let of = |base: &str| {

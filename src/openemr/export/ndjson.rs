@@ -14,13 +14,16 @@ use memchr::memchr;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::fhir::body_step::BodyStep;
+use crate::fhir::body_step::{BodyStep, Broken, Verdict};
 use crate::fhir::json::completeness::Completeness;
 
 /// The longest line that is kept to be looked at, in bytes. A longer one passes as it is, whether it came before or not.
 const MAX_LINE: usize = 1024 * 1024;
 /// How many resources are remembered at least. One that comes again later than that is not recognized.
 const REMEMBERED: usize = 100_000;
+
+const BROKEN: Broken =
+    Broken { reason: "a line of the export's file is no JSON object", text: "OpenEMR's file of this export is broken." };
 
 /// Makes a valid file of what OpenEMR exported.
 #[derive(Debug)]
@@ -146,8 +149,8 @@ impl BodyStep for NdjsonFile {
         out.into()
     }
 
-    fn is_broken(&self) -> bool {
-        self.is_broken
+    fn verdict(&self) -> Verdict {
+        if self.is_broken { Verdict::Bad(BROKEN) } else { Verdict::Good }
     }
 }
 

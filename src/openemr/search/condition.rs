@@ -17,7 +17,7 @@ use crate::fhir::rejection::Rejection;
 use crate::http::query::{self, Parameter, as_uri};
 use crate::openemr::request_parameters;
 use crate::openemr::search::paging::Pager;
-use crate::openemr::search::plan::{SearchContext, SearchPlan, can_plan};
+use crate::openemr::search::plan::{SearchContext, SearchPlan, Unusable, can_plan};
 
 /// Parameters with an underscore that select resources. All others are about the answer.
 const SELECTING: [&str; 2] = ["_id", "_lastUpdated"];
@@ -149,7 +149,8 @@ impl Condition {
             capabilities: Some(capabilities),
             repairs: true,
             pager: Pager::Slice,
-            handling: Handling::Strict,
+            handling: Some(Handling::Strict),
+            unusable: Unusable::Refuse,
             bases,
         };
         let with_modifiers = || {

@@ -3,10 +3,14 @@
 //! Decision: `docs/decisions/16-search.md`.
 
 pub(crate) mod condition;
+pub(crate) mod honoured;
+mod names;
 pub(crate) mod paging;
-mod parameters;
+pub(crate) mod parameters;
 pub(crate) mod plan;
 pub(crate) mod read_terms;
 mod reference;
+mod refusal;
 pub(crate) mod terms;
+mod usual;
 mod warning;

@@ -1,31 +1,40 @@
 //! The parameters of a search, sorted into those that OpenEMR can search by, those that the gateway applies itself, and
-//! those that neither can.
+//! those for which the search is rejected, because neither can.
 //!
-//! OpenEMR answers a parameter that it does not know with an empty Bundle, which reads as "there is none". So OpenEMR is
-//! sent no parameter that its CapabilityStatement does not name. It is sent no modifier (`name:exact`) either: it ignores
-//! those that it does not know, and searches as if there were none.
+//! OpenEMR answers a parameter that it does not know with an empty Bundle, which reads as "there is none", and takes a modifier
+//! that it does not know for none. So it is sent nothing but what it has, and a filter that it does not have is never left out:
+//! the answer would be wider than the question.
 
-use crate::fhir::capabilities::TypeCapabilities;
+use crate::fhir::capabilities::{ParameterType, TypeCapabilities};
 use crate::fhir::projection::rule::Projection;
 use crate::fhir::search_date::are_dates;
+use crate::fhir::search_parameters;
 use crate::http::query::{self, Parameter};
+use crate::openemr::invented_times;
 use crate::openemr::search::reference::{bare_ids, is_patients, relative};
+use crate::openemr::search::refusal::{Refusal, Why};
 use crate::openemr::search::warning::{Reason, Warning};
+use crate::openemr::search::{honoured, names};
 use crate::openemr::version::Version;
 
 /// The names by which OpenEMR 7.0.4 and later sorts patients. It ignores others, and fails on some.
-const SORTS: [&str; 3] = ["birthdate", "family", "given"];
+pub(crate) const SORTS: [&str; 3] = ["birthdate", "family", "given"];
 /// The only `_revinclude` that OpenEMR knows; it must be sent only once.
 pub(crate) const PROVENANCES: &str = "Provenance:target";
+/// The kinds of search that OpenEMR does not have. They may have more behind a colon.
+const OPERATORS: [&str; 6] = ["_has", "_filter", "_query", "_list", "_text", "_content"];
+/// The parameters that name single resources or persons. Without a value each would find everybody.
+const IDENTIFYING: [&str; 4] = ["_id", "patient", "subject", "identifier"];
 
 /// The facts on which the reading of parameters depends.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReadingContext<'a> {
     /// The type that is searched.
     pub(crate) resource_type: &'static str,
-    /// OpenEMR's version and its announcement of the type. While they are not known, every parameter whose meaning depends on
-    /// them is forwarded.
-    pub(crate) known: Option<(Version, &'a TypeCapabilities)>,
+    /// OpenEMR's version; `None` while it is not known.
+    pub(crate) version: Option<Version>,
+    /// OpenEMR's announcement of the type; without a version, what every version announces.
+    pub(crate) known: &'a TypeCapabilities,
     /// The addresses of this server, with which references to its resources may begin.
     pub(crate) bases: &'a [String],
     /// Whether parameters are repaired.
@@ -134,8 +143,8 @@ pub(crate) struct SearchParameters {
     pub(crate) pretty: Option<bool>,
     /// What was not used as it was asked for.
     pub(crate) warnings: Vec<Warning>,
-    /// The name of a date parameter whose value is no date.
-    pub(crate) invalid_date: Option<String>,
+    /// What can neither be used nor be left out.
+    pub(crate) refused: Vec<Refusal>,
 }
 
 impl SearchParameters {
@@ -147,35 +156,49 @@ impl SearchParameters {
             "_count" if !value.is_empty() => set(&mut self.count, number(value), name, &mut self.warnings),
             "_offset" if !value.is_empty() => set(&mut self.offset, number(value), name, &mut self.warnings),
             _ if !context.repairs => self.forward(parameter),
-            // FHIR R4, "Search", 3.1.1.3.2: a parameter without a value is ignored.
-            _ if value.is_empty() => {}
             // Negotiation has handled it, and OpenEMR would answer it with an empty Bundle.
             "_format" => {}
+            _ if names::is_of_browsers(name) => self.warn(name, Reason::OfBrowsers),
+            // FHIR R4, "Search", 3.1.1.3.2: a parameter without a value is ignored.
+            _ if value.is_empty() && !needs_value(name) => self.warn(name, Reason::NoValue),
             "_pretty" => set(&mut self.pretty, value.parse().ok(), name, &mut self.warnings),
             "_total" => set(&mut self.total, Total::of(value), name, &mut self.warnings),
             "_summary" => set(&mut self.summary, Summary::of(value), name, &mut self.warnings),
             "_elements" => self.add_elements(value, context.resource_type),
-            _ => match context.known {
-                None => self.forward(parameter),
-                Some((version, known)) => self.add_known(parameter, version, known, context),
+            _ => self.add_known(parameter, context),
+        }
+    }
+
+    fn add_known(&mut self, parameter: &Parameter<'_>, context: &ReadingContext<'_>) {
+        let name = parameter.name.as_ref();
+        match base(name) {
+            "_sort" if name == "_sort" => self.add_sort(&parameter.value, context),
+            "_include" | "_revinclude" => {
+                let is_known = parameter.value == PROVENANCES && context.known.reverse_includes.contains(PROVENANCES);
+                if name == "_revinclude" && is_known {
+                    self.provenances = true;
+                } else {
+                    self.warn(name, Reason::NotIncluded);
+                }
+            }
+            _ => match filter(parameter, context) {
+                Ok(filter) => self.add_filter(name, filter, context),
+                Err(Unfit::Unknown) => self.warn(name, Reason::Unknown),
+                Err(Unfit::Refused(why)) => self.refuse(name, why),
             },
         }
     }
 
-    fn add_known(&mut self, parameter: &Parameter<'_>, version: Version, known: &TypeCapabilities, context: &ReadingContext<'_>) {
-        let name = parameter.name.as_ref();
-        match name.split(':').next() {
-            Some("_sort") if name == "_sort" => {
-                let can_sort = version == Version::Modern && context.resource_type == "Patient";
-                self.add_sort(&parameter.value, can_sort);
-            }
-            Some("_revinclude") if name == "_revinclude" && parameter.value == PROVENANCES => self.provenances = true,
-            Some("_include" | "_revinclude") => self.warn(name, Reason::NotIncluded),
-            _ if known.dates.contains(name) && !are_dates(&parameter.value) => self.invalid_date = Some(name.to_owned()),
-            _ => match filter(parameter, known, context) {
-                Some(filter) => self.filters.push(filter),
-                None => self.warn(name, Reason::NotSearchable),
-            },
+    fn add_filter(&mut self, name: &str, filter: Vec<u8>, context: &ReadingContext<'_>) {
+        // OpenEMR keeps one filter for each of its own fields, whatever the modifier: the last one.
+        let field = |filter: &[u8]| filter.split(|byte| matches!(byte, b'=' | b':')).next().map(<[u8]>::to_vec);
+        match self.filters.iter().find(|other| field(other) == field(&filter)) {
+            None => self.filters.push(filter),
+            Some(same) if *same == filter => {}
+            Some(_) => self.refuse(name, Why::Repeated),
+        }
+        if base(name) == "_lastUpdated" && invented_times::are_invented(context.resource_type) {
+            self.warn(name, Reason::Invented);
         }
     }
 
@@ -189,7 +212,11 @@ impl SearchParameters {
         self.filters.push(parameter.pair.to_vec());
     }
 
-    fn add_sort(&mut self, value: &str, can_sort: bool) {
+    fn add_sort(&mut self, value: &str, context: &ReadingContext<'_>) {
+        if context.resource_type == "Patient" && context.version.is_none() {
+            return self.refuse("_sort", Why::Unjudged);
+        }
+        let can_sort = context.resource_type == "Patient" && context.version == Some(Version::Modern);
         for key in value.split(',') {
             if can_sort && SORTS.contains(&key.strip_prefix('-').unwrap_or(key)) {
                 self.sort.push(key.to_owned());
@@ -215,6 +242,13 @@ impl SearchParameters {
         warn(&mut self.warnings, name, reason);
     }
 
+    fn refuse(&mut self, name: &str, why: Why) {
+        let refusal = Refusal::new(name, why);
+        if !self.refused.contains(&refusal) {
+            self.refused.push(refusal);
+        }
+    }
+
     /// Returns the members that each resource keeps. `_elements` is more specific than `_summary`, which is left out beside it.
     pub(crate) fn projection(&mut self) -> Projection {
         let summary = match self.summary {
@@ -234,25 +268,107 @@ impl SearchParameters {
     }
 }
 
-/// Returns the parameter as OpenEMR understands it; `None` when the type cannot be searched by it.
-fn filter(parameter: &Parameter<'_>, known: &TypeCapabilities, context: &ReadingContext<'_>) -> Option<Vec<u8>> {
+/// Why a parameter is not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unfit {
+    /// Nobody knows it.
+    Unknown,
+    /// It would have selected something.
+    Refused(Why),
+}
+
+impl From<Why> for Unfit {
+    fn from(why: Why) -> Self {
+        Self::Refused(why)
+    }
+}
+
+/// Returns the parameter as OpenEMR understands it.
+fn filter(parameter: &Parameter<'_>, context: &ReadingContext<'_>) -> Result<Vec<u8>, Unfit> {
     let name = parameter.name.as_ref();
-    let knows = |name: &str| known.search_parameters.contains(name);
     let relative = relative(&parameter.value, context.bases);
     let value = relative.as_deref().unwrap_or(&parameter.value);
-    let (name, changed) = match name {
-        "_id" if knows(name) => (name, bare_ids(value, context.resource_type).or(relative)),
-        name if knows(name) => (name, relative),
-        // Every subject that OpenEMR knows is a patient.
-        "subject" | "subject:Patient" | "patient:Patient" if knows("patient") && is_patients(value) => ("patient", relative),
-        _ => return None,
+    let fitted = fit(name, value, context)?;
+    let changed = match fitted {
+        "_id" => bare_ids(value, context.resource_type).or(relative),
+        _ => relative,
     };
     let mut pair = Vec::new();
     match changed {
-        Some(value) => query::push(&mut pair, name, query::encoded(&value).as_bytes()),
-        None => query::push(&mut pair, name, parameter.written),
+        Some(value) => query::push(&mut pair, fitted, query::encoded(&value).as_bytes()),
+        None => query::push(&mut pair, fitted, parameter.written),
     }
-    Some(pair)
+    Ok(pair)
+}
+
+/// Returns the name by which OpenEMR can be asked for what a parameter selects.
+fn fit<'a>(name: &'a str, value: &str, context: &ReadingContext<'_>) -> Result<&'a str, Unfit> {
+    let (base, modifier) = name.split_once(':').map_or((name, None), |(base, modifier)| (base, Some(modifier)));
+    let knows = |name: &str| context.known.search_parameters.contains(name);
+    let empty = value.split(',').any(|part| part.trim_matches([' ', '|']).is_empty());
+    match (base, modifier) {
+        _ if OPERATORS.contains(&base) => Err(Why::Operator.into()),
+        _ if name.contains('.') => Err(Why::Chain.into()),
+        _ if empty && IDENTIFYING.contains(&base) => Err(Why::Empty.into()),
+        // Every subject that OpenEMR knows is a patient.
+        ("patient" | "subject", None | Some("Patient")) if knows("patient") && (base == "patient" || !knows("subject")) => {
+            if is_patients(value) {
+                Ok("patient")
+            } else {
+                Err(Why::NotAPatient.into())
+            }
+        }
+        ("category", None) if honoured::has_category(context.resource_type, context.version) => {
+            if honoured::is_category(value) {
+                Ok(name)
+            } else {
+                Err(Why::Category.into())
+            }
+        }
+        _ if knows(base) => match check(modifier, value, context.known.kind(base)) {
+            // An id is looked up, not compared.
+            Ok(()) if base == "_id" && modifier.is_some() => Err(Why::Modifier.into()),
+            Ok(()) => Ok(name),
+            Err(why) => Err(why.into()),
+        },
+        (_, Some(modifier)) if context.version.is_some() || !MODIFIERS.contains(&modifier) => Err(Why::Modifier.into()),
+        _ if context.version.is_none() => Err(Why::Unjudged.into()),
+        _ if search_parameters::defines(context.resource_type, base) => Err(Why::NotSearchable.into()),
+        _ => Err(Unfit::Unknown),
+    }
+}
+
+/// The modifiers that OpenEMR has. It takes any other one for none.
+const MODIFIERS: [&str; 5] = ["exact", "contains", "prefix", "suffix", "not"];
+
+/// Checks the modifier and the value of a parameter that OpenEMR has.
+fn check(modifier: Option<&str>, value: &str, kind: Option<ParameterType>) -> Result<(), Why> {
+    match (modifier, kind) {
+        (None, Some(ParameterType::Date)) if !are_dates(value) => Err(Why::Date),
+        _ if value.split(',').any(str::is_empty) => Err(Why::EmptyAlternative),
+        (Some("exact"), Some(ParameterType::String)) => Ok(()),
+        (None | Some("contains" | "prefix" | "suffix"), Some(ParameterType::String)) => {
+            if value.contains('%') {
+                Err(Why::AnyText)
+            } else {
+                Ok(())
+            }
+        }
+        (Some("not"), Some(ParameterType::Token)) if value.contains(',') => Err(Why::NotSeveral),
+        (Some("not"), Some(ParameterType::Token)) | (None, _) => Ok(()),
+        (Some(_), _) => Err(Why::Modifier),
+    }
+}
+
+/// The name of a parameter without its modifier.
+fn base(name: &str) -> &str {
+    name.split(':').next().unwrap_or(name)
+}
+
+/// Whether a parameter means something even without a value: one person or resource, or a search that there is not.
+fn needs_value(name: &str) -> bool {
+    let base = base(name);
+    IDENTIFYING.contains(&base) || OPERATORS.contains(&base) || name.contains('.')
 }
 
 /// Sets a parameter that can have one value. The first valid value wins.

@@ -14,12 +14,23 @@ use crate::openemr::breakages::{Breakage, Measured};
 use crate::openemr::repeated::{INCLUDES, Repeated, distinct};
 use crate::openemr::search::paging::{self, Limitation, PagePlan, PageRequest, Pager};
 use crate::openemr::search::parameters::{PROVENANCES, ReadingContext, SearchParameters, Summary, Total};
+use crate::openemr::search::refusal::{Refusal, Refusals, Why};
 use crate::openemr::search::terms::SearchTerms;
-use crate::openemr::search::warning::{self, Reason, Warning};
+use crate::openemr::search::warning::{self, Reason, Warning, Weight};
+use crate::openemr::search::{honoured, names, usual};
 use crate::openemr::version::Version;
 
 /// The most parameters that a search may have.
 const MAX_PARAMETERS: usize = 200;
+
+/// What becomes of a parameter that cannot be used, and is no filter of FHIR's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unusable {
+    /// The search is rejected.
+    Refuse,
+    /// It is left out, and the answer says so.
+    LeaveOut,
+}
 
 /// The facts, besides its parameters, on which a search's plan depends.
 #[derive(Debug, Clone, Copy)]
@@ -32,8 +43,10 @@ pub(crate) struct SearchContext<'a> {
     pub(crate) repairs: bool,
     /// Who cuts pages.
     pub(crate) pager: Pager,
-    /// How parameters are handled that cannot be used.
-    pub(crate) handling: Handling,
+    /// How the client wants parameters to be handled that cannot be used.
+    pub(crate) handling: Option<Handling>,
+    /// What becomes of them where the client does not say.
+    pub(crate) unusable: Unusable,
     /// The addresses of this server, with which references to its resources may begin.
     pub(crate) bases: &'a [String],
 }
@@ -53,33 +66,15 @@ pub(crate) enum SearchError {
     /// More than [`MAX_PARAMETERS`].
     #[error("A search may have {MAX_PARAMETERS} parameters at most.")]
     TooManyParameters,
-    /// A date parameter has a value that is no date.
-    #[error(
-        "The value of {0} is no date that OpenEMR reads, such as 2024-02-29, ge2024-01-01 or lt2024-01-01T12:00:00+01:00: a time \
-         has its seconds, and there is no prefix ap."
-    )]
-    Date(String),
     /// A name stands more than once.
     #[error(transparent)]
     Repeated(#[from] Repeated),
     /// OpenEMR announces the search and does it wrong.
     #[error("{0}")]
     Broken(&'static Breakage),
-    /// Parameters cannot be used as they are, and the client asked for strict handling.
-    #[error("With handling=strict these parameters cannot be used as they are here: {}.", warning::names(.0))]
-    Strict(Vec<Warning>),
-}
-
-impl SearchError {
-    fn code(&self) -> IssueCode {
-        match self {
-            Self::TooManyParameters => IssueCode::TooCostly,
-            Self::Date(_) => IssueCode::Value,
-            Self::Repeated(_) => IssueCode::NotSupported,
-            Self::Broken(breakage) => breakage.code(),
-            Self::Strict(warnings) => warnings.first().map_or(IssueCode::NotSupported, Warning::code),
-        }
-    }
+    /// Parameters that can neither be used nor be left out.
+    #[error("{0}")]
+    Refused(Refusals),
 }
 
 impl From<&'static Breakage> for SearchError {
@@ -90,7 +85,13 @@ impl From<&'static Breakage> for SearchError {
 
 impl From<SearchError> for Rejection {
     fn from(error: SearchError) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, error.code(), error.to_string())
+        let code = match error {
+            SearchError::Refused(refusals) => return refusals.into(),
+            SearchError::TooManyParameters => IssueCode::TooCostly,
+            SearchError::Repeated(_) => IssueCode::NotSupported,
+            SearchError::Broken(breakage) => breakage.code(),
+        };
+        Self::new(StatusCode::BAD_REQUEST, code, error.to_string())
     }
 }
 
@@ -111,38 +112,38 @@ impl SearchPlan {
     /// Plans a search with the parameters of a query (without `?`) and of a form; `None` where the gateway [cannot](can_plan).
     ///
     /// # Errors
-    /// Too many parameters, a date that is none, or, with [`Handling::Strict`], a parameter that cannot be used as it is.
+    /// Too many parameters, one that OpenEMR does wrong, or one that can neither be used nor be left out.
     pub(crate) fn new(query: &[u8], form: &[u8], context: &SearchContext<'_>) -> Result<Option<Self>, SearchError> {
-        let known = match context.capabilities.map(|capabilities| searchable(capabilities, context.resource_type)) {
-            None => None,
-            Some(None) => return Ok(None),
-            Some(known) => known,
-        };
         let &SearchContext { resource_type, repairs, bases, .. } = context;
-        let reading = ReadingContext { resource_type, known, bases, repairs, pages: context.pager != Pager::Off };
+        let (version, known) = match context.capabilities.map(|capabilities| searchable(capabilities, resource_type)) {
+            None => (None, usual::of_type(resource_type)),
+            Some(None) => return Ok(None),
+            Some(Some((version, known))) => (Some(version), known),
+        };
+        let reading = ReadingContext { resource_type, version, known, bases, repairs, pages: context.pager != Pager::Off };
         let mut parameters = SearchParameters::default();
+        let as_asked = (query, form);
         let (query, form) = (with_pluses(query), with_pluses(form));
-        let is_read = repairs && known.is_some();
         if query::parameters(&query).chain(query::parameters(&form)).nth(MAX_PARAMETERS).is_some() {
             return Err(SearchError::TooManyParameters);
         }
-        let asked = distinct(&query, &form, if is_read { INCLUDES } else { &[] })?;
+        let asked = distinct(&query, &form, if repairs { INCLUDES } else { &[] })?;
         if repairs {
             Measured::of(context.capabilities).check(resource_type, &asked)?;
         }
         for parameter in &asked {
             parameters.add(parameter, &reading);
         }
-        parameters.filters = filters_once(&parameters.filters)?;
-        // FHIR R4, "Search", 3.1.1.3: an invalid value is an error, whatever the handling.
-        if let Some(name) = parameters.invalid_date {
-            return Err(SearchError::Date(name));
+        let mut plan = Self::of(&mut parameters, version, context);
+        if let Some(refusals) = refusals(&parameters, &reading, context) {
+            return Err(SearchError::Refused(refusals));
         }
-        let plan = Self::of(&mut parameters, known.map(|(version, _)| version), context);
-        match context.handling {
-            Handling::Strict if !parameters.warnings.is_empty() => Err(SearchError::Strict(parameters.warnings)),
-            Handling::Strict | Handling::Lenient => Ok(Some(plan)),
-        }
+        plan.terms.changed |= match as_asked {
+            (asked, []) | ([], asked) => plan.sent != asked,
+            // They go to OpenEMR in one place.
+            _ => true,
+        };
+        Ok(Some(plan))
     }
 
     fn of(parameters: &mut SearchParameters, version: Option<Version>, context: &SearchContext<'_>) -> Self {
@@ -165,16 +166,40 @@ impl SearchPlan {
             entries: !only_counts,
             projection,
             pretty: parameters.pretty == Some(true),
+            changed: paging.page.is_some() || only_counts,
             outcome: warning::outcome(&parameters.warnings),
         };
         Self { sent: sent(parameters, &paging, only_counts), terms }
     }
 }
 
-/// Two parameters of a client's can have become one of OpenEMR's.
-fn filters_once(filters: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Repeated> {
-    let all = filters.join(&b'&');
-    Ok(distinct(&all, b"", INCLUDES)?.into_iter().map(|parameter| parameter.pair.to_vec()).collect())
+/// Why the search is rejected, if it is.
+fn refusals(parameters: &SearchParameters, reading: &ReadingContext<'_>, context: &SearchContext<'_>) -> Option<Refusals> {
+    let is_strict = context.handling == Some(Handling::Strict);
+    let leaves_out = match context.handling {
+        Some(handling) => handling == Handling::Lenient,
+        // Without repairs only pages are read, and a page that is none has always been left out.
+        None => context.unusable == Unusable::LeaveOut || !context.repairs,
+    };
+    let refused = |warning: &Warning| {
+        let reason = warning.reason();
+        let why = match reason.weight() {
+            Weight::Unusable if !leaves_out => Why::Unusable(reason),
+            Weight::Unusable if reason == Reason::Unknown && parameters.filters.is_empty() => Why::LastFilter(reason),
+            Weight::Limited if is_strict => Why::Unusable(reason),
+            Weight::Unusable | Weight::Limited | Weight::Remarkable => return None,
+        };
+        Some(Refusal::of(warning.parameter(), why))
+    };
+    let all = parameters.refused.iter().cloned().chain(parameters.warnings.iter().filter_map(refused));
+    let measured = Measured::of(context.capabilities);
+    let announced = reading.known.search_parameters.iter().map(String::as_str);
+    let announced = announced.filter(|name| !measured.is_never_asked(reading.resource_type, name));
+    let unannounced = honoured::unannounced(reading.resource_type, reading.version, reading.known).map(|(name, _)| name);
+    let known = announced.chain(unannounced);
+    let all = all.map(|refusal| refusal.with_meant(|name| names::meant(name, known.clone()).map(str::to_owned))).collect();
+    let list = || format!("{} can be searched by: {}.", reading.resource_type, known.clone().collect::<Vec<_>>().join(", "));
+    Refusals::new(all, list, is_strict)
 }
 
 /// Plans the page, and warns of the parts of the request that cannot be done.

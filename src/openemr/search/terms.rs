@@ -22,6 +22,9 @@ pub struct SearchTerms {
     pub projection: Projection,
     /// Whether the answer is indented.
     pub pretty: bool,
+    /// Whether OpenEMR was asked something else than the client asked, or does not know all that was asked: its answer must not
+    /// pass as it is.
+    pub changed: bool,
     /// An OperationOutcome in JSON about parameters that were not used, to be added as an entry of mode `outcome`.
     pub outcome: Option<String>,
 }
@@ -39,6 +42,7 @@ impl SearchTerms {
             entries: true,
             projection: Projection::Whole,
             pretty: false,
+            changed: false,
             outcome: None,
         }
     }

@@ -1,16 +1,20 @@
 //! Answers to clients, and the searches that OpenEMR gets.
 
 mod bundles;
+mod codings;
 mod compression;
 mod content;
 mod cors;
 mod documents;
 mod errors;
 mod evaluator;
+mod filters;
 mod interactions;
 mod links;
 mod long_searches;
+mod not_fhir;
 mod paging;
 mod question_values;
 mod questions;
 mod search;
+mod stored_documents;

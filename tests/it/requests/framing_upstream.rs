@@ -37,9 +37,9 @@ fn send(client: &Http2, method: &str, target: &str, fields: &[(&str, &str)], fra
 /// Another caller's request behind this one; whether it went over the same connection. It may not: a connection can be on its
 /// way to the pool, or be given up because OpenEMR answered before the client's bytes were read.
 fn next_is_on_the_connection(gateway: &Gateway, raw: &RawOpenEmr, before: &Received) -> bool {
-    let answer = gateway.caller().get("/fhir/Patient?mark=last");
+    let answer = gateway.caller().get("/fhir/Patient?_id=last");
     assert_eq!((answer.status, answer.text().as_bytes()), (200, PATIENT));
-    raw.received("mark=last").iter().any(|last| last.connection == before.connection)
+    raw.received("_id=last").iter().any(|last| last.connection == before.connection)
 }
 
 #[test]
@@ -200,13 +200,13 @@ fn an_answer_before_the_end_of_the_body_leaves_no_byte_behind() {
         bytes.extend_from_slice(b"\r\n");
     }
     bytes.extend_from_slice(b"0\r\n\r\n");
-    bytes.extend_from_slice(&request("GET", "/fhir/Patient?mark=pipelined", &[], b""));
+    bytes.extend_from_slice(&request("GET", "/fhir/Patient?_id=pipelined", &[], b""));
     let count = raw.received("POST ").len();
     connection.write(&bytes);
     assert_eq!((connection.read("POST").status, connection.read("GET").status), (200, 200));
     let received = raw.until("POST ", count + 1).pop().unwrap();
     assert_eq!(received.body, PATIENT);
-    assert_eq!(raw.received("mark=pipelined").len(), 1);
+    assert_eq!(raw.received("_id=pipelined").len(), 1);
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn a_repeated_request_writes_its_body_once_on_each_connection() {
         patient(request)
     });
     let gateway = in_front_of(&raw, pass_through(&openemr));
-    assert_eq!(gateway.caller().get("/fhir/Patient?mark=first").status, 200);
+    assert_eq!(gateway.caller().get("/fhir/Patient?_id=first").status, 200);
     let client = Http2::plain(gateway.address);
     assert_eq!(send(&client, "POST", "/fhir/Patient/_search", &[FORM], &[b"name=A", b""]), 200);
     let searches = raw.received("_search");

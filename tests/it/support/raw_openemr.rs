@@ -119,7 +119,8 @@ fn serve(mut stream: TcpStream, number: usize, kept: &Mutex<Vec<Vec<u8>>>, answe
         if let Some(request) = next {
             answered += 1;
             let bytes = answer(&request);
-            if bytes.is_empty() || stream.write_all(&bytes).is_err() {
+            // In HTTP/1.0 the end of the connection is that of the answer.
+            if bytes.is_empty() || stream.write_all(&bytes).is_err() || bytes.starts_with(b"HTTP/1.0 ") {
                 return;
             }
             continue;

@@ -19,7 +19,7 @@ fn through(mut step: NdjsonFile, file: &[u8], cuts: &[usize]) -> (Vec<u8>, bool)
         from = cut;
     }
     out.extend_from_slice(&step.finish());
-    (out, step.is_broken())
+    (out, step.verdict() != Verdict::Good)
 }
 
 fn text(file: &str) -> (String, bool) {
