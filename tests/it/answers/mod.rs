@@ -15,3 +15,4 @@ mod paging;
 mod question_values;
 mod questions;
 mod search;
+mod spellings;
