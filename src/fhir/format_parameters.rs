@@ -33,13 +33,11 @@ impl NamedFormat {
     }
 }
 
-/// The parameters of a query that are about the form of the answer.
+/// The parameters of a query that say in which format the answer is. `_pretty` is read with the other parameters of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct FormatParameters {
     /// The first `_format` that is not empty.
     pub(crate) format: Option<NamedFormat>,
-    /// The last `_pretty`.
-    pub(crate) pretty: Option<bool>,
 }
 
 impl FormatParameters {
@@ -50,12 +48,9 @@ impl FormatParameters {
         if !may_have_format(query) {
             return parameters;
         }
-        for (name, value) in pairs(query).filter_map(parameter) {
-            match name {
-                Parameter::Format => parameters.format = parameters.format.or_else(|| NamedFormat::of(&value)),
-                Parameter::Pretty => parameters.pretty = Some(value.trim() != "false"),
-            }
-        }
+        let named =
+            |(name, value): (Parameter, Cow<'_, str>)| (name == Parameter::Format).then(|| NamedFormat::of(&value)).flatten();
+        parameters.format = pairs(query).filter_map(parameter).find_map(named);
         parameters
     }
 }
@@ -156,31 +151,27 @@ mod tests {
 
     #[test]
     fn takes_format_and_pretty_out_and_nothing_else() {
-        for (query, pretty, left, form_) in [
-            ("?_format=json", true, Some(""), (Some(NamedFormat::Json), None)),
-            ("?_count=5&_format=application/fhir+json", true, Some("?_count=5"), (Some(NamedFormat::Json), None)),
-            ("?_format=xml&name=M%C3%BCller&a=+b", true, Some("?name=M%C3%BCller&a=+b"), (Some(NamedFormat::Xml), None)),
-            ("?%5fformat=json&x", true, Some("?x"), (Some(NamedFormat::Json), None)),
-            ("?_format=json&_format=xml&x=1&&", true, Some("?x=1&&"), (Some(NamedFormat::Json), None)),
-            ("_format=xml&x", true, Some("x"), (Some(NamedFormat::Xml), None)),
-            ("?_pretty=true&x", true, Some("?x"), (None, Some(true))),
-            ("?_pretty=true&x", false, None, (None, Some(true))),
-            ("?_format=json&_pretty=false&x", false, Some("?_pretty=false&x"), (Some(NamedFormat::Json), Some(false))),
-            ("?_format=&x=1&_format", true, Some("?x=1"), (None, None)),
-            ("?_format=&_format=xml", true, Some(""), (Some(NamedFormat::Xml), None)),
-            ("?_format=*/*", true, Some(""), (Some(NamedFormat::Json), None)),
-            ("?name=_format", true, None, (None, None)),
-            ("?_formats=1&x_pretty=1", true, None, (None, None)),
-            ("", true, None, (None, None)),
-            ("?", true, None, (None, None)),
-            ("?a=%41", true, None, (None, None)),
+        for (query, pretty, left, format) in [
+            ("?_format=json", true, Some(""), Some(NamedFormat::Json)),
+            ("?_count=5&_format=application/fhir+json", true, Some("?_count=5"), Some(NamedFormat::Json)),
+            ("?_format=xml&name=M%C3%BCller&a=+b", true, Some("?name=M%C3%BCller&a=+b"), Some(NamedFormat::Xml)),
+            ("?%5fformat=json&x", true, Some("?x"), Some(NamedFormat::Json)),
+            ("?_format=json&_format=xml&x=1&&", true, Some("?x=1&&"), Some(NamedFormat::Json)),
+            ("_format=xml&x", true, Some("x"), Some(NamedFormat::Xml)),
+            ("?_pretty=true&x", true, Some("?x"), None),
+            ("?_pretty=true&x", false, None, None),
+            ("?_format=json&_pretty=false&x", false, Some("?_pretty=false&x"), Some(NamedFormat::Json)),
+            ("?_format=&x=1&_format", true, Some("?x=1"), None),
+            ("?_format=&_format=xml", true, Some(""), Some(NamedFormat::Xml)),
+            ("?_format=*/*", true, Some(""), Some(NamedFormat::Json)),
+            ("?name=_format", true, None, None),
+            ("?_formats=1&x_pretty=1", true, None, None),
+            ("", true, None, None),
+            ("?", true, None, None),
+            ("?a=%41", true, None, None),
         ] {
             assert_eq!(without(query.as_bytes(), pretty).as_deref(), left.map(str::as_bytes), "{query}");
-            assert_eq!(
-                FormatParameters::read(query.as_bytes()),
-                FormatParameters { format: form_.0, pretty: form_.1 },
-                "{query}"
-            );
+            assert_eq!(FormatParameters::read(query.as_bytes()), FormatParameters { format }, "{query}");
         }
     }
 

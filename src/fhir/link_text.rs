@@ -32,7 +32,7 @@ impl LinkText {
         let is_text = media_type.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"text/"));
         match media_type {
             _ if ends(b"ndjson") || is(&[b"application/jsonl", b"application/x-jsonlines"]) => Self::Ndjson,
-            _ if is(&[b"application/json"]) || ends(b"+json") => Self::Json,
+            _ if is(&[b"application/json", b"text/json"]) || ends(b"+json") => Self::Json,
             _ if is(&[b"application/xml", b"text/xml"]) || ends(b"+xml") => Self::Xml,
             _ if is_text => Self::Text,
             _ if is(&[b"application/x-www-form-urlencoded"]) => Self::Form,
@@ -51,6 +51,7 @@ mod tests {
             ("application/json", LinkText::Json),
             ("application/fhir+json; charset=utf-8", LinkText::Json),
             ("APPLICATION/FHIR+JSON", LinkText::Json),
+            ("text/json", LinkText::Json),
             ("application/fhir+xml", LinkText::Xml),
             ("text/xml;charset=x", LinkText::Xml),
             ("application/xml", LinkText::Xml),

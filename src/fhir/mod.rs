@@ -25,6 +25,7 @@ pub(crate) mod quoted;
 pub(crate) mod rejection;
 pub(crate) mod resource_identity;
 pub(crate) mod resource_type;
+pub(crate) mod root;
 pub(crate) mod search_date;
 pub(crate) mod search_parameters;
 pub(crate) mod spliced;

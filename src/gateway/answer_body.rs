@@ -1,31 +1,51 @@
 //! What the answer and its body go through on their way to the client: decided from the head, piece by piece from then on.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::Method;
 use http::header::{CONTENT_LENGTH, ETAG};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
-use crate::config::Limits;
-use crate::gateway::answer_state::AnswerState;
-use crate::gateway::attempt::Attempt;
+use crate::fhir::body_step::Verdict;
+use crate::gateway::backlog::{AnswerMemory, Backlog};
 use crate::gateway::body_filters::BodyFilters;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
+use crate::gateway::due::{self, Came};
+use crate::gateway::exchange::Exchange;
 use crate::gateway::export_file;
-use crate::gateway::stop::Step;
-use crate::gateway::{compression, cors, held_head, response_head, response_links, search_answer, wire, write_answer};
+use crate::gateway::held_answer::{HeldAnswer, write_head};
+use crate::gateway::stop::{Step, Stop};
+use crate::gateway::{compression, cors, response_head, response_links, search_answer, wire, write_answer};
 use crate::http::answer_protection::protect;
 use crate::http::fields::{content_length, forget_length};
 use crate::openemr::export::ndjson::NdjsonFile;
 
-/// Makes the head of an answer what the client sees; gives the filters that the body behind it passes.
+/// Takes the head that goes to the client now, unless another is kept in its place.
+pub(super) fn begin(session: &Session, head: &mut ResponseHeader, exchange: &mut Exchange<'_>, memory: &Arc<AnswerMemory>) {
+    let Exchange { call, fhir, answer, .. } = exchange;
+    if answer.buffered.is_none() && answer.held.as_ref().is_none_or(|held| !held.has_head()) {
+        answer.filters = prepare(session, head, call, fhir, due::is_stored_document(head, fhir.interaction));
+        answer.waiting = session.is_http2().then(|| Backlog::new(Arc::clone(memory)));
+    }
+}
+
+/// Makes the head of an answer what the client sees; gives the filters that the body behind it passes. `is_document`: the body is
+/// a document as OpenEMR stores it, in which nothing is changed.
 #[must_use]
-pub(super) fn prepare(session: &Session, head: &mut ResponseHeader, call: &Call, fhir: &mut FhirCall) -> BodyFilters {
+pub(super) fn prepare(
+    session: &Session,
+    head: &mut ResponseHeader,
+    call: &Call,
+    fhir: &mut FhirCall,
+    is_document: bool,
+) -> BodyFilters {
     let request = session.req_header();
     // What the body becomes on its way changes its length, not whether it is long.
     let length = content_length(&head.headers);
-    let mut filters = choose(session, head, call, fhir);
+    let mut filters = choose(session, head, call, fhir, is_document);
     if let Some(compressor) = compression::choose(request, head, length, call.config().compression) {
         filters.push(compressor);
     }
@@ -35,36 +55,88 @@ pub(super) fn prepare(session: &Session, head: &mut ResponseHeader, call: &Call,
     filters
 }
 
-/// Passes a piece of the body to the client, which has more time for a longer one. On HTTP/2, where a stream can wait although its
-/// connection does not, the body is kept while OpenEMR sends it, as far as there is memory.
+/// Passes a piece of the body to the client, which has more time for a longer one. A head that was held goes before the first of
+/// it. On HTTP/2, where a stream can wait although its connection does not, the body is kept while OpenEMR sends it, as far as
+/// there is memory.
 ///
 /// # Errors
-/// The body turned out to be broken: nothing more of it passes, and the client sees that it is not whole.
+/// A filter refuses the body, or the client is gone.
 pub(super) fn pass(
     session: &mut Session,
     body: &mut Option<Bytes>,
     end_of_stream: bool,
-    attempt: &Attempt,
-    answer: &mut AnswerState,
-    limits: &Limits,
+    exchange: &mut Exchange<'_>,
+    memory: &Arc<AnswerMemory>,
 ) -> Step {
+    release_held(session, exchange, memory);
+    let Exchange { call, attempt, answer, .. } = exchange;
+    if answer.held.is_some() {
+        return Ok(());
+    }
     // A HEAD request may have gone to OpenEMR as a GET.
     body.take_if(|_| session.req_header().method == Method::HEAD);
     answer.filters.pass(body, end_of_stream);
+    match answer.filters.verdict() {
+        Verdict::Bad(broken) => return Err(broken.into()),
+        Verdict::Undecided if !end_of_stream => return Ok(()),
+        Verdict::Undecided | Verdict::Good => {}
+    }
+    let is_due = end_of_stream || body.is_some() || answer.filters.is_empty();
+    if let Some(head) = answer.unsent.take_if(|_| is_due) {
+        answer.begun = Some(head.status);
+        write_head(session, head)?;
+    }
     if let Some(waiting) = &mut answer.waiting {
         let passed = waiting.pass(&body.take().unwrap_or_default(), end_of_stream);
         *body = (!passed.is_empty()).then_some(passed);
     }
     answer.passed = answer.passed.saturating_add(body.as_ref().map_or(0, Bytes::len));
     let unsent = answer.passed.saturating_sub(session.body_bytes_sent());
-    wire::set_write_deadline(session, unsent, attempt.permit.is_some(), limits);
-    held_head::pass(session, body, end_of_stream, answer)
+    wire::set_write_deadline(session, unsent, attempt.permit.is_some(), &call.config().limits);
+    Ok(())
+}
+
+/// Makes the head of a held answer what the client sees, once it is known that the body goes on.
+fn release_held(session: &Session, exchange: &mut Exchange<'_>, memory: &Arc<AnswerMemory>) {
+    let Exchange { call, fhir, answer, .. } = exchange;
+    let Some(came) = answer.held.as_ref().and_then(HeldAnswer::came) else { return };
+    let head = answer.held.take().and_then(|held| held.into_head(&session.req_header().method));
+    if let Some(mut head) = head {
+        if came == Came::Fhir && due::media_type_is_open(&head) {
+            response_head::name_json(&mut head);
+        }
+        answer.filters = prepare(session, &mut head, call, fhir, came == Came::Document);
+        answer.waiting = session.is_http2().then(|| Backlog::new(Arc::clone(memory)));
+        answer.unsent = Some(head);
+    }
+}
+
+/// Ends the body of an HTTP/2 answer whose trailers are dropped; gives the last of it.
+///
+/// # Errors
+/// The body is not what is due, or the client is gone.
+pub(super) fn end_at_trailers(
+    session: &mut Session,
+    exchange: &mut Exchange<'_>,
+    memory: &Arc<AnswerMemory>,
+) -> Result<Bytes, Stop> {
+    exchange.attempt.leave_openemr();
+    let mut last = None;
+    if let Some(held) = &mut exchange.answer.held {
+        held.take(&mut last, true)?;
+    }
+    pass(session, &mut last, true, exchange, memory)?;
+    Ok(last.unwrap_or_default())
 }
 
 /// Decides which filters the body behind this head passes, and makes the head say so.
-fn choose(session: &Session, head: &mut ResponseHeader, call: &Call, fhir: &mut FhirCall) -> BodyFilters {
+fn choose(session: &Session, head: &mut ResponseHeader, call: &Call, fhir: &mut FhirCall, is_document: bool) -> BodyFilters {
     let mut filters = BodyFilters::default();
     if head.status.is_informational() {
+        return filters;
+    }
+    if is_document {
+        response_links::rewrite_head(session, head, call, &fhir.site);
         return filters;
     }
     let request = session.req_header();
@@ -74,7 +146,7 @@ fn choose(session: &Session, head: &mut ResponseHeader, call: &Call, fhir: &mut 
     // Buffered answers to creates have theirs already.
     let instead = write_answer::of_update(request, head, call, fhir);
     let links = response_links::rewrite(session, head, call, &fhir.site);
-    if response_head::has_no_body(&request.method, head) && !search_answer::must_have_body(&request.method, head, fhir) {
+    if response_head::has_no_body(&request.method, head) {
         if fhir.plan.method.is_some() && response_head::is_json(head) {
             // They are of the body as OpenEMR sent it, not as it would have gone on.
             head.remove_header(&CONTENT_LENGTH);

@@ -1,11 +1,14 @@
 //! The state of OpenEMR's answer on its way to the client.
 
+use http::StatusCode;
 use pingora::http::ResponseHeader;
 
 use crate::fhir::json::completeness::Completeness;
 use crate::gateway::backlog::Backlog;
 use crate::gateway::body_filters::BodyFilters;
 use crate::gateway::buffered_answer::BufferedAnswer;
+use crate::gateway::due::Due;
+use crate::gateway::held_answer::HeldAnswer;
 use crate::http::decoder::Decoder;
 
 /// What becomes of OpenEMR's answer.
@@ -17,8 +20,14 @@ pub(super) struct AnswerState {
     pub(super) completeness: Option<Completeness>,
     /// An answer that is not sent before its body is known.
     pub(super) buffered: Option<BufferedAnswer>,
-    /// The head of an answer that is not sent before the beginning of its body is known.
-    pub(super) held: Option<Box<ResponseHeader>>,
+    /// What a buffered answer must be.
+    pub(super) due: Option<Due>,
+    /// An answer whose head is not sent before the beginning of its body is known.
+    pub(super) held: Option<HeldAnswer>,
+    /// The head of such an answer, until there is something of the body to send.
+    pub(super) unsent: Option<Box<ResponseHeader>>,
+    /// The status of such an answer whose head was sent.
+    pub(super) begun: Option<StatusCode>,
     /// What the body goes through on its way to the client.
     pub(super) filters: BodyFilters,
     /// What of the body waits for the client of an HTTP/2 stream.
@@ -30,7 +39,11 @@ pub(super) struct AnswerState {
 impl AnswerState {
     /// Drops what is known of an answer that the client does not get.
     pub(super) fn forget(&mut self) {
+        self.decoder = None;
         self.completeness = None;
         self.buffered = None;
+        self.due = None;
+        self.held = None;
+        self.unsent = None;
     }
 }

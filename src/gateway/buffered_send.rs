@@ -10,6 +10,7 @@ use crate::gateway::buffered_answer::{BufferedAnswer, Purpose, WholeAnswer};
 use crate::gateway::call::Call;
 use crate::gateway::context::RequestContext;
 use crate::gateway::destination::{Destination, FhirCall};
+use crate::gateway::due::NotDue;
 use crate::gateway::stop::Stop;
 use crate::gateway::{error_answer, recovery, rejection_answer, send, wire, write_answer};
 use crate::http::fields::set_length;
@@ -17,6 +18,7 @@ use crate::http::fields::set_length;
 /// Sends the buffered answer when the exchange ended because it came before its request was whole. False when it ended
 /// otherwise; a buffered answer is then dropped.
 pub(super) async fn after_early_end(session: &mut Session, error: &Error, context: &mut RequestContext) -> bool {
+    context.answer.held = None;
     let Some(buffered) = context.answer.buffered.take().filter(|_| recovery::ended_early(error)) else { return false };
     if let Destination::Fhir(fhir) = &mut context.destination {
         // The client may be gone by now; there is nobody to tell.
@@ -27,6 +29,11 @@ pub(super) async fn after_early_end(session: &mut Session, error: &Error, contex
 
 /// Sends the buffered answer after its end, if there is one.
 pub(super) async fn after_end(session: &mut Session, context: &mut RequestContext) {
+    if context.answer.held.take().is_some_and(|held| held.came().is_none()) {
+        // An HTTP/2 answer ended with its head.
+        let _ = rejection_answer::send(session, NotDue::Nothing.into(), context).await;
+        return;
+    }
     let Some(buffered) = context.answer.buffered.take() else { return };
     let Destination::Fhir(fhir) = &mut context.destination else { return };
     let RequestContext { call, attempt, answer, .. } = context;
@@ -62,7 +69,7 @@ async fn send(
         Purpose::Created => write_answer::of_create(session.req_header(), &mut head, body, call, fhir).await,
     };
     set_length(&mut head, body.len());
-    let mut filters = answer_body::prepare(session, &mut head, call, fhir);
+    let mut filters = answer_body::prepare(session, &mut head, call, fhir, false);
     let mut body = Some(body);
     filters.pass(&mut body, true);
     let body = body.unwrap_or_default();

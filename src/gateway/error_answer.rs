@@ -13,6 +13,7 @@ use pingora::http::ResponseHeader;
 
 use crate::fhir::interaction::Interaction;
 use crate::gateway::call::Call;
+use crate::http::fields::complete_retry_after;
 use crate::http::set_field::SetField;
 use crate::openemr::error::{self, ErrorAnswer};
 
@@ -40,14 +41,15 @@ pub(super) fn translate(head: &mut ResponseHeader, body: &[u8], call: &Call, int
     debug!("request {}: OpenEMR answered {status} with {} of {} bytes", call.id, kind(head, body), body.len());
     // What is compressed is not read.
     let body = if head.headers.contains_key(CONTENT_ENCODING) { &[][..] } else { body };
-    let answer = ErrorAnswer { status, resource_type: interaction.resource_type };
+    let answer = ErrorAnswer { status: error::cause(status, body), resource_type: interaction.resource_type };
     let outcome = error::outcome(answer, body).of_request(&call.id.to_string());
     let format = call.negotiated.errors;
     for name in &DROPPED {
         head.remove_header(name);
     }
-    let status = StatusCode::from_u16(error::status(status)).unwrap_or(StatusCode::BAD_GATEWAY);
+    let status = StatusCode::from_u16(error::status(answer.status)).unwrap_or(StatusCode::BAD_GATEWAY);
     head.set_status(status).expect("a StatusCode is a status");
+    complete_retry_after(head);
     head.set(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     head.set(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Bytes::from(outcome.write(format))

@@ -25,6 +25,7 @@ mod context;
 mod cors;
 mod destination;
 mod documents;
+mod due;
 mod error_answer;
 mod exchange;
 mod export_answers;
@@ -33,7 +34,7 @@ mod export_kick_off;
 mod export_paths;
 mod exports;
 pub(crate) mod guard;
-mod held_head;
+mod held_answer;
 mod host;
 pub(crate) mod http2;
 pub(crate) mod http2_connection;
@@ -86,7 +87,7 @@ use pingora::upstreams::peer::HttpPeer;
 
 use crate::exports::jobs::Exports;
 use crate::gateway::attempt::Attempt;
-use crate::gateway::backlog::{AnswerMemory, Backlog};
+use crate::gateway::backlog::AnswerMemory;
 use crate::gateway::call::Call;
 use crate::gateway::context::RequestContext;
 use crate::gateway::destination::{Destination, FhirCall};
@@ -201,12 +202,7 @@ impl ProxyHttp for Gateway {
         context: &mut RequestContext,
     ) -> pingora::Result<()> {
         self.end_keepalive_when_draining(session);
-        let Exchange { call, fhir, answer, .. } = context.exchange()?;
-        if answer.buffered.is_none() {
-            answer.filters = answer_body::prepare(session, head, call, fhir);
-            answer.waiting = session.is_http2().then(|| Backlog::new(Arc::clone(&self.memory)));
-            held_head::hold(session, head, answer);
-        }
+        answer_body::begin(session, head, &mut context.exchange()?, &self.memory);
         Ok(())
     }
 
@@ -218,8 +214,7 @@ impl ProxyHttp for Gateway {
         end_of_stream: bool,
         context: &mut RequestContext,
     ) -> pingora::Result<Option<Duration>> {
-        let RequestContext { call, attempt, answer, .. } = context;
-        let step = answer_body::pass(session, body, end_of_stream, attempt, answer, &call.config().limits);
+        let step = answer_body::pass(session, body, end_of_stream, &mut context.exchange()?, &self.memory);
         step.map(|()| None).map_err(|stop| context.end(stop))
     }
 
@@ -230,11 +225,8 @@ impl ProxyHttp for Gateway {
         _trailers: &mut HeaderMap,
         context: &mut RequestContext,
     ) -> pingora::Result<Option<Bytes>> {
-        let RequestContext { call, attempt, answer, .. } = context;
-        attempt.leave_openemr();
-        let mut last = None;
-        let step = answer_body::pass(session, &mut last, true, attempt, answer, &call.config().limits);
-        step.map(|()| Some(last.unwrap_or_default())).map_err(|stop| context.end(stop))
+        let step = answer_body::end_at_trailers(session, &mut context.exchange()?, &self.memory);
+        step.map(Some).map_err(|stop| context.end(stop))
     }
 
     /// No connection came about: is there another address, or another node?
@@ -274,7 +266,6 @@ impl ProxyHttp for Gateway {
     /// Sends an answer that was buffered to its end, since this is the first phase after it, and writes the access line.
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut RequestContext) {
         buffered_send::after_end(session, context).await;
-        held_head::after_end(session, error.is_some(), context).await;
         http2::after_request(session, error);
         if access_log::is_on() {
             access_log::write(&request_log::access_line(session, error.is_some(), context));

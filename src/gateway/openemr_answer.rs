@@ -1,19 +1,23 @@
 //! OpenEMR's answer as Pingora shows it, before anything of it goes on to the client.
 
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::{CONTENT_TYPE, LOCATION};
+use http::{Method, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
 use crate::fhir::json::completeness::Completeness;
 use crate::fhir::rejection::Rejection;
+use crate::fhir::root::Root;
 use crate::gateway::attempt::Attempt;
+use crate::gateway::destination::FhirCall;
+use crate::gateway::due::{self, Due, NotDue};
 use crate::gateway::exchange::Exchange;
+use crate::gateway::held_answer::HeldAnswer;
 use crate::gateway::response_head::{self, BadAnswer};
 use crate::gateway::stop::Step;
 use crate::gateway::{recovery, trace, upstream};
-use crate::http::decoder::Decoder;
+use crate::http::decoder::{Decoder, UnknownCoding};
 use crate::http::token_text::holds_token;
 use crate::nodes::cause::Unusable;
 
@@ -34,11 +38,16 @@ pub(super) fn head(session: &mut Session, head: &mut ResponseHeader, exchange: &
     let limit = call.config().limits.response_head;
     response_head::check(head, limit, fhir).map_err(|bad| explained(bad, head, attempt))?;
     response_head::keep_known(head, attempt.token_text());
-    if fhir.repairs().read_bodies() || fhir.plan.search.is_some() {
-        answer.decoder = Decoder::after_head(head);
-    }
-    let (ends_by_itself, status) = (response_head::ends_by_itself(head), head.status);
     let has_no_body = response_head::has_no_body(fhir.method_sent(&session.req_header().method), head);
+    if fhir.repairs().read_bodies() || fhir.plan.search.is_some() {
+        answer.decoder = match Decoder::after_head(head) {
+            Ok(decoder) => decoder,
+            Err(UnknownCoding) if has_no_body || response_head::is_translated(head, fhir) => None,
+            Err(UnknownCoding) => return Err(BadAnswer::Coding.into()),
+        };
+    }
+    let due = due(head, has_no_body, fhir, fhir.method_sent(&session.req_header().method))?;
+    let (ends_by_itself, status) = (response_head::ends_by_itself(head), head.status);
     recovery::after_head(session, head, fhir, attempt, answer)?;
     // A request that is tried again keeps its permit.
     if has_no_body {
@@ -48,7 +57,32 @@ pub(super) fn head(session: &mut Session, head: &mut ResponseHeader, exchange: &
     if ends_by_itself && (status.is_success() || (can_be_a_refusal && answer.buffered.is_some())) {
         answer.completeness = Some(Completeness::default());
     }
+    match (due, &answer.buffered) {
+        (Some(due), None) => answer.held = Some(HeldAnswer::begin(session, head, due)),
+        (due, _) => answer.due = due,
+    }
     Ok(())
+}
+
+/// Decides what the body behind this head must be, and that nothing is no answer where that is known already. `None` where
+/// anything may come.
+fn due(head: &mut ResponseHeader, has_no_body: bool, fhir: &FhirCall, sent: &Method) -> Result<Option<Due>, NotDue> {
+    let is_searched = fhir.plan.search.is_some();
+    if !fhir.repairs().errors && !is_searched {
+        return Ok(None);
+    }
+    // Its status says that the resource was created.
+    if head.status == StatusCode::CREATED && fhir.plan.search.is_none() {
+        return Ok(None);
+    }
+    let Some(due) = Due::of(head, fhir.interaction, sent, is_searched)? else { return Ok(None) };
+    if has_no_body {
+        return due.judge(Root::Empty).map(|_| None);
+    }
+    if due == Due::Resource && due::media_type_is_open(head) {
+        response_head::name_json(head);
+    }
+    Ok(Some(due))
 }
 
 /// The rejection of an answer that is none of FHIR's, with what mends the configuration that led to it.
@@ -81,8 +115,14 @@ pub(super) fn body(session: &mut Session, piece: &mut Option<Bytes>, end_of_stre
             return Err(BadAnswer::CutShort.into());
         }
     }
+    if let Some(held) = &mut answer.held {
+        held.take(piece, end_of_stream)?;
+    }
     recovery::after_body(session, piece, end_of_stream, fhir, attempt, answer)?;
     if end_of_stream {
+        if let (Some(due), Some(buffered)) = (answer.due, &answer.buffered) {
+            due.judge(buffered.root())?;
+        }
         attempt.leave_openemr();
     }
     Ok(())

@@ -14,6 +14,7 @@ use crate::gateway::answer_state::AnswerState;
 use crate::gateway::attempt::Attempt;
 use crate::gateway::buffered_answer::{self, BufferedAnswer, Purpose, Readable};
 use crate::gateway::destination::FhirCall;
+use crate::gateway::due;
 use crate::gateway::refused_token::{Decision, Refused, Scope, TokenRefused, judge, scope};
 use crate::gateway::response_head::{self, BadAnswer};
 use crate::gateway::stop::{Step, Stop};
@@ -41,7 +42,9 @@ pub(super) fn after_head(
 ) -> Step {
     if head.status.is_success() {
         note_success(fhir, attempt);
-        let is_buffered = write_answer::is_of_a_create(head, fhir) && response_head::is_json(head);
+        // Whatever comes with a 201: the resource was created, and a page is not shown.
+        let is_legible = response_head::is_json(head) || head.status == StatusCode::CREATED || due::media_type_is_open(head);
+        let is_buffered = write_answer::is_of_a_create(head, fhir) && is_legible;
         return if is_buffered { buffer(session, head, Purpose::Created, fhir, answer) } else { Ok(()) };
     }
     let readable = buffered_answer::readable(head, fhir.method_sent(&session.req_header().method));
@@ -58,8 +61,7 @@ pub(super) fn after_head(
         (StatusCode::BAD_REQUEST, Readable::Plain) => true,
         _ => false,
     };
-    let is_error = head.status.is_client_error() || head.status.is_server_error();
-    match (is_error && fhir.repairs().errors, could_be_the_token) {
+    match (response_head::is_translated(head, fhir), could_be_the_token) {
         (true, _) => buffer(session, head, Purpose::Error, fhir, answer),
         (false, true) => buffer(session, head, Purpose::Unchanged, fhir, answer),
         (false, false) => Ok(()),

@@ -45,7 +45,8 @@ pub(super) async fn after_failure(session: &mut Session, error: &Error, context:
     request_log::failed(error, context, rejection.is_some());
     let Some(rejection) = rejection else { return 0 };
     let status = rejection.status.as_u16();
-    if session.response_written().is_none_or(|head| head.status.is_informational()) {
+    let is_begun = context.answer.begun.is_some();
+    if !is_begun && session.response_written().is_none_or(|head| head.status.is_informational()) {
         // The client may be gone by now; the log says what it should have seen.
         let _ = send(session, rejection, context).await;
     }

@@ -16,6 +16,7 @@ use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::negotiation;
 use crate::gateway::stop::Step;
+use crate::openemr::breakages::{self, Measured};
 use crate::openemr::offered;
 
 /// How long a request waits for the CapabilityStatement that says whether it is refused.
@@ -57,10 +58,22 @@ pub(super) async fn plan(session: &Session, call: &Call, fhir: &mut FhirCall) ->
         let is_search = fhir.interaction.kind == Kind::Search;
         fhir.plan.query = format_parameters::without(fhir.query(), !(is_search && repairs.search));
     }
+    if repairs.search && fhir.interaction.kind == Kind::Read {
+        refuse_broken_reads(fhir).await?;
+    }
     if repairs.interactions {
         refuse_what_is_not_offered(&head.method, fhir).await?;
     }
     Ok(())
+}
+
+/// Refuses a read on which OpenEMR fails.
+async fn refuse_broken_reads(fhir: &FhirCall) -> Step {
+    let Some(resource_type) = fhir.interaction.resource_type.filter(|name| breakages::reads_may_fail(name)) else {
+        return Ok(());
+    };
+    let capabilities = timeout(PATIENCE, fhir.site.capabilities()).await.ok().flatten();
+    Ok(Measured::of(capabilities.as_deref()).check_read(resource_type)?)
 }
 
 /// Refuses what OpenEMR's CapabilityStatement does not announce. Where there is none, everything passes.

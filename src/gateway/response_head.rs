@@ -17,6 +17,7 @@ use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::trace::X_REQUEST_ID;
+use crate::http::decoder::UnknownCoding;
 use crate::http::set_field::SetField;
 use crate::http::token_text::holds_token;
 use crate::http::{field_filter, fields};
@@ -108,6 +109,12 @@ pub(super) enum BadAnswer {
     /// The body is not in its declared coding, or not whole.
     #[error("the body of the answer cannot be decompressed: {0}")]
     NotDecodable(io::ErrorKind),
+    /// The body is in a coding that the gateway does not know, and cannot be read.
+    #[error("{UnknownCoding}")]
+    Coding,
+    /// The status is none of HTTP's.
+    #[error("the answer has a status that is none of HTTP's")]
+    Status,
     /// The end of the body is declared twice, or not legibly.
     #[error("the head of the answer does not say clearly where its body ends")]
     Framing,
@@ -126,7 +133,9 @@ impl From<BadAnswer> for Rejection {
             BadAnswer::Page => "OpenEMR answered with a web page where FHIR was due.",
             BadAnswer::Redirect => "OpenEMR sent the gateway to another address.",
             BadAnswer::CutShort | BadAnswer::NotDecodable(_) => "OpenEMR's answer ended too soon.",
-            BadAnswer::Framing | BadAnswer::OtherProtocol => "OpenEMR's answer could not be read.",
+            BadAnswer::Coding | BadAnswer::Status | BadAnswer::Framing | BadAnswer::OtherProtocol => {
+                "OpenEMR's answer could not be read."
+            }
             BadAnswer::TooLong => "OpenEMR's refusal is too long to be read.",
         };
         Self::bad_gateway(IssueCode::Exception, text).because(bad)
@@ -143,6 +152,9 @@ pub(super) fn check(head: &ResponseHeader, limit: usize, fhir: &FhirCall) -> Res
     }
     if !is_framed_once(head) {
         return Err(BadAnswer::Framing);
+    }
+    if head.status.as_u16() >= 600 && fhir.repairs().errors {
+        return Err(BadAnswer::Status);
     }
     if is_page(head, fhir.interaction) {
         return Err(BadAnswer::Page);
@@ -173,9 +185,15 @@ fn is_page(head: &ResponseHeader, interaction: Interaction) -> bool {
     head.status == StatusCode::OK && media_type_is(head, b"text/html") && !is_document
 }
 
-/// Whether this is a redirect. At the other address the client has no token.
+/// Whether this is a redirect, or a choice of addresses. At the other address the client has no token.
 fn sends_elsewhere(head: &ResponseHeader) -> bool {
-    matches!(head.status.as_u16(), 301 | 302 | 303 | 307 | 308)
+    head.status.is_redirection() && head.status != StatusCode::NOT_MODIFIED
+}
+
+/// Whether this is an error whose body the client does not get: an OperationOutcome stands in its place.
+#[must_use]
+pub(super) fn is_translated(head: &ResponseHeader, fhir: &FhirCall) -> bool {
+    (head.status.is_client_error() || head.status.is_server_error()) && fhir.repairs().errors
 }
 
 /// Whether only the body itself tells where it ends: JSON in an answer with neither Content-Length nor chunks.
@@ -190,7 +208,19 @@ pub(super) fn ends_by_itself(head: &ResponseHeader) -> bool {
 /// Whether the body is JSON, OpenEMR's or FHIR's own.
 #[must_use]
 pub(super) fn is_json(head: &ResponseHeader) -> bool {
-    media_type_is(head, b"application/json") || media_type_is(head, b"application/fhir+json")
+    let known: [&[u8]; 3] = [b"application/json", b"application/fhir+json", b"text/json"];
+    known.iter().any(|known| media_type_is(head, known))
+}
+
+/// Whether the body is a web page.
+#[must_use]
+pub(super) fn is_html(head: &ResponseHeader) -> bool {
+    media_type_is(head, b"text/html") || media_type_is(head, b"application/xhtml+xml")
+}
+
+/// Declares a body to be JSON whose head says nothing of that: where it is something else, it does not go on.
+pub(super) fn name_json(head: &mut ResponseHeader) {
+    head.set(CONTENT_TYPE, HeaderValue::from_static("application/json"));
 }
 
 /// Sets FHIR's media type of JSON where OpenEMR writes `application/json`: for resources, not for documents, nor for what other
@@ -317,11 +347,20 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn only_what_has_not_changed_stays_where_it_was() {
+        for status in [300, 301, 302, 303, 305, 306, 307, 308, 399] {
+            assert!(sends_elsewhere(&head(status, &[])), "{status}");
+        }
+        assert!(!sends_elsewhere(&head(304, &[])) && !sends_elsewhere(&head(200, &[])));
+    }
+
+    #[test]
     fn fhir_json_gets_its_name_and_nothing_else_does() {
         let fhir = "application/fhir+json; charset=utf-8";
         for (path, content_type, disposition, named) in [
             ("/Patient", "application/json", false, fhir),
             ("/Patient", "application/fhir+json", false, fhir),
+            ("/Patient", "text/json", false, fhir),
             ("/Patient/1", "Application/JSON; charset=utf-8", false, fhir),
             ("/metadata", "application/json", false, fhir),
             ("/Binary/1", "application/json", false, fhir),

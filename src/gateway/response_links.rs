@@ -14,10 +14,23 @@ use crate::fhir::link_text::LinkText;
 use crate::gateway::call::Call;
 use crate::gateway::public_base;
 use crate::http::set_field::SetField;
+use crate::site::links::OpenEmrBases;
 use crate::site::prepared::Site;
+use crate::site::public_base::PublicBase;
 
 /// Rewrites the links in the head of an answer; returns the filter that does it in its body, where that is text.
 pub(super) fn rewrite(session: &Session, head: &mut ResponseHeader, call: &Call, site: &Site) -> Option<LinkRewriter> {
+    let (bases, public) = rewrite_head(session, head, call, site)?;
+    is_rewritten(&head.headers).then(|| LinkRewriter::new(Arc::clone(&bases.links), Arc::clone(public.replacement())))
+}
+
+/// Rewrites the links in the head of an answer; returns what was replaced by what, unless links are left alone.
+pub(super) fn rewrite_head(
+    session: &Session,
+    head: &mut ResponseHeader,
+    call: &Call,
+    site: &Site,
+) -> Option<(Arc<OpenEmrBases>, Arc<PublicBase>)> {
     if !site.config.answers.repairs.links {
         return None;
     }
@@ -33,7 +46,7 @@ pub(super) fn rewrite(session: &Session, head: &mut ResponseHeader, call: &Call,
             head.add(&field, bases.rewrite_field(&value, &public).unwrap_or(value));
         }
     }
-    is_rewritten(&head.headers).then(|| LinkRewriter::new(Arc::clone(&bases.links), Arc::clone(public.replacement())))
+    Some((bases, public))
 }
 
 /// Whether the body behind this head is text whose links are rewritten. A stored document is not: it belongs to its author, and

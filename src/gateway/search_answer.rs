@@ -1,7 +1,7 @@
 //! The answer to a search, and to a read of a part of a resource: which filters its body passes.
 
+use http::HeaderValue;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE};
-use http::{HeaderValue, Method, StatusCode};
 use pingora::http::ResponseHeader;
 
 use crate::config;
@@ -19,12 +19,6 @@ use crate::openemr::search::read_terms::ReadTerms;
 use crate::openemr::search::terms::SearchTerms;
 
 const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json; charset=utf-8");
-
-/// Whether an answer without a body is none to this search.
-#[must_use]
-pub(super) fn must_have_body(method: &Method, head: &ResponseHeader, fhir: &FhirCall) -> bool {
-    *method != Method::HEAD && head.status == StatusCode::OK && fhir.plan.search.is_some()
-}
 
 /// Adds the filters that the body behind this head passes.
 pub(super) fn add_filters(head: &mut ResponseHeader, fhir: &mut FhirCall, filters: &mut BodyFilters) {

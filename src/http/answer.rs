@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use pingora::http::ResponseHeader;
 use serde::Serialize;
 
-use crate::http::fields::set_length;
+use crate::http::fields::{complete_retry_after, set_length};
 use crate::http::set_field::SetField;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -79,6 +79,7 @@ impl Answer {
         for (name, value) in self.fields {
             head.set(name, value);
         }
+        complete_retry_after(&mut head);
         (Box::new(head), has_body.then_some(self.body))
     }
 }

@@ -170,7 +170,7 @@ impl fmt::Display for Explained<'_> {
             Cause::Closed(summary) => write!(f, "the connection was closed before the answer was whole ({summary})"),
             Cause::ReadTimeout => f.write_str("no answer came in time (the limits are under timeouts)"),
             Cause::NotHttp => write!(f, "the answer is not HTTP: is the port in {key} right?"),
-            Cause::Redirect { status, to } => redirect(f, *status, to.as_ref(), key),
+            Cause::Redirect { status, to } => redirect(f, url, *status, to.as_ref(), key),
             Cause::WrongPath { status, is_page } => {
                 let page = if *is_page { " with an HTML page" } else { "" };
                 write!(f, "OpenEMR's API is not there, the answer is {}{page}. {}", status.as_u16(), path_remedy(url, key))
@@ -203,16 +203,29 @@ fn tls_remedy(failure: &TlsFailure, url: &BaseUrl, key: &str) -> String {
     }
 }
 
-fn redirect(f: &mut fmt::Formatter<'_>, status: StatusCode, to: Option<&BaseUrl>, key: &str) -> fmt::Result {
+fn redirect(f: &mut fmt::Formatter<'_>, url: &BaseUrl, status: StatusCode, to: Option<&BaseUrl>, key: &str) -> fmt::Result {
     let status = status.as_u16();
     match to {
         Some(to) => {
-            write!(f, "it redirects to {to} (status {status}), and redirects are not followed. Write that address in {key}")
+            write!(f, "it redirects to {to} (status {status}){}, and redirects are not followed. ", likely_reason(url, to))?;
+            write!(f, "Write that address in {key}")
         }
         None => write!(
             f,
             "it redirects elsewhere (status {status}), and redirects are not followed. Write the final address in {key}"
         ),
+    }
+}
+
+/// Why a server is likely to redirect from one address to the other.
+fn likely_reason(from: &BaseUrl, to: &BaseUrl) -> &'static str {
+    match () {
+        () if from.host != to.host => ", so it goes by another name",
+        () if !from.https && to.https => ", so it takes https alone",
+        () if from.https && !to.https => ", so it takes http, or a proxy in front of it ends TLS",
+        () if from.port != to.port => ", so it is at another port",
+        () if from.path != to.path => ", so OpenEMR is in another sub-folder, or a page of its own came",
+        () => ", so it wants the path to be written otherwise",
     }
 }
 

@@ -8,9 +8,12 @@
 
 use std::fmt;
 
+use http::StatusCode;
+
 use crate::fhir::capabilities::Capabilities;
 use crate::fhir::id::is_uuid;
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::rejection::Rejection;
 use crate::http::query::Parameter;
 use crate::openemr::version::Version;
 
@@ -185,6 +188,21 @@ impl Measured {
         }
     }
 
+    /// Checks the read of a resource.
+    ///
+    /// # Errors
+    /// OpenEMR fails on every read of the type.
+    pub(crate) fn check_read(self, resource_type: &'static str) -> Result<(), BrokenRead> {
+        if self.is_measured && reads_may_fail(resource_type) { Err(BrokenRead(resource_type)) } else { Ok(()) }
+    }
+
+    /// Whether a type is never searched by a parameter, whatever its value.
+    #[must_use]
+    pub(crate) fn is_never_asked(self, resource_type: &str, parameter: &str) -> bool {
+        let is_this = |breakage: &&Breakage| breakage.resource_type == resource_type && breakage.parameter == parameter;
+        TABLE.iter().filter(is_this).any(|breakage| breakage.asked == Asked::AtAll && self.has(breakage))
+    }
+
     /// Whether OpenEMR fails on `_count` for a type: ValueSet, on 7.0.4 and later, below 200.
     #[must_use]
     pub(crate) fn fails_on_count(self, resource_type: &str) -> bool {
@@ -194,6 +212,23 @@ impl Measured {
     fn has(self, breakage: &Breakage) -> bool {
         let is_of_version = breakage.versions == Versions::Every || self.version != Some(Version::Old);
         is_of_version && (self.is_measured || breakage.symptom != Symptom::Fails)
+    }
+}
+
+/// Whether there are versions in which OpenEMR fails on every read of a type.
+#[must_use]
+pub(crate) fn reads_may_fail(resource_type: &str) -> bool {
+    resource_type == "ValueSet"
+}
+
+/// OpenEMR fails on every read of this type. A sentence for the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("OpenEMR fails on reading a {0} by its id; search for {0}, and choose among what is found.")]
+pub(crate) struct BrokenRead(&'static str);
+
+impl From<BrokenRead> for Rejection {
+    fn from(broken: BrokenRead) -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, IssueCode::NotSupported, broken.to_string())
     }
 }
 
@@ -309,8 +344,10 @@ mod tests {
     }
 
     #[test]
-    fn value_sets_are_not_counted_by_openemr() {
+    fn value_sets_are_neither_counted_nor_read_by_openemr() {
         assert!(EIGHT.fails_on_count("ValueSet") && !EIGHT.fails_on_count("Patient"));
         assert!(!OLD.fails_on_count("ValueSet") && !LATER.fails_on_count("ValueSet"));
+        assert!(EIGHT.check_read("ValueSet").is_err() && OLD.check_read("ValueSet").is_err());
+        assert!(EIGHT.check_read("Patient").is_ok() && LATER.check_read("ValueSet").is_ok());
     }
 }

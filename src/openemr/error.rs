@@ -20,6 +20,22 @@ const MAX_ISSUES: usize = 50;
 /// The number of opening brackets at which JSON is looked for.
 const MAX_BRACKETS: usize = 8;
 
+/// What is said when the database cannot be reached: by OpenEMR, by its code that then has no connection, and by PHP's clients of
+/// MySQL (client errors 2002, 2003, 2006 and 2013, server errors 1040 and 1203). What stands before it names the server.
+const DATABASE_IS_DOWN: [&str; 11] = [
+    "Check that you can ping the server",
+    "prepare() on bool",
+    "SQLSTATE[HY000] [2002]",
+    "SQLSTATE[HY000] [2003]",
+    "SQLSTATE[HY000] [2006]",
+    "SQLSTATE[HY000] [1040]",
+    "SQLSTATE[HY000] [1203]",
+    "MySQL server has gone away",
+    "Lost connection to MySQL server",
+    "Can't connect to MySQL server",
+    "Too many connections",
+];
+
 /// An error answer of OpenEMR's, apart from its body.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ErrorAnswer {
@@ -51,6 +67,19 @@ pub(crate) fn status(openemrs: u16) -> u16 {
 pub(crate) fn is_malformed_id(status: StatusCode, body: &[u8]) -> bool {
     status == StatusCode::BAD_REQUEST
         && matches!(first_json(body), Some(Value::Object(body)) if body.get("validationErrors").is_some_and(Value::is_object))
+}
+
+/// Returns the status that says what happened: OpenEMR answers 500 when its database is down, which is 503.
+#[must_use]
+pub(crate) fn cause(openemrs: u16, body: &[u8]) -> u16 {
+    if openemrs >= 500 && says_the_database_is_down(body) { 503 } else { openemrs }
+}
+
+/// Whether a body tells, in the words of OpenEMR's, PHP's or the database client's, that the database cannot be reached.
+#[must_use]
+pub(crate) fn says_the_database_is_down(body: &[u8]) -> bool {
+    let body = body.get(..MAX_BODY).unwrap_or(body);
+    DATABASE_IS_DOWN.iter().any(|sign| memchr::memmem::find(body, sign.as_bytes()).is_some())
 }
 
 /// Makes the outcome of OpenEMR's own text, as far as that can be shown.

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::fhir::capabilities::{Capabilities, ParameterType, TypeCapabilities};
+use crate::openemr::breakages::Measured;
 use crate::openemr::invented_times;
 use crate::openemr::search::honoured::unannounced;
 use crate::openemr::search::parameters::{PROVENANCES, SORTS};
@@ -26,11 +27,12 @@ pub(crate) fn correct_searches(statement: &mut Map<String, Value>, capabilities:
     if version == Version::Other {
         return;
     }
+    let server = (version, Measured::of(Some(capabilities)));
     for rest in objects(statement.get_mut("rest")) {
         for resource in objects(rest.get_mut("resource")) {
             let Some(resource_type) = resource.get("type").and_then(Value::as_str).map(str::to_owned) else { continue };
             if let Some(known) = capabilities.types.get(&resource_type) {
-                correct_type(resource, &resource_type, version, known);
+                correct_type(resource, &resource_type, server, known);
             }
         }
         let results = pages.then_some(COUNT).into_iter().chain(RESULTS);
@@ -40,7 +42,12 @@ pub(crate) fn correct_searches(statement: &mut Map<String, Value>, capabilities:
 }
 
 /// Corrects what is said of one type.
-fn correct_type(resource: &mut Map<String, Value>, resource_type: &str, version: Version, known: &TypeCapabilities) {
+fn correct_type(
+    resource: &mut Map<String, Value>,
+    resource_type: &str,
+    (version, measured): (Version, Measured),
+    known: &TypeCapabilities,
+) {
     resource.remove("searchInclude");
     if !known.interactions.contains("search-type") {
         resource.remove("searchRevInclude");
@@ -51,6 +58,10 @@ fn correct_type(resource: &mut Map<String, Value>, resource_type: &str, version:
     }
     if resource.get("searchRevInclude").and_then(Value::as_array).is_some_and(Vec::is_empty) {
         resource.remove("searchRevInclude");
+    }
+    if let Some(parameters) = resource.get_mut("searchParam").and_then(Value::as_array_mut) {
+        let name = |parameter: &Value| parameter.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+        parameters.retain(|parameter| !measured.is_never_asked(resource_type, &name(parameter)));
     }
     for parameter in objects(resource.get_mut("searchParam")) {
         if parameter.get("name").and_then(Value::as_str) == Some("_lastUpdated") && invented_times::are_invented(resource_type) {
@@ -127,6 +138,7 @@ mod tests {
             assert_eq!(resources["Binary"].0.get("searchRevInclude"), None);
             assert_eq!((has("Condition", "category"), has("Patient", "_sort")), (is_modern, is_modern));
             assert!(has("Condition", "subject") && has("Observation", "subject") && !has("AllergyIntolerance", "subject"));
+            assert!(!has("Practitioner", "name") && has("Practitioner", "family") && !has("Goal", "description"));
             assert!(!has("Patient", "subject") && !has("Observation", "_sort") && !has("Binary", "_count"));
             let updated = |resource_type: &str| {
                 let parameters = resources[resource_type].0["searchParam"].as_array().unwrap();

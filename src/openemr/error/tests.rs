@@ -40,12 +40,6 @@ fn every_way_of_openemrs_is_understood() {
         (400, r#"{"message":"FhirPatientService is broken"}"#, "invalid", "OpenEMR does not understand the request."),
         (400, r#"{"message":{"a":1}}"#, "invalid", "OpenEMR does not understand the request."),
         (500, denied, "exception", "OpenEMR failed."),
-        (
-            500,
-            "Check that you can ping the server 127.0.0.1.<p>{\"error\":\"An error occurred\",\"message\":\"Call to a member function prepare() on bool\",\"code\":0}",
-            "exception",
-            "OpenEMR failed.",
-        ),
         (501, "", "not-supported", "OpenEMR does not do this."),
         (503, "<html>", "transient", "OpenEMR is not available at the moment."),
         (504, "<html>", "timeout", "OpenEMR did not finish in time."),
@@ -114,6 +108,25 @@ fn an_outcome_of_openemrs_own_is_kept_where_it_is_disclosable() {
     let unclean = r#"{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"invalid","details":{"text":"in /var/www/x.php"}}]}"#;
     assert_eq!(written(400, None, unclean)["issue"][0]["diagnostics"], "OpenEMR does not understand the request.");
     assert_eq!(written(500, None, own)["issue"][0]["diagnostics"], "OpenEMR failed.");
+}
+
+#[test]
+fn a_database_that_is_down_is_a_server_that_is_not_available() {
+    let call = r#"{"error":"An error occurred","message":"Call to a member function prepare() on bool","code":0}"#;
+    let ping = format!("Check that you can ping the server 127.0.0.1.<p>{call}");
+    for (openemrs, body, status) in [
+        (500, ping.as_str(), 503),
+        (500, call, 503),
+        (500, "Warning: mysqli_connect(): (HY000/2002): x<br>SQLSTATE[HY000] [2002] Connection refused", 503),
+        (500, "<b>Fatal error</b>: MySQL server has gone away", 503),
+        (500, "", 500),
+        (500, r#"{"error":"An error occurred","message":"SQLSTATE[42S22]: Unknown column","code":0}"#, 500),
+        (502, "<html>", 502),
+        (400, ping.as_str(), 400),
+    ] {
+        assert_eq!(cause(openemrs, body.as_bytes()), status, "{openemrs} {body}");
+    }
+    assert_eq!(written(503, Some("Patient"), &ping)["issue"][0]["diagnostics"], "OpenEMR is not available at the moment.");
 }
 
 #[test]

@@ -344,8 +344,8 @@ const MODIFIERS: [&str; 5] = ["exact", "contains", "prefix", "suffix", "not"];
 /// Checks the modifier and the value of a parameter that OpenEMR has.
 fn check(modifier: Option<&str>, value: &str, kind: Option<ParameterType>) -> Result<(), Why> {
     match (modifier, kind) {
-        _ if value.split(',').any(str::is_empty) => Err(Why::EmptyAlternative),
         (None, Some(ParameterType::Date)) if !are_dates(value) => Err(Why::Date),
+        _ if value.split(',').any(str::is_empty) => Err(Why::EmptyAlternative),
         (Some("exact"), Some(ParameterType::String)) => Ok(()),
         (None | Some("contains" | "prefix" | "suffix"), Some(ParameterType::String)) => {
             if value.contains('%') {

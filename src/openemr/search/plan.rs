@@ -122,7 +122,7 @@ impl SearchPlan {
         };
         let reading = ReadingContext { resource_type, version, known, bases, repairs, pages: context.pager != Pager::Off };
         let mut parameters = SearchParameters::default();
-        let as_asked = [query, form].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(&b'&');
+        let as_asked = (query, form);
         let (query, form) = (with_pluses(query), with_pluses(form));
         if query::parameters(&query).chain(query::parameters(&form)).nth(MAX_PARAMETERS).is_some() {
             return Err(SearchError::TooManyParameters);
@@ -138,7 +138,11 @@ impl SearchPlan {
         if let Some(refusals) = refusals(&parameters, &reading, context) {
             return Err(SearchError::Refused(refusals));
         }
-        plan.terms.changed |= plan.sent != as_asked;
+        plan.terms.changed |= match as_asked {
+            (asked, []) | ([], asked) => plan.sent != asked,
+            // They go to OpenEMR in one place.
+            _ => true,
+        };
         Ok(Some(plan))
     }
 
@@ -188,7 +192,9 @@ fn refusals(parameters: &SearchParameters, reading: &ReadingContext<'_>, context
         Some(Refusal::of(warning.parameter(), why))
     };
     let all = parameters.refused.iter().cloned().chain(parameters.warnings.iter().filter_map(refused));
+    let measured = Measured::of(context.capabilities);
     let announced = reading.known.search_parameters.iter().map(String::as_str);
+    let announced = announced.filter(|name| !measured.is_never_asked(reading.resource_type, name));
     let unannounced = honoured::unannounced(reading.resource_type, reading.version, reading.known).map(|(name, _)| name);
     let known = announced.chain(unannounced);
     let all = all.map(|refusal| refusal.with_meant(|name| names::meant(name, known.clone()).map(str::to_owned))).collect();

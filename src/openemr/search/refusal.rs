@@ -71,7 +71,10 @@ pub(crate) enum Why {
     )]
     Date,
     /// PHP or OpenEMR would keep the last one.
-    #[error("stands more than once, or together with another one that OpenEMR keeps in the same place")]
+    #[error(
+        "says something else than another one for the same thing, as patient and subject are, or name and name:exact: OpenEMR \
+         would keep the last one"
+    )]
     Repeated,
     /// OpenEMR has not said yet what it can search by.
     #[error("may be one by which OpenEMR can search or not: it has not said yet which those are")]
@@ -85,7 +88,6 @@ impl Why {
             Self::NotAPatient | Self::Empty | Self::EmptyAlternative | Self::AnyText | Self::Category | Self::Date => {
                 IssueCode::Value
             }
-            Self::Repeated => IssueCode::Invalid,
             Self::Unjudged => IssueCode::Transient,
             _ => IssueCode::NotSupported,
         }
@@ -184,14 +186,19 @@ impl Refusals {
     }
 }
 
+/// The cause of a rejection for now, for the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a search cannot be judged before the CapabilityStatement is known")]
+struct NotSaidYet;
+
 impl From<Refusals> for Rejection {
     fn from(refusals: Refusals) -> Self {
         let text = refusals.to_string();
         if refusals.are_for_now() {
-            Self::unavailable(WAIT, text)
-        } else {
-            Self::new(StatusCode::BAD_REQUEST, refusals.code(), text)
+            // What is the server's fault is logged, and a name may be a value that stands in the wrong place.
+            return Self::unavailable(WAIT, text).because(NotSaidYet);
         }
+        Self::new(StatusCode::BAD_REQUEST, refusals.code(), text)
     }
 }
 

@@ -64,7 +64,7 @@ fn whatever_openemr_says_is_said_in_fhirs_words() {
     let mut connection = gateway.caller().connect();
     for (order, status, code, words) in [
         (json!({"error": "system"}), 500, "exception", "OpenEMR failed."),
-        (json!({"error": "database"}), 500, "exception", "OpenEMR failed."),
+        (json!({"error": "database"}), 503, "transient", "not available"),
         (json!({"error": "php_fpm_down"}), 503, "transient", "not available"),
         (json!({"error": "php_fpm_timeout"}), 504, "timeout", "did not finish in time"),
         (php_page(), 500, "exception", "OpenEMR failed."),

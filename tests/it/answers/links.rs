@@ -94,10 +94,10 @@ fn nothing_but_links_changes() {
             ("image/png", &body),
         ] {
             openemr.order(&json!({"fhir": {
-                "target": "/Binary", "answer": {"status": 200, "body": body, "content_type": content_type},
+                "target": "/Patient", "answer": {"status": 200, "body": body, "content_type": content_type},
                 "framing": framing, "piece_bytes": 50,
             }}));
-            let answer = gateway.caller().get("/fhir/Binary/1");
+            let answer = gateway.caller().get("/fhir/Patient/1");
             assert_eq!((answer.status, answer.end), (200, End::Whole), "{content_type} {framing}");
             assert_eq!(answer.text(), *expected, "{content_type} {framing}");
             if let Some(length) = answer.field("content-length") {

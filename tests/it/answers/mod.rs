@@ -1,6 +1,7 @@
 //! Answers to clients, and the searches that OpenEMR gets.
 
 mod bundles;
+mod codings;
 mod compression;
 mod content;
 mod cors;
@@ -11,8 +12,10 @@ mod filters;
 mod interactions;
 mod links;
 mod long_searches;
+mod not_fhir;
 mod paging;
 mod question_values;
 mod questions;
 mod search;
 mod spellings;
+mod stored_documents;

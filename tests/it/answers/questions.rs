@@ -134,11 +134,7 @@ impl Site {
         let types = TYPES.map(|(name, _)| name).into_iter().chain(["Provenance"]);
         config["sites"]["default"]["scopes"] = types.map(|name| json!(format!("system/{name}.read"))).collect();
         let gateway = Gateway::with(config);
-        let population = TYPES.map(|(name, _)| {
-            let bundle = gateway.caller().get(&format!("/fhir/{name}")).json();
-            (name, bundle["entry"].as_array().unwrap().iter().map(|entry| entry["resource"].clone()).collect::<Vec<_>>())
-        });
-        let population = BTreeMap::from(population);
+        let population = BTreeMap::from(TYPES.map(|(name, _)| (name, everything(&gateway, name))));
         let number = |name: &str| population[name].len();
         assert_eq!((number("Patient"), number("Observation"), number("Condition")), (203, 1015, 101));
         Self { gateway, version, population, _openemr: openemr }
@@ -204,16 +200,34 @@ impl Site {
                 assert!(included.is_empty(), "{what}: {included:?}");
             }
             met.append(&mut ids);
-            let links = bundle["link"].as_array().unwrap();
-            let Some(next) = links.iter().find(|link| link["relation"] == "next") else { break };
+            let Some(next) = next(&bundle) else { break };
             assert!(pages <= MOST_PAGES + 1, "{what}: the links have no end");
-            let (_, target) = next["url"].as_str().unwrap().split_once("/fhir/").unwrap();
-            let answer = self.gateway.caller().get(&format!("/fhir/{target}"));
+            let answer = self.gateway.caller().get(&next);
             assert_eq!((answer.status, answer.end), (200, End::Whole), "{what}: {}", answer.text());
             bundle = answer.json();
         }
         assert_eq!(met, expected, "{what}");
     }
+}
+
+/// All resources of a type, in OpenEMR's order.
+fn everything(gateway: &Gateway, resource_type: &str) -> Vec<Value> {
+    let mut all = Vec::new();
+    let mut target = format!("/fhir/{resource_type}");
+    loop {
+        let bundle = gateway.caller().get(&target).json();
+        all.extend(bundle["entry"].as_array().unwrap().iter().map(|entry| entry["resource"].clone()));
+        match next(&bundle) {
+            Some(next) => target = next,
+            None => return all,
+        }
+    }
+}
+
+/// The link to the next page of a Bundle.
+fn next(bundle: &Value) -> Option<String> {
+    let next = bundle["link"].as_array().unwrap().iter().find(|link| link["relation"] == "next")?;
+    Some(format!("/fhir/{}", next["url"].as_str().unwrap().split_once("/fhir/").unwrap().1))
 }
 
 /// The parameters that an answer says were left out.

@@ -121,7 +121,7 @@ fn a_web_page_where_fhir_was_due_is_502() {
 fn openemrs_own_errors_pass_with_their_status() {
     let openemr = OpenEmr::start();
     let gateway = Gateway::start(&openemr);
-    for (error, status) in [("system", 500), ("database", 500), ("php_fpm_down", 503), ("php_fpm_timeout", 504)] {
+    for (error, status) in [("system", 500), ("database", 503), ("php_fpm_down", 503), ("php_fpm_timeout", 504)] {
         openemr.order(&json!({"fhir": {"error": error}}));
         assert_eq!(gateway.caller().get(PATIENTS).status, status, "{error}");
     }

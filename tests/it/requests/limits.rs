@@ -102,7 +102,9 @@ fn openemrs_head_has_a_limit_too() {
     let gateway = with(&openemr, json!({"response_head": "4KiB"}));
     let answer = |length: usize| {
         let content_type = format!("application/json; x={}", "x".repeat(length));
-        openemr.order(&json!({"fhir": {"answer": {"status": 200, "content_type": content_type, "body": "{}"}}}));
+        openemr.order(
+            &json!({"fhir": {"answer": {"status": 200, "content_type": content_type, "body": "{\"resourceType\":\"Patient\"}"}}}),
+        );
         gateway.caller().get("/fhir/Patient/1")
     };
     answer(4 * 1024).outcome(502);

@@ -243,7 +243,9 @@ fn sort_has_nothing_but_names_of_parameters() {
             // What cannot be sorted by is otherwise refused.
             let lenient = [("Prefer", "handling=lenient")];
             let answer = gateway.caller().send("GET", &format!("/fhir/Patient?_sort={sort}"), &lenient, b"");
-            assert_eq!(answer.status, 200, "{how}: {sort}: {}", answer.text());
+            // Without a CapabilityStatement nobody knows whether OpenEMR sorts.
+            let expected = if how.contains("unknown") && !sort.is_empty() { 503 } else { 200 };
+            assert_eq!(answer.status, expected, "{how}: {sort}: {}", answer.text());
         }
     });
 }

@@ -26,6 +26,8 @@ mod process;
 pub mod raw_openemr;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
+#[cfg(feature = "sandbox")]
+pub mod told_openemr;
 
 #[cfg(feature = "sandbox")]
 pub use process::{DEADLINE, Process, Stop, binary, eventually, keys};

@@ -125,14 +125,20 @@ fn serve(mut stream: TcpStream, number: usize, kept: &Mutex<Vec<Vec<u8>>>, answe
         };
         if let Some(request) = next {
             answered += 1;
+            let mut is_last = false;
             for (number, bytes) in answer(&request).into_iter().enumerate() {
                 if number > 0 {
                     // Long enough that the reader has seen what came before.
                     thread::sleep(Duration::from_millis(20));
                 }
+                // In HTTP/1.0 the end of the connection is that of the answer.
+                is_last |= bytes.starts_with(b"HTTP/1.0 ");
                 if bytes.is_empty() || stream.write_all(&bytes).is_err() {
                     return;
                 }
+            }
+            if is_last {
+                return;
             }
             continue;
         }

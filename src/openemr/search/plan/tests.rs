@@ -238,8 +238,10 @@ fn a_plan_tells_whether_the_search_was_changed() {
     ] {
         assert_eq!(planned(query, &of("Patient", &MODERN)).terms.changed, changed, "{query}");
     }
-    let both = SearchPlan::new(b"name=A", b"gender=male", &of("Patient", &MODERN)).unwrap().unwrap();
-    assert!(!both.terms.changed);
+    for (query, form, changed) in [("name=A", "gender=male", true), ("", "name=A", false), ("", "name=A&_count=5", true)] {
+        let plan = SearchPlan::new(query.as_bytes(), form.as_bytes(), &of("Patient", &MODERN)).unwrap().unwrap();
+        assert_eq!(plan.terms.changed, changed, "{query} {form}");
+    }
     assert!(planned("subject=Patient/a", &of("Condition", &MODERN)).terms.changed);
 }
 
