@@ -53,7 +53,7 @@ pub mod key_files {
 /// The steps of a body, for the benchmarks alone.
 #[doc(hidden)]
 pub mod bench {
-    pub use crate::fhir::body_step::BodyStep;
+    pub use crate::fhir::body_step::{BodyStep, Verdict};
     pub use crate::fhir::json::pretty::Pretty;
     pub use crate::fhir::link_rewriter::{LinkRewriter, Links, Replacement};
     pub use crate::fhir::projection::projector::Projector;

@@ -99,10 +99,9 @@ impl<'a> Earlier<'a> {
 
 /// The parts of a site: shared with an earlier site where the configuration of that part is equal, made anew otherwise.
 fn parts(config: &Arc<config::Site>, tasks: &Tasks, earlier: Earlier<'_>) -> Parts {
-    let nodes = match earlier.find(|site| *site.nodes.upstream() == config.upstream) {
-        Some(site) => Arc::clone(&site.nodes),
-        None => new_nodes(config, &tasks.nodes),
-    };
+    let same_nodes = earlier.find(|site| *site.nodes.upstream() == config.upstream);
+    let nodes = same_nodes.map_or_else(|| new_nodes(config, &tasks.nodes), |site| Arc::clone(&site.nodes));
+    let turns = same_nodes.map(|site| Arc::clone(&site.turns)).unwrap_or_default();
     let identity = TokenIdentity::of(config);
     let same_token = earlier.find(|site| site.identity == identity);
     let keys = keys(config, &tasks.keys, earlier.in_this.iter().find(|site| site.identity == identity));
@@ -117,7 +116,7 @@ fn parts(config: &Arc<config::Site>, tasks: &Tasks, earlier: Earlier<'_>) -> Par
         None => Arc::new(CapabilityCache::new(config)),
     };
     let client = SiteClient::new(Arc::clone(&nodes), Arc::clone(&token), tasks.tokens.client());
-    Parts { config: Arc::clone(config), identity, nodes, token, keys, signer, client, capability_cache }
+    Parts { config: Arc::clone(config), identity, nodes, token, keys, signer, client, capability_cache, turns }
 }
 
 fn new_nodes(config: &config::Site, checks: &Checks) -> Arc<Nodes> {
