@@ -9,6 +9,7 @@ use crate::support::gateway::{Certificate, Gateway, config, pass_through, site};
 use crate::support::http::{Answer, End, request};
 use crate::support::http2::Http2;
 use crate::support::openemr::OpenEmr;
+use crate::support::told_openemr::{FRAMINGS, Told};
 use serde_json::{Value, json};
 
 /// What OpenEMR calls itself, wherever it is.
@@ -491,5 +492,27 @@ fn compressed_answers_are_not_asked_for_and_are_rewritten_all_the_same() {
         } else {
             assert!(answer.end == End::Cut || answer.status == status, "{answer:?}");
         }
+    }
+}
+
+#[test]
+fn every_spelling_of_openemrs_address_is_found() {
+    let told = Told::start();
+    let (address, base) = (told.raw.address, told.base());
+    let escaped = base.replace('/', "\\/");
+    let coded = base.replace('/', "\\u002f");
+    let body = format!(
+        r#"{{"resourceType":"Patient","a":"{escaped}\/Patient\/1","b":"{coded}\u002fPatient\u002f1","c":"HTTP://{address}/fhir/Patient/1","d":"see {base}.","e":"({base}). And","f":"{base}x","g":"{base}.bak"}}"#
+    );
+    for framing in FRAMINGS {
+        told.tell(200, &[("Content-Type", "application/json")], &body, framing);
+        let answer = told.gateway.caller().get("/fhir/Patient/1");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let (json, public) = (answer.json(), told.public_base());
+        for name in ["a", "b", "c"] {
+            assert_eq!(json[name], format!("{public}/Patient/1"), "{name} {framing:?}");
+        }
+        assert_eq!((&json["d"], &json["e"]), (&json!(format!("see {public}.")), &json!(format!("({public}). And"))));
+        assert_eq!((&json["f"], &json["g"]), (&json!(format!("{base}x")), &json!(format!("{base}.bak"))));
     }
 }
