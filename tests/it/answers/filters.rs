@@ -9,8 +9,6 @@ const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded")
 const LENIENT: (&str, &str) = ("Prefer", "handling=lenient");
 const STRICT: (&str, &str) = ("Prefer", "handling=strict");
 const VERSIONS: [&str; 3] = ["8.0", "7.0.3", "next"];
-/// The versions whose Bundles take an entry of the gateway's.
-const WITH_OUTCOMES: [&str; 2] = ["8.0", "7.0.3"];
 const TYPES: [&str; 6] = ["Patient", "Observation", "Condition", "Encounter", "Immunization", "Group"];
 
 fn gateway_with(openemr: &OpenEmr, change: impl FnOnce(&mut Value)) -> Gateway {
@@ -151,7 +149,7 @@ fn a_misspelt_name_is_refused_with_the_one_that_was_meant() {
 
 #[test]
 fn what_nobody_knows_is_left_out_for_who_wants_that_but_never_the_last_filter() {
-    for version in WITH_OUTCOMES {
+    for version in VERSIONS {
         let openemr = OpenEmr::with(&["--openemr", version]);
         let refuses = gateway(&openemr);
         let leaves_out = gateway_with(&openemr, |site| site["search"] = json!({"unknown": "leave_out"}));
@@ -181,7 +179,7 @@ fn what_nobody_knows_is_left_out_for_who_wants_that_but_never_the_last_filter() 
 
 #[test]
 fn what_browsers_tools_add_and_what_is_empty_asks_for_nothing() {
-    for version in WITH_OUTCOMES {
+    for version in VERSIONS {
         let openemr = OpenEmr::with(&["--openemr", version]);
         let gateway = gateway(&openemr);
         let information = |name: &str| (format!("http.{name}"), "information".to_owned());
@@ -233,7 +231,7 @@ fn what_openemr_has_is_sent_though_it_is_not_announced() {
 
 #[test]
 fn times_that_openemr_makes_up_are_told() {
-    for version in WITH_OUTCOMES {
+    for version in VERSIONS {
         let openemr = OpenEmr::with(&["--openemr", version]);
         let gateway = gateway(&openemr);
         for (resource_type, is_told) in

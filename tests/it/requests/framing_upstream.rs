@@ -37,9 +37,9 @@ fn send(client: &Http2, method: &str, target: &str, fields: &[(&str, &str)], fra
 /// Another caller's request behind this one; whether it went over the same connection. It may not: a connection can be on its
 /// way to the pool, or be given up because OpenEMR answered before the client's bytes were read.
 fn next_is_on_the_connection(gateway: &Gateway, raw: &RawOpenEmr, before: &Received) -> bool {
-    let answer = gateway.caller().get("/fhir/Patient?_id=last");
+    let answer = gateway.caller().get("/fhir/Patient/last");
     assert_eq!((answer.status, answer.text().as_bytes()), (200, PATIENT));
-    raw.received("_id=last").iter().any(|last| last.connection == before.connection)
+    raw.received("/Patient/last").iter().any(|last| last.connection == before.connection)
 }
 
 #[test]
