@@ -74,6 +74,15 @@ fn ids(bundle: &Value, mode: &str) -> Vec<String> {
     of_mode.map(|entry| entry["resource"]["id"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
+/// The entries without the time of each resource, for which OpenEMR takes that of the request.
+fn timeless(bundle: &Value) -> Vec<Value> {
+    let mut entries = bundle["entry"].as_array().cloned().unwrap_or_default();
+    for entry in &mut entries {
+        entry["resource"]["meta"]["lastUpdated"].take();
+    }
+    entries
+}
+
 /// Every page from there on.
 fn pages(gateway: &Gateway, first: &str) -> Vec<Value> {
     let mut pages = vec![searchset(&gateway.caller().get(first))];
@@ -149,7 +158,7 @@ fn pages_hold_every_match_once_with_what_is_included() {
                         number.checked_sub(1).map(|at| without_times(&pages[at]["entry"]))
                     );
                     let first = searchset(&gateway.caller().get(&target(&link(page, "first").unwrap())));
-                    assert_eq!(first["entry"], pages[0]["entry"]);
+                    assert_eq!(timeless(&first), timeless(&pages[0]));
                 }
             }
         }
