@@ -6,9 +6,10 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header::{HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};
+use http::header::{HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};
 use tokio::time::timeout;
 
+use crate::fhir::if_none_exist::IF_NONE_EXIST;
 use crate::fhir::interaction::Kind;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
@@ -17,9 +18,6 @@ use crate::gateway::stop::Step;
 
 /// How long a conditional write waits for the CapabilityStatement, where that is not known.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// The field of a conditional create (FHIR R4, "RESTful API", 3.1.0.8.1).
-pub(super) static IF_NONE_EXIST: HeaderName = HeaderName::from_static("if-none-exist");
 
 /// Why a conditional write is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -106,6 +104,7 @@ fn condition(fields: &HeaderMap) -> Option<BadCondition> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use http::HeaderName;
 
     #[test]
     fn a_condition_that_needs_a_version_is_found() {
