@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
-/// Collects the output for one piece of a body, or for several that follow each other.
+/// Collects the output for one piece of a body.
 #[derive(Debug)]
 pub(crate) struct Spliced {
     piece: Bytes,
@@ -19,12 +19,6 @@ impl Spliced {
     #[must_use]
     pub(crate) fn of(piece: Bytes) -> Self {
         Self { piece, kept: 0..0, made: BytesMut::new() }
-    }
-
-    /// Goes on with the next piece.
-    pub(crate) fn go_on(&mut self, piece: Bytes) {
-        self.settle();
-        self.piece = piece;
     }
 
     /// Returns the current piece.
@@ -90,13 +84,11 @@ mod tests {
         assert_eq!(kept, "bcde");
         assert_eq!(kept.as_ptr(), piece.get(1..).unwrap().as_ptr());
 
-        let mut changed = Spliced::of(piece.clone());
+        let mut changed = Spliced::of(piece);
         changed.keep(0..2);
         changed.put(b"-");
         changed.keep(4..6);
-        changed.go_on(piece);
-        changed.keep(0..1);
-        assert_eq!(changed.finish(), "ab-efa");
+        assert_eq!(changed.finish(), "ab-ef");
         assert_eq!(Spliced::of(Bytes::from_static(b"abc")).finish(), "");
     }
 }

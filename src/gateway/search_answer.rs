@@ -1,6 +1,7 @@
 //! The answer to a search, and to a read of a part of a resource: which filters its body passes.
 
-use http::header::{CONTENT_ENCODING, DATE};
+use http::HeaderValue;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE};
 use pingora::http::ResponseHeader;
 
 use crate::config;
@@ -12,28 +13,34 @@ use crate::gateway::body_filters::BodyFilters;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::response_head;
 use crate::http::query;
+use crate::http::set_field::SetField;
 use crate::openemr::bundle::stream::BundleStream;
 use crate::openemr::search::read_terms::ReadTerms;
 use crate::openemr::search::terms::SearchTerms;
 
+const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json; charset=utf-8");
+
 /// Adds the filters that the body behind this head passes.
-pub(super) fn add_filters(head: &ResponseHeader, fhir: &mut FhirCall, filters: &mut BodyFilters) {
-    let is_legible = response_head::is_json(head) && !head.headers.contains_key(CONTENT_ENCODING);
-    if !head.status.is_success() || !is_legible {
+pub(super) fn add_filters(head: &mut ResponseHeader, fhir: &mut FhirCall, filters: &mut BodyFilters) {
+    if !head.status.is_success() {
         return;
     }
     let Interaction { kind, resource_type: Some(resource_type), .. } = fhir.interaction else { return };
+    let is_legible = response_head::is_json(head) && !head.headers.contains_key(CONTENT_ENCODING);
     let planned = fhir.plan.search.take();
     let query = fhir.query();
     let query = query.strip_prefix(b"?").unwrap_or(query);
-    match kind {
-        Kind::Search => {
-            let unplanned = || fhir.repairs().bundles.then(|| as_it_was_asked(resource_type, query));
-            if let Some(terms) = planned.map_or_else(unplanned, |terms| Some(*terms)) {
-                add_search_filters(terms, head, &fhir.site.config, filters);
+    match (kind, planned) {
+        // Whatever OpenEMR calls it: it was asked for something else than the client, and must have sent a Bundle.
+        (Kind::Search, Some(terms)) => {
+            if add_search_filters(*terms, true, head, &fhir.site.config, filters) && fhir.repairs().content {
+                head.set(CONTENT_TYPE, FHIR_JSON);
             }
         }
-        Kind::Read if fhir.repairs().search => {
+        (Kind::Search, None) if fhir.repairs().bundles && is_legible => {
+            add_search_filters(as_it_was_asked(resource_type, query), false, head, &fhir.site.config, filters);
+        }
+        (Kind::Read, _) if fhir.repairs().search && is_legible => {
             let ReadTerms { projection, pretty } = ReadTerms::of(query, resource_type);
             if projection != Projection::Whole {
                 filters.push(Projector::resource(projection, Some(resource_type)));
@@ -46,19 +53,30 @@ pub(super) fn add_filters(head: &ResponseHeader, fhir: &mut FhirCall, filters: &
     }
 }
 
-fn add_search_filters(mut terms: SearchTerms, head: &ResponseHeader, site: &config::Site, filters: &mut BodyFilters) {
+/// Adds the filters of a search, if there is anything to change. `was_changed`: OpenEMR was not asked just what the client asked.
+fn add_search_filters(
+    mut terms: SearchTerms,
+    was_changed: bool,
+    head: &ResponseHeader,
+    site: &config::Site,
+    filters: &mut BodyFilters,
+) -> bool {
     let mends = site.answers.repairs.bundles;
     let (resource_type, pretty) = (terms.resource_type, terms.pretty);
     let projection = std::mem::take(&mut terms.projection);
-    if mends || terms.page.is_some() || !terms.entries || terms.outcome.is_some() {
-        filters.push(BundleStream::new(terms, mends, &site.fhir_base().to_string(), sent(head)));
+    let is_cut = terms.page.is_some() || !terms.entries || terms.outcome.is_some();
+    if !(mends || is_cut || pretty || projection != Projection::Whole) {
+        return false;
     }
+    let stream = BundleStream::new(terms, mends, &site.fhir_base().to_string(), sent(head));
+    filters.push(if was_changed { stream } else { stream.or_as_it_is() });
     if projection != Projection::Whole {
         filters.push(Projector::bundle(projection, Some(resource_type)));
     }
     if pretty {
         filters.push(Pretty::default());
     }
+    true
 }
 
 /// The terms of a search that was not planned. Only an answer that holds all matches tells how many there are.

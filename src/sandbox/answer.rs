@@ -53,7 +53,7 @@ pub(super) enum HeaderSet {
 pub(super) struct Answer {
     /// Status code.
     pub(super) status: u16,
-    /// The Content-Type field.
+    /// The Content-Type field; none if it is empty.
     pub(super) content_type: String,
     /// The body.
     pub(super) body: Body,
@@ -137,7 +137,9 @@ impl Answer {
             fields.push(("Strict-Transport-Security", "max-age=31536000; includeSubDomains; preload".to_owned()));
             fields.push(("X-XSS-Protection", "1; mode=block".to_owned()));
         }
-        fields.push(("Content-Type", self.content_type));
+        if !self.content_type.is_empty() {
+            fields.push(("Content-Type", self.content_type));
+        }
         Response {
             status: self.status,
             fields,

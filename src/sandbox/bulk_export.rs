@@ -13,8 +13,9 @@ use super::{
     instance::Instance,
     personality::Personality,
     php_json::{self, Escapes},
-    population::{Population, Resource},
+    population::Population,
     random::random_uuid,
+    resource::Resource,
     response::Body,
     scopes::{self, Interaction},
 };
@@ -22,8 +23,6 @@ use super::{
 /// Types with a route that no release exports.
 const NOT_EXPORTED: [&str; 6] =
     ["Binary", "Medication", "OperationDefinition", "PractitionerRole", "Questionnaire", "QuestionnaireResponse"];
-/// Whose rows a join doubles, so that an export has each resource twice.
-const DOUBLED: &str = "Immunization";
 
 /// Returns whether a release exports a type.
 fn is_exported(personality: Personality, resource_type: &str) -> bool {
@@ -165,24 +164,22 @@ fn parse_since(text: &str) -> Option<jiff::Timestamp> {
     whole.parse().ok()
 }
 
-/// Returns the resources of a type that changed at `since` or later.
+/// Returns the rows of a type that changed at `since` or later.
 fn changed<'a>(
     population: &'a Population,
     resource_type: &str,
     since: Option<jiff::Timestamp>,
 ) -> impl Iterator<Item = &'a Resource> {
-    population.all(resource_type).iter().map(AsRef::as_ref).filter(move |resource: &&Resource| {
+    population.rows(resource_type).map(AsRef::as_ref).filter(move |resource: &&Resource| {
         let updated = resource.value.pointer("/meta/lastUpdated").and_then(Value::as_str);
         let updated = updated.and_then(|updated| updated.parse::<jiff::Timestamp>().ok());
-        since.is_none_or(|since| updated.is_none_or(|updated| updated >= since))
+        since.is_none_or(|since| resource.is_always_new() || updated.is_none_or(|updated| updated >= since))
     })
 }
 
 /// Returns the file of a type: a resource a line, with nothing behind the last one.
 fn ndjson(population: &Population, resource_type: &str, since: Option<jiff::Timestamp>) -> String {
-    let times = if resource_type == DOUBLED { 2 } else { 1 };
-    let lines = changed(population, resource_type, since)
-        .flat_map(|resource| std::iter::repeat_n(php_json::encode(&resource.value, Escapes::Plain), times));
+    let lines = changed(population, resource_type, since).map(|resource| php_json::encode(&resource.value, Escapes::Plain));
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -230,8 +227,10 @@ pub(super) fn binary(instance: &Instance, grant: &Grant, id: &str) -> Answer {
     if !scopes::allows(instance.personality, &grant.scopes, "Binary", Interaction::Read) {
         return error_answers::scope_missing(instance.personality);
     }
-    match instance.exports.lock().download(id, instance.clock.now()) {
-        None => Answer::json(404, "[]"),
+    let exports = instance.exports.lock();
+    match exports.download(id, instance.clock.now()) {
+        None if exports.has(id) || instance.personality == Personality::Next => Answer::json(404, "[]"),
+        None => Answer::new(200, "", Body::Empty),
         Some(Download { content_type, body, file_name }) => {
             Answer::new(200, content_type, body).with_header_set(HeaderSet::Download { file_name })
         }

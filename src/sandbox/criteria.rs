@@ -5,7 +5,10 @@
 
 use serde_json::Value;
 
-use super::{date_criterion, population::Resource};
+use super::{
+    date_criterion,
+    resource::{Resource, zoned},
+};
 
 /// The type of a search parameter, as the CapabilityStatement has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +63,9 @@ impl<'a> Criterion<'a> {
         self.modifier == "missing" && (self.name == "_id" || matches!(self.kind, ParameterKind::Date | ParameterKind::Reference))
     }
 
-    /// Returns whether a resource meets this; `None` if the value is malformed, so that the search finds nothing.
-    pub(super) fn is_met_by(&self, resource_type: &str, resource: &Resource) -> Option<bool> {
+    /// Returns whether a resource meets this at `now` (seconds since 1970); `None` if the value is malformed, so that the
+    /// search finds nothing.
+    pub(super) fn is_met_by(&self, resource_type: &str, resource: &Resource, now: i64) -> Option<bool> {
         if self.modifier == "missing" {
             return Some(true);
         }
@@ -72,6 +76,9 @@ impl<'a> Criterion<'a> {
                 let held = references(&resource.value, self.name);
                 let id = |reference: &str| reference.rsplit('/').next().unwrap_or_default().to_owned();
                 self.value.split(',').any(|wanted| held.iter().any(|held| id(held) == id(wanted)))
+            }
+            ParameterKind::Date if self.name == "_lastUpdated" && resource.is_always_new() => {
+                return date_criterion::matches(&[zoned(now)], self.value);
             }
             ParameterKind::Date => return date_criterion::matches(&dates(&resource.value, self.name), self.value),
         })

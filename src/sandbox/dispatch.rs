@@ -9,7 +9,7 @@ use super::{
     answer::{Answer, Area, HeaderSet},
     counters::InProgress,
     error_answers,
-    faults::{FhirFaults, FixedAnswer, TokenFaults},
+    faults::{FhirFaults, FixedAnswer, ServerError, TokenFaults},
     fhir_api,
     fhir_request::{FhirRequest, Route},
     http1::ReceivedBody,
@@ -269,7 +269,7 @@ async fn token(
         };
         result.unwrap_or_else(|error| {
             instance.counters.assertions_refused.fetch_add(1, Ordering::Relaxed);
-            error_answer(&error, head)
+            error_answer(instance.personality, &error, head)
         })
     };
     if faults.lose_answer {
@@ -299,8 +299,11 @@ async fn token(
 
 /// Returns the error answer; league/oauth2-server adds WWW-Authenticate to invalid_client when the request had an
 /// Authorization field.
-fn error_answer(error: &ExchangeError, head: &RequestHead) -> Answer {
-    let answer = error.answer();
+fn error_answer(personality: Personality, error: &ExchangeError, head: &RequestHead) -> Answer {
+    let answer = match error {
+        ExchangeError::DatabaseDown => error_answers::server_error(personality, ServerError::Database),
+        _ => error.answer(),
+    };
     let is_client = matches!(error, ExchangeError::UnknownClient | ExchangeError::InvalidAssertion);
     match head.field("authorization") {
         Some(value) if is_client => {

@@ -137,6 +137,15 @@ pub(super) fn server_error(personality: Personality, error: ServerError) -> Answ
         }
         (ServerError::Database, Personality::Next) => Answer::error(500, "Call to a member function prepare() on bool", 0),
         (ServerError::System | ServerError::Database, Personality::V7_0_3) => Answer::empty(500),
+        (ServerError::NoSite, _) => {
+            let answer = no_such_site(personality, false);
+            match &answer.body {
+                Body::Whole(once) if personality == Personality::V8_0 => {
+                    Answer { body: Body::Whole([once.as_ref(), once.as_ref()].concat().into()), ..answer }
+                }
+                _ => answer,
+            }
+        }
         (ServerError::PhpFpmDown, _) => Answer::apache(
             503,
             "Service Unavailable",

@@ -180,8 +180,19 @@ impl Exports {
         }
         self.jobs.remove(id);
         let of_this_job = format!("-{id}.ndjson");
-        self.files.retain(|_, file| !matches!(file, File::Export { name, .. } if name.ends_with(&of_this_job)));
+        for file in self.files.values_mut() {
+            if let File::Export { name, content, expires } = file
+                && name.ends_with(&of_this_job)
+            {
+                (*content, *expires) = (Bytes::new(), 0.0);
+            }
+        }
         true
+    }
+
+    /// Returns whether there is or was a file `id`.
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.files.contains_key(id)
     }
 
     /// Returns the file `id` if it exists at `now` (seconds since 1970).

@@ -82,6 +82,8 @@ pub(super) enum ForcedOAuthError {
     UnsupportedGrantType,
     /// 500 server_error: `Server was not properly setup`.
     NotSetUp,
+    /// 500 because the database is down.
+    Database,
     /// 500 with the bare text of an exception.
     Exception,
 }
@@ -156,6 +158,8 @@ pub(super) enum ServerError {
     System,
     /// 500 because the database is down: 8.0 a line of text before its JSON, 7.0.3 empty.
     Database,
+    /// 400 as for a site that does not exist, on 8.0 with the JSON object twice, as some installations answer.
+    NoSite,
     /// 503 from Apache: php-fpm is down.
     PhpFpmDown,
     /// 504 from Apache: php-fpm took longer than 60 s.

@@ -9,7 +9,8 @@ use super::{
     instance::Instance,
     next_answers, next_bundle, next_write,
     personality::Personality,
-    php_json,
+    php_json::{self, Escapes},
+    rare_resources,
     response::Body,
     scopes::{self, Interaction},
     search::{self, Failure, SearchOutcome},
@@ -58,10 +59,18 @@ fn open_route(instance: &Instance, request: &FhirRequest<'_>, segments: &[&str])
     match segments {
         ["metadata"] => Some(Answer::json(200, discovery.capability_statement.clone())),
         [".well-known", "smart-configuration"] => Some(Answer::json(200, discovery.smart_configuration.clone())),
-        // Not recorded: the sandbox has no definitions to list.
-        ["OperationDefinition"] => Some(bundle(instance, request, &[])),
+        ["OperationDefinition"] => Some(operation_definitions(instance, request)),
         _ => None,
     }
+}
+
+/// Returns the Bundle of definitions, which stand in the place of their entries.
+fn operation_definitions(instance: &Instance, request: &FhirRequest<'_>) -> Answer {
+    let definition = rare_resources::operation_definition();
+    if instance.personality == Personality::Next {
+        return next_bundle::definitions(instance, request, &definition);
+    }
+    bundle(instance, request, &[Bytes::from(php_json::encode(&definition, Escapes::Plain))])
 }
 
 fn routed(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant, segments: &[&str]) -> Answer {
@@ -112,13 +121,16 @@ fn read(instance: &Instance, grant: &Grant, resource_type: &str, id: &str) -> An
     let found = match resource_type {
         "ValueSet" => return failed_search(instance, &Failure::Error("System error occurred")),
         "Provenance" => population.provenance(id),
+        "OperationDefinition" if id == "$bulkdata-status" => {
+            return Answer::value(200, &rare_resources::operation_definition(), Escapes::Hex);
+        }
         _ => match error_answers::malformed_id(id) {
             Some(answer) => return answer,
             None => population.get(resource_type, id).cloned(),
         },
     };
     match found {
-        Some(resource) => Answer::new(200, "application/json", Body::Whole(resource.wire.clone())),
+        Some(resource) => Answer::new(200, "application/json", Body::Whole(resource.wire_at(instance.clock.seconds()))),
         None => Answer::json(404, "[]"),
     }
 }
@@ -131,7 +143,8 @@ fn search_answer(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant, 
     let population = instance.population.read();
     let escapes = instance.personality.fhir_escapes();
     let parameters = request.search_parameters();
-    let found = match search::search(instance.personality, &population, resource_type, allowed, &parameters) {
+    let now = instance.clock.seconds();
+    let found = match search::search(instance.personality, &population, resource_type, allowed, &parameters, now) {
         SearchOutcome::Found(found) => found,
         SearchOutcome::Failed(failure) => return failed_search(instance, &failure),
     };
@@ -144,13 +157,18 @@ fn search_answer(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant, 
             _ => next_bundle::bundle(instance, request, &population, resource_type, &found),
         };
     }
-    let mut entries: Vec<(String, Bytes)> = Vec::with_capacity(found.resources.len());
+    let address = format!("{}{}", instance.site_address, request.head.path());
+    let mut entries: Vec<Bytes> = Vec::with_capacity(found.resources.len());
+    let entry = |id: &str, wire: &[u8]| {
+        let url = php_json::encode_string(&format!("{address}/{id}"), escapes);
+        Bytes::from([br#"{"fullUrl":"#, url.as_bytes(), br#","resource":"#, wire, b"}"].concat())
+    };
     for resource in &found.resources {
-        entries.push((resource.id.clone(), resource.wire.clone()));
+        entries.push(entry(&resource.id, &resource.wire_at(now)));
         if found.with_provenance {
             let provenance = population.clinic().provenance_of(resource_type, &resource.id);
             let id = format!("{resource_type}-PSK-{}", resource.id);
-            entries.push((id, Bytes::from(php_json::encode(&provenance, escapes))));
+            entries.push(entry(&id, php_json::encode(&provenance, escapes).as_bytes()));
         }
     }
     if let Some(count) = found.count {
@@ -180,26 +198,19 @@ fn failed_search(instance: &Instance, failure: &Failure) -> Answer {
     }
 }
 
-/// Returns a Bundle of these ids and resources. `self` and `fullUrl` repeat the address of the request, `/_search`
-/// included.
-fn bundle(instance: &Instance, request: &FhirRequest<'_>, entries: &[(String, Bytes)]) -> Answer {
-    let escapes = instance.personality.fhir_escapes();
+/// Returns a Bundle of these entries. `self` repeats the address of the request, `/_search` included.
+fn bundle(instance: &Instance, request: &FhirRequest<'_>, entries: &[Bytes]) -> Answer {
     let address = format!("{}{}", instance.site_address, request.head.path());
-    let quoted = |text: &str| php_json::encode_string(text, escapes);
     let mut bundle = format!(
         r#"{{"meta":{{"lastUpdated":"{}"}},"resourceType":"Bundle","type":"collection","total":{},"link":[{{"relation":"self","url":{}}}]"#,
         calendar::date_time(instance.clock.seconds()),
         entries.len(),
-        quoted(&address),
+        php_json::encode_string(&address, instance.personality.fhir_escapes()),
     )
     .into_bytes();
-    for (index, (id, wire)) in entries.iter().enumerate() {
+    for (index, entry) in entries.iter().enumerate() {
         bundle.extend_from_slice(if index == 0 { br#","entry":["# } else { b"," });
-        bundle.extend_from_slice(br#"{"fullUrl":"#);
-        bundle.extend_from_slice(quoted(&format!("{address}/{id}")).as_bytes());
-        bundle.extend_from_slice(br#","resource":"#);
-        bundle.extend_from_slice(wire);
-        bundle.push(b'}');
+        bundle.extend_from_slice(entry);
     }
     bundle.extend_from_slice(if entries.is_empty() { b"}" } else { b"]}" });
     Answer::new(200, "application/json", Body::Whole(Bytes::from(bundle)))

@@ -14,7 +14,7 @@
 //! | `write`, `written` | creating and updating |
 //! | `search`, `criteria`, `date_criterion` | what a search finds |
 //! | `next_answers`, `next_bundle`, `next_write` | what the next OpenEMR does otherwise |
-//! | `population`, `resources`, `rare_resources` | the synthetic patients |
+//! | `population`, `resource`, `resources`, `rare_resources` | the synthetic patients |
 //! | `instance`, `database` | the state of one node, and what the nodes of one OpenEMR share |
 //! | `faults`, `admin`, `counters` | what can be made to go wrong, how, and what happened |
 //! | `personality`, `php_json`, `calendar`, `random` | which OpenEMR; JSON and dates as PHP writes them; random values |
@@ -63,6 +63,7 @@ mod random;
 mod rare_resources;
 mod registration;
 mod request_head;
+mod resource;
 mod resources;
 mod response;
 pub(crate) mod rewrite;

@@ -63,7 +63,8 @@ pub(super) fn dressed(answer: Answer) -> Answer {
         Some(Value::Array(list)) if list.is_empty() => outcome(status, "not-found", "The resource was not found"),
         Some(Value::Object(members)) => match (members.get("error"), members.get("validationErrors")) {
             _ if members.contains_key("resourceType") => resource(status, &Value::Object(members)),
-            (Some(_), _) => {
+            // The manifest of an export has an array of this name.
+            (Some(Value::String(_)), _) => {
                 let words = members.get("message").and_then(Value::as_str).unwrap_or_default();
                 outcome(status, code_of(status), words)
             }

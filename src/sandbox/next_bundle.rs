@@ -27,9 +27,10 @@ pub(super) fn bundle(
         let (name, id) = (text(value, "resourceType"), text(value, "id"));
         json!({"search": {"mode": mode}, "resource": reordered(value), "fullUrl": format!("{fhir}/{name}/{id}")})
     };
+    let now = instance.clock.seconds();
     let mut entries: Vec<Value> = Vec::new();
     for resource in &found.resources {
-        entries.push(entry("match", &resource.value));
+        entries.push(entry("match", &resource.value_at(now)));
         if found.with_provenance {
             entries.push(entry("include", &population.clinic().provenance_of(resource_type, &resource.id)));
         }
@@ -53,7 +54,7 @@ pub(super) fn bundle(
     let mut insert = |name: &str, value: Value| bundle.insert(name.to_owned(), value);
     insert("resourceType", json!("Bundle"));
     insert("id", json!(random_uuid()));
-    insert("timestamp", json!(format!("{}Z", calendar::date_time(instance.clock.seconds()))));
+    insert("timestamp", json!(format!("{}Z", calendar::date_time(now))));
     insert("type", json!("searchset"));
     if !entries.is_empty() {
         insert("entry", Value::Array(entries));
@@ -61,6 +62,17 @@ pub(super) fn bundle(
     insert("link", Value::Array(links));
     insert("total", json!(found.total));
     resource(200, &Value::Object(bundle))
+}
+
+/// Returns the Bundle of the only OperationDefinition.
+pub(super) fn definitions(instance: &Instance, request: &FhirRequest<'_>, definition: &Value) -> Answer {
+    let address = format!("{}/apis/{}/fhir/OperationDefinition", instance.site_address, request.site_and_rest().0);
+    let bundle = json!({
+        "resourceType": "Bundle", "id": random_uuid(), "type": "searchset",
+        "entry": [{"search": {"mode": "match"}, "resource": definition}],
+        "link": [{"url": address, "relation": "self"}], "total": 1,
+    });
+    resource(200, &bundle)
 }
 
 fn text<'a>(value: &'a Value, member: &str) -> &'a str {

@@ -4,21 +4,15 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use bytes::Bytes;
 use serde_json::Value;
 
-use super::{calendar, personality::Personality, php_json, random::SeededRandom, rare_resources, resources::Clinic};
-
-/// A resource and the bytes that it is served as.
-#[derive(Clone, Debug)]
-pub(super) struct Resource {
-    /// The resource's `id`.
-    pub(super) id: String,
-    /// The resource, its members in OpenEMR's order.
-    pub(super) value: Value,
-    /// `value` as the FHIR side writes it.
-    pub(super) wire: Bytes,
-}
+use super::{
+    personality::Personality,
+    random::SeededRandom,
+    rare_resources,
+    resource::{Resource, zoned},
+    resources::Clinic,
+};
 
 /// The resources of one type, in the order in which OpenEMR lists them.
 #[derive(Default)]
@@ -39,7 +33,7 @@ impl Population {
     /// `made_at` (seconds since 1970) is when OpenEMR claims to have stored them.
     pub(super) fn new(personality: Personality, patients: usize, seed: u64, made_at: i64) -> Population {
         let mut random = SeededRandom::new(seed);
-        let updated = format!("{}+00:00", calendar::date_time(made_at));
+        let updated = zoned(made_at);
         let clinic = Clinic { personality, updated, organization: random.uuid() };
         let location = random.uuid();
         let mut population = Population { clinic, collections: HashMap::new() };
@@ -96,8 +90,7 @@ impl Population {
         let (resource_type, target) = id.split_once("-PSK-")?;
         self.get(resource_type, target)?;
         let value = self.clinic.provenance_of(resource_type, target);
-        let wire = Bytes::from(php_json::encode(&value, self.clinic.personality.fhir_escapes()));
-        Some(Arc::new(Resource { id: id.to_owned(), value, wire }))
+        Some(Arc::new(Resource::new("Provenance", value, self.clinic.personality.fhir_escapes())))
     }
 
     /// Returns one resource.
@@ -108,9 +101,8 @@ impl Population {
 
     /// Adds a resource, or replaces the one with its id.
     pub(super) fn add(&mut self, resource_type: &str, value: Value) {
-        let id = value.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let wire = Bytes::from(php_json::encode(&value, self.clinic.personality.fhir_escapes()));
-        let resource = Arc::new(Resource { id: id.clone(), value, wire });
+        let resource = Arc::new(Resource::new(resource_type, value, self.clinic.personality.fhir_escapes()));
+        let id = resource.id.clone();
         let collection = self.collections.entry(resource_type.to_owned()).or_default();
         match collection.by_id.get(&id).and_then(|&index| collection.resources.get_mut(index)) {
             Some(existing) => *existing = resource,
@@ -132,7 +124,7 @@ mod tests {
     fn the_same_seed_gives_the_same_people() {
         let people = |seed| {
             let population = Population::new(Personality::V8_0, 3, seed, 0);
-            population.all("Patient").iter().map(|patient| patient.wire.clone()).collect::<Vec<_>>()
+            population.all("Patient").iter().map(|patient| patient.wire_at(0)).collect::<Vec<_>>()
         };
         assert_eq!(people(1), people(1));
         assert_ne!(people(1), people(2));
@@ -147,6 +139,6 @@ mod tests {
             .collect();
         assert_eq!(counts, [10, 50, 20, 5, 1]);
         let patient = &population.all("Patient")[0];
-        assert_eq!(population.get("Patient", &patient.id).unwrap().wire, patient.wire);
+        assert_eq!(population.get("Patient", &patient.id).unwrap().wire_at(0), patient.wire_at(0));
     }
 }

@@ -25,6 +25,15 @@ pub(super) fn made_for(clinic: &Clinic, patients: &[&str], seed: u64) -> Vec<(&'
     made
 }
 
+/// Returns the only operation that OpenEMR defines; it has no id.
+pub(super) fn operation_definition() -> Value {
+    let parameter = json!({"name": "job", "use": "in", "min": 1, "max": "1", "type": "string"});
+    json!({
+        "resourceType": "OperationDefinition", "name": "$bulkdata-status", "status": "active", "kind": "operation",
+        "code": "bulkdata-status", "system": true, "type": false, "instance": false, "parameter": [parameter],
+    })
+}
+
 fn value_set(clinic: &Clinic, name: &str) -> Value {
     json!({
         "id": name, "meta": clinic.meta(&[]), "resourceType": "ValueSet", "name": name, "title": name, "status": "active",

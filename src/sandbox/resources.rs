@@ -193,7 +193,7 @@ impl Clinic {
             "meta": self.meta(&["http://hl7.org/fhir/us/core/StructureDefinition/us-core-organization"]),
             "resourceType": "Organization", "active": true, "name": "Sample Clinic",
             "telecom": [{"system": "phone", "value": "555-0001", "use": "work"}],
-            "address": [{"line": ["1 Sample Street"], "city": "Sampleton", "state": "CA", "postalCode": "00001"}],
+            "address": [{"line": ["1 Sample Street"], "city": "Sampleton", "state": "CA", "postalCode": "00001", "period": {"start": self.updated}}],
         })
     }
 
@@ -203,7 +203,7 @@ impl Clinic {
             "id": id,
             "meta": self.meta(&["http://hl7.org/fhir/us/core/StructureDefinition/us-core-location"]),
             "resourceType": "Location", "status": "active", "name": "Sample Clinic, ground floor",
-            "address": {"line": ["1 Sample Street"], "city": "Sampleton", "state": "CA", "postalCode": "00001"},
+            "address": {"line": ["1 Sample Street"], "city": "Sampleton", "state": "CA", "postalCode": "00001", "period": {"start": self.updated}},
         })
     }
 

@@ -10,7 +10,8 @@ use serde_json::Value;
 use super::{
     criteria::{Criterion, SearchParameter},
     personality::Personality,
-    population::{Population, Resource},
+    population::Population,
+    resource::Resource,
 };
 
 /// The greatest `_count`.
@@ -62,13 +63,15 @@ pub(super) enum Failure {
     Endless,
 }
 
-/// Searches the resources of a type. `announced` are the parameters that the CapabilityStatement lists for it.
+/// Searches the resources of a type at `now` (seconds since 1970). `announced` are the parameters that the
+/// CapabilityStatement lists for it.
 pub(super) fn search(
     personality: Personality,
     population: &Population,
     resource_type: &str,
     announced: &[SearchParameter],
     parameters: &[(String, String)],
+    now: i64,
 ) -> SearchOutcome {
     if let Some(failure) = failure(personality, resource_type, announced, parameters) {
         return SearchOutcome::Failed(failure);
@@ -103,7 +106,7 @@ pub(super) fn search(
             },
         }
     }
-    let Some(mut resources) = found(population, resource_type, &criteria) else {
+    let Some(mut resources) = found(population, resource_type, &criteria, now) else {
         return nothing();
     };
     let total = resources.len();
@@ -177,14 +180,14 @@ fn failure(
 }
 
 /// Returns the rows that meet all criteria; `None` when a value is malformed.
-fn found(population: &Population, resource_type: &str, criteria: &[Criterion<'_>]) -> Option<Vec<Arc<Resource>>> {
+fn found(population: &Population, resource_type: &str, criteria: &[Criterion<'_>], now: i64) -> Option<Vec<Arc<Resource>>> {
     if resource_type == "Provenance" {
         let ids = criteria.iter().filter(|criterion| criterion.name == "_id").flat_map(|criterion| criterion.value.split(','));
         return Some(ids.filter_map(|id| population.provenance(id)).collect());
     }
     let mut found = Vec::new();
     for resource in population.rows(resource_type) {
-        let met = criteria.iter().map(|criterion| criterion.is_met_by(resource_type, resource));
+        let met = criteria.iter().map(|criterion| criterion.is_met_by(resource_type, resource, now));
         if met.collect::<Option<Vec<bool>>>()?.into_iter().all(|met| met) {
             found.push(Arc::clone(resource));
         }
@@ -228,7 +231,7 @@ mod tests {
         let population = Population::new(personality, 20, 1, 1_795_487_302);
         let announced = &discovery::search_parameters(personality)[resource_type];
         let parameters: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        search(personality, &population, resource_type, announced, &parameters)
+        search(personality, &population, resource_type, announced, &parameters, 1_795_487_302)
     }
 
     fn ids(personality: Personality, resource_type: &str, query: &str) -> Vec<String> {

@@ -43,6 +43,8 @@ pub(super) enum ExchangeError {
     NotSetUp,
     /// 500 without a body: 7.0.3 when there is no assertion.
     Fatal,
+    /// 500 because the database is down; [`dispatch`](super::dispatch) knows the words.
+    DatabaseDown,
     /// 500 with the text of an exception.
     Exception,
 }
@@ -88,7 +90,7 @@ impl ExchangeError {
                 None,
             ),
             ExchangeError::Fatal => Answer::empty(500).with_header_set(HeaderSet::Aborted),
-            ExchangeError::Exception => {
+            ExchangeError::DatabaseDown | ExchangeError::Exception => {
                 let text = "SQLSTATE[HY000] [2002] Connection refused";
                 Answer::new(500, "text/html; charset=UTF-8", Body::Whole(text.into()))
             }
@@ -105,6 +107,7 @@ impl ExchangeError {
             ForcedOAuthError::InvalidScope => ExchangeError::InvalidScope(scope.split(' ').next().unwrap_or_default().to_owned()),
             ForcedOAuthError::UnsupportedGrantType => ExchangeError::UnsupportedGrantType,
             ForcedOAuthError::NotSetUp => ExchangeError::NotSetUp,
+            ForcedOAuthError::Database => ExchangeError::DatabaseDown,
             ForcedOAuthError::Exception => ExchangeError::Exception,
         }
     }
@@ -233,7 +236,7 @@ pub(super) async fn exchange(
         && !jti.is_empty();
     let down = |error| {
         log::warn!("sandbox: database: {error}");
-        ExchangeError::Exception
+        ExchangeError::DatabaseDown
     };
     if !is_valid || instance.database.is_used(jti).map_err(down)? {
         return Err(ExchangeError::InvalidAssertion);

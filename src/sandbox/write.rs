@@ -85,7 +85,7 @@ pub(super) fn update(instance: &Instance, request: &FhirRequest<'_>, grant: &Gra
         Err(invalid) => return not_valid(invalid),
     }
     match population.get(resource_type, id) {
-        Some(resource) => Answer::new(200, "application/json", Body::Whole(resource.wire.clone())),
+        Some(resource) => Answer::new(200, "application/json", Body::Whole(resource.wire_at(instance.clock.seconds()))),
         None => Answer::json(404, "[]"),
     }
 }

@@ -90,6 +90,18 @@ for (const [name, gateway] of Object.entries(GATEWAYS)) {
       }
     });
 
+    it('each resource has its Provenance', WITHIN, async () => {
+      const status = await kickOff(base, '$export?_type=Condition,Provenance');
+      const { manifest } = await manifestOf(status);
+      assert.deepEqual(manifest.error, []);
+      const all = (await Promise.all(manifest.output.map((file) => download(file, base)))).flat();
+      const of = (type) => all.filter(({ resourceType }) => resourceType === type);
+      const targets = of('Provenance').map(({ target }) => target[0].reference).sort();
+      assert.ok(targets.length > 0);
+      assert.deepEqual(targets, of('Condition').map(({ id }) => `Condition/${id}`).sort());
+      assert.equal((await ask(status, { method: 'DELETE' })).status, 202);
+    });
+
     it('valid spellings of Accept and Prefer', WITHIN, async () => {
       const spellings = [
         { accept: 'application/fhir+json;charset=utf-8', prefer: 'respond-async' },

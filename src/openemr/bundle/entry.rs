@@ -1,126 +1,191 @@
-//! The beginning of an entry as OpenEMR writes it: the fullUrl, which may need a repair, and the type of the resource.
+//! What has been read of an entry, and what is written of it besides its members.
 
-use std::ops::Range;
+use crate::fhir::json::outline::{Event, Outline, Shape};
+use crate::fhir::spliced::Spliced;
+use crate::openemr::bundle::full_url::{Base, text};
+use crate::openemr::bundle::page::Mode;
+use crate::openemr::bundle::seen::Fingerprint;
 
-use memchr::{memchr, memmem, memrchr};
+/// Stands in the place of a resource that OpenEMR lists and does not send.
+pub(crate) const WITHOUT_RESOURCE: &[u8] = br#"{"search":{"mode":"outcome"},"resource":{"resourceType":"OperationOutcome","issue":[{"severity":"warning","code":"incomplete","diagnostics":"OpenEMR lists an entry here without its resource."}]}}"#;
 
-use crate::fhir::resource_type;
-use crate::openemr::bundle::head::string_length;
-
-/// The first bytes of every entry.
-pub(crate) const BEGINNING: &[u8] = br#"{"fullUrl":""#;
-
-const TYPE: &[u8] = br#""resourceType":""#;
-
-/// The longest URL that is read, in bytes.
-const MAX_URL: usize = 2048;
-
-/// How far into an entry the resource's type is looked for, in bytes. OpenEMR writes it after `id` and `meta`.
-const MAX_TYPE_DISTANCE: usize = 8192;
-
-/// The beginning of an entry. Ranges are of the bytes that were read.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct EntryHead {
-    /// The fullUrl without its quotes, escaped as in the entry.
-    pub(crate) url: Range<usize>,
-    /// The position after the fullUrl; 0 where there is no fullUrl of a usual length.
-    pub(crate) after_url: usize,
-    /// The type of the resource.
-    pub(crate) resource_type: Option<&'static str>,
+/// What has been read of an entry. Texts are without their quotes.
+#[derive(Debug, Default)]
+pub(crate) struct Entry {
+    /// The fullUrl, as it is written.
+    pub(crate) url: Option<Vec<u8>>,
+    /// The resource's type; empty while it is not known.
+    pub(crate) resource_type: String,
+    /// The resource's id; empty while it is not known.
+    pub(crate) id: String,
+    /// The id of the entry itself, or of a resource that stands in its place.
+    pub(crate) element_id: String,
+    /// The member `search`, as it is written.
+    pub(crate) search: Vec<u8>,
+    /// The mode that it says.
+    pub(crate) own_mode: Option<Mode>,
+    /// Whether there is a resource.
+    pub(crate) has_resource: bool,
+    /// Whether the resource stands in the place of the entry.
+    pub(crate) is_inline: bool,
+    /// Whether the entry is sent; `None` while that is not known.
+    pub(crate) is_sent: Option<bool>,
+    /// The fingerprint of the resource, where that says what it is.
+    pub(crate) fingerprint: Option<Fingerprint>,
+    /// Whether its fullUrl has been written.
+    pub(crate) has_url: bool,
+    /// Whether a member has been written.
+    pub(crate) has_members: bool,
 }
 
-impl EntryHead {
-    /// Reads the beginning of an entry, which starts with [`BEGINNING`]. `None` while more bytes are needed; with `is_all` there
-    /// are none to come.
+impl Entry {
+    /// The mode of the entry in a search for resources of the type `searched`.
     #[must_use]
-    pub(crate) fn read(entry: &[u8], is_all: bool) -> Option<Self> {
-        let behind = entry.get(BEGINNING.len()..).unwrap_or_default();
-        let Some(length) = string_length(first(behind, MAX_URL)) else {
-            return (is_all || behind.len() >= MAX_URL).then(Self::default);
-        };
-        let url = BEGINNING.len()..BEGINNING.len() + length;
-        let after_url = url.end + 1;
-        let rest = entry.get(after_url..).unwrap_or_default();
-        let name = type_name(first(rest, MAX_TYPE_DISTANCE));
-        if name.is_none() && !is_all && rest.len() < MAX_TYPE_DISTANCE {
-            return None;
+    pub(crate) fn mode(&self, searched: &str) -> Mode {
+        self.own_mode.unwrap_or_else(|| Mode::of(&self.resource_type, searched))
+    }
+
+    /// Whether its `search` can change nothing any more.
+    #[must_use]
+    pub(crate) fn mode_is_settled(&self, searched: &str) -> bool {
+        self.own_mode.is_some() || self.mode(searched) == Mode::Outcome
+    }
+
+    /// Forgets all, for the next entry; keeps what memory it has.
+    pub(crate) fn clear(&mut self) {
+        let Self { mut resource_type, mut id, mut element_id, mut search, .. } = std::mem::take(self);
+        for text in [&mut resource_type, &mut id, &mut element_id] {
+            text.clear();
         }
-        Some(Self { url, after_url, resource_type: name.and_then(resource_type::known) })
+        search.clear();
+        *self = Self { resource_type, id, element_id, search, ..Self::default() };
+    }
+
+    /// Takes the member `search`.
+    pub(crate) fn take_search(&mut self, written: &[u8]) {
+        self.own_mode = member(written, "mode").and_then(|mode| Mode::named(&text(&mode)));
+        self.search.clear();
+        self.search.extend_from_slice(written);
+    }
+
+    /// The fullUrl to be written, without its quotes; `None` where there is none. `is_all`: none will come.
+    #[must_use]
+    pub(crate) fn full_url(&self, base: &Base, searched: &str, repairs: bool, is_all: bool) -> Option<Vec<u8>> {
+        match &self.url {
+            Some(written) if repairs => {
+                Some(base.repaired(written, searched, &self.resource_type, &self.id).unwrap_or_else(|| written.clone()))
+            }
+            Some(written) => Some(written.clone()),
+            None => {
+                let has_one = repairs && is_all && !self.resource_type.is_empty() && !self.id.is_empty();
+                (has_one && self.mode(searched) != Mode::Outcome).then(|| base.of(&self.resource_type, &self.id))
+            }
+        }
+    }
+
+    /// Writes the member `search`, if there is to be one.
+    pub(crate) fn write_search(&self, searched: &str, repairs: bool, out: &mut Spliced) {
+        let keeps = !repairs || self.own_mode.is_some();
+        if keeps && self.search.is_empty() {
+            return;
+        }
+        out.put(if self.has_members { br#","search":"# } else { br#""search":"# });
+        if keeps {
+            out.put(&self.search);
+            return;
+        }
+        out.put(br#"{"mode":""#);
+        out.put(self.mode(searched).name().as_bytes());
+        // A mode that is none of FHIR's is replaced with the rest.
+        let others = self.search.strip_prefix(b"{").filter(|_| member(&self.search, "mode").is_none());
+        match others.map(<[u8]>::trim_ascii_start).filter(|others| *others != b"}") {
+            Some(others) => {
+                out.put(b"\",");
+                out.put(others);
+            }
+            None => out.put(b"\"}"),
+        }
     }
 }
 
-fn first(bytes: &[u8], most: usize) -> &[u8] {
-    bytes.get(..most).unwrap_or(bytes)
-}
-
-/// Returns the first type that is named. Contained resources come after the resource's own type.
-fn type_name(resource: &[u8]) -> Option<&[u8]> {
-    let name = resource.get(memmem::find(resource, TYPE)? + TYPE.len()..)?;
-    name.get(..memchr(b'"', name)?)
-}
-
-/// Returns the fullUrl that a resource of this type should have, of the base, its type and its id; `None` where the fullUrl needs
-/// no repair. OpenEMR writes the searched type into the URLs of included resources, and `_search` into all URLs when that was in
-/// the address.
-#[must_use]
-pub(crate) fn repaired_url(url: &[u8], base: &[u8], resource_type: &str) -> Option<Vec<u8>> {
-    let below = url.strip_prefix(base)?;
-    let (path, id) = below.split_at_checked(memrchr(b'/', below)? + 1)?;
-    let slash = if path.ends_with(b"\\/") { &b"\\/"[..] } else { b"/" };
-    let own = path.strip_suffix(slash).and_then(|path| path.strip_prefix(slash));
-    (own != Some(resource_type.as_bytes())).then(|| [base, slash, resource_type.as_bytes(), slash, id].concat())
+/// The member of that name in an object, as it is written without its quotes; empty where it is no string.
+fn member(object: &[u8], wanted: &str) -> Option<Vec<u8>> {
+    let mut outline = Outline::default();
+    let mut at = 0;
+    let (mut is_wanted, mut found) = (false, None);
+    loop {
+        let begin = at;
+        match outline.next(object, &mut at).ok()?? {
+            Event::Name => is_wanted = outline.name() == wanted,
+            Event::Value(shape @ Shape::Object) if begin == 0 => outline.enter(shape, &mut at).ok()?,
+            Event::Value(shape) => outline.pass(shape),
+            Event::Passed { .. } if is_wanted => {
+                let value = object.get(begin..at)?;
+                let quoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+                found = Some(quoted.unwrap_or_default().to_vec());
+            }
+            Event::Passed { .. } => {}
+            Event::Closed => return found,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
+    use serde_json::{Value, json};
 
     #[test]
-    fn reads_url_and_type_as_soon_as_they_are_there() {
-        let entry = br#"{"fullUrl":"https:\/\/emr\/fhir\/Patient\/1","resource":{"id":"1","meta":{},"resourceType":"Patient","contained":[{"resourceType":"Device"}]}}]}"#;
-        let head = EntryHead::read(entry, false).unwrap();
-        assert_eq!(&entry[head.url.clone()], br"https:\/\/emr\/fhir\/Patient\/1");
-        assert!(entry[head.after_url..].starts_with(b",\"resource\""));
-        assert_eq!(head.resource_type, Some("Patient"));
-        let seen = memmem::find(entry, b"Patient\",").unwrap() + "Patient\"".len();
-        for cut in BEGINNING.len()..seen {
-            assert_eq!(EntryHead::read(&entry[..cut], false), None, "{cut}");
-            let cut_short = EntryHead::read(&entry[..cut], true).unwrap();
-            assert!(cut_short.after_url == 0 || (cut_short.after_url, cut_short.resource_type) == (head.after_url, None));
-        }
-        assert_eq!(EntryHead::read(&entry[..seen], false), Some(head));
-    }
-
-    #[test]
-    fn neither_url_nor_type_is_looked_for_without_limit() {
-        let long_url = [BEGINNING, &[b'a'; MAX_URL]].concat();
-        assert_eq!(EntryHead::read(&long_url, false), Some(EntryHead::default()));
-        let late = [BEGINNING, b"a\",", &[b' '; MAX_TYPE_DISTANCE], TYPE, b"Patient\""].concat();
-        let head = EntryHead::read(&late, false).unwrap();
-        assert_eq!((head.after_url, head.resource_type), (BEGINNING.len() + 2, None));
-        let unknown = [BEGINNING, b"a\",", TYPE, b"Jane Doe\""].concat();
-        assert_eq!(EntryHead::read(&unknown, false).unwrap().resource_type, None);
-    }
-
-    #[test]
-    fn urls_name_the_type_of_their_own() {
-        for (url, resource_type, expected) in [
-            (r"https:\/\/emr\/fhir\/Patient\/1", "Patient", None),
-            (r"https:\/\/emr\/fhir\/Patient\/_search\/1", "Patient", Some(r"https:\/\/emr\/fhir\/Patient\/1")),
-            (
-                r"https:\/\/emr\/fhir\/Patient\/Patient-PSK-1",
-                "Provenance",
-                Some(r"https:\/\/emr\/fhir\/Provenance\/Patient-PSK-1"),
-            ),
-            (r"https:\/\/emr\/other\/Patient\/1", "Provenance", None),
-            ("urn:uuid:1", "Patient", None),
-            ("", "Patient", None),
+    fn a_mode_is_added_where_there_is_none() {
+        for (own, mode, expected) in [
+            ("", None, json!({"mode": "match"})),
+            ("{}", None, json!({"mode": "match"})),
+            ("{ \"score\" : 1 }", None, json!({"mode": "match", "score": 1})),
+            (r#"{"score":1,"mode":"include"}"#, Some(Mode::Include), json!({"mode": "include", "score": 1})),
+            (r#"{"\u006dode":"m\u0061tch"}"#, Some(Mode::Match), json!({"mode": "match"})),
+            (r#"{"mode":"best","score":1}"#, None, json!({"mode": "match"})),
+            (r#"{"mode":1}"#, None, json!({"mode": "match"})),
+            (r#"{"extension":[{"mode":"include"}]}"#, None, json!({"mode": "match", "extension": [{"mode": "include"}]})),
         ] {
-            let repaired = repaired_url(url.as_bytes(), br"https:\/\/emr\/fhir", resource_type);
-            assert_eq!(repaired, expected.map(|url| url.as_bytes().to_vec()), "{url}");
-            let plain = |text: &str| text.replace('\\', "");
-            let repaired = repaired_url(plain(url).as_bytes(), b"https://emr/fhir", resource_type);
-            assert_eq!(repaired, expected.map(|url| plain(url).into_bytes()), "{url}");
+            let mut entry = Entry { resource_type: "Patient".to_owned(), ..Entry::default() };
+            if !own.is_empty() {
+                entry.take_search(own.as_bytes());
+            }
+            assert_eq!(entry.own_mode, mode, "{own}");
+            let written = |repairs| {
+                let mut out = Spliced::of(Bytes::new());
+                entry.write_search("Patient", repairs, &mut out);
+                String::from_utf8(out.finish().to_vec()).unwrap()
+            };
+            let repaired: Value = serde_json::from_str(&format!("{{{}}}", written(true))).unwrap();
+            assert_eq!(repaired["search"], expected, "{own}");
+            assert_eq!(written(false), if own.is_empty() { String::new() } else { format!(r#""search":{own}"#) });
         }
+    }
+
+    #[test]
+    fn a_full_url_is_made_where_there_is_none() {
+        let base = Base::new("https://emr/fhir");
+        let entry = |resource_type: &str, id: &str| Entry {
+            resource_type: resource_type.to_owned(),
+            id: id.to_owned(),
+            ..Entry::default()
+        };
+        for (entry, repairs, expected) in [
+            (entry("Patient", "1"), true, Some("https://emr/fhir/Patient/1")),
+            (entry("Patient", "1"), false, None),
+            (entry("Patient", ""), true, None),
+            (entry("OperationOutcome", "1"), true, None),
+        ] {
+            assert_eq!(entry.full_url(&base, "Patient", repairs, true), expected.map(|url| url.as_bytes().to_vec()));
+            assert_eq!(entry.full_url(&base, "Patient", repairs, false), None);
+        }
+    }
+
+    #[test]
+    fn what_stands_for_a_missing_resource_is_an_outcome() {
+        let entry: Value = serde_json::from_slice(WITHOUT_RESOURCE).unwrap();
+        assert_eq!((&entry["search"]["mode"], &entry["resource"]["issue"][0]["code"]), (&json!("outcome"), &json!("incomplete")));
     }
 }

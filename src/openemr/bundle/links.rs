@@ -3,67 +3,111 @@
 //!
 //! Decision: `docs/decisions/12-bundles.md`.
 
+use crate::fhir::json::outline::{Event, Outline, Shape};
+use crate::openemr::bundle::full_url::{Base, escaped, text};
+use crate::openemr::bundle::page::Next;
 use crate::openemr::search::terms::{Page, SearchTerms};
 
-/// Returns the FHIR base in OpenEMR's self link, escaped as there: the link without the searched type, and without the `_search`
-/// of a search by POST. `None` when the link is of another type.
+/// Reads the links of a Bundle: the relation of each, and its URL as it is written without its quotes. `None` where they are not
+/// what FHIR calls links.
 #[must_use]
-pub(crate) fn base<'a>(self_url: &'a [u8], searched: &str) -> Option<&'a [u8]> {
-    let url = without_segment(self_url, b"_search").unwrap_or(self_url);
-    without_segment(url, searched.as_bytes())
-}
-
-fn without_segment<'a>(url: &'a [u8], segment: &[u8]) -> Option<&'a [u8]> {
-    let url = url.strip_suffix(segment)?.strip_suffix(b"/")?;
-    Some(url.strip_suffix(b"\\").unwrap_or(url))
-}
-
-/// Writes the member `link` with its value. `base` must be escaped already.
-#[must_use]
-pub(crate) fn member(base: &[u8], terms: &SearchTerms, has_more: bool) -> Vec<u8> {
-    let mut member = Vec::with_capacity(64 + 5 * (base.len() + terms.self_target.len() + 48));
-    let mut link = |relation: &str, target: &str| {
-        member.extend_from_slice(if member.is_empty() { br#""link":[{"relation":""# } else { br#",{"relation":""# });
-        member.extend_from_slice(relation.as_bytes());
-        member.extend_from_slice(br#"","url":""#);
-        member.extend_from_slice(base);
-        escape(target, memchr::memchr(b'\\', base).is_some(), &mut member);
-        member.extend_from_slice(br#""}"#);
-    };
-    link("self", &terms.self_target);
-    if let Some(Page { offset, count, .. }) = terms.page {
-        let page = |offset: u64, count: u64| {
-            let target = &terms.page_target;
-            let mark = if target.contains('?') { '&' } else { '?' };
-            match offset {
-                0 => format!("{target}{mark}_count={count}"),
-                _ => format!("{target}{mark}_count={count}&_offset={offset}"),
+pub(crate) fn read(links: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
+    let mut outline = Outline::default();
+    let mut at = 0;
+    let mut read = Vec::new();
+    let (mut relation, mut url) = (String::new(), Vec::new());
+    let mut is_in_link = false;
+    while !outline.has_ended() {
+        let begin = at;
+        match outline.next(links, &mut at).ok()?? {
+            Event::Value(shape @ Shape::Array) if begin == 0 => outline.enter(shape, &mut at).ok()?,
+            Event::Value(shape) if !is_in_link => {
+                is_in_link = shape == Shape::Object;
+                if !is_in_link {
+                    return None;
+                }
+                outline.enter(shape, &mut at).ok()?;
             }
-        };
-        link("first", &page(0, count));
+            Event::Value(shape) => outline.pass(shape),
+            Event::Name => {}
+            Event::Passed { .. } => {
+                let value = links.get(begin..at)?;
+                let quoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+                match outline.name().as_ref() {
+                    "relation" => relation = text(quoted?).into_owned(),
+                    "url" => url = quoted?.to_vec(),
+                    _ => {}
+                }
+            }
+            Event::Closed if is_in_link => {
+                is_in_link = false;
+                read.push((std::mem::take(&mut relation), std::mem::take(&mut url)));
+            }
+            Event::Closed => {}
+        }
+    }
+    Some(read)
+}
+
+/// Writes the member `link` with its value. `openemrs_next`: the URL of OpenEMR's own link to a next page, as it is written.
+#[must_use]
+pub(crate) fn member(base: &Base, terms: &SearchTerms, next: Next, openemrs_next: &[u8]) -> Vec<u8> {
+    let mut links = Links { base: base.written(), escapes: base.escapes, written: Vec::with_capacity(512) };
+    links.add("self", &terms.self_target);
+    if let Some(Page { offset, count, .. }) = terms.page {
+        let target = &terms.page_target;
+        links.add("first", &page(target, 0, count));
         if offset > 0 {
             // The page at the beginning is shorter where fewer matches are before this one, or some would be on both.
-            link("previous", &page(offset.saturating_sub(count), count.min(offset)));
+            links.add("previous", &page(target, offset.saturating_sub(count), count.min(offset)));
         }
-        if has_more {
-            link("next", &page(offset.saturating_add(count), count));
+        match next {
+            Next::Page { offset, of_all: false } => links.add("next", &page(target, offset, count)),
+            Next::Page { offset, of_all: true } => links.add("next", &page(&counted(target), offset, count)),
+            Next::Nothing | Next::OpenEmrs | Next::OutOfReach => {}
         }
     }
-    member.extend_from_slice(b"]");
-    member
+    if next == Next::OpenEmrs {
+        links.add_url("next", openemrs_next);
+    }
+    links.written.push(b']');
+    links.written
 }
 
-/// Writes a text as part of a JSON string, with slashes escaped or not as the base has them.
-fn escape(text: &str, escapes_slashes: bool, out: &mut Vec<u8>) {
-    for byte in text.bytes() {
-        match byte {
-            b'/' if escapes_slashes => out.extend_from_slice(b"\\/"),
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            // A percent-encoded target has none of these.
-            0..0x20 => out.push(b' '),
-            _ => out.push(byte),
+struct Links {
+    base: Vec<u8>,
+    escapes: bool,
+    written: Vec<u8>,
+}
+
+impl Links {
+    fn add(&mut self, relation: &str, target: &str) {
+        let url = [self.base.as_slice(), &escaped(target, self.escapes)].concat();
+        self.add_url(relation, &url);
+    }
+
+    fn add_url(&mut self, relation: &str, url: &[u8]) {
+        let begin: &[u8] = if self.written.is_empty() { br#""link":[{"relation":""# } else { br#",{"relation":""# };
+        for part in [begin, relation.as_bytes(), br#"","url":""#, url, br#""}"#] {
+            self.written.extend_from_slice(part);
         }
     }
+}
+
+fn page(target: &str, offset: u64, count: u64) -> String {
+    let mark = if target.contains('?') { '&' } else { '?' };
+    match offset {
+        0 => format!("{target}{mark}_count={count}"),
+        _ => format!("{target}{mark}_count={count}&_offset={offset}"),
+    }
+}
+
+/// The target with the demand that all matches are counted, for which OpenEMR is asked for all of them.
+fn counted(target: &str) -> String {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let kept = query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("_total="));
+    let pairs: Vec<&str> = kept.chain(["_total=accurate"]).collect();
+    format!("{path}?{}", pairs.join("&"))
 }
 
 #[cfg(test)]
@@ -73,22 +117,7 @@ mod tests {
     use crate::openemr::search::terms::Window;
     use serde_json::Value;
 
-    #[test]
-    fn the_base_is_what_the_self_link_stands_on() {
-        for (url, expected) in [
-            ("https://emr/apis/default/fhir/Patient", Some("https://emr/apis/default/fhir")),
-            (r"https:\/\/emr\/apis\/default\/fhir\/Patient", Some(r"https:\/\/emr\/apis\/default\/fhir")),
-            (r"https:\/\/emr\/fhir\/Patient\/_search", Some(r"https:\/\/emr\/fhir")),
-            ("https://emr/fhir/Patient/_search", Some("https://emr/fhir")),
-            ("https://emr/fhir/Observation", None),
-            ("https://emr/fhir/OtherPatient", None),
-            ("", None),
-        ] {
-            assert_eq!(base(url.as_bytes(), "Patient"), expected.map(str::as_bytes), "{url}");
-        }
-    }
-
-    fn links(self_target: &str, page_target: &str, page: Option<(u64, u64)>, has_more: bool) -> Vec<(String, String)> {
+    fn links(self_target: &str, page_target: &str, page: Option<(u64, u64)>, next: Option<u64>) -> Vec<(String, String)> {
         let terms = SearchTerms {
             resource_type: "Patient",
             self_target: self_target.to_owned(),
@@ -101,8 +130,10 @@ mod tests {
             changed: false,
             outcome: None,
         };
-        let of = |base: &str| {
-            let member = String::from_utf8(member(base.as_bytes(), &terms, has_more)).unwrap();
+        let next = next.map_or(Next::Nothing, |offset| Next::Page { offset, of_all: false });
+        let of = |escapes: bool| {
+            let base = Base { url: "https://emr/fhir".to_owned(), escapes };
+            let member = String::from_utf8(member(&base, &terms, next, b"")).unwrap();
             let document: Value = serde_json::from_str(&format!("{{{member}}}")).unwrap();
             let text = |link: &Value, name: &str| link[name].as_str().unwrap().to_owned();
             document["link"]
@@ -112,8 +143,8 @@ mod tests {
                 .map(|link| (text(link, "relation"), text(link, "url")))
                 .collect::<Vec<_>>()
         };
-        assert_eq!(of("https://emr/fhir"), of(r"https:\/\/emr\/fhir"));
-        of("https://emr/fhir")
+        assert_eq!(of(false), of(true));
+        of(false)
     }
 
     #[test]
@@ -121,13 +152,13 @@ mod tests {
         let own = |links: &[(&str, &str)]| -> Vec<(String, String)> {
             links.iter().map(|(relation, target)| ((*relation).to_owned(), format!("https://emr/fhir{target}"))).collect()
         };
-        assert_eq!(links("/Patient?name=a", "/Patient?name=a", None, false), own(&[("self", "/Patient?name=a")]));
+        assert_eq!(links("/Patient?name=a", "/Patient?name=a", None, None), own(&[("self", "/Patient?name=a")]));
         assert_eq!(
-            links("/Patient?_count=5", "/Patient", Some((0, 5)), true),
+            links("/Patient?_count=5", "/Patient", Some((0, 5)), Some(5)),
             own(&[("self", "/Patient?_count=5"), ("first", "/Patient?_count=5"), ("next", "/Patient?_count=5&_offset=5")])
         );
         assert_eq!(
-            links("/Patient?n=a&_count=5&_offset=7", "/Patient?n=a", Some((7, 5)), false),
+            links("/Patient?n=a&_count=5&_offset=7", "/Patient?n=a", Some((7, 5)), None),
             own(&[
                 ("self", "/Patient?n=a&_count=5&_offset=7"),
                 ("first", "/Patient?n=a&_count=5"),
@@ -135,10 +166,35 @@ mod tests {
             ])
         );
         assert_eq!(
-            links("/Patient?_count=5&_offset=3", "/Patient", Some((3, 5)), true)[2..],
+            links("/Patient?_count=5&_offset=3", "/Patient", Some((3, 5)), Some(8))[2..],
             own(&[("previous", "/Patient?_count=3"), ("next", "/Patient?_count=5&_offset=8")])
         );
-        assert_eq!(links("/Patient?n=\"\\\n", "", None, false), own(&[("self", "/Patient?n=\"\\ ")]));
-        assert!(links("", "", Some((u64::MAX, u64::MAX)), true).len() == 4);
+        assert_eq!(links("/Patient?n=\"\\\n", "", None, None), own(&[("self", "/Patient?n=\"\\ ")]));
+        assert!(links("", "", Some((u64::MAX, u64::MAX)), Some(u64::MAX)).len() == 4);
+    }
+
+    #[test]
+    fn the_next_page_is_openemrs_or_cut_out_of_all_matches() {
+        let base = Base::new("https://emr/fhir");
+        let mut terms = SearchTerms::whole("Patient", "/Patient?name=a&_total=none".to_owned());
+        let written =
+            |terms: &SearchTerms, next| String::from_utf8(member(&base, terms, next, br"https:\/\/emr\/x?page=2")).unwrap();
+        assert!(written(&terms, Next::OpenEmrs).ends_with(r#",{"relation":"next","url":"https:\/\/emr\/x?page=2"}]"#));
+        terms.page = Some(Page { offset: 0, count: 5, window: Window::First(6) });
+        let next = written(&terms, Next::Page { offset: 4, of_all: true });
+        assert!(next.ends_with(r#""url":"https://emr/fhir/Patient?name=a&_total=accurate&_count=5&_offset=4"}]"#), "{next}");
+        assert!(!written(&terms, Next::OutOfReach).contains("next"));
+    }
+
+    #[test]
+    fn openemrs_links_are_read_however_they_are_written() {
+        let links = br#"[ {"relation":"self","url":"https:\/\/a"}, { "url" : "b", "id" : [{"url":1}], "rel\u0061tion":"n\u0065xt" } ,{}]"#;
+        let expected = [("self", r"https:\/\/a"), ("next", "b"), ("", "")];
+        let expected = expected.map(|(relation, url)| (relation.to_owned(), url.as_bytes().to_vec()));
+        assert_eq!(read(links).unwrap(), expected);
+        assert_eq!(read(b"[]").unwrap(), []);
+        for other in ["[1]", "[[]]", r#"[{"url":1}]"#, r#"[{"url":null}]"#, "[", "[{}"] {
+            assert_eq!(read(other.as_bytes()), None, "{other}");
+        }
     }
 }

@@ -2,8 +2,13 @@
 //!
 //! Decision: `docs/decisions/12-bundles.md`.
 
+use std::borrow::Cow;
+
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+
+use crate::fhir::json::outline::{Event, Outline, Shape};
+use crate::openemr::bundle::full_url::text;
 
 /// Time zones differ by multiples of this, in seconds.
 const QUARTER: i64 = 15 * 60;
@@ -28,6 +33,37 @@ pub(crate) fn missing_zone(written: &str, sent: Option<i64>) -> Option<String> {
     let sign = if offset < 0 { '-' } else { '+' };
     let minutes = offset.abs() / 60;
     Some(format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60))
+}
+
+/// Returns a Bundle's `meta` with the zone that is missing in its `lastUpdated`.
+#[must_use]
+pub(crate) fn with_zones(meta: &[u8], sent: Option<i64>) -> Cow<'_, [u8]> {
+    let zone = last_updated(meta).and_then(|(written, end)| Some((missing_zone(&text(written), sent)?, end)));
+    match zone.and_then(|(zone, end)| Some((zone, meta.split_at_checked(end)?))) {
+        Some((zone, (before, behind))) => [before, zone.as_bytes(), behind].concat().into(),
+        None => meta.into(),
+    }
+}
+
+/// The time as it is written, and where it ends.
+fn last_updated(meta: &[u8]) -> Option<(&[u8], usize)> {
+    let mut outline = Outline::default();
+    let mut at = 0;
+    let mut is_meant = false;
+    loop {
+        let begin = at;
+        match outline.next(meta, &mut at).ok()?? {
+            Event::Value(shape @ Shape::Object) if begin == 0 => outline.enter(shape, &mut at).ok()?,
+            Event::Name => is_meant = outline.name() == "lastUpdated",
+            Event::Value(shape) => {
+                is_meant &= shape == Shape::String;
+                outline.pass(shape);
+            }
+            Event::Passed { .. } if is_meant => return Some((meta.get(begin + 1..at - 1)?, at - 1)),
+            Event::Passed { .. } => {}
+            Event::Closed => return None,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -55,5 +91,21 @@ mod tests {
             assert_eq!(missing_zone(written, Some(sent)).as_deref(), expected, "{written}");
         }
         assert_eq!(missing_zone("2026-11-24T02:28:26", None).as_deref(), Some("+00:00"));
+    }
+
+    #[test]
+    fn a_zone_is_added_to_the_time_of_the_bundle_and_to_nothing_else() {
+        for (meta, expected) in [
+            (r#"{"lastUpdated":"2026-11-24T02:28:26"}"#, r#"{"lastUpdated":"2026-11-24T02:28:26+00:00"}"#),
+            (
+                r#"{ "tag" : [{"lastUpdated":"2026-11-24T02:28:26"}], "l\u0061stUpdated" : "2026\u002d11-24T02:28:26" , "x":1}"#,
+                r#"{ "tag" : [{"lastUpdated":"2026-11-24T02:28:26"}], "l\u0061stUpdated" : "2026\u002d11-24T02:28:26+00:00" , "x":1}"#,
+            ),
+            (r#"{"lastUpdated":"2026-11-24T02:28:26Z"}"#, r#"{"lastUpdated":"2026-11-24T02:28:26Z"}"#),
+            (r#"{"lastUpdated":null}"#, r#"{"lastUpdated":null}"#),
+            ("{}", "{}"),
+        ] {
+            assert_eq!(with_zones(meta.as_bytes(), None), expected.as_bytes(), "{meta}");
+        }
     }
 }

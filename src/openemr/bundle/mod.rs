@@ -1,9 +1,13 @@
 //! The Bundle that answers a search, as OpenEMR writes it, and the step that makes a valid searchset of it.
 
-mod dropped_entry;
 mod entry;
-mod head;
+mod fault;
+mod full_url;
 mod links;
 mod local_time;
+mod members;
 mod page;
+mod reader;
+mod searchset;
+mod seen;
 pub(crate) mod stream;

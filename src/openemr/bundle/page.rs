@@ -14,25 +14,51 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
-    /// Returns the mode of an entry in a search for resources of the type `searched`.
+    /// The mode of an entry with a resource of this type, in a search for resources of the type `searched`. One that does not say
+    /// what it is, is what was searched.
     #[must_use]
-    pub(crate) fn of(resource_type: Option<&str>, searched: &str) -> Self {
+    pub(crate) fn of(resource_type: &str, searched: &str) -> Self {
         match resource_type {
-            Some("OperationOutcome") if searched != "OperationOutcome" => Self::Outcome,
-            Some(other) if other != searched => Self::Include,
-            _ => Self::Match,
+            "OperationOutcome" if searched != "OperationOutcome" => Self::Outcome,
+            "" => Self::Match,
+            other if other == searched => Self::Match,
+            _ => Self::Include,
         }
     }
 
-    /// Returns the member `search`, to be written after another member.
+    /// The mode of that name.
     #[must_use]
-    pub(crate) fn member(self) -> &'static [u8] {
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        [Self::Match, Self::Include, Self::Outcome].into_iter().find(|mode| mode.name() == name)
+    }
+
+    /// Its name in FHIR.
+    #[must_use]
+    pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Match => br#","search":{"mode":"match"}"#,
-            Self::Include => br#","search":{"mode":"include"}"#,
-            Self::Outcome => br#","search":{"mode":"outcome"}"#,
+            Self::Match => "match",
+            Self::Include => "include",
+            Self::Outcome => "outcome",
         }
     }
+}
+
+/// What comes after a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Nothing.
+    Nothing,
+    /// A page that begins behind so many matches.
+    Page {
+        /// The number of matches before it.
+        offset: u64,
+        /// Whether it can only be cut out of all matches, since OpenEMR's own numbers count some of them twice.
+        of_all: bool,
+    },
+    /// What OpenEMR's own link to a next page leads to.
+    OpenEmrs,
+    /// More matches, which OpenEMR does not send.
+    OutOfReach,
 }
 
 /// Decides for each entry that OpenEMR sends, in order, whether it belongs to the page.
@@ -47,6 +73,8 @@ pub(crate) struct PageCut {
     /// Whether the latest match belongs to the page, and with it the entries that are included because of it.
     match_is_on_page: bool,
     has_more: bool,
+    has_doubles: bool,
+    openemr_has_more: bool,
 }
 
 impl PageCut {
@@ -58,41 +86,88 @@ impl PageCut {
             _ => 0,
         };
         let match_is_on_page = terms.page.is_none_or(|page| page.offset == before);
-        Self { page: terms.page, sends_entries: terms.entries, before, matches: 0, entries: 0, match_is_on_page, has_more: false }
+        Self {
+            page: terms.page,
+            sends_entries: terms.entries,
+            before,
+            matches: 0,
+            entries: 0,
+            match_is_on_page,
+            has_more: false,
+            has_doubles: false,
+            openemr_has_more: false,
+        }
     }
 
-    /// Takes the next entry and returns whether it is sent.
-    pub(crate) fn next(&mut self, mode: Mode) -> bool {
-        self.entries += 1;
+    /// Whether the next entry is sent if it is of this mode.
+    #[must_use]
+    pub(crate) fn sends(&self, mode: Mode) -> bool {
+        let is_on_page = match mode {
+            Mode::Match => self.page.is_none_or(|page| page.range().contains(&self.reached())),
+            Mode::Include => self.match_is_on_page,
+            Mode::Outcome => true,
+        };
+        is_on_page && self.sends_entries
+    }
+
+    /// Takes the next entry.
+    pub(crate) fn take(&mut self, mode: Mode) {
+        self.entries += u64::from(mode != Mode::Outcome);
         if mode == Mode::Match {
-            let index = self.before.saturating_add(self.matches);
+            let index = self.reached();
             self.matches += 1;
             if let Some(page) = self.page {
-                let end = page.offset.saturating_add(page.count);
-                self.match_is_on_page = (page.offset..end).contains(&index);
-                self.has_more |= index >= end;
+                self.match_is_on_page = page.range().contains(&index);
+                self.has_more |= index >= page.range().end;
             }
         }
-        self.sends_entries && (self.match_is_on_page || mode == Mode::Outcome)
     }
 
-    /// Whether there is, or could be, a match after the page. Call it after the last entry.
+    /// Takes an entry that came before: it takes up a place in what OpenEMR counts, and none here.
+    pub(crate) fn take_double(&mut self) {
+        self.entries += 1;
+        self.has_doubles = true;
+    }
+
+    /// Takes an entry that is neither a match nor anything else.
+    pub(crate) fn take_unusable(&mut self) {
+        self.entries += 1;
+    }
+
+    /// Notes that OpenEMR itself says that there is a next page.
+    pub(crate) fn note_next_page(&mut self) {
+        self.openemr_has_more = true;
+    }
+
+    /// The number of matches before and in what OpenEMR sent.
+    fn reached(&self) -> u64 {
+        self.before.saturating_add(self.matches)
+    }
+
+    /// What comes after the page. Call it after the last entry.
     #[must_use]
-    pub(crate) fn has_more(&self) -> bool {
-        // Where OpenEMR was not rows for a match after the page, a full answer leaves it open whether there is one. Then there is
-        // a link to a next page, which may turn out to be empty.
-        let could_have = self.page.is_some_and(|page| match page.window {
+    pub(crate) fn next(&self) -> Next {
+        let Some(page) = self.page else {
+            return if self.openemr_has_more { Next::OpenEmrs } else { Next::Nothing };
+        };
+        // A full answer leaves it open whether there is more. Then there is a link to a next page, which may turn out to be empty.
+        let is_full = match page.window {
             Window::Whole => false,
-            Window::First(rows) => self.entries >= rows && rows <= page.offset.saturating_add(page.count),
-            Window::FromOffset(rows) => self.entries >= rows && rows <= page.count,
-        });
-        self.has_more || could_have
+            Window::First(rows) | Window::FromOffset(rows) => self.entries >= rows,
+        };
+        if !(self.has_more || is_full || self.openemr_has_more) {
+            return Next::Nothing;
+        }
+        let offset = self.reached().min(page.range().end);
+        if offset <= page.offset {
+            return Next::OutOfReach;
+        }
+        Next::Page { offset, of_all: self.has_doubles && page.window != Window::Whole }
     }
 
     /// Returns the number of all matches, where the answer tells it. Call it after the last entry.
     #[must_use]
     pub(crate) fn total(&self) -> Option<u64> {
-        let all = self.before.saturating_add(self.matches);
         let is_known = match self.page.map(|page| page.window) {
             None | Some(Window::Whole) => true,
             // Included entries count too.
@@ -100,7 +175,7 @@ impl PageCut {
             // An empty answer to an offset does not tell how many matches are before it.
             Some(Window::FromOffset(rows)) => self.entries < rows && (self.matches > 0 || self.before == 0),
         };
-        is_known.then_some(all)
+        (is_known && !self.openemr_has_more).then(|| self.reached())
     }
 }
 
@@ -116,42 +191,83 @@ mod tests {
     #[test]
     fn modes() {
         for (resource_type, searched, mode) in [
-            (Some("Patient"), "Patient", Mode::Match),
-            (Some("Provenance"), "Patient", Mode::Include),
-            (Some("Provenance"), "Provenance", Mode::Match),
-            (Some("OperationOutcome"), "Patient", Mode::Outcome),
-            (None, "Patient", Mode::Match),
+            ("Patient", "Patient", Mode::Match),
+            ("Provenance", "Patient", Mode::Include),
+            ("Provenance", "Provenance", Mode::Match),
+            ("OperationOutcome", "Patient", Mode::Outcome),
+            ("OperationOutcome", "OperationOutcome", Mode::Match),
+            ("NewInR6", "Patient", Mode::Include),
+            ("", "Patient", Mode::Match),
         ] {
             assert_eq!(Mode::of(resource_type, searched), mode);
+            assert_eq!(Mode::named(mode.name()), Some(mode));
         }
+        assert_eq!(Mode::named("matched"), None);
+    }
+
+    fn page(offset: u64) -> Next {
+        Next::Page { offset, of_all: false }
     }
 
     #[test]
     fn what_is_known_of_the_rest() {
-        for (offset, window, sent, has_more, total) in [
-            (0, Window::Whole, 5, true, Some(5)),
-            (4, Window::Whole, 5, false, Some(5)),
-            (9, Window::Whole, 5, false, Some(5)),
-            (0, Window::First(3), 3, true, None),
-            (0, Window::First(3), 2, false, Some(2)),
-            (2, Window::First(5), 5, true, None),
-            (4, Window::FromOffset(3), 3, true, None),
-            (4, Window::FromOffset(3), 2, false, Some(6)),
-            (4, Window::FromOffset(3), 0, false, None),
-            (0, Window::FromOffset(3), 0, false, Some(0)),
-            (4, Window::FromOffset(2), 2, true, None),
-            (4, Window::FromOffset(2), 1, false, Some(5)),
-            (1, Window::First(3), 3, true, None),
+        for (offset, window, sent, next, total) in [
+            (0, Window::Whole, 5, page(2), Some(5)),
+            (4, Window::Whole, 5, Next::Nothing, Some(5)),
+            (9, Window::Whole, 5, Next::Nothing, Some(5)),
+            (0, Window::First(3), 3, page(2), None),
+            (0, Window::First(3), 2, Next::Nothing, Some(2)),
+            (2, Window::First(5), 5, page(4), None),
+            (4, Window::FromOffset(3), 3, page(6), None),
+            (4, Window::FromOffset(3), 2, Next::Nothing, Some(6)),
+            (4, Window::FromOffset(3), 0, Next::Nothing, None),
+            (0, Window::FromOffset(3), 0, Next::Nothing, Some(0)),
+            (4, Window::FromOffset(2), 2, page(6), None),
+            (4, Window::FromOffset(2), 1, Next::Nothing, Some(5)),
+            (1, Window::First(3), 3, page(3), None),
         ] {
             let mut cut = PageCut::new(&terms(Some(Page { offset, count: 2, window })));
             for _ in 0..sent {
-                cut.next(Mode::Match);
+                cut.take(Mode::Match);
             }
-            assert_eq!((cut.has_more(), cut.total()), (has_more, total), "{offset} {window:?} {sent}");
+            assert_eq!((cut.next(), cut.total()), (next, total), "{offset} {window:?} {sent}");
         }
-        let mut counted = PageCut::new(&SearchTerms { entries: false, ..terms(None) });
-        assert!(!counted.next(Mode::Match) && !counted.next(Mode::Outcome));
-        assert_eq!(counted.total(), Some(1));
+        let counted = PageCut::new(&SearchTerms { entries: false, ..terms(None) });
+        assert!(!counted.sends(Mode::Match) && !counted.sends(Mode::Outcome));
+    }
+
+    #[test]
+    fn what_openemr_has_and_does_not_send_is_neither_counted_nor_kept_quiet() {
+        for (offset, window, sent, next) in [
+            (0, Window::Whole, 1, page(1)),
+            (0, Window::Whole, 5, page(2)),
+            (3, Window::Whole, 3, Next::OutOfReach),
+            (0, Window::First(3), 1, page(1)),
+            (4, Window::FromOffset(3), 1, page(5)),
+            (4, Window::FromOffset(3), 0, Next::OutOfReach),
+        ] {
+            let mut cut = PageCut::new(&terms(Some(Page { offset, count: 2, window })));
+            cut.note_next_page();
+            for _ in 0..sent {
+                cut.take(Mode::Match);
+            }
+            assert_eq!((cut.next(), cut.total()), (next, None), "{offset} {window:?} {sent}");
+        }
+        let mut whole = PageCut::new(&terms(None));
+        whole.note_next_page();
+        assert_eq!((whole.next(), whole.total()), (Next::OpenEmrs, None));
+    }
+
+    #[test]
+    fn after_doubles_pages_are_cut_out_of_all_matches() {
+        for (window, of_all) in [(Window::First(3), true), (Window::FromOffset(3), true), (Window::Whole, false)] {
+            let mut cut = PageCut::new(&terms(Some(Page { offset: 0, count: 2, window })));
+            cut.take(Mode::Match);
+            cut.take_double();
+            cut.take(Mode::Match);
+            let next = if of_all { Next::Page { offset: 2, of_all } } else { Next::Nothing };
+            assert_eq!((cut.next(), cut.total()), (next, (!of_all).then_some(2)), "{window:?}");
+        }
     }
 
     proptest! {
@@ -181,13 +297,20 @@ mod tests {
                 let first = sent.start;
                 // This says neither how many matches are before the offset nor that there are more.
                 let is_past_the_end = matches!(window, Window::FromOffset(_)) && offset > 0 && sent.is_empty();
-                let page: Vec<usize> = entries[sent].iter().enumerate().filter(|(_, mode)| cut.next(**mode)).map(|(at, _)| first + at).collect();
+                let mut page = Vec::new();
+                for (at, mode) in entries[sent].iter().enumerate() {
+                    if cut.sends(*mode) {
+                        page.push(first + at);
+                    }
+                    cut.take(*mode);
+                }
                 prop_assert!(page.iter().filter(|&&at| entries[at] == Mode::Match).count() as u64 <= count);
                 prop_assert!(cut.total().is_none_or(|total| total as usize == included.len()));
-                prop_assert_eq!(cut.total().is_some() || cut.has_more(), !is_past_the_end);
+                prop_assert_eq!(cut.total().is_some() || cut.next() != Next::Nothing, !is_past_the_end);
                 seen.extend(page);
-                if !cut.has_more() {
-                    break;
+                match cut.next() {
+                    Next::Nothing => break,
+                    next => prop_assert_eq!(next, Next::Page { offset: offset + count, of_all: false }),
                 }
                 offset += count;
             }

@@ -69,6 +69,11 @@ impl LeftOut {
         }
     }
 
+    /// Whether it is a type that the client named.
+    fn is_named_type(&self) -> bool {
+        matches!(self, Self::NotGranted(_) | Self::NotExported(_) | Self::Unsupported(_))
+    }
+
     /// Whether the kick-off is refused for it unless `handling` lets it be left out.
     fn is_refused(&self, handling: Option<Handling>) -> bool {
         match self {
@@ -207,7 +212,9 @@ impl KickOff {
         if !not_granted.is_empty() {
             return Err(KickOffError::NotGranted(not_granted));
         }
-        if types.is_empty() {
+        // Provenance is that of the types that were named with it.
+        let is_left_alone = types.iter().all(|(name, _)| *name == PROVENANCE) && left_out.iter().any(LeftOut::is_named_type);
+        if types.is_empty() || is_left_alone {
             return Err(nothing_left(&left_out));
         }
         let provenance_of = exported.provenance_of(&types)?;
@@ -274,7 +281,7 @@ fn by_grant<'a>(left_out: impl Iterator<Item = &'a LeftOut>) -> (Vec<LeftOut>, V
 /// Why no type is left to export.
 fn nothing_left(left_out: &[LeftOut]) -> KickOffError {
     let (not_granted, others) = by_grant(left_out.iter());
-    let unsupported: Vec<_> = others.into_iter().filter(|left| matches!(left, LeftOut::Unsupported(_))).collect();
+    let unsupported: Vec<_> = others.into_iter().filter(LeftOut::is_named_type).collect();
     match (not_granted.is_empty(), unsupported.is_empty()) {
         (false, _) => KickOffError::NotGranted(not_granted),
         (true, false) => KickOffError::NotSupported(unsupported),

@@ -9,6 +9,9 @@
 use crate::openemr::search::terms::{Page, Window};
 use crate::openemr::version::Version;
 
+/// The types of which OpenEMR 8.0 lists each match twice.
+const DOUBLED: [&str; 1] = ["Immunization"];
+
 /// The most entries that OpenEMR sends when it is given a `_count`.
 pub(crate) const MAX_COUNT: u64 = 200;
 
@@ -32,6 +35,8 @@ pub(crate) struct PageRequest {
     pub(crate) version: Option<Version>,
     /// Whether Patient is searched.
     pub(crate) patients: bool,
+    /// Whether OpenEMR is known to send matches of this type twice, so that its numbers of rows are none of matches.
+    pub(crate) doubled: bool,
     /// Whether included resources can come between the matches.
     pub(crate) includes: bool,
     /// Whether an order was asked for. Matches that are equal in it may change places from one page of OpenEMR's to the next.
@@ -74,6 +79,12 @@ pub(crate) enum Limitation {
     NoTotal,
 }
 
+/// Whether OpenEMR is known to send matches of a type twice.
+#[must_use]
+pub(crate) fn is_doubled(resource_type: &str) -> bool {
+    DOUBLED.contains(&resource_type)
+}
+
 /// Plans what OpenEMR is asked for.
 #[must_use]
 pub(crate) fn plan(request: &PageRequest) -> PagePlan {
@@ -103,7 +114,8 @@ fn slice(request: &PageRequest, count: u64) -> PagePlan {
     let offset = request.offset.unwrap_or(0);
     // One match after the page shows that there is a next page.
     let up_to_next = offset.saturating_add(count).saturating_add(1);
-    let can_count = request.version == Some(Version::Modern) && !request.includes && !request.counts_all && !request.fails;
+    let counts_rows = request.version == Some(Version::Modern) && !request.fails && !request.doubled;
+    let can_count = counts_rows && !request.includes && !request.counts_all;
     let window = match request.patients {
         _ if !can_count => Window::Whole,
         true if !request.sorted && count <= MAX_COUNT => Window::FromOffset((count + 1).min(MAX_COUNT)),
@@ -155,6 +167,7 @@ mod tests {
         pager: Pager::Slice,
         version: Some(Version::Modern),
         patients: false,
+        doubled: false,
         includes: false,
         sorted: false,
         counts_all: false,
@@ -210,6 +223,7 @@ mod tests {
             assert_eq!(window(request), expected, "{count} {offset:?}");
             assert_eq!(window(PageRequest { version: Some(Version::Old), ..request }), (None, None, Window::Whole));
             assert_eq!(window(PageRequest { includes: true, ..request }), (None, None, Window::Whole));
+            assert_eq!(window(PageRequest { doubled: true, ..request }), (None, None, Window::Whole));
         }
     }
 

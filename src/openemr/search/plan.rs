@@ -208,6 +208,7 @@ fn page_plan(parameters: &mut SearchParameters, version: Option<Version>, contex
         pager: context.pager,
         version,
         patients: context.resource_type == "Patient",
+        doubled: paging::is_doubled(context.resource_type),
         includes: parameters.provenances || parameters.forwarded.includes,
         sorted: !parameters.sort.is_empty() || parameters.forwarded.sort,
         counts_all: parameters.total == Some(Total::Accurate),

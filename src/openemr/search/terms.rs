@@ -1,6 +1,8 @@
 //! The terms on which the answer to a search is rewritten. The plan of the search makes them, and the steps of the answer's
 //! body apply them.
 
+use std::ops::Range;
+
 use crate::fhir::projection::rule::Projection;
 
 /// The terms on which the answer to a search is rewritten.
@@ -57,6 +59,14 @@ pub struct Page {
     pub count: u64,
     /// The matches that OpenEMR was asked for.
     pub window: Window,
+}
+
+impl Page {
+    /// The numbers of its matches, from 0.
+    #[must_use]
+    pub(crate) fn range(&self) -> Range<u64> {
+        self.offset..self.offset.saturating_add(self.count)
+    }
 }
 
 /// The part of all matches that OpenEMR is asked for.

@@ -1,10 +1,11 @@
 //! The files of an export: each line ends, no resource comes twice, and a broken file does not look whole.
 
-use super::{ended, exporting, kick_off};
+use super::{ended, exporting, kick_off, population};
 use crate::support::gateway::Gateway;
 use crate::support::http::{Answer, End};
+use crate::support::http2::Http2;
 use crate::support::openemr::OpenEmr;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const NDJSON: &str = "application/fhir+ndjson";
 
@@ -49,7 +50,9 @@ fn links_of_a_file_lead_to_the_gateway() {
 fn a_broken_file_does_not_look_whole() {
     let openemr = OpenEmr::start();
     let folder = tempfile::tempdir().unwrap();
-    let gateway = Gateway::with(exporting(&openemr, &["Patient"], &folder));
+    let mut config = exporting(&openemr, &["Patient"], &folder);
+    config["listen"] = json!([{"h2c": true}]);
+    let gateway = Gateway::with(config);
     let a = r#"{"id":"a","resourceType":"Patient"}"#;
     for bad in [r#"{"id":"b","resourceTy"#, "<br />\n<b>Warning</b>: /var/www/openemr/x.php"] {
         for rest in ["", "\n{\"id\":\"c\",\"resourceType\":\"Patient\"}"] {
@@ -59,12 +62,36 @@ fn a_broken_file_does_not_look_whole() {
         }
     }
     gateway.logs(&["a line of the export's file is no JSON object"]);
-    // A connection that breaks in the middle of a file breaks it for the client, too.
-    let answer = json!({"status": 200, "body": format!("{a}\n{a}\n").repeat(50), "content_type": NDJSON});
-    let fault = json!({"target": "/Binary/", "answer": answer, "framing": "http10", "truncate_after": 1000});
-    openemr.order(&json!({"fhir": fault}));
-    let answer = gateway.caller().get("/fhir/Binary/100001");
-    assert!(answer.end != End::Whole || answer.status == 502, "{} {}", answer.status, answer.text());
+    // The same over HTTP/2, and compressed.
+    binary(&openemr, &gateway, NDJSON, &format!("{a}\n<br />"), 20);
+    let answer = Http2::plain(gateway.address).get("/fhir/Binary/100001");
+    assert!(matches!((answer.status, answer.end), (200, End::Cut) | (502, _)), "{} {}", answer.status, answer.text());
+    let answer = gateway.caller().send("GET", "/fhir/Binary/100001", &[("Accept-Encoding", "gzip")], b"");
+    assert!(answer.end != End::Whole || answer.status == 502, "{} {:?}", answer.status, answer.fields);
+}
+
+#[test]
+fn a_file_that_was_interrupted_does_not_look_whole() {
+    let openemr = OpenEmr::start();
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = Gateway::with(exporting(&openemr, &["Patient"], &folder));
+    let line = |id: usize| format!("{{\"id\":\"{id:04}\",\"resourceType\":\"Patient\"}}\n");
+    let body: String = (0..100).map(line).collect();
+    let lines = line(0).len() * 40;
+    // Without a length, nothing but the line itself tells that it was cut.
+    for (framing, bytes) in [
+        ("chunked", lines),
+        ("chunked", lines + 5),
+        ("content_length", lines),
+        ("content_length", lines - 1),
+        ("http10", lines - 5),
+    ] {
+        let answer = json!({"status": 200, "body": body, "content_type": NDJSON});
+        let fault = json!({"target": "/Binary/", "answer": answer, "framing": framing, "truncate_after": bytes});
+        openemr.order(&json!({"fhir": fault}));
+        let answer = gateway.caller().get("/fhir/Binary/100001");
+        assert!(answer.end != End::Whole || answer.status == 502, "{framing} {bytes}: {}", answer.status);
+    }
 }
 
 #[test]
@@ -83,13 +110,22 @@ fn a_binary_that_is_no_file_of_an_export_stays_as_it_is() {
 }
 
 #[test]
-fn the_files_of_openemr_come_out_with_a_newline_at_their_end() {
-    let openemr = OpenEmr::start();
-    let folder = tempfile::tempdir().unwrap();
-    let gateway = Gateway::with(exporting(&openemr, &["Patient", "Location"], &folder));
-    let caller = gateway.caller();
-    let manifest = ended(&caller, &kick_off(&caller, "/fhir/$export")).json();
-    for (name, file) in super::files(&caller, &manifest) {
-        assert!(file.ends_with("}\n"), "{name}");
+fn the_files_of_openemr_come_out_with_each_resource_once_and_a_newline_at_their_end() {
+    for version in ["8.0", "7.0.3", "next"] {
+        let openemr = OpenEmr::with(&["--openemr", version]);
+        let folder = tempfile::tempdir().unwrap();
+        let gateway = Gateway::with(exporting(&openemr, &["Patient", "Immunization", "Location"], &folder));
+        let caller = gateway.caller();
+        let manifest = ended(&caller, &kick_off(&caller, "/fhir/$export")).json();
+        for (name, file) in super::files(&caller, &manifest) {
+            assert!(file.ends_with("}\n"), "{version} {name}");
+            let mut expected = population(&openemr, &gateway, &name);
+            let doubled = expected.len();
+            // OpenEMR itself gives the two of an Immunization one after the other.
+            expected.dedup();
+            assert_eq!(doubled != expected.len(), name == "Immunization", "{version} {name}: {doubled}");
+            let lines: Vec<Value> = file.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            assert_eq!(lines, expected, "{version} {name}");
+        }
     }
 }

@@ -36,7 +36,7 @@ fn types(manifest: &Value) -> Vec<&str> {
 
 #[test]
 fn each_resource_has_its_provenance() {
-    for version in ["8.0", "7.0.3"] {
+    for version in ["8.0", "7.0.3", "next"] {
         let openemr = OpenEmr::with(&["--openemr", version]);
         let folder = tempfile::tempdir().unwrap();
         let gateway = Gateway::with(exporting(&openemr, &["Patient", "Provenance", "Condition"], &folder));

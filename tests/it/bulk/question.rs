@@ -19,7 +19,9 @@ fn issues(caller: &Caller, manifest: &Value) -> Vec<[String; 3]> {
 
 #[test]
 fn what_openemr_does_not_export_is_told_of_without_a_token_or_a_job() {
-    for (version, unsupported) in [("8.0", "Medication,PractitionerRole"), ("7.0.3", "Coverage,Medication,PractitionerRole")] {
+    for (version, unsupported) in
+        [("8.0", "Medication,PractitionerRole"), ("next", "Medication"), ("7.0.3", "Coverage,Medication,PractitionerRole")]
+    {
         let openemr = OpenEmr::with(&["--openemr", version]);
         let folder = tempfile::tempdir().unwrap();
         let names: Vec<&str> = unsupported.split(',').collect();

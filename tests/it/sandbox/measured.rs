@@ -298,3 +298,90 @@ async fn updates_succeed_and_fail_as_measured() {
     let answer = put(&changed).await;
     assert_eq!((answer.status, &answer.json()["name"][0]["family"]), (200, &patient["name"][0]["family"]));
 }
+
+/// `meta.lastUpdated` is kept for Patient, Condition and Encounter alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn most_types_were_last_updated_now() {
+    let sandbox = crate::support::sandbox::started().await;
+    let types =
+        ["Patient", "Condition", "Encounter", "Observation", "Organization", "Location", "Practitioner", "Immunization", "Goal"];
+    let a_day = 86_400;
+    sandbox.order(&serde_json::json!({"token_lifetime_seconds": 2 * a_day})).await;
+    let token = sandbox.token(&types.map(|name| format!("system/{name}.read")).join(" ")).await;
+    sandbox.order(&serde_json::json!({"clock_offset_seconds": a_day})).await;
+    let updated = |resource: &Value, pointer: &str| -> jiff::Timestamp {
+        resource.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("{pointer}: {resource}")).parse().unwrap()
+    };
+    for name in types {
+        let kept = ["Patient", "Condition", "Encounter"].contains(&name);
+        let bundle = ask(&sandbox, &token, name, None).await.json();
+        let found = bundle["entry"][0]["resource"].clone();
+        let read = ask(&sandbox, &token, &format!("{name}/{}", found["id"].as_str().unwrap()), None).await.json();
+        let tomorrow = jiff::Timestamp::now().as_second() + a_day / 2;
+        for resource in [found, read] {
+            assert_eq!(updated(&resource, "/meta/lastUpdated").as_second() > tomorrow, !kept, "{resource}");
+        }
+        let since = jiff::Timestamp::from_second(tomorrow).unwrap();
+        let late = ask(&sandbox, &token, &format!("{name}?_lastUpdated=ge{since}"), None).await;
+        assert_eq!(ids(&late).is_empty(), kept, "{name}");
+    }
+    for (name, pointer) in [("Organization", "/address/0/period/start"), ("Location", "/address/period/start")] {
+        let found = ask(&sandbox, &token, name, None).await.json()["entry"][0]["resource"].clone();
+        let year = updated(&found, "/meta/lastUpdated").as_second() - updated(&found, pointer).as_second();
+        assert_eq!(year, 365 * 86_400, "{found}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operation_definition_stands_in_the_place_of_its_entry() {
+    let sandbox = crate::support::sandbox::started().await;
+    let answer = send(sandbox.address, "GET", &format!("{FHIR}/OperationDefinition"), &[], "").await;
+    let bundle = answer.json();
+    assert_eq!(bundle["total"], 1);
+    assert_eq!(bundle["entry"][0]["resourceType"], "OperationDefinition");
+    assert_eq!(bundle["entry"][0].get("resource"), None);
+    let unread = send(sandbox.address, "GET", &format!("{FHIR}/OperationDefinition/$bulkdata-status"), &[], "").await;
+    assert_eq!(unread.status, 401);
+    let token = sandbox.token("system/OperationDefinition.read").await;
+    let read = ask(&sandbox, &token, "OperationDefinition/$bulkdata-status", None).await.json();
+    assert_eq!(read["name"], "$bulkdata-status");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_binary_is_nothing_and_an_expired_one_is_not_found() {
+    let sandbox = crate::support::sandbox::started().await;
+    let token = sandbox.token("system/Binary.read system/Patient.read system/Patient.$export system/*.$bulkdata-status").await;
+    let unknown = ask(&sandbox, &token, "Binary/1", None).await;
+    assert_eq!((unknown.status, unknown.field("Content-Type"), unknown.body.len()), (200, None, 0));
+    sandbox.order(&serde_json::json!({"export": {"files_live_seconds": 0}})).await;
+    let authorization = format!("Bearer {token}");
+    let fields = [("Authorization", authorization.as_str()), ("Accept", "application/fhir+json"), ("Prefer", "respond-async")];
+    let kick_off = send(sandbox.address, "GET", &format!("{FHIR}/Patient/$export"), &fields, "").await;
+    let status = kick_off.field("Content-Location").unwrap().split_once("/fhir/").unwrap().1.to_owned();
+    let manifest = ask(&sandbox, &token, &status, None).await.json();
+    let file = manifest["output"][0]["url"].as_str().unwrap().split_once("/fhir/").unwrap().1.to_owned();
+    assert_eq!(ask(&sandbox, &token, &file, None).await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_down_and_a_site_that_is_missing_break_the_json_of_8_0() {
+    let down = r#"Check that you can ping the server 127.0.0.1.<p>{"error":"An error occurred","message":"Call to a member function prepare() on bool","code":0}"#;
+    for personality in ANY {
+        let on_8_0 = *personality == Personality::V8_0;
+        let sandbox =
+            RunningSandbox::start(Settings { personality: *personality, patients: 1, ..Settings::default() }, None).await;
+        let token = sandbox.token("system/Patient.read").await;
+        sandbox.order(&serde_json::json!({"fhir": {"error": "database"}, "token": {"refuse": "database"}})).await;
+        for answer in [ask(&sandbox, &token, "Patient", None).await, sandbox.ask_token("system/Patient.read").await] {
+            let content_type = if on_8_0 { "application/json" } else { "text/html; charset=utf-8" };
+            assert_eq!((answer.status, answer.field("Content-Type")), (500, Some(content_type)));
+            assert_eq!(answer.text(), if on_8_0 { down } else { "" });
+        }
+        sandbox.order(&serde_json::json!({"fhir": {"error": "no_site"}})).await;
+        let answer = ask(&sandbox, &token, "Patient", None).await;
+        let objects = serde_json::Deserializer::from_slice(&answer.body).into_iter::<Value>();
+        let errors: Vec<Value> = objects.map(Result::unwrap).collect();
+        assert_eq!((answer.status, errors.len()), (400, if on_8_0 { 2 } else { 0 }));
+        assert_eq!(errors.first(), errors.get(1));
+    }
+}

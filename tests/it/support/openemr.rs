@@ -118,3 +118,16 @@ impl OpenEmr {
         matching.map(|field| field[1].as_str().unwrap().to_owned()).collect()
     }
 }
+
+/// A resource, or several, without the times that OpenEMR invents at each answer: `meta.lastUpdated` of most types, and the
+/// start of the address of Organization and Location.
+pub fn without_times(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => items.iter().map(without_times).collect(),
+        Value::Object(members) => {
+            let lasting = members.iter().filter(|(name, _)| *name != "lastUpdated" && *name != "start");
+            lasting.map(|(name, member)| (name.clone(), without_times(member))).collect()
+        }
+        other => other.clone(),
+    }
+}

@@ -37,6 +37,14 @@ fn provenance_is_that_of_the_types_of_the_export_or_of_all_others() {
         let kick_off = validate(query, None).unwrap();
         assert_eq!((names(&kick_off).as_slice(), kick_off.provenance_of.as_slice()), (types, of), "{query}");
     }
+    for (query, left_out, status) in [
+        ("_type=Medication,Provenance", LeftOut::Unsupported("Medication".to_owned()), 400),
+        ("_type=ValueSet,Provenance", LeftOut::NotExported("ValueSet".to_owned()), 400),
+        ("_type=Goal,Provenance", LeftOut::NotGranted("Goal".to_owned()), 403),
+    ] {
+        let refusal = validate(query, Some(Handling::Lenient)).unwrap_err();
+        assert_eq!((refusal.to_string(), refusal.status().as_u16()), (left_out.to_string(), status), "not that of all types");
+    }
     let parameters = [("_type".to_owned(), "Provenance".to_owned())];
     let alone = KickOff::validate(Level::System, &parameters, None, &["Provenance", "Medication"], None);
     assert_eq!(alone, Err(KickOffError::NothingForProvenance));

@@ -1,0 +1,209 @@
+//! Where a JSON object or array ends, read 64 bytes at a time.
+//!
+//! Each block becomes four masks with a bit a byte: quotes, backslashes, opening and closing brackets. What is within strings
+//! follows from the quotes by a prefix XOR, so that no byte is looked at alone unless the end is near.
+
+/// The number of bytes that are read at once.
+const BLOCK: usize = 64;
+
+const ODD: u64 = 0xAAAA_AAAA_AAAA_AAAA;
+
+/// Follows the brackets of a value that comes in pieces, in constant memory. Whether `}` closes a `{` or a `[` is not checked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Brackets {
+    depth: u32,
+    in_string: bool,
+    is_escaped: bool,
+}
+
+/// The bytes of a block that matter, the first in the lowest bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Masks {
+    quotes: u64,
+    backslashes: u64,
+    opening: u64,
+    closing: u64,
+}
+
+impl Brackets {
+    /// Begins where so many brackets are open, outside a string.
+    #[must_use]
+    pub(crate) fn within(depth: u32) -> Self {
+        Self { depth, in_string: false, is_escaped: false }
+    }
+
+    /// Reads on and returns the position behind the bracket that closes the last open level; `None` if that is not in `bytes`.
+    pub(crate) fn end(&mut self, bytes: &[u8]) -> Option<usize> {
+        let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+        for (number, block) in blocks.iter().enumerate() {
+            if let Some(end) = self.end_in(block, BLOCK) {
+                return Some(number * BLOCK + end);
+            }
+        }
+        if rest.is_empty() {
+            return None;
+        }
+        let mut block = [b' '; BLOCK];
+        block.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        self.end_in(&block, rest.len()).map(|end| blocks.len() * BLOCK + end)
+    }
+
+    /// The same within a block of which the first `length` bytes are the document's, and the others are blanks.
+    fn end_in(&mut self, block: &[u8; BLOCK], length: usize) -> Option<usize> {
+        let masks = masks(block);
+        let quotes = masks.quotes & !self.escaped(masks.backslashes, length);
+        let mut in_string = prefix_xor(quotes);
+        if self.in_string {
+            in_string = !in_string;
+        }
+        let (opening, closing) = (masks.opening & !in_string, masks.closing & !in_string);
+        let closed = closing.count_ones();
+        if closed >= self.depth
+            && let Some(end) = self.closed_at(opening, closing)
+        {
+            *self = Self::default();
+            return Some(end);
+        }
+        self.in_string = in_string >> (BLOCK - 1) == 1;
+        self.depth = self.depth.saturating_add(opening.count_ones()).saturating_sub(closed);
+        None
+    }
+
+    /// The bytes that follow an escaping backslash, which may be the last of the block before.
+    fn escaped(&mut self, backslashes: u64, length: usize) -> u64 {
+        let before = u64::from(self.is_escaped);
+        if backslashes == 0 {
+            self.is_escaped = false;
+            return before;
+        }
+        // In a run of backslashes every other one escapes. The subtraction carries through a run and so tells where it began.
+        let candidates = backslashes & !before;
+        let runs = ((candidates << 1) | ODD).wrapping_sub(candidates) ^ ODD;
+        let escaping = runs & backslashes;
+        self.is_escaped = (escaping >> (length - 1)) & 1 == 1;
+        runs ^ (backslashes | before)
+    }
+
+    fn closed_at(&self, opening: u64, closing: u64) -> Option<usize> {
+        let mut depth = self.depth;
+        let mut left = opening | closing;
+        while left != 0 {
+            let at = left.trailing_zeros();
+            depth = if (closing >> at) & 1 == 1 { depth.saturating_sub(1) } else { depth.saturating_add(1) };
+            if depth == 0 {
+                return Some(at as usize + 1);
+            }
+            left &= left - 1;
+        }
+        None
+    }
+}
+
+/// Each bit is the XOR of itself and all lower ones: set from each opening quote up to the byte before its closing one.
+fn prefix_xor(mask: u64) -> u64 {
+    let mut mask = mask;
+    for shift in [1, 2, 4, 8, 16, 32] {
+        mask ^= mask << shift;
+    }
+    mask
+}
+
+/// `[` and `{`, like `]` and `}`, differ by this bit alone.
+const BRACE: u8 = 0x20;
+
+fn masks(block: &[u8; BLOCK]) -> Masks {
+    Masks {
+        quotes: mask(block, |byte| byte == b'"'),
+        backslashes: mask(block, |byte| byte == b'\\'),
+        opening: mask(block, |byte| byte | BRACE == b'{'),
+        closing: mask(block, |byte| byte | BRACE == b'}'),
+    }
+}
+
+/// A bit for each byte. The compiler makes vector instructions of the loop; a multiplication then gathers eight bytes that are
+/// 0 or 1 as the bits of one.
+#[inline(always)]
+fn mask(block: &[u8; BLOCK], is_meant: impl Fn(u8) -> bool) -> u64 {
+    const GATHER: u64 = 0x0102_0408_1020_4080;
+    let mut found = [0; BLOCK];
+    found.iter_mut().zip(block).for_each(|(found, byte)| *found = u8::from(is_meant(*byte)));
+    let mut mask = 0;
+    for (number, word) in found.as_chunks::<8>().0.iter().enumerate() {
+        mask |= (u64::from_le_bytes(*word).wrapping_mul(GATHER) >> 56) << (8 * number);
+    }
+    mask
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Byte by byte.
+    fn naive(depth: u32, text: &[u8]) -> Option<usize> {
+        let (mut depth, mut in_string, mut is_escaped) = (depth, false, false);
+        for (at, byte) in text.iter().enumerate() {
+            match byte {
+                _ if std::mem::take(&mut is_escaped) => {}
+                b'\\' if in_string => is_escaped = true,
+                b'"' => in_string = !in_string,
+                b'{' | b'[' if !in_string => depth += 1,
+                b'}' | b']' if !in_string => {
+                    depth -= 1;
+                    if depth == 0 {
+                        return Some(at + 1);
+                    }
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// JSON has backslashes in strings alone.
+    const TEXT: &str = r#"([{}\[\]: ,a1é]|"([{}\[\]a ]|\\\\|\\"|\\u0022){0,9}"){0,60}"#;
+
+    proptest! {
+        #[test]
+        fn every_split_finds_the_end_that_a_look_at_each_byte_finds(
+            text in TEXT, depth in 1..4_u32, cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..4)
+        ) {
+            let bytes = text.as_bytes();
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let mut brackets = Brackets::within(depth);
+            let mut found = None;
+            for pair in cuts.windows(2) {
+                if found.is_none() {
+                    found = brackets.end(&bytes[pair[0]..pair[1]]).map(|end| pair[0] + end);
+                }
+            }
+            prop_assert_eq!(found, naive(depth, bytes));
+        }
+
+        #[test]
+        fn a_mask_has_a_bit_for_each_byte(block in prop::array::uniform32(any::<(u8, u8)>())) {
+            let special = b"\"\\{}[]\xFB\xDB\x02";
+            let mut bytes = [0; BLOCK];
+            for (at, (byte, choice)) in block.iter().enumerate() {
+                bytes[2 * at] = *byte;
+                bytes[2 * at + 1] = special[usize::from(*choice) % special.len()];
+            }
+            let each = |set: &[u8]| bytes.iter().enumerate().fold(0, |mask, (at, byte)| mask | u64::from(set.contains(byte)) << at);
+            let expected = Masks { quotes: each(b"\""), backslashes: each(b"\\"), opening: each(b"{["), closing: each(b"}]") };
+            prop_assert_eq!(masks(&bytes), expected);
+        }
+    }
+
+    #[test]
+    fn long_runs_of_backslashes_cross_blocks() {
+        for length in 0..200 {
+            for before in 0..70 {
+                let text = format!("{}\"{}\"}}]", " ".repeat(before), "\\".repeat(length));
+                let text = text.as_bytes();
+                assert_eq!(Brackets::within(1).end(text), naive(1, text), "{length} {before}");
+            }
+        }
+    }
+}
