@@ -24,29 +24,29 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) enum BadCondition {
     /// The server has no versions to compare with; with the name of the field.
     #[error("{0} on a server without versions")]
-    NoVersions(&'static str),
+    Unversioned(&'static str),
     /// The resource exists, or cannot be created by an update.
     #[error("If-None-Match: * on an update")]
-    NoCreateByUpdate,
+    CreateByUpdate,
     /// If-None-Exist on something else than a create.
     #[error("If-None-Exist without a create")]
-    NoCreate,
+    WithoutCreate,
 }
 
 impl From<BadCondition> for Rejection {
     fn from(bad: BadCondition) -> Self {
         let failed = |text: String| Self::new(StatusCode::PRECONDITION_FAILED, IssueCode::Conflict, text);
         match bad {
-            BadCondition::NoVersions(field) => failed(format!(
+            BadCondition::Unversioned(field) => failed(format!(
                 "OpenEMR has no versions of this resource, so {field} cannot be met, and nothing was changed. To overwrite the \
                  resource whatever its state is, leave {field} out."
             )),
-            BadCondition::NoCreateByUpdate => failed(
+            BadCondition::CreateByUpdate => failed(
                 "If-None-Match: * asks for a resource that does not exist, and OpenEMR creates none by PUT. Nothing was changed; to \
                  create a resource, use POST."
                     .to_owned(),
             ),
-            BadCondition::NoCreate => Self::invalid("If-None-Exist is for a create alone: POST to the resource type."),
+            BadCondition::WithoutCreate => Self::invalid("If-None-Exist is for a create alone: POST to the resource type."),
         }
     }
 }
@@ -61,14 +61,14 @@ pub(super) async fn check(fields: &HeaderMap, fhir: &FhirCall) -> Step {
         return Ok(());
     }
     if kind != Kind::Create && fields.contains_key(&IF_NONE_EXIST) {
-        return Err(BadCondition::NoCreate.into());
+        return Err(BadCondition::WithoutCreate.into());
     }
     let Some(condition) = condition(fields) else { return Ok(()) };
     let capabilities = timeout(PATIENCE, fhir.site.capabilities()).await.ok().flatten();
     let known = capabilities.as_ref().zip(fhir.interaction.resource_type).and_then(|(all, name)| all.types.get(name));
     let is_announced = known.is_some_and(|known| match condition {
-        BadCondition::NoCreateByUpdate => known.versioned || known.update_create,
-        BadCondition::NoVersions(_) | BadCondition::NoCreate => known.versioned,
+        BadCondition::CreateByUpdate => known.versioned || known.update_create,
+        BadCondition::Unversioned(_) | BadCondition::WithoutCreate => known.versioned,
     });
     if is_announced { Ok(()) } else { Err(condition.into()) }
 }
@@ -90,14 +90,14 @@ fn is_write(kind: Kind) -> bool {
 fn condition(fields: &HeaderMap) -> Option<BadCondition> {
     let is_any = |value: &HeaderValue| value.as_bytes().trim_ascii() == b"*";
     if fields.get_all(IF_MATCH).iter().any(|value| !is_any(value)) {
-        return Some(BadCondition::NoVersions("If-Match"));
+        return Some(BadCondition::Unversioned("If-Match"));
     }
     match fields.get(IF_NONE_MATCH) {
-        Some(value) if is_any(value) => return Some(BadCondition::NoCreateByUpdate),
-        Some(_) => return Some(BadCondition::NoVersions("If-None-Match")),
+        Some(value) if is_any(value) => return Some(BadCondition::CreateByUpdate),
+        Some(_) => return Some(BadCondition::Unversioned("If-None-Match")),
         None => {}
     }
-    fields.contains_key(IF_UNMODIFIED_SINCE).then_some(BadCondition::NoVersions("If-Unmodified-Since"))
+    fields.contains_key(IF_UNMODIFIED_SINCE).then_some(BadCondition::Unversioned("If-Unmodified-Since"))
 }
 
 #[cfg(test)]
@@ -109,12 +109,12 @@ mod tests {
     #[test]
     fn a_condition_that_needs_a_version_is_found() {
         for (name, value, expected) in [
-            ("if-match", "W/\"999\"", Some(BadCondition::NoVersions("If-Match"))),
+            ("if-match", "W/\"999\"", Some(BadCondition::Unversioned("If-Match"))),
             ("if-match", "*", None),
-            ("if-match", "*, \"1\"", Some(BadCondition::NoVersions("If-Match"))),
-            ("if-none-match", " * ", Some(BadCondition::NoCreateByUpdate)),
-            ("if-none-match", "\"1\"", Some(BadCondition::NoVersions("If-None-Match"))),
-            ("if-unmodified-since", "x", Some(BadCondition::NoVersions("If-Unmodified-Since"))),
+            ("if-match", "*, \"1\"", Some(BadCondition::Unversioned("If-Match"))),
+            ("if-none-match", " * ", Some(BadCondition::CreateByUpdate)),
+            ("if-none-match", "\"1\"", Some(BadCondition::Unversioned("If-None-Match"))),
+            ("if-unmodified-since", "x", Some(BadCondition::Unversioned("If-Unmodified-Since"))),
             ("if-modified-since", "x", None),
         ] {
             let mut fields = HeaderMap::new();
