@@ -22,7 +22,7 @@ pub(crate) struct Rejection {
     /// A sentence for a person.
     pub(crate) text: Cow<'static, str>,
     /// FHIRPaths of the elements that it is about.
-    pub(crate) expression: Vec<String>,
+    pub(crate) expression: Box<[String]>,
     /// The value of `Retry-After`, in seconds.
     pub(crate) retry_after: Option<u64>,
     /// The value of `Allow`, on a 405.
@@ -41,7 +41,7 @@ impl Rejection {
             status,
             code,
             text: text.into(),
-            expression: Vec::new(),
+            expression: Box::default(),
             retry_after: None,
             allow: None,
             on_every_route: false,
@@ -78,7 +78,7 @@ impl Rejection {
     /// Adds the elements that it is about, as FHIRPaths.
     #[must_use]
     pub(crate) fn about(self, expression: Vec<String>) -> Self {
-        Self { expression, ..self }
+        Self { expression: expression.into(), ..self }
     }
 
     /// Makes the answer an OperationOutcome on local routes, too.

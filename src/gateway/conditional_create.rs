@@ -17,6 +17,7 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 use tokio::time::timeout;
 
+use crate::fhir::if_none_exist::IF_NONE_EXIST;
 use crate::fhir::interaction::Kind;
 use crate::fhir::media_type::Format;
 use crate::fhir::operation_outcome::IssueCode;
@@ -26,7 +27,6 @@ use crate::gateway::attempt::Attempt;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::stop::{Step, Stop};
-use crate::gateway::write_conditions::IF_NONE_EXIST;
 use crate::gateway::{public_base, request_links, search, write_answer};
 use crate::http::answer::Answer;
 use crate::openemr::search::condition::{Condition, Matches};

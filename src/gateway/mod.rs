@@ -8,6 +8,7 @@
 //! Each phase is a few lines that call a named function; the files beside this one hold the functions. Nothing else in the
 //! crate touches Pingora's `Session`.
 
+mod adapted;
 mod answer_body;
 mod answer_state;
 mod attempt;

@@ -5,9 +5,9 @@ use http::Method;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue, TRANSFER_ENCODING};
 use pingora::http::RequestHeader;
 
+use crate::fhir::if_none_exist::IF_NONE_EXIST;
 use crate::fhir::resource_identity::IdentityCheck;
-use crate::gateway::write_body::Adapted;
-use crate::gateway::write_conditions::IF_NONE_EXIST;
+use crate::gateway::adapted::Adapted;
 use crate::http::set_field::SetField;
 use crate::openemr::search::terms::SearchTerms;
 

@@ -9,13 +9,13 @@ use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use crate::fhir::body_step::BodyStep;
+use crate::fhir::if_none_exist::IF_NONE_EXIST;
 use crate::fhir::link_rewriter::LinkRewriter;
 use crate::fhir::link_text::LinkText;
 use crate::fhir::query_links::{self, may_hold_a_link};
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::public_base;
-use crate::gateway::write_conditions::IF_NONE_EXIST;
 use crate::http::fields::content_length;
 use crate::http::set_field::SetField;
 use crate::site::prepared::Site;

@@ -12,6 +12,7 @@ use crate::fhir::json::member_search::MemberSearch;
 use crate::fhir::operation_outcome::{Issue, IssueCode, Severity};
 use crate::fhir::prefer::Handling;
 use crate::fhir::rejection::Rejection;
+use crate::gateway::adapted::Adapted;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::negotiation::preferences;
@@ -20,15 +21,6 @@ use crate::openemr::submitted::{Names, Submitted, is_looked_at};
 
 /// The most paths that are named.
 const MOST_NAMED: usize = 20;
-
-/// How a resource was changed.
-#[derive(Debug, Default)]
-pub(super) struct Adapted {
-    /// What the client is told.
-    pub(super) notes: Vec<Issue>,
-    /// Whether something was lost by it, as the client agreed to.
-    pub(super) is_lossy: bool,
-}
 
 /// Why a resource is not sent to OpenEMR.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

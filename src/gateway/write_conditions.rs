@@ -6,9 +6,10 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header::{HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};
+use http::header::{HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};
 use tokio::time::timeout;
 
+use crate::fhir::if_none_exist::IF_NONE_EXIST;
 use crate::fhir::interaction::Kind;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
@@ -18,37 +19,34 @@ use crate::gateway::stop::Step;
 /// How long a conditional write waits for the CapabilityStatement, where that is not known.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The field of a conditional create (FHIR R4, "RESTful API", 3.1.0.8.1).
-pub(super) static IF_NONE_EXIST: HeaderName = HeaderName::from_static("if-none-exist");
-
 /// Why a conditional write is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadCondition {
     /// The server has no versions to compare with; with the name of the field.
     #[error("{0} on a server without versions")]
-    NoVersions(&'static str),
+    Unversioned(&'static str),
     /// The resource exists, or cannot be created by an update.
     #[error("If-None-Match: * on an update")]
-    NoCreateByUpdate,
+    CreateByUpdate,
     /// If-None-Exist on something else than a create.
     #[error("If-None-Exist without a create")]
-    NoCreate,
+    WithoutCreate,
 }
 
 impl From<BadCondition> for Rejection {
     fn from(bad: BadCondition) -> Self {
         let failed = |text: String| Self::new(StatusCode::PRECONDITION_FAILED, IssueCode::Conflict, text);
         match bad {
-            BadCondition::NoVersions(field) => failed(format!(
+            BadCondition::Unversioned(field) => failed(format!(
                 "OpenEMR has no versions of this resource, so {field} cannot be met, and nothing was changed. To overwrite the \
                  resource whatever its state is, leave {field} out."
             )),
-            BadCondition::NoCreateByUpdate => failed(
+            BadCondition::CreateByUpdate => failed(
                 "If-None-Match: * asks for a resource that does not exist, and OpenEMR creates none by PUT. Nothing was changed; to \
                  create a resource, use POST."
                     .to_owned(),
             ),
-            BadCondition::NoCreate => Self::invalid("If-None-Exist is for a create alone: POST to the resource type."),
+            BadCondition::WithoutCreate => Self::invalid("If-None-Exist is for a create alone: POST to the resource type."),
         }
     }
 }
@@ -63,14 +61,14 @@ pub(super) async fn check(fields: &HeaderMap, fhir: &FhirCall) -> Step {
         return Ok(());
     }
     if kind != Kind::Create && fields.contains_key(&IF_NONE_EXIST) {
-        return Err(BadCondition::NoCreate.into());
+        return Err(BadCondition::WithoutCreate.into());
     }
     let Some(condition) = condition(fields) else { return Ok(()) };
     let capabilities = timeout(PATIENCE, fhir.site.capabilities()).await.ok().flatten();
     let known = capabilities.as_ref().zip(fhir.interaction.resource_type).and_then(|(all, name)| all.types.get(name));
     let is_announced = known.is_some_and(|known| match condition {
-        BadCondition::NoCreateByUpdate => known.versioned || known.update_create,
-        BadCondition::NoVersions(_) | BadCondition::NoCreate => known.versioned,
+        BadCondition::CreateByUpdate => known.versioned || known.update_create,
+        BadCondition::Unversioned(_) | BadCondition::WithoutCreate => known.versioned,
     });
     if is_announced { Ok(()) } else { Err(condition.into()) }
 }
@@ -92,30 +90,31 @@ fn is_write(kind: Kind) -> bool {
 fn condition(fields: &HeaderMap) -> Option<BadCondition> {
     let is_any = |value: &HeaderValue| value.as_bytes().trim_ascii() == b"*";
     if fields.get_all(IF_MATCH).iter().any(|value| !is_any(value)) {
-        return Some(BadCondition::NoVersions("If-Match"));
+        return Some(BadCondition::Unversioned("If-Match"));
     }
     match fields.get(IF_NONE_MATCH) {
-        Some(value) if is_any(value) => return Some(BadCondition::NoCreateByUpdate),
-        Some(_) => return Some(BadCondition::NoVersions("If-None-Match")),
+        Some(value) if is_any(value) => return Some(BadCondition::CreateByUpdate),
+        Some(_) => return Some(BadCondition::Unversioned("If-None-Match")),
         None => {}
     }
-    fields.contains_key(IF_UNMODIFIED_SINCE).then_some(BadCondition::NoVersions("If-Unmodified-Since"))
+    fields.contains_key(IF_UNMODIFIED_SINCE).then_some(BadCondition::Unversioned("If-Unmodified-Since"))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use http::HeaderName;
 
     #[test]
     fn a_condition_that_needs_a_version_is_found() {
         for (name, value, expected) in [
-            ("if-match", "W/\"999\"", Some(BadCondition::NoVersions("If-Match"))),
+            ("if-match", "W/\"999\"", Some(BadCondition::Unversioned("If-Match"))),
             ("if-match", "*", None),
-            ("if-match", "*, \"1\"", Some(BadCondition::NoVersions("If-Match"))),
-            ("if-none-match", " * ", Some(BadCondition::NoCreateByUpdate)),
-            ("if-none-match", "\"1\"", Some(BadCondition::NoVersions("If-None-Match"))),
-            ("if-unmodified-since", "x", Some(BadCondition::NoVersions("If-Unmodified-Since"))),
+            ("if-match", "*, \"1\"", Some(BadCondition::Unversioned("If-Match"))),
+            ("if-none-match", " * ", Some(BadCondition::CreateByUpdate)),
+            ("if-none-match", "\"1\"", Some(BadCondition::Unversioned("If-None-Match"))),
+            ("if-unmodified-since", "x", Some(BadCondition::Unversioned("If-Unmodified-Since"))),
             ("if-modified-since", "x", None),
         ] {
             let mut fields = HeaderMap::new();

@@ -1,4 +1,4 @@
-//! What OpenEMR's CapabilityStatement says of searches, corrected to what works through the gateway.
+//! What OpenEMR's CapabilityStatement says of searches and conditional creates, corrected to what works through the gateway.
 
 use serde_json::{Map, Value, json};
 
@@ -7,6 +7,7 @@ use crate::openemr::breakages::Measured;
 use crate::openemr::invented_times;
 use crate::openemr::search::honoured::unannounced;
 use crate::openemr::search::parameters::{PROVENANCES, SORTS};
+use crate::openemr::search::plan::can_plan;
 use crate::openemr::version::Version;
 
 /// `CapabilityStatement.rest.resource.searchParam.documentation` of a `_lastUpdated` that selects nothing.
@@ -38,6 +39,22 @@ pub(crate) fn correct_searches(statement: &mut Map<String, Value>, capabilities:
         let results = pages.then_some(COUNT).into_iter().chain(RESULTS);
         let results = results.map(|(name, kind, text)| json!({"name": name, "type": kind, "documentation": text}));
         add(rest, results);
+    }
+}
+
+/// Announces conditional creates where the gateway does them: of every type that can be created and searched.
+pub(crate) fn announce_conditional_creates(statement: &mut Map<String, Value>, capabilities: &Capabilities) {
+    for rest in objects(statement.get_mut("rest")) {
+        for resource in objects(rest.get_mut("resource")) {
+            let name = resource.get("type").and_then(Value::as_str);
+            let can_be = name.is_some_and(|name| {
+                let creates = capabilities.types.get(name).is_some_and(|known| known.interactions.contains("create"));
+                creates && can_plan(Some(capabilities), name)
+            });
+            if can_be {
+                resource.insert("conditionalCreate".to_owned(), json!(true));
+            }
+        }
     }
 }
 

@@ -165,16 +165,15 @@ fn strip(value: &mut Value) -> bool {
             !members.is_empty() || !had_any
         }
         Value::Array(list) => {
-            let had_any = !list.is_empty();
-            // The places in a list of primitives' elements are those of the primitives.
-            let mut is_left = false;
+            let (mut is_left, mut has_emptied) = (false, false);
             list.retain_mut(|one| {
                 let is_element = one.is_object();
                 let stays = strip(one);
                 is_left |= stays && !one.is_null();
+                has_emptied |= !stays;
                 stays || !is_element
             });
-            is_left || !had_any
+            is_left || !has_emptied
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
     }

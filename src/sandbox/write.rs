@@ -73,7 +73,9 @@ pub(super) fn update(instance: &Instance, request: &FhirRequest<'_>, grant: &Gra
             // They are made of columns that no update touches.
             let extensions = held.and_then(|held| held.get("extension")).cloned().unwrap_or_default();
             patient.map(|mut patient| {
-                patient["extension"] = extensions;
+                if let Some(patient) = patient.as_object_mut() {
+                    patient.insert("extension".to_owned(), extensions);
+                }
                 patient
             })
         }

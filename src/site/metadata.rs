@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::config::{self, Paging};
 use crate::fhir::capability_statement::{self, Exports, GatewayFeatures};
 use crate::http::coding::Coding;
-use crate::openemr::statement::correct_searches;
+use crate::openemr::statement::{announce_conditional_creates, correct_searches};
 use crate::site::capability_cache::Statement;
 use crate::site::links::OpenEmrBases;
 
@@ -27,6 +27,8 @@ pub(crate) struct Metadata {
     shown: GatewayFeatures,
     /// Whether parameters of searches are repaired, and whether searches come in pages.
     searches: (bool, bool),
+    /// Whether the gateway does conditional creates.
+    repairs_writes: bool,
     statements: Mutex<Vec<Shaped>>,
     smart: Document,
 }
@@ -54,7 +56,8 @@ impl Metadata {
     pub(crate) fn new(site: &config::Site) -> Self {
         let smart = Document::new(capability_statement::smart_configuration().into());
         let searches = (site.answers.repairs.search, site.answers.paging != Paging::Off);
-        Self { shown: shown(site), searches, statements: Mutex::default(), smart }
+        let repairs_writes = site.answers.repairs.writes;
+        Self { shown: shown(site), searches, repairs_writes, statements: Mutex::default(), smart }
     }
 
     /// `/.well-known/smart-configuration`
@@ -79,6 +82,9 @@ impl Metadata {
         let correct = |document: &mut _| {
             if are_repaired {
                 correct_searches(document, &statement.capabilities, pages);
+            }
+            if self.repairs_writes {
+                announce_conditional_creates(document, &statement.capabilities);
             }
         };
         let json = capability_statement::rewrite(&statement.json, &self.shown, correct).ok()?;

@@ -64,6 +64,15 @@ fn what_matches_is_not_created_again() {
         assert_eq!(told.field("location"), made.field("location"));
     }
     assert_eq!(count(&gateway, "Onlyone"), 1);
+    let statement = gateway.caller().get("/fhir/metadata").json();
+    let announced: Vec<&str> = statement["rest"][0]["resource"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|resource| resource["conditionalCreate"] == true)
+        .filter_map(|resource| resource["type"].as_str())
+        .collect();
+    assert_eq!(announced.len(), 3, "{announced:?}");
     // A condition that nothing meets is met by the create, whatever its resource is.
     assert_eq!(create(&gateway, &new_patient("Another"), "family=Nobodyatall", &[]).status, 201);
     // Two match.
