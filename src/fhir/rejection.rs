@@ -21,6 +21,8 @@ pub(crate) struct Rejection {
     pub(crate) code: IssueCode,
     /// A sentence for a person.
     pub(crate) text: Cow<'static, str>,
+    /// FHIRPaths of the elements that it is about.
+    pub(crate) expression: Vec<String>,
     /// The value of `Retry-After`, in seconds.
     pub(crate) retry_after: Option<u64>,
     /// The value of `Allow`, on a 405.
@@ -35,7 +37,16 @@ impl Rejection {
     /// Makes a rejection of a status, a code and a sentence.
     #[must_use]
     pub(crate) fn new(status: StatusCode, code: IssueCode, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, text: text.into(), retry_after: None, allow: None, on_every_route: false, cause: None }
+        Self {
+            status,
+            code,
+            text: text.into(),
+            expression: Vec::new(),
+            retry_after: None,
+            allow: None,
+            on_every_route: false,
+            cause: None,
+        }
     }
 
     /// Makes a 400: the request is not valid.
@@ -64,6 +75,12 @@ impl Rejection {
         Self { allow: Some(allow), ..rejection }
     }
 
+    /// Adds the elements that it is about, as FHIRPaths.
+    #[must_use]
+    pub(crate) fn about(self, expression: Vec<String>) -> Self {
+        Self { expression, ..self }
+    }
+
     /// Makes the answer an OperationOutcome on local routes, too.
     #[must_use]
     pub(crate) fn on_every_route(self) -> Self {
@@ -86,8 +103,9 @@ pub(crate) fn whole_seconds(wait: Duration) -> u64 {
 /// Two rejections are equal when their clients get the same answer.
 impl PartialEq for Rejection {
     fn eq(&self, other: &Self) -> bool {
-        let Self { status, code, text, retry_after, allow, on_every_route: _, cause: _ } = self;
-        (status, code, text, retry_after, allow) == (&other.status, &other.code, &other.text, &other.retry_after, &other.allow)
+        let Self { status, code, text, expression, retry_after, allow, on_every_route: _, cause: _ } = self;
+        (status, code, text, expression, retry_after, allow)
+            == (&other.status, &other.code, &other.text, &other.expression, &other.retry_after, &other.allow)
     }
 }
 

@@ -120,7 +120,7 @@ pub(super) fn end_at_trailers(
     exchange: &mut Exchange<'_>,
     memory: &Arc<AnswerMemory>,
 ) -> Result<Bytes, Stop> {
-    exchange.attempt.leave_openemr();
+    exchange.attempt.end();
     let mut last = None;
     if let Some(held) = &mut exchange.answer.held {
         held.take(&mut last, true)?;

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::fhir::json::member_search::MemberSearch;
 use crate::fhir::link_rewriter::LinkRewriter;
 use crate::fhir::resource_identity::IdentityCheck;
 use crate::gateway::pace::Pace;
 use crate::nodes::in_flight::Permit;
 use crate::nodes::{NodeLease, Tried};
+use crate::site::turns::Turn;
 use crate::smart::token::AccessToken;
 
 /// The state of a request towards OpenEMR.
@@ -17,6 +19,8 @@ pub(super) struct Attempt {
     pub(super) token: Option<Arc<AccessToken>>,
     /// The permit to be in flight at OpenEMR, until its answer has ended.
     pub(super) permit: Option<Permit>,
+    /// The turn of a conditional create, until its answer has ended.
+    pub(super) turn: Option<Turn>,
     /// The node that the request goes to, until its answer has ended.
     pub(super) node: Option<NodeLease>,
     /// The node of the latest try, by its index: kept for the log.
@@ -37,6 +41,8 @@ pub(super) struct Attempt {
     pub(super) body_sent: usize,
     /// Checks a resource on its way to OpenEMR.
     pub(super) identity: Option<Box<IdentityCheck>>,
+    /// Looks for extensions in a resource on its way to OpenEMR.
+    pub(super) extensions: Option<Box<MemberSearch>>,
     /// How fast the client sends the rest of its body, once it is known that there is one.
     pub(super) body_pace: Option<Pace>,
     /// Whether the client's body stays here, because the method has none.
@@ -65,6 +71,20 @@ impl Attempt {
         self.node = None;
     }
 
+    /// Notes that the head of OpenEMR's answer has come.
+    pub(super) fn note_answered(&mut self) {
+        self.upstream_time = self.sent.map(|sent| sent.elapsed());
+        if let Some(turn) = &mut self.turn {
+            turn.note_answered();
+        }
+    }
+
+    /// Ends it after the whole answer: the next conditional create has its turn, too.
+    pub(super) fn end(&mut self) {
+        self.leave_openemr();
+        self.turn = None;
+    }
+
     /// The access token that the request carries, as text; empty before it has one.
     #[must_use]
     pub(super) fn token_text(&self) -> &[u8] {
@@ -82,6 +102,9 @@ impl Attempt {
         self.sent = Some(now);
         self.body_sent = 0;
         self.body_pace = None;
+        if let Some(turn) = &mut self.turn {
+            turn.note_sent();
+        }
     }
 
     /// Whether Pingora is to try again; true once.

@@ -20,6 +20,7 @@ mod call;
 mod caller;
 mod cancellations;
 mod compression;
+mod conditional_create;
 pub(crate) mod connections;
 mod context;
 mod cors;
@@ -70,6 +71,7 @@ mod upstream;
 mod upstream_request;
 mod wire;
 mod write_answer;
+mod write_body;
 mod write_conditions;
 
 use std::sync::Arc;
@@ -341,6 +343,8 @@ async fn serve(session: &mut Session, call: &Call, fhir: &mut FhirCall, attempt:
     request_body::take(session, &call.config().limits, fhir).await?;
     outgoing::check_resource(fhir)?;
     request_links::map_body(session, call, fhir);
+    conditional_create::decide(session, call, fhir, attempt).await?;
+    write_body::adapt(session.req_header(), call, fhir).await?;
     queue::enter(session, call, &fhir.site, attempt).await
 }
 

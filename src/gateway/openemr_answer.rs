@@ -32,7 +32,7 @@ struct Explained(String);
 /// A rejection, or an error that makes Pingora try again.
 pub(super) fn head(session: &mut Session, head: &mut ResponseHeader, exchange: &mut Exchange<'_>) -> Step {
     let Exchange { call, fhir, attempt, answer } = exchange;
-    attempt.upstream_time = attempt.sent.map(|sent| sent.elapsed());
+    attempt.note_answered();
     upstream::after_head(head, attempt);
     trace::mark_answer(head);
     let limit = call.config().limits.response_head;
@@ -51,7 +51,7 @@ pub(super) fn head(session: &mut Session, head: &mut ResponseHeader, exchange: &
     recovery::after_head(session, head, fhir, attempt, answer)?;
     // A request that is tried again keeps its permit.
     if has_no_body {
-        attempt.leave_openemr();
+        attempt.end();
     }
     let can_be_a_refusal = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED);
     if ends_by_itself && (status.is_success() || (can_be_a_refusal && answer.buffered.is_some())) {
@@ -123,7 +123,7 @@ pub(super) fn body(session: &mut Session, piece: &mut Option<Bytes>, end_of_stre
         if let (Some(due), Some(buffered)) = (answer.due, &answer.buffered) {
             due.judge(buffered.root())?;
         }
-        attempt.leave_openemr();
+        attempt.end();
     }
     Ok(())
 }

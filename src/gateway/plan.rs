@@ -6,6 +6,8 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue, TRANSFER_E
 use pingora::http::RequestHeader;
 
 use crate::fhir::resource_identity::IdentityCheck;
+use crate::gateway::write_body::Adapted;
+use crate::gateway::write_conditions::IF_NONE_EXIST;
 use crate::http::set_field::SetField;
 use crate::openemr::search::terms::SearchTerms;
 
@@ -32,6 +34,12 @@ pub(super) struct Plan {
     pub(super) body_is_begun: bool,
     /// What was searched for, and what becomes of the Bundle that comes back.
     pub(super) search: Option<Box<SearchTerms>>,
+    /// How the resource in the body was changed to what OpenEMR takes, if it was.
+    pub(super) adapted: Option<Box<Adapted>>,
+    /// Whether a resource that was not read whole must have no extension.
+    pub(super) refuses_extensions: bool,
+    /// Whether the gateway has met the condition of a create, which then goes out without it.
+    pub(super) condition_is_met: bool,
     body_is_sent: bool,
 }
 
@@ -48,6 +56,9 @@ impl Plan {
         if let Some(body) = self.form.as_ref().or(self.body.as_ref()) {
             head.remove_header(&TRANSFER_ENCODING);
             head.set(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        }
+        if self.condition_is_met {
+            head.remove_header(&IF_NONE_EXIST);
         }
         if self.form.is_some() {
             head.set(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));

@@ -57,7 +57,8 @@ pub(super) async fn after_failure(session: &mut Session, error: &Error, context:
 #[must_use]
 pub(super) fn of_fhir(rejection: Rejection, call: &Call) -> Answer {
     let format = call.negotiated.errors;
-    let outcome = OperationOutcome::of(Issue::error(rejection.code, rejection.text.as_ref()));
+    let issue = Issue { expression: rejection.expression.clone(), ..Issue::error(rejection.code, rejection.text.as_ref()) };
+    let outcome = OperationOutcome::of(issue);
     let body = outcome.of_request(&call.id.to_string()).write(format);
     let answer = Answer::new(rejection.status, format.content_type(), Bytes::from(body));
     with_fields(answer.with(CACHE_CONTROL, HeaderValue::from_static("no-store")), rejection)

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use http::Method;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderValue};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
@@ -15,11 +15,10 @@ use crate::fhir::query_links::{self, may_hold_a_link};
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::public_base;
+use crate::gateway::write_conditions::IF_NONE_EXIST;
 use crate::http::fields::content_length;
 use crate::http::set_field::SetField;
 use crate::site::prepared::Site;
-
-static IF_NONE_EXIST: HeaderName = HeaderName::from_static("if-none-exist");
 
 /// Maps the links in the query, before anything is made of the request.
 pub(super) async fn map_query(session: &Session, call: &Call, fhir: &mut FhirCall) {
@@ -37,6 +36,12 @@ pub(super) async fn map_query(session: &Session, call: &Call, fhir: &mut FhirCal
 pub(super) fn in_form(session: &Session, call: &Call, site: &Site, form: Bytes) -> Bytes {
     let mapped = site.config.answers.repairs.links.then(|| mapped(session, call, site, &form)).flatten();
     mapped.map_or(form, Bytes::from)
+}
+
+/// Maps the links in the condition of a create; `None` where there are none.
+#[must_use]
+pub(super) fn in_condition(session: &Session, call: &Call, site: &Site, condition: &HeaderValue) -> Option<Vec<u8>> {
+    site.config.answers.repairs.links.then(|| mapped(session, call, site, condition.as_bytes())).flatten()
 }
 
 fn mapped(session: &Session, call: &Call, site: &Site, query: &[u8]) -> Option<Vec<u8>> {

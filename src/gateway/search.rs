@@ -152,7 +152,8 @@ fn unusable(unknown: Unknown) -> Unusable {
 }
 
 /// The addresses by which a reference to this server may begin; none where nothing looks like an address.
-fn bases(site: &Site, capabilities: Option<&Capabilities>, texts: [&[u8]; 2]) -> Vec<String> {
+#[must_use]
+pub(super) fn bases(site: &Site, capabilities: Option<&Capabilities>, texts: [&[u8]; 2]) -> Vec<String> {
     if !texts.iter().any(|text| memchr::memmem::find(text, b"http").is_some()) {
         return Vec::new();
     }

@@ -17,7 +17,7 @@ use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::stop::Step;
 use crate::gateway::wire::BadHead;
-use crate::gateway::{request_body, request_head, request_links, trace};
+use crate::gateway::{request_body, request_head, request_links, trace, write_body};
 use crate::http::request_target;
 use crate::http::set_field::SetField;
 
@@ -43,6 +43,7 @@ pub(super) fn head(
     trace::mark_request(head, request.version, &call.trace, call.id);
     fhir.plan.apply(head);
     attempt.identity.clone_from(&fhir.plan.identity);
+    attempt.extensions = fhir.plan.refuses_extensions.then(write_body::extension_search);
     attempt.drops_body = has_unsent_body && !fhir.plan.has_body() && !may_have_body(&head.method);
     if attempt.drops_body {
         // Without it, Pingora makes chunks of what is to come, and be it an empty DATA frame.
@@ -71,6 +72,9 @@ pub(super) fn body(
 ) -> Step {
     if let (Some(check), Some(piece)) = (&mut attempt.identity, piece.as_ref()) {
         check.feed(piece)?;
+    }
+    if let (Some(extensions), Some(piece)) = (&mut attempt.extensions, piece.as_ref()) {
+        write_body::refuse_extensions(extensions, piece)?;
     }
     let length = piece.as_ref().map_or(0, Bytes::len);
     fhir.plan.replace_body(piece, end_of_stream);

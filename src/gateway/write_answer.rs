@@ -7,8 +7,8 @@
 //! Decision: `docs/decisions/15-errors.md`.
 
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, LOCATION};
+use http::{HeaderName, StatusCode};
 use log::warn;
 use pingora::http::{RequestHeader, ResponseHeader};
 
@@ -26,6 +26,7 @@ use crate::openemr::error::is_malformed_id;
 use crate::site::client::FhirRequest;
 use crate::site::prepared::Site;
 
+static PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json; charset=utf-8");
 /// The longest resource that is read back, in bytes.
 const MOST: usize = 4 * 1024 * 1024;
@@ -50,19 +51,20 @@ pub(super) async fn of_create(
     let target = match created.id {
         Some(id) => format!("/{resource_type}/{id}"),
         None if created.is_resource => return body,
-        None => return outcome(call, "The resource was created, and OpenEMR does not say where."),
+        None => return told(call, fhir, "The resource was created, and OpenEMR does not say where."),
     };
     locate(head, target.as_bytes(), &fhir.site);
-    match preferred(request) {
+    note_preference(head, fhir);
+    match wanted(request, fhir) {
         Return::Minimal => {
             head.remove_header(&CONTENT_TYPE);
             Bytes::new()
         }
-        Return::OperationOutcome => outcome(call, "The resource was created."),
+        Return::OperationOutcome => told(call, fhir, "The resource was created."),
         Return::Representation if created.is_resource => body,
         Return::Representation => match read(&target, call, &fhir.site).await {
             Some(resource) => resource,
-            None => outcome(call, "The resource was created, and cannot be read back at the moment."),
+            None => told(call, fhir, "The resource was created, and cannot be read back at the moment."),
         },
     }
 }
@@ -74,7 +76,8 @@ pub(super) fn of_update(request: &RequestHeader, head: &mut ResponseHeader, call
     }
     let path = fhir.path();
     locate(head, path.strip_suffix(b"/").unwrap_or(path), &fhir.site);
-    match preferred(request) {
+    note_preference(head, fhir);
+    match wanted(request, fhir) {
         Return::Representation => None,
         Return::Minimal => {
             head.remove_header(&CONTENT_TYPE);
@@ -82,7 +85,7 @@ pub(super) fn of_update(request: &RequestHeader, head: &mut ResponseHeader, call
         }
         Return::OperationOutcome => {
             head.set(CONTENT_TYPE, FHIR_JSON);
-            Some(Instead(outcome(call, "The resource was updated.")))
+            Some(Instead(told(call, fhir, "The resource was updated.")))
         }
     }
 }
@@ -107,8 +110,24 @@ pub(super) async fn of_unknown_id(head: &mut ResponseHeader, body: Bytes, call: 
     }
 }
 
-fn preferred(request: &RequestHeader) -> Return {
+/// What the client wants to get back.
+#[must_use]
+pub(super) fn preferred(request: &RequestHeader) -> Return {
     Return::of(preferences(&request.headers)).unwrap_or(Return::Representation)
+}
+
+/// What comes back: where something was lost and the client does not say what it wants, the outcome that tells it.
+fn wanted(request: &RequestHeader, fhir: &FhirCall) -> Return {
+    let is_lossy = fhir.plan.adapted.as_ref().is_some_and(|adapted| adapted.is_lossy);
+    let default = if is_lossy { Return::OperationOutcome } else { Return::Representation };
+    Return::of(preferences(&request.headers)).unwrap_or(default)
+}
+
+/// Says in the head that something was left out as the client agreed to (RFC 7240 section 3).
+fn note_preference(head: &mut ResponseHeader, fhir: &FhirCall) {
+    if fhir.plan.adapted.as_ref().is_some_and(|adapted| adapted.is_lossy) {
+        head.set(&PREFERENCE_APPLIED, HeaderValue::from_static("handling=lenient"));
+    }
 }
 
 /// Declares where the resource is, at OpenEMR's base: links to that become the gateway's further on.
@@ -120,21 +139,32 @@ fn locate(head: &mut ResponseHeader, target: &[u8], site: &Site) {
     head.set(CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }
 
-fn outcome(call: &Call, text: &str) -> Bytes {
+/// An outcome that informs of what was done, and of what the resource was changed to for OpenEMR.
+fn told(call: &Call, fhir: &FhirCall, text: &str) -> Bytes {
+    let notes = fhir.plan.adapted.iter().flat_map(|adapted| adapted.notes.iter().cloned());
+    let done = Issue { severity: Severity::Information, ..Issue::error(IssueCode::Informational, text) };
+    let outcome = OperationOutcome::of_all(std::iter::once(done).chain(notes));
+    let outcome = outcome.map(|outcome| outcome.of_request(&call.id.to_string()).write(Format::Json));
+    Bytes::from(outcome.unwrap_or_default())
+}
+
+/// An outcome that informs.
+#[must_use]
+pub(super) fn outcome(call: &Call, text: &str) -> Bytes {
     let issue = Issue { severity: Severity::Information, ..Issue::error(IssueCode::Informational, text) };
     Bytes::from(OperationOutcome::of(issue).of_request(&call.id.to_string()).write(Format::Json))
 }
 
-/// Reads the new resource; `None` where the token may not read, or OpenEMR does not answer.
-async fn read(target: &str, call: &Call, site: &Site) -> Option<Bytes> {
+/// Reads a resource; `None` where the token may not read, or OpenEMR does not answer.
+pub(super) async fn read(target: &str, call: &Call, site: &Site) -> Option<Bytes> {
     match site.client.send_with_token(&own_read(target, call, site)).await {
         Ok(response) if response.status == StatusCode::OK => Some(response.body),
         Ok(response) => {
-            warn!("request {}: the new resource cannot be read back: {}", call.id, response.explain());
+            warn!("request {}: the resource cannot be read back: {}", call.id, response.explain());
             None
         }
         Err(error) => {
-            warn!("request {}: the new resource cannot be read back: {error}", call.id);
+            warn!("request {}: the resource cannot be read back: {error}", call.id);
             None
         }
     }

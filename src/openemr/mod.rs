@@ -31,5 +31,6 @@ pub(crate) mod repeated;
 pub(crate) mod request_parameters;
 pub(crate) mod search;
 pub(crate) mod statement;
+pub(crate) mod submitted;
 pub(crate) mod token_rejection;
 pub(crate) mod version;

@@ -16,7 +16,7 @@ use super::{
     random::random_uuid,
     response::Body,
     scopes::{self, Interaction},
-    written::{Invalid, Person, Site},
+    written::{Invalid, Person, Site, public_id},
 };
 
 /// Answers `POST /{type}`: 201 with the number (`pid` of a Patient) and `uuid`, without a Location field.
@@ -33,7 +33,10 @@ pub(super) fn create(instance: &Instance, request: &FhirRequest<'_>, grant: &Gra
     let number = population.all(resource_type).len() + 1;
     let clinic = population.clinic();
     let resource = match resource_type {
-        "Patient" => Person::new(&sent, None).patient(clinic, &uuid, &number.to_string()),
+        "Patient" => {
+            let identifier = public_id(&sent).unwrap_or_else(|| number.to_string());
+            Person::new(&sent, None).patient(clinic, &uuid, &identifier)
+        }
         "Practitioner" => Person::new(&sent, None).practitioner(clinic, &uuid),
         _ => Site::new(&sent, None).map(|site| site.organization(clinic, &uuid)),
     };
@@ -66,7 +69,13 @@ pub(super) fn update(instance: &Instance, request: &FhirRequest<'_>, grant: &Gra
     let resource = match resource_type {
         "Patient" => {
             let identifier = held.and_then(|held| held.pointer("/identifier/0/value")).and_then(Value::as_str);
-            Person::new(&sent, held).patient(clinic, id, identifier.unwrap_or_default())
+            let patient = Person::new(&sent, held).patient(clinic, id, identifier.unwrap_or_default());
+            // They are made of columns that no update touches.
+            let extensions = held.and_then(|held| held.get("extension")).cloned().unwrap_or_default();
+            patient.map(|mut patient| {
+                patient["extension"] = extensions;
+                patient
+            })
         }
         "Practitioner" => Person::new(&sent, held).practitioner(clinic, id),
         _ => Site::new(&sent, held).map(|site| site.organization(clinic, id)),

@@ -52,6 +52,15 @@ fn npi(resource: &Value) -> Option<String> {
     Some(npi.get("value")?.as_str()?.to_owned())
 }
 
+/// Returns the value of the identifier whose type is PT, which a new Patient keeps, without its system.
+pub(super) fn public_id(patient: &Value) -> Option<String> {
+    let is_public = |identifier: &&Value| {
+        let codings = identifier.pointer("/type/coding").and_then(Value::as_array);
+        codings.is_some_and(|codings| codings.iter().any(|coding| coding.get("code").and_then(Value::as_str) == Some("PT")))
+    };
+    Some(patient.get("identifier")?.as_array()?.iter().find(is_public)?.get("value")?.as_str()?.to_owned())
+}
+
 /// Returns what was sent under this name, or what is held.
 fn list(name: &str, sent: &Value, held: Option<&Value>) -> Option<Value> {
     sent.get(name).filter(|list| list.is_array()).or_else(|| held?.get(name)).cloned()

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{HeaderName, Method, StatusCode};
 
 use crate::nodes::client::{Client, Limits, Request, Response};
@@ -25,7 +26,7 @@ pub(crate) struct SiteClient {
     client: Client,
 }
 
-/// A request without a body.
+/// A request; its body, if it has one, comes beside it.
 #[derive(Debug, Clone)]
 pub(crate) struct FhirRequest<'a> {
     /// The method.
@@ -89,6 +90,15 @@ impl SiteClient {
     /// # Errors
     /// [`SiteClientError`], but for [`SiteClientError::NoToken`].
     pub(crate) async fn send(&self, request: &FhirRequest<'_>, token: Option<&AccessToken>) -> Result<Response, SiteClientError> {
+        self.send_body(request, None, token).await
+    }
+
+    async fn send_body(
+        &self,
+        request: &FhirRequest<'_>,
+        body: Option<&Bytes>,
+        token: Option<&AccessToken>,
+    ) -> Result<Response, SiteClientError> {
         let _permit = permit(&self.nodes).await?;
         let limits = Limits { step: Some(request.read_timeout), total: None, body: request.max_body };
         let mut tried = Tried::default();
@@ -105,7 +115,7 @@ impl SiteClient {
                 },
             };
             let sent = Instant::now();
-            let response = connected.send(at(&lease, request, token)).await?.whole().await?;
+            let response = connected.send(at(&lease, request, body, token)).await?.whole().await?;
             lease.answered(Some(sent.elapsed()), response.status.is_server_error());
             return Ok(response);
         }
@@ -116,16 +126,32 @@ impl SiteClient {
     /// # Errors
     /// [`SiteClientError`].
     pub(crate) async fn send_with_token(&self, request: &FhirRequest<'_>) -> Result<Response, SiteClientError> {
+        self.send_body_with_token(request, None).await
+    }
+
+    /// Sends a search by POST, whose parameters are in the form, with the site's token: as [`Self::send_with_token`]. Other
+    /// servers log a query, and no form.
+    ///
+    /// # Errors
+    /// [`SiteClientError`].
+    pub(crate) async fn search(&self, request: &FhirRequest<'_>, form: &Bytes) -> Result<Response, SiteClientError> {
+        const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+        let fields = request.fields.iter().cloned().chain([(CONTENT_TYPE, FORM)]).collect();
+        let request = FhirRequest { method: Method::POST, fields, ..request.clone() };
+        self.send_body_with_token(&request, Some(form)).await
+    }
+
+    async fn send_body_with_token(&self, request: &FhirRequest<'_>, body: Option<&Bytes>) -> Result<Response, SiteClientError> {
         let token = match self.token.usable(Instant::now()) {
             Some(token) => token,
             None => self.token.wait(TOKEN_PATIENCE).await.map_err(|_| SiteClientError::NoToken)?,
         };
-        let response = self.send(request, Some(&token)).await?;
+        let response = self.send_body(request, body, Some(&token)).await?;
         if response.status != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
         match self.token.replacement(token.generation, TOKEN_PATIENCE).await {
-            Ok(token) => self.send(request, Some(&token)).await,
+            Ok(token) => self.send_body(request, body, Some(&token)).await,
             Err(_) => Ok(response),
         }
     }
@@ -140,12 +166,12 @@ async fn permit(nodes: &Nodes) -> Result<Permit, SiteClientError> {
 }
 
 /// The request at a node, below its FHIR base.
-fn at(lease: &NodeLease, request: &FhirRequest<'_>, token: Option<&AccessToken>) -> Request {
+fn at(lease: &NodeLease, request: &FhirRequest<'_>, body: Option<&Bytes>, token: Option<&AccessToken>) -> Request {
     let authorization = token.map(|token| (AUTHORIZATION, token.authorization().clone()));
     Request {
         method: request.method.clone(),
         target: format!("{}{}", lease.node().fhir.url().path, request.target),
         fields: request.fields.iter().cloned().chain(authorization).collect(),
-        body: None,
+        body: body.cloned(),
     }
 }

@@ -10,3 +10,4 @@ pub(crate) mod metadata;
 pub(crate) mod prepared;
 pub(crate) mod public_base;
 pub(crate) mod runtime;
+pub(crate) mod turns;

@@ -11,6 +11,7 @@ use crate::site::client::SiteClient;
 use crate::site::cors::Policy;
 use crate::site::links::{OpenEmrBases, SiteLinks};
 use crate::site::metadata::{Document, Metadata};
+use crate::site::turns::Turns;
 use crate::smart::identity::TokenIdentity;
 use crate::smart::signer::{SharedSigner, Signer};
 use crate::smart::token_cell::TokenHandle;
@@ -37,6 +38,8 @@ pub(crate) struct Site {
     pub client: SiteClient,
     /// Its CapabilityStatement as OpenEMR wrote it.
     pub capability_cache: Arc<CapabilityCache>,
+    /// The turns of its conditional creates.
+    pub turns: Arc<Turns>,
     /// Its documents as callers get them.
     pub metadata: Metadata,
     /// What web pages of other origins may do; `None` when they may do nothing.
@@ -68,13 +71,15 @@ pub(crate) struct Parts {
     pub client: SiteClient,
     /// See [`Site::capability_cache`].
     pub capability_cache: Arc<CapabilityCache>,
+    /// See [`Site::turns`].
+    pub turns: Arc<Turns>,
 }
 
 impl Site {
     /// Makes a site ready. The first site is served at the routes themselves, each further one below `/{site}`.
     #[must_use]
     pub(crate) fn new(parts: Parts, routes: &Routes, is_first: bool) -> Self {
-        let Parts { config, identity, nodes, token, keys, signer, client, capability_cache } = parts;
+        let Parts { config, identity, nodes, token, keys, signer, client, capability_cache, turns } = parts;
         let prefix = if is_first { String::new() } else { format!("/{}", config.name.as_str()) };
         let below = |route: &Option<RoutePath>| route.as_ref().map(|path| format!("{prefix}{path}"));
         Self {
@@ -91,6 +96,7 @@ impl Site {
             signer,
             client,
             capability_cache,
+            turns,
         }
     }
 

@@ -68,6 +68,14 @@ impl Runtime {
         }
     }
 
+    /// Lets the exchanges for every site's token begin, if they have not begun. Call it when the JWK Sets are served with which
+    /// OpenEMR verifies them.
+    pub(crate) fn begin_exchanges(&self) {
+        for site in &self.sites {
+            site.token.begin();
+        }
+    }
+
     /// Looks up the names of new nodes, so that the runtime can be used as soon as it is swapped in.
     pub(crate) async fn look_up_new_names(&self) {
         for site in &self.sites {
@@ -91,10 +99,9 @@ impl<'a> Earlier<'a> {
 
 /// The parts of a site: shared with an earlier site where the configuration of that part is equal, made anew otherwise.
 fn parts(config: &Arc<config::Site>, tasks: &Tasks, earlier: Earlier<'_>) -> Parts {
-    let nodes = match earlier.find(|site| *site.nodes.upstream() == config.upstream) {
-        Some(site) => Arc::clone(&site.nodes),
-        None => new_nodes(config, &tasks.nodes),
-    };
+    let same_nodes = earlier.find(|site| *site.nodes.upstream() == config.upstream);
+    let nodes = same_nodes.map_or_else(|| new_nodes(config, &tasks.nodes), |site| Arc::clone(&site.nodes));
+    let turns = same_nodes.map(|site| Arc::clone(&site.turns)).unwrap_or_default();
     let identity = TokenIdentity::of(config);
     let same_token = earlier.find(|site| site.identity == identity);
     let keys = keys(config, &tasks.keys, earlier.in_this.iter().find(|site| site.identity == identity));
@@ -109,7 +116,7 @@ fn parts(config: &Arc<config::Site>, tasks: &Tasks, earlier: Earlier<'_>) -> Par
         None => Arc::new(CapabilityCache::new(config)),
     };
     let client = SiteClient::new(Arc::clone(&nodes), Arc::clone(&token), tasks.tokens.client());
-    Parts { config: Arc::clone(config), identity, nodes, token, keys, signer, client, capability_cache }
+    Parts { config: Arc::clone(config), identity, nodes, token, keys, signer, client, capability_cache, turns }
 }
 
 fn new_nodes(config: &config::Site, checks: &Checks) -> Arc<Nodes> {
@@ -125,7 +132,7 @@ fn keys(config: &Arc<config::Site>, rings: &KeyRings, same_token: Option<&Arc<Si
 }
 
 fn new_token(config: &Arc<config::Site>, tasks: &TokenTasks, signer: &SharedSigner, nodes: &Arc<Nodes>) -> Arc<TokenHandle> {
-    tasks.start(TokenEndpoint::new(Arc::clone(config), Arc::clone(signer), Arc::clone(nodes), tasks.client()))
+    tasks.prepare(TokenEndpoint::new(Arc::clone(config), Arc::clone(signer), Arc::clone(nodes), tasks.client()))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod brackets;
 pub(crate) mod completeness;
+pub(crate) mod member_search;
 pub(crate) mod outline;
 pub(crate) mod pretty;
 pub(crate) mod walk;

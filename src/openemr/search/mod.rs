@@ -2,6 +2,7 @@
 //!
 //! Decision: `docs/decisions/16-search.md`.
 
+pub(crate) mod condition;
 pub(crate) mod honoured;
 mod names;
 pub(crate) mod paging;

@@ -1,6 +1,7 @@
 //! Requests that clients may send, over which protocol, and what the gateway answers itself.
 
 mod browsers;
+mod conditional_create;
 mod expect_continue;
 mod fields;
 mod framing;
@@ -16,6 +17,7 @@ mod places;
 mod protection;
 mod proxies;
 mod proxying;
+mod read_change_write;
 mod streaming;
 mod targets;
 mod writes;
