@@ -33,7 +33,8 @@ pub(super) fn add_filters(head: &mut ResponseHeader, fhir: &mut FhirCall, filter
     match (kind, planned) {
         // Whatever OpenEMR calls it: it was asked for something else than the client, and must have sent a Bundle.
         (Kind::Search, Some(terms)) => {
-            if add_search_filters(*terms, true, head, &fhir.site.config, filters) && fhir.repairs().content {
+            let is_rewritten = add_search_filters(*terms, true, head, &fhir.site.config, filters);
+            if is_rewritten && fhir.repairs().content {
                 head.set(CONTENT_TYPE, FHIR_JSON);
             }
         }

@@ -84,6 +84,9 @@ pub(crate) enum BadParameters {
          read another name."
     )]
     NotPlain,
+    /// A value without a name, which PHP drops.
+    #[error("A parameter has a value and no name: OpenEMR would ignore it.")]
+    NoName,
     /// One of [`OPENEMRS_OWN`].
     #[error("A parameter has a name by which OpenEMR itself is directed, which no client may do.")]
     OpenEmrsOwn,
@@ -104,7 +107,7 @@ impl From<BadParameters> for Rejection {
             BadParameters::TooMany => IssueCode::TooCostly,
             BadParameters::NotPlain | BadParameters::OpenEmrsOwn => IssueCode::Security,
             BadParameters::Unknown(_) | BadParameters::Array | BadParameters::Repeated(_) => IssueCode::NotSupported,
-            BadParameters::SortKey => IssueCode::Value,
+            BadParameters::SortKey | BadParameters::NoName => IssueCode::Value,
         };
         Self::new(StatusCode::BAD_REQUEST, code, bad.to_string())
     }
@@ -161,6 +164,9 @@ pub(crate) fn check(text: &[u8], known: Option<&'static [&'static str]>) -> Resu
         }
         if !is_plain(name.as_bytes()) {
             return Err(BadParameters::NotPlain);
+        }
+        if name.is_empty() && !variable.value.is_empty() {
+            return Err(BadParameters::NoName);
         }
         if let Some(known) = known.filter(|known| !name.is_empty() && !known.contains(&name)) {
             return Err(BadParameters::Unknown(known));
@@ -263,10 +269,16 @@ mod tests {
         for query in ["birthdate[]=ge1960", "a=1&birthdate%5B0%5D=1", "a[b][c=1", "a.b[x]=1"] {
             assert_eq!(check(query.as_bytes(), None), Err(BadParameters::Array), "{query}");
         }
-        for query in
-            ["name=a%20b[%00]", "patient.name=x", "code:not-in=y", "=x", "&&", "a;b=1", "_has:Observation:patient:code=1"]
+        for query in ["name=a%20b[%00]", "patient.name=x", "code:not-in=y", "=", "&&", "a;b=1", "_has:Observation:patient:code=1"]
         {
             assert_eq!(check(query.as_bytes(), None), Ok(()), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_value_has_a_name() {
+        for query in ["=x", "a=1&=x", "=x&a=1", "=%20"] {
+            assert_eq!(check(query.as_bytes(), None), Err(BadParameters::NoName), "{query}");
         }
     }
 

@@ -12,8 +12,8 @@ use crate::openemr::bundle::local_time::with_zones;
 use crate::openemr::bundle::members::{BundleMember, EntryMember, Once};
 use crate::openemr::bundle::searchset::Searchset;
 
-/// The longest value that is read, in bytes.
-const MAX_TEXT: usize = 64 * 1024;
+/// The longest value that is read, in bytes. The links of a search for 1,000 ids have 40 KB each.
+const MAX_TEXT: usize = 256 * 1024;
 
 /// Reads a Bundle piece by piece.
 #[derive(Debug)]

@@ -349,3 +349,20 @@ fn without_repairs_everything_passes_as_it_comes() {
         }
     }
 }
+
+#[test]
+fn a_value_without_a_name_is_refused() {
+    for version in VERSIONS {
+        let openemr = OpenEmr::with(&["--openemr", version]);
+        let gateway = gateway(&openemr);
+        for fields in [&[][..], &[LENIENT], &[STRICT]] {
+            for search in ["Patient?=CANARY", "Patient?gender=male&=CANARY"] {
+                for answer in both(&gateway, search, fields) {
+                    let text = answer.outcome(400);
+                    assert!(text.contains("no name") && !text.contains("CANARY"), "{text}");
+                }
+            }
+        }
+        gateway.caller().get("/fhir/Patient/1?=CANARY").outcome(400);
+    }
+}

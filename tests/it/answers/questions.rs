@@ -503,3 +503,8 @@ fn every_answer_of_8_0_is_what_was_asked() {
 fn every_answer_of_7_0_3_is_what_was_asked() {
     ask_all("7.0.3");
 }
+
+#[test]
+fn every_answer_of_the_next_version_is_what_was_asked() {
+    ask_all("next");
+}
