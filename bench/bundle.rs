@@ -1,8 +1,10 @@
 //! The steps of the body for a search Bundle of 200 KB, as OpenEMR 8 writes it, in pieces of the size that Pingora reads.
 
-#![allow(missing_docs)]
+#![allow(clippy::indexing_slicing, missing_docs)]
 
+use std::collections::HashSet;
 use std::hint::black_box;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -11,7 +13,9 @@ use openemr_gateway::bench::BundleStream;
 use openemr_gateway::bench::Pretty;
 use openemr_gateway::bench::Projection;
 use openemr_gateway::bench::Projector;
+use openemr_gateway::bench::{LinkRewriter, Links, Replacement};
 use openemr_gateway::bench::{Page, SearchTerms, Window};
+use serde_json::{Value, json};
 
 const SIZE: usize = 200_000;
 /// The size of the pieces that Pingora reads.
@@ -42,6 +46,44 @@ fn stream(page: Option<Page>, entries: bool) -> Step {
     Box::new(BundleStream::new(terms, true, "https://localhost:9300/apis/default/fhir", Some(1_795_472_734)))
 }
 
+/// The links of the Bundle, in all spellings, lead to the gateway.
+fn links() -> Step {
+    let links = Links::to(["https://localhost:9300/apis/default/fhir", "http://10.0.0.7:8300/apis/default/fhir"]);
+    Box::new(LinkRewriter::new(Arc::new(links), Arc::new(Replacement::new("https://gateway.example.org/fhir"))))
+}
+
+/// The same repairs by a full parse: what the steps are measured against.
+fn by_full_parse(body: &[u8]) -> Vec<u8> {
+    const FROM: &str = "https://localhost:9300/apis/default/fhir";
+    const TO: &str = "https://gateway.example.org/fhir";
+    let mut bundle: Value = serde_json::from_slice(body).expect("JSON");
+    relink(&mut bundle, FROM, TO);
+    bundle["type"] = json!("searchset");
+    let written = bundle["meta"]["lastUpdated"].as_str().unwrap_or_default();
+    bundle["meta"]["lastUpdated"] = json!(format!("{written}+00:00"));
+    bundle["link"] = json!([{"relation": "self", "url": format!("{TO}/Patient?name=x")}]);
+    let mut seen = HashSet::new();
+    let entries = bundle["entry"].as_array_mut().expect("entries");
+    entries.retain_mut(|entry| {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (resource_type, id) = (text(&entry["resource"]["resourceType"]), text(&entry["resource"]["id"]));
+        entry["fullUrl"] = json!(format!("{TO}/{resource_type}/{id}"));
+        entry["search"] = json!({"mode": if resource_type == "Patient" { "match" } else { "include" }});
+        seen.insert((resource_type, id))
+    });
+    bundle["total"] = json!(entries.len());
+    serde_json::to_vec(&bundle).expect("JSON")
+}
+
+fn relink(value: &mut Value, from: &str, to: &str) {
+    match value {
+        Value::String(text) if text.starts_with(from) => *text = text.replacen(from, to, 1),
+        Value::Array(items) => items.iter_mut().for_each(|item| relink(item, from, to)),
+        Value::Object(members) => members.values_mut().for_each(|item| relink(item, from, to)),
+        _ => {}
+    }
+}
+
 fn projected(projection: Projection) -> Step {
     Box::new(Projector::bundle(projection, Some("Patient")))
 }
@@ -61,6 +103,20 @@ fn benchmarks(criterion: &mut Criterion) {
         ("_elements", &|| projected(elements())),
         ("_pretty", &|| Box::new(Pretty::default())),
     ];
+    group.bench_function("all default repairs", |bencher| {
+        bencher.iter_batched(
+            || (stream(None, true), links(), pieces.clone()),
+            |(mut bundle, mut links, pieces)| {
+                for piece in pieces {
+                    black_box(links.feed(bundle.feed(piece)));
+                }
+                black_box(links.feed(bundle.finish()));
+                black_box(links.finish());
+            },
+            BatchSize::SmallInput,
+        );
+    });
+    group.bench_function("all default repairs by a full parse", |bencher| bencher.iter(|| black_box(by_full_parse(&body))));
     for (name, step) in steps {
         group.bench_function(name, |bencher| {
             bencher.iter_batched(

@@ -53,7 +53,7 @@ pub mod key_files {
 /// The steps of a body, for the benchmarks alone.
 #[doc(hidden)]
 pub mod bench {
-    pub use crate::fhir::body_step::BodyStep;
+    pub use crate::fhir::body_step::{BodyStep, Verdict};
     pub use crate::fhir::json::pretty::Pretty;
     pub use crate::fhir::link_rewriter::{LinkRewriter, Links, Replacement};
     pub use crate::fhir::projection::projector::Projector;
@@ -98,7 +98,7 @@ pub mod fuzzing {
     /// The text for the log, and the one for clients.
     pub fn token_response(status: u16, body: &[u8]) -> Result<(String, u64, String), (String, &'static str)> {
         let answer = Answer { status, content_type: Some("application/json"), skew: None, body };
-        match token_response::parse(answer) {
+        match token_response::parse(answer, &"system/Patient.read") {
             Ok(grant) => Ok((grant.access_token.as_str().to_owned(), grant.expires_in.as_secs(), grant.scope)),
             Err(error) => Err((error.to_string(), error.public_summary())),
         }

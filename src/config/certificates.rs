@@ -18,8 +18,9 @@ use super::problem::{Findings, Place, Written, shell_word, shown, shown_path};
 use super::read::{self, ReadError};
 use super::setting::Setting;
 use super::shape::Shape;
-use super::site_keys::holds_pem;
-use crate::keys::secret_pem;
+use super::site_keys::holds_key;
+use crate::keys::key_error::KeyError;
+use crate::keys::{not_pem, secret_pem};
 
 /// What makes a certificate to try things out with.
 pub(super) const TRY_OUT: &str = "for trying out:  openemr-gateway keys certificate --host localhost --out certs";
@@ -164,7 +165,12 @@ fn private_key(written: &Written<String>, findings: &mut Findings) -> Option<Pri
                 .problem(format!("{file} is encrypted with a passphrase"))
                 .remedy(format!("decrypt it:  openssl pkey -in {plain} -out {plain}.plain.pem"))
         } else {
-            written.place.problem(format!("{file} holds no PEM private key")).remedy(TRY_OUT)
+            let error = not_pem::named(&bytes);
+            let remedy = match &error {
+                KeyError::NotPem | KeyError::Empty | KeyError::NotPrivate(_) => TRY_OUT.to_owned(),
+                other => other.remedy().replace("{file}", &shell_word(Path::new(&written.value))),
+            };
+            written.place.problem(format!("{file} holds no PEM private key: it {error}")).remedy(remedy)
         });
         return None;
     }
@@ -172,14 +178,17 @@ fn private_key(written: &Written<String>, findings: &mut Findings) -> Option<Pri
 }
 
 fn bytes(written: &Written<String>, limit: usize, findings: &mut Findings) -> Option<Zeroizing<Vec<u8>>> {
-    if let Some(problem) = holds_pem(written) {
+    if let Some(problem) = holds_key(written) {
         findings.problem(problem);
         return None;
     }
     let path = Path::new(&written.value);
     permissions::check_writers(path, &written.place, findings);
     match read::file(path, limit) {
-        Ok(bytes) => Some(Zeroizing::new(bytes)),
+        Ok(bytes) => {
+            let bytes = Zeroizing::new(bytes);
+            Some(secret_pem::unwrapped(&bytes).unwrap_or(bytes))
+        }
         Err(error) => {
             let problem = written.place.problem(format!("{} {error}", shown_path(path)));
             findings.problem(match error {

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::dotenv::{self, Variable, is_name};
+use super::dotenv::{self, Parsed, Unreadable, Variable};
+use super::expansion::is_name;
 use super::node::{Entry, Node, Value};
 use super::permissions;
 use super::problem::{Findings, Place, Source, Written, shown, shown_path};
 use super::read;
 use super::shape::{KeyDescription, Shape};
+use super::text;
 
 /// The largest environment file that is read, in bytes.
 const MAX_ENV_FILE: usize = 1024 * 1024;
@@ -29,7 +31,9 @@ impl Environment {
     pub(super) fn of_process(file: Option<&Path>, findings: &mut Findings) -> Self {
         let utf8 =
             |(name, value): (std::ffi::OsString, std::ffi::OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
-        Self { process: std::env::vars_os().filter_map(utf8).collect(), file: file.and_then(|path| read_file(path, findings)) }
+        let process: HashMap<String, String> = std::env::vars_os().filter_map(utf8).collect();
+        let file = file.and_then(|path| read_file(path, &process, findings));
+        Self { process, file }
     }
 
     /// Returns a variable and its place.
@@ -171,7 +175,11 @@ enum Unset {
     Form,
 }
 
-fn read_file(path: &Path, findings: &mut Findings) -> Option<(Arc<Path>, HashMap<String, Variable>)> {
+fn read_file(
+    path: &Path,
+    process: &HashMap<String, String>,
+    findings: &mut Findings,
+) -> Option<(Arc<Path>, HashMap<String, Variable>)> {
     let whole = Place::whole(Source::EnvFile(path.into()));
     permissions::check_writers(path, &whole, findings);
     let bytes = match read::file(path, MAX_ENV_FILE) {
@@ -182,15 +190,30 @@ fn read_file(path: &Path, findings: &mut Findings) -> Option<(Arc<Path>, HashMap
             return None;
         }
     };
-    let Ok(text) = std::str::from_utf8(&bytes) else {
-        findings.problem(whole.problem(format!("{} is not UTF-8 text", shown_path(path))));
-        return None;
+    let text = match text::of(&bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            findings.problem(whole.problem(format!("{} {error}", shown_path(path))).remedy("save it as UTF-8"));
+            return None;
+        }
     };
-    match dotenv::parse(text) {
-        Ok(variables) => Some((path.into(), variables)),
-        Err(line) => {
+    match dotenv::parse(text, &|name| process.get(name).map(String::as_str).filter(|value| !value.is_empty())) {
+        Ok(Parsed { variables, unset }) => {
+            for (name, line) in unset {
+                let problem = whole.problem(format!("line {line} of {}: ${{{name}}} is not set", shown_path(path)));
+                let remedy = format!("it is read as nothing; set {name} above that line, or write the value in single quotes");
+                findings.warning(problem.remedy(remedy));
+            }
+            Some((path.into(), variables))
+        }
+        Err(Unreadable::NoVariable(line)) => {
             let problem = whole.problem(format!("line {line} of {} is no KEY=VALUE", shown_path(path)));
             findings.problem(problem.remedy("write KEY=VALUE, in quotes if the value holds blanks, or begin the line with #"));
+            None
+        }
+        Err(Unreadable::TooLong(line)) => {
+            let problem = whole.problem(format!("line {line} of {}: the value becomes too long", shown_path(path)));
+            findings.problem(problem.remedy("write the value in single quotes if its ${ is meant as it stands"));
             None
         }
     }

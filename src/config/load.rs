@@ -11,6 +11,7 @@ use super::read::{self, ReadError};
 use super::setting::Setting as _;
 use super::site::Site;
 use super::site_rotation::SiteKeys;
+use super::text::{self, NotText};
 use super::{permissions, site_keys, site_rotation, yaml};
 use crate::keys::{SigningKey, without_byte_order_mark};
 
@@ -119,14 +120,14 @@ fn root(path: &Path, place: &Place, environment: &Environment, findings: &mut Fi
             return None;
         }
     };
-    let bytes = without_byte_order_mark(&bytes);
-    let text = match std::str::from_utf8(bytes) {
+    let text = match text::of(&bytes) {
         Ok(text) => text,
         Err(error) => {
-            let good = bytes.get(..error.valid_up_to()).and_then(|good| std::str::from_utf8(good).ok()).unwrap_or_default();
-            let line = good.rsplit('\n').next().unwrap_or_default();
-            let mark = Mark { line: good.matches('\n').count() + 1, column: line.chars().count() + 1 };
-            let problem = place.clone().at(mark).problem(format!("{} is not UTF-8 text", shown_path(path)));
+            let mark = match &error {
+                NotText::Utf16 => None,
+                NotText::NotUtf8(error) => Some(mark_of(without_byte_order_mark(&bytes), error.valid_up_to())),
+            };
+            let problem = place.clone().at(mark).problem(format!("{} {error}", shown_path(path)));
             findings.problem(problem.remedy("save it as UTF-8"));
             return None;
         }
@@ -143,6 +144,13 @@ fn root(path: &Path, place: &Place, environment: &Environment, findings: &mut Fi
             None
         }
     }
+}
+
+/// The line and column behind so many bytes of text.
+fn mark_of(bytes: &[u8], good: usize) -> Mark {
+    let good = bytes.get(..good).and_then(|good| std::str::from_utf8(good).ok()).unwrap_or_default();
+    let line = good.rsplit('\n').next().unwrap_or_default();
+    Mark { line: good.matches('\n').count() + 1, column: line.chars().count() + 1 }
 }
 
 #[cfg(test)]

@@ -11,12 +11,12 @@ use super::problem::{Findings, Place, Problem, Written, shell_word, shown, shown
 use super::read::{self, ReadError};
 use crate::keys::jwk_set::MAX_JWK_SET;
 use crate::keys::signing_key::MAX_KEY_FILE;
-use crate::keys::{Algorithm, Jwk, JwkSet, KidMethod, SigningKey, kid};
+use crate::keys::{Algorithm, Jwk, JwkSet, KidMethod, SigningKey, kid, not_pem};
 
 /// Reads the private key of a site, and checks who else can change or read it.
 pub(super) fn private_key(written: &Written<String>, findings: &mut Findings) -> Option<Arc<SigningKey>> {
     let path = Path::new(&written.value);
-    if let Some(problem) = holds_pem(written) {
+    if let Some(problem) = holds_key(written) {
         findings.problem(problem);
         return None;
     }
@@ -61,9 +61,10 @@ pub(super) fn read_private_key(path: &Path, place: &Place, findings: &mut Findin
         .map_err(|error| place.problem(format!("{named} {error}")).remedy(error.remedy().replace("{file}", &file)))
 }
 
-/// Returns a problem for a PEM text in place of its file's name, without showing it.
-pub(super) fn holds_pem(written: &Written<String>) -> Option<Problem> {
-    written.value.contains("-----BEGIN").then(|| {
+/// Returns a problem for a key, in any of the forms in which keys are handed around, in place of its file's name, without showing
+/// it.
+pub(super) fn holds_key(written: &Written<String>) -> Option<Problem> {
+    not_pem::is_key_material(&written.value).then(|| {
         let problem = written.place.problem("holds a key or a certificate itself where the name of its file was due");
         problem.remedy("save it to a file, readable by the gateway alone, and write that file's name here")
     })
@@ -72,7 +73,7 @@ pub(super) fn holds_pem(written: &Written<String>) -> Option<Problem> {
 /// Reads the JWK Set of a site.
 pub(super) fn jwk_set(written: &Written<String>, private_key: &str, findings: &mut Findings) -> Option<JwkSet> {
     let path = Path::new(&written.value);
-    if let Some(problem) = holds_pem(written) {
+    if let Some(problem) = holds_key(written) {
         findings.problem(problem);
         return None;
     }
@@ -98,6 +99,16 @@ pub(super) fn jwk_set(written: &Written<String>, private_key: &str, findings: &m
                     "{make}\n  and if that file was ever given away or published, make a new key:  openemr-gateway keys generate --out keys.new"
                 );
                 findings.problem(problem(text).remedy(advice));
+            }
+            if let (true, Some(first)) = (set.keys().is_empty(), set.ignored().first()) {
+                findings.problem(problem(shown(first)).remedy(make));
+                return None;
+            }
+            for ignored in set.ignored() {
+                let remedy = "nothing, if the key is none of the gateway's; take it out to be rid of this line";
+                findings.warning(
+                    problem(format!("holds a key that is ignored and not published: {}", shown(ignored))).remedy(remedy),
+                );
             }
             Some(set)
         }
@@ -144,7 +155,11 @@ pub(super) fn key_id(
     let Some(position) = set.keys().iter().position(|jwk| jwk.kid() == Some(&kid)) else {
         let kids: Vec<&str> = set.keys().iter().filter_map(Jwk::kid).collect();
         let holds = if kids.is_empty() { "no key with a kid".to_owned() } else { shown(&kids.join(", ")) };
-        let problem = place.problem(format!("kid `{}` is not in {file}, which holds {holds}", shown(&kid)));
+        let ignored = match set.ignored() {
+            [] => String::new(),
+            ignored => format!("; ignored were {}", shown(&ignored.join(", "))),
+        };
+        let problem = place.problem(format!("kid `{}` is not in {file}, which holds {holds}{ignored}", shown(&kid)));
         findings.problem(problem.remedy(match set.keys().iter().find(own).and_then(Jwk::kid) {
             Some(own) => format!("the private key stands there as `{}`; write that as kid, or leave kid out", shown(own)),
             None => make,
@@ -164,6 +179,12 @@ pub(super) fn key_id(
             shown_path(Path::new(private_key))
         ));
         findings.problem(problem.remedy(format!("{make}\n  and register that set at OpenEMR again")));
+        return None;
+    }
+    if let Some(contradiction) = jwk.contradiction(key.algorithm()) {
+        let message = format!("the key of kid `{}` in {file} {}", shown(&kid), shown(&contradiction));
+        let remedy = format!("{make}\n  and register that set at OpenEMR again");
+        findings.problem(jwks.place.problem(message).remedy(remedy));
         return None;
     }
     let first_rsa = set.keys().iter().position(Jwk::is_rsa);

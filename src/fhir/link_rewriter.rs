@@ -1,9 +1,9 @@
 //! Rewrites links: every occurrence of certain base URLs in a body is replaced by another base URL.
 //!
-//! The search works on bytes, without a tokenizer. It finds a base by its host, which is rare in a body, and compares the
-//! bytes around it. A base is recognized in both spellings that JSON allows (`https://h/p`, `https:\/\/h\/p`), with or
-//! without the scheme's default port, and only where a URL begins and where its last path segment ends. A match may be
-//! split between chunks at any byte. The bytes withheld for that are never more than the longest base.
+//! The search works on bytes, without a tokenizer. It finds a base by a part of its path, which is rare in a body, and reads
+//! what is around it. A base is recognized in every spelling ([`link_spelling`](super::link_spelling)), and only where a URL
+//! begins and where its last path segment ends. A match may be split between chunks at any byte. The bytes withheld for that
+//! are never more than the longest spelling.
 //!
 //! Decision: `docs/decisions/13-links.md`.
 
@@ -13,32 +13,14 @@ use bytes::Bytes;
 use memchr::memmem::Finder;
 
 use crate::fhir::body_step::BodyStep;
+use crate::fhir::link_spelling::{Base, Begins, LOOK_BACK, Spelling, ends, escaped, url_begins};
 
-/// The number of bytes before a URL that tell whether one can begin there, which is the length of an escape like `\u0022`.
-const LOOK_BACK: usize = 6;
-
-/// How the slashes of a URL are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Spelling {
-    Plain,
-    Escaped,
-}
-
-/// One spelling of a base.
-#[derive(Debug)]
-struct Needle {
-    bytes: Box<[u8]>,
-    spelling: Spelling,
-    /// The position of the anchor in `bytes`.
-    anchor_at: usize,
-}
-
-/// A slash and a host, by which needles are found.
+/// A text by which bases are found.
 #[derive(Debug)]
 struct Anchor {
     finder: Finder<'static>,
     /// The longest first: where two bases match, the longer one is meant.
-    needles: Vec<Needle>,
+    bases: Vec<Base>,
 }
 
 /// The bases that are searched for, prepared for searching.
@@ -73,11 +55,10 @@ impl Links {
             links.add(base);
         }
         for anchor in &mut links.anchors {
-            anchor.needles.sort_by_key(|needle| std::cmp::Reverse(needle.bytes.len()));
-            anchor.needles.dedup_by(|one, other| one.bytes == other.bytes);
+            anchor.bases.sort_by_key(|base| std::cmp::Reverse(base.len()));
         }
-        let needles = links.anchors.iter().flat_map(|anchor| &anchor.needles);
-        links.longest = needles.map(|needle| needle.bytes.len()).max().unwrap_or(0);
+        let bases = links.anchors.iter().flat_map(|anchor| &anchor.bases);
+        links.longest = bases.map(Base::longest).max().unwrap_or(0);
         links
     }
 
@@ -97,22 +78,16 @@ impl Links {
         let has_port = authority.rfind(':') > authority.rfind(']');
         let ports = if has_port { &[""][..] } else { &["", default_port] };
         for port in ports {
-            let plain = format!("{scheme}://{authority}{port}{path}");
-            let anchor_at = scheme.len() + 2;
-            self.add_needle(authority, Needle { bytes: plain.as_bytes().into(), spelling: Spelling::Plain, anchor_at });
-            let bytes = escaped(plain.as_bytes());
-            self.add_needle(authority, Needle { bytes, spelling: Spelling::Escaped, anchor_at: anchor_at + 2 });
+            self.add_base(Base::new(scheme, &format!("{authority}{port}"), path));
         }
     }
 
-    fn add_needle(&mut self, authority: &str, needle: Needle) {
-        let wanted = format!("/{authority}");
-        let known = self.anchors.iter_mut().find(|anchor| anchor.finder.needle() == wanted.as_bytes());
-        match known {
-            Some(anchor) => anchor.needles.push(needle),
+    fn add_base(&mut self, base: Base) {
+        match self.anchors.iter_mut().find(|anchor| anchor.finder.needle() == base.anchor()) {
+            Some(anchor) => anchor.bases.push(base),
             None => {
-                let finder = Finder::new(wanted.as_bytes()).into_owned();
-                self.anchors.push(Anchor { finder, needles: vec![needle] });
+                let finder = Finder::new(base.anchor()).into_owned();
+                self.anchors.push(Anchor { finder, bases: vec![base] });
             }
         }
     }
@@ -130,29 +105,38 @@ impl Links {
     fn find(&self, bytes: &[u8], before: &[u8], limit: usize, is_end: bool, hits: &mut Vec<Hit>) {
         for anchor in &self.anchors {
             for at in anchor.finder.find_iter(bytes) {
-                let hit = anchor.needles.iter().find_map(|needle| {
-                    let start = at.checked_sub(needle.anchor_at)?;
-                    let rest = bytes.get(start..)?.strip_prefix(&*needle.bytes)?;
-                    let ends = rest.first().map_or(is_end, |next| !continues_a_segment(*next));
-                    let hit = Hit { start, end: start + needle.bytes.len(), spelling: needle.spelling };
-                    (ends && start < limit && url_begins(bytes, before, start)).then_some(hit)
+                let hit = anchor.bases.iter().find_map(|base| {
+                    let (start, end, spelling) = base.around(bytes, at)?;
+                    let is_link = start < limit && ends(bytes, end, is_end)? && url_begins(bytes, before, start);
+                    is_link.then_some(Hit { start, end, spelling })
                 });
                 hits.extend(hit);
             }
         }
         if self.anchors.len() > 1 {
-            hits.sort_unstable_by_key(|hit| hit.start);
+            // Bases that were found by different parts can begin at the same place.
+            hits.sort_unstable_by_key(|hit| (hit.start, std::cmp::Reverse(hit.end)));
+            hits.dedup_by(|later, earlier| later.start < earlier.end);
         }
     }
 
     /// Returns the position from which the end of `bytes` could be the beginning of a base that the next chunk continues.
     fn beginning_at_the_end(&self, bytes: &[u8], before: &[u8]) -> Option<usize> {
-        // This includes a whole base: the byte after it decides whether it matches.
+        // This includes a whole base: what comes after it decides whether it matches.
         let from = bytes.len().saturating_sub(self.longest);
-        memchr::memchr_iter(b'h', bytes.get(from..)?).map(|at| from + at).find(|start| {
-            let tail = bytes.get(*start..).unwrap_or_default();
-            let needles = || self.anchors.iter().flat_map(|anchor| &anchor.needles);
-            needles().any(|needle| needle.bytes.starts_with(tail)) && url_begins(bytes, before, *start)
+        let first_letters = memchr::memchr3_iter(b'h', b'H', b'\\', bytes.get(from..)?).map(|at| from + at);
+        let mut candidates = first_letters.filter(|at| match (bytes.get(*at), bytes.get(at + 1)) {
+            (Some(b'\\'), next) => next.is_none_or(|next| *next == b'u'),
+            _ => true,
+        });
+        candidates.find(|start| {
+            let mut bases = self.anchors.iter().flat_map(|anchor| &anchor.bases);
+            let is_open = bases.any(|base| match base.begins(bytes, *start) {
+                Begins::With(end) => ends(bytes, end, false).is_none(),
+                Begins::Not => false,
+                Begins::Perhaps => true,
+            });
+            is_open && url_begins(bytes, before, *start)
         })
     }
 }
@@ -190,38 +174,6 @@ impl Replacement {
         out.extend_from_slice(text.get(copied..).unwrap_or_default());
         out
     }
-}
-
-fn escaped(text: &[u8]) -> Box<[u8]> {
-    let mut out = Vec::with_capacity(text.len() + 8);
-    for byte in text {
-        if *byte == b'/' {
-            out.push(b'\\');
-        }
-        out.push(*byte);
-    }
-    out.into()
-}
-
-/// Whether this byte after a base continues its last path segment (RFC 3986 section 3.3). Of the characters that a segment
-/// may hold, those are excluded that often follow a URL in running text, in lists and in XML.
-fn continues_a_segment(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte >= 0x80 || b"-._~%!$*+=:@".contains(&byte)
-}
-
-/// Whether a URL can begin at `start`, which it cannot within a word that could be a longer scheme (RFC 3986 section 3.1). The
-/// letters of a JSON escape are no such word.
-fn url_begins(bytes: &[u8], before: &[u8], start: usize) -> bool {
-    // The byte that many places before `start`; none before the first byte of the body.
-    let back = |places: usize| match start.checked_sub(places) {
-        Some(at) => bytes.get(at).copied(),
-        None => before.len().checked_sub(places - start).and_then(|at| before.get(at).copied()),
-    };
-    let Some(previous) = back(1).filter(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte)) else { return true };
-    (back(2) == Some(b'\\') && b"bfnrt".contains(&previous))
-        || (back(6) == Some(b'\\')
-            && back(5) == Some(b'u')
-            && (1..=4).all(|places| back(places).is_some_and(|byte| byte.is_ascii_hexdigit())))
 }
 
 /// The step that rewrites the links of one body.

@@ -14,6 +14,7 @@ pub(crate) mod instant;
 pub(crate) mod interaction;
 pub(crate) mod json;
 pub(crate) mod link_rewriter;
+mod link_spelling;
 pub(crate) mod link_text;
 pub(crate) mod media_type;
 pub(crate) mod negotiation;

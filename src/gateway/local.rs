@@ -214,7 +214,10 @@ async fn token(request: TokenRequest, sites: &[Arc<Site>], is_shown: bool) -> An
 fn no_new_token(why: &NoNewToken) -> Answer {
     let later = |answer: Answer, wait: Duration| answer.with(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
     match why {
-        NoNewToken::Failed(error) => Answer::error(StatusCode::BAD_GATEWAY, "token_exchange_failed", error.public_summary()),
+        NoNewToken::Failed(error) => {
+            let answer = Answer::error(StatusCode::BAD_GATEWAY, "token_exchange_failed", error.public_summary());
+            error.retry_after().map_or_else(|| answer.clone(), |wait| later(answer.clone(), wait))
+        }
         NoNewToken::Limited(wait) => later(
             Answer::error(StatusCode::TOO_MANY_REQUESTS, "too_many_refreshes", "New tokens were asked for too often of late."),
             *wait,

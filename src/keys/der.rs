@@ -1,6 +1,7 @@
 //! Reads from DER (ITU-T X.690) what kind of private key it holds: algorithm, curve, length. aws-lc-rs reads the key itself.
 
 const INTEGER: u8 = 0x02;
+const BIT_STRING: u8 = 0x03;
 const OCTET_STRING: u8 = 0x04;
 const OBJECT_IDENTIFIER: u8 = 0x06;
 const SEQUENCE: u8 = 0x30;
@@ -9,6 +10,8 @@ const SEQUENCE: u8 = 0x30;
 const RSA_ENCRYPTION: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 /// 1.2.840.113549.1.1.10
 const RSASSA_PSS: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0a];
+/// 1.2.840.113549.1.7.1
+const PKCS7_DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x01];
 /// 1.2.840.10045.2.1
 const EC_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 /// 1.3.101.112
@@ -65,6 +68,46 @@ pub(super) fn private_key_info(der: &[u8]) -> Option<PrivateKeyInfo<'_>> {
         _ => KeyKind::Other("a private key of some other algorithm, not a signing"),
     };
     Some(PrivateKeyInfo { kind, key })
+}
+
+/// What a DER file is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DerKind {
+    /// A private key: PKCS#8, PKCS#1 or SEC1.
+    PrivateKey,
+    /// A PKCS#8 `EncryptedPrivateKeyInfo`.
+    Encrypted,
+    /// A `SubjectPublicKeyInfo` or an `RSAPublicKey`.
+    PublicKey,
+    /// An X.509 certificate.
+    Certificate,
+    /// A PKCS#12 store.
+    Pkcs12,
+}
+
+/// Tells by its structure what a DER file is about; `None` when it is none of [`DerKind`].
+pub(super) fn kind(der: &[u8]) -> Option<DerKind> {
+    let (fields, _) = element(der, SEQUENCE)?;
+    if let Some((number, after)) = element(fields, INTEGER) {
+        if private_key_info(der).is_some() || element(after, OCTET_STRING).is_some() {
+            return Some(DerKind::PrivateKey);
+        }
+        if let Some((contents, _)) = element(after, SEQUENCE) {
+            let is_store = element(contents, OBJECT_IDENTIFIER).is_some_and(|(oid, _)| oid == PKCS7_DATA);
+            return is_store.then_some(DerKind::Pkcs12);
+        }
+        // RSAPrivateKey begins with a version, RSAPublicKey with the modulus.
+        let (_, after) = element(after, INTEGER)?;
+        return Some(if number.len() == 1 && !after.is_empty() { DerKind::PrivateKey } else { DerKind::PublicKey });
+    }
+    let (inner, after) = element(fields, SEQUENCE)?;
+    if element(inner, OBJECT_IDENTIFIER).is_some() {
+        let is_public = element(after, BIT_STRING).is_some();
+        let is_encrypted = element(after, OCTET_STRING).is_some();
+        return is_public.then_some(DerKind::PublicKey).or(is_encrypted.then_some(DerKind::Encrypted));
+    }
+    let (_algorithm, signature) = element(after, SEQUENCE)?;
+    element(signature, BIT_STRING).map(|_| DerKind::Certificate)
 }
 
 /// Returns the length of the modulus of an `RSAPrivateKey` (RFC 8017 A.1.2), in bits.

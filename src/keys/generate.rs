@@ -8,7 +8,8 @@ use aws_lc_rs::rsa::{self, KeySize};
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use zeroize::Zeroizing;
 
-use super::signing_key::{KeyError, SigningKey};
+use super::key_error::KeyError;
+use super::signing_key::SigningKey;
 
 /// The kinds of keys that can be generated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

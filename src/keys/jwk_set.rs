@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
 use super::byte_order_mark::without_byte_order_mark;
-use super::signing_key::{PublicKey, SigningKey};
+use super::signing_key::{Algorithm, PublicKey, SigningKey};
 
 /// The largest JWK Set that is read, in bytes.
 pub(crate) const MAX_JWK_SET: usize = 256 * 1024;
@@ -41,6 +41,9 @@ pub enum JwkSetError {
     /// It holds more than `MAX_KEYS` keys.
     #[error("holds {0} keys; at most 64 are read")]
     TooMany(usize),
+    /// It is UTF-16 text.
+    #[error("is UTF-16 text; JSON is UTF-8")]
+    Utf16,
     /// A key lacks a member that its `kty` requires, or the member is malformed.
     #[error("keys[{index}]: `{member}` is missing or malformed")]
     Key {
@@ -107,6 +110,26 @@ impl Jwk {
         self.is_rsa
     }
 
+    /// Returns in what the JWK contradicts its use for signatures with `algorithm`, as the end of a sentence that begins with the key
+    /// (RFC 7517 sections 4.2 to 4.4).
+    #[must_use]
+    pub(crate) fn contradiction(&self, algorithm: Algorithm) -> Option<String> {
+        let text = |name: &str| self.members.get(name).map(|value| value.as_str().unwrap_or("no text").to_owned());
+        let operations = self.members.get("key_ops").and_then(Value::as_array);
+        match (text("alg"), text("use"), operations) {
+            (Some(alg), _, _) if alg != algorithm.as_str() => {
+                Some(format!("says `alg` {alg}, and the gateway signs with {algorithm}"))
+            }
+            (_, Some(purpose), _) if purpose != "sig" => {
+                Some(format!("says `use` {purpose}, and it is used for signatures (sig)"))
+            }
+            (_, _, Some(all)) if !all.iter().any(|one| matches!(one.as_str(), Some("verify" | "sign"))) => {
+                Some("has no `verify` in `key_ops`, and signatures are verified with it".to_owned())
+            }
+            _ => None,
+        }
+    }
+
     fn from_members(index: usize, members: &Map<String, Value>) -> Result<Self, JwkSetError> {
         let error = |member| JwkSetError::Key { index, member };
         let text = |name: &'static str| members.get(name).and_then(Value::as_str).ok_or(error(name));
@@ -149,17 +172,21 @@ impl Jwk {
 pub struct JwkSet {
     keys: Vec<Jwk>,
     private_members: Vec<String>,
+    ignored: Vec<String>,
 }
 
 impl JwkSet {
-    /// Parses a JWK Set; a byte-order mark before it is ignored. Symmetric keys and private members are left out;
-    /// [`JwkSet::private_members`] names both.
+    /// Parses a JWK Set; a byte-order mark before it is ignored. Keys that are symmetric or malformed are left out, as RFC 7517
+    /// section 5 has it, and so are private members; [`JwkSet::ignored`] and [`JwkSet::private_members`] name them.
     ///
     /// # Errors
-    /// A [`JwkSetError`] for anything that is not a set of well-formed keys within the bounds.
+    /// A [`JwkSetError`] for anything that is not a set of keys within the bounds.
     pub fn parse(bytes: &[u8]) -> Result<Self, JwkSetError> {
         if bytes.len() > MAX_JWK_SET {
             return Err(JwkSetError::TooLarge);
+        }
+        if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+            return Err(JwkSetError::Utf16);
         }
         let set: Value = serde_json::from_slice(without_byte_order_mark(bytes))
             .map_err(|error| JwkSetError::NotJson { line: error.line(), column: error.column() })?;
@@ -170,13 +197,21 @@ impl JwkSet {
         if keys.len() > MAX_KEYS {
             return Err(JwkSetError::TooMany(keys.len()));
         }
-        let mut parsed = Self { keys: Vec::with_capacity(keys.len()), private_members: Vec::new() };
+        let mut parsed = Self { keys: Vec::with_capacity(keys.len()), ..Self::default() };
         for (index, key) in keys.iter().enumerate() {
-            let members = key.as_object().ok_or(JwkSetError::NotASet)?;
+            let Some(members) = key.as_object() else {
+                parsed.ignored.push(format!("keys[{index}]: it is no object"));
+                continue;
+            };
+            if members.get("kty").and_then(Value::as_str) == Some("oct") {
+                parsed.ignored.push(format!("keys[{index}]: it is a symmetric key, which is a secret"));
+                continue;
+            }
             let private = PRIVATE_MEMBERS.into_iter().filter(|name| members.contains_key(*name));
             parsed.private_members.extend(private.map(|name| format!("keys[{index}].{name}")));
-            if members.get("kty").and_then(Value::as_str) != Some("oct") {
-                parsed.keys.push(Jwk::from_members(index, members)?);
+            match Jwk::from_members(index, members) {
+                Ok(jwk) => parsed.keys.push(jwk),
+                Err(error) => parsed.ignored.push(error.to_string()),
             }
         }
         Ok(parsed)
@@ -185,7 +220,7 @@ impl JwkSet {
     /// Creates the set with this one key.
     #[must_use]
     pub fn of(key: &SigningKey, kid: &str) -> Self {
-        Self { keys: vec![Jwk::of(key, kid)], private_members: Vec::new() }
+        Self { keys: vec![Jwk::of(key, kid)], ..Self::default() }
     }
 
     /// Returns this set with `first` in front, in that order, and without `dropped`. Keys of `first` that the set already
@@ -194,7 +229,7 @@ impl JwkSet {
     pub fn rearranged(&self, first: &[&Jwk], dropped: Option<&Jwk>) -> Self {
         let is = |jwk: &Jwk, other: &Jwk| jwk.public_key.is_some() && jwk.public_key == other.public_key;
         let others = self.keys.iter().filter(|jwk| !first.iter().copied().chain(dropped).any(|other| is(jwk, other)));
-        Self { keys: first.iter().copied().chain(others).cloned().collect(), private_members: Vec::new() }
+        Self { keys: first.iter().copied().chain(others).cloned().collect(), ..Self::default() }
     }
 
     /// Returns the keys in order.
@@ -207,6 +242,12 @@ impl JwkSet {
     #[must_use]
     pub fn find(&self, kid: &str) -> Option<&Jwk> {
         self.keys.iter().find(|key| key.kid() == Some(kid))
+    }
+
+    /// Returns the keys of the parsed file that were left out, each with the reason, as in ``keys[0]: `n` is missing or malformed``.
+    #[must_use]
+    pub(crate) fn ignored(&self) -> &[String] {
+        &self.ignored
     }
 
     /// Returns the places of private members in the parsed file, as in `keys[0].d`. A set that is given away must have none.
@@ -253,8 +294,9 @@ mod tests {
             set.to_json(),
             r#"{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB","kid":"a","alg":"RS384","use":"sig"},{"kty":"OKP","crv":"Ed25519","x":"AAAA","kid":"c"}]}"#
         );
-        assert_eq!(set.private_members(), ["keys[0].d", "keys[0].p", "keys[1].k"]);
+        assert_eq!(set.private_members(), ["keys[0].d", "keys[0].p"]);
         assert!(set.find("b").is_none());
+        assert_eq!(set.ignored(), ["keys[1]: it is a symmetric key, which is a secret"]);
         assert_eq!(set.find("c").unwrap().public_key(), None);
     }
 
@@ -279,20 +321,61 @@ mod tests {
             ("[]", JwkSetError::NotASet),
             ("{}", JwkSetError::NotASet),
             (r#"{"keys":{}}"#, JwkSetError::NotASet),
-            (r#"{"keys":[1]}"#, JwkSetError::NotASet),
             (r#"{"kty":"RSA","n":"AQAB","e":"AQAB"}"#, JwkSetError::SingleKey),
-            (r#"{"keys":[{"kid":"a"}]}"#, JwkSetError::Key { index: 0, member: "kty" }),
-            (r#"{"keys":[{"kty":"RSA","n":"AQAB"}]}"#, JwkSetError::Key { index: 0, member: "e" }),
-            (r#"{"keys":[{"kty":"RSA","n":"A+/=","e":"AQAB"}]}"#, JwkSetError::Key { index: 0, member: "n" }),
-            (r#"{"keys":[{"kty":"RSA","n":"","e":"AQAB"}]}"#, JwkSetError::Key { index: 0, member: "n" }),
-            (r#"{"keys":[{"kty":"EC","crv":"P-384","x":"AA","y":"AA"}]}"#, JwkSetError::Key { index: 0, member: "x" }),
-            (r#"{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB","kid":7}]}"#, JwkSetError::Key { index: 0, member: "kid" }),
+            ("\u{feff}[]", JwkSetError::NotASet),
         ] {
             assert_eq!(JwkSet::parse(text.as_bytes()), Err(error), "{text}");
         }
         assert_eq!(JwkSet::parse(&vec![b' '; MAX_JWK_SET + 1]), Err(JwkSetError::TooLarge));
         let many = format!(r#"{{"keys":[{}]}}"#, vec![r#"{"kty":"x"}"#; 65].join(","));
         assert_eq!(JwkSet::parse(many.as_bytes()), Err(JwkSetError::TooMany(65)));
+    }
+
+    #[test]
+    fn a_malformed_key_is_left_out_and_named() {
+        let good = r#"{"kty":"RSA","n":"AQAB","e":"AQAB","kid":"good"}"#;
+        let malformed = |member: &str| format!("keys[0]: `{member}` is missing or malformed");
+        for (key, reason) in [
+            ("1", "keys[0]: it is no object".to_owned()),
+            (r#"{"kid":"a"}"#, malformed("kty")),
+            (r#"{"kty":"RSA","n":"AQAB"}"#, malformed("e")),
+            (r#"{"kty":"RSA","n":"A+/=","e":"AQAB"}"#, malformed("n")),
+            (r#"{"kty":"RSA","n":"","e":"AQAB"}"#, malformed("n")),
+            (r#"{"kty":"EC","x":"AA","y":"AA"}"#, malformed("crv")),
+            (r#"{"kty":"EC","crv":"P-384","x":"AA","y":"AA"}"#, malformed("x")),
+            (r#"{"kty":"RSA","n":"AQAB","e":"AQAB","kid":7}"#, malformed("kid")),
+            (r#"{"kty":"oct","k":"c2VjcmV0"}"#, "keys[0]: it is a symmetric key, which is a secret".to_owned()),
+        ] {
+            let set = JwkSet::parse(format!(r#"{{"keys":[{key},{good}]}}"#).as_bytes()).unwrap();
+            assert_eq!(set.to_json(), format!(r#"{{"keys":[{good}]}}"#), "{key}");
+            assert_eq!((set.ignored(), set.private_members()), (&[reason][..], &[][..]), "{key}");
+        }
+        for key in
+            [r#"{"kty":"new","x":[1]}"#, r#"{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}"#, r#"{"kty":"OKP","crv":"X25519"}"#]
+        {
+            let set = JwkSet::parse(format!(r#"{{"keys":[{key},{good}]}}"#).as_bytes()).unwrap();
+            assert_eq!((set.keys().len(), set.ignored().len()), (2, 0), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_jwk_that_says_something_else_than_its_use_contradicts_it() {
+        for (members, contradicts) in [
+            ("", false),
+            (r#","alg":"RS384","use":"sig","key_ops":["verify"]"#, false),
+            (r#","key_ops":["sign"]"#, false),
+            (r#","alg":"RS256""#, true),
+            (r#","alg":384"#, true),
+            (r#","alg":"RSA-OAEP""#, true),
+            (r#","use":"enc""#, true),
+            (r#","alg":"RS384","use":"enc""#, true),
+            (r#","key_ops":["encrypt"]"#, true),
+            (r#","key_ops":[]"#, true),
+        ] {
+            let set =
+                JwkSet::parse(format!(r#"{{"keys":[{{"kty":"RSA","n":"AQAB","e":"AQAB"{members}}}]}}"#).as_bytes()).unwrap();
+            assert_eq!(set.keys()[0].contradiction(Algorithm::Rs384).is_some(), contradicts, "{members}");
+        }
     }
 
     proptest! {

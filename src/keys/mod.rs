@@ -3,6 +3,8 @@
 //! | module | what it is |
 //! |---|---|
 //! | `signing_key`, `der` | private keys that sign client assertions, read from PEM |
+//! | `key_error` | why a file holds no usable signing key |
+//! | `not_pem` | what stands where a private key in PEM was due |
 //! | `secret_pem` | PEM text whose copies are zeroed |
 //! | `generate`, `certificate` | new keys, and self-signed certificates |
 //! | `jwk_set`, `kid` | JWK Sets and key ids |
@@ -17,8 +19,10 @@ pub(crate) mod certificate;
 mod der;
 pub(crate) mod generate;
 pub(crate) mod jwk_set;
+pub(crate) mod key_error;
 pub(crate) mod key_files;
 mod kid;
+pub(crate) mod not_pem;
 pub(crate) mod rotation;
 pub(crate) mod rotation_files;
 mod rotation_state;

@@ -15,7 +15,8 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::keys::der::{self, KeyKind};
-use crate::keys::secret_pem;
+use crate::keys::key_error::KeyError;
+use crate::keys::{not_pem, secret_pem};
 
 /// The largest key file that is read, in bytes.
 pub(crate) const MAX_KEY_FILE: usize = 64 * 1024;
@@ -47,65 +48,6 @@ impl Algorithm {
 impl fmt::Display for Algorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-/// Why a file holds no usable signing key. The text completes a sentence that begins with the file's name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
-    /// It is larger than `MAX_KEY_FILE`.
-    #[error("is larger than 64 KiB, which no private key is")]
-    TooLarge,
-    /// It has no PEM block, or one that cannot be decoded.
-    #[error("is not a PEM file")]
-    NotPem,
-    /// It is DER instead of PEM.
-    #[error("is a DER file, not PEM")]
-    Der,
-    /// The key is encrypted: `ENCRYPTED PRIVATE KEY`, or the older `Proc-Type: 4,ENCRYPTED`.
-    #[error("is encrypted with a passphrase")]
-    Encrypted,
-    /// The key is in OpenSSH's format: `OPENSSH PRIVATE KEY`.
-    #[error("is in OpenSSH's own format")]
-    OpenSsh,
-    /// It holds a certificate or a public key; the label of the first block.
-    #[error("holds a {0}, not a private key")]
-    NotPrivate(String),
-    /// It holds two private keys.
-    #[error("holds more than one private key")]
-    Several,
-    /// The key can sign neither RS384 nor ES384.
-    #[error("holds {0} key; client assertions are signed with an RSA or an EC P-384 key")]
-    Unsupported(&'static str),
-    /// The RSA key is shorter than `MIN_RSA_BITS`.
-    #[error("holds an RSA key of {0} bits; at least 2048 are needed")]
-    TooShort(usize),
-    /// The RSA key is longer than `MAX_RSA_BITS`.
-    #[error("holds an RSA key of {0} bits; at most 8192 are supported")]
-    TooLong(usize),
-    /// The label is right, but the block holds no such key.
-    #[error("is damaged: its {0} block holds no valid key")]
-    Damaged(&'static str),
-}
-
-impl KeyError {
-    /// Returns what to do about it: a line for the terminal, in which `{file}` stands for the file's name.
-    #[must_use]
-    pub fn remedy(&self) -> &'static str {
-        match self {
-            Self::Der => "convert it:  openssl pkey -inform DER -in {file} -out {file}.pem",
-            Self::Encrypted => {
-                "decrypt it:  openssl pkey -in {file} -out {file}.plain.pem  (and keep that file readable by the gateway alone)"
-            }
-            Self::OpenSsh => "convert a copy:  cp -np {file} {file}.pkcs8.pem && ssh-keygen -p -m PKCS8 -f {file}.pkcs8.pem",
-            Self::NotPrivate(_) => {
-                "name the private key's file here; the public half is registered at OpenEMR through the JWK Set"
-            }
-            Self::Several => "keep one key per file",
-            Self::TooLarge | Self::NotPem | Self::Unsupported(_) | Self::TooShort(_) | Self::TooLong(_) | Self::Damaged(_) => {
-                "create one:  openemr-gateway keys generate --out keys"
-            }
-        }
     }
 }
 
@@ -155,7 +97,8 @@ impl fmt::Debug for SigningKey {
 
 impl SigningKey {
     /// Reads a private key from PEM: PKCS#8 (`PRIVATE KEY`), PKCS#1 (`RSA PRIVATE KEY`) or SEC1 (`EC PRIVATE KEY`).
-    /// Other blocks (`EC PARAMETERS`, certificates) are ignored.
+    /// Other blocks (`EC PARAMETERS`, certificates) are ignored. The line ends may be written out as `\n`, and the whole may be in
+    /// base64.
     ///
     /// # Errors
     /// [`KeyError`] unless the file holds exactly one RSA key of 2048 to 8192 bits or one P-384 key.
@@ -163,11 +106,12 @@ impl SigningKey {
         if pem.len() > MAX_KEY_FILE {
             return Err(KeyError::TooLarge);
         }
-        if pem.first() == Some(&0x30) && !pem.is_ascii() {
-            return Err(KeyError::Der);
-        }
-        let blocks = secret_pem::blocks(pem).ok_or(KeyError::NotPem)?;
-        let first_label = blocks.first().map(|block| block.label.to_owned()).ok_or(KeyError::NotPem)?;
+        let unwrapped = secret_pem::unwrapped(pem);
+        let pem = unwrapped.as_deref().map_or(pem, Vec::as_slice);
+        let blocks = secret_pem::blocks(pem).ok_or(KeyError::Broken)?;
+        let Some(first_label) = blocks.first().map(|block| block.label.to_owned()) else {
+            return Err(not_pem::without_pem(pem));
+        };
         let mut found = None;
         for block in blocks {
             let read: fn(&[u8]) -> Result<Self, KeyError> = match block.label {
@@ -375,6 +319,8 @@ mod tests {
         let indented: String = PKCS8_RSA.lines().map(|line| format!("  {line}  \n")).collect();
         for pem in [
             format!("\u{feff}{PKCS8_RSA}"),
+            PKCS8_RSA.replace('\n', "\\n"),
+            base64::engine::general_purpose::STANDARD.encode(PKCS8_RSA),
             PKCS8_RSA.replace('\n', "\r\n"),
             PKCS8_RSA.replace('\n', " "),
             format!("Bag Attributes\n    friendlyName: clé\n{PKCS8_RSA}"),
@@ -390,7 +336,9 @@ mod tests {
         let cut = PKCS8_RSA.replacen("\nMII", "\nMIJ", 1);
         let relabelled = PKCS1_RSA.replace("RSA PRIVATE KEY", "EC PRIVATE KEY");
         for (pem, error) in [
-            ("", KeyError::NotPem),
+            ("", KeyError::Empty),
+            (&PKCS8_RSA.replace("-----END", "----END"), KeyError::Broken),
+            (&PKCS8_RSA.replacen("\nMII", "\n*II", 1), KeyError::Broken),
             ("hello", KeyError::NotPem),
             (include_str!("../../tests/keys/encrypted-pkcs8.pem"), KeyError::Encrypted),
             (include_str!("../../tests/keys/encrypted-pkcs1.pem"), KeyError::Encrypted),

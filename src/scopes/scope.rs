@@ -110,10 +110,11 @@ impl Scopes {
         self.0.iter()
     }
 
-    /// Returns the scopes that are missing in `granted` (space separated, RFC 6749 section 3.3).
+    /// Returns the scopes that `granted` (space separated, RFC 6749 section 3.3) does not cover. Both syntaxes of SMART are the
+    /// same permissions: a server may grant `.rs` for `.read`.
     #[must_use]
     pub(crate) fn missing_from(&self, granted: &str) -> Vec<&Scope> {
-        self.iter().filter(|scope| !granted.split(' ').any(|one| one == scope.as_str())).collect()
+        self.iter().filter(|scope| !is_covered(scope, granted)).collect()
     }
 }
 
@@ -127,6 +128,55 @@ impl fmt::Display for Scopes {
             f.write_str(scope.as_str())?;
         }
         Ok(())
+    }
+}
+
+/// Whether granted scopes cover one that was asked for: word for word, or together every interaction that it permits. A granted
+/// scope with a `?param=value` covers no other.
+fn is_covered(asked: &Scope, granted: &str) -> bool {
+    let all = || granted.split_whitespace();
+    if all().any(|one| one == asked.as_str()) {
+        return true;
+    }
+    fn parts(scope: &str) -> Option<(&str, Letters)> {
+        let (resource, permission) = scope.strip_prefix("system/")?.split_once('.')?;
+        Some((resource, Letters::of(permission)?))
+    }
+    // What is narrowed by a query is covered by the same without it.
+    let without_query = asked.as_str().split_once('?').map_or(asked.as_str(), |(scope, _)| scope);
+    let Some((resource, wanted)) = parts(without_query) else { return false };
+    let of_resource = all().filter_map(parts).filter(|(other, _)| *other == resource || *other == "*");
+    let permitted = of_resource.fold(Letters::default(), |letters, (_, more)| letters.union(more));
+    permitted.contains(wanted)
+}
+
+/// The interactions that a permission allows, as the letters of SMART's v2 syntax, in the order of `cruds`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Letters([bool; 5]);
+
+impl Letters {
+    /// The letters of `read`, `write`, `*` or `cruds`; `None` for an operation and for a permission with a query. SMART's `write`
+    /// is `cud`; OpenEMR deletes nothing, so that `cu` is all of it.
+    fn of(permission: &str) -> Option<Self> {
+        match permission {
+            "read" => Some(Self([false, true, false, false, true])),
+            "write" => Some(Self([true, false, true, false, false])),
+            "*" => Some(Self([true; 5])),
+            letters if is_permission(letters) && !letters.contains('?') => {
+                Some(Self(["c", "r", "u", "d", "s"].map(|l| letters.contains(l))))
+            }
+            _ => None,
+        }
+    }
+
+    fn union(self, other: Self) -> Self {
+        let mut union = self.0;
+        union.iter_mut().zip(other.0).for_each(|(one, other)| *one |= other);
+        Self(union)
+    }
+
+    fn contains(self, other: Self) -> bool {
+        self.0.iter().zip(other.0).all(|(one, other)| *one || !other)
     }
 }
 
@@ -170,6 +220,41 @@ mod tests {
             ("system/Patient.rs?x=a b", ScopeError::Malformed),
         ] {
             assert_eq!(Scope::parse(bad), Err(reason), "{bad}");
+        }
+    }
+
+    #[test]
+    fn both_syntaxes_grant_the_same() {
+        for (asked, granted, is_covered) in [
+            ("system/Patient.read", "system/Patient.rs", true),
+            ("system/Patient.read", "system/Patient.r system/Patient.s", true),
+            ("system/Patient.read", "system/Patient.cruds", true),
+            ("system/Patient.read", "system/*.rs", true),
+            ("system/Patient.read", "system/*.read", true),
+            ("system/Patient.read", "system/*.*", true),
+            ("system/Patient.rs", "system/Patient.read", true),
+            ("system/Patient.s", "system/Patient.read", true),
+            ("system/Patient.write", "system/Patient.cud", true),
+            ("system/Patient.write", "system/Patient.cu", true),
+            ("system/Patient.cud", "system/Patient.write", false),
+            ("system/Patient.cruds", "system/Patient.read system/Patient.write", false),
+            ("system/Patient.crus", "system/Patient.read system/Patient.write", true),
+            ("system/Patient.read", "system/Patient.r", false),
+            ("system/Patient.read", "system/Patient.write", false),
+            ("system/Patient.read", "system/Observation.rs", false),
+            ("system/Patient.read", "user/Patient.rs", false),
+            ("system/Patient.read", "system/Patient.rs?_id=1", false),
+            ("system/Condition.rs?category=a", "system/Condition.rs", true),
+            ("system/Condition.rs?category=a", "system/Condition.read", true),
+            ("system/Condition.rs?category=a", "system/Condition.rs?category=b", false),
+            ("system/Condition.rs?category=a", "system/Condition.rs?category=a", true),
+            ("system/*.$export", "system/*.$export", true),
+            ("system/Patient.$export", "system/*.*", false),
+            ("system/Patient.$export", "system/Patient.$export\tsystem/Goal.rs", true),
+            ("system/Patient.read", "", false),
+        ] {
+            let scopes = Scopes::new([Scope::parse(asked).unwrap()]).unwrap();
+            assert_eq!(scopes.missing_from(granted).is_empty(), is_covered, "{asked} in {granted}");
         }
     }
 

@@ -88,7 +88,10 @@ impl Reloader {
         next.look_up_new_names().await;
         wait_for_tokens(&running, &next).await?;
         next.put_in_force();
-        self.runtime.store(Arc::new(next));
+        let next = Arc::new(next);
+        self.runtime.store(Arc::clone(&next));
+        // New sites wait until now, when their JWK Sets are served.
+        next.begin_exchanges();
         self.certificates.replace(&config.listen);
         log::set_max_level(config.log.level);
         for key in self.started.restart_required().changed(&config.restart_required()) {
@@ -106,13 +109,17 @@ impl Reloader {
 }
 
 /// Waits for the first token of every site that has changed and has a token now: a change that OpenEMR does not accept must not
-/// cost a site its token.
+/// cost a site its token. The JWK Set that goes with the change is served meanwhile, since OpenEMR may fetch it.
 async fn wait_for_tokens(running: &Runtime, next: &Runtime) -> Result<(), Kept> {
     let now = Instant::now();
     for site in &next.sites {
         let Some(old) = running.sites.iter().find(|old| old.name() == site.name()) else { continue };
-        let has_one = old.token.usable(now).is_some();
-        if has_one && !Arc::ptr_eq(&old.token, &site.token) && site.token.wait(FIRST_TOKEN_WITHIN).await.is_err() {
+        if old.token.usable(now).is_none() || Arc::ptr_eq(&old.token, &site.token) {
+            continue;
+        }
+        let _published = old.keys.publish_instead(&site.keys);
+        site.token.begin();
+        if site.token.wait(FIRST_TOKEN_WITHIN).await.is_err() {
             return Err(Kept::NoToken(site.name().to_owned()));
         }
     }

@@ -13,7 +13,7 @@ use crate::server::process::Process;
 use crate::server::upgrade::hand_over;
 use crate::server::{announcement, ending, exports, opening, proxy, reload, site_tasks, start_gate};
 
-use When::{Always, WithConfigSource};
+use When::{Always, AtStart, InUpgrade, WithConfigSource};
 
 /// One row of the table.
 struct Service {
@@ -30,20 +30,26 @@ enum When {
     Always,
     /// In a process whose configuration can be read again.
     WithConfigSource,
+    /// In a process that takes over from a running one.
+    InUpgrade,
+    /// In a process that takes over from none.
+    AtStart,
 }
 
-/// The services. No listener is opened or taken over, and so no request served, before there are tokens or it is clear that
-/// there are none.
-const SERVICES: [Service; 11] = [
+/// The services. In an upgrade no listener is taken over, and so no request served, before there are tokens or it is clear that
+/// there are none: the running process serves meanwhile, the JWK Set included. At a start the listeners come first, since OpenEMR
+/// may fetch the JWK Set during the first exchange; the gateway is announced when there are tokens.
+const SERVICES: [Service; 12] = [
     Service { name: "keys", runs: Always, after: &[], build: site_tasks::keys },
     Service { name: "tokens", runs: Always, after: &["keys"], build: site_tasks::tokens },
     Service { name: "nodes", runs: Always, after: &[], build: site_tasks::nodes },
     Service { name: "reload", runs: WithConfigSource, after: &[], build: reload::service },
-    Service { name: "start gate", runs: Always, after: &["tokens"], build: start_gate::service },
-    Service { name: "listeners", runs: Always, after: &["start gate", "nodes", "reload"], build: opening::service },
+    Service { name: "start gate", runs: InUpgrade, after: &["tokens"], build: start_gate::upgrade },
+    Service { name: "listeners", runs: Always, after: &["start gate", "keys", "nodes", "reload"], build: opening::service },
     Service { name: "gateway", runs: Always, after: &["listeners"], build: proxy::service },
     Service { name: "exports", runs: Always, after: &["listeners"], build: exports::service },
-    Service { name: "announcement", runs: Always, after: &["listeners"], build: announcement::service },
+    Service { name: "first tokens", runs: AtStart, after: &["tokens", "gateway"], build: start_gate::start },
+    Service { name: "announcement", runs: Always, after: &["listeners", "first tokens"], build: announcement::service },
     Service { name: "ending", runs: Always, after: &[], build: ending::service },
     Service { name: "upgrade socket", runs: Always, after: &["announcement"], build: hand_over::service },
 ];
@@ -67,6 +73,8 @@ impl When {
         match self {
             Always => true,
             WithConfigSource => process.options.source.is_some(),
+            InUpgrade => process.options.upgrade,
+            AtStart => !process.options.upgrade,
         }
     }
 }
@@ -87,12 +95,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_served_before_the_start_gate_opens() {
+    fn an_upgrade_serves_nothing_before_it_has_tokens_and_a_start_serves_the_keys_first() {
         let waits_for = |name: &str| SERVICES.iter().find(|service| service.name == name).map(|service| service.after);
-        for served in ["gateway", "exports", "announcement"] {
+        for served in ["gateway", "exports"] {
             assert_eq!(waits_for(served), Some(&["listeners"][..]));
         }
-        assert_eq!(waits_for("listeners"), Some(&["start gate", "nodes", "reload"][..]));
+        assert_eq!(waits_for("listeners"), Some(&["start gate", "keys", "nodes", "reload"][..]));
         assert_eq!(waits_for("start gate"), Some(&["tokens"][..]));
+        assert_eq!(waits_for("first tokens"), Some(&["tokens", "gateway"][..]));
+        assert_eq!(waits_for("announcement"), Some(&["listeners", "first tokens"][..]));
     }
 }

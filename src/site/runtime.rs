@@ -68,6 +68,14 @@ impl Runtime {
         }
     }
 
+    /// Lets the exchanges for every site's token begin, if they have not begun. Call it when the JWK Sets are served with which
+    /// OpenEMR verifies them.
+    pub(crate) fn begin_exchanges(&self) {
+        for site in &self.sites {
+            site.token.begin();
+        }
+    }
+
     /// Looks up the names of new nodes, so that the runtime can be used as soon as it is swapped in.
     pub(crate) async fn look_up_new_names(&self) {
         for site in &self.sites {
@@ -124,7 +132,7 @@ fn keys(config: &Arc<config::Site>, rings: &KeyRings, same_token: Option<&Arc<Si
 }
 
 fn new_token(config: &Arc<config::Site>, tasks: &TokenTasks, signer: &SharedSigner, nodes: &Arc<Nodes>) -> Arc<TokenHandle> {
-    tasks.start(TokenEndpoint::new(Arc::clone(config), Arc::clone(signer), Arc::clone(nodes), tasks.client()))
+    tasks.prepare(TokenEndpoint::new(Arc::clone(config), Arc::clone(signer), Arc::clone(nodes), tasks.client()))
 }
 
 #[cfg(test)]

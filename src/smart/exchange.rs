@@ -3,10 +3,10 @@
 //! Every request has a connection, a `jti` and a signature of its own.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use http::header::{CONTENT_TYPE, DATE};
+use http::header::{CONTENT_TYPE, DATE, RETRY_AFTER};
 use log::{info, warn};
 use uuid::Uuid;
 use zeroize::{Zeroize as _, Zeroizing};
@@ -20,6 +20,7 @@ use crate::scopes::scope::Scopes;
 use crate::smart::assertion::{self, AssertionError, Claimant};
 use crate::smart::discovery::{self, DiscoveryFailure};
 use crate::smart::exchanged::{Exchange, ExchangeError, Exchanged};
+use crate::smart::retry_after;
 use crate::smart::signer::SharedSigner;
 use crate::smart::signing_keys::Keys;
 use crate::smart::skew::{self, Change, Skew};
@@ -113,7 +114,7 @@ impl TokenEndpoint {
         let assumed = self.skew.correction();
         let result = self.request(keys).await;
         match &result {
-            Err(ExchangeError::Answer { error: TokenError::Refused(refusal), .. })
+            Err(ExchangeError::Answer { error: TokenError::Refused(refusal), retry_after: None, .. })
                 if refusal.is_about_the_assertion() && self.skew.correction() != assumed =>
             {
                 info!("site {}: the assertion is signed once more, by OpenEMR's clock", self.name);
@@ -145,16 +146,21 @@ impl TokenEndpoint {
             self.note_skew(ahead);
         }
         let content_type = incoming.field(&CONTENT_TYPE);
-        let grant = token_response::parse(Answer { status: incoming.status.as_u16(), content_type, skew, body: &body });
-        match grant {
-            Ok(grant) => Ok(Exchanged { grant, requested_at }),
-            Err(error @ TokenError::NotUnderstood { .. }) => {
+        let answer = Answer { status: incoming.status.as_u16(), content_type, skew, body: &body };
+        let error = match token_response::parse(answer, &self.scopes) {
+            Ok(grant) => return Ok(Exchanged { grant, requested_at }),
+            Err(error) => error,
+        };
+        let explanation = match &error {
+            TokenError::NotUnderstood { .. } => {
                 let explained = incoming.explain(&body);
-                let explanation = explained.has_remedy().then(|| explained.to_string());
-                Err(ExchangeError::Answer { error, explanation })
+                explained.has_remedy().then(|| explained.to_string())
             }
-            Err(error) => Err(error.into()),
-        }
+            TokenError::Refused(_) | TokenError::NothingGranted => None,
+        };
+        let now = by_the_clock + requested_at.elapsed();
+        let retry_after = incoming.field(&RETRY_AFTER).and_then(|field| retry_after::parse(field, server_time(now, skew)));
+        Err(ExchangeError::Answer { error, explanation, retry_after })
     }
 
     /// A client assertion of this moment, by OpenEMR's clock.
@@ -222,6 +228,13 @@ impl TokenEndpoint {
             Err(failure) => known.inspect(|_| warn!("site {}: {failure}", self.name)).ok_or(failure),
         }
     }
+}
+
+/// The server's time at `now`, by the skew of its Date field.
+fn server_time(now: SystemTime, skew: Option<i64>) -> SystemTime {
+    let apart = Duration::from_secs(skew.unwrap_or_default().unsigned_abs());
+    let shifted = if skew.is_some_and(i64::is_negative) { now.checked_sub(apart) } else { now.checked_add(apart) };
+    shifted.unwrap_or(UNIX_EPOCH)
 }
 
 impl Exchange for TokenEndpoint {

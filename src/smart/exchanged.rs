@@ -44,6 +44,8 @@ pub(crate) enum ExchangeError {
         error: TokenError,
         /// What is wrong with the URL, where that can be told.
         explanation: Option<String>,
+        /// How long the server wants to be left alone.
+        retry_after: Option<Duration>,
     },
     /// No assertion could be signed.
     #[error(transparent)]
@@ -52,11 +54,20 @@ pub(crate) enum ExchangeError {
 
 impl From<TokenError> for ExchangeError {
     fn from(error: TokenError) -> Self {
-        Self::Answer { error, explanation: None }
+        Self::Answer { error, explanation: None, retry_after: None }
     }
 }
 
 impl ExchangeError {
+    /// How long the token endpoint wants to be left alone, where its answer says so.
+    #[must_use]
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Answer { retry_after, .. } => *retry_after,
+            Self::Unreachable(_) | Self::Unknown(_) | Self::TimedOut { .. } | Self::BrokenOff(_) | Self::Signing(_) => None,
+        }
+    }
+
     /// The text for callers: it has no address, no file and nothing of OpenEMR's text.
     #[must_use]
     pub(crate) fn public_summary(&self) -> &'static str {

@@ -38,6 +38,14 @@ impl TokenTasks {
     /// Starts a task for this endpoint. It ends when the handle is dropped.
     #[must_use]
     pub(crate) fn start(&self, endpoint: TokenEndpoint) -> Arc<TokenHandle> {
+        let handle = self.prepare(endpoint);
+        handle.begin();
+        handle
+    }
+
+    /// Starts a task for this endpoint, whose first exchange waits for [`TokenHandle::begin`].
+    #[must_use]
+    pub(crate) fn prepare(&self, endpoint: TokenEndpoint) -> Arc<TokenHandle> {
         let (task, handle) = TokenTask::new(endpoint);
         // There is no service only when the process ends.
         let _ = self.tasks.send(task);

@@ -39,19 +39,22 @@ pub(crate) enum Decision {
     Exchange,
     /// Nothing: too many were requested of late. One is allowed after so long.
     Limited(Duration),
-    /// Nothing: the last attempt failed, and the next begins by itself after so long.
+    /// Nothing: the last attempt failed, and the next begins by itself after so long, or is allowed then.
     BackingOff(Duration),
 }
 
 /// The schedule of one token.
 ///
 /// Without failures, the next attempt is at 80 % of the token's life, up to 5 % of it sooner. After failures:
-/// exponential backoff with full jitter, 30 s at most. Refresh requests are limited by a [`Bucket`], forced ones also by a
+/// exponential backoff with full jitter, 30 s at most, but not before the time that the token endpoint has asked for
+/// (`Retry-After`), which no refresh request overtakes. Refresh requests are limited by a [`Bucket`], forced ones also by a
 /// [`DailyCeiling`]; attempts of the schedule are not.
 #[derive(Debug, Clone)]
 pub(crate) struct Schedule {
     next: Instant,
     failures: u32,
+    /// The token endpoint wants to be left alone until then.
+    not_before: Instant,
     bucket: Bucket,
     forced: DailyCeiling,
 }
@@ -60,7 +63,7 @@ impl Schedule {
     /// A schedule without a token: the first attempt is at once.
     #[must_use]
     pub(crate) fn new(limit: RefreshLimit, now: Instant) -> Self {
-        Self { next: now, failures: 0, bucket: Bucket::new(limit, now), forced: DailyCeiling::new(limit) }
+        Self { next: now, failures: 0, not_before: now, bucket: Bucket::new(limit, now), forced: DailyCeiling::new(limit) }
     }
 
     /// When the next attempt begins unless it is requested sooner.
@@ -80,6 +83,9 @@ impl Schedule {
         // A refused request waits for the next attempt; only a forced refresh overtakes it.
         if reason == Reason::Needed && self.failures > 0 && now < self.next {
             return Decision::BackingOff(self.next - now);
+        }
+        if now < self.not_before {
+            return Decision::BackingOff(self.not_before - now);
         }
         let is_forced = reason == Reason::Forced;
         if let (true, Err(wait)) = (is_forced, self.forced.check(now)) {
@@ -102,11 +108,13 @@ impl Schedule {
         self.next = held.requested_at + held.life.mul_f64(0.8 - 0.05 * dice.clamp(0.0, 1.0));
     }
 
-    /// Records an attempt that failed at `now`. `dice` is uniform in `0.0..1.0`.
-    pub(crate) fn failed(&mut self, now: Instant, dice: f64) {
+    /// Records an attempt that failed at `now`, and how long the token endpoint asked to be left alone. `dice` is uniform in
+    /// `0.0..1.0`.
+    pub(crate) fn failed(&mut self, now: Instant, dice: f64, retry_after: Option<Duration>) {
         let step = FIRST_STEP.saturating_mul(1 << self.failures.min(16)).min(LONGEST_STEP);
         self.failures = self.failures.saturating_add(1);
-        self.next = now + step.mul_f64(dice.clamp(0.0, 1.0)).max(SHORTEST_WAIT);
+        self.not_before = now + retry_after.unwrap_or_default();
+        self.next = (now + step.mul_f64(dice.clamp(0.0, 1.0)).max(SHORTEST_WAIT)).max(self.not_before);
     }
 }
 
@@ -138,11 +146,11 @@ mod tests {
         let at = Instant::now();
         let mut schedule = Schedule::new(LIMIT, at);
         for expected in [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000] {
-            schedule.failed(at, 1.0);
+            schedule.failed(at, 1.0, None);
             assert_eq!(schedule.next_attempt() - at, Duration::from_millis(expected));
         }
         schedule.failures = u32::MAX;
-        schedule.failed(at, 1.0);
+        schedule.failed(at, 1.0, None);
         assert_eq!(schedule.next_attempt() - at, LONGEST_STEP);
     }
 
@@ -150,12 +158,31 @@ mod tests {
     fn a_refusal_waits_for_the_backoff_and_a_person_does_not() {
         let at = Instant::now();
         let mut schedule = Schedule::new(LIMIT, at);
-        schedule.failed(at, 1.0);
+        schedule.failed(at, 1.0, None);
         assert_eq!(schedule.decide(Reason::Needed, at), Decision::BackingOff(Duration::from_millis(500)));
         for _ in 0..5 {
             assert_eq!(schedule.decide(Reason::Forced, at), Decision::Exchange);
         }
         assert_eq!(schedule.decide(Reason::Forced, at), Decision::Limited(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_wait_that_the_server_asks_for_is_kept_by_everyone() {
+        let at = Instant::now();
+        let mut schedule = Schedule::new(LIMIT, at);
+        let minute = Duration::from_secs(60);
+        schedule.failed(at, 1.0, Some(minute));
+        assert_eq!(schedule.next_attempt(), at + minute);
+        for reason in [Reason::Needed, Reason::Forced] {
+            assert_eq!(schedule.decide(reason, at + minute / 2), Decision::BackingOff(minute / 2));
+            assert_eq!(schedule.clone().decide(reason, at + minute), Decision::Exchange);
+        }
+        // A shorter one than the backoff's changes nothing, and the next failure without one ends it.
+        schedule.failed(at + minute, 1.0, Some(Duration::ZERO));
+        assert_eq!(schedule.next_attempt(), at + minute + Duration::from_secs(1));
+        schedule.failed(at + minute, 0.0, None);
+        assert_eq!(schedule.next_attempt(), at + minute + SHORTEST_WAIT);
+        assert_eq!(schedule.decide(Reason::Forced, at + minute), Decision::Exchange);
     }
 
     #[test]
@@ -191,26 +218,32 @@ mod tests {
         lasts: Duration,
         requests: Vec<(Duration, Reason)>,
         dice: f64,
+        /// What a failing token endpoint asks for.
+        retry_after: Option<Duration>,
     }
 
     fn stretch() -> impl Strategy<Value = Stretch> {
         let reason = prop_oneof![Just(Reason::Forced), Just(Reason::Needed)];
         let requests = proptest::collection::vec((0_u64..60_000, reason), 0..30);
-        (any::<bool>(), 1_u64..120_000, requests, 0.0..1.0_f64).prop_map(|(works, lasts, requests, dice)| {
-            let lasts = Duration::from_millis(lasts);
-            let mut requests: Vec<(Duration, Reason)> = requests
-                .into_iter()
-                .map(|(at, reason)| (Duration::from_millis(at), reason))
-                .filter(|(at, _)| *at < lasts)
-                .collect();
-            requests.sort_by_key(|(at, _)| *at);
-            Stretch { works, lasts, requests, dice }
-        })
+        let retry_after = proptest::option::of((0_u64..300_000).prop_map(Duration::from_millis));
+        (any::<bool>(), 1_u64..120_000, requests, 0.0..1.0_f64, retry_after).prop_map(
+            |(works, lasts, requests, dice, retry_after)| {
+                let lasts = Duration::from_millis(lasts);
+                let mut requests: Vec<(Duration, Reason)> = requests
+                    .into_iter()
+                    .map(|(at, reason)| (Duration::from_millis(at), reason))
+                    .filter(|(at, _)| *at < lasts)
+                    .collect();
+                requests.sort_by_key(|(at, _)| *at);
+                Stretch { works, lasts, requests, dice, retry_after }
+            },
+        )
     }
 
     proptest! {
         /// Over any sequence of outages and refresh requests: no exchange but those of the schedule and those that the limit allows,
-        /// no token is used past its end, and a mended endpoint brings a token within one step.
+        /// no token is used past its end, none is asked for while the endpoint wants to be left alone, and a mended endpoint brings
+        /// a token within one step of that.
         #[test]
         fn the_token_endpoint_is_never_hammered_and_always_found_again(
             stretches in proptest::collection::vec(stretch(), 1..12), life in 2_000_u64..300_000,
@@ -219,6 +252,7 @@ mod tests {
             let begin = Instant::now();
             let mut schedule = Schedule::new(LIMIT, begin);
             let mut held: Option<Held> = None;
+            let mut left_alone_until = begin;
             let (mut now, mut caused, mut scheduled, mut failures) = (begin, 0_u128, 0_u128, 0_u128);
             for stretch in stretches {
                 let (from, end) = (now, now + stretch.lasts);
@@ -235,24 +269,29 @@ mod tests {
                         match schedule.decide(reason, now) {
                             Decision::Exchange => caused += 1,
                             Decision::Limited(wait) => { prop_assert!(wait <= LIMIT.every); continue }
-                            Decision::BackingOff(wait) => { prop_assert!(wait <= LONGEST_STEP); continue }
+                            Decision::BackingOff(wait) => {
+                                prop_assert!(wait <= LONGEST_STEP.max(left_alone_until.saturating_duration_since(now)));
+                                continue
+                            }
                         }
                     } else {
                         scheduled += 1;
                     }
+                    prop_assert!(now >= left_alone_until);
                     if stretch.works {
                         let token = Held { requested_at: now, life };
                         schedule.succeeded(token, stretch.dice);
                         held = Some(token);
                     } else {
                         failures += 1;
-                        schedule.failed(now, stretch.dice);
+                        schedule.failed(now, stretch.dice, stretch.retry_after);
+                        left_alone_until = now + stretch.retry_after.unwrap_or_default();
                         prop_assert!(schedule.next_attempt() - now >= SHORTEST_WAIT);
                     }
-                    prop_assert!(schedule.next_attempt() - now <= LONGEST_STEP.max(life));
+                    prop_assert!(schedule.next_attempt() <= (now + LONGEST_STEP.max(life)).max(left_alone_until));
                 }
                 now = end;
-                if stretch.works && stretch.lasts > LONGEST_STEP.max(life) {
+                if stretch.works && now - from.max(left_alone_until.min(now)) > LONGEST_STEP.max(life) {
                     prop_assert!(held.is_some_and(|token| now - token.requested_at < token.life), "no token in hand");
                     prop_assert_eq!(schedule.failures(), 0);
                 }

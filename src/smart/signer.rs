@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use log::{info, warn};
 use parking_lot::Mutex;
 
@@ -32,6 +32,8 @@ pub(crate) struct Signer {
     name: String,
     pub(super) config: ArcSwap<config::Site>,
     keys: ArcSwap<Keys>,
+    /// Whose set is published in place of this one's.
+    instead: ArcSwapOption<Signer>,
     /// In a rotation, held for the length of an attempt: after a reload the token's old task and its new one may meet.
     turn: tokio::sync::Mutex<()>,
     patience: Mutex<Patience>,
@@ -57,6 +59,7 @@ impl Signer {
             name,
             config: ArcSwap::new(Arc::clone(site)),
             keys,
+            instead: ArcSwapOption::empty(),
             turn: tokio::sync::Mutex::default(),
             patience: Mutex::default(),
         }
@@ -88,10 +91,22 @@ impl Signer {
     /// to meet those few milliseconds.
     #[must_use]
     pub(crate) fn publish(&self) -> Published {
+        if let Some(other) = &*self.instead.load() {
+            return other.publish();
+        }
         if self.ring.exchanges.load(Ordering::Acquire) > 0 {
             self.ring.fetched.store(true, Ordering::Release);
         }
         self.keys.load().published()
+    }
+
+    /// Publishes the set of `other`, if that is another signer, until the guard is dropped.
+    pub(crate) fn publish_instead(self: &Arc<Self>, other: &Arc<Self>) -> Option<Instead> {
+        if Arc::ptr_eq(self, other) {
+            return None;
+        }
+        self.instead.store(Some(Arc::clone(other)));
+        Some(Instead(Arc::clone(self)))
     }
 
     /// Installs the keys that were read. The caller holds the gate.
@@ -197,6 +212,17 @@ impl Signer {
     }
 }
 
+/// Has another signer's set published until it is dropped.
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct Instead(Arc<Signer>);
+
+impl Drop for Instead {
+    fn drop(&mut self) {
+        self.0.instead.store(None);
+    }
+}
+
 /// Counts an exchange until it is dropped.
 struct UnderWay<'a>(&'a AtomicUsize);
 
@@ -242,9 +268,9 @@ impl Drop for Trial<'_> {
 }
 
 /// Whether the assertion could not be verified. Released versions of OpenEMR answer 400; newer ones and other servers 401
-/// (RFC 6749 section 5.2).
+/// (RFC 6749 section 5.2). A server that wants to be left alone is not asked again with the other key.
 fn refuses_the_assertion(error: &ExchangeError) -> bool {
-    matches!(error, ExchangeError::Answer { error: TokenError::Refused(refusal), .. } if refusal.error == "invalid_client" && matches!(refusal.status, 400 | 401))
+    matches!(error, ExchangeError::Answer { error: TokenError::Refused(refusal), retry_after: None, .. } if refusal.error == "invalid_client" && matches!(refusal.effective_status(), 400 | 401))
 }
 
 #[cfg(test)]

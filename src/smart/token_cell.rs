@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::nodes::Nodes;
 use crate::smart::refresh_request::{NoNewToken, Outcome, RefreshRequest};
@@ -40,15 +40,26 @@ pub(crate) struct Unavailable {
 pub(crate) struct TokenHandle {
     cell: Arc<TokenCell>,
     nodes: Arc<ArcSwap<Nodes>>,
+    /// Lets the task begin.
+    begin: Arc<Notify>,
     /// Dropped with the handle, which the task notices.
     _alive: oneshot::Sender<Infallible>,
 }
 
 impl TokenHandle {
     /// The handle of a cell, and a receiver that tells its task when the handle is dropped.
-    pub(super) fn new(cell: Arc<TokenCell>, nodes: Arc<ArcSwap<Nodes>>) -> (Self, oneshot::Receiver<Infallible>) {
+    pub(super) fn new(
+        cell: Arc<TokenCell>,
+        nodes: Arc<ArcSwap<Nodes>>,
+        begin: Arc<Notify>,
+    ) -> (Self, oneshot::Receiver<Infallible>) {
         let (alive, dropped) = oneshot::channel();
-        (Self { cell, nodes, _alive: alive }, dropped)
+        (Self { cell, nodes, begin, _alive: alive }, dropped)
+    }
+
+    /// Lets the first exchange begin, if it has not begun.
+    pub(crate) fn begin(&self) {
+        self.begin.notify_one();
     }
 
     /// Asks these nodes for tokens from now on. Their token URLs are the same as before; their health and addresses are their

@@ -1,7 +1,8 @@
 //! The answer of the token endpoint: a grant, or an error with OpenEMR's words and the likely cause.
 //!
 //! RFC 6749 sections 5.1 and 5.2. OpenEMR gives one body to a dozen causes and tells them apart by the
-//! status: 401 `invalid_client` is about the client, 400 `invalid_client` about the assertion itself.
+//! status: 401 `invalid_client` is about the client, 400 `invalid_client` about the assertion itself. An error that comes with
+//! 200 counts as if it had come with 400.
 //!
 //! Decision: `docs/decisions/06-token-life.md`.
 
@@ -10,12 +11,15 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::keys::without_byte_order_mark;
 
 /// The largest answer that is read.
 pub(super) const LARGEST_ANSWER: usize = 64 * 1024;
+/// The longest life in seconds that is read from a number with a fraction or in a text: all whole numbers up to it are exact.
+const LONGEST_INEXACT_LIFE: f64 = 9_007_199_254_740_992.0;
 /// From this difference of the clocks on, in seconds, a refusal mentions it.
 const NOTABLE_SKEW_SECONDS: i64 = 10;
 /// The longest word of a server's text that goes to the log, in bytes.
@@ -29,7 +33,8 @@ pub(crate) struct Grant {
     pub access_token: Zeroizing<String>,
     /// How long it lives; at least a second.
     pub expires_in: Duration,
-    /// The scope that was granted, space separated. Never empty.
+    /// The scope that was granted, space separated; the one that was asked for where the answer names none (RFC 6749 section
+    /// 5.1). Never empty.
     pub scope: String,
 }
 
@@ -71,7 +76,7 @@ impl Refusal {
     /// The likely cause, for the operator.
     #[must_use]
     pub(crate) fn likely_cause(&self) -> &'static str {
-        match (self.status, self.error.as_str()) {
+        match (self.effective_status(), self.error.as_str()) {
             (401, "invalid_client") => {
                 "OpenEMR does not accept who is asking: client_id unknown, the client not enabled yet (Admin > System > API Clients), or its keys not reachable (jwks_uri)"
             }
@@ -93,10 +98,16 @@ impl Refusal {
         }
     }
 
+    /// The status with which the error should have come: RFC 6749 section 5.2 has no errors with 200.
+    #[must_use]
+    pub(crate) fn effective_status(&self) -> u16 {
+        if self.status == 200 { 400 } else { self.status }
+    }
+
     /// Whether the assertion itself was refused, rather than the client or the scopes: another one may pass.
     #[must_use]
     pub(crate) fn is_about_the_assertion(&self) -> bool {
-        self.status == 400 && matches!(self.error.as_str(), "invalid_client" | "invalid_request")
+        self.effective_status() == 400 && matches!(self.error.as_str(), "invalid_client" | "invalid_request")
     }
 
     fn notable_skew(&self) -> Option<i64> {
@@ -152,24 +163,26 @@ pub(crate) struct Answer<'a> {
 struct Success {
     access_token: Option<Zeroizing<String>>,
     token_type: Option<String>,
-    expires_in: Option<serde_json::Number>,
-    scope: Option<String>,
+    expires_in: Option<Value>,
+    scope: Option<Value>,
+    /// Anything but `null` is an error, whatever else stands there.
+    error: Option<Value>,
 }
 
 #[derive(Deserialize)]
 struct Failure {
     error: String,
-    error_description: Option<String>,
-    message: Option<String>,
-    hint: Option<String>,
+    error_description: Option<Value>,
+    message: Option<Value>,
+    hint: Option<Value>,
 }
 
-/// Reads the answer to a token request.
+/// Reads the answer to a request for a token of the scope `asked`.
 ///
 /// # Errors
 /// Everything but a Bearer token of visible ASCII with a positive life and a non-empty scope.
-pub(crate) fn parse(mut answer: Answer<'_>) -> Result<Grant, TokenError> {
-    answer.body = without_byte_order_mark(answer.body);
+pub(crate) fn parse(mut answer: Answer<'_>, asked: &impl fmt::Display) -> Result<Grant, TokenError> {
+    answer.body = without_byte_order_mark(answer.body.trim_ascii_start());
     let not_understood = |problem: &str| TokenError::NotUnderstood { status: answer.status, problem: problem.to_owned() };
     if answer.status != 200 {
         return Err(refusal(answer));
@@ -181,6 +194,9 @@ pub(crate) fn parse(mut answer: Answer<'_>) -> Result<Grant, TokenError> {
             "the body is not the JSON of a token response"
         })
     })?;
+    if success.error.is_some() {
+        return Err(refusal(answer));
+    }
     if !success.token_type.is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) {
         return Err(not_understood("token_type is not Bearer"));
     }
@@ -188,31 +204,52 @@ pub(crate) fn parse(mut answer: Answer<'_>) -> Result<Grant, TokenError> {
     if access_token.is_empty() || !access_token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(not_understood("access_token is empty or has characters that no token may have"));
     }
-    let seconds = success
+    let expires_in = success
         .expires_in
         .as_ref()
-        .and_then(serde_json::Number::as_u64)
-        .filter(|seconds| *seconds >= 1)
-        .ok_or_else(|| not_understood("expires_in is not a positive whole number of seconds"))?;
-    let scope = success.scope.unwrap_or_default();
+        .and_then(seconds)
+        .ok_or_else(|| not_understood("expires_in is not a number of seconds, one at least"))?;
+    let scope = match success.scope {
+        None => asked.to_string(),
+        Some(Value::String(scope)) => scope,
+        Some(_) => return Err(not_understood("scope is not a text")),
+    };
     if scope.chars().any(char::is_control) {
         return Err(not_understood("scope has control characters"));
     }
     if scope.trim().is_empty() {
         return Err(TokenError::NothingGranted);
     }
-    Ok(Grant { access_token, expires_in: Duration::from_secs(seconds), scope })
+    Ok(Grant { access_token, expires_in, scope })
+}
+
+/// Reads whole seconds, at least one: a number, or the same in a text, as PHP writes what came out of a database.
+fn seconds(value: &Value) -> Option<Duration> {
+    let (whole, inexact) = match value {
+        Value::Number(number) => (number.as_u64(), number.as_f64()),
+        Value::String(text) => (text.trim().parse().ok(), text.trim().parse().ok()),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => (None, None),
+    };
+    let seconds = match (whole, inexact) {
+        (Some(whole), _) => whole,
+        (None, Some(inexact)) if inexact <= LONGEST_INEXACT_LIFE => Duration::try_from_secs_f64(inexact).ok()?.as_secs(),
+        (None, _) => return None,
+    };
+    (seconds >= 1).then(|| Duration::from_secs(seconds))
 }
 
 fn refusal(answer: Answer<'_>) -> TokenError {
     match serde_json::from_slice::<Failure>(answer.body) {
-        Ok(failure) => TokenError::Refused(Refusal {
-            status: answer.status,
-            error: quotable(&failure.error),
-            description: quotable(&failure.error_description.or(failure.message).unwrap_or_default()),
-            hint: failure.hint.map(|hint| quotable(&hint)),
-            skew: answer.skew,
-        }),
+        Ok(failure) => {
+            let text = |member: &Option<Value>| member.as_ref().and_then(Value::as_str).map(quotable);
+            TokenError::Refused(Refusal {
+                status: answer.status,
+                error: quotable(&failure.error),
+                description: text(&failure.error_description).or_else(|| text(&failure.message)).unwrap_or_default(),
+                hint: text(&failure.hint),
+                skew: answer.skew,
+            })
+        }
         Err(_) => TokenError::NotUnderstood {
             status: answer.status,
             problem: if is_html(answer) { "with an HTML page" } else { "the body is not an OAuth error" }.to_owned(),
@@ -242,6 +279,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn parse(answer: Answer<'_>) -> Result<Grant, TokenError> {
+        super::parse(answer, &"system/Patient.read system/Goal.rs")
+    }
+
     fn answer(status: u16, body: &[u8]) -> Answer<'_> {
         Answer { status, content_type: Some("application/json; charset=UTF-8"), skew: None, body }
     }
@@ -259,8 +300,52 @@ mod tests {
     fn a_byte_order_mark_before_the_answer_is_passed_over() {
         let body = "\u{feff}{\"scope\":\"s\",\"token_type\":\"Bearer\",\"expires_in\":300,\"access_token\":\"a\"}";
         assert_eq!(parse(answer(200, body.as_bytes())).ok().unwrap().access_token.as_str(), "a");
+        assert!(parse(answer(200, format!("\r\n {body}").as_bytes())).is_ok());
+        assert!(parse(answer(200, body.replacen('{', "\n\t{", 1).as_bytes())).is_ok());
         let refused = parse(answer(400, "\u{feff}{\"error\":\"invalid_scope\"}".as_bytes()));
         assert!(matches!(refused, Err(TokenError::Refused(refusal)) if refusal.error == "invalid_scope"));
+    }
+
+    #[test]
+    fn a_life_is_read_however_it_is_written() {
+        for (life, seconds) in
+            [("300", 300), (r#""300""#, 300), (r#"" 300 ""#, 300), ("3.5", 3), ("3e2", 300), (r#""300.9""#, 300), ("300.0", 300)]
+        {
+            let body = format!(r#"{{"scope":"s","token_type":"bEARER","expires_in":{life},"access_token":"a","id":[{{}}]}}"#);
+            let grant = parse(answer(200, body.as_bytes())).unwrap_or_else(|e| panic!("{life}: {e}"));
+            assert_eq!(grant.expires_in, Duration::from_secs(seconds), "{life}");
+        }
+    }
+
+    #[test]
+    fn a_scope_that_is_not_named_is_the_one_asked_for() {
+        for scope in ["", r#""scope":null,"#] {
+            let body = format!(r#"{{{scope}"token_type":"Bearer","expires_in":300,"access_token":"a"}}"#);
+            let grant = parse(answer(200, body.as_bytes())).unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!(grant.scope, "system/Patient.read system/Goal.rs");
+        }
+    }
+
+    #[test]
+    fn an_error_in_a_200_is_the_error_that_it_says() {
+        let description = r#""error_description":"Client authentication failed","hint":"jti""#;
+        for more in ["", r#","access_token":"a","token_type":"Bearer","expires_in":300"#, r#","token_type":null"#] {
+            let body = format!(r#"{{"error":"invalid_client",{description}{more}}}"#);
+            let Err(error @ TokenError::Refused(refusal)) = &parse(answer(200, body.as_bytes())) else { panic!("{body}") };
+            assert!(refusal.is_about_the_assertion());
+            let words = error.to_string();
+            assert!(words.contains("answered 200 invalid_client") && words.contains("hint \"jti\""), "{words}");
+            assert!(words.contains("first RSA key"), "{words}");
+        }
+        let granted = r#"{"error":null,"scope":"s","token_type":"Bearer","expires_in":300,"access_token":"a"}"#;
+        assert!(parse(answer(200, granted.as_bytes())).is_ok());
+    }
+
+    #[test]
+    fn an_error_is_read_whatever_its_other_members_are() {
+        let body = br#"{"error":"invalid_scope","error_description":7,"message":"the message","hint":["x"]}"#;
+        let error = parse(answer(400, body)).err().unwrap().to_string();
+        assert!(error.contains("400 invalid_scope") && error.contains("the message") && !error.contains("hint \""), "{error}");
     }
 
     #[test]
@@ -276,7 +361,16 @@ mod tests {
             (r#"{"token_type":"Bearer","expires_in":0,"access_token":"a","scope":"s"}"#, "expires_in"),
             (r#"{"token_type":"Bearer","expires_in":-5,"access_token":"a","scope":"s"}"#, "expires_in"),
             (r#"{"token_type":"Bearer","expires_in":1e99,"access_token":"a","scope":"s"}"#, "expires_in"),
-            (r#"{"token_type":"Bearer","expires_in":3.5,"access_token":"a","scope":"s"}"#, "expires_in"),
+            (r#"{"token_type":"Bearer","expires_in":0.5,"access_token":"a","scope":"s"}"#, "expires_in"),
+            (r#"{"token_type":"Bearer","expires_in":"soon","access_token":"a","scope":"s"}"#, "expires_in"),
+            (r#"{"token_type":"Bearer","expires_in":"","access_token":"a","scope":"s"}"#, "expires_in"),
+            (r#"{"token_type":"Bearer","expires_in":"-300","access_token":"a","scope":"s"}"#, "expires_in"),
+            (r#"{"token_type":"Bearer","expires_in":"inf","access_token":"a","scope":"s"}"#, "expires_in"),
+            (r#"{"token_type":"Bearer","expires_in":"nan","access_token":"a","scope":"s"}"#, "expires_in"),
+            (r#"{"token_type":"Bearer","expires_in":[300],"access_token":"a","scope":"s"}"#, "expires_in"),
+            (r#"{"token_type":"Bearer","expires_in":true,"access_token":"a","scope":"s"}"#, "expires_in"),
+            (r#"{"token_type":"Bearer","expires_in":300,"access_token":"a","scope":["s"]}"#, "scope is not a text"),
+            (r#"{"error":{"code":7},"access_token":"a"}"#, "not an OAuth error"),
             (r#"{"token_type":"Bearer","access_token":"a","scope":"s"}"#, "expires_in"),
             (r#"{"token_type":"Bearer","expires_in":300,"scope":"s"}"#, "access_token"),
             (r#"{"token_type":"Bearer","expires_in":300,"access_token":"","scope":"s"}"#, "access_token"),

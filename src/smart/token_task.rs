@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use log::{error, info, warn};
 use pingora::server::ShutdownWatch;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::smart::exchange::TokenEndpoint;
 use crate::smart::exchanged::{ExchangeError, Exchanged};
@@ -22,6 +22,7 @@ pub(super) struct TokenTask {
     cell: Arc<TokenCell>,
     refresh_requests: mpsc::Receiver<RefreshRequest>,
     dropped: oneshot::Receiver<Infallible>,
+    begin: Arc<Notify>,
     schedule: Schedule,
     last_error: Option<Arc<ExchangeError>>,
     generation: u64,
@@ -32,13 +33,19 @@ impl TokenTask {
     pub(super) fn new(endpoint: TokenEndpoint) -> (Self, TokenHandle) {
         let (cell, refresh_requests) = TokenCell::new();
         let cell = Arc::new(cell);
-        let (handle, dropped) = TokenHandle::new(Arc::clone(&cell), endpoint.nodes());
+        let begin = Arc::<Notify>::default();
+        let (handle, dropped) = TokenHandle::new(Arc::clone(&cell), endpoint.nodes(), Arc::clone(&begin));
         let schedule = Schedule::new(endpoint.site().token.forced_refreshes, Instant::now());
-        (Self { endpoint, cell, refresh_requests, dropped, schedule, last_error: None, generation: 0 }, handle)
+        (Self { endpoint, cell, refresh_requests, dropped, begin, schedule, last_error: None, generation: 0 }, handle)
     }
 
-    /// Runs until the handle is dropped or the process ends.
+    /// Runs until the handle is dropped or the process ends. Waits until the handle lets it begin.
     pub(super) async fn run(mut self, mut shutdown: ShutdownWatch) {
+        tokio::select! {
+            () = self.begin.notified() => {}
+            _ = &mut self.dropped => return,
+            _ = shutdown.changed() => return,
+        }
         let mut waiting = Vec::new();
         loop {
             if waiting.is_empty() {
@@ -132,7 +139,7 @@ impl TokenTask {
 
     fn failed(&mut self, problem: ExchangeError) -> Arc<ExchangeError> {
         let now = Instant::now();
-        self.schedule.failed(now, dice());
+        self.schedule.failed(now, dice(), problem.retry_after());
         let (name, failures) = (self.endpoint.name(), self.schedule.failures());
         match self.cell.usable(now) {
             Some(token) => warn!(

@@ -165,15 +165,10 @@ impl Projector {
     fn read_text(&mut self, passing: Passing) {
         let text = self.text.trim_ascii();
         match passing {
-            Passing::ResourceType => {
-                let name = text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or_default();
-                self.subject = Subject::of(resource_type::known(name));
-            }
+            Passing::ResourceType => self.subject = Subject::of(resource_type::known(decoded(text).as_bytes())),
             Passing::FullUrl => {
-                let segment = text.rsplit(|byte| *byte == b'/').nth(1).unwrap_or_default();
-                // A slash may be escaped as `\/`.
-                let segment = segment.strip_suffix(b"\\").unwrap_or(segment);
-                if let Some(known) = resource_type::known(segment) {
+                let url = decoded(text);
+                if let Some(known) = url.rsplit('/').nth(1).and_then(|segment| resource_type::known(segment.as_bytes())) {
                     self.subject = Subject::of(Some(known));
                 }
             }
@@ -184,13 +179,15 @@ impl Projector {
 
     fn in_bundle(&mut self, part: Part, here: Range<usize>, out: &mut Spliced) {
         out.keep(here);
-        match (part, self.walk.depth(), self.name.as_slice()) {
-            (Part::Colon, 1, b"\"entry\"") | (Part::Colon, 3, b"\"resource\"") => {}
-            (Part::Colon, 3, b"\"fullUrl\"") => self.passing = Some(Passing::FullUrl),
+        let is_named = |name: &str| decoded(&self.name) == name;
+        match (part, self.walk.depth()) {
+            (Part::Colon, 1) if is_named("entry") => {}
+            (Part::Colon, 3) if is_named("resource") => {}
+            (Part::Colon, 3) if is_named("fullUrl") => self.passing = Some(Passing::FullUrl),
             (Part::Colon, ..) => self.passing = Some(Passing::Kept),
-            (Part::OpenObject, 3, _) => self.subject = self.expected,
+            (Part::OpenObject, 3) => self.subject = self.expected,
             // `name` was cleared by the bracket, so that it holds only names within this object.
-            (Part::OpenObject, 4, _) => self.enter(Place::Resource),
+            (Part::OpenObject, 4) => self.enter(Place::Resource),
             _ => {}
         }
     }
@@ -274,7 +271,7 @@ impl Projector {
         }
         out.keep(here);
         self.has_members[1] |= part == Part::Name;
-        let is_tag = self.name == b"\"tag\"";
+        let is_tag = decoded(&self.name) == "tag";
         match part {
             Part::Colon if !is_tag => self.passing = Some(Passing::Kept),
             Part::OpenArray if is_tag => {
@@ -319,7 +316,7 @@ impl BodyStep for Projector {
     }
 }
 
-/// Decodes the escapes of a member's name. Servers hardly ever write any.
+/// Decodes the escapes of a string, such as the name of a member. Servers hardly ever write any there.
 fn decoded(name: &[u8]) -> Cow<'_, str> {
     let plain = name.strip_prefix(b"\"").and_then(|name| name.strip_suffix(b"\"")).filter(|name| !name.contains(&b'\\'));
     match plain.and_then(|plain| str::from_utf8(plain).ok()) {

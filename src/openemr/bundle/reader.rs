@@ -303,30 +303,29 @@ impl Reader {
 
     fn read_text(&mut self, what: Text, at: usize, out: &mut Spliced) -> Result<(), Fault> {
         let quoted = self.text.get(1..self.text.len().saturating_sub(1)).unwrap_or_default();
-        let entry = &mut self.searchset.entry;
         match what {
             Text::BundleResourceType => self.is_bundle = (text(quoted) == "Bundle").then_some(true).ok_or(Fault::NoBundle)?,
-            Text::BundleType => match text(quoted).as_ref() {
-                "collection" | "searchset" => self.has_type = true,
-                _ => return Err(Fault::NoBundle),
-            },
+            Text::BundleType => {
+                self.searchset.take_type(&text(quoted))?;
+                self.has_type = true;
+            }
             Text::Meta => {
                 out.put(br#","meta":"#);
                 out.put(&with_zones(&self.text, self.sent));
             }
             Text::Link => self.searchset.take_links(&self.text)?,
-            Text::ElementId => read_string(quoted, &mut entry.element_id),
-            Text::FullUrl => entry.url = Some(quoted.to_vec()),
+            Text::ElementId => read_string(quoted, &mut self.searchset.entry.element_id),
+            Text::FullUrl => self.searchset.entry.url = Some(quoted.to_vec()),
             Text::Search => {
-                entry.take_search(&self.text);
+                self.searchset.entry.take_search(&self.text);
                 self.decide(at, out);
             }
             Text::ResourceType => {
-                read_string(quoted, &mut entry.resource_type);
+                read_string(quoted, &mut self.searchset.entry.resource_type);
                 self.decide(at, out);
             }
             Text::Id => {
-                read_string(quoted, &mut entry.id);
+                read_string(quoted, &mut self.searchset.entry.id);
                 self.decide(at, out);
             }
         }

@@ -11,7 +11,7 @@ use crate::openemr::bundle::full_url::Base;
 use crate::openemr::bundle::links;
 use crate::openemr::bundle::page::{Mode, Next, PageCut};
 use crate::openemr::bundle::seen::Seen;
-use crate::openemr::search::terms::SearchTerms;
+use crate::openemr::search::terms::{SearchTerms, Window};
 
 /// The most bytes of an entry that are kept until it is known whether it is sent.
 const MAX_HELD: usize = 4 * 1024 * 1024;
@@ -49,6 +49,20 @@ impl Searchset {
             held: BytesMut::new(),
             has_entries: false,
             entries_have_ended: false,
+        }
+    }
+
+    /// Takes the type that OpenEMR gives its Bundle.
+    ///
+    /// # Errors
+    /// It is none of a search, or that of an OpenEMR which gives Patient alone from an offset on.
+    pub(crate) fn take_type(&self, name: &str) -> Result<(), Fault> {
+        let needs_offset = self.terms.page.is_some_and(|page| page.offset > 0 && matches!(page.window, Window::FromOffset(_)));
+        match name {
+            "searchset" => Ok(()),
+            "collection" if needs_offset && self.terms.resource_type != "Patient" => Err(Fault::OutOfReach),
+            "collection" => Ok(()),
+            _ => Err(Fault::NoBundle),
         }
     }
 

@@ -35,6 +35,9 @@ pub(crate) struct PageRequest {
     pub(crate) version: Option<Version>,
     /// Whether Patient is searched.
     pub(crate) patients: bool,
+    /// Whether OpenEMR is newer than those that were measured. As it is announced, it pages every type by `_count` and `_offset`, and
+    /// sends one page of its own size where it is given no `_count`.
+    pub(crate) newer: bool,
     /// Whether OpenEMR is known to send matches of this type twice, so that its numbers of rows are none of matches.
     pub(crate) doubled: bool,
     /// Whether included resources can come between the matches.
@@ -117,6 +120,7 @@ fn slice(request: &PageRequest, count: u64) -> PagePlan {
     let counts_rows = request.version == Some(Version::Modern) && !request.fails && !request.doubled;
     let can_count = counts_rows && !request.includes && !request.counts_all;
     let window = match request.patients {
+        _ if request.newer => Window::FromOffset(count.saturating_add(1)),
         _ if !can_count => Window::Whole,
         true if !request.sorted && count <= MAX_COUNT => Window::FromOffset((count + 1).min(MAX_COUNT)),
         false if up_to_next <= MAX_COUNT => Window::First(up_to_next),
@@ -167,6 +171,7 @@ mod tests {
         pager: Pager::Slice,
         version: Some(Version::Modern),
         patients: false,
+        newer: false,
         doubled: false,
         includes: false,
         sorted: false,
@@ -233,6 +238,14 @@ mod tests {
         assert_eq!(window(request), (None, None, Window::Whole));
         for pager in [Pager::Native, Pager::Off] {
             assert_eq!(plan(&PageRequest { pager, ..request }), PagePlan::everything([Limitation::NoCount]));
+        }
+    }
+
+    #[test]
+    fn a_newer_openemr_pages_by_itself() {
+        for (count, offset) in [(1, None), (500, Some(1000))] {
+            let request = PageRequest { newer: true, doubled: true, count: Some(count), offset, ..REQUEST };
+            assert_eq!(window(request), (Some(count + 1), offset, Window::FromOffset(count + 1)));
         }
     }
 

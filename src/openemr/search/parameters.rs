@@ -325,12 +325,10 @@ fn fit<'a>(name: &'a str, value: &str, context: &ReadingContext<'_>) -> Result<&
                 Err(Why::Category.into())
             }
         }
-        _ if knows(base) => match check(modifier, value, context.known.kind(base)) {
-            // An id is looked up, not compared.
-            Ok(()) if base == "_id" && modifier.is_some() => Err(Why::Modifier.into()),
-            Ok(()) => Ok(name),
-            Err(why) => Err(why.into()),
-        },
+        _ if knows(base) => {
+            check(base, modifier, value, context.known.kind(base))?;
+            Ok(name)
+        }
         (_, Some(modifier)) if context.version.is_some() || !MODIFIERS.contains(&modifier) => Err(Why::Modifier.into()),
         _ if context.version.is_none() => Err(Why::Unjudged.into()),
         _ if search_parameters::defines(context.resource_type, base) => Err(Why::NotSearchable.into()),
@@ -341,19 +339,28 @@ fn fit<'a>(name: &'a str, value: &str, context: &ReadingContext<'_>) -> Result<&
 /// The modifiers that OpenEMR has. It takes any other one for none.
 const MODIFIERS: [&str; 5] = ["exact", "contains", "prefix", "suffix", "not"];
 
+/// The tokens that OpenEMR compares with more than one of its columns.
+const IN_SEVERAL: [&str; 4] = ["identifier", "telecom", "phone", "email"];
+
 /// Checks the modifier and the value of a parameter that OpenEMR has.
-fn check(modifier: Option<&str>, value: &str, kind: Option<ParameterType>) -> Result<(), Why> {
+fn check(name: &str, modifier: Option<&str>, value: &str, kind: Option<ParameterType>) -> Result<(), Why> {
+    let mut parts = value.split(',');
     match (modifier, kind) {
         (None, Some(ParameterType::Date)) if !are_dates(value) => Err(Why::Date),
-        _ if value.split(',').any(str::is_empty) => Err(Why::EmptyAlternative),
+        _ if value.contains('\\') => Err(Why::Escape),
+        _ if parts.clone().any(str::is_empty) => Err(Why::EmptyAlternative),
         (Some("exact"), Some(ParameterType::String)) => Ok(()),
         (None | Some("contains" | "prefix" | "suffix"), Some(ParameterType::String)) => {
-            if value.contains('%') {
+            if value.contains(['%', '_']) {
                 Err(Why::AnyText)
             } else {
                 Ok(())
             }
         }
+        (None | Some("not"), Some(ParameterType::Token)) if parts.any(|part| part.ends_with('|')) => Err(Why::NoCode),
+        // An id is looked up, not compared.
+        (Some("not"), Some(ParameterType::Token)) if name == "_id" => Err(Why::Modifier),
+        (Some("not"), Some(ParameterType::Token)) if IN_SEVERAL.contains(&name) => Err(Why::NotInSeveral),
         (Some("not"), Some(ParameterType::Token)) if value.contains(',') => Err(Why::NotSeveral),
         (Some("not"), Some(ParameterType::Token)) | (None, _) => Ok(()),
         (Some(_), _) => Err(Why::Modifier),

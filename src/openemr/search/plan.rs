@@ -208,6 +208,7 @@ fn page_plan(parameters: &mut SearchParameters, version: Option<Version>, contex
         pager: context.pager,
         version,
         patients: context.resource_type == "Patient",
+        newer: context.capabilities.is_some_and(|capabilities| !Version::is_measured(capabilities)),
         doubled: paging::is_doubled(context.resource_type),
         includes: parameters.provenances || parameters.forwarded.includes,
         sorted: !parameters.sort.is_empty() || parameters.forwarded.sort,

@@ -56,8 +56,17 @@ pub(crate) enum Why {
     #[error("has an empty value between commas")]
     EmptyAlternative,
     /// OpenEMR puts the text into SQL's LIKE as it is.
-    #[error("has a percent sign in its value, which OpenEMR takes for any text")]
+    #[error("has % or _ in its value, which OpenEMR takes for any text or letter; exact takes them as they are")]
     AnyText,
+    /// FHIR R4, "Search", 3.1.1.4.9: OpenEMR splits the value at commas and bars, escaped or not.
+    #[error("has a backslash in its value: OpenEMR does not know that it escapes what follows")]
+    Escape,
+    /// A system with a bar and nothing behind it.
+    #[error("has a system without a code, by which OpenEMR cannot search")]
+    NoCode,
+    /// `:not` with what is in one of several columns.
+    #[error("is kept in several places by OpenEMR: with not it would find whoever lacks the value in one of them")]
+    NotInSeveral,
     /// Several values after `:not`.
     #[error("has several values, of which OpenEMR would find those that are not all of them at once: ask for one")]
     NotSeveral,
@@ -85,9 +94,14 @@ impl Why {
     fn code(self) -> IssueCode {
         match self {
             Self::Unusable(reason) => reason.code(),
-            Self::NotAPatient | Self::Empty | Self::EmptyAlternative | Self::AnyText | Self::Category | Self::Date => {
-                IssueCode::Value
-            }
+            Self::NotAPatient
+            | Self::Empty
+            | Self::EmptyAlternative
+            | Self::AnyText
+            | Self::Escape
+            | Self::NoCode
+            | Self::Category
+            | Self::Date => IssueCode::Value,
             Self::Unjudged => IssueCode::Transient,
             _ => IssueCode::NotSupported,
         }

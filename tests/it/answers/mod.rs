@@ -17,4 +17,5 @@ mod paging;
 mod question_values;
 mod questions;
 mod search;
+mod spellings;
 mod stored_documents;

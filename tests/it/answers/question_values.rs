@@ -128,7 +128,7 @@ fn what_says_the_same_twice_is_asked_once() {
         assert_eq!(site.received(), "/Condition?_revinclude=Provenance:target");
         // Two names of a client's that are one of OpenEMR's.
         let (one, other) = ("patient=Patient/1", "subject=Patient/2");
-        site.refuses(|| site.get(&format!("/Condition?{one}&{other}")), "invalid", &["subject"], "subject");
+        site.refuses(|| site.get(&format!("/Condition?{one}&{other}")), "not-supported", &["patient", "subject"], "subject");
     }
 }
 

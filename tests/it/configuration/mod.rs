@@ -2,6 +2,7 @@
 
 mod answers;
 mod described;
+mod forms;
 mod mistakes;
 mod permissions;
 mod sources;

@@ -98,8 +98,10 @@ fn openemr_can_fetch_the_jwk_set_from_the_gateway() {
     let mut config = config(&openemr);
     config["listen"] = json!([{"address": address.to_string()}]);
     let gateway = Gateway::with(config);
-    // The first exchange came before the gateway listened; the next one finds the keys.
+    // It does so during the first exchange already.
     eventually("a token", || (gateway.caller().get("/fhir/Patient?_count=1").status == 200).then_some(()));
+    assert!(!gateway.log().contains("no token (failure"), "{}", gateway.log());
+    assert_eq!(openemr.count("token_requests"), 1);
 }
 
 #[test]

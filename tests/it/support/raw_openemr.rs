@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
+use std::time::Duration;
 
 use super::eventually;
 
@@ -34,6 +35,11 @@ impl Received {
 impl RawOpenEmr {
     /// One that answers each request with what `answer` makes of it. An empty answer: the connection is closed.
     pub fn start(answer: impl Fn(&Received) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::in_pieces(move |request| vec![answer(request)])
+    }
+
+    /// The same, with an answer in pieces that arrive one after the other.
+    pub fn in_pieces(answer: impl Fn(&Received) -> Vec<Vec<u8>> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Arc::<Mutex<Vec<Vec<u8>>>>::default();
@@ -102,7 +108,8 @@ fn json_answer(fields: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nContent-Type: application/fhir+json\r\nContent-Length: {length}\r\n{fields}\r\n{body}").into()
 }
 
-fn serve(mut stream: TcpStream, number: usize, kept: &Mutex<Vec<Vec<u8>>>, answer: &dyn Fn(&Received) -> Vec<u8>) {
+fn serve(mut stream: TcpStream, number: usize, kept: &Mutex<Vec<Vec<u8>>>, answer: &dyn Fn(&Received) -> Vec<Vec<u8>>) {
+    stream.set_nodelay(true).unwrap();
     let mut answered = 0;
     let mut piece = [0; 16 * 1024];
     loop {
@@ -118,9 +125,19 @@ fn serve(mut stream: TcpStream, number: usize, kept: &Mutex<Vec<Vec<u8>>>, answe
         };
         if let Some(request) = next {
             answered += 1;
-            let bytes = answer(&request);
-            // In HTTP/1.0 the end of the connection is that of the answer.
-            if bytes.is_empty() || stream.write_all(&bytes).is_err() || bytes.starts_with(b"HTTP/1.0 ") {
+            let mut is_last = false;
+            for (number, bytes) in answer(&request).into_iter().enumerate() {
+                if number > 0 {
+                    // Long enough that the reader has seen what came before.
+                    thread::sleep(Duration::from_millis(20));
+                }
+                // In HTTP/1.0 the end of the connection is that of the answer.
+                is_last |= bytes.starts_with(b"HTTP/1.0 ");
+                if bytes.is_empty() || stream.write_all(&bytes).is_err() {
+                    return;
+                }
+            }
+            if is_last {
                 return;
             }
             continue;

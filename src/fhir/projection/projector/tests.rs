@@ -117,6 +117,19 @@ fn the_type_is_known_from_the_url_before_the_resource_says_it() {
 }
 
 #[test]
+fn names_and_types_may_be_written_with_escapes() {
+    let bundle = r#"{"\u0065ntry":[{"f\u0075llUrl":"https:\u002f\/emr/Provenance/1","\u0072esource":{"r\u0065corded":1,"g\u0065nder":2,"m\u0065ta":{"t\u0061g":[{"code":"x"}]},"resourceT\u0079pe":"Provenanc\u0065"}}]}"#;
+    for cut in 0..bundle.len() {
+        let (first, second) = bundle.as_bytes().split_at(cut);
+        let output = run(Projector::bundle(Projection::Summary, Some("Patient")), &[first, second]);
+        let output: Value = serde_json::from_slice(&output).unwrap();
+        let resource = output["entry"][0]["resource"].as_object().unwrap();
+        assert_eq!(resource.keys().collect::<Vec<_>>(), ["recorded", "meta", "resourceType"]);
+        assert_eq!(resource["meta"]["tag"].as_array().unwrap().len(), 2);
+    }
+}
+
+#[test]
 fn a_name_beyond_measure_ends_the_cutting_and_breaks_nothing() {
     let long = "n".repeat(3 * MAX_TEXT);
     let text = json!({"resourceType": "Patient", "text": {}, long.as_str(): 1, "id": "x"}).to_string();
