@@ -42,13 +42,16 @@ pub(crate) fn correct_searches(statement: &mut Map<String, Value>, capabilities:
     }
 }
 
-/// Announces conditional creates where the gateway does them: of every type that can be created and searched.
+/// Announces conditional creates where the gateway does them: of every type that can be created, updated and searched.
 pub(crate) fn announce_conditional_creates(statement: &mut Map<String, Value>, capabilities: &Capabilities) {
     for rest in objects(statement.get_mut("rest")) {
         for resource in objects(rest.get_mut("resource")) {
             let name = resource.get("type").and_then(Value::as_str);
             let can_be = name.is_some_and(|name| {
-                let creates = capabilities.types.get(name).is_some_and(|known| known.interactions.contains("create"));
+                // `$docref` alone makes OpenEMR announce that a DocumentReference can be created.
+                let known = capabilities.types.get(name);
+                let creates =
+                    known.is_some_and(|known| ["create", "update"].iter().all(|code| known.interactions.contains(*code)));
                 creates && can_plan(Some(capabilities), name)
             });
             if can_be {
