@@ -133,16 +133,20 @@ fn no_page_writes_without_leave() {
         "gender": "female", "birthDate": "1984-02-29",
     });
     let patient = patient.to_string();
-    // What a form of any page can send: no preflight is asked for.
-    let post = |gateway: &Gateway, fields: &[(&str, &str)]| {
-        let mut all = vec![("Content-Type", "text/plain")];
+    let send = |gateway: &Gateway, media_type: &'static str, fields: &[(&'static str, &'static str)]| {
+        let mut all = vec![("Content-Type", media_type)];
         all.extend(fields);
         gateway.caller().post("/fhir/Patient", &all, patient.as_bytes())
     };
+    let post = |gateway: &Gateway, fields| send(gateway, "application/fhir+json", fields);
     let before = openemr.count("fhir_requests");
-    post(&gateway, &[("Origin", EVIL)]).outcome(403);
-    post(&gateway, &[("Origin", "null")]).outcome(403);
-    post(&gateway, &[("Sec-Fetch-Site", "cross-site")]).outcome(403);
+    // The first is what a form of any page can send: no preflight is asked for.
+    for media_type in ["text/plain", "application/fhir+json"] {
+        for field in [("Origin", EVIL), ("Origin", "null"), ("Sec-Fetch-Site", "cross-site")] {
+            send(&gateway, media_type, &[field]).outcome(403);
+        }
+    }
+    send(&gateway, "text/plain", &[]).outcome(415);
     let forced = gateway.caller().post("/oauth/token?force=true", &[("Origin", EVIL)], b"");
     assert_eq!(forced.status, 403);
     assert_eq!((openemr.count("fhir_requests"), openemr.count("token_requests")), (before, 1));

@@ -63,11 +63,11 @@ fn a_body_that_comes_byte_by_byte_takes_no_place() {
     let mut slow = Vec::new();
     for fields in [
         "Content-Type: application/fhir+json\r\nContent-Length: 900\r\n",
-        "Content-Type: application/pdf\r\nContent-Length: 900\r\n",
+        "Content-Type: application/json\r\nContent-Length: 900\r\n",
         "Content-Length: 70000\r\n",
         "Content-Length: 5000000\r\n",
         "Content-Type: application/fhir+json\r\nTransfer-Encoding: chunked\r\n",
-        "Content-Type: image/png\r\nTransfer-Encoding: chunked\r\n",
+        "Content-Type: text/json\r\nTransfer-Encoding: chunked\r\n",
     ] {
         let mut connection = begin(&gateway, "POST", &format!("{fields}Expect: 100-continue\r\n"));
         // It is asked for its body.
