@@ -37,7 +37,7 @@ pub(super) fn operation_definition() -> Value {
 fn value_set(clinic: &Clinic, name: &str) -> Value {
     json!({
         "id": name, "meta": clinic.meta(&[]), "resourceType": "ValueSet", "name": name, "title": name, "status": "active",
-        "compose": {"include": [{"concept": [{"code": "one", "display": "One"}, {"code": "two", "display": "Two"}]}]},
+        "compose": {"include": [{"system": "http://openemr.org/lists", "concept": [{"code": "one", "display": "One"}, {"code": "two", "display": "Two"}]}]},
     })
 }
 

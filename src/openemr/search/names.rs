@@ -1,7 +1,7 @@
 //! Names of parameters that nobody knows: what browsers' tools add, and what was probably meant by the others.
 
-/// The names that scripts and links of advertisers add to a URL, besides `utm_…`. They ask for nothing.
-const OF_BROWSERS: [&str; 17] = [
+/// The names that scripts, libraries and links of advertisers add to a URL, besides `utm_…`. They ask for nothing.
+const OF_BROWSERS: [&str; 18] = [
     // jQuery, against caches.
     "_",
     "_ga",
@@ -20,6 +20,8 @@ const OF_BROWSERS: [&str; 17] = [
     "igshid",
     "mc_cid",
     "mc_eid",
+    // fhirpy's count(), beside _count=0 or _summary=count.
+    "_totalMethod",
 ];
 
 /// What clients write for FHIR's names, without blanks and dashes and in small letters.

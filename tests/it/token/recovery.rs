@@ -146,7 +146,8 @@ fn an_openemr_that_was_restarted_and_knows_no_token_is_served_without_a_lost_req
 fn created(gateway: &Gateway, family: &str, padding: usize) -> Answer {
     let body = json!({
         "resourceType": "Patient", "gender": "female", "birthDate": "1984-02-29",
-        "name": [{"use": "official", "family": family, "given": ["Ada"]}], "extension": [{"valueString": "x".repeat(padding)}],
+        "name": [{"use": "official", "family": family, "given": ["Ada"]}],
+        "text": {"status": "additional", "div": format!("<div xmlns=\"http://www.w3.org/1999/xhtml\">{}</div>", "x".repeat(padding))},
     });
     gateway.caller().post("/fhir/Patient", &[("Content-Type", "application/fhir+json")], body.to_string().as_bytes())
 }
