@@ -268,14 +268,14 @@ impl fmt::Display for Breakage {
             Asked::BareCodes => " with several codes without their system for",
             Asked::NoUuid => " with such a value for",
         };
-        let searched = if self.resource_type == ANY { "A search" } else { self.resource_type };
+        let searched = if self.resource_type == ANY { "This type" } else { self.resource_type };
         let by = if how.is_empty() { " by" } else { how };
         let symptom = match self.symptom {
             Symptom::Fails => "OpenEMR fails on it",
             Symptom::FindsNothing => "OpenEMR finds nothing, whatever there is",
             Symptom::TakesMinutes => "OpenEMR would work on it for minutes",
         };
-        write!(f, "{searched} is not searched{by} {}: {symptom}; {}.", self.parameter, self.instead)
+        write!(f, "{searched} cannot be searched{by} {} here: {symptom}; {}.", self.parameter, self.instead)
     }
 }
 

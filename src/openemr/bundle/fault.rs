@@ -20,6 +20,8 @@ pub(crate) enum Fault {
     CutShort,
     /// OpenEMR says that there are more matches, and sends those before the page alone.
     OutOfReach,
+    /// The number of matches was asked for, and OpenEMR sends a part of them without telling it.
+    NotCounted,
 }
 
 impl Fault {
@@ -30,6 +32,7 @@ impl Fault {
             Self::OutOfReach => {
                 "OpenEMR does not send the matches of this page: ask for fewer, or follow the links of the first page."
             }
+            Self::NotCounted => "OpenEMR sends a part of the matches, and does not tell how many there are.",
             _ => "OpenEMR's answer to the search could not be read as a Bundle.",
         };
         let reason = match self {
@@ -40,6 +43,7 @@ impl Fault {
             Self::Empty => "the answer to the search has no body",
             Self::CutShort => "the Bundle was cut short",
             Self::OutOfReach => "OpenEMR does not send the matches of this page",
+            Self::NotCounted => "OpenEMR does not tell the number of matches",
         };
         Broken { reason, text }
     }

@@ -75,6 +75,7 @@ pub(crate) struct PageCut {
     has_more: bool,
     has_doubles: bool,
     openemr_has_more: bool,
+    openemrs_total: Option<u64>,
 }
 
 impl PageCut {
@@ -96,6 +97,7 @@ impl PageCut {
             has_more: false,
             has_doubles: false,
             openemr_has_more: false,
+            openemrs_total: None,
         }
     }
 
@@ -139,6 +141,11 @@ impl PageCut {
         self.openemr_has_more = true;
     }
 
+    /// Notes the total that OpenEMR itself gives.
+    pub(crate) fn note_total(&mut self, total: u64) {
+        self.openemrs_total = Some(total);
+    }
+
     /// The number of matches before and in what OpenEMR sent.
     fn reached(&self) -> u64 {
         self.before.saturating_add(self.matches)
@@ -168,6 +175,10 @@ impl PageCut {
     /// Returns the number of all matches, where the answer tells it. Call it after the last entry.
     #[must_use]
     pub(crate) fn total(&self) -> Option<u64> {
+        if self.openemr_has_more {
+            // Releases up to 8.1 give the number of entries that they send; one that sends a part gives that of all.
+            return self.openemrs_total.filter(|total| *total > self.reached() && !self.has_doubles);
+        }
         let is_known = match self.page.map(|page| page.window) {
             None | Some(Window::Whole) => true,
             // Included entries count too.
@@ -175,7 +186,7 @@ impl PageCut {
             // An empty answer to an offset does not tell how many matches are before it.
             Some(Window::FromOffset(rows)) => self.entries < rows && (self.matches > 0 || self.before == 0),
         };
-        (is_known && !self.openemr_has_more).then(|| self.reached())
+        is_known.then(|| self.reached())
     }
 }
 
@@ -256,6 +267,26 @@ mod tests {
         let mut whole = PageCut::new(&terms(None));
         whole.note_next_page();
         assert_eq!((whole.next(), whole.total()), (Next::OpenEmrs, None));
+    }
+
+    #[test]
+    fn openemrs_total_is_that_of_all_where_it_sends_a_part() {
+        let cut = |total, has_more: bool| {
+            let mut cut = PageCut::new(&terms(None));
+            cut.note_total(total);
+            cut.take(Mode::Match);
+            cut.take(Mode::Match);
+            if has_more {
+                cut.note_next_page();
+            }
+            cut
+        };
+        // The number of entries sent is none of all.
+        assert_eq!([cut(2, true).total(), cut(1, true).total(), cut(7, true).total()], [None, None, Some(7)]);
+        assert_eq!([cut(7, false).total(), cut(1, false).total()], [Some(2); 2]);
+        let mut doubled = cut(7, true);
+        doubled.take_double();
+        assert_eq!(doubled.total(), None);
     }
 
     #[test]

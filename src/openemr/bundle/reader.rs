@@ -70,6 +70,7 @@ enum Text {
     BundleResourceType,
     BundleType,
     Meta,
+    Total,
     Link,
     FullUrl,
     Search,
@@ -242,6 +243,7 @@ impl Reader {
             (BundleMember::Type, _) if self.searchset.repairs => return Err(Fault::NoBundle),
             (BundleMember::Meta, Shape::Object) if self.searchset.repairs => Passing::Read(Text::Meta),
             (BundleMember::Link, Shape::Array) => Passing::Read(Text::Link),
+            (BundleMember::Total, Shape::Other) => Passing::Read(Text::Total),
             (BundleMember::Total, _) => Passing::Dropped,
             (BundleMember::Link | BundleMember::Entry, _) if is_null => Passing::Dropped,
             (BundleMember::Link | BundleMember::Entry, _) => return Err(Fault::NoBundle),
@@ -313,6 +315,7 @@ impl Reader {
                 out.put(br#","meta":"#);
                 out.put(&with_zones(&self.text, self.sent));
             }
+            Text::Total => self.searchset.take_total(&self.text),
             Text::Link => self.searchset.take_links(&self.text)?,
             Text::ElementId => read_string(quoted, &mut self.searchset.entry.element_id),
             Text::FullUrl => self.searchset.entry.url = Some(quoted.to_vec()),

@@ -84,6 +84,13 @@ impl Searchset {
         Ok(())
     }
 
+    /// Takes OpenEMR's own total, as it is written.
+    pub(crate) fn take_total(&mut self, written: &[u8]) {
+        if let Some(total) = str::from_utf8(written).ok().and_then(|written| written.trim().parse().ok()) {
+            self.cut.note_total(total);
+        }
+    }
+
     /// Writes a part of the entry that stays with it.
     ///
     /// # Errors
@@ -252,13 +259,17 @@ impl Searchset {
         if !self.entries_have_ended {
             self.end_entries(out);
         }
-        if let Some(total) = self.cut.total().filter(|_| self.terms.total) {
-            out.put(format!(r#","total":{total}"#).as_bytes());
+        match self.cut.total().filter(|_| self.terms.total) {
+            Some(total) => out.put(format!(r#","total":{total}"#).as_bytes()),
+            // Nothing else was asked for.
+            None if !self.terms.entries => return Err(Fault::NotCounted),
+            None => {}
         }
-        let next = self.cut.next();
-        if next == Next::OutOfReach {
-            return Err(Fault::OutOfReach);
-        }
+        let next = match self.cut.next() {
+            Next::OutOfReach => return Err(Fault::OutOfReach),
+            Next::OpenEmrs if !self.terms.entries => Next::Nothing,
+            next => next,
+        };
         out.put(b",");
         out.put(&links::member(&self.base, &self.terms, next, &self.openemrs_next));
         Ok(())
