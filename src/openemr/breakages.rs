@@ -339,7 +339,7 @@ mod tests {
             assert!(told.contains(breakage.parameter) && told.contains(breakage.instead) && told.ends_with('.'), "{told}");
         }
         let told = TABLE.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let expected = "Practitioner is not searched by name: OpenEMR fails on it; ask for family or given.";
+        let expected = "Practitioner cannot be searched by name here: OpenEMR fails on it; ask for family or given.";
         assert!(told.iter().any(|told| told == expected), "{told:?}");
     }
 
