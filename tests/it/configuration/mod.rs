@@ -2,6 +2,7 @@
 
 mod answers;
 mod described;
+#[cfg(feature = "sandbox")]
 mod forms;
 mod mistakes;
 mod permissions;
