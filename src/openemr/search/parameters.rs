@@ -22,7 +22,7 @@ pub(crate) const SORTS: [&str; 3] = ["birthdate", "family", "given"];
 /// The only `_revinclude` that OpenEMR knows; it must be sent only once.
 pub(crate) const PROVENANCES: &str = "Provenance:target";
 /// The kinds of search that OpenEMR does not have. They may have more behind a colon.
-const OPERATORS: [&str; 6] = ["_has", "_filter", "_query", "_list", "_text", "_content"];
+const OPERATORS: [&str; 8] = ["_has", "_filter", "_query", "_list", "_text", "_content", "_contained", "_containedType"];
 /// The parameters that name single resources or persons. Without a value each would find everybody.
 const IDENTIFYING: [&str; 4] = ["_id", "patient", "subject", "identifier"];
 
@@ -158,6 +158,8 @@ impl SearchParameters {
             _ if !context.repairs => self.forward(parameter),
             // Negotiation has handled it, and OpenEMR would answer it with an empty Bundle.
             "_format" => {}
+            // FHIR R4, "Search", 3.1.1.5.6: the default.
+            "_contained" if value == "false" => {}
             _ if names::is_of_browsers(name) => self.warn(name, Reason::OfBrowsers),
             // FHIR R4, "Search", 3.1.1.3.2: a parameter without a value is ignored.
             _ if value.is_empty() && !needs_value(name) => self.warn(name, Reason::NoValue),

@@ -273,6 +273,8 @@ fn references_go_in_the_spelling_that_finds_something() {
     let both = SearchPlan::new(b"patient=Patient/a&subject=Patient/b", b"", &conditions);
     assert!(matches!(both, Err(SearchError::Refused(_))), "{both:?}");
     assert_eq!(sent("_id=Patient/a,b", &of("Patient", &MODERN)), "_id=a,b");
+    assert_eq!(refused("_contained=both&_containedType=container", &of("Patient", &MODERN)).whys(), [Why::Operator; 2]);
+    assert!(named(&planned("_contained=false&gender=male", &of("Patient", &MODERN))).is_empty());
     // A patient has no subject.
     assert_eq!(refused("subject=Patient/a", &of("Patient", &MODERN)).whys(), [Why::Unusable(Reason::Unknown)]);
 }
