@@ -83,7 +83,10 @@ fn naive(body: &str, terms: &SearchTerms) -> Value {
             matched.insert(identity.clone());
         }
         if is_on_page || mode == "outcome" {
-            sent.insert(identity);
+            // Where none is sent, none that is included comes again.
+            if terms.entries {
+                sent.insert(identity);
+            }
             let search = entry.as_object_mut().unwrap().entry("search").or_insert_with(|| json!({}));
             search["mode"] = json!(mode);
             left.push(entry);
