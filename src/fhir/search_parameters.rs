@@ -1,5 +1,7 @@
 //! The names of the search parameters that FHIR R4 and US Core define for each type.
 
+/// The longest name that is repeated to a client, in bytes.
+const MAX_SHOWN: usize = 64;
 /// One line a type: its name, a colon, and the codes of its SearchParameters with blanks between them. Made from the
 /// SearchParameters of FHIR R4 (4.0.1) and US Core.
 const OF_TYPES: &str = include_str!("search_parameters.txt");
@@ -31,6 +33,14 @@ pub(crate) fn defines(resource_type: &str, name: &str) -> bool {
 pub(crate) fn of_type(resource_type: &str) -> impl Iterator<Item = &'static str> + use<> {
     let line = OF_TYPES.lines().find_map(|line| line.strip_prefix(resource_type)?.strip_prefix(": "));
     line.unwrap_or_default().split(' ').filter(|name| !name.is_empty())
+}
+
+/// Returns a parameter's name where it may be repeated to its client: one that looks like FHIR's, and so is no value.
+#[must_use]
+pub(crate) fn shown(name: &str) -> Option<&str> {
+    let looks_like_fhir =
+        name.len() <= MAX_SHOWN && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.:".contains(&byte));
+    looks_like_fhir.then_some(name)
 }
 
 #[cfg(test)]

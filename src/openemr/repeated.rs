@@ -6,13 +6,12 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::fhir::search_parameters::shown;
 use crate::http::query::{Parameter, parameters};
 use crate::openemr::php::name::Name;
 
 /// FHIR R4, "Search", 3.1.1.5.4: each `_include` and `_revinclude` asks for more, which the plan of a search puts together.
 pub(crate) const INCLUDES: &[&str] = &["_include", "_revinclude"];
-/// The longest name that is repeated, in bytes.
-const MAX_NAME: usize = 64;
 
 /// A name that stands more than once, and says different things. The text is a sentence for the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +63,7 @@ pub(crate) fn distinct<'a>(query: &'a [u8], form: &'a [u8], may_repeat: &[&str])
         if one == other {
             again.push(*other_at);
         } else if !may_repeat.iter().any(|name| is_name(second, name)) {
-            let name = all.get(*other_at).and_then(|parameter| shown(&parameter.name));
+            let name = all.get(*other_at).and_then(|parameter| shown(&parameter.name)).map(str::to_owned);
             let is_in_both = (*one_at < in_query) != (*other_at < in_query);
             return Err(if is_in_both { Repeated::InBothPlaces(name) } else { Repeated::Again(name) });
         }
@@ -88,13 +87,6 @@ fn key(name: &str) -> Cow<'_, [u8]> {
 /// Whether a key is that name, with a modifier or without.
 fn is_name(key: &[u8], name: &str) -> bool {
     key.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b":"))
-}
-
-/// A name that may be repeated to its client: one that looks like a name of FHIR's.
-fn shown(name: &str) -> Option<String> {
-    let looks_like_fhir =
-        name.len() <= MAX_NAME && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.:".contains(&byte));
-    looks_like_fhir.then(|| name.to_owned())
 }
 
 /// Returns a query (without its `?`) without the parameters that the form has, too; `None` where it has none of those.

@@ -5,9 +5,8 @@ use std::fmt;
 
 use crate::fhir::media_type::Format;
 use crate::fhir::operation_outcome::{Issue, IssueCode, OperationOutcome, Severity};
+use crate::fhir::search_parameters::shown;
 
-/// The longest name that is repeated, in bytes.
-const MAX_NAME: usize = 64;
 /// The most parameters that are named; more would not help.
 pub(super) const MAX_NAMED: usize = 20;
 
@@ -111,9 +110,7 @@ impl Parameter {
     /// Makes the name of a parameter, which is repeated only where it looks like one of FHIR's.
     #[must_use]
     pub(crate) fn new(name: &str) -> Self {
-        let looks_like_fhir =
-            name.len() <= MAX_NAME && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.:".contains(&byte));
-        Self(looks_like_fhir.then(|| name.to_owned()))
+        Self(shown(name).map(str::to_owned))
     }
 
     /// The name, where it may be repeated.
