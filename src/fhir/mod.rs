@@ -6,6 +6,7 @@
 pub(crate) mod body_step;
 pub(crate) mod capabilities;
 pub(crate) mod capability_statement;
+pub(crate) mod criteria;
 pub(crate) mod export_level;
 pub(crate) mod format_parameters;
 pub(crate) mod id;

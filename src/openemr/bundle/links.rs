@@ -113,22 +113,14 @@ fn counted(target: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fhir::projection::rule::Projection;
     use crate::openemr::search::terms::Window;
     use serde_json::Value;
 
     fn links(self_target: &str, page_target: &str, page: Option<(u64, u64)>, next: Option<u64>) -> Vec<(String, String)> {
         let terms = SearchTerms {
-            resource_type: "Patient",
-            self_target: self_target.to_owned(),
             page_target: page_target.to_owned(),
             page: page.map(|(offset, count)| Page { offset, count, window: Window::Whole }),
-            total: true,
-            entries: true,
-            projection: Projection::Whole,
-            pretty: false,
-            changed: false,
-            outcome: None,
+            ..SearchTerms::whole("Patient", self_target.to_owned())
         };
         let next = next.map_or(Next::Nothing, |offset| Next::Page { offset, of_all: false });
         let of = |escapes: bool| {

@@ -5,6 +5,7 @@
 use http::StatusCode;
 
 use crate::fhir::capabilities::{Capabilities, TypeCapabilities};
+use crate::fhir::criteria::Criteria;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::prefer::Handling;
 use crate::fhir::rejection::Rejection;
@@ -161,6 +162,7 @@ impl SearchPlan {
             resource_type,
             self_target: target(with_page(used(parameters), parameters, &paging, only_counts)),
             page_target: target(used(parameters)),
+            criteria: Criteria::default(),
             page: paging.page,
             total: only_counts || (paging.total && !parameters.forwarded.count && wants_total),
             entries: !only_counts,

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use crate::fhir::criteria::Criteria;
 use crate::fhir::projection::rule::Projection;
 
 /// The terms on which the answer to a search is rewritten.
@@ -14,6 +15,8 @@ pub struct SearchTerms {
     pub self_target: String,
     /// The same without `_count` and `_offset`, for the links to other pages.
     pub page_target: String,
+    /// What a match must meet besides, which OpenEMR was not asked for.
+    pub criteria: Criteria,
     /// The page that is cut out; `None` to send all entries.
     pub page: Option<Page>,
     /// Whether the Bundle gets a `total` where that is known.
@@ -39,6 +42,7 @@ impl SearchTerms {
             resource_type,
             page_target: target.clone(),
             self_target: target,
+            criteria: Criteria::default(),
             page: None,
             total: true,
             entries: true,
