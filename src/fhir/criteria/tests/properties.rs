@@ -12,7 +12,9 @@ use crate::fhir::criteria::criterion::Criterion;
 
 /// A date or a time of any precision, close to others.
 fn a_date() -> impl Strategy<Value = String> {
-    let day = (select(vec![2023, 2024]), select(vec![1, 2, 12]), select(vec![1, 2, 28, 29, 30, 31]));
+    let days =
+        vec![(2023, 12, 31), (2024, 1, 1), (2024, 1, 1), (2024, 1, 2), (2024, 2, 28), (2024, 2, 29), (2024, 3, 1), (2023, 2, 29)];
+    let day = select(days);
     let clock = (select(vec![0, 12, 23, 24]), select(vec![0, 30, 59]), select(vec![0, 0, 30, 59, 60]));
     let fraction = select(vec!["", "", ".0", ".5", ".50", ".999999999", ".1234567891", "."]);
     let zone = select(vec!["", "Z", "Z", "+00:00", "+01:00", "-05:30", "+14:00", "-14:30"]);
@@ -142,7 +144,7 @@ fn escaped(text: &str) -> String {
 
 /// A parameter's name, modifier and value.
 fn a_parameter() -> impl Strategy<Value = (&'static str, Option<&'static str>, String)> {
-    let list = |part: BoxedStrategy<String>| vec(part, 1..4).prop_map(|parts| parts.join(","));
+    let list = |part: BoxedStrategy<String>| vec(part, 1..6).prop_map(|parts| parts.join(","));
     let token = prop_oneof![
         a_code().prop_map(escaped),
         (a_system(), a_code()).prop_map(|(system, code)| format!("{}|{}", escaped(system), escaped(code))),
