@@ -68,8 +68,19 @@ pub(super) async fn attribute(fhir: &mut FhirCall, exports: &Exports) -> Step {
     }
     let jobs = exports.of(&fhir.site.config);
     let file = match (is_named, job) {
-        (true, None) => ExportFile::Unknown,
-        (_, job) => jobs.file(id(fhir), job).await.map_err(|error| disk_failed(&fhir.site, &jobs, error))?,
+        (true, None) => Ok(ExportFile::Unknown),
+        (_, job) => jobs.file(id(fhir), job).await,
+    };
+    let file = match file {
+        Ok(file) => file,
+        Err(error) => {
+            let failed = disk_failed(&fhir.site, &jobs, error);
+            if is_named {
+                return Err(failed.into());
+            }
+            // Documents are served all the same.
+            ExportFile::Withheld
+        }
     };
     if matches!(file, ExportFile::Unknown) {
         return Err(unknown().into());

@@ -9,7 +9,9 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use crate::fhir::capabilities::ParameterType;
 use crate::fhir::criteria::criterion::Untestable;
+use crate::fhir::criteria::definition;
 use crate::fhir::criteria::{Criteria, Criterion, Illegible};
 use crate::fhir::prefer::Handling;
 use crate::fhir::resource_type;
@@ -91,7 +93,7 @@ fn because(why: Untestable) -> &'static str {
             "is none by which the gateway can select, and cannot be left out: the export would hold more than was asked for."
         }
         Untestable::Modifier => "has a modifier by which the gateway cannot select.",
-        Untestable::Value => "has a value that is none of its kind.",
+        Untestable::Value => "has a value that is none of its kind; a reference is written like Patient/1.",
     }
 }
 
@@ -201,10 +203,19 @@ fn one_search(
         if search.len() >= MAX_PARAMETERS {
             return Err(BadFilter::TooMany);
         }
+        if names_absolutely(known, base, value) {
+            return Err(untestable(known, name, Untestable::Value));
+        }
         Criterion::read(known, name, value).map_err(|why| untestable(known, name, why))?;
         search.push((name.to_owned(), value.to_owned()));
     }
     if search.is_empty() { Err(BadFilter::Empty(known)) } else { Ok(search) }
+}
+
+/// Whether a value is a reference by an address: OpenEMR's own references are relative, so that it would find nothing.
+fn names_absolutely(resource_type: &str, name: &str, value: &str) -> bool {
+    let is_reference = definition::of(resource_type, name).is_some_and(|known| known.kind == ParameterType::Reference);
+    is_reference && value.contains("://")
 }
 
 fn untestable(of: &'static str, name: &str, why: Untestable) -> BadFilter {

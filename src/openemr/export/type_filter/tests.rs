@@ -29,7 +29,7 @@ fn a_comma_stands_between_two_searches_or_two_values() {
         (&["Encounter?status=a,Encounter?status=b"], vec![one("Encounter", &["status=a", "status=b"])]),
         (&["Encounter?status=a", "Encounter?status=b"], vec![one("Encounter", &["status=a", "status=b"])]),
         (&["Encounter?status=a&status=b"], vec![one("Encounter", &["status=a & status=b"])]),
-        (&["Encounter?status=a,b, Encounter?status=c,"], vec![one("Encounter", &["status=a,b", "status=c,"])]),
+        (&["Encounter?status=a,b, Encounter?status=c"], vec![one("Encounter", &["status=a,b", "status=c"])]),
         (&["", ",Encounter?status=a"], vec![one("Encounter", &["status=a"])]),
         (&["Encounter?status=a%20b%26c"], vec![one("Encounter", &["status=a b&c"])]),
         (&["Encounter?status=a?b,c"], vec![one("Encounter", &["status=a?b,c"])]),
@@ -58,6 +58,7 @@ fn what_cannot_be_tested_is_named_and_no_value_is() {
         ("Encountr?status=Jane", "does not have"),
         ("Encounter?status=planned,Encountr?status=Jane", "does not have"),
         ("Encounter?", "missing"),
+        ("Encounter?status=planned,", "the parameter status of Encounter has a value"),
         ("Encounter?status=", "missing"),
         ("Encounter?&&", "missing"),
         ("Encounter?shoe=Jane", "the parameter shoe of Encounter"),
@@ -68,6 +69,8 @@ fn what_cannot_be_tested_is_named_and_no_value_is() {
         ("Encounter?_include=Encounter:Jane", "the parameter _include"),
         ("Encounter?_revinclude=Jane", "the parameter _revinclude"),
         ("Encounter?status=planned&_count=1", "the parameter _count"),
+        ("Encounter?patient=http://gw/fhir/Patient/Jane", "the parameter patient of Encounter has a value"),
+        ("Encounter?date=Jane", "the parameter date of Encounter has a value"),
         ("Encounter?status:in=Jane", "the parameter status:in of Encounter has a modifier"),
     ] {
         let told = read(&[value]).unwrap_err().to_string();
