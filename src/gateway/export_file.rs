@@ -14,7 +14,7 @@ use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::export_answers::{disk_failed, unknown};
-use crate::gateway::exports::job;
+use crate::gateway::export_paths::job;
 use crate::gateway::stop::Step;
 use crate::openemr::export::manifest::JOB;
 use crate::openemr::export::ndjson::NdjsonFile;
