@@ -2,7 +2,10 @@
 //!
 //! Decision: `docs/decisions/16-search.md`.
 
+pub(crate) mod bound;
+mod choice;
 pub(crate) mod condition;
+mod filter;
 pub(crate) mod honoured;
 mod names;
 pub(crate) mod paging;
@@ -11,6 +14,7 @@ pub(crate) mod plan;
 pub(crate) mod read_terms;
 mod reference;
 mod refusal;
+mod selectivity;
 pub(crate) mod terms;
 mod usual;
 mod warning;
