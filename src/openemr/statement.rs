@@ -100,17 +100,12 @@ fn correct_type(
             }
         }
     }
-    let more = honoured.iter().filter(|one| one.by != By::OpenEmr);
-    add(
-        resource,
-        more.filter_map(|one| {
-            let mut parameter = json!({"name": one.name, "type": code(one.kind?)});
-            if let Some(text) = documentation(one, resource_type, known) {
-                parameter["documentation"] = json!(text);
-            }
-            Some(parameter)
-        }),
-    );
+    let announced = |one: &Honoured<'_>| {
+        let parameter = [("name", json!(one.name)), ("type", json!(code(one.kind?)))];
+        let text = documentation(one, resource_type, known).map(|text| ("documentation", json!(text)));
+        Some(parameter.into_iter().chain(text).map(|(name, value)| (name.to_owned(), value)).collect())
+    };
+    add(resource, honoured.iter().filter(|one| one.by != By::OpenEmr).filter_map(announced));
     if resource_type == "Patient" && version == Version::Modern {
         add(resource, [json!({"name": "_sort", "type": "string", "documentation": SORTS.join(", ")})]);
     }

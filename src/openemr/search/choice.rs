@@ -6,7 +6,7 @@ use crate::fhir::criteria::Criteria;
 use crate::fhir::criteria::criterion::Untestable;
 use crate::openemr::search::bound;
 use crate::openemr::search::filter::{Ask, Filter, Question, has_empty_alternative};
-use crate::openemr::search::parameters::ReadingContext;
+use crate::openemr::search::reading_context::ReadingContext;
 use crate::openemr::search::refusal::{Refusal, Why};
 use crate::openemr::search::selectivity::Selectivity;
 use crate::openemr::search::warning::Reason;

@@ -12,7 +12,7 @@ use crate::fhir::search_parameters;
 use crate::http::query::{self, Parameter};
 use crate::openemr::breakages::PULSE_OXIMETRY;
 use crate::openemr::search::honoured;
-use crate::openemr::search::parameters::ReadingContext;
+use crate::openemr::search::reading_context::ReadingContext;
 use crate::openemr::search::reference::{bare_ids, is_patients, relative};
 use crate::openemr::search::refusal::Why;
 use crate::openemr::search::warning::Reason;

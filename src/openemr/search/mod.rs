@@ -12,6 +12,7 @@ pub(crate) mod paging;
 pub(crate) mod parameters;
 pub(crate) mod plan;
 pub(crate) mod read_terms;
+mod reading_context;
 mod reference;
 mod refusal;
 mod selectivity;

@@ -1,13 +1,12 @@
 //! The parameters of a search, sorted into filters, those that the gateway applies itself, and those for which the search is
 //! rejected. A filter is never left out: the answer would be wider than the question.
 
-use crate::fhir::capabilities::TypeCapabilities;
 use crate::fhir::projection::rule::Projection;
 use crate::http::query::Parameter;
-use crate::openemr::breakages::Measured;
 use crate::openemr::invented_times;
 use crate::openemr::search::filter::{Filter, Unfit, needs_value, split};
 use crate::openemr::search::names;
+use crate::openemr::search::reading_context::ReadingContext;
 use crate::openemr::search::refusal::{Refusal, Why};
 use crate::openemr::search::warning::{Reason, Warning};
 use crate::openemr::version::Version;
@@ -16,25 +15,6 @@ use crate::openemr::version::Version;
 pub(crate) const SORTS: [&str; 3] = ["birthdate", "family", "given"];
 /// The only `_revinclude` that OpenEMR knows; it must be sent only once.
 pub(crate) const PROVENANCES: &str = "Provenance:target";
-/// The facts on which the reading of parameters depends.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ReadingContext<'a> {
-    /// The type that is searched.
-    pub(crate) resource_type: &'static str,
-    /// OpenEMR's version; `None` while it is not known.
-    pub(crate) version: Option<Version>,
-    /// What goes wrong in it.
-    pub(crate) measured: Measured,
-    /// OpenEMR's announcement of the type; without a version, what every version announces.
-    pub(crate) known: &'a TypeCapabilities,
-    /// The addresses of this server, with which references to its resources may begin.
-    pub(crate) bases: &'a [String],
-    /// Whether parameters are repaired.
-    pub(crate) repairs: bool,
-    /// Whether pages are cut, which takes `_count` and `_offset` even without repairs.
-    pub(crate) pages: bool,
-}
-
 /// A value of `_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Total {

@@ -3,7 +3,8 @@
 use crate::fhir::projection::rule::Projection;
 use crate::http::query;
 use crate::openemr::breakages::Measured;
-use crate::openemr::search::parameters::{ReadingContext, SearchParameters};
+use crate::openemr::search::parameters::SearchParameters;
+use crate::openemr::search::reading_context::ReadingContext;
 use crate::openemr::search::refusal::{Refusal, Refusals, Why};
 use crate::openemr::search::usual;
 use crate::openemr::search::warning::{Warning, Weight};
