@@ -282,9 +282,10 @@ pub(crate) fn has_empty_alternative(value: &str) -> bool {
     !value.contains('\\') && value.split(',').any(str::is_empty)
 }
 
-/// Whether a date selects periods by their beginning alone.
+/// Whether a date selects periods by their beginning alone. By `le`, one that lies within the date counts, and one that goes on
+/// does not.
 fn is_by_the_start(date: &str) -> bool {
-    matches!(date.get(..2), Some("lt" | "le" | "sa"))
+    matches!(date.get(..2), Some("lt" | "sa"))
 }
 
 /// The UUIDs among the codes of a value; [`NOBODY`] where there is none.
@@ -353,9 +354,9 @@ mod tests {
     }
 
     #[test]
-    fn the_beginning_of_a_period_decides_three_comparisons() {
+    fn the_beginning_of_a_period_decides_two_comparisons() {
         for (date, expected) in
-            [("lt2024", true), ("le2024", true), ("sa2024", true), ("2024", false), ("ge2024", false), ("", false)]
+            [("lt2024", true), ("le2024", false), ("sa2024", true), ("2024", false), ("ge2024", false), ("", false)]
         {
             assert_eq!(is_by_the_start(date), expected, "{date}");
         }
