@@ -20,7 +20,7 @@ use crate::gateway::read_ahead::{self, RETRY_BUFFER};
 use crate::gateway::stop::{Step, Stop};
 use crate::http::request_target;
 use crate::openemr::php::form::Form;
-use crate::openemr::repeated::only_in_query;
+use crate::openemr::repeated::{MayRepeat, only_in_query};
 use crate::openemr::request_parameters::{self, BadParameters};
 
 /// Why a body is refused before it is read.
@@ -81,7 +81,7 @@ pub(super) fn check_query(fhir: &FhirCall) -> Result<(), BadParameters> {
 }
 
 /// The names that may stand more than once with different values.
-fn may_repeat(fhir: &FhirCall) -> &'static [&'static str] {
+fn may_repeat(fhir: &FhirCall) -> MayRepeat {
     let by_gateway = match fhir.kind {
         FhirKind::Proxied => fhir.repairs().search,
         FhirKind::Export(_) | FhirKind::Capabilities | FhirKind::SmartConfiguration => true,

@@ -13,7 +13,7 @@ use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::openemr::php::name::is_plain;
 use crate::openemr::php::variables::{MAX_INPUT_VARS, variables};
-use crate::openemr::repeated::{INCLUDES, Repeated, distinct};
+use crate::openemr::repeated::{MayRepeat, Repeated, distinct};
 
 /// Names that mean something to OpenEMR, PHP or Symfony, whatever the route: where the request goes, who sends it, which session
 /// it belongs to. Case counts for PHP; here it does not.
@@ -183,11 +183,11 @@ pub(crate) fn check(text: &[u8], known: Option<&'static [&'static str]>) -> Resu
 /// The names that may stand more than once with different values, because the gateway reads them all: in a search that it
 /// plans, and in the kick-off of an export that it keeps.
 #[must_use]
-pub(crate) fn may_repeat(kind: Kind, by_gateway: bool) -> &'static [&'static str] {
+pub(crate) fn may_repeat(kind: Kind, by_gateway: bool) -> MayRepeat {
     match kind {
-        Kind::Search if by_gateway => INCLUDES,
-        Kind::Export if by_gateway => EXPORT_LISTS,
-        _ => &[],
+        Kind::Search if by_gateway => MayRepeat::Filters,
+        Kind::Export if by_gateway => MayRepeat::Names(EXPORT_LISTS),
+        _ => MayRepeat::Nothing,
     }
 }
 
@@ -196,7 +196,7 @@ pub(crate) fn may_repeat(kind: Kind, by_gateway: bool) -> &'static [&'static str
 ///
 /// # Errors
 /// A name that stands more than once, and says different things.
-pub(crate) fn check_names(query: &[u8], form: &[u8], may_repeat: &[&str]) -> Result<(), BadParameters> {
+pub(crate) fn check_names(query: &[u8], form: &[u8], may_repeat: MayRepeat) -> Result<(), BadParameters> {
     if form.is_empty() && memchr::memchr(b'&', query).is_none() {
         return Ok(());
     }
@@ -346,6 +346,9 @@ mod tests {
             ("_type=Patient&_type=Observation", Kind::Export, false, false),
             ("_include=a&_include=b", Kind::Search, true, true),
             ("_include=a&_include=b", Kind::Search, false, false),
+            ("birthdate=ge1960&birthdate=lt1980", Kind::Search, true, true),
+            ("birthdate=ge1960&birthdate=lt1980", Kind::Search, false, false),
+            ("_count=1&_count=2", Kind::Search, true, false),
             ("_pretty=true&_pretty=false", Kind::Read, false, false),
             ("_pretty=true&_pretty=true", Kind::Read, false, true),
             ("_format=json&_format=xml", Kind::Capabilities, true, false),
