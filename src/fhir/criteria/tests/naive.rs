@@ -145,9 +145,9 @@ fn token(part: &Text, elements: &[Element]) -> Option<bool> {
     Some(codings.iter().any(|(its_system, its_code, is_exact)| {
         let its_system = its_system.as_deref().unwrap_or_default();
         let has_system = system.is_none_or(|system| system == its_system);
-        let has_code = its_code.as_ref().is_some_and(|its_code| {
-            if *is_exact { its_code == code } else { its_code.to_ascii_lowercase() == code.to_ascii_lowercase() }
-        });
+        let has_code = its_code
+            .as_ref()
+            .is_some_and(|its_code| if *is_exact { its_code == code } else { its_code.eq_ignore_ascii_case(code) });
         has_system && (has_code || code.is_empty())
     }))
 }

@@ -236,8 +236,8 @@ fn spelled_text(text: &str, numbers: &mut impl Iterator<Item = u8>, out: &mut St
     out.push('"');
     for character in text.chars() {
         match character {
-            _ if numbers.next().unwrap_or(0) % 8 == 0 => out.push_str(&format!("\\u{:04x}", u32::from(character))),
-            '/' if numbers.next().unwrap_or(0) % 2 == 0 => out.push_str("\\/"),
+            _ if numbers.next().unwrap_or(0).is_multiple_of(8) => out.push_str(&format!("\\u{:04x}", u32::from(character))),
+            '/' if numbers.next().unwrap_or(0).is_multiple_of(2) => out.push_str("\\/"),
             '"' | '\\' => out.extend(['\\', character]),
             plain => out.push(plain),
         }
