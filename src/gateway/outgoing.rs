@@ -15,6 +15,7 @@ use crate::fhir::rejection::Rejection;
 use crate::fhir::resource_identity::{BadIdentity, IdentityCheck};
 use crate::gateway::call::Call;
 use crate::gateway::destination::{FhirCall, FhirKind};
+use crate::gateway::export_file;
 use crate::gateway::read_ahead::{self, RETRY_BUFFER};
 use crate::gateway::stop::{Step, Stop};
 use crate::http::request_target;
@@ -70,6 +71,7 @@ impl From<BadBody> for Rejection {
 pub(super) fn check_query(fhir: &FhirCall) -> Result<(), BadParameters> {
     let query = without_mark(fhir.query());
     let known = match fhir.kind {
+        FhirKind::Proxied if export_file::may_be_one(fhir) => Some(request_parameters::EXPORT_FILE),
         FhirKind::Proxied => request_parameters::known(fhir.interaction),
         // The gateway answers, and knows itself what it takes.
         FhirKind::Export(_) | FhirKind::Capabilities | FhirKind::SmartConfiguration => None,

@@ -43,6 +43,8 @@ const OPENEMRS_OWN: [&str; 21] = [
 
 /// FHIR R4, "RESTful API", 3.1.0.1.11: how the answer is written.
 const RESULT: &[&str] = &["_format", "_pretty", "_summary", "_elements"];
+/// The same, and the export of which a Binary is a file: the gateway's own.
+pub(crate) const EXPORT_FILE: &[&str] = &["_format", "_pretty", "_summary", "_elements", "job"];
 const CAPABILITIES: &[&str] = &["_format", "_pretty", "_summary", "_elements", "mode"];
 const HISTORY: &[&str] = &["_format", "_pretty", "_summary", "_elements", "_count", "_since", "_at", "_list"];
 /// FHIR Bulk Data Access, and `type`, which is what OpenEMR reads for `_type`.
