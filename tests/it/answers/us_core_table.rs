@@ -131,8 +131,9 @@ pub const PARAMETERS: &[(&str, char, &str)] = &[
 pub const NOT_IN_7_0_3: [&str; 5] =
     ["MedicationDispense", "QuestionnaireResponse", "RelatedPerson", "ServiceRequest", "Specimen"];
 
-/// Searches that mean nothing or are refused on purpose: the type, a parameter, whether in 7.0.3 alone, and why.
-pub const EXCEPTIONS: &[(&str, &str, &str)] = &[
-    ("Observation", "_lastUpdated", "OpenEMR makes the time up when it answers"),
-    ("DiagnosticReport", "_lastUpdated", "OpenEMR makes the time up when it answers"),
+/// Searches whose answers differ, and say so: the type, its parameters, and why.
+pub const TOLD: [(&str, &str, &str); 3] = [
+    ("Observation", "patient+category+_lastUpdated", "OpenEMR makes the time up when it answers"),
+    ("DiagnosticReport", "patient+category+_lastUpdated", "OpenEMR makes the time up when it answers"),
+    ("Encounter", "date", "Without a patient, OpenEMR is asked, and compares the beginning alone"),
 ];
