@@ -59,6 +59,8 @@ pub mod bench {
     pub use crate::fhir::projection::projector::Projector;
     pub use crate::fhir::projection::rule::Projection;
     pub use crate::openemr::bundle::stream::BundleStream;
+    pub use crate::openemr::mend::mender::Mender;
+    pub use crate::openemr::mend::repairs::{Mended, Repairs};
     pub use crate::openemr::search::terms::{Page, SearchTerms, Window};
 }
 
