@@ -2,7 +2,8 @@
 //!
 //! | module | what it knows |
 //! |---|---|
-//! | `mender` | the step of the body: where which repair is made |
+//! | `mender` | the step of the body |
+//! | `work`, `values`, `containers`, `doubts` | where which repair is made |
 //! | `repairs` | the repairs one by one, and how often each was made |
 //! | `names` | which elements are text |
 //! | `systems`, `narrative`, `empties` | what becomes of a code, of a narrative, of a list with nulls |
@@ -10,6 +11,8 @@
 //!
 //! Decision: `docs/decisions/35-mended-resources.md`.
 
+mod containers;
+mod doubts;
 mod empties;
 mod level;
 mod limits;
@@ -20,3 +23,5 @@ mod output;
 pub(crate) mod repairs;
 mod systems;
 mod tokens;
+mod values;
+mod work;

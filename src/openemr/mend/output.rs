@@ -94,12 +94,6 @@ impl Output {
         self.made.split().freeze()
     }
 
-    /// Whether nothing waits to be sent.
-    #[must_use]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.made.is_empty()
-    }
-
     fn made_end(&self) -> u64 {
         self.base + self.made.len() as u64
     }

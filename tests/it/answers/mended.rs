@@ -197,7 +197,7 @@ fn a_patient_of_openemr_8_can_be_read_changed_and_written_although_it_was_mended
     assert_eq!(written.status, 200, "{}", written.text());
     assert_eq!((&written.json()["gender"], written.text().contains("\"DataAbsentReason\"")), (&json!("other"), false));
     // What is read back after a create.
-    let new = json!({"resourceType": "Patient", "name": [{"use": "official", "family": "Mended"}], "gender": "female"});
+    let new = json!({"resourceType": "Patient", "name": [{"use": "official", "family": "Mended", "given": ["A"]}], "gender": "female", "birthDate": "1984-02-29"});
     let created = caller.post("/fhir/Patient", &[("Content-Type", "application/fhir+json")], new.to_string().as_bytes());
     assert_eq!(created.status, 201, "{}", created.text());
     assert!(!created.text().contains("\"DataAbsentReason\""), "{}", created.text());

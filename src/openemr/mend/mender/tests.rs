@@ -3,6 +3,7 @@ mod model;
 use proptest::prelude::*;
 
 use super::*;
+use crate::openemr::mend::repairs::Repair;
 use model::{Json, anything, parse, write};
 
 fn mend(document: &str) -> String {
