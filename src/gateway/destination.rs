@@ -187,10 +187,10 @@ impl FhirCall {
         RequiredScope::of(self.interaction, self.path())
     }
 
-    /// Whether the request can be sent again without anybody noticing.
+    /// Whether the request can be sent again without anybody noticing: what goes to OpenEMR decides.
     #[must_use]
     pub(super) fn is_repeatable(&self, clients: &Method) -> bool {
-        is_repeatable(clients, Some(self.interaction))
+        is_repeatable(self.method_sent(clients), Some(self.interaction))
     }
 
     /// Whether the body of the answer is read on its way, and so must come uncompressed: where something is changed in it, and

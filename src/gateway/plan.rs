@@ -56,6 +56,9 @@ impl Plan {
         if let Some(body) = self.form.as_ref().or(self.body.as_ref()) {
             head.remove_header(&TRANSFER_ENCODING);
             head.set(CONTENT_LENGTH, HeaderValue::from(body.len()));
+            if body.is_empty() {
+                head.remove_header(&CONTENT_TYPE);
+            }
         }
         if self.condition_is_met {
             head.remove_header(&IF_NONE_EXIST);

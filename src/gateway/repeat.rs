@@ -10,7 +10,7 @@ use crate::fhir::interaction::{Interaction, is_repeatable};
 /// How a connection broke on which a request had been sent, or was being sent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Broken<'a> {
-    /// The request's method.
+    /// The method with which it goes to OpenEMR.
     pub(super) method: &'a Method,
     /// Whether the connection had served another request before.
     pub(super) was_pooled: bool,

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Method, StatusCode};
 use pingora::proxy::Session;
 use tokio::time::timeout;
@@ -62,6 +63,12 @@ pub(super) async fn plan(session: &Session, call: &Call, fhir: &mut FhirCall) ->
         refuse_broken_reads(fhir).await?;
     }
     if repairs.interactions {
+        offered::check_method(&head.method, fhir.interaction)?;
+        if matches!(head.method, Method::GET | Method::HEAD) && offered::is_by_post_alone(fhir.interaction) {
+            // Its parameters stay in the query, where OpenEMR reads them.
+            fhir.plan.method = Some(Method::POST);
+            fhir.plan.body = Some(Bytes::new());
+        }
         refuse_what_is_not_offered(&head.method, fhir).await?;
     }
     Ok(())

@@ -88,12 +88,15 @@ pub(super) fn decide_repeat(session: &Session, client_reused: bool, context: &mu
     if context.attempt.take_try_again() {
         return error.set_retry(true);
     }
-    let attempt = &context.attempt;
+    let (attempt, fhir) = (&context.attempt, context.destination.fhir());
     // A 100 of the gateway's own is no part of the answer.
-    let body_is_begun = context.destination.fhir().is_some_and(|fhir| fhir.plan.body_is_begun);
+    let body_is_begun = fhir.is_some_and(|fhir| fhir.plan.body_is_begun);
+    // What a client may repeat may be none of OpenEMR's to repeat.
+    let clients = &session.req_header().method;
+    let method = fhir.map_or(clients, |fhir| fhir.method_sent(clients)).clone();
     let is_answer = |head: &ResponseHeader| !(body_is_begun && head.status.is_informational());
     let broken = Broken {
-        method: &session.req_header().method,
+        method: &method,
         was_pooled: client_reused,
         answer_begun: attempt.upstream_time.is_some() || session.response_written().is_some_and(is_answer),
         body_is_whole: !session.as_ref().retry_buffer_truncated(),

@@ -18,6 +18,8 @@ use crate::fhir::resource_type;
 const UNLISTED_TYPES: [&[u8]; 3] = [b"Binary", b"OperationDefinition", b"DocumentReference"];
 /// Operations that OpenEMR serves even where its statement does not list them.
 const UNLISTED_OPERATIONS: [&[u8]; 3] = [b"export", b"bulkdata-status", b"docref"];
+/// Operations that OpenEMR takes by POST alone, although they change nothing: each of the type at which it is, by its name.
+const BY_POST_ALONE: [(&str, &str); 1] = [("DocumentReference", "docref")];
 
 /// The methods that an address takes, as the field Allow lists them (RFC 9110 section 10.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -115,6 +117,25 @@ fn interaction_sentence(kind: Kind) -> String {
         Kind::Operation => "OpenEMR does not offer this operation.".to_owned(),
         kind => format!("OpenEMR does not offer the interaction {}.", kind.code()),
     }
+}
+
+/// Whether OpenEMR takes an operation by POST alone that FHIR lets a client call by GET, too, because it changes nothing.
+#[must_use]
+pub(crate) fn is_by_post_alone(interaction: Interaction) -> bool {
+    let at = interaction.resource_type.zip(interaction.operation);
+    at.is_some_and(|at| BY_POST_ALONE.contains(&at))
+}
+
+/// Checks the method of an operation whose address is known to take GET and POST alone.
+///
+/// # Errors
+/// Another method.
+pub(crate) fn check_method(method: &Method, interaction: Interaction) -> Result<(), NotOffered> {
+    let is_taken = matches!(*method, Method::GET | Method::HEAD | Method::POST | Method::OPTIONS);
+    if is_taken || !is_by_post_alone(interaction) {
+        return Ok(());
+    }
+    Err(NotOffered::Method(interaction.kind, Allowed { get: true, post: true, ..Allowed::default() }))
 }
 
 /// Whether [`check`] needs the CapabilityStatement to decide. It never does for searches and reads of FHIR's own types.

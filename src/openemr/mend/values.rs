@@ -37,9 +37,8 @@ impl Work {
                 mended_narrative(written).map(|mended| (Repair::Narratives, mended))
             }
             Meaning::Code if self.repairs.has(Repair::PrefixedCodes) => {
-                if let Some(length) = snomed_prefix(written) {
-                    level.open = Open { count: 1, at: begin + 1, begun: self.item.begun, length: length as u64 };
-                }
+                let open = |length| Open { count: 1, at: begin + 1, begun: self.item.begun, length: length as u64 };
+                level.open = snomed_prefix(written).map(open).unwrap_or_default();
                 None
             }
             Meaning::ResourceType => {

@@ -83,6 +83,30 @@ fn what_works_passes_listed_or_not() {
 }
 
 #[test]
+fn an_operation_by_post_alone_is_known_at_its_type() {
+    let of = |method: &str, path: &str| Interaction::of(&method.parse().unwrap(), path.as_bytes());
+    for (path, is) in [
+        ("/DocumentReference/$docref", true),
+        ("/DocumentReference/%24docref/", true),
+        ("/Patient/1/$docref", false),
+        ("/$docref", false),
+        ("/DocumentReference/$export", false),
+        ("/Patient/1/$everything", false),
+        ("/DocumentReference/docref", false),
+    ] {
+        assert_eq!(is_by_post_alone(of("GET", path)), is, "{path}");
+    }
+    for (method, allow) in
+        [("GET", None), ("HEAD", None), ("POST", None), ("OPTIONS", None), ("PUT", Some(405)), ("DELETE", Some(405))]
+    {
+        let refused = check_method(&method.parse().unwrap(), of(method, "/DocumentReference/$docref")).err().map(Rejection::from);
+        assert_eq!(refused.as_ref().map(|refused| refused.status.as_u16()), allow, "{method}");
+        assert_eq!(refused.and_then(|refused| refused.allow).is_some_and(|allow| allow == "GET, HEAD, POST"), allow.is_some());
+        assert!(check_method(&method.parse().unwrap(), of(method, "/Patient/1/$everything")).is_ok());
+    }
+}
+
+#[test]
 fn what_a_newer_openemr_announces_passes() {
     let newer = offered(
         r#",{"interaction":[{"code":"transaction"},{"code":"history-system"},{"code":"search-system"}],"operation":[{"name":"$jane"}],"resource":[

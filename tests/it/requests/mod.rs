@@ -13,6 +13,7 @@ mod limits;
 mod local_routes;
 mod methods;
 mod names;
+mod operations;
 mod places;
 mod protection;
 mod proxies;
