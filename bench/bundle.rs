@@ -100,12 +100,10 @@ fn benchmarks(criterion: &mut Criterion) {
     let elements = || Projection::Elements(vec!["name".to_owned(), "birthDate".to_owned()]);
     let mut group = criterion.benchmark_group("bundle");
     group.throughput(Throughput::Bytes(body.len() as u64));
-    let mended = || -> Bytes { mender().whole(body.clone()) };
-    let mended = mended();
-    let mended_pieces: Vec<Bytes> =
-        (0..mended.len()).step_by(PIECE).map(|at| mended.slice(at..mended.len().min(at + PIECE))).collect();
+    let valid = mender().whole(body.clone());
+    let valid: Vec<Bytes> = (0..valid.len()).step_by(PIECE).map(|at| valid.slice(at..valid.len().min(at + PIECE))).collect();
     let steps: [(&str, &dyn Fn() -> Step); 8] = [
-        ("mended", &|| Box::new(mender())),
+        ("resources mended", &|| Box::new(mender())),
         ("searchset", &|| stream(None, true)),
         ("a page of ten out of it", &|| stream(Some(Page { offset: 20, count: 10, window: Window::Whole }), true)),
         ("the total alone", &|| stream(None, false)),
@@ -142,6 +140,18 @@ fn benchmarks(criterion: &mut Criterion) {
             );
         });
     }
+    group.bench_function("resources that need no repair", |bencher| {
+        bencher.iter_batched(
+            || (mender(), valid.clone()),
+            |(mut mender, pieces)| {
+                for piece in pieces {
+                    black_box(mender.feed(piece));
+                }
+                black_box(mender.finish());
+            },
+            BatchSize::SmallInput,
+        );
+    });
     group.finish();
 }
 

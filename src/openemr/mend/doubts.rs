@@ -1,7 +1,7 @@
 //! Lists with nulls, which stay where a list of the name with `_` describes their places.
 
 use crate::openemr::mend::empties::{Empties, without_empties};
-use crate::openemr::mend::level::Level;
+use crate::openemr::mend::level::{Level, Notes};
 use crate::openemr::mend::repairs::Repair;
 use crate::openemr::mend::work::{Doubt, MAX_TWINS, Twin, Work};
 
@@ -17,11 +17,12 @@ impl Work {
             mark: level.mark,
             end: self.output.position(at),
             begun: if is_sure { level.open.begun } else { level.begun },
+            note: level.note,
             is_sure,
         });
         if let Some(parent) = self.levels.last_mut() {
             parent.items += 1;
-            parent.notes.add(level.note);
+            parent.notes.add(if is_sure { level.note } else { Notes::default() });
         }
         if is_sure {
             self.confirm();
@@ -34,6 +35,7 @@ impl Work {
         while let Some(doubt) = self.doubts.pop_if(|doubt| doubt.level == index) {
             if self.is_too_long(doubt.begun, at) {
                 object.is_confirmed = true;
+                object.notes.add(doubt.note);
                 continue;
             }
             let has_twin = self.twins.len() >= MAX_TWINS || self.twins.contains(&Twin { level: index, name: doubt.name });
@@ -44,6 +46,7 @@ impl Work {
             self.tally.add(Repair::EmptyMembers, changed);
             if has_twin || doubt.is_sure {
                 object.is_confirmed = true;
+                object.notes.add(doubt.note);
                 self.output.replace(piece, doubt.from, doubt.to, at - 1, &kept);
                 continue;
             }

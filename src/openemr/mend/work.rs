@@ -56,6 +56,8 @@ pub(crate) struct Doubt {
     pub(crate) mark: u64,
     pub(crate) end: u64,
     pub(crate) begun: u64,
+    /// What its object notes if it stays.
+    pub(crate) note: Notes,
     /// Whether the list has anything else.
     pub(crate) is_sure: bool,
 }

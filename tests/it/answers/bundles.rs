@@ -105,6 +105,9 @@ fn a_search_brings_a_searchset_with_what_openemr_has() {
         let resources = |bundle: &Value| -> Vec<Value> {
             bundle["entry"].as_array().unwrap().iter().map(|entry| entry["resource"].clone()).collect()
         };
+        // OpenEMR's own name of a code system is the one thing that is not valid in them.
+        let absent = json!("http://terminology.hl7.org/CodeSystem/data-absent-reason").to_string();
+        let original: Value = original.to_string().replace("\"DataAbsentReason\"", &absent).parse().unwrap();
         assert_eq!(resources(&bundle), resources(&original), "{version}");
         let nobody = searchset(&gateway.caller().get("/fhir/Patient?family=nobody"));
         assert_eq!((&nobody["total"], nobody.get("entry")), (&json!(0), None));

@@ -76,6 +76,11 @@ const MENDED: &[(Repair, &str, &str)] = &[
         r#"{"resourceType":"Observation","effectiveDateTime" : {"extension":[{"url":"u","valueCode":"unknown"}]}}"#,
         r#"{"resourceType":"Observation","_effectiveDateTime" : {"extension":[{"url":"u","valueCode":"unknown"}]}}"#,
     ),
+    (
+        Repair::MisplacedObjects,
+        r#"{"coding":[{"display":{"id":"1"},"code":"x"}]}"#,
+        r#"{"coding":[{"_display":{"id":"1"},"code":"x"}]}"#,
+    ),
     (Repair::NumbersForText, r#"{"code":{"coding":[{"code":197361}]}}"#, r#"{"code":{"coding":[{"code":"197361"}]}}"#),
     (Repair::NumbersForText, r#"{"line":[5 ,true],"postalCode":-1.50e3}"#, r#"{"line":["5" ,"true"],"postalCode":"-1.50e3"}"#),
     (

@@ -64,7 +64,9 @@ fn object(members: &[(String, Json)], kind: Kind, patients_around: &mut bool) ->
                         made = mended_system(bytes, Repairs::all()).map_or(made, |(_, made)| unquoted(made));
                     }
                     (Kind::Narrative, "div") if !written.is_empty() => made = mended_narrative(bytes).map_or(made, unquoted),
-                    (Kind::Coding, "code") if !written.is_empty() => code = snomed_prefix(bytes).map(|length| (out.len(), length)),
+                    (Kind::Coding, "code") if !written.is_empty() => {
+                        code = snomed_prefix(bytes).map(|length| (out.len(), length))
+                    }
                     (Kind::GroupEntity, "reference") => *patients |= written.contains("Patient"),
                     (Kind::Resource, "resourceType") if !written.is_empty() => resource_type = plain(written),
                     _ => {}
