@@ -54,6 +54,7 @@ pub mod key_files {
 #[doc(hidden)]
 pub mod bench {
     pub use crate::fhir::body_step::{BodyStep, Verdict};
+    pub use crate::fhir::criteria::Criteria;
     pub use crate::fhir::json::pretty::Pretty;
     pub use crate::fhir::link_rewriter::{LinkRewriter, Links, Replacement};
     pub use crate::fhir::projection::projector::Projector;
@@ -62,6 +63,17 @@ pub mod bench {
     pub use crate::openemr::mend::mender::Mender;
     pub use crate::openemr::mend::repairs::{Mended, Repairs};
     pub use crate::openemr::search::terms::{Page, SearchTerms, Window};
+
+    /// Returns the criteria of a search: its parameters' names with their modifiers, and their values. `None` where one of them
+    /// cannot be tested.
+    #[must_use]
+    pub fn criteria(resource_type: &str, parameters: &[(&str, &str)]) -> Option<Criteria> {
+        let mut criteria = Criteria::default();
+        for (name, value) in parameters {
+            criteria.and(crate::fhir::criteria::Criterion::read(resource_type, name, value).ok()?);
+        }
+        Some(criteria)
+    }
 }
 
 /// The private parts that the fuzz targets drive (`fuzz/README.md`).

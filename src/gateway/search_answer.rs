@@ -65,7 +65,7 @@ fn add_search_filters(
     let mends = site.answers.repairs.bundles;
     let (resource_type, pretty) = (terms.resource_type, terms.pretty);
     let projection = std::mem::take(&mut terms.projection);
-    let is_cut = terms.page.is_some() || !terms.entries || terms.outcome.is_some();
+    let is_cut = terms.page.is_some() || !terms.entries || terms.outcome.is_some() || !terms.criteria.is_empty();
     if !(mends || is_cut || pretty || projection != Projection::Whole) {
         return false;
     }

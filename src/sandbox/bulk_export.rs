@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn provenance_is_made_from_the_other_types_of_the_job() {
-        let population = Population::new(Personality::V8_0, 4, 1, 0);
+        let population = Population::new(Personality::V8_0, "", 4, 1, 0);
         let lines = |types: &[&str]| provenance(&population, types, None).lines().count();
         assert_eq!(lines(&["Provenance"]), 0);
         assert_eq!(lines(&["Condition", "Patient", "Provenance"]), 6);

@@ -10,6 +10,9 @@ use super::{
     resource::{Resource, zoned},
 };
 
+/// The system of the code UNK.
+const NULL_FLAVOR: &str = "http://terminology.hl7.org/CodeSystem/v3-NullFlavor";
+
 /// The type of a search parameter, as the CapabilityStatement has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ParameterKind {
@@ -74,8 +77,7 @@ impl<'a> Criterion<'a> {
             ParameterKind::Token => self.is_met_by_tokens(&tokens(resource_type, resource, self.name)),
             ParameterKind::Reference => {
                 let held = references(&resource.value, self.name);
-                let id = |reference: &str| reference.rsplit('/').next().unwrap_or_default().to_owned();
-                self.value.split(',').any(|wanted| held.iter().any(|held| id(held) == id(wanted)))
+                self.value.split(',').any(|wanted| held.iter().any(|held| id_of(held) == id_of(wanted)))
             }
             ParameterKind::Date if self.name == "_lastUpdated" && resource.is_always_new() => {
                 return date_criterion::matches(&[zoned(now)], self.value);
@@ -132,6 +134,16 @@ fn tokens(resource_type: &str, resource: &Resource, name: &str) -> Vec<Token> {
             .map(|status| plain(if status == "completed" { "complete" } else { status }))
             .collect(),
         ("lifecycle-status", _) => coded(body.get("lifecycleStatus"), "code"),
+        ("accession", _) => coded(body.get("accessionIdentifier"), "value"),
+        ("questionnaire-code", _) => coded(body.get("code"), "code"),
+        ("payor", _) => references(body, name).iter().map(|reference| plain(id_of(reference))).collect(),
+        // Of two readings of the pulse oximeter, each with the codes of both, a code finds one.
+        ("code", "Observation") => coded(body.pointer("/code/coding/0"), "code"),
+        // The null flavour is OpenEMR's own addition, which is in no column.
+        ("code", "DiagnosticReport") | ("type", "DocumentReference") => {
+            let held = coded(body.get(name), "code").into_iter();
+            held.filter(|token| token.system.as_deref() != Some(NULL_FLAVOR)).collect()
+        }
         (name, _) => coded(body.get(name), "code"),
     }
 }
@@ -154,11 +166,15 @@ fn coded(value: Option<&Value>, member: &str) -> Vec<Token> {
 }
 
 fn texts(body: &Value, name: &str) -> Vec<String> {
+    if name == "practitioner" {
+        return references(body, name).iter().map(|reference| id_of(reference).to_owned()).collect();
+    }
     let pointers: &[&str] = match name {
         "name" => &["/name/*/family", "/name/*/given/*", "/name"],
         "family" => &["/name/*/family"],
         "given" => &["/name/*/given/*"],
-        "title" => &["/title"],
+        "title" => &["/title", "/content/title"],
+        "content-type" => &["/content/contentType"],
         "address" => {
             &["/address/*/line/*", "/address/*/city", "/address/*/state", "/address/line/*", "/address/city", "/address/state"]
         }
@@ -171,18 +187,34 @@ fn texts(body: &Value, name: &str) -> Vec<String> {
 }
 
 fn references(body: &Value, name: &str) -> Vec<String> {
-    match name {
-        "patient" => ["/subject/reference", "/patient/reference"].iter().flat_map(|pointer| strings_at(body, pointer)).collect(),
-        _ => Vec::new(),
-    }
+    let pointers: &[&str] = match name {
+        "patient" => &[
+            "/subject/reference",
+            "/patient/reference",
+            "/beneficiary/reference",
+            "/member/*/entity/reference",
+            "/participant/*/actor/reference",
+        ],
+        "generalPractitioner" => &["/generalPractitioner/*/reference"],
+        "practitioner" => &["/practitioner/reference"],
+        "payor" => &["/payor/*/reference"],
+        "questionnaire" => &["/questionnaire"],
+        _ => &[],
+    };
+    pointers.iter().flat_map(|pointer| strings_at(body, pointer)).collect()
+}
+
+fn id_of(reference: &str) -> &str {
+    reference.rsplit('/').next().unwrap_or_default()
 }
 
 fn dates(body: &Value, name: &str) -> Vec<String> {
     let pointers: &[&str] = match name {
         "birthdate" => &["/birthDate"],
         // Of a period, the start alone.
-        "date" => &["/effectiveDateTime", "/period/start"],
-        "authored" => &["/authoredOn"],
+        "date" => &["/effectiveDateTime", "/period/start", "/performedDateTime", "/start", "/date"],
+        "authored" => &["/authoredOn", "/authored"],
+        "collected" => &["/collection/collectedDateTime"],
         "_lastUpdated" => &["/meta/lastUpdated"],
         _ => &[],
     };

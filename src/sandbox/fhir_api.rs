@@ -7,17 +7,18 @@ use super::{
     faults::ServerError,
     fhir_request::FhirRequest,
     instance::Instance,
-    next_answers, next_bundle, next_write,
+    next_answers, next_bundle, next_write, operation_definition,
     personality::Personality,
     php_json::{self, Escapes},
-    rare_resources,
+    resource::Resource,
     response::Body,
     scopes::{self, Interaction},
     search::{self, Failure, SearchOutcome},
     write,
 };
 use bytes::Bytes;
-use std::sync::atomic::Ordering;
+use serde_json::Value;
+use std::sync::{Arc, atomic::Ordering};
 
 /// Answers a request of a site that exists.
 pub(super) fn answer(instance: &Instance, request: &FhirRequest<'_>) -> Answer {
@@ -66,7 +67,7 @@ fn open_route(instance: &Instance, request: &FhirRequest<'_>, segments: &[&str])
 
 /// Returns the Bundle of definitions, which stand in the place of their entries.
 fn operation_definitions(instance: &Instance, request: &FhirRequest<'_>) -> Answer {
-    let definition = rare_resources::operation_definition();
+    let definition = operation_definition::operation_definition();
     if instance.personality == Personality::Next {
         return next_bundle::definitions(instance, request, &definition);
     }
@@ -90,6 +91,8 @@ fn routed(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant, segment
         ("POST", [resource_type, "_search"]) if has_route(resource_type) && *resource_type != "Binary" => {
             search_answer(instance, request, grant, resource_type)
         }
+        ("POST", ["DocumentReference", "$docref"]) => docref(instance, request, grant),
+        ("GET", ["DocumentReference", "$docref"]) => error_answers::route_not_found(instance.personality),
         ("GET", [resource_type, id]) if has_route(resource_type) && is_id(id) => read(instance, grant, resource_type, id),
         ("POST", [resource_type]) if instance.personality == Personality::Next && writes(resource_type) => {
             next_write::create(instance, request, grant, resource_type)
@@ -122,7 +125,7 @@ fn read(instance: &Instance, grant: &Grant, resource_type: &str, id: &str) -> An
         "ValueSet" => return failed_search(instance, &Failure::Error("System error occurred")),
         "Provenance" => population.provenance(id),
         "OperationDefinition" if id == "$bulkdata-status" => {
-            return Answer::value(200, &rare_resources::operation_definition(), Escapes::Hex);
+            return Answer::value(200, &operation_definition::operation_definition(), Escapes::Hex);
         }
         _ => match error_answers::malformed_id(id) {
             Some(answer) => return answer,
@@ -133,6 +136,25 @@ fn read(instance: &Instance, grant: &Grant, resource_type: &str, id: &str) -> An
         Some(resource) => Answer::new(200, "application/json", Body::Whole(resource.wire_at(instance.clock.seconds()))),
         None => Answer::json(404, "[]"),
     }
+}
+
+/// Answers `POST /DocumentReference/$docref?patient=` with the patient's newest document; the parameters come from the
+/// query alone.
+fn docref(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant) -> Answer {
+    if !grant.scopes.iter().any(|scope| scope == "system/DocumentReference.$docref") {
+        return error_answers::scope_missing(instance.personality);
+    }
+    let patient = request.parameter("patient").unwrap_or_default();
+    let subject = format!("Patient/{}", patient.rsplit('/').next().unwrap_or_default());
+    let is_theirs =
+        |document: &&Arc<Resource>| document.value.pointer("/subject/reference").and_then(Value::as_str) == Some(&*subject);
+    let population = instance.population.read();
+    let date = |document: &&Arc<Resource>| document.value.get("date").map(Value::to_string);
+    let newest = population.all("DocumentReference").iter().filter(is_theirs).max_by_key(date);
+    let now = instance.clock.seconds();
+    let entries: Vec<Bytes> =
+        newest.map(|document| entry(instance, request, &document.id, &document.wire_at(now))).into_iter().collect();
+    bundle(instance, request, &entries)
 }
 
 fn search_answer(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant, resource_type: &str) -> Answer {
@@ -157,18 +179,13 @@ fn search_answer(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant, 
             _ => next_bundle::bundle(instance, request, &population, resource_type, &found),
         };
     }
-    let address = format!("{}{}", instance.site_address, request.head.path());
     let mut entries: Vec<Bytes> = Vec::with_capacity(found.resources.len());
-    let entry = |id: &str, wire: &[u8]| {
-        let url = php_json::encode_string(&format!("{address}/{id}"), escapes);
-        Bytes::from([br#"{"fullUrl":"#, url.as_bytes(), br#","resource":"#, wire, b"}"].concat())
-    };
     for resource in &found.resources {
-        entries.push(entry(&resource.id, &resource.wire_at(now)));
+        entries.push(entry(instance, request, &resource.id, &resource.wire_at(now)));
         if found.with_provenance {
             let provenance = population.clinic().provenance_of(resource_type, &resource.id);
             let id = format!("{resource_type}-PSK-{}", resource.id);
-            entries.push(entry(&id, php_json::encode(&provenance, escapes).as_bytes()));
+            entries.push(entry(instance, request, &id, php_json::encode(&provenance, escapes).as_bytes()));
         }
     }
     if let Some(count) = found.count {
@@ -196,6 +213,13 @@ fn failed_search(instance: &Instance, failure: &Failure) -> Answer {
             error_answers::after_text(text, 500, "System error occurred")
         }
     }
+}
+
+/// Returns an entry of a Bundle: its `fullUrl` is the path of the request with the id behind it.
+fn entry(instance: &Instance, request: &FhirRequest<'_>, id: &str, wire: &[u8]) -> Bytes {
+    let url = format!("{}{}/{id}", instance.site_address, request.head.path());
+    let url = php_json::encode_string(&url, instance.personality.fhir_escapes());
+    Bytes::from([br#"{"fullUrl":"#, url.as_bytes(), br#","resource":"#, wire, b"}"].concat())
 }
 
 /// Returns a Bundle of these entries. `self` repeats the address of the request, `/_search` included.

@@ -101,6 +101,7 @@ impl Instance {
         client_keys.set_cache(settings.jwks_cache);
         let workers = settings.workers.max(1);
         let database = Arc::new(Database::open(settings.database.as_deref())?);
+        let population = Population::new(personality, &site_address, settings.patients, settings.seed, made_at);
         Ok(Instance {
             personality,
             clock,
@@ -113,7 +114,7 @@ impl Instance {
             tokens: AccessTokens::new(Arc::clone(&database))?,
             database,
             exports: Mutex::default(),
-            population: RwLock::new(Population::new(personality, settings.patients, settings.seed, made_at)),
+            population: RwLock::new(population),
             faults: Faults::default(),
             counters: Counters::default(),
             wanted_up: watch::Sender::new(true),

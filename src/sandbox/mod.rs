@@ -14,7 +14,7 @@
 //! | `write`, `written` | creating and updating |
 //! | `search`, `criteria`, `date_criterion` | what a search finds |
 //! | `next_answers`, `next_bundle`, `next_write` | what the next OpenEMR does otherwise |
-//! | `population`, `resource`, `resources`, `rare_resources` | the synthetic patients |
+//! | `population`, `resource`, `resources`, `chart`, `operation_definition` | the synthetic patients, and what belongs to them |
 //! | `instance`, `database` | the state of one node, and what the nodes of one OpenEMR share |
 //! | `faults`, `admin`, `counters` | what can be made to go wrong, how, and what happened |
 //! | `personality`, `php_json`, `calendar`, `random` | which OpenEMR; JSON and dates as PHP writes them; random values |
@@ -36,6 +36,7 @@ mod admin;
 mod answer;
 mod bulk_export;
 mod calendar;
+mod chart;
 mod client_keys;
 mod clients;
 mod counters;
@@ -55,12 +56,12 @@ mod multipart;
 mod next_answers;
 mod next_bundle;
 mod next_write;
+mod operation_definition;
 mod personality;
 mod php_json;
 pub(crate) mod php_variables;
 mod population;
 mod random;
-mod rare_resources;
 mod registration;
 mod request_head;
 mod resource;

@@ -7,9 +7,9 @@ use std::{collections::HashMap, sync::Arc};
 use serde_json::Value;
 
 use super::{
+    chart::Charts,
     personality::Personality,
     random::SeededRandom,
-    rare_resources,
     resource::{Resource, zoned},
     resources::Clinic,
 };
@@ -29,43 +29,61 @@ pub(super) struct Population {
 }
 
 impl Population {
-    /// Makes `patients` patients, each with five observations and two encounters, every second one with a condition.
-    /// `made_at` (seconds since 1970) is when OpenEMR claims to have stored them.
-    pub(super) fn new(personality: Personality, patients: usize, seed: u64, made_at: i64) -> Population {
+    /// Makes `patients` patients, each with five observations and two encounters, half as many conditions, and each tenth
+    /// patient with a chart. `address` is that of the site, `made_at` (seconds since 1970) when OpenEMR claims to
+    /// have stored them.
+    pub(super) fn new(personality: Personality, address: &str, patients: usize, seed: u64, made_at: i64) -> Population {
         let mut random = SeededRandom::new(seed);
         let updated = zoned(made_at);
         let clinic = Clinic { personality, updated, organization: random.uuid() };
         let location = random.uuid();
+        let mut house = HashMap::from([
+            ("address".to_owned(), address.to_owned()),
+            ("updated".to_owned(), clinic.updated.clone()),
+            ("organization.1".to_owned(), clinic.organization.clone()),
+            ("location.1".to_owned(), location.clone()),
+        ]);
         let mut population = Population { clinic, collections: HashMap::new() };
         population.add("Organization", population.clinic.organization());
         population.add("Location", population.clinic.location(&location));
         for number in 1..=3 {
             let id = random.uuid();
             population.add("Practitioner", population.clinic.practitioner(&id, number, &mut random));
+            house.insert(format!("practitioner.{number}"), id);
         }
+        let mut charts = Charts::new(&population.clinic, seed, house);
+        population.add_all(charts.house(&population.clinic));
         for number in 1..=patients {
             let patient = random.uuid();
-            population.add("Patient", population.clinic.patient(&patient, number, &mut random));
+            let mut person = population.clinic.patient(&patient, number, &mut random);
+            charts.particulars(&mut person, number);
+            population.add("Patient", person);
             let day = 1 + number % 28;
-            let mut encounter = String::new();
-            for hour in [7, 20] {
+            let encounters = [7, 20].map(|hour| {
                 let id = random.uuid();
                 let start = format!("2024-01-{day:02}T{hour:02}:00:00+00:00");
-                population.add("Encounter", population.clinic.encounter(&id, &patient, &location, &start));
-                encounter = id;
-            }
+                let mut visit = population.clinic.encounter(&id, &patient, &location, &start);
+                if Charts::has(number) {
+                    charts.tell_apart(&mut visit, hour, &format!("2024-01-{:02}T15:00:00+00:00", day + 2));
+                }
+                population.add("Encounter", visit);
+                id
+            });
+            let [first, last] = &encounters;
             let taken = format!("2024-01-{day:02}T07:00:00+00:00");
-            for resource in population.clinic.vital_signs(&patient, &encounter, &taken, &mut random) {
-                population.add("Observation", resource);
-            }
+            let signs = population.clinic.vital_signs(&patient, last, &taken, &mut random);
+            let chart =
+                if Charts::has(number) { charts.chart(&population.clinic, &patient, [first, last], &signs) } else { Vec::new() };
+            population.add_all(signs);
             if number % 2 == 0 {
-                population.add("Condition", population.clinic.condition(&random.uuid(), &patient));
+                let problem = population.clinic.condition(&random.uuid(), &patient);
+                if !Charts::takes_condition_of(number, patients, personality) {
+                    population.add("Condition", problem);
+                }
             }
+            population.add_all(chart);
         }
-        let people: Vec<&str> = population.all("Patient").iter().map(|patient| patient.id.as_str()).collect();
-        for (resource_type, resource) in rare_resources::made_for(&population.clinic, &people, seed) {
-            population.add(resource_type, resource);
-        }
+        population.add_all(charts.groups(&population.clinic));
         population
     }
 
@@ -99,6 +117,13 @@ impl Population {
         collection.resources.get(*collection.by_id.get(id)?)
     }
 
+    fn add_all(&mut self, resources: Vec<Value>) {
+        for resource in resources {
+            let resource_type = resource.get("resourceType").and_then(Value::as_str).unwrap_or_default().to_owned();
+            self.add(&resource_type, resource);
+        }
+    }
+
     /// Adds a resource, or replaces the one with its id.
     pub(super) fn add(&mut self, resource_type: &str, value: Value) {
         let resource = Arc::new(Resource::new(resource_type, value, self.clinic.personality.fhir_escapes()));
@@ -123,7 +148,7 @@ mod tests {
     #[test]
     fn the_same_seed_gives_the_same_people() {
         let people = |seed| {
-            let population = Population::new(Personality::V8_0, 3, seed, 0);
+            let population = Population::new(Personality::V8_0, "", 3, seed, 0);
             population.all("Patient").iter().map(|patient| patient.wire_at(0)).collect::<Vec<_>>()
         };
         assert_eq!(people(1), people(1));
@@ -132,12 +157,12 @@ mod tests {
 
     #[test]
     fn everyone_has_what_was_promised() {
-        let population = Population::new(Personality::V7_0_3, 10, 1, 0);
+        let population = Population::new(Personality::V7_0_3, "", 9, 1, 0);
         let counts: Vec<usize> = ["Patient", "Observation", "Encounter", "Condition", "Organization"]
             .iter()
             .map(|resource_type| population.all(resource_type).len())
             .collect();
-        assert_eq!(counts, [10, 50, 20, 5, 1]);
+        assert_eq!(counts, [9, 45, 18, 4, 3]);
         let patient = &population.all("Patient")[0];
         assert_eq!(population.get("Patient", &patient.id).unwrap().wire_at(0), patient.wire_at(0));
     }

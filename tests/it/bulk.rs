@@ -758,5 +758,5 @@ fn a_large_export_arrives_whole() {
     let files = files(&caller, &manifest);
     let size = files["Observation"].len();
     assert!(size > 20_000_000, "{size}");
-    assert_eq!(files["Observation"].lines().count(), 30_000);
+    assert_eq!(files["Observation"].lines().count(), 30_200);
 }

@@ -15,39 +15,54 @@ const SECOND: i128 = 1_000_000_000;
 const MINUTE: i128 = 60 * SECOND;
 const DAY: i128 = 24 * 60 * MINUTE;
 
+/// The longest range of a value: a leap year.
+const LONGEST: i128 = 366 * DAY;
+/// More than clocks of different zones differ.
+const APART: i128 = 30 * 60 * MINUTE;
+
 /// The most digits of a second's fraction.
 const FRACTION: usize = 9;
 
 /// The dates of which an element must fit one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Dates(Vec<(Prefix, Range)>);
-
-/// How a date is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Prefix {
-    Eq,
-    Ne,
-    Gt,
-    Lt,
-    Ge,
-    Le,
-    Sa,
-    Eb,
+pub(super) struct Dates {
+    /// The ranges of which one must contain the element's, sorted.
+    containing: Vec<Range>,
+    /// The other comparisons of which one must hold, with one range for each zone.
+    others: Vec<(Comparison, Range)>,
 }
 
-const PREFIXES: [(&str, Prefix); 8] = [
-    ("eq", Prefix::Eq),
-    ("ne", Prefix::Ne),
-    ("gt", Prefix::Gt),
-    ("lt", Prefix::Lt),
-    ("ge", Prefix::Ge),
-    ("le", Prefix::Le),
-    ("sa", Prefix::Sa),
-    ("eb", Prefix::Eb),
+/// How an element's range is compared with a value's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Comparison {
+    /// It is within it.
+    Within,
+    /// It is not.
+    NotWithin,
+    /// It has something above it.
+    ReachesAbove,
+    /// It has something below it.
+    ReachesBelow,
+    /// It is above it altogether.
+    Above,
+    /// It is below it altogether.
+    Below,
+}
+
+/// The prefixes, and the comparisons of which one must hold.
+const PREFIXES: [(&str, &[Comparison]); 8] = [
+    ("eq", &[Comparison::Within]),
+    ("ne", &[Comparison::NotWithin]),
+    ("gt", &[Comparison::ReachesAbove]),
+    ("lt", &[Comparison::ReachesBelow]),
+    ("ge", &[Comparison::ReachesAbove, Comparison::Within]),
+    ("le", &[Comparison::ReachesBelow, Comparison::Within]),
+    ("sa", &[Comparison::Above]),
+    ("eb", &[Comparison::Below]),
 ];
 
 /// A moment as a clock shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Moment {
     /// Nanoseconds since the clock showed the beginning of 1970.
     clock: i128,
@@ -55,8 +70,8 @@ struct Moment {
     zone: Option<i128>,
 }
 
-/// A range with ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// A range with ends, which have one zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Range {
     low: Moment,
     high: Moment,
@@ -75,16 +90,32 @@ impl Dates {
     /// # Errors
     /// One of them is no date, or has the prefix `ap`, whose width FHIR leaves open.
     pub(super) fn read(value: &str) -> Result<Self, Untestable> {
-        let mut dates = Vec::new();
+        let (mut containing, mut others) = (Vec::new(), Vec::new());
         for part in split(value, ',') {
             let part = unescaped(part)?;
-            let prefixed = PREFIXES.iter().find_map(|(text, prefix)| Some((*prefix, part.strip_prefix(text)?)));
-            let (prefix, date) = prefixed.unwrap_or((Prefix::Eq, &part));
-            dates.push((prefix, Range::read(date, Reader::Value).ok_or(Untestable::Value)?));
+            let prefixed = PREFIXES.iter().find_map(|(text, comparisons)| Some((*comparisons, part.strip_prefix(text)?)));
+            let (comparisons, date) = prefixed.unwrap_or((&[Comparison::Within], &part));
+            let range = Range::read(date, Reader::Value).ok_or(Untestable::Value)?;
+            for comparison in comparisons {
+                match comparison {
+                    Comparison::Within => containing.push(range),
+                    other => others.push((*other, range)),
+                }
+            }
         }
-        dates.sort_unstable();
-        dates.dedup();
-        Ok(Self(dates))
+        containing.sort_by_key(|range: &Range| (range.low.clock, range.high.clock, range.low.zone));
+        containing.dedup();
+        others.sort_by_key(|(comparison, range): &(Comparison, Range)| (*comparison, range.low.zone));
+        // In one zone, the highest low end and the lowest high end decide about all of these comparisons.
+        others.dedup_by(|(comparison, range), (kept, decisive)| {
+            let is_same = comparison == kept && range.low.zone == decisive.low.zone;
+            if is_same {
+                decisive.low.clock = decisive.low.clock.max(range.low.clock);
+                decisive.high.clock = decisive.high.clock.min(range.high.clock);
+            }
+            is_same
+        });
+        Ok(Self { containing, others })
     }
 
     /// Whether an element fits one of them. One that is no date fits none.
@@ -99,28 +130,32 @@ impl Dates {
             (DataType::Timing, _) => timing(element)?,
             _ => None,
         };
-        Ok(span.is_some_and(|span| self.0.iter().any(|(prefix, range)| prefix.holds(range, &span))))
+        let Some(span) = span else { return Ok(false) };
+        Ok(self.contain(&span) || self.others.iter().any(|(comparison, range)| comparison.holds(range, &span)))
+    }
+
+    /// Whether one of the ranges contains an element's.
+    fn contain(&self, span: &Span) -> bool {
+        let Some(low) = span.low else { return false };
+        let begin = self.containing.partition_point(|range| range.low.clock < low.clock - LONGEST - APART);
+        let mut near = self.containing.iter().skip(begin).take_while(|range| range.low.clock <= low.clock + APART);
+        near.any(|range| Comparison::Within.holds(range, span))
     }
 }
 
-impl Prefix {
-    /// Whether an element's range compares so with a value's.
+impl Comparison {
     fn holds(self, value: &Range, element: &Span) -> bool {
-        let contains = || {
+        let is_within = || {
             element.low.is_some_and(|low| value.low.compare(low).is_le())
                 && element.high.is_some_and(|high| high.compare(value.high).is_le())
         };
-        let reaches_above = || element.high.is_none_or(|high| high.compare(value.high).is_gt());
-        let reaches_below = || element.low.is_none_or(|low| low.compare(value.low).is_lt());
         match self {
-            Self::Eq => contains(),
-            Self::Ne => !contains(),
-            Self::Gt => reaches_above(),
-            Self::Lt => reaches_below(),
-            Self::Ge => reaches_above() || contains(),
-            Self::Le => reaches_below() || contains(),
-            Self::Sa => element.low.is_some_and(|low| low.compare(value.high).is_ge()),
-            Self::Eb => element.high.is_some_and(|high| high.compare(value.low).is_le()),
+            Self::Within => is_within(),
+            Self::NotWithin => !is_within(),
+            Self::ReachesAbove => element.high.is_none_or(|high| high.compare(value.high).is_gt()),
+            Self::ReachesBelow => element.low.is_none_or(|low| low.compare(value.low).is_lt()),
+            Self::Above => element.low.is_some_and(|low| low.compare(value.high).is_ge()),
+            Self::Below => element.high.is_some_and(|high| high.compare(value.low).is_le()),
         }
     }
 }

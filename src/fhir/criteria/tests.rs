@@ -6,6 +6,8 @@ use super::criterion::Untestable;
 use super::*;
 
 mod dates;
+mod naive;
+mod properties;
 
 fn criteria(resource_type: &str, parameters: &[(&str, &str)]) -> Criteria {
     let mut criteria = Criteria::default();

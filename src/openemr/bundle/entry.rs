@@ -24,6 +24,12 @@ pub(crate) struct Entry {
     pub(crate) search: Vec<u8>,
     /// The mode that it says.
     pub(crate) own_mode: Option<Mode>,
+    /// Where in the held bytes the resource begins, which is tested.
+    pub(crate) begins_at: usize,
+    /// Whether the resource meets what matches are tested by; `None` where it was not tested.
+    pub(crate) is_met: Option<bool>,
+    /// Whether it is about a match that was sent; `None` where that is not known.
+    pub(crate) has_target: Option<bool>,
     /// Whether there is a resource.
     pub(crate) has_resource: bool,
     /// Whether the resource stands in the place of the entry.

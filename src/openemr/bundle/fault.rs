@@ -16,6 +16,10 @@ pub(crate) enum Fault {
     Twice,
     /// An entry tells too late what it is, or another value is too long.
     TooLong,
+    /// A resource that has to be tested cannot be read.
+    Illegible,
+    /// OpenEMR sends a part of what has to be tested, and a link of its own to the rest.
+    Incomplete,
     /// It ends too soon.
     CutShort,
     /// OpenEMR says that there are more matches, and sends those before the page alone.
@@ -32,6 +36,10 @@ impl Fault {
             Self::OutOfReach => {
                 "OpenEMR does not send the matches of this page: ask for fewer, or follow the links of the first page."
             }
+            Self::Incomplete => {
+                "OpenEMR sends a part of the resources that the gateway has to test: narrow the search, or ask with _count."
+            }
+            Self::Illegible => "OpenEMR's answer to the search has a resource that could not be read.",
             Self::NotCounted => "OpenEMR sends a part of the matches, and does not tell how many there are.",
             _ => "OpenEMR's answer to the search could not be read as a Bundle.",
         };
@@ -41,6 +49,8 @@ impl Fault {
             Self::Twice => "a member of the Bundle or of an entry comes twice",
             Self::TooLong => "a part of the Bundle is too long to be read",
             Self::Empty => "the answer to the search has no body",
+            Self::Incomplete => "OpenEMR sends a part of what has to be tested",
+            Self::Illegible => "a resource of the Bundle cannot be read",
             Self::CutShort => "the Bundle was cut short",
             Self::OutOfReach => "OpenEMR does not send the matches of this page",
             Self::NotCounted => "OpenEMR does not tell the number of matches",

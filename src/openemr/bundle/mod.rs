@@ -11,3 +11,4 @@ mod reader;
 mod searchset;
 mod seen;
 pub(crate) mod stream;
+mod targets;

@@ -118,10 +118,8 @@ impl PageCut {
         if mode == Mode::Match {
             let index = self.reached();
             self.matches += 1;
-            if let Some(page) = self.page {
-                self.match_is_on_page = page.range().contains(&index);
-                self.has_more |= index >= page.range().end;
-            }
+            self.match_is_on_page = self.page.is_none_or(|page| page.range().contains(&index));
+            self.has_more |= self.page.is_some_and(|page| index >= page.range().end);
         }
     }
 
@@ -129,6 +127,12 @@ impl PageCut {
     pub(crate) fn take_double(&mut self) {
         self.entries += 1;
         self.has_doubles = true;
+    }
+
+    /// Takes an entry that turned out not to belong to what was searched for, and with a match what is included because of it.
+    pub(crate) fn take_unmet(&mut self, mode: Mode) {
+        self.entries += u64::from(mode != Mode::Outcome);
+        self.match_is_on_page &= mode != Mode::Match;
     }
 
     /// Takes an entry that is neither a match nor anything else.

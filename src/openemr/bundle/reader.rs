@@ -187,7 +187,7 @@ impl Reader {
             }
             Place::Entry if self.member == EntryMember::Resource && shape == Shape::Object => {
                 self.searchset.begin_member(self.outline.written_name(), out)?;
-                self.searchset.entry.has_resource = true;
+                self.searchset.begin_resource();
                 self.unread = Some(*at);
                 self.enter(Place::Resource, shape, at)?;
             }
@@ -295,10 +295,7 @@ impl Reader {
     fn value_ended(&mut self, at: usize, out: &mut Spliced) -> Result<(), Fault> {
         match self.passing {
             Passing::Read(what) | Passing::KeptAndRead(what) => self.read_text(what, at, out),
-            Passing::Rest => {
-                self.resource_ended(out);
-                Ok(())
-            }
+            Passing::Rest => self.resource_ended(out),
             Passing::Kept | Passing::Dropped | Passing::Resource => Ok(()),
         }
     }
@@ -321,29 +318,33 @@ impl Reader {
             Text::FullUrl => self.searchset.entry.url = Some(quoted.to_vec()),
             Text::Search => {
                 self.searchset.entry.take_search(&self.text);
-                self.decide(at, out);
+                self.decide(at, out)?;
             }
             Text::ResourceType => {
                 read_string(quoted, &mut self.searchset.entry.resource_type);
-                self.decide(at, out);
+                self.decide(at, out)?;
             }
             Text::Id => {
                 read_string(quoted, &mut self.searchset.entry.id);
-                self.decide(at, out);
+                self.decide(at, out)?;
             }
         }
         Ok(())
     }
 
     /// Has it decided whether the entry is sent, if that is known. Of its resource nothing more is read then.
-    fn decide(&mut self, at: usize, out: &mut Spliced) {
-        if self.searchset.decide(false, self.unread.map(|begin| begin..at), out) {
-            self.unread = None;
-            if self.place == Place::Resource {
-                self.outline.pass_rest();
-                self.passing = Passing::Rest;
+    fn decide(&mut self, at: usize, out: &mut Spliced) -> Result<(), Fault> {
+        let is_decided = self.searchset.decide(false, self.unread.map(|begin| begin..at), out);
+        if self.place == Place::Resource && (is_decided || self.searchset.only_tests()) {
+            if let Some(begin) = self.unread.take().filter(|_| !is_decided) {
+                self.searchset.keep(begin..at, out)?;
             }
+            self.outline.pass_rest();
+            self.passing = Passing::Rest;
+        } else if is_decided {
+            self.unread = None;
         }
+        Ok(())
     }
 
     fn closed(&mut self, at: usize, out: &mut Spliced) -> Result<(), Fault> {
@@ -366,18 +367,20 @@ impl Reader {
                 if let Some(begin) = self.unread.take() {
                     self.searchset.keep(begin..at, out)?;
                 }
-                self.resource_ended(out);
+                self.resource_ended(out)?;
             }
         }
         Ok(())
     }
 
-    fn resource_ended(&mut self, out: &mut Spliced) {
+    fn resource_ended(&mut self, out: &mut Spliced) -> Result<(), Fault> {
+        self.searchset.test()?;
         self.place = Place::Entry;
         if self.searchset.entry.is_inline {
             self.place = Place::Entries;
             self.searchset.end_entry(out);
         }
+        Ok(())
     }
 }
 

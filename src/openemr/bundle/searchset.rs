@@ -1,6 +1,6 @@
 //! Writes the searchset: its entries as far as they are sent, and its end but for the last bracket.
 
-use std::ops::Range;
+use std::ops::{Not as _, Range};
 
 use bytes::BytesMut;
 
@@ -11,6 +11,7 @@ use crate::openemr::bundle::full_url::Base;
 use crate::openemr::bundle::links;
 use crate::openemr::bundle::page::{Mode, Next, PageCut};
 use crate::openemr::bundle::seen::Seen;
+use crate::openemr::bundle::targets;
 use crate::openemr::search::terms::{SearchTerms, Window};
 
 /// The most bytes of an entry that are kept until it is known whether it is sent.
@@ -122,6 +123,51 @@ impl Searchset {
         Ok(())
     }
 
+    /// Begins the resource of the entry, whose name has been written.
+    pub(crate) fn begin_resource(&mut self) {
+        self.entry.has_resource = true;
+        self.entry.begins_at = self.held.len();
+    }
+
+    /// Whether entries are tested, for which each is held until its end.
+    #[must_use]
+    pub(crate) fn tests(&self) -> bool {
+        !self.terms.criteria.is_empty()
+    }
+
+    /// Whether the resource of the entry is known by its type and id, and its test alone is missing.
+    #[must_use]
+    pub(crate) fn only_tests(&self) -> bool {
+        self.tests() && !self.entry.resource_type.is_empty() && !self.entry.id.is_empty()
+    }
+
+    /// Tests the resource of the entry, which has been read whole: a match by what it must meet, and a Provenance by what it is about.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) fn test(&mut self) -> Result<(), Fault> {
+        if !self.tests() {
+            return Ok(());
+        }
+        let resource = self.held.get(self.entry.begins_at..).unwrap_or_default();
+        match self.entry.resource_type.as_str() {
+            "Provenance" if self.terms.resource_type != "Provenance" => {
+                let targets = targets::of(resource).ok_or(Fault::Illegible)?;
+                self.entry.has_target =
+                    self.seen.is_full().not().then(|| targets.iter().any(|target| self.is_sent_match(target)));
+            }
+            _ => self.entry.is_met = Some(self.terms.criteria.are_met_by(resource).map_err(|_| Fault::Illegible)?),
+        }
+        Ok(())
+    }
+
+    /// Whether a reference is one to a match that was sent.
+    fn is_sent_match(&self, reference: &str) -> bool {
+        let mut parts = reference.rsplit('/');
+        let (id, resource_type) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        self.seen.fingerprint(resource_type, id).is_some_and(|resource| self.seen.is_sent_match(resource))
+    }
+
     /// Takes what has been held back of the entry for members of the resource that stands in its place.
     ///
     /// # Errors
@@ -133,6 +179,7 @@ impl Searchset {
             self.hold(part)?;
         }
         (self.entry.has_resource, self.entry.is_inline) = (true, true);
+        self.entry.begins_at = br#""resource":"#.len();
         self.entry.id = std::mem::take(&mut self.entry.element_id);
         Ok(())
     }
@@ -149,11 +196,12 @@ impl Searchset {
     /// behind it. `is_all`: nothing follows in the entry. Returns whether it was decided just now.
     pub(crate) fn decide(&mut self, is_all: bool, unread: Option<Range<usize>>, out: &mut Spliced) -> bool {
         let entry = &self.entry;
-        let is_known = is_all || (entry.has_resource && !entry.resource_type.is_empty() && !entry.id.is_empty());
+        // What is tested is not known before its end.
+        let is_known = is_all || (!self.tests() && entry.has_resource && !entry.resource_type.is_empty() && !entry.id.is_empty());
         if entry.is_sent.is_some() || !is_known {
             return false;
         }
-        self.entry.fingerprint = self.seen.fingerprint(&entry.resource_type, &entry.id).filter(|_| self.repairs);
+        self.entry.fingerprint = self.seen.fingerprint(&entry.resource_type, &entry.id).filter(|_| self.repairs || self.tests());
         let Some(is_sent) = self.is_sent(is_all) else { return false };
         self.entry.is_sent = Some(is_sent);
         if is_sent {
@@ -173,10 +221,19 @@ impl Searchset {
     fn is_sent(&self, is_all: bool) -> Option<bool> {
         let searched = self.terms.resource_type;
         let mode = self.entry.mode(searched);
-        let is_sent = |mode| self.cut.sends(mode) && !self.is_double(mode);
+        let is_sent = |mode| self.cut.sends(mode) && !self.is_double(mode) && self.stays(mode);
         let other = if mode == Mode::Match { Mode::Include } else { Mode::Match };
         let is_settled = is_all || self.entry.mode_is_settled(searched) || is_sent(other) == is_sent(mode);
         is_settled.then(|| is_sent(mode))
+    }
+
+    /// Whether an entry of this mode belongs to what was searched for, as far as it was tested.
+    fn stays(&self, mode: Mode) -> bool {
+        match mode {
+            Mode::Match => !self.tests() || self.entry.is_met == Some(true),
+            Mode::Include => self.entry.has_target != Some(false),
+            Mode::Outcome => true,
+        }
     }
 
     /// Whether the entry came before.
@@ -231,6 +288,10 @@ impl Searchset {
             self.cut.take_double();
             return;
         }
+        if !self.stays(mode) {
+            self.cut.take_unmet(mode);
+            return;
+        }
         self.cut.take(mode);
         if let Some(resource) = self.entry.fingerprint {
             self.seen.add(resource, mode, is_sent);
@@ -267,6 +328,8 @@ impl Searchset {
         }
         let next = match self.cut.next() {
             Next::OutOfReach => return Err(Fault::OutOfReach),
+            // Its link asks for what OpenEMR was asked for, and not for what is tested.
+            Next::OpenEmrs if self.tests() => return Err(Fault::Incomplete),
             Next::OpenEmrs if !self.terms.entries => Next::Nothing,
             next => next,
         };

@@ -45,6 +45,18 @@ impl Seen {
         })
     }
 
+    /// Whether a resource has been a match, and was sent.
+    #[must_use]
+    pub(crate) fn is_sent_match(&self, resource: Fingerprint) -> bool {
+        self.resources.get(&resource.0).is_some_and(|roles| roles.is_match && roles.is_sent)
+    }
+
+    /// Whether no more resources can be remembered.
+    #[must_use]
+    pub(crate) fn is_full(&self) -> bool {
+        self.resources.len() >= MOST
+    }
+
     /// Remembers an entry.
     pub(crate) fn add(&mut self, resource: Fingerprint, mode: Mode, is_sent: bool) {
         if self.resources.len() >= MOST && !self.resources.contains_key(&resource.0) {

@@ -182,7 +182,7 @@ fn the_matches_alone_are_counted_without_what_is_included() {
     for version in ["8.0", "7.0.3", "next"] {
         let site = Site::start(version, "230", "slice");
         for query in ["_summary=count", "_count=0", "_summary=count&_count=5&_revinclude=Provenance:target"] {
-            for (resource_type, number) in [("Patient", 230), ("Condition", 115), ("Observation", 1150)] {
+            for (resource_type, number) in [("Patient", 230), ("Condition", 115), ("Observation", 1242)] {
                 let page = site.get(&format!("/fhir/{resource_type}?{query}"));
                 assert_eq!((page.total, page.entries.len()), (Some(number), 0), "{version} {resource_type}?{query}");
                 assert_eq!(site.asked(), resource_type);

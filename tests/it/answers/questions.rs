@@ -136,7 +136,7 @@ impl Site {
         let gateway = Gateway::with(config);
         let population = BTreeMap::from(TYPES.map(|(name, _)| (name, everything(&gateway, name))));
         let number = |name: &str| population[name].len();
-        assert_eq!((number("Patient"), number("Observation"), number("Condition")), (203, 1015, 101));
+        assert_eq!((number("Patient"), number("Observation"), number("Condition")), (203, 1095, 101));
         Self { gateway, version, population, _openemr: openemr }
     }
 

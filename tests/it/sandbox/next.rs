@@ -50,7 +50,7 @@ async fn every_match_stands_on_one_page_and_each_page_tells_of_all() {
         ("Patient", 100, 250),
         ("Patient?_count=60", 60, 250),
         ("Patient?_count=1000", 200, 250),
-        ("Observation?_count=200", 200, 1250),
+        ("Observation?_count=200", 200, 1350),
         ("Patient?_count=40&_revinclude=Provenance:target", 40, 250),
     ] {
         let mut seen: Vec<String> = Vec::new();

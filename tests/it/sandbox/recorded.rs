@@ -13,6 +13,9 @@ use openemr_gateway::sandbox::{Personality, Settings};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+/// Members that OpenEMR writes, but of nobody who was recorded.
+const PARTICULARS: [&str; 2] = ["entry[].resource.deceasedDateTime", "entry[].resource.generalPractitioner"];
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Table {
@@ -213,7 +216,8 @@ impl Run {
                     let mut found = BTreeSet::new();
                     shape_of(&value, "", &mut found);
                     let missing: Vec<_> = expected.difference(&found).collect();
-                    let surplus: Vec<_> = found.difference(expected).collect();
+                    let is_particular = |path: &&String| PARTICULARS.iter().any(|member| path.starts_with(member));
+                    let surplus: Vec<_> = found.difference(expected).filter(|path| !is_particular(path)).collect();
                     if !missing.is_empty() || !surplus.is_empty() {
                         wrong.push(format!("shape: missing {missing:#?}, surplus {surplus:#?}"));
                     }
