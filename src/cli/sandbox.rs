@@ -9,7 +9,7 @@ use std::{
 
 use clap::Args;
 
-use crate::sandbox::{Client, Keys, Personality, Sandbox, SandboxError, Settings, Tls};
+use crate::sandbox::{Client, Keys, Personality, Sandbox, SandboxError, Settings, Shapes, Tls};
 
 /// The arguments of `sandbox`.
 #[derive(Args, Debug)]
@@ -85,6 +85,9 @@ pub(super) struct SandboxArgs {
     /// How many synthetic patients there are
     #[arg(long, value_name = "N", default_value_t = 300)]
     pub(super) patients: usize,
+    /// How resources are written: valid, or with OpenEMR's own mistakes (openemr)
+    #[arg(long, value_name = "HOW", default_value_t)]
+    pub(super) resources: Shapes,
     /// How long an idle connection is kept, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 5000)]
     pub(super) keep_alive: u64,
@@ -172,6 +175,7 @@ fn settings(args: &SandboxArgs) -> Result<Settings, SandboxCommandError> {
         database: args.database.clone(),
         workers: args.workers,
         patients: args.patients,
+        shapes: args.resources,
         keep_alive: Duration::from_millis(args.keep_alive),
         requests_per_connection: args.requests_per_connection,
         ..Settings::default()

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::config;
+use crate::exports::files::{self, ExportFile, FilesOfJob};
 use crate::exports::room::{Known, Room, State};
 use crate::exports::store::{FolderLock, Listing, Store, StoreError};
 use crate::openemr::export::owner::Owner;
@@ -31,6 +32,10 @@ pub(crate) struct Jobs {
     store: Store,
     /// What does not change of each job: its owner and, once it has ended, when. Its file need not be read for it again.
     seen: Mutex<HashMap<Uuid, Seen>>,
+    /// The files of the jobs that have ended.
+    files: Mutex<HashMap<Uuid, Arc<FilesOfJob>>>,
+    /// Deleted jobs that stay until then, in milliseconds since 1970.
+    held: Mutex<HashMap<Uuid, i64>>,
     /// Held while jobs are counted and one is added.
     adding: Mutex<()>,
     /// See [`Exports::changed`].
@@ -79,7 +84,14 @@ impl Exports {
         let mut sites = self.sites.lock();
         Arc::clone(sites.entry(store.folder().to_owned()).or_insert_with(|| {
             let changed = Arc::clone(&self.changed);
-            Arc::new(Jobs { store, seen: Mutex::default(), adding: Mutex::default(), changed })
+            Arc::new(Jobs {
+                store,
+                seen: Mutex::default(),
+                files: Mutex::default(),
+                held: Mutex::default(),
+                adding: Mutex::default(),
+                changed,
+            })
         }))
     }
 
@@ -163,14 +175,44 @@ impl Jobs {
         let removed = self.blocking(move |jobs| {
             jobs.store.remove(job);
             jobs.seen.lock().remove(&job);
+            jobs.held.lock().remove(&job);
             Ok::<_, StoreError>(())
         });
         drop(removed.await);
     }
 
+    /// Keeps a job, deleted for its clients, until then.
+    pub(crate) async fn hold(self: &Arc<Self>, job: Uuid, until: i64) {
+        let held = self.blocking(move |jobs| {
+            jobs.held.lock().insert(job, until);
+            jobs.store.mark_deleted(job)
+        });
+        if let Err(error) = held.await {
+            warn!("export {job} cannot be marked as deleted: {error}");
+        }
+    }
+
+    /// Whether a job was held after it had been deleted.
+    pub(crate) fn was_held(&self, job: Uuid) -> bool {
+        self.held.lock().contains_key(&job)
+    }
+
+    /// What a client gets of a Binary, should it be the file of an export. `job`: the export that its address names.
+    ///
+    /// # Errors
+    /// The plans cannot be read.
+    pub(crate) async fn file(self: &Arc<Self>, id: String, job: Option<Uuid>) -> Result<ExportFile, StoreError> {
+        self.blocking(move |jobs| match job {
+            Some(job) => files::of_job(&jobs.store, job, &id),
+            None => files::of_any_job(&jobs.store, &mut jobs.files.lock(), &id, now()),
+        })
+        .await
+    }
+
     fn look(&self, keep: Option<i64>) -> Result<Todo, StoreError> {
-        let Listing { jobs, marked } = self.store.list()?;
-        let mut todo = Todo { obsolete: marked.iter().copied().collect(), ..Todo::default() };
+        let Listing { jobs, marked, .. } = self.store.list()?;
+        let is_held = |job: &Uuid| self.held.lock().get(job).is_some_and(|until| *until > now());
+        let mut todo = Todo { obsolete: marked.iter().copied().filter(|job| !is_held(job)).collect(), ..Todo::default() };
         let mut unfinished = BTreeMap::new();
         let mut seen = self.seen.lock();
         seen.retain(|job, _| jobs.contains(job));

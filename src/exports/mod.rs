@@ -1,5 +1,6 @@
 //! Bulk exports: their plans on disk, the worker that carries them out, and the requests that this takes of OpenEMR.
 
+pub(crate) mod files;
 pub(crate) mod jobs;
 pub(crate) mod openemr;
 mod room;

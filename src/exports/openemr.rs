@@ -209,6 +209,7 @@ mod tests {
             types: vec![("Patient", true)],
             provenance_of: vec!["Patient"],
             since: Some("2026-11-24T02:28:30.5+01:00".to_owned()),
+            filters: Vec::new(),
             left_out: Vec::new(),
         };
         let plan = Plan::new(Uuid::from_u128(1), kick_off, String::new(), Owner::default(), 0);

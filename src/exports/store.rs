@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::config;
 use crate::keys::key_files::replace;
+use crate::openemr::export::files::{FILES_LIVE, LONGEST_JOB};
 use crate::openemr::export::plan::{MAX_PLAN, Plan, PlanError};
 
 /// The mode of the folders.
@@ -58,6 +59,8 @@ pub(crate) struct Listing {
     pub(crate) jobs: HashSet<Uuid>,
     /// The marks: jobs to be deleted, and those whose plan is gone already when a crash left the mark.
     pub(crate) marked: HashSet<Uuid>,
+    /// Whether a plan was set aside that may still have files at OpenEMR.
+    pub(crate) has_lost_plan: bool,
 }
 
 impl Store {
@@ -68,6 +71,12 @@ impl Store {
         Self(folder.join(site.name.as_str()))
     }
 
+    /// One in this folder.
+    #[cfg(test)]
+    pub(super) fn at(folder: &Path) -> Self {
+        Self(folder.to_owned())
+    }
+
     /// The path of the folder.
     pub(crate) fn folder(&self) -> &Path {
         &self.0
@@ -75,6 +84,10 @@ impl Store {
 
     fn plan(&self, job: Uuid) -> PathBuf {
         self.0.join(format!("{job}.json"))
+    }
+
+    fn aside(&self, job: Uuid) -> PathBuf {
+        self.0.join(format!("{job}.damaged"))
     }
 
     fn mark(&self, job: Uuid) -> PathBuf {
@@ -104,6 +117,11 @@ impl Store {
         if plan.job == job { Ok(Some(plan)) } else { Err(StoreError::OtherJob) }
     }
 
+    /// Whether OpenEMR may still have files of a job whose plan cannot be read.
+    pub(crate) fn may_have_files(&self, job: Uuid) -> bool {
+        may_have_files(&self.plan(job))
+    }
+
     /// Lists the jobs and marks; none when there is no folder.
     pub(crate) fn list(&self) -> Result<Listing, StoreError> {
         let mut listing = Listing::default();
@@ -118,6 +136,7 @@ impl Store {
             match (Uuid::parse_str(stem), kind) {
                 (Ok(job), "json") => drop(listing.jobs.insert(job)),
                 (Ok(job), "deleted") => drop(listing.marked.insert(job)),
+                (Ok(job), "damaged") => listing.has_lost_plan |= may_have_files(&self.aside(job)),
                 _ => {}
             }
         }
@@ -149,8 +168,7 @@ impl Store {
 
     /// Renames a plan that cannot be read, and keeps it for the operator to look at.
     pub(crate) fn set_aside(&self, job: Uuid) {
-        let aside = self.0.join(format!("{job}.damaged"));
-        if let Err(error) = fs::rename(self.plan(job), &aside) {
+        if let Err(error) = fs::rename(self.plan(job), self.aside(job)) {
             warn!("{} cannot be renamed: {error}", self.plan(job).display());
         }
     }
@@ -180,6 +198,13 @@ impl Store {
     }
 }
 
+/// Whether OpenEMR may still have files of the job with this plan: it was written less than their life ago.
+fn may_have_files(plan: &Path) -> bool {
+    let written = fs::metadata(plan).and_then(|metadata| metadata.modified());
+    let longest = u64::try_from(FILES_LIVE + LONGEST_JOB).unwrap_or(u64::MAX);
+    written.is_ok_and(|written| written.elapsed().unwrap_or_default() < Duration::from_millis(longest))
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -195,6 +220,7 @@ mod tests {
             types: vec![("Patient", true)],
             provenance_of: Vec::new(),
             since: None,
+            filters: Vec::new(),
             left_out: Vec::new(),
         };
         Plan::new(Uuid::from_u128(job), kick_off, "http://gw/fhir/$export".to_owned(), Owner::default(), 1)
@@ -225,7 +251,10 @@ mod tests {
         store.mark_deleted(job).unwrap();
         assert_eq!(store.load(job).unwrap(), None);
         assert!(store.load_any(job).unwrap().is_some());
-        assert_eq!(store.list().unwrap(), Listing { jobs: HashSet::from([job]), marked: HashSet::from([job]) });
+        assert_eq!(
+            store.list().unwrap(),
+            Listing { jobs: HashSet::from([job]), marked: HashSet::from([job]), has_lost_plan: false }
+        );
         store.remove(job);
         store.remove(job);
         assert_eq!(store.list().unwrap(), Listing::default());
@@ -238,8 +267,9 @@ mod tests {
         store.save(&plan(1)).unwrap();
         fs::rename(store.plan(Uuid::from_u128(1)), store.plan(Uuid::from_u128(2))).unwrap();
         assert!(matches!(store.load(Uuid::from_u128(2)), Err(StoreError::OtherJob)));
+        assert!(store.may_have_files(Uuid::from_u128(2)));
         store.set_aside(Uuid::from_u128(2));
-        assert_eq!(store.list().unwrap(), Listing::default());
+        assert_eq!(store.list().unwrap(), Listing { has_lost_plan: true, ..Listing::default() });
     }
 
     #[test]

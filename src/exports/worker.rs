@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::exports::jobs::{Exports, Jobs, Todo, now};
 use crate::exports::openemr::{self, KickedOff, Progress};
+use crate::openemr::export::files::LONGEST_JOB;
 use crate::openemr::export::owner::Owner;
 use crate::openemr::export::plan::{Plan, Step};
 use crate::openemr::export::state::Cause;
@@ -31,8 +32,6 @@ use crate::smart::refresher::TokenTasks;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long, in milliseconds, OpenEMR or its token endpoint may be unreachable before the export of a type fails.
 const PATIENCE_MS: i64 = 5 * 60 * 1000;
-/// How long, in milliseconds, OpenEMR may work on one job.
-const LONGEST_JOB_MS: i64 = 15 * 60 * 1000;
 /// The first pause after a step that could not be done; each further one is twice as long, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause between two attempts.
@@ -212,7 +211,7 @@ impl Shift<'_> {
                 Some(StepOutcome::Done) => (pause, failing_since) = (FIRST_PAUSE, None),
                 Some(StepOutcome::Retry(cause)) => {
                     let since = *failing_since.get_or_insert(now());
-                    let patience = if cause == Cause::Endless { LONGEST_JOB_MS } else { PATIENCE_MS };
+                    let patience = if cause == Cause::Endless { LONGEST_JOB } else { PATIENCE_MS };
                     if now().saturating_sub(since) > patience {
                         plan.failed(index, cause, now());
                         if !self.save(&plan).await {
@@ -298,16 +297,23 @@ impl Shift<'_> {
         }
     }
 
-    /// Makes OpenEMR delete the files of a job, and removes the job.
+    /// Makes OpenEMR delete the files of a job, and removes the job. One with a filter stays for as long as there could be files
+    /// all the same: nobody could tell later that a client must not get all of them.
     async fn remove(&self, site: &Site, job: uuid::Uuid) {
         let plan = self.jobs.plan(job).await.ok().flatten();
-        // OpenEMR has deleted files that are older than an hour.
-        let plan = plan.filter(|plan| plan.files_end_at().is_none_or(|end| end > now()));
-        for openemr_job in plan.iter().flat_map(Plan::openemr_jobs) {
-            openemr::delete(site, openemr_job).await;
+        let held_until = plan.as_ref().and_then(|plan| plan.withholds_until(now())).filter(|until| *until > now());
+        if !self.jobs.was_held(job) {
+            // OpenEMR has deleted files that are older than an hour.
+            let with_files = plan.filter(|plan| plan.files_end_at().is_none_or(|end| end > now()));
+            for openemr_job in with_files.iter().flat_map(Plan::openemr_jobs) {
+                openemr::delete(site, openemr_job).await;
+            }
+            info!("site {}: export {job} is deleted", self.name);
+            if let Some(until) = held_until {
+                return self.jobs.hold(job, until).await;
+            }
         }
         self.jobs.remove(job).await;
-        info!("site {}: export {job} is deleted", self.name);
     }
 }
 
@@ -338,6 +344,7 @@ mod tests {
             types: vec![("Patient", true)],
             provenance_of: Vec::new(),
             since: None,
+            filters: Vec::new(),
             left_out: Vec::new(),
         };
         Plan::new(Uuid::from_u128(job), kick_off, String::new(), Owner::at(Some([10, 0, 0, owner].into())), asked_at)

@@ -21,7 +21,6 @@ use crate::gateway::stop::{Step, Stop};
 use crate::gateway::{compression, cors, mended_answer, response_head, response_links, search_answer, wire, write_answer};
 use crate::http::answer_protection::protect;
 use crate::http::fields::{content_length, forget_length};
-use crate::openemr::export::ndjson::NdjsonFile;
 
 /// Takes the head that goes to the client now, unless another is kept in its place.
 pub(super) fn begin(session: &Session, head: &mut ResponseHeader, exchange: &mut Exchange<'_>, memory: &Arc<AnswerMemory>) {
@@ -162,7 +161,7 @@ fn choose(session: &Session, head: &mut ResponseHeader, call: &Call, fhir: &mut 
         }
     }
     if export_file::is_one(head, fhir) {
-        filters.push(NdjsonFile::default());
+        filters.push(export_file::filter(fhir));
     }
     // The last: every filter before it reads OpenEMR's own addresses.
     if let Some(links) = links {

@@ -157,6 +157,15 @@ impl FhirCall {
         self.target.below_base.get(self.target.query_at..).unwrap_or_default()
     }
 
+    /// Takes a parameter of the gateway's own out of the query.
+    pub(super) fn forget_parameter(&mut self, name: &str) {
+        let query = self.query().strip_prefix(b"?").unwrap_or_default();
+        let is_other = |pair: &&[u8]| form_urlencoded::parse(pair).next().is_none_or(|(known, _)| known != name);
+        let others = query.split(|byte| *byte == b'&').filter(is_other).collect::<Vec<_>>().join(&b'&');
+        let mark = if others.is_empty() { &b""[..] } else { b"?" };
+        self.target.below_base = [self.path(), mark, &others].concat().into();
+    }
+
     /// The path below the FHIR base that goes to OpenEMR.
     #[must_use]
     pub(super) fn path_sent(&self) -> &[u8] {

@@ -1,4 +1,6 @@
-//! The addresses of a bulk export, below the FHIR base.
+//! The addresses of a bulk export, below the FHIR base, and the job that their query names.
+
+use uuid::Uuid;
 
 use crate::fhir::export_level::Level;
 
@@ -25,6 +27,14 @@ pub(super) fn of(path: &[u8]) -> Option<ExportPath> {
     }
 }
 
+/// The job that a query names.
+#[must_use]
+pub(super) fn job(query: &str) -> Option<Uuid> {
+    let (_, job) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "job")?;
+    // Only as the gateway writes it: no other spelling is a name of a file.
+    Uuid::parse_str(&job).ok().filter(|parsed| parsed.to_string() == *job)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,6 +53,22 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(of(path.as_bytes()), about, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_job_is_named_in_one_way_only() {
+        let text = "6a1d3c1e-59f4-4b0f-8f1c-0d8a2f8f6a11";
+        assert_eq!(job(&format!("x=1&job={text}")).map(|job| job.to_string()).as_deref(), Some(text));
+        for bad in [
+            "".to_owned(),
+            "job=".to_owned(),
+            format!("job={}", text.to_uppercase()),
+            format!("job={}", text.replace('-', "")),
+            format!("job=%7B{text}%7D"),
+            "job=..%2F..%2Fetc".to_owned(),
+        ] {
+            assert_eq!(job(&bad), None, "{bad}");
         }
     }
 }

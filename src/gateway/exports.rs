@@ -18,10 +18,10 @@ use crate::gateway::attempt::Attempt;
 use crate::gateway::call::Call;
 use crate::gateway::destination::{FhirCall, FhirKind};
 use crate::gateway::export_answers::{NO_STORE, disk_failed, empty, method_not_allowed, unknown};
-use crate::gateway::export_kick_off;
-use crate::gateway::export_paths::ExportPath;
+use crate::gateway::export_paths::{ExportPath, job};
 use crate::gateway::public_base;
 use crate::gateway::stop::{Step, Stop};
+use crate::gateway::{export_file, export_kick_off};
 use crate::http::answer::Answer;
 use crate::openemr::export::manifest;
 use crate::openemr::export::plan::Plan;
@@ -31,17 +31,20 @@ use crate::site::prepared::Site;
 const ASK_AGAIN: u16 = 2;
 
 /// Answers a request about an export, where the site's exports are the gateway's own. OpenEMR is not asked for it, and may be
-/// out of reach.
+/// out of reach. Of a request for a Binary it finds out whose file that is.
 ///
 /// # Errors
 /// [`Stop::Answered`], when it is such a request; why it is refused; the client is gone.
 pub(super) async fn answer(
     session: &mut Session,
     call: &Call,
-    fhir: &FhirCall,
+    fhir: &mut FhirCall,
     attempt: &mut Attempt,
     exports: &Exports,
 ) -> Step {
+    if !matches!(fhir.kind, FhirKind::Export(_)) {
+        return export_file::attribute(fhir, exports).await;
+    }
     let FhirKind::Export(path) = &fhir.kind else { return Ok(()) };
     let site = &fhir.site;
     let job = job(&String::from_utf8_lossy(fhir.query().strip_prefix(b"?").unwrap_or_default()));
@@ -114,33 +117,5 @@ async fn find(site: &Site, exports: &Exports, job: Option<Uuid>) -> Result<Plan,
     match jobs.find(job).await {
         Ok(plan) => plan.ok_or_else(unknown),
         Err(problem) => Err(disk_failed(site, &jobs, problem)),
-    }
-}
-
-/// The job that a query names.
-fn job(query: &str) -> Option<Uuid> {
-    let (_, job) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "job")?;
-    // Only as the gateway writes it: no other spelling is a name of a file.
-    Uuid::parse_str(&job).ok().filter(|parsed| parsed.to_string() == *job)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_job_is_named_in_one_way_only() {
-        let text = "6a1d3c1e-59f4-4b0f-8f1c-0d8a2f8f6a11";
-        assert_eq!(job(&format!("x=1&job={text}")).map(|job| job.to_string()).as_deref(), Some(text));
-        for bad in [
-            "".to_owned(),
-            "job=".to_owned(),
-            format!("job={}", text.to_uppercase()),
-            format!("job={}", text.replace('-', "")),
-            format!("job=%7B{text}%7D"),
-            "job=..%2F..%2Fetc".to_owned(),
-        ] {
-            assert_eq!(job(&bad), None, "{bad}");
-        }
     }
 }

@@ -16,7 +16,7 @@ use crate::gateway::exchange::Exchange;
 use crate::gateway::held_answer::HeldAnswer;
 use crate::gateway::response_head::{self, BadAnswer};
 use crate::gateway::stop::Step;
-use crate::gateway::{recovery, trace, upstream};
+use crate::gateway::{export_file, recovery, trace, upstream};
 use crate::http::decoder::{Decoder, UnknownCoding};
 use crate::http::token_text::holds_token;
 use crate::nodes::cause::Unusable;
@@ -46,6 +46,7 @@ pub(super) fn head(session: &mut Session, head: &mut ResponseHeader, exchange: &
             Err(UnknownCoding) => return Err(BadAnswer::Coding.into()),
         };
     }
+    export_file::check(head, fhir)?;
     let due = due(head, has_no_body, fhir, fhir.method_sent(&session.req_header().method))?;
     let (ends_by_itself, status) = (response_head::ends_by_itself(head), head.status);
     recovery::after_head(session, head, fhir, attempt, answer)?;

@@ -15,11 +15,12 @@ use crate::fhir::rejection::Rejection;
 use crate::fhir::resource_identity::{BadIdentity, IdentityCheck};
 use crate::gateway::call::Call;
 use crate::gateway::destination::{FhirCall, FhirKind};
+use crate::gateway::export_file;
 use crate::gateway::read_ahead::{self, RETRY_BUFFER};
 use crate::gateway::stop::{Step, Stop};
 use crate::http::request_target;
 use crate::openemr::php::form::Form;
-use crate::openemr::repeated::only_in_query;
+use crate::openemr::repeated::{MayRepeat, only_in_query};
 use crate::openemr::request_parameters::{self, BadParameters};
 
 /// Why a body is refused before it is read.
@@ -70,6 +71,7 @@ impl From<BadBody> for Rejection {
 pub(super) fn check_query(fhir: &FhirCall) -> Result<(), BadParameters> {
     let query = without_mark(fhir.query());
     let known = match fhir.kind {
+        FhirKind::Proxied if export_file::may_be_one(fhir) => Some(request_parameters::EXPORT_FILE),
         FhirKind::Proxied => request_parameters::known(fhir.interaction),
         // The gateway answers, and knows itself what it takes.
         FhirKind::Export(_) | FhirKind::Capabilities | FhirKind::SmartConfiguration => None,
@@ -79,7 +81,7 @@ pub(super) fn check_query(fhir: &FhirCall) -> Result<(), BadParameters> {
 }
 
 /// The names that may stand more than once with different values.
-fn may_repeat(fhir: &FhirCall) -> &'static [&'static str] {
+fn may_repeat(fhir: &FhirCall) -> MayRepeat {
     let by_gateway = match fhir.kind {
         FhirKind::Proxied => fhir.repairs().search,
         FhirKind::Export(_) | FhirKind::Capabilities | FhirKind::SmartConfiguration => true,

@@ -5,6 +5,7 @@ use http::Method;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue, TRANSFER_ENCODING};
 use pingora::http::RequestHeader;
 
+use crate::exports::files::ExportFile;
 use crate::fhir::if_none_exist::IF_NONE_EXIST;
 use crate::fhir::resource_identity::IdentityCheck;
 use crate::gateway::adapted::Adapted;
@@ -40,6 +41,8 @@ pub(super) struct Plan {
     pub(super) refuses_extensions: bool,
     /// Whether the gateway has met the condition of a create, which then goes out without it.
     pub(super) condition_is_met: bool,
+    /// What the client gets of a Binary, should it be the file of an export.
+    pub(super) export_file: ExportFile,
     body_is_sent: bool,
 }
 

@@ -22,6 +22,8 @@ use crate::gateway::negotiation::preferences;
 use crate::gateway::request_repairs::NotAcceptable;
 use crate::gateway::stop::{Step, Stop};
 use crate::gateway::{outgoing, request_links};
+use crate::openemr::repeated::MayRepeat;
+use crate::openemr::request_parameters;
 use crate::openemr::search::paging::Pager;
 use crate::openemr::search::plan::{SearchContext, SearchPlan, Unusable, can_plan};
 use crate::openemr::search::read_terms::ReadTerms;
@@ -42,13 +44,13 @@ pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall
     if fhir.interaction.kind == Kind::Read {
         return check_read(fhir);
     }
-    let Some(resource_type) = planned_type(fhir) else { return Ok(()) };
+    let Some(resource_type) = planned_type(fhir) else { return check_unplanned(session, call, fhir).await };
     let site = &fhir.site;
     // Without a CapabilityStatement the search is planned all the same.
     let capabilities = timeout(PATIENCE, site.capabilities()).await.ok().flatten();
     let capabilities = capabilities.as_deref();
     if !can_plan(capabilities, resource_type) {
-        return Ok(());
+        return check_unplanned(session, call, fhir).await;
     }
     let repairs = fhir.repairs();
     let form = read_form(session, call).await?;
@@ -80,6 +82,17 @@ pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall
     }
     fhir.plan.search = Some(Box::new(planned.terms));
     Ok(())
+}
+
+/// Checks that a search which goes on as it is has no name that PHP would drop.
+async fn check_unplanned(session: &mut Session, call: &Call, fhir: &FhirCall) -> Step {
+    if fhir.interaction.kind != Kind::Search || !fhir.repairs().search {
+        return Ok(());
+    }
+    let form = read_form(session, call).await?;
+    let query = fhir.query_sent();
+    let query = query.strip_prefix(b"?").unwrap_or(query);
+    Ok(request_parameters::check_names(query, &form, MayRepeat::Nothing)?)
 }
 
 /// Checks what a read asks of a resource.

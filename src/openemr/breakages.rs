@@ -1,5 +1,5 @@
-//! What OpenEMR announces and does wrong: a search that fails, finds nothing, or keeps a worker for minutes. One table, which the
-//! plan of a search obeys.
+//! What OpenEMR announces and does wrong: a search that fails, finds nothing or a part, or keeps a worker for minutes. One table,
+//! which the plan of a search obeys: what is in it is not asked of OpenEMR.
 //!
 //! Measured on 7.0.3, 8.0 and 8.1. OpenEMR names its number up to 7.0.3 only. One that names a later number than 8.1 was not
 //! measured: it is asked what would fail loudly, and not what would fail without a word.
@@ -11,14 +11,16 @@ use std::fmt;
 use http::StatusCode;
 
 use crate::fhir::capabilities::Capabilities;
-use crate::fhir::id::is_uuid;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
-use crate::http::query::Parameter;
 use crate::openemr::version::Version;
 
 /// Any resource type.
 const ANY: &str = "*";
+/// The codes (LOINC) of which OpenEMR writes both into each of two Observations. It finds one Observation by each.
+pub(crate) const PULSE_OXIMETRY: [&str; 2] = ["59408-5", "2708-6"];
+/// The null flavour that OpenEMR writes where it has no code.
+const UNKNOWN: &str = "UNK";
 
 /// One thing that OpenEMR does wrong.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,14 +44,10 @@ pub(crate) struct Breakage {
 enum Asked {
     /// With any value.
     AtAll,
-    /// Not at all.
-    Not,
-    /// With this value among others.
-    Value(&'static str),
+    /// With one of these codes among its values.
+    Codes(&'static [&'static str]),
     /// With several values of which one has no system before it.
     BareCodes,
-    /// With something else than UUIDs.
-    NoUuid,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,20 +64,12 @@ enum Symptom {
     Fails,
     /// An empty Bundle, whatever there is.
     FindsNothing,
-    /// One of a few workers is busy for minutes.
-    TakesMinutes,
+    /// A part of what there is.
+    FindsAPart,
 }
 
 /// The table. `docs/fhir.md` has it for clients.
-static TABLE: [Breakage; 11] = [
-    Breakage {
-        resource_type: "Provenance",
-        parameter: "_id",
-        asked: Asked::Not,
-        versions: Versions::Every,
-        symptom: Symptom::TakesMinutes,
-        instead: "ask for _id, or for the Provenance of another type's resources with _revinclude=Provenance:target",
-    },
+static TABLE: [Breakage; 10] = [
     Breakage {
         resource_type: ANY,
         parameter: "code",
@@ -130,24 +120,25 @@ static TABLE: [Breakage; 11] = [
     },
     Breakage {
         resource_type: "Observation",
-        parameter: "_id",
-        asked: Asked::NoUuid,
+        parameter: "code",
+        asked: Asked::Codes(&PULSE_OXIMETRY),
         versions: Versions::Every,
-        symptom: Symptom::Fails,
-        instead: "every id of an Observation here is a UUID",
+        symptom: Symptom::FindsAPart,
+        instead: "ask for both codes of pulse oximetry",
     },
     Breakage {
         resource_type: "ServiceRequest",
         parameter: "status",
-        asked: Asked::Value("completed"),
+        // OpenEMR compares its own words: pending, routed, complete, canceled.
+        asked: Asked::Codes(&["active", "completed", "revoked", "draft", "on-hold", "entered-in-error", "unknown"]),
         versions: Versions::Modern,
         symptom: Symptom::FindsNothing,
-        instead: "OpenEMR finds them as status=complete",
+        instead: "OpenEMR finds those that are completed as status=complete",
     },
     Breakage {
         resource_type: "DiagnosticReport",
         parameter: "code",
-        asked: Asked::Value("UNK"),
+        asked: Asked::Codes(&[UNKNOWN]),
         versions: Versions::Every,
         symptom: Symptom::FindsNothing,
         instead: "ask for patient, and choose among what is found",
@@ -155,7 +146,7 @@ static TABLE: [Breakage; 11] = [
     Breakage {
         resource_type: "DocumentReference",
         parameter: "type",
-        asked: Asked::Value("UNK"),
+        asked: Asked::Codes(&[UNKNOWN]),
         versions: Versions::Every,
         symptom: Symptom::FindsNothing,
         instead: "ask for patient, and choose among what is found",
@@ -176,16 +167,20 @@ impl Measured {
         Self { version: capabilities.map(Version::of), is_measured: capabilities.is_some_and(Version::is_measured) }
     }
 
-    /// Checks the parameters of a search.
+    /// Checks one parameter of a search: its name without its modifier, and its value.
     ///
     /// # Errors
     /// What OpenEMR would do wrong.
-    pub(crate) fn check(self, resource_type: &str, parameters: &[Parameter<'_>]) -> Result<(), &'static Breakage> {
-        let is_asked = |breakage: &&Breakage| matches!(breakage.resource_type, ANY) || breakage.resource_type == resource_type;
-        match TABLE.iter().filter(is_asked).find(|breakage| self.has(breakage) && breakage.is_asked(parameters)) {
-            Some(breakage) => Err(breakage),
-            None => Ok(()),
-        }
+    pub(crate) fn check(self, resource_type: &str, parameter: &str, value: &str) -> Result<(), &'static Breakage> {
+        let is_of_type = |breakage: &&Breakage| matches!(breakage.resource_type, ANY) || breakage.resource_type == resource_type;
+        let mut known = TABLE.iter().filter(|breakage| breakage.parameter == parameter).filter(is_of_type);
+        known.find(|breakage| self.has(breakage) && breakage.is_asked(value)).map_or(Ok(()), Err)
+    }
+
+    /// Whether OpenEMR fails on an id that is no UUID.
+    #[must_use]
+    pub(crate) fn takes_uuids_alone(self, resource_type: &str) -> bool {
+        resource_type == "Observation" && self.is_measured
     }
 
     /// Checks the read of a resource.
@@ -232,28 +227,26 @@ impl From<BrokenRead> for Rejection {
     }
 }
 
-impl Breakage {
-    fn is_asked(&self, parameters: &[Parameter<'_>]) -> bool {
-        let mut used =
-            parameters.iter().filter(|one| one.name.split(':').next() == Some(self.parameter) && !one.value.is_empty());
-        match self.asked {
-            // With a modifier it may select nearly everything.
-            Asked::Not => !used.any(|one| one.name == self.parameter),
-            Asked::AtAll => used.next().is_some(),
-            Asked::Value(value) => used.any(|one| one.value.split(',').any(|part| part.rsplit('|').next() == Some(value))),
-            Asked::BareCodes => used.any(|one| one.value.contains(',') && one.value.split(',').any(|part| !part.contains('|'))),
-            Asked::NoUuid => {
-                used.any(|one| !one.value.split(',').all(|part| is_uuid(part.rsplit('/').next().unwrap_or_default())))
-            }
-        }
-    }
+/// The search takes OpenEMR minutes: every Provenance is made from the resources of all types. A sentence for the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "Provenance cannot be searched without _id here: OpenEMR would work on it for minutes; ask for _id, or for the Provenance of \
+     another type's resources with _revinclude=Provenance:target."
+)]
+pub(crate) struct TakesMinutes;
 
-    /// The code of the issue.
-    #[must_use]
-    pub(crate) fn code(&self) -> IssueCode {
-        match self.symptom {
-            Symptom::TakesMinutes => IssueCode::TooCostly,
-            Symptom::Fails | Symptom::FindsNothing => IssueCode::NotSupported,
+/// Whether a search for a type takes minutes unless OpenEMR is asked for `_id`.
+#[must_use]
+pub(crate) fn needs_id(resource_type: &str) -> bool {
+    resource_type == "Provenance"
+}
+
+impl Breakage {
+    fn is_asked(&self, value: &str) -> bool {
+        match self.asked {
+            Asked::AtAll => true,
+            Asked::Codes(codes) => value.split(',').any(|part| part.rsplit('|').next().is_some_and(|code| codes.contains(&code))),
+            Asked::BareCodes => value.contains(',') && value.split(',').any(|part| !part.contains('|')),
         }
     }
 }
@@ -261,21 +254,18 @@ impl Breakage {
 /// A sentence for the client.
 impl fmt::Display for Breakage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let how = match self.asked {
-            Asked::AtAll => "",
-            Asked::Not => " without",
-            Asked::Value(_) => " with that value for",
-            Asked::BareCodes => " with several codes without their system for",
-            Asked::NoUuid => " with such a value for",
+        let by = match self.asked {
+            Asked::AtAll => "by",
+            Asked::Codes(_) => "with that value for",
+            Asked::BareCodes => "with several codes without their system for",
         };
         let searched = if self.resource_type == ANY { "This type" } else { self.resource_type };
-        let by = if how.is_empty() { " by" } else { how };
         let symptom = match self.symptom {
             Symptom::Fails => "OpenEMR fails on it",
             Symptom::FindsNothing => "OpenEMR finds nothing, whatever there is",
-            Symptom::TakesMinutes => "OpenEMR would work on it for minutes",
+            Symptom::FindsAPart => "OpenEMR finds a part of what there is",
         };
-        write!(f, "{searched} cannot be searched{by} {} here: {symptom}; {}.", self.parameter, self.instead)
+        write!(f, "{searched} cannot be searched {by} {} here: {symptom}; {}.", self.parameter, self.instead)
     }
 }
 
@@ -288,48 +278,46 @@ mod tests {
     const OLD: Measured = Measured { version: Some(Version::Old), is_measured: true };
     const LATER: Measured = Measured { version: Some(Version::Modern), is_measured: false };
     const UNKNOWN: Measured = Measured { version: None, is_measured: false };
-    const UUID: &str = "a34c6c0e-1b2f-4b0e-9b1c-0123456789ab";
 
-    fn refused(openemr: Measured, resource_type: &str, query: &str) -> Option<&'static str> {
-        let parameters: Vec<_> = parameters(query.as_bytes()).collect();
-        openemr.check(resource_type, &parameters).err().map(|breakage| breakage.parameter)
+    fn is_wrong(openemr: Measured, resource_type: &str, query: &str) -> bool {
+        parameters(query.as_bytes()).any(|one| {
+            let base = one.name.split(':').next().unwrap();
+            openemr.check(resource_type, base, &one.value).is_err_and(|breakage| breakage.parameter == base)
+        })
     }
 
     #[test]
-    fn what_goes_wrong_is_refused_on_the_versions_that_do_it() {
+    fn what_goes_wrong_is_not_asked_of_the_versions_that_do_it() {
         for (resource_type, query, eight, old, later, unknown) in [
-            ("Provenance", "", true, true, true, true),
-            ("Provenance", "_count=5&_lastUpdated=gt2024", true, true, true, true),
-            ("Provenance", "_id=", true, true, true, true),
-            ("Provenance", "_id:not=a", true, true, true, true),
-            ("Provenance", "_id=a", false, false, false, false),
-            ("Patient", "_revinclude=Provenance:target", false, false, false, false),
             ("Observation", "code=a,b", true, true, true, true),
             ("Observation", "code=http://loinc.org|a,b", true, true, true, true),
             ("Observation", "code:not=a,b", true, true, true, true),
             ("Observation", "code=http://loinc.org|a,http://loinc.org|b", false, false, false, false),
             ("Observation", "code=a", false, false, false, false),
+            ("Observation", "code=59408-5", true, true, true, true),
+            ("Observation", "code=http://loinc.org|8867-4,http://loinc.org|2708-6", true, true, true, true),
             ("Observation", "category=a,b", false, false, false, false),
             ("Practitioner", "name=a", true, true, false, false),
             ("Practitioner", "name:exact=a", true, true, false, false),
-            ("Practitioner", "name=&family=a&given=b", false, false, false, false),
+            ("Practitioner", "family=a&given=b", false, false, false, false),
             ("Patient", "name=a", false, false, false, false),
             ("Organization", "address=a", true, true, false, false),
             ("Organization", "address-city=a", false, false, false, false),
             ("Goal", "description=a", true, false, false, false),
             ("Goal", "target-date=2024", true, false, true, true),
             ("MedicationDispense", "status=completed", true, false, false, false),
-            ("Observation", "_id=nonsense", true, true, false, false),
-            ("Observation", &format!("_id={UUID},nonsense"), true, true, false, false),
-            ("Observation", &format!("_id={UUID},Observation/{UUID}"), false, false, false, false),
             ("ServiceRequest", "status=active,completed", true, false, true, true),
+            ("ServiceRequest", "status=http://hl7.org/fhir/request-status|revoked", true, false, true, true),
             ("ServiceRequest", "status=complete", false, false, false, false),
             ("DiagnosticReport", "code=http://x|UNK", true, true, true, true),
             ("DocumentReference", "type=UNK", true, true, true, true),
+            ("DocumentReference", "category=UNK", false, false, false, false),
         ] {
-            let got = [EIGHT, OLD, LATER, UNKNOWN].map(|openemr| refused(openemr, resource_type, query).is_some());
+            let got = [EIGHT, OLD, LATER, UNKNOWN].map(|openemr| is_wrong(openemr, resource_type, query));
             assert_eq!(got, [eight, old, later, unknown], "{resource_type}?{query}");
         }
+        assert!(EIGHT.takes_uuids_alone("Observation") && OLD.takes_uuids_alone("Observation"));
+        assert!(!LATER.takes_uuids_alone("Observation") && !OLD.takes_uuids_alone("Encounter"));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Parameters whose names PHP reads as one: it keeps the last of them, and OpenEMR's search ignores a name that stands in the
-//! query and in the form. So a name may stand once, or say the same each time.
+//! query and in the form. So a name leaves for OpenEMR once.
 //!
 //! Decision: `docs/decisions/29-php-names.md`.
 
@@ -10,8 +10,31 @@ use crate::fhir::search_parameters::shown;
 use crate::http::query::{Parameter, parameters};
 use crate::openemr::php::name::Name;
 
-/// FHIR R4, "Search", 3.1.1.5.4: each `_include` and `_revinclude` asks for more, which the plan of a search puts together.
-pub(crate) const INCLUDES: &[&str] = &["_include", "_revinclude"];
+/// The parameters that are about the answer to a search, and can have one value.
+const OF_ANSWERS: [&str; 10] =
+    ["_format", "_pretty", "_summary", "_elements", "_total", "_count", "_offset", "_sort", "_contained", "_containedType"];
+
+/// The names that may stand more than once with different values, because the gateway reads them all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MayRepeat {
+    /// None.
+    Nothing,
+    /// These, with any modifier.
+    Names(&'static [&'static str]),
+    /// Those of a search: filters, which mean *and* (FHIR R4, "Search", 3.1.1.5.5), and `_include` and `_revinclude`, each of which
+    /// asks for more (3.1.1.5.4). The parameters about the answer may not.
+    Filters,
+}
+
+impl MayRepeat {
+    fn has(self, key: &[u8]) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Names(names) => names.iter().any(|name| is_name(key, name)),
+            Self::Filters => !OF_ANSWERS.iter().any(|name| is_name(key, name)),
+        }
+    }
+}
 
 /// A name that stands more than once, and says different things. The text is a sentence for the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,11 +64,11 @@ impl fmt::Display for Named<'_> {
 }
 
 /// Returns the parameters of a query (without its `?`) and of a form in their order, each that says the same as one before it
-/// left out. `may_repeat`: the names that may stand more than once with different values, with any modifier.
+/// left out.
 ///
 /// # Errors
-/// A name that PHP would drop.
-pub(crate) fn distinct<'a>(query: &'a [u8], form: &'a [u8], may_repeat: &[&str]) -> Result<Vec<Parameter<'a>>, Repeated> {
+/// A name that PHP would drop: one that may not repeat, or that is written in two ways.
+pub(crate) fn distinct<'a>(query: &'a [u8], form: &'a [u8], may_repeat: MayRepeat) -> Result<Vec<Parameter<'a>>, Repeated> {
     let mut all: Vec<_> = parameters(query).collect();
     let in_query = all.len();
     all.extend(parameters(form));
@@ -55,6 +78,7 @@ pub(crate) fn distinct<'a>(query: &'a [u8], form: &'a [u8], may_repeat: &[&str])
     let mut keyed: Vec<_> = all.iter().enumerate().map(|(at, one)| (key(&one.name), one.value.as_ref(), at)).collect();
     keyed.sort_unstable();
     let mut again = Vec::new();
+    let name_of = |at: usize| all.get(at).map(|parameter| parameter.name.as_ref());
     for pair in keyed.windows(2) {
         let [(first, one, one_at), (second, other, other_at)] = pair else { continue };
         if first != second {
@@ -62,8 +86,8 @@ pub(crate) fn distinct<'a>(query: &'a [u8], form: &'a [u8], may_repeat: &[&str])
         }
         if one == other {
             again.push(*other_at);
-        } else if !may_repeat.iter().any(|name| is_name(second, name)) {
-            let name = all.get(*other_at).and_then(|parameter| shown(&parameter.name)).map(str::to_owned);
+        } else if !may_repeat.has(second) || name_of(*one_at) != name_of(*other_at) {
+            let name = name_of(*other_at).and_then(shown).map(str::to_owned);
             let is_in_both = (*one_at < in_query) != (*other_at < in_query);
             return Err(if is_in_both { Repeated::InBothPlaces(name) } else { Repeated::Again(name) });
         }
@@ -107,8 +131,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const INCLUDES: MayRepeat = MayRepeat::Names(&["_include", "_revinclude"]);
+
     fn read(query: &str, form: &str) -> Result<String, Repeated> {
-        let distinct = distinct(query.as_bytes(), form.as_bytes(), INCLUDES)?;
+        read_as(query, form, INCLUDES)
+    }
+
+    fn read_as(query: &str, form: &str, may_repeat: MayRepeat) -> Result<String, Repeated> {
+        let distinct = distinct(query.as_bytes(), form.as_bytes(), may_repeat)?;
         Ok(distinct.iter().map(|one| String::from_utf8_lossy(one.pair)).collect::<Vec<_>>().join("&"))
     }
 
@@ -158,6 +188,23 @@ mod tests {
     }
 
     #[test]
+    fn filters_of_a_search_may_repeat_and_what_is_about_the_answer_may_not() {
+        for (query, form, left) in [
+            ("a=1&a=2&a=1", "", "a=1&a=2"),
+            ("a=1", "a=2&a=1", "a=1&a=2"),
+            ("_id=1&_id=2&a:not=1&a:not=2", "_include=x&_include=y", "_id=1&_id=2&a:not=1&a:not=2&_include=x&_include=y"),
+        ] {
+            assert_eq!(read_as(query, form, MayRepeat::Filters).as_deref(), Ok(left), "{query} {form}");
+        }
+        for (query, form) in [("_count=1&_count=2", ""), ("_summary=true", "_summary=text"), ("_sort:a=1&_sort:a=2", "")] {
+            assert!(read_as(query, form, MayRepeat::Filters).is_err(), "{query} {form}");
+        }
+        // One name to PHP, and two to everybody else.
+        assert!(read_as("a.b=1&a_b=2", "", MayRepeat::Filters).is_err());
+        assert!(read_as("a=1&a=2", "", MayRepeat::Nothing).is_err());
+    }
+
+    #[test]
     fn a_query_loses_what_the_form_says_too() {
         for (query, form, left) in [
             ("a=1&b=2", "a=1", Some("b=2")),
@@ -185,7 +232,7 @@ mod tests {
             for (name, value) in &pairs {
                 differs |= meant.insert(php(name), value).is_some_and(|before| before != value);
             }
-            match distinct(text(&pairs[..split]).as_bytes(), text(&pairs[split..]).as_bytes(), &[]) {
+            match distinct(text(&pairs[..split]).as_bytes(), text(&pairs[split..]).as_bytes(), MayRepeat::Nothing) {
                 Ok(left) => {
                     prop_assert!(!differs);
                     let names: Vec<_> = left.iter().map(|one| php(&one.name)).collect();

@@ -13,7 +13,7 @@ use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::openemr::php::name::is_plain;
 use crate::openemr::php::variables::{MAX_INPUT_VARS, variables};
-use crate::openemr::repeated::{INCLUDES, Repeated, distinct};
+use crate::openemr::repeated::{MayRepeat, Repeated, distinct};
 
 /// Names that mean something to OpenEMR, PHP or Symfony, whatever the route: where the request goes, who sends it, which session
 /// it belongs to. Case counts for PHP; here it does not.
@@ -43,6 +43,8 @@ const OPENEMRS_OWN: [&str; 21] = [
 
 /// FHIR R4, "RESTful API", 3.1.0.1.11: how the answer is written.
 const RESULT: &[&str] = &["_format", "_pretty", "_summary", "_elements"];
+/// The same, and the export of which a Binary is a file: the gateway's own.
+pub(crate) const EXPORT_FILE: &[&str] = &["_format", "_pretty", "_summary", "_elements", "job"];
 const CAPABILITIES: &[&str] = &["_format", "_pretty", "_summary", "_elements", "mode"];
 const HISTORY: &[&str] = &["_format", "_pretty", "_summary", "_elements", "_count", "_since", "_at", "_list"];
 /// FHIR Bulk Data Access, and `type`, which is what OpenEMR reads for `_type`.
@@ -181,11 +183,11 @@ pub(crate) fn check(text: &[u8], known: Option<&'static [&'static str]>) -> Resu
 /// The names that may stand more than once with different values, because the gateway reads them all: in a search that it
 /// plans, and in the kick-off of an export that it keeps.
 #[must_use]
-pub(crate) fn may_repeat(kind: Kind, by_gateway: bool) -> &'static [&'static str] {
+pub(crate) fn may_repeat(kind: Kind, by_gateway: bool) -> MayRepeat {
     match kind {
-        Kind::Search if by_gateway => INCLUDES,
-        Kind::Export if by_gateway => EXPORT_LISTS,
-        _ => &[],
+        Kind::Search if by_gateway => MayRepeat::Filters,
+        Kind::Export if by_gateway => MayRepeat::Names(EXPORT_LISTS),
+        _ => MayRepeat::Nothing,
     }
 }
 
@@ -194,7 +196,7 @@ pub(crate) fn may_repeat(kind: Kind, by_gateway: bool) -> &'static [&'static str
 ///
 /// # Errors
 /// A name that stands more than once, and says different things.
-pub(crate) fn check_names(query: &[u8], form: &[u8], may_repeat: &[&str]) -> Result<(), BadParameters> {
+pub(crate) fn check_names(query: &[u8], form: &[u8], may_repeat: MayRepeat) -> Result<(), BadParameters> {
     if form.is_empty() && memchr::memchr(b'&', query).is_none() {
         return Ok(());
     }
@@ -344,6 +346,9 @@ mod tests {
             ("_type=Patient&_type=Observation", Kind::Export, false, false),
             ("_include=a&_include=b", Kind::Search, true, true),
             ("_include=a&_include=b", Kind::Search, false, false),
+            ("birthdate=ge1960&birthdate=lt1980", Kind::Search, true, true),
+            ("birthdate=ge1960&birthdate=lt1980", Kind::Search, false, false),
+            ("_count=1&_count=2", Kind::Search, true, false),
             ("_pretty=true&_pretty=false", Kind::Read, false, false),
             ("_pretty=true&_pretty=true", Kind::Read, false, true),
             ("_format=json&_format=xml", Kind::Capabilities, true, false),

@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 use crate::fhir::capabilities::{Capabilities, ParameterType, TypeCapabilities};
 use crate::openemr::breakages::Measured;
 use crate::openemr::invented_times;
-use crate::openemr::search::honoured::unannounced;
+use crate::openemr::search::bound;
+use crate::openemr::search::honoured::{self, By, Honoured};
 use crate::openemr::search::parameters::{PROVENANCES, SORTS};
 use crate::openemr::search::plan::can_plan;
 use crate::openemr::version::Version;
@@ -13,6 +14,12 @@ use crate::openemr::version::Version;
 /// `CapabilityStatement.rest.resource.searchParam.documentation` of a `_lastUpdated` that selects nothing.
 const INVENTED: &str =
     "OpenEMR makes the times of this type up when it answers: the parameter selects nothing that means anything.";
+
+/// The same of `Encounter.date`.
+const BY_THE_START: &str =
+    "In a search that has patient or _id, too, whole periods are compared; otherwise their beginning alone.";
+/// The same of `Condition.category`.
+const CATEGORIES: &str = "encounter-diagnosis or problem-list-item; in a search that has patient or _id, too, any category.";
 
 /// The result parameters that work for every type: name, type, documentation.
 const RESULTS: [(&str, &str, &str); 3] = [
@@ -79,19 +86,42 @@ fn correct_type(
     if resource.get("searchRevInclude").and_then(Value::as_array).is_some_and(Vec::is_empty) {
         resource.remove("searchRevInclude");
     }
+    let honoured = honoured::all(resource_type, Some(version), measured, known);
+    let named = |parameter: &Value| {
+        let name = parameter.get("name").and_then(Value::as_str).unwrap_or_default();
+        honoured.iter().find(|one| one.name == name)
+    };
     if let Some(parameters) = resource.get_mut("searchParam").and_then(Value::as_array_mut) {
-        let name = |parameter: &Value| parameter.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-        parameters.retain(|parameter| !measured.is_never_asked(resource_type, &name(parameter)));
-    }
-    for parameter in objects(resource.get_mut("searchParam")) {
-        if parameter.get("name").and_then(Value::as_str) == Some("_lastUpdated") && invented_times::are_invented(resource_type) {
-            parameter.insert("documentation".to_owned(), json!(INVENTED));
+        parameters.retain(|parameter| named(parameter).is_some());
+        for parameter in parameters {
+            let text = named(parameter).and_then(|one| documentation(one, resource_type, known));
+            if let (Some(text), Some(parameter)) = (text, parameter.as_object_mut()) {
+                parameter.insert("documentation".to_owned(), json!(text));
+            }
         }
     }
-    let more = unannounced(resource_type, Some(version), known);
-    add(resource, more.map(|(name, kind)| json!({"name": name, "type": code(kind)})));
+    let announced = |one: &Honoured<'_>| {
+        let parameter = [("name", json!(one.name)), ("type", json!(code(one.kind?)))];
+        let text = documentation(one, resource_type, known).map(|text| ("documentation", json!(text)));
+        Some(parameter.into_iter().chain(text).map(|(name, value)| (name.to_owned(), value)).collect())
+    };
+    add(resource, honoured.iter().filter(|one| one.by != By::OpenEmr).filter_map(announced));
     if resource_type == "Patient" && version == Version::Modern {
         add(resource, [json!({"name": "_sort", "type": "string", "documentation": SORTS.join(", ")})]);
+    }
+}
+
+/// What is said of a parameter.
+fn documentation(one: &Honoured<'_>, resource_type: &str, known: &TypeCapabilities) -> Option<String> {
+    match (resource_type, one.name, one.by) {
+        (_, _, By::Gateway) => Some(match bound::named(resource_type, known) {
+            Some(beside) => format!("Tested by the gateway, in a search that has {beside}, too."),
+            None => "Tested by the gateway.".to_owned(),
+        }),
+        (_, "_lastUpdated", _) if invented_times::are_invented(resource_type) => Some(INVENTED.to_owned()),
+        ("Encounter", "date", _) => Some(BY_THE_START.to_owned()),
+        ("Condition", "category", By::OpenEmrUnannounced) => Some(CATEGORIES.to_owned()),
+        _ => None,
     }
 }
 
@@ -156,9 +186,42 @@ mod tests {
             let has = |resource_type: &str, name: &str| resources[resource_type].1.iter().any(|one| one == name);
             assert_eq!(resources["Patient"].0["searchRevInclude"], json!(["Provenance:target"]));
             assert_eq!(resources["Binary"].0.get("searchRevInclude"), None);
-            assert_eq!((has("Condition", "category"), has("Patient", "_sort")), (is_modern, is_modern));
+            assert!(has("Condition", "category") && has("Patient", "_sort") == is_modern);
             assert!(has("Condition", "subject") && has("Observation", "subject") && !has("AllergyIntolerance", "subject"));
-            assert!(!has("Practitioner", "name") && has("Practitioner", "family") && !has("Goal", "description"));
+            assert!(!has("Patient", "phonetic") && !has("Encounter", "length"));
+            let text = |resource_type: &str, name: &str| {
+                let parameters = resources[resource_type].0["searchParam"].as_array().unwrap();
+                let found: Vec<_> = parameters.iter().filter(|one| one["name"] == name).collect();
+                assert_eq!(found.len(), 1, "{resource_type}.{name}");
+                found[0]["documentation"].as_str().unwrap_or_default().to_owned()
+            };
+            let beside = "Tested by the gateway, in a search that has patient or _id, too.";
+            for (resource_type, name, expected) in [
+                ("Encounter", "status", beside),
+                ("Condition", "onset-date", beside),
+                ("Goal", "description", beside),
+                ("Goal", "target-date", beside),
+                ("Practitioner", "name", "Tested by the gateway."),
+                ("Practitioner", "identifier", "Tested by the gateway."),
+                ("Organization", "address", "Tested by the gateway."),
+                ("Location", "name", if is_modern { "" } else { "Tested by the gateway." }),
+                ("CarePlan", "status", if is_modern { "" } else { beside }),
+                ("Condition", "category", if is_modern { CATEGORIES } else { beside }),
+                ("Encounter", "identifier", ""),
+                ("Encounter", "date", BY_THE_START),
+                ("Practitioner", "family", ""),
+                ("Observation", "code", ""),
+            ] {
+                assert_eq!(text(resource_type, name), expected, "{resource_type}.{name}");
+            }
+            let kind = |resource_type: &str, name: &str| {
+                let parameters = resources[resource_type].0["searchParam"].as_array().unwrap();
+                parameters.iter().find(|one| one["name"] == name).unwrap()["type"].clone()
+            };
+            assert_eq!((kind("Encounter", "status"), kind("Condition", "encounter")), (json!("token"), json!("reference")));
+            assert_eq!((kind("Location", "name"), kind("Immunization", "date")), (json!("string"), json!("date")));
+            let named = resources["Patient"].0["searchParam"].to_string();
+            assert!(named.contains("in a search that has _id, identifier, family, given, name, email, phone or telecom, too."));
             assert!(!has("Patient", "subject") && !has("Observation", "_sort") && !has("Binary", "_count"));
             let updated = |resource_type: &str| {
                 let parameters = resources[resource_type].0["searchParam"].as_array().unwrap();

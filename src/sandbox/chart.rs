@@ -9,7 +9,11 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{personality::Personality, random::SeededRandom, resources::Clinic};
+use super::{
+    personality::Personality,
+    random::SeededRandom,
+    resources::{Clinic, narrative},
+};
 
 /// What the ids are made from, besides the seed: not the random numbers of the patients, who stay as they are.
 const SALT: u64 = 0x5EED_0F0F_4A4E;
@@ -107,13 +111,19 @@ impl Charts {
         }
     }
 
-    /// Gives some patients what others do not have: a date of death, a doctor, an account that is closed.
+    /// Gives some patients what others do not have: a date of death, a doctor, an account that is closed, a
+    /// name with markup.
     pub(super) fn particulars(&self, patient: &mut Value, number: usize) {
         if number.is_multiple_of(20) {
             if let Some(members) = patient.as_object_mut() {
                 members.shift_remove("deceasedBoolean");
             }
             set(patient, "deceasedDateTime", json!("2024-05-06T07:08:09+00:00"));
+        }
+        if number.is_multiple_of(40) {
+            let family = "Miller & <Sons>";
+            set(patient, "text", narrative(&format!("{family} Ada")));
+            set(patient, "name", json!([{"use": "official", "family": family, "given": ["Ada"]}]));
         }
         if number % 20 == 5 {
             set(patient, "active", json!(false));

@@ -101,7 +101,8 @@ impl Instance {
         client_keys.set_cache(settings.jwks_cache);
         let workers = settings.workers.max(1);
         let database = Arc::new(Database::open(settings.database.as_deref())?);
-        let population = Population::new(personality, &site_address, settings.patients, settings.seed, made_at);
+        let population =
+            Population::written(settings.shapes, personality, &site_address, settings.patients, settings.seed, made_at);
         Ok(Instance {
             personality,
             clock,

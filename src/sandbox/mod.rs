@@ -15,6 +15,7 @@
 //! | `search`, `criteria`, `date_criterion` | what a search finds |
 //! | `next_answers`, `next_bundle`, `next_write` | what the next OpenEMR does otherwise |
 //! | `population`, `resource`, `resources`, `chart`, `operation_definition` | the synthetic patients, and what belongs to them |
+//! | `own_shapes` | what is not valid in what OpenEMR writes |
 //! | `instance`, `database` | the state of one node, and what the nodes of one OpenEMR share |
 //! | `faults`, `admin`, `counters` | what can be made to go wrong, how, and what happened |
 //! | `personality`, `php_json`, `calendar`, `random` | which OpenEMR; JSON and dates as PHP writes them; random values |
@@ -57,6 +58,7 @@ mod next_answers;
 mod next_bundle;
 mod next_write;
 mod operation_definition;
+mod own_shapes;
 mod personality;
 mod php_json;
 pub(crate) mod php_variables;
@@ -79,6 +81,7 @@ mod write;
 mod written;
 
 pub use clients::{Client, Keys};
+pub use own_shapes::{Shapes, UnknownShapes};
 pub use personality::{Personality, UnknownVersion};
 pub use settings::Settings;
 pub use start::{Sandbox, SandboxError};

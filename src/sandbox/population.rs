@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::{
     chart::Charts,
+    own_shapes::{self, Shapes},
     personality::Personality,
     random::SeededRandom,
     resource::{Resource, zoned},
@@ -25,14 +26,28 @@ struct Collection {
 /// All resources.
 pub(super) struct Population {
     clinic: Clinic,
+    shapes: Shapes,
     collections: HashMap<String, Collection>,
 }
 
 impl Population {
+    /// The population of [`Population::written`], in the default shapes.
+    #[cfg(test)]
+    pub(super) fn new(personality: Personality, address: &str, patients: usize, seed: u64, made_at: i64) -> Population {
+        Population::written(Shapes::default(), personality, address, patients, seed, made_at)
+    }
+
     /// Makes `patients` patients, each with five observations and two encounters, half as many conditions, and each tenth
     /// patient with a chart. `address` is that of the site, `made_at` (seconds since 1970) when OpenEMR claims to
     /// have stored them.
-    pub(super) fn new(personality: Personality, address: &str, patients: usize, seed: u64, made_at: i64) -> Population {
+    pub(super) fn written(
+        shapes: Shapes,
+        personality: Personality,
+        address: &str,
+        patients: usize,
+        seed: u64,
+        made_at: i64,
+    ) -> Population {
         let mut random = SeededRandom::new(seed);
         let updated = zoned(made_at);
         let clinic = Clinic { personality, updated, organization: random.uuid() };
@@ -43,7 +58,7 @@ impl Population {
             ("organization.1".to_owned(), clinic.organization.clone()),
             ("location.1".to_owned(), location.clone()),
         ]);
-        let mut population = Population { clinic, collections: HashMap::new() };
+        let mut population = Population { clinic, shapes, collections: HashMap::new() };
         population.add("Organization", population.clinic.organization());
         population.add("Location", population.clinic.location(&location));
         for number in 1..=3 {
@@ -126,6 +141,10 @@ impl Population {
 
     /// Adds a resource, or replaces the one with its id.
     pub(super) fn add(&mut self, resource_type: &str, value: Value) {
+        let value = match self.shapes {
+            Shapes::Valid => value,
+            Shapes::OpenEmr => own_shapes::written_by(self.clinic.personality, value),
+        };
         let resource = Arc::new(Resource::new(resource_type, value, self.clinic.personality.fhir_escapes()));
         let id = resource.id.clone();
         let collection = self.collections.entry(resource_type.to_owned()).or_default();

@@ -181,7 +181,7 @@ impl Clinic {
             "category": [coded(
                 "http://terminology.hl7.org/CodeSystem/condition-category", "problem-list-item", "Problem List Item",
             )],
-            "code": coded("2.16.840.1.113883.6.90", "E11.9", ""),
+            "code": coded("http://hl7.org/fhir/sid/icd-10-cm", "E11.9", "Type 2 diabetes mellitus without complications"),
             "subject": {"reference": format!("Patient/{patient}")},
         })
     }
@@ -274,19 +274,23 @@ impl Clinic {
                     "url": format!("{US_CORE}{kind}"),
                 })
             };
-            extension.push(unknown("sex", "DataAbsentReason"));
+            extension.push(unknown("sex", ABSENT));
             extension.push(unknown("interpreter-needed", ABSENT));
         }
         let mut person = Map::new();
         person.insert("id".to_owned(), json!(id));
         person.insert("meta".to_owned(), meta);
         person.insert("resourceType".to_owned(), json!("Patient"));
-        // OpenEMR escapes nothing here; a name with markup in it would be markup.
-        let div = format!("<div xmlns=\"http://www.w3.org/1999/xhtml\"> <p>{full_name}</p></div>");
-        person.insert("text".to_owned(), json!({"status": "generated", "div": div}));
+        person.insert("text".to_owned(), narrative(full_name));
         person.insert("extension".to_owned(), Value::Array(extension));
         person
     }
+}
+
+/// Returns a narrative of a name.
+pub(super) fn narrative(name: &str) -> Value {
+    let name = name.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    json!({"status": "generated", "div": format!("<div xmlns=\"http://www.w3.org/1999/xhtml\"> <p>{name}</p></div>")})
 }
 
 /// Returns a Patient's `identifier`, of one element.

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use super::{clients::Client, personality::Personality, tls::Tls};
+use super::{clients::Client, own_shapes::Shapes, personality::Personality, tls::Tls};
 
 /// The settings of a sandbox.
 #[derive(Clone, Debug)]
@@ -36,6 +36,8 @@ pub struct Settings {
     pub workers: usize,
     /// How many synthetic patients there are.
     pub patients: usize,
+    /// How resources are written.
+    pub shapes: Shapes,
     /// The seed that the patients are made from.
     pub seed: u64,
     /// How long an idle connection is kept; 5 s in Apache.
@@ -62,6 +64,7 @@ impl Default for Settings {
             database: None,
             workers: 50,
             patients: 300,
+            shapes: Shapes::default(),
             seed: 1,
             keep_alive: Duration::from_secs(5),
             requests_per_connection: 100,

@@ -1,5 +1,6 @@
-// Is it FHIR R4? Two judges: the JSON schema of the specification (formats, codes, unknown members), and Medplum's
-// reading of its StructureDefinitions (cardinality, types, invariants).
+// Is it FHIR R4? Three judges: the JSON schema of the specification (formats, codes, unknown members), Medplum's
+// reading of its StructureDefinitions (cardinality, types, invariants), and what the specification says in words: a
+// narrative is XHTML, a system is an absolute URI.
 
 import { createRequire } from 'node:module';
 import Ajv from 'ajv';
@@ -62,6 +63,44 @@ function byDefinitions(resource) {
   }
 }
 
+// A tag, an entity, or text without markup of its own.
+const XHTML = /<(\/?)([a-z][a-z0-9]*)((?:\s+[a-z:]+="[^"<&]*")*)\s*(\/?)>|&(?:#\d+|#x[0-9a-fA-F]+|amp|lt|gt|quot|apos);|[^<&]+/y;
+
+function isWellFormed(div) {
+  const open = [];
+  XHTML.lastIndex = 0;
+  while (XHTML.lastIndex < div.length) {
+    const found = XHTML.exec(div);
+    if (!found) {
+      return false;
+    }
+    const [, closes, name, , isEmpty] = found;
+    if (name && closes ? open.pop() !== name : name && !isEmpty && !open.push(name)) {
+      return false;
+    }
+  }
+  return open.length === 0 && div.startsWith('<div');
+}
+
+function byWords(value, path) {
+  if (Array.isArray(value)) {
+    return value.flatMap((item) => byWords(item, path));
+  }
+  if (typeof value !== 'object' || value === null) {
+    return [];
+  }
+  const found = [];
+  if (typeof value.system === 'string' && typeof value.code === 'string' && !/^[a-zA-Z][a-zA-Z0-9+.-]*:/.test(value.system)) {
+    found.push({ path: `${path}.system`, says: 'must be an absolute URI' });
+  }
+  if (typeof value.div === 'string' && !isWellFormed(value.div)) {
+    found.push({ path: `${path}.div`, says: 'must be XHTML' });
+  }
+  // What is contained is judged on its own.
+  const members = Object.entries(value).filter(([name]) => !['contained', 'resource'].includes(name));
+  return [...found, ...members.flatMap(([name, member]) => byWords(member, `${path}.${name}`))];
+}
+
 function complaint({ expression, details, diagnostics }) {
   return { path: (expression?.[0] ?? '').replace(/\[\d+\]/g, ''), says: details?.text ?? diagnostics ?? '' };
 }
@@ -85,8 +124,13 @@ function judged(resource) {
   return verdicts.get(text);
 }
 
+// Every complaint about a resource on its own, as `{ path, says }`.
+export function allComplaints(resource) {
+  return [...bySchema(resource), ...byDefinitions(resource), ...byWords(resource, resource.resourceType)];
+}
+
 function complaints(resource) {
-  const found = [...bySchema(resource), ...byDefinitions(resource)]
+  const found = allComplaints(resource)
     .filter(({ path, says }) => !OPENEMRS_OWN.some((known) => known.path === path && known.says.test(says)))
     .map(({ path, says }) => `${path} of ${resource.id ?? 'the answer'}: ${says}`);
   return [...new Set(found)];

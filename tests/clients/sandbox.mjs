@@ -30,7 +30,7 @@ export async function startSandbox(openemr, ...options) {
   const jwks = path.join(folder, 'jwks.json');
   fs.writeFileSync(jwks, JSON.stringify({ keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'one', alg: 'RS384', use: 'sig' }] }));
   const program = new Program(process.env.GATEWAY, [
-    'sandbox', '--listen', '127.0.0.1:0', '--openemr', openemr, '--patients', '20', '--client-id', CLIENT_ID, '--jwks', jwks, ...options,
+    'sandbox', '--listen', '127.0.0.1:0', '--openemr', openemr, '--patients', '40', '--client-id', CLIENT_ID, '--jwks', jwks, ...options,
   ]);
   const base = await program.until(({ output }) => /listening on (\S+)/.exec(output)?.[1]);
   assert.ok(base, `the sandbox ${openemr} does not come up; it said:\n${program.output}`);
@@ -62,7 +62,13 @@ export async function startSandbox(openemr, ...options) {
         .map(({ type }) => type);
     },
     async all(type) {
-      return ((await fhir(type)).entry ?? []).map(({ resource }) => resource);
+      const found = [];
+      for (let target = type; target; ) {
+        const { entry = [], link = [] } = await fhir(target);
+        found.push(...entry.map(({ resource }) => resource));
+        target = link.find(({ relation }) => relation === 'next')?.url.split('/fhir/')[1];
+      }
+      return found;
     },
     async stop() {
       await program.stop();

@@ -4,6 +4,8 @@
 mod files;
 mod provenance;
 mod question;
+mod type_filter;
+mod type_filter_files;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -3,8 +3,6 @@
 //!
 //! Decision: `docs/decisions/36-search-criteria.md`.
 
-#![allow(dead_code)]
-
 pub(crate) mod criterion;
 mod date;
 pub(crate) mod definition;

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
 
 use crate::fhir::export_level::Level;
 use crate::fhir::instant;
@@ -12,78 +11,21 @@ use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::prefer::Handling;
 use crate::fhir::rejection::Rejection;
 use crate::fhir::resource_type;
+use crate::openemr::export::left_out::LeftOut;
 use crate::openemr::export::level::{PROVENANCE, can_hold, is_exported};
 use crate::openemr::export::since::is_same_moment;
+use crate::openemr::export::type_filter::{BadFilter, TypeFilter};
 use crate::openemr::version::Version;
 
 /// The most parameters that a kick-off may have.
 const MAX_PARAMETERS: usize = 100;
 /// The names that the IG lists for the only format of exports.
 const NDJSON: [&str; 3] = ["application/fhir+ndjson", "application/ndjson", "ndjson"];
-/// Parameters of the IG that select resources, and that OpenEMR does not have. Without them an export would hold more than was
-/// asked for, so that they are never left out.
-const FILTERS: [&str; 2] = ["_typeFilter", "patient"];
+/// The parameter of the IG that selects resources and that nobody can do. Without it an export would hold more than was asked for,
+/// so that it is never left out.
+const PATIENT: &str = "patient";
 /// Other parameters of the IG that OpenEMR does not have.
 const NOT_SUPPORTED: [&str; 4] = ["_elements", "includeAssociatedData", "organizeOutputBy", "allowPartialManifests"];
-
-/// A part of the request that is left out of the export, to be reported in the manifest. It quotes nothing that the client
-/// wrote.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum LeftOut {
-    /// A parameter of the IG that OpenEMR does not have.
-    #[error("The parameter {0} is not supported and was left out.")]
-    Parameter(String),
-    /// A parameter that the IG does not have.
-    #[error("A parameter is unknown and was left out.")]
-    UnknownParameter,
-    /// A type that the gateway's token does not grant.
-    #[error("{0} is not exported: the gateway's token lacks the scope system/{0}.read.")]
-    NotGranted(String),
-    /// A type that is not exported at this level.
-    #[error("{0} is not exported at this level.")]
-    NotExported(String),
-    /// A type that OpenEMR does not export at any level; the client named it.
-    #[error("{0} is not exported: OpenEMR's export does not have this type.")]
-    Unsupported(String),
-    /// A type that OpenEMR does not export at any level. The client named no types, and the token grants this one.
-    #[error("{0} is not exported: OpenEMR's export does not have this type.")]
-    UnsupportedUnnamed(String),
-    /// A name in `_type` that is no resource type.
-    #[error("_type has a name that is no resource type, which was left out.")]
-    UnknownType,
-}
-
-impl LeftOut {
-    /// Returns the sentence for a client whose kick-off is refused for it.
-    fn refusal(&self) -> String {
-        match self {
-            Self::Parameter(name) => {
-                format!("The parameter {name} is not supported; with Prefer: handling=lenient the export leaves it out.")
-            }
-            Self::UnknownParameter => {
-                "A parameter is unknown to this operation; with Prefer: handling=lenient the export leaves it out.".to_owned()
-            }
-            Self::UnknownType => "_type has a name that is no resource type.".to_owned(),
-            Self::NotGranted(_) | Self::NotExported(_) | Self::Unsupported(_) | Self::UnsupportedUnnamed(_) => self.to_string(),
-        }
-    }
-
-    /// Whether it is a type that the client named.
-    fn is_named_type(&self) -> bool {
-        matches!(self, Self::NotGranted(_) | Self::NotExported(_) | Self::Unsupported(_))
-    }
-
-    /// Whether the kick-off is refused for it unless `handling` lets it be left out.
-    fn is_refused(&self, handling: Option<Handling>) -> bool {
-        match self {
-            Self::UnsupportedUnnamed(_) => false,
-            // The manifest says which type it is, so that one of many takes no other with it.
-            Self::Unsupported(_) => handling == Some(Handling::Strict),
-            _ => handling != Some(Handling::Lenient),
-        }
-    }
-}
 
 /// The reason why a kick-off starts no export. The text is a sentence for the client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -101,8 +43,11 @@ pub(crate) enum KickOffError {
     #[error("_outputFormat must be application/fhir+ndjson, application/ndjson or ndjson.")]
     OutputFormat,
     /// A parameter that selects resources is not supported.
-    #[error("The parameter {0} is not supported, and cannot be left out: the export would hold more than was asked for.")]
-    Filter(&'static str),
+    #[error("The parameter {PATIENT} is not supported, and cannot be left out: the export would hold more than was asked for.")]
+    Patient,
+    /// `_typeFilter` cannot be done as it stands.
+    #[error(transparent)]
+    Filter(#[from] BadFilter),
     /// Parts of the request cannot be done, and the client has not asked for lenient handling.
     #[error("{}", refusals(.0))]
     NotSupported(Vec<LeftOut>),
@@ -124,6 +69,7 @@ impl KickOffError {
             | Self::Since
             | Self::SinceTwice
             | Self::OutputFormat
+            | Self::Patient
             | Self::Filter(_)
             | Self::NotSupported(_) => StatusCode::BAD_REQUEST,
             Self::NotGranted(_) | Self::NothingGranted | Self::NothingForProvenance => StatusCode::FORBIDDEN,
@@ -133,7 +79,7 @@ impl KickOffError {
     fn code(&self) -> IssueCode {
         match self {
             Self::TooManyParameters | Self::Since | Self::SinceTwice => IssueCode::Invalid,
-            Self::OutputFormat | Self::Filter(_) | Self::NotSupported(_) => IssueCode::NotSupported,
+            Self::OutputFormat | Self::Patient | Self::Filter(_) | Self::NotSupported(_) => IssueCode::NotSupported,
             Self::NotGranted(_) | Self::NothingGranted | Self::NothingForProvenance => IssueCode::Forbidden,
         }
     }
@@ -156,6 +102,8 @@ pub(crate) struct KickOff {
     pub(crate) provenance_of: Vec<&'static str>,
     /// A FHIR instant: only what changed since then is exported.
     pub(crate) since: Option<String>,
+    /// What is exported of some of the types.
+    pub(crate) filters: Vec<TypeFilter>,
     /// What was left out.
     pub(crate) left_out: Vec<LeftOut>,
 }
@@ -180,6 +128,7 @@ impl KickOff {
             return Err(KickOffError::TooManyParameters);
         }
         let (mut since, mut requested, mut left_out) = (None, None::<Vec<&str>>, Vec::new());
+        let mut searches = Vec::new();
         for (name, value) in parameters {
             match name.as_str() {
                 "_since" if value.is_empty() => {}
@@ -188,39 +137,82 @@ impl KickOff {
                     requested.get_or_insert_default().extend(value.split(',').map(str::trim).filter(|name| !name.is_empty()))
                 }
                 "_outputFormat" => check_format(value)?,
+                "_typeFilter" => searches.push(value.as_str()),
+                PATIENT => return Err(KickOffError::Patient),
                 // These are about the answer to the kick-off, not about the export.
                 "_format" | "_pretty" => {}
                 other => {
-                    let is = |name: &&&str| **name == other;
-                    if let Some(name) = FILTERS.iter().find(is) {
-                        return Err(KickOffError::Filter(name));
-                    }
-                    let known = NOT_SUPPORTED.iter().find(is).map(|name| LeftOut::Parameter((*name).to_owned()));
+                    let known =
+                        NOT_SUPPORTED.iter().find(|name| **name == other).map(|name| LeftOut::Parameter((*name).to_owned()));
                     leave_out(&mut left_out, known.unwrap_or(LeftOut::UnknownParameter));
                 }
             }
         }
         let exported = Exported { level: &level, version, granted };
-        let mut types = match requested.filter(|names| !names.is_empty()) {
-            Some(names) => exported.named(&names, &mut left_out),
+        let names = requested.filter(|names| !names.is_empty());
+        let mut types = match &names {
+            Some(names) => exported.named(names, &mut left_out),
             None => exported.all(&mut left_out),
         };
-        let (not_granted, not_supported) = by_grant(left_out.iter().filter(|left| left.is_refused(handling)));
-        if !not_supported.is_empty() {
-            return Err(KickOffError::NotSupported(not_supported));
-        }
-        if !not_granted.is_empty() {
-            return Err(KickOffError::NotGranted(not_granted));
-        }
+        let mut filters = read_filters(&searches, names.as_deref(), &types, handling, &mut left_out)?;
+        refuse(&left_out, handling)?;
         // Provenance is that of the types that were named with it.
         let is_left_alone = types.iter().all(|(name, _)| *name == PROVENANCE) && left_out.iter().any(LeftOut::is_named_type);
         if types.is_empty() || is_left_alone {
             return Err(nothing_left(&left_out));
         }
-        let provenance_of = exported.provenance_of(&types)?;
+        let mut provenance_of = exported.provenance_of(&types)?;
         types.retain(|(name, _)| *name != PROVENANCE);
-        Ok(Self { level, types, provenance_of, since, left_out })
+        let is_filtered = |name: &str| filters.iter().any(|filter| filter.resource_type == name);
+        for name in provenance_of.extract_if(.., |name| is_filtered(name)).map(str::to_owned) {
+            let left = if names.is_some() { LeftOut::FilteredProvenance(name) } else { LeftOut::FilteredProvenanceUnnamed(name) };
+            leave_out(&mut left_out, left);
+        }
+        refuse(&left_out, handling)?;
+        if types.is_empty() && provenance_of.is_empty() {
+            return Err(KickOffError::NothingForProvenance);
+        }
+        filters.retain(|filter| match filter.resource_type.as_str() {
+            PROVENANCE => !provenance_of.is_empty(),
+            name => types.iter().any(|(known, _)| *known == name),
+        });
+        Ok(Self { level, types, provenance_of, since, filters, left_out })
     }
+}
+
+/// Reads `_typeFilter`. `names`: those in `_type`, if there are any; `types`: those of them that are exported.
+fn read_filters(
+    searches: &[&str],
+    names: Option<&[&str]>,
+    types: &[(&'static str, bool)],
+    handling: Option<Handling>,
+    left_out: &mut Vec<LeftOut>,
+) -> Result<Vec<TypeFilter>, BadFilter> {
+    let read = TypeFilter::read(searches, handling)?;
+    for name in read.of_the_answer {
+        leave_out(left_out, LeftOut::InFilter(name));
+    }
+    for TypeFilter { resource_type, .. } in &read.filters {
+        let is_exported = types.iter().any(|(name, _)| name == resource_type);
+        // A type that was named, and is not exported, is told of already.
+        let is_named = names.is_some_and(|names| names.contains(&resource_type.as_str()));
+        if !is_exported && !is_named {
+            leave_out(left_out, LeftOut::FilterOfOther(resource_type.clone()));
+        }
+    }
+    Ok(read.filters)
+}
+
+/// Refuses a kick-off for what `handling` does not let be left out.
+fn refuse(left_out: &[LeftOut], handling: Option<Handling>) -> Result<(), KickOffError> {
+    let (not_granted, not_supported) = by_grant(left_out.iter().filter(|left| left.is_refused(handling)));
+    if !not_supported.is_empty() {
+        return Err(KickOffError::NotSupported(not_supported));
+    }
+    if !not_granted.is_empty() {
+        return Err(KickOffError::NotGranted(not_granted));
+    }
+    Ok(())
 }
 
 /// What can be exported.
@@ -320,7 +312,7 @@ fn check_format(value: &str) -> Result<(), KickOffError> {
 pub(crate) fn honoured_query(query: &str) -> String {
     let is_honoured = |pair: &&str| {
         let name = form_urlencoded::parse(pair.as_bytes()).next().map(|(name, _)| name.into_owned()).unwrap_or_default();
-        matches!(name.as_str(), "_since" | "_type" | "_outputFormat")
+        matches!(name.as_str(), "_since" | "_type" | "_typeFilter" | "_outputFormat")
     };
     query.split('&').filter(is_honoured).collect::<Vec<_>>().join("&")
 }

@@ -10,13 +10,15 @@ use crate::fhir::id::is_path_id;
 use crate::fhir::instant;
 use crate::fhir::media_type::Format;
 use crate::fhir::operation_outcome::{Issue, IssueCode, OperationOutcome, Severity};
-use crate::openemr::export::kick_off::LeftOut;
+use crate::openemr::export::files::OUTCOME;
 use crate::openemr::export::plan::Plan;
 use crate::openemr::export::state::{Cause, FinishedJob, State, TypePlan};
 use crate::openemr::invented_times::are_invented;
 
 /// The largest manifest of OpenEMR's that is read, in bytes.
 pub(crate) const MAX_MANIFEST: usize = 1024 * 1024;
+/// The parameter that names the export of a file.
+pub(crate) const JOB: &str = "job";
 
 /// Reads OpenEMR's manifest of the job for a part of a plan; `None` when the body is no manifest.
 ///
@@ -100,13 +102,16 @@ pub(crate) fn write(plan: &Plan, base: &str, needs_token: bool) -> String {
     let url = |id: &String| format!("{base}/Binary/{id}");
     for one in &plan.types {
         if let State::Done { errors, .. } = &one.state {
-            output.extend(plan.files_of(one).iter().map(|id| Entry { resource_type: &one.name, url: url(id) }));
-            error.extend(errors.iter().map(|id| Entry { resource_type: "OperationOutcome", url: url(id) }));
+            // The export is named where its filter is due: a gateway that does not have it refuses the address.
+            let job = plan.filter_of(&one.name).map_or(String::new(), |_| format!("?{JOB}={}", plan.job));
+            let entry = |id| Entry { resource_type: &one.name, url: url(id) + &job };
+            output.extend(plan.files_of(one).iter().map(entry));
+            error.extend(errors.iter().map(|id| Entry { resource_type: OUTCOME, url: url(id) }));
         }
     }
     if !outcomes(plan).is_empty() {
         let url = format!("{base}/$bulkdata-errors?job={}", plan.job);
-        error.push(Entry { resource_type: "OperationOutcome", url });
+        error.push(Entry { resource_type: OUTCOME, url });
     }
     let manifest = Manifest {
         transaction_time: instant::from_millis(plan.transaction_time.unwrap_or(plan.asked_at)),
@@ -133,10 +138,10 @@ pub(crate) fn outcomes(plan: &Plan) -> String {
         _ => None,
     });
     let left_out = plan.left_out.iter().map(|left| match left {
-        LeftOut::UnsupportedUnnamed(_) => not_asked_for(left.to_string()),
-        _ => Issue::error(IssueCode::NotSupported, left.to_string()),
+        left if left.is_unnamed() => not_asked_for(left.to_string()),
+        left => Issue::error(IssueCode::NotSupported, left.to_string()),
     });
-    let issues = failures.chain(left_out).chain(without_times(plan));
+    let issues = failures.chain(left_out).chain(without_times(plan)).chain(filtered_by_times(plan));
     issues.map(|issue| OperationOutcome::of(issue).write(Format::Json) + "\n").collect()
 }
 
@@ -163,6 +168,18 @@ fn without_times(plan: &Plan) -> Option<Issue> {
         names.join(", ")
     );
     Some(Issue { severity: Severity::Warning, ..Issue::error(IssueCode::Incomplete, text) })
+}
+
+/// The types whose filter asks for times that mean nothing.
+fn filtered_by_times(plan: &Plan) -> Option<Issue> {
+    let asks = plan.filters.iter().filter(|filter| filter.asks_for_times() && are_invented(&filter.resource_type));
+    let names: Vec<&str> = asks.map(|filter| filter.resource_type.as_str()).collect();
+    let text = format!(
+        "_lastUpdated in _typeFilter means nothing for {}: OpenEMR does not know when these resources were changed, and puts the time of the answer into meta.lastUpdated.",
+        names.join(", ")
+    );
+    let issue = Issue { severity: Severity::Warning, ..Issue::error(IssueCode::Incomplete, text) };
+    (!names.is_empty()).then_some(issue)
 }
 
 fn code(cause: Cause) -> IssueCode {

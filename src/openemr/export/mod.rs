@@ -2,7 +2,9 @@
 //!
 //! Decision: `docs/decisions/21-bulk-export.md`.
 
+pub(crate) mod files;
 pub(crate) mod kick_off;
+pub(crate) mod left_out;
 pub(crate) mod level;
 pub(crate) mod manifest;
 pub(crate) mod ndjson;
@@ -11,3 +13,4 @@ pub(crate) mod plan;
 pub(crate) mod refusal;
 pub(crate) mod since;
 pub(crate) mod state;
+pub(crate) mod type_filter;

@@ -2,12 +2,14 @@
 //!
 //! OpenEMR writes no newline behind the last line, and some resources twice (a join of its tables doubles every Immunization).
 //! Each line leaves with a newline, and a resource whose type and id came before is dropped. A line that is no JSON object ends
-//! the file as broken: it was cut, or OpenEMR wrote something else into it.
+//! the file as broken: it was cut, or OpenEMR wrote something else into it. Where the export has a filter for the type, each resource that
+//! it does not select is dropped, and one that cannot be tested ends the file as broken.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use memchr::memchr;
@@ -15,22 +17,31 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::fhir::body_step::{BodyStep, Broken, Verdict};
+use crate::fhir::criteria::Illegible;
 use crate::fhir::json::completeness::Completeness;
+use crate::openemr::export::type_filter::TypeTest;
 
 /// The longest line that is kept to be looked at, in bytes. A longer one passes as it is, whether it came before or not.
 const MAX_LINE: usize = 1024 * 1024;
+/// The longest line that is tested, in bytes: the longest resource of a search that is, too. A longer one ends the file.
+const MAX_TESTED: usize = 4 * 1024 * 1024;
 /// How many resources are remembered at least. One that comes again later than that is not recognized.
 const REMEMBERED: usize = 100_000;
 
 const BROKEN: Broken =
     Broken { reason: "a line of the export's file is no JSON object", text: "OpenEMR's file of this export is broken." };
+const UNTESTED: Broken = Broken {
+    reason: "a resource in the export's file cannot be tested by _typeFilter: it is too long, of another type, or ambiguous",
+    text: "OpenEMR's file of this export has a resource that cannot be tested by _typeFilter.",
+};
 
 /// Makes a valid file of what OpenEMR exported.
 #[derive(Debug)]
 pub(crate) struct NdjsonFile {
     line: Line,
     seen: Seen,
-    is_broken: bool,
+    test: Option<Arc<TypeTest>>,
+    broken: Option<Broken>,
 }
 
 /// The line that has begun.
@@ -57,15 +68,28 @@ impl Default for NdjsonFile {
 }
 
 impl NdjsonFile {
+    /// One that keeps the resources that pass a test.
+    #[must_use]
+    pub(crate) fn of_those_that_pass(test: Arc<TypeTest>) -> Self {
+        Self { test: Some(test), ..Self::default() }
+    }
+
     fn remembering(most: usize) -> Self {
         let seen = Seen { keys: Default::default(), new: HashSet::new(), old: HashSet::new(), most };
-        Self { line: Line::Kept(Vec::new()), seen, is_broken: false }
+        Self { line: Line::Kept(Vec::new()), seen, test: None, broken: None }
+    }
+
+    /// The longest line that is kept.
+    fn longest(&self) -> usize {
+        if self.test.is_some() { MAX_TESTED } else { MAX_LINE }
     }
 
     /// Takes a part of a line that does not end here.
     fn begin(&mut self, part: &[u8], out: &mut Vec<u8>) {
+        let longest = self.longest();
         match &mut self.line {
-            Line::Kept(line) if line.len() + part.len() <= MAX_LINE => line.extend_from_slice(part),
+            Line::Kept(line) if line.len() + part.len() <= longest => line.extend_from_slice(part),
+            Line::Kept(_) if self.test.is_some() => self.broken = Some(UNTESTED),
             Line::Kept(line) => {
                 let mut completeness = Completeness::default();
                 for part in [line, part] {
@@ -84,11 +108,13 @@ impl NdjsonFile {
     /// Takes the rest of a line.
     fn end(&mut self, part: &[u8], out: &mut Vec<u8>) {
         match std::mem::replace(&mut self.line, Line::Kept(Vec::new())) {
-            Line::Kept(line) if line.len() + part.len() > MAX_LINE => {
+            Line::Kept(line) if line.len() + part.len() > self.longest() => {
                 // As it would be if it had come in other pieces.
                 self.line = Line::Kept(line);
                 self.begin(part, out);
-                self.end(b"", out);
+                if self.broken.is_none() {
+                    self.end(b"", out);
+                }
             }
             Line::Kept(line) if line.is_empty() => self.whole(part, out),
             Line::Kept(mut line) => {
@@ -102,7 +128,7 @@ impl NdjsonFile {
                 out.extend_from_slice(part);
                 match completeness.is_complete() {
                     true => out.push(b'\n'),
-                    false => self.is_broken = true,
+                    false => self.broken = Some(BROKEN),
                 }
             }
         }
@@ -114,13 +140,28 @@ impl NdjsonFile {
         if line.is_empty() {
             return;
         }
-        match Identity::of(line) {
-            Some(Identity { resource_type: Some(resource_type), id: Some(id) }) if !self.seen.is_new(&resource_type, &id) => {}
-            Some(_) => {
+        let Some(identity) = Identity::of(line) else { return self.broken = Some(BROKEN) };
+        match self.is_kept(line, &identity) {
+            Ok(true) => {
                 out.extend_from_slice(line);
                 out.push(b'\n');
             }
-            None => self.is_broken = true,
+            Ok(false) => {}
+            Err(Illegible) => self.broken = Some(UNTESTED),
+        }
+    }
+
+    /// Whether a resource is kept: it has not come before, and passes the test.
+    fn is_kept(&mut self, line: &[u8], identity: &Identity<'_>) -> Result<bool, Illegible> {
+        if let Identity { resource_type: Some(resource_type), id: Some(id) } = identity
+            && !self.seen.is_new(resource_type, id)
+        {
+            return Ok(false);
+        }
+        match &self.test {
+            None => Ok(true),
+            Some(test) if identity.resource_type.as_deref() != Some(&test.resource_type) => Err(Illegible),
+            Some(test) => test.is_passed_by(line),
         }
     }
 }
@@ -129,7 +170,7 @@ impl BodyStep for NdjsonFile {
     fn feed(&mut self, piece: Bytes) -> Bytes {
         let mut out = Vec::with_capacity(piece.len() + 1);
         let mut rest = &piece[..];
-        while !self.is_broken {
+        while self.broken.is_none() {
             let Some(at) = memchr(b'\n', rest) else {
                 self.begin(rest, &mut out);
                 break;
@@ -143,14 +184,14 @@ impl BodyStep for NdjsonFile {
 
     fn finish(&mut self) -> Bytes {
         let mut out = Vec::new();
-        if !self.is_broken {
+        if self.broken.is_none() {
             self.end(b"", &mut out);
         }
         out.into()
     }
 
     fn verdict(&self) -> Verdict {
-        if self.is_broken { Verdict::Bad(BROKEN) } else { Verdict::Good }
+        self.broken.map_or(Verdict::Good, Verdict::Bad)
     }
 }
 

@@ -5,7 +5,8 @@
 //! after the first jobs of all types: it can fail without a loss of the type itself. The job that took OpenEMR least comes first, and after
 //! one at which OpenEMR may still be at work there is no other.
 //!
-//! A plan is stored on the disk and survives a restart. It holds ids and names of types, nothing about a patient.
+//! A plan is stored on the disk and survives a restart. It holds ids and names of types, and the searches of `_typeFilter`, which
+//! may name a patient.
 //!
 //! Decision: `docs/decisions/21-bulk-export.md`.
 
@@ -16,23 +17,25 @@ use crate::fhir::export_level::Level;
 use crate::fhir::id::is_path_id;
 use crate::fhir::instant;
 use crate::fhir::resource_type;
-use crate::openemr::export::kick_off::{KickOff, LeftOut};
+use crate::openemr::export::kick_off::KickOff;
+use crate::openemr::export::left_out::LeftOut;
 use crate::openemr::export::level::PROVENANCE;
 use crate::openemr::export::owner::Owner;
 use crate::openemr::export::state::{Cause, FinishedJob, State, TypePlan};
+use crate::openemr::export::type_filter::TypeFilter;
 
 /// The largest stored plan, in bytes.
 pub(crate) const MAX_PLAN: usize = 8 * 1024 * 1024;
-/// The version of the stored form. Version 1 had no owner, version 2 one job for all Provenance.
-const VERSION: u32 = 3;
+/// The version of the stored form. Version 1 had no owner, version 2 one job for all Provenance, version 3 no filters.
+const VERSION: u32 = 4;
+/// The version of a plan without filters, which an earlier gateway reads, too.
+const WITHOUT_FILTERS: u32 = 3;
 /// The type that most records are of, in nearly every practice.
 const LARGEST: &str = "Observation";
 /// The most files of one type; a manifest with more is taken for broken.
 const MAX_FILES: usize = 100;
 /// The longest URL of a kick-off, in bytes.
 pub(crate) const MAX_URL: usize = 16 * 1024;
-/// How long OpenEMR keeps the files of a job after the kick-off, in milliseconds.
-const FILES_LIVE: i64 = 60 * 60 * 1000;
 
 /// One export.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +55,9 @@ pub(crate) struct Plan {
     pub(crate) request: String,
     /// A FHIR instant: only what changed since then is exported.
     pub(crate) since: Option<String>,
+    /// What is exported of some of the types.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) filters: Vec<TypeFilter>,
     /// What was left out.
     pub(crate) left_out: Vec<LeftOut>,
     /// The types, in the order in which they are exported, and behind them the Provenance of each.
@@ -100,13 +106,14 @@ impl Plan {
         let types = kick_off.types.iter().map(|(name, named)| TypePlan::waiting(name, *named));
         let provenance = kick_off.provenance_of.iter().map(|name| TypePlan::provenance_of(name, are_named));
         Self {
-            version: VERSION,
+            version: version_with(&kick_off.filters, &kick_off.left_out),
             job,
             asked_at: now,
             asked_by,
             level: kick_off.level,
             request,
             since: kick_off.since,
+            filters: kick_off.filters,
             left_out: kick_off.left_out,
             types: types.chain(provenance).collect(),
             transaction_time: None,
@@ -130,8 +137,9 @@ impl Plan {
         if !(1..=VERSION).contains(&version) {
             return Err(PlanError::Version(version));
         }
-        let mut plan = Self { version: VERSION, ..serde_json::from_slice(bytes)? };
-        if version < VERSION {
+        let mut plan: Self = serde_json::from_slice(bytes)?;
+        plan.version = version_with(&plan.filters, &plan.left_out);
+        if version < WITHOUT_FILTERS {
             plan.ask_for_provenance_by_type();
         }
         if plan.is_sound() { Ok(plan) } else { Err(PlanError::Damaged) }
@@ -159,8 +167,11 @@ impl Plan {
             LeftOut::NotGranted(name)
             | LeftOut::NotExported(name)
             | LeftOut::Unsupported(name)
-            | LeftOut::UnsupportedUnnamed(name) => is_type(name),
-            LeftOut::Parameter(name) => name.len() <= 32,
+            | LeftOut::UnsupportedUnnamed(name)
+            | LeftOut::FilterOfOther(name)
+            | LeftOut::FilteredProvenance(name)
+            | LeftOut::FilteredProvenanceUnnamed(name) => is_type(name),
+            LeftOut::Parameter(name) | LeftOut::InFilter(name) => name.len() <= 32,
             LeftOut::UnknownParameter | LeftOut::UnknownType => true,
         };
         let is_level_sound = match &self.level {
@@ -171,6 +182,7 @@ impl Plan {
             && self.request.len() <= MAX_URL
             && self.since.as_deref().is_none_or(|since| instant::parse(since).as_deref() == Some(since))
             && self.left_out.iter().all(is_left_out_sound)
+            && self.filters.iter().all(|filter| filter.test().is_some())
             && !self.types.is_empty()
             && self.types.iter().all(|one| {
                 one.job_types().all(is_type)
@@ -331,18 +343,6 @@ impl Plan {
         (ended + is_provenance_ended, types.len() + has_provenance)
     }
 
-    /// Returns the Binaries with the resources of a type. Those of the job that made its Provenance come before those of its own
-    /// job: no Provenance is of a resource that is not there.
-    #[must_use]
-    pub(crate) fn files_of<'a>(&'a self, one: &'a TypePlan) -> &'a [String] {
-        let State::Done { files, .. } = &one.state else { return &[] };
-        let with_provenance = self.types.iter().find_map(|other| match &other.state {
-            State::Done { made_from, .. } if other.of.as_deref() == Some(&one.name) && one.of.is_none() => Some(made_from),
-            _ => None,
-        });
-        with_provenance.filter(|made_from| !made_from.is_empty()).unwrap_or(files)
-    }
-
     /// Returns the ids of OpenEMR's jobs, which are deleted together with the client's.
     pub(crate) fn openemr_jobs(&self) -> impl Iterator<Item = &str> {
         self.types.iter().filter_map(|one| match &one.state {
@@ -351,16 +351,12 @@ impl Plan {
             State::Waiting | State::KickedOff { .. } | State::PassedOver => None,
         })
     }
+}
 
-    /// Returns the time at which OpenEMR deletes the first file; `None` when there are no files.
-    #[must_use]
-    pub(crate) fn files_end_at(&self) -> Option<i64> {
-        let begins = self.types.iter().filter_map(|one| match &one.state {
-            State::Done { since, files, errors, .. } if !(files.is_empty() && errors.is_empty()) => Some(*since),
-            _ => None,
-        });
-        begins.min().map(|begin| begin.saturating_add(FILES_LIVE))
-    }
+/// The version of the stored form of a plan with these filters, and from which this was left out.
+fn version_with(filters: &[TypeFilter], left_out: &[LeftOut]) -> u32 {
+    let is_known_before = filters.is_empty() && !left_out.iter().any(LeftOut::is_of_filters);
+    if is_known_before { WITHOUT_FILTERS } else { VERSION }
 }
 
 #[cfg(test)]

@@ -52,6 +52,8 @@ pub(crate) struct PageRequest {
     pub(crate) offset: Option<u64>,
     /// Whether OpenEMR fails when it is given a `_count`.
     pub(crate) fails: bool,
+    /// Whether the gateway leaves out some of the matches that OpenEMR sends.
+    pub(crate) tests: bool,
 }
 
 /// What OpenEMR is asked for, and the page that is cut out of its answer.
@@ -92,7 +94,8 @@ pub(crate) fn is_doubled(resource_type: &str) -> bool {
 #[must_use]
 pub(crate) fn plan(request: &PageRequest) -> PagePlan {
     match (request.pager, request.count) {
-        (Pager::Native | Pager::Off, Some(_)) if request.fails => PagePlan::everything([Limitation::NoCount]),
+        (Pager::Native | Pager::Off, Some(_)) if request.fails || request.tests => PagePlan::everything([Limitation::NoCount]),
+        (Pager::Off, None) if request.tests => PagePlan::everything(request.offset.map(|_| Limitation::NoOffset)),
         (Pager::Slice, Some(count)) => slice(request, count),
         (Pager::Native, Some(count)) => native(request, count),
         (Pager::Slice | Pager::Native, None) => PagePlan::everything(request.offset.map(|_| Limitation::NoOffset)),
@@ -120,6 +123,7 @@ fn slice(request: &PageRequest, count: u64) -> PagePlan {
     let counts_rows = request.version == Some(Version::Modern) && !request.fails && !request.doubled;
     let can_count = counts_rows && !request.includes && !request.counts_all;
     let window = match request.patients {
+        _ if request.tests => Window::Whole,
         _ if request.newer => Window::FromOffset(count.saturating_add(1)),
         _ if !can_count => Window::Whole,
         true if !request.sorted && count <= MAX_COUNT => Window::FromOffset((count + 1).min(MAX_COUNT)),
@@ -179,6 +183,7 @@ mod tests {
         count: None,
         offset: None,
         fails: false,
+        tests: false,
     };
 
     fn window(request: PageRequest) -> (Option<u64>, Option<u64>, Window) {
@@ -238,6 +243,19 @@ mod tests {
         assert_eq!(window(request), (None, None, Window::Whole));
         for pager in [Pager::Native, Pager::Off] {
             assert_eq!(plan(&PageRequest { pager, ..request }), PagePlan::everything([Limitation::NoCount]));
+        }
+    }
+
+    #[test]
+    fn what_the_gateway_tests_is_sent_whole() {
+        for (patients, newer) in [(false, false), (true, false), (false, true)] {
+            let request = PageRequest { count: Some(5), offset: Some(10), tests: true, patients, newer, ..REQUEST };
+            assert_eq!(window(request), (None, None, Window::Whole));
+            for pager in [Pager::Native, Pager::Off] {
+                assert_eq!(plan(&PageRequest { pager, ..request }), PagePlan::everything([Limitation::NoCount]));
+                let without = PageRequest { pager, count: None, ..request };
+                assert_eq!(plan(&without), PagePlan::everything([Limitation::NoOffset]));
+            }
         }
     }
 

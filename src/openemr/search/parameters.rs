@@ -1,48 +1,20 @@
-//! The parameters of a search, sorted into those that OpenEMR can search by, those that the gateway applies itself, and
-//! those for which the search is rejected, because neither can.
-//!
-//! OpenEMR answers a parameter that it does not know with an empty Bundle, which reads as "there is none", and takes a modifier
-//! that it does not know for none. So it is sent nothing but what it has, and a filter that it does not have is never left out:
-//! the answer would be wider than the question.
+//! The parameters of a search, sorted into filters, those that the gateway applies itself, and those for which the search is
+//! rejected. A filter is never left out: the answer would be wider than the question.
 
-use crate::fhir::capabilities::{ParameterType, TypeCapabilities};
 use crate::fhir::projection::rule::Projection;
-use crate::fhir::search_date::are_dates;
-use crate::fhir::search_parameters;
-use crate::http::query::{self, Parameter};
+use crate::http::query::Parameter;
 use crate::openemr::invented_times;
-use crate::openemr::search::reference::{bare_ids, is_patients, relative};
+use crate::openemr::search::filter::{Filter, Unfit, needs_value, split};
+use crate::openemr::search::names;
+use crate::openemr::search::reading_context::ReadingContext;
 use crate::openemr::search::refusal::{Refusal, Why};
 use crate::openemr::search::warning::{Reason, Warning};
-use crate::openemr::search::{honoured, names};
 use crate::openemr::version::Version;
 
 /// The names by which OpenEMR 7.0.4 and later sorts patients. It ignores others, and fails on some.
 pub(crate) const SORTS: [&str; 3] = ["birthdate", "family", "given"];
 /// The only `_revinclude` that OpenEMR knows; it must be sent only once.
 pub(crate) const PROVENANCES: &str = "Provenance:target";
-/// The kinds of search that OpenEMR does not have. They may have more behind a colon.
-const OPERATORS: [&str; 8] = ["_has", "_filter", "_query", "_list", "_text", "_content", "_contained", "_containedType"];
-/// The parameters that name single resources or persons. Without a value each would find everybody.
-const IDENTIFYING: [&str; 4] = ["_id", "patient", "subject", "identifier"];
-
-/// The facts on which the reading of parameters depends.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ReadingContext<'a> {
-    /// The type that is searched.
-    pub(crate) resource_type: &'static str,
-    /// OpenEMR's version; `None` while it is not known.
-    pub(crate) version: Option<Version>,
-    /// OpenEMR's announcement of the type; without a version, what every version announces.
-    pub(crate) known: &'a TypeCapabilities,
-    /// The addresses of this server, with which references to its resources may begin.
-    pub(crate) bases: &'a [String],
-    /// Whether parameters are repaired.
-    pub(crate) repairs: bool,
-    /// Whether pages are cut, which takes `_count` and `_offset` even without repairs.
-    pub(crate) pages: bool,
-}
-
 /// A value of `_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Total {
@@ -121,8 +93,8 @@ pub(crate) struct Forwarded {
 /// The parameters of one search.
 #[derive(Debug, Default)]
 pub(crate) struct SearchParameters {
-    /// The parameters for OpenEMR, as `name=value`, in the client's order and spelling.
-    pub(crate) filters: Vec<Vec<u8>>,
+    /// The filters in the client's order, each once.
+    pub(crate) filters: Vec<Filter>,
     /// Whether the Provenances of the matches are to be included.
     pub(crate) provenances: bool,
     /// The keys of `_sort` that OpenEMR can use.
@@ -173,7 +145,7 @@ impl SearchParameters {
 
     fn add_known(&mut self, parameter: &Parameter<'_>, context: &ReadingContext<'_>) {
         let name = parameter.name.as_ref();
-        match base(name) {
+        match split(name).0 {
             "_sort" if name == "_sort" => self.add_sort(&parameter.value, context),
             "_include" | "_revinclude" => {
                 let is_known = parameter.value == PROVENANCES && context.known.reverse_includes.contains(PROVENANCES);
@@ -183,24 +155,21 @@ impl SearchParameters {
                     self.warn(name, Reason::NotIncluded);
                 }
             }
-            _ => match filter(parameter, context) {
-                Ok(filter) => self.add_filter(name, filter, context),
+            _ => match Filter::read(parameter, context) {
+                Ok(filter) => self.add_filter(filter, context),
                 Err(Unfit::Unknown) => self.warn(name, Reason::Unknown),
                 Err(Unfit::Refused(why)) => self.refuse(name, why),
             },
         }
     }
 
-    fn add_filter(&mut self, name: &str, filter: Vec<u8>, context: &ReadingContext<'_>) {
-        // OpenEMR keeps one filter for each of its own fields, whatever the modifier: the last one.
-        let field = |filter: &[u8]| filter.split(|byte| matches!(byte, b'=' | b':')).next().map(<[u8]>::to_vec);
-        match self.filters.iter().find(|other| field(other) == field(&filter)) {
-            None => self.filters.push(filter),
-            Some(same) if *same == filter => {}
-            Some(_) => self.refuse(name, Why::Repeated),
+    fn add_filter(&mut self, filter: Filter, context: &ReadingContext<'_>) {
+        if split(&filter.name).0 == "_lastUpdated" && invented_times::are_invented(context.resource_type) {
+            self.warn(&filter.name, Reason::Invented);
         }
-        if base(name) == "_lastUpdated" && invented_times::are_invented(context.resource_type) {
-            self.warn(name, Reason::Invented);
+        // The same by another name of it.
+        if !self.filters.iter().any(|other| other.shown == filter.shown) {
+            self.filters.push(filter);
         }
     }
 
@@ -211,7 +180,7 @@ impl SearchParameters {
             Some("_sort") => self.forwarded.sort = true,
             _ => {}
         }
-        self.filters.push(parameter.pair.to_vec());
+        self.filters.push(Filter::forwarded(parameter));
     }
 
     fn add_sort(&mut self, value: &str, context: &ReadingContext<'_>) {
@@ -268,116 +237,6 @@ impl SearchParameters {
         }
         Projection::Elements(self.elements.clone())
     }
-}
-
-/// Why a parameter is not sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unfit {
-    /// Nobody knows it.
-    Unknown,
-    /// It would have selected something.
-    Refused(Why),
-}
-
-impl From<Why> for Unfit {
-    fn from(why: Why) -> Self {
-        Self::Refused(why)
-    }
-}
-
-/// Returns the parameter as OpenEMR understands it.
-fn filter(parameter: &Parameter<'_>, context: &ReadingContext<'_>) -> Result<Vec<u8>, Unfit> {
-    let name = parameter.name.as_ref();
-    let relative = relative(&parameter.value, context.bases);
-    let value = relative.as_deref().unwrap_or(&parameter.value);
-    let fitted = fit(name, value, context)?;
-    let changed = match fitted {
-        "_id" => bare_ids(value, context.resource_type).or(relative),
-        _ => relative,
-    };
-    let mut pair = Vec::new();
-    match changed {
-        Some(value) => query::push(&mut pair, fitted, query::encoded(&value).as_bytes()),
-        None => query::push(&mut pair, fitted, parameter.written),
-    }
-    Ok(pair)
-}
-
-/// Returns the name by which OpenEMR can be asked for what a parameter selects.
-fn fit<'a>(name: &'a str, value: &str, context: &ReadingContext<'_>) -> Result<&'a str, Unfit> {
-    let (base, modifier) = name.split_once(':').map_or((name, None), |(base, modifier)| (base, Some(modifier)));
-    let knows = |name: &str| context.known.search_parameters.contains(name);
-    let empty = value.split(',').any(|part| part.trim_matches([' ', '|']).is_empty());
-    match (base, modifier) {
-        _ if OPERATORS.contains(&base) => Err(Why::Operator.into()),
-        _ if name.contains('.') => Err(Why::Chain.into()),
-        _ if empty && IDENTIFYING.contains(&base) => Err(Why::Empty.into()),
-        // Every subject that OpenEMR knows is a patient.
-        ("patient" | "subject", None | Some("Patient")) if knows("patient") && (base == "patient" || !knows("subject")) => {
-            if is_patients(value) {
-                Ok("patient")
-            } else {
-                Err(Why::NotAPatient.into())
-            }
-        }
-        ("category", None) if honoured::has_category(context.resource_type, context.version) => {
-            if honoured::is_category(value) {
-                Ok(name)
-            } else {
-                Err(Why::Category.into())
-            }
-        }
-        _ if knows(base) => {
-            check(base, modifier, value, context.known.kind(base))?;
-            Ok(name)
-        }
-        (_, Some(modifier)) if context.version.is_some() || !MODIFIERS.contains(&modifier) => Err(Why::Modifier.into()),
-        _ if context.version.is_none() => Err(Why::Unjudged.into()),
-        _ if search_parameters::defines(context.resource_type, base) => Err(Why::NotSearchable.into()),
-        _ => Err(Unfit::Unknown),
-    }
-}
-
-/// The modifiers that OpenEMR has. It takes any other one for none.
-const MODIFIERS: [&str; 5] = ["exact", "contains", "prefix", "suffix", "not"];
-
-/// The tokens that OpenEMR compares with more than one of its columns.
-const IN_SEVERAL: [&str; 4] = ["identifier", "telecom", "phone", "email"];
-
-/// Checks the modifier and the value of a parameter that OpenEMR has.
-fn check(name: &str, modifier: Option<&str>, value: &str, kind: Option<ParameterType>) -> Result<(), Why> {
-    let mut parts = value.split(',');
-    match (modifier, kind) {
-        (None, Some(ParameterType::Date)) if !are_dates(value) => Err(Why::Date),
-        _ if value.contains('\\') => Err(Why::Escape),
-        _ if parts.clone().any(str::is_empty) => Err(Why::EmptyAlternative),
-        (Some("exact"), Some(ParameterType::String)) => Ok(()),
-        (None | Some("contains" | "prefix" | "suffix"), Some(ParameterType::String)) => {
-            if value.contains(['%', '_']) {
-                Err(Why::AnyText)
-            } else {
-                Ok(())
-            }
-        }
-        (None | Some("not"), Some(ParameterType::Token)) if parts.any(|part| part.ends_with('|')) => Err(Why::NoCode),
-        // An id is looked up, not compared.
-        (Some("not"), Some(ParameterType::Token)) if name == "_id" => Err(Why::Modifier),
-        (Some("not"), Some(ParameterType::Token)) if IN_SEVERAL.contains(&name) => Err(Why::NotInSeveral),
-        (Some("not"), Some(ParameterType::Token)) if value.contains(',') => Err(Why::NotSeveral),
-        (Some("not"), Some(ParameterType::Token)) | (None, _) => Ok(()),
-        (Some(_), _) => Err(Why::Modifier),
-    }
-}
-
-/// The name of a parameter without its modifier.
-fn base(name: &str) -> &str {
-    name.split(':').next().unwrap_or(name)
-}
-
-/// Whether a parameter means something even without a value: one person or resource, or a search that there is not.
-fn needs_value(name: &str) -> bool {
-    let base = base(name);
-    IDENTIFYING.contains(&base) || OPERATORS.contains(&base) || name.contains('.')
 }
 
 /// Sets a parameter that can have one value. The first valid value wins.

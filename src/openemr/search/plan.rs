@@ -5,16 +5,17 @@
 use http::StatusCode;
 
 use crate::fhir::capabilities::{Capabilities, TypeCapabilities};
-use crate::fhir::criteria::Criteria;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::prefer::Handling;
 use crate::fhir::rejection::Rejection;
 use crate::fhir::search_date::with_pluses;
 use crate::http::query::{self, as_uri};
-use crate::openemr::breakages::{Breakage, Measured};
-use crate::openemr::repeated::{INCLUDES, Repeated, distinct};
+use crate::openemr::breakages::{Measured, TakesMinutes, needs_id};
+use crate::openemr::repeated::{MayRepeat, Repeated, distinct};
+use crate::openemr::search::choice::Choice;
 use crate::openemr::search::paging::{self, Limitation, PagePlan, PageRequest, Pager};
-use crate::openemr::search::parameters::{PROVENANCES, ReadingContext, SearchParameters, Summary, Total};
+use crate::openemr::search::parameters::{PROVENANCES, SearchParameters, Summary, Total};
+use crate::openemr::search::reading_context::ReadingContext;
 use crate::openemr::search::refusal::{Refusal, Refusals, Why};
 use crate::openemr::search::terms::SearchTerms;
 use crate::openemr::search::warning::{self, Reason, Warning, Weight};
@@ -67,30 +68,23 @@ pub(crate) enum SearchError {
     /// More than [`MAX_PARAMETERS`].
     #[error("A search may have {MAX_PARAMETERS} parameters at most.")]
     TooManyParameters,
-    /// A name stands more than once.
+    /// A name stands more than once that can have one value, or is written in two ways.
     #[error(transparent)]
     Repeated(#[from] Repeated),
-    /// OpenEMR announces the search and does it wrong.
-    #[error("{0}")]
-    Broken(&'static Breakage),
+    /// OpenEMR announces the search, and would work on it for minutes.
+    #[error(transparent)]
+    TakesMinutes(#[from] TakesMinutes),
     /// Parameters that can neither be used nor be left out.
     #[error("{0}")]
     Refused(Refusals),
-}
-
-impl From<&'static Breakage> for SearchError {
-    fn from(breakage: &'static Breakage) -> Self {
-        Self::Broken(breakage)
-    }
 }
 
 impl From<SearchError> for Rejection {
     fn from(error: SearchError) -> Self {
         let code = match error {
             SearchError::Refused(refusals) => return refusals.into(),
-            SearchError::TooManyParameters => IssueCode::TooCostly,
+            SearchError::TooManyParameters | SearchError::TakesMinutes(_) => IssueCode::TooCostly,
             SearchError::Repeated(_) => IssueCode::NotSupported,
-            SearchError::Broken(breakage) => breakage.code(),
         };
         Self::new(StatusCode::BAD_REQUEST, code, error.to_string())
     }
@@ -113,7 +107,7 @@ impl SearchPlan {
     /// Plans a search with the parameters of a query (without `?`) and of a form; `None` where the gateway [cannot](can_plan).
     ///
     /// # Errors
-    /// Too many parameters, one that OpenEMR does wrong, or one that can neither be used nor be left out.
+    /// Too many parameters, a search that takes minutes, or a parameter that can neither be used nor be left out.
     pub(crate) fn new(query: &[u8], form: &[u8], context: &SearchContext<'_>) -> Result<Option<Self>, SearchError> {
         let &SearchContext { resource_type, repairs, bases, .. } = context;
         let (version, known) = match context.capabilities.map(|capabilities| searchable(capabilities, resource_type)) {
@@ -121,22 +115,28 @@ impl SearchPlan {
             Some(None) => return Ok(None),
             Some(Some((version, known))) => (Some(version), known),
         };
-        let reading = ReadingContext { resource_type, version, known, bases, repairs, pages: context.pager != Pager::Off };
+        let measured = Measured::of(context.capabilities);
+        let pages = context.pager != Pager::Off;
+        let reading = ReadingContext { resource_type, version, measured, known, bases, repairs, pages };
         let mut parameters = SearchParameters::default();
         let as_asked = (query, form);
         let (query, form) = (with_pluses(query), with_pluses(form));
         if query::parameters(&query).chain(query::parameters(&form)).nth(MAX_PARAMETERS).is_some() {
             return Err(SearchError::TooManyParameters);
         }
-        let asked = distinct(&query, &form, if repairs { INCLUDES } else { &[] })?;
-        if repairs {
-            Measured::of(context.capabilities).check(resource_type, &asked)?;
-        }
-        for parameter in &asked {
+        for parameter in &distinct(&query, &form, if repairs { MayRepeat::Filters } else { MayRepeat::Nothing })? {
             parameters.add(parameter, &reading);
         }
-        let mut plan = Self::of(&mut parameters, version, context);
-        if let Some(refusals) = refusals(&parameters, &reading, context) {
+        let filters = std::mem::take(&mut parameters.filters);
+        let choice = Choice::of(&filters, &reading);
+        if repairs && needs_id(resource_type) && !choice.is_bounded {
+            return Err(TakesMinutes.into());
+        }
+        for &(name, reason) in &choice.limited {
+            parameters.warn(name, reason);
+        }
+        let mut plan = Self::of(&mut parameters, &choice, version, context);
+        if let Some(refusals) = refusals(&parameters, &choice, &reading, context) {
             return Err(SearchError::Refused(refusals));
         }
         plan.terms.changed |= match as_asked {
@@ -147,11 +147,11 @@ impl SearchPlan {
         Ok(Some(plan))
     }
 
-    fn of(parameters: &mut SearchParameters, version: Option<Version>, context: &SearchContext<'_>) -> Self {
+    fn of(parameters: &mut SearchParameters, choice: &Choice<'_>, version: Option<Version>, context: &SearchContext<'_>) -> Self {
         let projection = parameters.projection();
         let only_counts = parameters.summary == Some(Summary::Count) || parameters.count == Some(0);
         // OpenEMR must send all matches for the gateway to count them.
-        let paging = if only_counts { PagePlan::default() } else { page_plan(parameters, version, context) };
+        let paging = if only_counts { PagePlan::default() } else { page_plan(parameters, choice, version, context) };
         let resource_type = context.resource_type;
         let target = |query: Vec<u8>| match query.as_slice() {
             [] => format!("/{resource_type}"),
@@ -160,23 +160,28 @@ impl SearchPlan {
         let wants_total = parameters.total != Some(Total::None);
         let terms = SearchTerms {
             resource_type,
-            self_target: target(with_page(used(parameters), parameters, &paging, only_counts)),
-            page_target: target(used(parameters)),
-            criteria: Criteria::default(),
+            self_target: target(with_page(used(parameters, choice), parameters, &paging, only_counts)),
+            page_target: target(used(parameters, choice)),
+            criteria: choice.criteria.clone(),
             page: paging.page,
             total: only_counts || (paging.total && !parameters.forwarded.count && wants_total),
             entries: !only_counts,
             projection,
             pretty: parameters.pretty == Some(true),
-            changed: paging.page.is_some() || only_counts,
+            changed: paging.page.is_some() || only_counts || !choice.criteria.is_empty(),
             outcome: warning::outcome(&parameters.warnings),
         };
-        Self { sent: sent(parameters, &paging, only_counts), terms }
+        Self { sent: sent(parameters, choice, &paging, only_counts), terms }
     }
 }
 
 /// Why the search is rejected, if it is.
-fn refusals(parameters: &SearchParameters, reading: &ReadingContext<'_>, context: &SearchContext<'_>) -> Option<Refusals> {
+fn refusals(
+    parameters: &SearchParameters,
+    choice: &Choice<'_>,
+    reading: &ReadingContext<'_>,
+    context: &SearchContext<'_>,
+) -> Option<Refusals> {
     let is_strict = context.handling == Some(Handling::Strict);
     let leaves_out = match context.handling {
         Some(handling) => handling == Handling::Lenient,
@@ -187,25 +192,28 @@ fn refusals(parameters: &SearchParameters, reading: &ReadingContext<'_>, context
         let reason = warning.reason();
         let why = match reason.weight() {
             Weight::Unusable if !leaves_out => Why::Unusable(reason),
-            Weight::Unusable if reason == Reason::Unknown && parameters.filters.is_empty() => Why::LastFilter(reason),
+            Weight::Unusable if reason == Reason::Unknown && choice.shown.is_empty() => Why::LastFilter(reason),
             Weight::Limited if is_strict => Why::Unusable(reason),
             Weight::Unusable | Weight::Limited | Weight::Remarkable => return None,
         };
         Some(Refusal::of(warning.parameter(), why))
     };
-    let all = parameters.refused.iter().cloned().chain(parameters.warnings.iter().filter_map(refused));
-    let measured = Measured::of(context.capabilities);
-    let announced = reading.known.search_parameters.iter().map(String::as_str);
-    let announced = announced.filter(|name| !measured.is_never_asked(reading.resource_type, name));
-    let unannounced = honoured::unannounced(reading.resource_type, reading.version, reading.known).map(|(name, _)| name);
-    let known = announced.chain(unannounced);
+    let refusals = parameters.refused.iter().chain(&choice.refused).cloned();
+    let all = refusals.chain(parameters.warnings.iter().filter_map(refused));
+    let known = honoured::all(reading.resource_type, reading.version, reading.measured, reading.known);
+    let known = known.iter().map(|one| one.name);
     let all = all.map(|refusal| refusal.with_meant(|name| names::meant(name, known.clone()).map(str::to_owned))).collect();
     let list = || format!("{} can be searched by: {}.", reading.resource_type, known.clone().collect::<Vec<_>>().join(", "));
     Refusals::new(all, list, is_strict)
 }
 
 /// Plans the page, and warns of the parts of the request that cannot be done.
-fn page_plan(parameters: &mut SearchParameters, version: Option<Version>, context: &SearchContext<'_>) -> PagePlan {
+fn page_plan(
+    parameters: &mut SearchParameters,
+    choice: &Choice<'_>,
+    version: Option<Version>,
+    context: &SearchContext<'_>,
+) -> PagePlan {
     let plan = paging::plan(&PageRequest {
         pager: context.pager,
         version,
@@ -218,6 +226,7 @@ fn page_plan(parameters: &mut SearchParameters, version: Option<Version>, contex
         count: parameters.count,
         offset: parameters.offset,
         fails: context.repairs && Measured::of(context.capabilities).fails_on_count(context.resource_type),
+        tests: !choice.criteria.is_empty(),
     });
     for limitation in &plan.limitations {
         match limitation {
@@ -234,8 +243,8 @@ fn page_plan(parameters: &mut SearchParameters, version: Option<Version>, contex
 }
 
 /// Writes the query for OpenEMR.
-fn sent(parameters: &SearchParameters, paging: &PagePlan, only_counts: bool) -> Vec<u8> {
-    let mut sent = parameters.filters.join(&b'&');
+fn sent(parameters: &SearchParameters, choice: &Choice<'_>, paging: &PagePlan, only_counts: bool) -> Vec<u8> {
+    let mut sent = choice.asked.join(&b'&');
     if !only_counts {
         push_order(&mut sent, parameters);
     }
@@ -244,8 +253,8 @@ fn sent(parameters: &SearchParameters, paging: &PagePlan, only_counts: bool) -> 
 }
 
 /// Writes the parameters that were used, whether by OpenEMR or by the gateway, without those of the page.
-fn used(parameters: &SearchParameters) -> Vec<u8> {
-    let mut used = parameters.filters.join(&b'&');
+fn used(parameters: &SearchParameters, choice: &Choice<'_>) -> Vec<u8> {
+    let mut used = choice.shown.join(&b'&');
     push_order(&mut used, parameters);
     if !parameters.elements.is_empty() {
         query::push(&mut used, "_elements", parameters.elements.join(",").as_bytes());

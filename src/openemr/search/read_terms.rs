@@ -2,7 +2,9 @@
 
 use crate::fhir::projection::rule::Projection;
 use crate::http::query;
-use crate::openemr::search::parameters::{ReadingContext, SearchParameters};
+use crate::openemr::breakages::Measured;
+use crate::openemr::search::parameters::SearchParameters;
+use crate::openemr::search::reading_context::ReadingContext;
 use crate::openemr::search::refusal::{Refusal, Refusals, Why};
 use crate::openemr::search::usual;
 use crate::openemr::search::warning::{Warning, Weight};
@@ -42,7 +44,8 @@ impl ReadTerms {
 fn parameters(query: &[u8], resource_type: &'static str) -> SearchParameters {
     let mut parameters = SearchParameters::default();
     let known = usual::of_type(resource_type);
-    let context = ReadingContext { resource_type, version: None, known, bases: &[], repairs: true, pages: false };
+    let measured = Measured::of(None);
+    let context = ReadingContext { resource_type, version: None, measured, known, bases: &[], repairs: true, pages: false };
     for parameter in query::parameters(query) {
         if matches!(parameter.name.as_ref(), "_elements" | "_summary" | "_pretty") {
             parameters.add(&parameter, &context);

@@ -8,6 +8,7 @@ use http::StatusCode;
 
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
+use crate::openemr::breakages::Breakage;
 use crate::openemr::search::warning::{MAX_NAMED, Parameter, Reason, Weight};
 
 /// How long a client is to wait before it asks again what could not be judged.
@@ -20,6 +21,8 @@ pub(crate) struct Refusal {
     why: Why,
     /// The name that was probably meant.
     meant: Option<String>,
+    /// The parameters beside which the gateway can test it.
+    beside: Option<&'static str>,
 }
 
 /// The reason why a search is rejected. The text goes on from "The parameter x".
@@ -73,13 +76,19 @@ pub(crate) enum Why {
     /// Another category than OpenEMR's two.
     #[error("can be encounter-diagnosis or problem-list-item alone: OpenEMR takes anything else for all")]
     Category,
+    /// The value is none of the parameter's type.
+    #[error("has an invalid value")]
+    Value,
+    /// OpenEMR announces it and does it wrong: a sentence by itself.
+    #[error("{0}")]
+    Broken(&'static Breakage),
     /// The value is no date.
     #[error(
         "is no date that OpenEMR reads, such as 2024-02-29, ge2024-01-01 or lt2024-01-01T12:00:00+01:00: a time has its seconds, \
          and there is no prefix ap"
     )]
     Date,
-    /// PHP or OpenEMR would keep the last one.
+    /// PHP or OpenEMR would keep the last one, and the gateway cannot test the other.
     #[error(
         "says something else than another one for the same thing, as patient and subject are, or name and name:exact: OpenEMR \
          would keep the last one"
@@ -101,6 +110,7 @@ impl Why {
             | Self::Escape
             | Self::NoCode
             | Self::Category
+            | Self::Value
             | Self::Date => IssueCode::Value,
             Self::Unjudged => IssueCode::Transient,
             _ => IssueCode::NotSupported,
@@ -112,13 +122,13 @@ impl Refusal {
     /// Makes a refusal because of the parameter of that name.
     #[must_use]
     pub(crate) fn new(parameter: &str, why: Why) -> Self {
-        Self { parameter: Parameter::new(parameter), why, meant: None }
+        Self { parameter: Parameter::new(parameter), why, meant: None, beside: None }
     }
 
     /// Makes a refusal because of a parameter that could have been left out.
     #[must_use]
     pub(crate) fn of(parameter: &Parameter, why: Why) -> Self {
-        Self { parameter: parameter.clone(), why, meant: None }
+        Self { parameter: parameter.clone(), why, meant: None, beside: None }
     }
 
     /// Adds the name that was probably meant, which `find` finds.
@@ -128,6 +138,12 @@ impl Refusal {
             self.meant = self.parameter.name().and_then(find);
         }
         self
+    }
+
+    /// Adds the parameters beside which the gateway can test it.
+    #[must_use]
+    pub(crate) fn with_bound(self, beside: Option<&'static str>) -> Self {
+        Self { beside, ..self }
     }
 
     /// The code of the issue.
@@ -148,8 +164,14 @@ impl Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { parameter, why, meant } = self;
-        write!(f, "{parameter} {why}.")?;
+        let Self { parameter, why, meant, beside } = self;
+        match why {
+            Why::Broken(breakage) => write!(f, "{breakage}")?,
+            why => write!(f, "{parameter} {why}.")?,
+        }
+        if let Some(beside) = beside {
+            write!(f, " The gateway can test it in a search that has {beside}, too.")?;
+        }
         match meant {
             Some(meant) => write!(f, " Probably {meant} was meant."),
             None => Ok(()),

@@ -57,6 +57,12 @@ pub(crate) enum Reason {
     /// It has no value (FHIR R4, "Search", 3.1.1.3.2).
     #[error("has no value, and selects nothing")]
     NoValue,
+    /// OpenEMR compares the beginning of a period alone.
+    #[error(
+        "is compared with the beginning of each period alone: those that began before it are missing, and how long they last does \
+         not count; beside patient or _id, the gateway compares whole periods"
+    )]
+    ByTheStart,
     /// OpenEMR makes up what it selects by.
     #[error("means nothing for this type: OpenEMR makes its times up when it answers")]
     Invented,
@@ -79,7 +85,9 @@ impl Reason {
     pub(crate) fn weight(self) -> Weight {
         match self {
             Self::Unknown | Self::NotIncluded | Self::NotSortable | Self::Invalid | Self::Repeated => Weight::Unusable,
-            Self::Contradictory | Self::NotPaged | Self::TooLarge | Self::NotCounted | Self::OfBrowsers => Weight::Limited,
+            Self::Contradictory | Self::NotPaged | Self::TooLarge | Self::NotCounted | Self::OfBrowsers | Self::ByTheStart => {
+                Weight::Limited
+            }
             Self::NoValue | Self::Invented => Weight::Remarkable,
         }
     }

@@ -24,12 +24,28 @@ impl Filter {
 /// Whether a resource is selected by a filter. A comma means or.
 pub fn selects(filter: &Filter, resource: &Value) -> bool {
     let any = |meets: &dyn Fn(&str) -> bool| filter.value.split(',').any(meets);
+    if filter.modifier == "missing" {
+        let is_there = match filter.name {
+            "patient" => resource.get("subject").is_some(),
+            other => panic!("the evaluator does not know whether {other} is missing"),
+        };
+        return is_there == (filter.value == "false");
+    }
     match filter.name {
         "name" | "family" | "given" | "address-city" | "address-state" | "address-postalcode" => {
             let held = texts(resource, filter.name);
             any(&|wanted| held.iter().any(|held| meets_text(filter.modifier, held, wanted)))
         }
-        "birthdate" | "date" | "_lastUpdated" => {
+        // A period that has no end, as all of an Encounter's here.
+        "date" if resource["resourceType"] == "Encounter" => {
+            let start = resource.pointer("/period/start").and_then(Value::as_str).unwrap();
+            any(&|wanted| meets_open_period(start, wanted))
+        }
+        "organization" => any(&|wanted| {
+            let held = resource.pointer("/managingOrganization/reference").and_then(Value::as_str);
+            held.is_some_and(|held| held == wanted || held == format!("Organization/{wanted}"))
+        }),
+        "birthdate" | "date" | "start" | "_lastUpdated" => {
             let held = date(resource, filter.name);
             any(&|wanted| held.as_deref().is_some_and(|held| meets_date(held, wanted)))
         }
@@ -89,6 +105,19 @@ fn meets_date(held: &str, wanted: &str) -> bool {
         }
     };
     meets_range(prefix, &held, &first, &last)
+}
+
+/// What begins and goes on for ever lies within nothing, and reaches behind everything.
+fn meets_open_period(start: &str, wanted: &str) -> bool {
+    let digits = wanted.find(|character: char| character.is_ascii_digit()).unwrap();
+    match &wanted[..digits] {
+        "" | "eq" | "eb" => false,
+        "ne" | "gt" | "ge" => true,
+        // A period that begins within the time is not before it, and does not lie within it.
+        "le" => meets_date(start, &format!("lt{}", &wanted[digits..])),
+        "lt" | "sa" => meets_date(start, wanted),
+        other => panic!("no date has {other}"),
+    }
 }
 
 fn meets_range<T: PartialOrd>(prefix: &str, held: &T, first: &T, last: &T) -> bool {
@@ -163,6 +192,8 @@ fn tokens(resource: &Value, name: &str) -> Vec<Token> {
     match name {
         "_id" => plain(&resource["id"]),
         "gender" => plain(&resource["gender"]),
+        "status" => plain(&resource["status"]),
+        "_tag" => each(&resource["meta"]["tag"]).iter().filter_map(coding).collect(),
         "active" => resource["active"].as_bool().map(|active| (None, active.to_string())).into_iter().collect(),
         "identifier" => {
             each(&resource["identifier"]).iter().filter_map(|one| Some((text(&one["system"]), text(&one["value"])?))).collect()

@@ -78,8 +78,8 @@ fn what_openemr_cannot_filter_by_reaches_nobody_whatever_the_client_prefers() {
             ("Patient?_list=CANARY", "_list"),
             ("Patient?_text=CANARY", "_text"),
             ("Patient?_content=CANARY", "_content"),
-            ("Patient?_tag=CANARY&name=A", "_tag"),
-            ("Patient?active=true&name=A", "active"),
+            ("Patient?_tag=CANARY&gender=male", "_tag"),
+            ("Patient?active=true&gender=male", "active"),
             ("Encounter?status=finished", "status"),
             ("Observation?subject=Group/1", "subject"),
             ("Observation?patient=Group/1", "patient"),
@@ -291,6 +291,8 @@ fn what_the_capability_statement_announces_is_what_works() {
                 let (name, kind) = (parameter["name"].as_str().unwrap(), parameter["type"].as_str().unwrap());
                 let id =
                     if resource_type == "Provenance" && name != "_id" { "&_id=f9af7275-0000-4000-8000-000000000001" } else { "" };
+                let is_tested = parameter["documentation"].as_str().is_some_and(|text| text.contains("in a search that has"));
+                let id = if is_tested && name != "_id" { "&_id=f9af7275-0000-4000-8000-000000000001" } else { id };
                 let answer = gateway.caller().get(&format!("/fhir/{resource_type}?{name}={}{id}", value(name, kind)));
                 // A type for which the token has no scope is another matter.
                 assert!(matches!(answer.status, 200 | 403), "{version} {resource_type}.{name}: {}", answer.text());

@@ -69,6 +69,9 @@ const ODD: [(&str, &str); 16] = [
     ("_id", ""),
 ];
 
+/// Those of them that the gateway tests where it can.
+const TESTED: [&str; 4] = ["_tag", "status", "organization", "patient:missing"];
+
 /// A source of choices (SplitMix64).
 struct Choices(u64);
 
@@ -157,7 +160,13 @@ impl Site {
 
     /// The ids that a search selects, in order, without the filters of these names.
     fn selected(&self, question: &Question, left_out: &BTreeSet<String>) -> Vec<String> {
-        let filters: Vec<_> = question.filters.iter().filter(|filter| !left_out.contains(&filter.full_name())).collect();
+        let is_by_the_start = left_out.contains("date") && question.resource_type == "Encounter";
+        let filters = question.filters.iter().filter_map(|filter| match filter.name {
+            "date" if is_by_the_start => Some(Filter { name: "start", ..filter.clone() }),
+            _ if left_out.contains(&filter.full_name()) => None,
+            _ => Some(filter.clone()),
+        });
+        let filters: Vec<_> = filters.collect();
         let all = self.population[question.resource_type].iter();
         let mut selected: Vec<&Value> = all.filter(|resource| filters.iter().all(|filter| selects(filter, resource))).collect();
         if let Some(key) = question.sort.filter(|_| !left_out.contains("_sort")) {
@@ -283,6 +292,9 @@ fn question(choices: &mut Choices, site: &Site) -> Question {
         question.filters.push(filter);
     }
     add_results(choices, site, &mut question, &mut written);
+    if resource_type == "Encounter" && is_compared_by_the_start(&question.filters) {
+        question.due = question.due.max(Due::Either);
+    }
     add_what_goes_wrong(choices, &mut question, &mut written);
     // The order of parameters means nothing.
     for at in (1..written.len()).rev() {
@@ -298,6 +310,13 @@ fn question(choices: &mut Choices, site: &Site) -> Question {
         }
     }
     question
+}
+
+/// Whether OpenEMR decides by the beginning of the period alone, which is told.
+fn is_compared_by_the_start(filters: &[Filter]) -> bool {
+    let is_bounded = filters.iter().any(|filter| matches!(filter.name, "patient" | "subject" | "_id"));
+    let is_exact = |date: &str| date.starts_with("lt") || date.starts_with("sa");
+    !is_bounded && filters.iter().any(|filter| filter.name == "date" && !filter.value.split(',').all(is_exact))
 }
 
 /// A filter by a value that some resource holds, or by one like that.
@@ -441,6 +460,10 @@ fn add_what_goes_wrong(choices: &mut Choices, question: &mut Question, written: 
             written.push(format!("{name}={}", form_urlencoded::byte_serialize(value.as_bytes()).collect::<String>()));
             question.due = question.due.max(Due::Either);
             question.prefer = *choices.of(&[None, Some(LENIENT), Some(STRICT)]);
+            if TESTED.contains(&name) {
+                let (name, modifier) = name.split_once(':').unwrap_or((name, ""));
+                question.filters.push(Filter { name, modifier, value: value.to_owned() });
+            }
         }
     }
     let Some(first) = written.first().cloned() else { return };
@@ -452,11 +475,21 @@ fn add_what_goes_wrong(choices: &mut Choices, question: &mut Question, written: 
             let (name, _) = first.split_once('=').unwrap();
             let name = if choices.one_in(2) { name.to_owned() } else { format!("%{:02X}{}", name.as_bytes()[0], &name[1..]) };
             written.push(format!("{name}=other"));
-            question.due = if first.starts_with("_revinclude") || first.starts_with("_include") {
-                question.due.max(Due::Either)
-            } else {
-                Due::Refusal
+            let plain = first.split('=').next().unwrap();
+            let same = question.filters.iter().find(|filter| filter.full_name() == plain).cloned();
+            let is_about_answer = ["_count", "_summary", "_elements", "_total", "_pretty", "_format", "_sort"].contains(&plain);
+            question.due = match &same {
+                _ if is_about_answer => Due::Refusal,
+                Some(filter)
+                    if filter.name.ends_with("date") || filter.name == "_lastUpdated" || filter.modifier == "missing" =>
+                {
+                    Due::Refusal
+                }
+                // Both are meant, and one is tested, which it cannot be with every modifier.
+                Some(filter) if !matches!(filter.modifier, "prefix" | "suffix") => question.due,
+                _ => question.due.max(Due::Either),
             };
+            question.filters.extend(same.map(|filter| Filter { value: "other".to_owned(), ..filter }));
         }
         2 => {
             let (name, value) = first.split_once('=').unwrap();

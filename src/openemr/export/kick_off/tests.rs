@@ -72,7 +72,7 @@ fn a_type_that_openemr_does_not_export_takes_no_other_with_it() {
 
 #[test]
 fn what_selects_resources_is_never_left_out() {
-    for (query, name) in [("_typeFilter=Patient%3Fname%3DJane", "_typeFilter"), ("patient=Patient/1", "patient")] {
+    for (query, name) in [("_typeFilter=Patient%3Fshoe%3DJane", "_typeFilter"), ("patient=Patient/1", "patient")] {
         for handling in [None, Some(Handling::Strict), Some(Handling::Lenient)] {
             let refusal = validate(query, handling).unwrap_err();
             assert_eq!(refusal.status().as_u16(), 400, "{query}");
@@ -144,12 +144,68 @@ fn since_is_an_instant() {
 fn what_could_name_a_patient_is_not_kept() {
     for (query, kept) in [
         ("_type=Patient&_since=2026-11-24T02:28:30Z", "_type=Patient&_since=2026-11-24T02:28:30Z"),
-        ("%5Ftype=a%2Cb&_typeFilter=Patient%3Fname%3DJane&_outputFormat=ndjson", "%5Ftype=a%2Cb&_outputFormat=ndjson"),
+        ("%5Ftype=a%2Cb&patient=Jane&_outputFormat=ndjson", "%5Ftype=a%2Cb&_outputFormat=ndjson"),
+        // Kept with the plan, which cannot do without.
+        ("_typeFilter=Patient%3Fname%3DJane&x=Jane", "_typeFilter=Patient%3Fname%3DJane"),
         ("Jane", ""),
         ("", ""),
     ] {
         assert_eq!(honoured_query(query), kept, "{query}");
     }
+}
+
+fn filtered(query: &str, handling: Option<Handling>) -> Result<KickOff, KickOffError> {
+    let parameters: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    KickOff::validate(Level::System, &parameters, handling, &["Patient", "Encounter", "Provenance"], None)
+}
+
+#[test]
+fn a_filter_is_of_a_type_of_the_export() {
+    let of = |kick_off: &KickOff| kick_off.filters.iter().map(|filter| filter.resource_type.clone()).collect::<Vec<_>>();
+    for query in [
+        "_type=Encounter&_typeFilter=Encounter?status=planned",
+        "_type=Encounter,Patient&_typeFilter=Encounter%3Fstatus%3Dplanned",
+    ] {
+        assert_eq!(of(&filtered(query, None).unwrap()), ["Encounter"], "{query}");
+    }
+    for query in ["_type=Patient&_typeFilter=Encounter?status=planned", "_typeFilter=Goal?_id=1"] {
+        let told = filtered(query, None).unwrap_err();
+        assert!(
+            told.status() == StatusCode::BAD_REQUEST && told.to_string().contains("which the export does not hold"),
+            "{told}"
+        );
+        let lenient = filtered(query, Some(Handling::Lenient)).unwrap();
+        assert!(lenient.filters.is_empty() && matches!(lenient.left_out.as_slice(), [LeftOut::FilterOfOther(_)]), "{query}");
+    }
+    // What becomes of the type is told already.
+    let lenient = filtered("_type=Patient,Goal&_typeFilter=Goal?_id=1", Some(Handling::Lenient)).unwrap();
+    assert_eq!((lenient.left_out, lenient.filters), (vec![LeftOut::NotGranted("Goal".to_owned())], Vec::new()));
+    let untestable = filtered("_type=Encounter&_typeFilter=Encounter?shoe=1", Some(Handling::Lenient)).unwrap_err();
+    assert_eq!((untestable.status(), untestable.code()), (StatusCode::BAD_REQUEST, IssueCode::NotSupported));
+    let counted = "_type=Encounter&_typeFilter=Encounter?status=planned%26_count=1";
+    assert_eq!(filtered(counted, None).unwrap_err().status(), StatusCode::BAD_REQUEST);
+    assert_eq!(filtered(counted, Some(Handling::Lenient)).unwrap().left_out, [LeftOut::InFilter("_count".to_owned())]);
+}
+
+#[test]
+fn provenance_of_what_was_filtered_away_is_never_exported() {
+    let of = |name: &str| name.to_owned();
+    let search = "_typeFilter=Encounter?status=planned";
+    let all = filtered(search, None).unwrap();
+    assert_eq!((names(&all), all.provenance_of.as_slice()), (vec!["Patient", "Encounter"], &["Patient"][..]));
+    assert_eq!(all.left_out, [LeftOut::FilteredProvenanceUnnamed(of("Encounter"))]);
+    for query in [format!("_type=Encounter,Provenance&{search}"), format!("_type=Encounter,Patient,Provenance&{search}")] {
+        let refused = filtered(&query, None).unwrap_err();
+        assert_eq!(refused, KickOffError::NotSupported(vec![LeftOut::FilteredProvenance(of("Encounter"))]));
+        let lenient = filtered(&query, Some(Handling::Lenient)).unwrap();
+        assert!(lenient.types.contains(&("Encounter", true)) && !lenient.provenance_of.contains(&"Encounter"), "{query}");
+    }
+    let alone = format!("_type=Provenance&{search}");
+    assert_eq!(filtered(&alone, Some(Handling::Lenient)).unwrap().provenance_of, ["Patient"]);
+    let parameters =
+        [("_type".to_owned(), "Provenance".to_owned()), ("_typeFilter".to_owned(), "Encounter?status=planned".to_owned())];
+    let nothing = KickOff::validate(Level::System, &parameters, Some(Handling::Lenient), &["Encounter", "Provenance"], None);
+    assert_eq!(nothing, Err(KickOffError::NothingForProvenance));
 }
 
 proptest! {

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::*;
+use crate::openemr::export::type_filter::TypeFilter;
 
 /// What comes out of a file, and whether it was broken.
 fn passed(file: &[u8], cuts: &[usize]) -> (Vec<u8>, bool) {
@@ -110,6 +111,45 @@ fn resource() -> impl Strategy<Value = Value> {
         resource.entry("id".to_owned()).or_insert(id);
         resource.into()
     })
+}
+
+/// A file of which planned Encounters alone are kept.
+fn planned() -> NdjsonFile {
+    let filters = TypeFilter::read(&["Encounter?status=planned"], None).unwrap().filters;
+    NdjsonFile::of_those_that_pass(Arc::new(filters.first().unwrap().test().unwrap()))
+}
+
+fn encounter(id: usize, status: &str, padding: usize) -> String {
+    json!({"resourceType": "Encounter", "text": "x".repeat(padding), "id": id.to_string(), "status": status}).to_string()
+}
+
+#[test]
+fn what_a_filter_does_not_select_is_dropped_however_the_file_is_cut() {
+    let all: Vec<String> = (0..20).map(|id| encounter(id, if id % 3 == 0 { "planned" } else { "finished" }, id)).collect();
+    let kept = all.iter().step_by(3).fold(String::new(), |text, line| text + line + "\n");
+    for cuts in [&[][..], &[1], &[100, 101, 500], &[40, 80, 120, 160, 200, 240, 280, 320]] {
+        for file in [all.join("\n"), all.join("\r\n\n") + "\n"] {
+            assert_eq!(through(planned(), file.as_bytes(), cuts), (kept.clone().into_bytes(), false), "{cuts:?}");
+        }
+    }
+    let long = encounter(1, "finished", 2 * MAX_LINE);
+    for cuts in [&[][..], &[10, MAX_LINE + 5, 2 * MAX_LINE]] {
+        assert_eq!(through(planned(), long.as_bytes(), cuts), (Vec::new(), false), "a long one is tested, too");
+    }
+}
+
+#[test]
+fn what_cannot_be_tested_ends_a_filtered_file() {
+    let good = encounter(1, "planned", 0);
+    let patient = r#"{"resourceType":"Patient","id":"1","status":"planned"}"#.to_owned();
+    let without = r#"{"id":"1","status":"planned"}"#.to_owned();
+    let long = encounter(2, "planned", MAX_TESTED);
+    for bad in [patient, without, long, "<br />".to_owned()] {
+        for (file, cuts) in [(format!("{good}\n{bad}"), &[][..]), (format!("{good}\n{bad}\n{good}"), &[150, 2 * MAX_LINE])] {
+            let (out, is_broken) = through(planned(), file.as_bytes(), cuts);
+            assert!(is_broken && out == format!("{good}\n").into_bytes(), "{:.80}", bad);
+        }
+    }
 }
 
 proptest! {

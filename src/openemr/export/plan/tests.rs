@@ -5,7 +5,7 @@ fn kick_off(types: &[(&'static str, bool)], provenance_of: &[&'static str]) -> K
     let since = Some("2026-01-01T00:00:00Z".to_owned());
     let level = Level::Group("g-1".to_owned());
     let left_out = vec![LeftOut::Parameter("_elements".to_owned())];
-    KickOff { level, types: types.to_vec(), provenance_of: provenance_of.to_vec(), since, left_out }
+    KickOff { level, types: types.to_vec(), provenance_of: provenance_of.to_vec(), since, filters: Vec::new(), left_out }
 }
 
 fn planned(kick_off: KickOff) -> Plan {
@@ -14,6 +14,12 @@ fn planned(kick_off: KickOff) -> Plan {
 
 pub(crate) fn plan(types: &[(&'static str, bool)]) -> Plan {
     planned(kick_off(types, &[]))
+}
+
+/// A plan that exports planned Encounters alone.
+pub(crate) fn filtered(types: &[(&'static str, bool)]) -> Plan {
+    let filters = TypeFilter::read(&["Encounter?status=planned"], None).unwrap().filters;
+    planned(KickOff { filters, ..kick_off(types, &[]) })
 }
 
 /// A plan with the Provenance of these types, and with the types themselves or without.
@@ -159,7 +165,7 @@ fn only_a_sound_plan_is_read_back() {
     let text = String::from_utf8(sound.to_bytes()).unwrap();
     assert_eq!(Plan::parse(text.as_bytes()).unwrap(), sound);
     for (from, to) in [
-        ("\"version\":3", "\"version\":4"),
+        ("\"version\":3", "\"version\":5"),
         ("\"j\"", "\"../j\""),
         ("\"g-1\"", "\"g/1\""),
         ("\"type\":\"Patient\"", "\"type\":\"Jane\""),
@@ -218,4 +224,23 @@ proptest! {
     fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         prop_assert!(Plan::parse(&bytes).is_err());
     }
+}
+
+#[test]
+fn a_filter_is_stored_and_a_plan_without_one_is_as_it_was() {
+    let plan = filtered(&[("Encounter", true), ("Patient", true)]);
+    assert_eq!(Plan::parse(&plan.to_bytes()).unwrap(), plan);
+    let version = |plan: &Plan| serde_json::from_slice::<serde_json::Value>(&plan.to_bytes()).unwrap()["version"].clone();
+    assert_eq!((version(&plan), version(&self::plan(&[("Encounter", true)]))), (4.into(), 3.into()));
+    let left_out = vec![LeftOut::FilterOfOther("Goal".to_owned())];
+    assert_eq!(version(&planned(KickOff { left_out, ..kick_off(&[("Patient", true)], &[]) })), 4);
+    let text = String::from_utf8(plan.to_bytes()).unwrap();
+    for damaged in [
+        text.replace("\"status\"", "\"shoe\""),
+        text.replace("[[[\"status\",\"planned\"]]]", "[[]]"),
+        text.replace("[[[\"status\",\"planned\"]]]", "[]"),
+    ] {
+        assert!(matches!(Plan::parse(damaged.as_bytes()), Err(PlanError::Damaged)), "{damaged}");
+    }
+    assert!(plan.filter_of("Encounter").is_some() && plan.filter_of("Patient").is_none());
 }

@@ -1,0 +1,104 @@
+//! What a client gets of a Binary that is, or could be, the file of an export.
+//!
+//! A file is known by the plan of its export. Where an export has a filter, what cannot be attributed is not served: OpenEMR's own file has
+//! what the filter was to leave out.
+//!
+//! Decision: `docs/decisions/21-bulk-export.md`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::exports::store::{Store, StoreError};
+use crate::openemr::export::plan::Plan;
+use crate::openemr::export::type_filter::TypeTest;
+
+/// What a client gets of a Binary, should it be the file of an export.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum ExportFile {
+    /// All resources in it.
+    #[default]
+    Whole,
+    /// Those that pass this test.
+    Filtered(Arc<TypeTest>),
+    /// Nothing: it may be of an export with a filter, of which nobody knows what it selects of this file.
+    Withheld,
+    /// The export that its address names is not there, or has no such file.
+    Unknown,
+}
+
+/// The files of one export.
+#[derive(Debug)]
+pub(super) struct FilesOfJob {
+    /// The ids of the Binaries, each with the test that its resources must pass.
+    files: Vec<(String, Option<Arc<TypeTest>>)>,
+    /// See [`Plan::withholds_until`].
+    withheld_until: Option<i64>,
+}
+
+impl FilesOfJob {
+    fn of(plan: &Plan, now: i64) -> Self {
+        let tests: HashMap<&str, Arc<TypeTest>> = plan
+            .filters
+            .iter()
+            // A plan with a filter that cannot be read is no plan.
+            .filter_map(|filter| Some((filter.resource_type.as_str(), Arc::new(filter.test()?))))
+            .collect();
+        let files = plan.files().map(|(id, name)| (id.to_owned(), tests.get(name).cloned())).collect();
+        Self { files, withheld_until: plan.withholds_until(now) }
+    }
+
+    fn find(&self, id: &str) -> Option<ExportFile> {
+        let (_, test) = self.files.iter().find(|(known, _)| known == id)?;
+        Some(test.clone().map_or(ExportFile::Whole, ExportFile::Filtered))
+    }
+}
+
+/// Looks for a file in one export.
+pub(super) fn of_job(store: &Store, job: Uuid, id: &str) -> Result<ExportFile, StoreError> {
+    let found = store.load(job)?.and_then(|plan| FilesOfJob::of(&plan, 0).find(id));
+    Ok(found.unwrap_or(ExportFile::Unknown))
+}
+
+/// Looks for a file in all exports. `known`: the files of those that have ended.
+pub(super) fn of_any_job(
+    store: &Store,
+    known: &mut HashMap<Uuid, Arc<FilesOfJob>>,
+    id: &str,
+    now: i64,
+) -> Result<ExportFile, StoreError> {
+    let listing = store.list()?;
+    known.retain(|job, _| listing.jobs.contains(job));
+    let mut withheld = listing.has_lost_plan;
+    for job in &listing.jobs {
+        let files = match known.get(job) {
+            Some(files) => Arc::clone(files),
+            None => match store.load_any(*job) {
+                Ok(Some(plan)) => {
+                    let files = Arc::new(FilesOfJob::of(&plan, now));
+                    if plan.finished_at.is_some() {
+                        known.insert(*job, Arc::clone(&files));
+                    }
+                    files
+                }
+                Ok(None) => continue,
+                Err(StoreError::Disk(error)) => return Err(StoreError::Disk(error)),
+                // Of another version, or damaged: it may have a filter.
+                Err(StoreError::Plan(_) | StoreError::OtherJob) => {
+                    withheld |= store.may_have_files(*job);
+                    continue;
+                }
+            },
+        };
+        if let Some(file) = files.find(id) {
+            return Ok(file);
+        }
+        withheld |= files.withheld_until.is_some_and(|until| until > now);
+    }
+    Ok(if withheld { ExportFile::Withheld } else { ExportFile::Whole })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -1,0 +1,84 @@
+use super::*;
+use crate::openemr::export::plan::Step;
+use crate::openemr::export::plan::tests::{ended, filtered, plan};
+
+fn done(mut plan: Plan, files: &[&str]) -> Plan {
+    while let Step::KickOff(index) = plan.step() {
+        plan.kicked_off(index, 1_000);
+        plan.accepted(index, "j".to_owned(), 1_000);
+        plan.done(index, ended(files, &[], &[]), 2_000);
+    }
+    plan
+}
+
+/// What a client gets of a Binary at this time, by its id alone.
+fn told(store: &Store, known: &mut HashMap<Uuid, Arc<FilesOfJob>>, id: &str, now: i64) -> &'static str {
+    name(&of_any_job(store, known, id, now).unwrap())
+}
+
+fn name(file: &ExportFile) -> &'static str {
+    match file {
+        ExportFile::Whole => "whole",
+        ExportFile::Filtered(test) => {
+            assert_eq!(test.resource_type, "Encounter");
+            "filtered"
+        }
+        ExportFile::Withheld => "withheld",
+        ExportFile::Unknown => "unknown",
+    }
+}
+
+#[test]
+fn a_file_is_known_by_its_plan_and_what_is_not_known_is_withheld_where_filters_are_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::at(folder.path());
+    let mut known = HashMap::new();
+    assert_eq!(told(&store, &mut known, "1", 0), "whole");
+    let mut plain = done(plan(&[("Encounter", true)]), &["1"]);
+    plain.job = Uuid::from_u128(1);
+    store.save(&plain).unwrap();
+    assert_eq!((told(&store, &mut known, "1", 0), told(&store, &mut known, "9", 0)), ("whole", "whole"));
+    // Its files may be there before its plan knows them.
+    let mut begun = filtered(&[("Encounter", true)]);
+    begun.job = Uuid::from_u128(2);
+    store.save(&begun).unwrap();
+    assert_eq!((told(&store, &mut known, "1", 0), told(&store, &mut known, "9", 0)), ("whole", "withheld"));
+    let ended = done(begun, &["2"]);
+    store.save(&ended).unwrap();
+    let an_hour = 2_000 + 60 * 60 * 1000;
+    for (id, now, expected) in [
+        ("1", 3_000, "whole"),
+        ("2", 3_000, "filtered"),
+        ("9", 3_000, "withheld"),
+        ("02", 3_000, "withheld"),
+        ("2", an_hour, "filtered"),
+        ("9", an_hour, "whole"),
+    ] {
+        assert_eq!(told(&store, &mut known, id, now), expected, "{id} {now}");
+    }
+    assert_eq!(known.len(), 2, "the ended ones are read once");
+    for (job, id, expected) in
+        [(2, "2", "filtered"), (1, "1", "whole"), (1, "2", "unknown"), (2, "1", "unknown"), (3, "2", "unknown")]
+    {
+        assert_eq!(name(&of_job(&store, Uuid::from_u128(job), id).unwrap()), expected, "{job} {id}");
+    }
+    // Deleted for its client: OpenEMR may have the file all the same.
+    store.mark_deleted(ended.job).unwrap();
+    assert_eq!(told(&store, &mut known, "2", 3_000), "filtered");
+    assert_eq!(name(&of_job(&store, ended.job, "2").unwrap()), "unknown");
+    store.remove(ended.job);
+    assert_eq!((told(&store, &mut known, "9", 3_000), known.len()), ("whole", 1));
+}
+
+#[test]
+fn a_plan_that_cannot_be_read_may_have_a_filter() {
+    for set_aside in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::at(folder.path());
+        std::fs::write(folder.path().join(format!("{}.json", Uuid::from_u128(1))), r#"{"version":99}"#).unwrap();
+        if set_aside {
+            store.set_aside(Uuid::from_u128(1));
+        }
+        assert_eq!(told(&store, &mut HashMap::new(), "9", 0), "withheld", "{set_aside}");
+    }
+}
