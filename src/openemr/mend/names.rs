@@ -77,7 +77,7 @@ fn is_text_everywhere(name: &[u8]) -> bool {
     let mut slot = slot(name);
     loop {
         match SLOTS.get(slot % SIZE) {
-            Some(found) if found.is_empty() => return false,
+            Some(&"") => return false,
             Some(found) if found.as_bytes() == name => return true,
             Some(_) => slot += 1,
             None => return false,
