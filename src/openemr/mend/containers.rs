@@ -56,7 +56,7 @@ impl Work {
                 child.kind = Kind::of(parent.kind, &name);
                 child.note = Notes::of(parent, &name).without(Notes::URL);
                 if is_object && self.repairs.has(Repair::MisplacedObjects) && parent.kind.is_text(&name, false) {
-                    child.hold = Hold::Misplaced { name_at: self.item.name_at };
+                    child.hold = Hold::Misplaced { name_at: self.output.position(at - 1) - self.tokens.since_name(at - 1) };
                 }
                 if !is_object {
                     let (is_twin, name) = name.strip_prefix(b"_").map_or((false, &*name), |name| (true, name));

@@ -53,7 +53,6 @@ impl Mender {
                 self.passes = false;
             }
             match self.work.tokens.next(piece, &mut at) {
-                Ok(Some(Token::Name)) => self.work.begin_name(at),
                 Ok(Some(Token::Text)) => self.work.text(piece, at),
                 Ok(Some(Token::Comma)) => self.work.comma(piece, at),
                 Ok(Some(Token::OpenObject)) => self.work.open(piece, at, true),

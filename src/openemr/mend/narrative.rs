@@ -13,12 +13,41 @@ use crate::openemr::mend::systems::text;
 /// be. `written`: as in the document, without its quotes.
 #[must_use]
 pub(crate) fn mended_narrative(written: &[u8]) -> Option<Vec<u8>> {
+    if is_plain_name(written) {
+        return None;
+    }
     let div = text(written)?;
     if is_narrative(&div) {
         return None;
     }
     let mended = of_template(&div).or_else(|| with_its_own_markup(&div)).filter(|mended| is_narrative(mended))?;
     serde_json::to_vec(&mended).ok()
+}
+
+/// OpenEMR's template as its versions spell it in JSON: what is before a name, and what is behind it.
+const TEMPLATES: [(&[u8], &[u8]); 3] = [
+    (br"\u003Cdiv xmlns=\u0022http:\/\/www.w3.org\/1999\/xhtml\u0022\u003E \u003Cp\u003E", br"\u003C\/p\u003E\u003C\/div\u003E"),
+    (br#"<div xmlns=\"http:\/\/www.w3.org\/1999\/xhtml\"> <p>"#, br"<\/p><\/div>"),
+    (br#"<div xmlns=\"http://www.w3.org/1999/xhtml\"> <p>"#, br"</p></div>"),
+];
+
+/// Whether this is OpenEMR's template with a name of letters and blanks. That is most of them, and it is known without a look at
+/// the text that is meant.
+fn is_plain_name(written: &[u8]) -> bool {
+    let name = TEMPLATES.iter().find_map(|(before, behind)| written.strip_prefix(*before)?.strip_suffix(*behind));
+    let Some(mut rest) = name else { return false };
+    while let Some((&byte, behind)) = rest.split_first() {
+        rest = match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b' ' | b'.' | b',' | b'-' => behind,
+            // Letters of Latin-1.
+            b'\\' => match behind.strip_prefix(b"u00").and_then(<[u8]>::split_first_chunk::<2>) {
+                Some(([b'c'..=b'f', b'0'..=b'9' | b'a'..=b'f'], behind)) => behind,
+                _ => return false,
+            },
+            _ => return false,
+        };
+    }
+    true
 }
 
 /// The one paragraph that OpenEMR writes, with a name in it: whatever stands there is text.

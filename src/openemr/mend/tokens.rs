@@ -20,8 +20,6 @@ pub(crate) enum Token {
     Close,
     /// `,`
     Comma,
-    /// The name of a member, and not its colon.
-    Name,
     /// A string that is a value.
     Text,
     /// A number, `true`, `false` or `null`.
@@ -45,6 +43,9 @@ pub(crate) struct Tokens {
     value: Written,
     /// The length in all pieces of the name or value that was read last, without quotes.
     length: u64,
+    /// How much was read before this piece, and up to the quote before the name that was read last.
+    read: u64,
+    name_begun: u64,
 }
 
 /// A name or a value as it is written, without quotes.
@@ -118,13 +119,19 @@ impl Tokens {
         while let Some(&byte) = piece.get(*at) {
             let is_object = self.objects & 1 == 1;
             match (self.expected, byte) {
-                (Expected::RestOfName | Expected::RestOfText, _) => return self.rest_of_string(piece, at),
+                (Expected::RestOfName, _) => {
+                    self.rest_of_name(piece, at)?;
+                    continue;
+                }
+                (Expected::RestOfText, _) => return Ok(self.rest_of_text(piece, at)),
                 (Expected::RestOfScalar, _) => return self.rest_of_scalar(piece, at),
                 (_, b' ' | b'\n' | b'\r' | b'\t') => {}
                 (Expected::FirstName | Expected::Name, b'"') => {
+                    self.name_begun = self.read + *at as u64;
                     *at += 1;
                     self.begin_token(*at, Expected::RestOfName);
-                    return self.rest_of_string(piece, at);
+                    self.rest_of_name(piece, at)?;
+                    continue;
                 }
                 (Expected::Colon, b':') => self.expected = Expected::Value,
                 (Expected::CommaOrEnd, b',') => {
@@ -135,7 +142,7 @@ impl Tokens {
                 (Expected::FirstItem | Expected::Value, b'"') => {
                     *at += 1;
                     self.begin_token(*at, Expected::RestOfText);
-                    return self.rest_of_string(piece, at);
+                    return Ok(self.rest_of_text(piece, at));
                 }
                 (Expected::Document | Expected::FirstItem | Expected::Value, b'{') => return self.open(true, at),
                 (Expected::FirstItem | Expected::Value, b'[') => return self.open(false, at),
@@ -170,6 +177,12 @@ impl Tokens {
         self.value.bytes(piece)
     }
 
+    /// How much was read since the name that was read last began, with its quote.
+    #[must_use]
+    pub(crate) fn since_name(&self, at: usize) -> u64 {
+        self.read + at as u64 - self.name_begun
+    }
+
     /// The length of the name or value that was read last, or has begun, as it is written, without quotes.
     #[must_use]
     pub(crate) fn length(&self) -> u64 {
@@ -189,6 +202,7 @@ impl Tokens {
             self.value.carry(piece);
         }
         (self.value.begin, self.value.end) = (0, 0);
+        self.read += piece.len() as u64;
     }
 
     fn begin_token(&mut self, at: usize, rest: Expected) {
@@ -199,40 +213,35 @@ impl Tokens {
         self.expected = rest;
     }
 
-    fn rest_of_string(&mut self, piece: &[u8], at: &mut usize) -> Result<Option<Token>, Malformed> {
-        let is_name = self.expected == Expected::RestOfName;
-        let written = if is_name { &mut self.name } else { &mut self.value };
-        let rest = piece.get(*at..).unwrap_or_default();
-        let mut length = usize::from(std::mem::take(&mut self.is_escaped) && !rest.is_empty());
-        let has_ended = loop {
-            let Some(found) = rest.get(length..).and_then(|rest| memchr2(b'"', b'\\', rest)) else {
-                length = rest.len();
-                break false;
-            };
-            length += found;
-            if rest.get(length) == Some(&b'"') {
-                break true;
-            }
-            written.has_escapes = true;
-            if rest.len() == length + 1 {
-                self.is_escaped = true;
-                length += 1;
-                break false;
-            }
-            length += 2;
-        };
+    /// Reads on in a name, and takes its colon with it if that is next.
+    fn rest_of_name(&mut self, piece: &[u8], at: &mut usize) -> Result<(), Malformed> {
+        let (length, has_ended) = rest_of_string(piece, *at, &mut self.is_escaped, &mut self.name.has_escapes);
         self.length += length as u64;
-        if is_name && self.length > MAX_NAME {
+        if self.length > MAX_NAME {
             return Err(Malformed);
         }
         *at += length;
-        if !has_ended {
-            return Ok(None);
+        if has_ended {
+            self.name.end(piece, *at);
+            *at += 1;
+            let has_colon = piece.get(*at) == Some(&b':');
+            *at += usize::from(has_colon);
+            self.expected = if has_colon { Expected::Value } else { Expected::Colon };
         }
-        written.end(piece, *at);
+        Ok(())
+    }
+
+    fn rest_of_text(&mut self, piece: &[u8], at: &mut usize) -> Option<Token> {
+        let (length, has_ended) = rest_of_string(piece, *at, &mut self.is_escaped, &mut self.value.has_escapes);
+        self.length += length as u64;
+        *at += length;
+        if !has_ended {
+            return None;
+        }
+        self.value.end(piece, *at);
         *at += 1;
-        self.expected = if is_name { Expected::Colon } else { Expected::CommaOrEnd };
-        Ok(Some(if is_name { Token::Name } else { Token::Text }))
+        self.expected = Expected::CommaOrEnd;
+        Some(Token::Text)
     }
 
     fn rest_of_scalar(&mut self, piece: &[u8], at: &mut usize) -> Result<Option<Token>, Malformed> {
@@ -277,4 +286,45 @@ impl Tokens {
         self.marked += usize::from(is_marked);
         is_marked
     }
+}
+
+/// Returns the length of the rest of a string without its closing quote, and whether that is there.
+#[inline]
+fn rest_of_string(piece: &[u8], at: usize, is_escaped: &mut bool, has_escapes: &mut bool) -> (usize, bool) {
+    let rest = piece.get(at..).unwrap_or_default();
+    let mut length = usize::from(std::mem::take(is_escaped) && !rest.is_empty());
+    loop {
+        length += plain(rest.get(length..).unwrap_or_default());
+        match rest.get(length) {
+            Some(b'"') => return (length, true),
+            None => return (length, false),
+            Some(_) => {}
+        }
+        *has_escapes = true;
+        if rest.len() == length + 1 {
+            *is_escaped = true;
+            return (length + 1, false);
+        }
+        length += 2;
+    }
+}
+
+/// Returns how many bytes are neither a quote nor a backslash. Most strings are short, and read eight bytes at a time.
+#[inline]
+fn plain(bytes: &[u8]) -> usize {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let mut rest = bytes;
+    for _ in 0..6 {
+        let Some((word, behind)) = rest.split_first_chunk::<8>() else { break };
+        let word = u64::from_le_bytes(*word);
+        // The lowest byte that is zero has its highest bit set, and none below it has.
+        let zero = |word: u64| word.wrapping_sub(LOW) & !word & HIGH;
+        let found = zero(word ^ (LOW * u64::from(b'"'))) | zero(word ^ (LOW * u64::from(b'\\')));
+        if found != 0 {
+            return bytes.len() - rest.len() + (found.trailing_zeros() / 8) as usize;
+        }
+        rest = behind;
+    }
+    bytes.len() - rest.len() + memchr2(b'"', b'\\', rest).unwrap_or(rest.len())
 }

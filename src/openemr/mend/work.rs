@@ -35,8 +35,6 @@ pub(crate) struct Item {
     pub(crate) mark: u64,
     /// Where it begins in the document.
     pub(crate) begun: u64,
-    /// Where its name begins in the output, with its quote.
-    pub(crate) name_at: u64,
     /// Whether its value is still to come.
     pub(crate) is_open: bool,
     /// Whether it is kept, although its value has not ended.
@@ -111,15 +109,10 @@ impl Work {
         self.read + at as u64 - begun > MAX_HELD
     }
 
-    /// The name of a member has been read.
-    pub(crate) fn begin_name(&mut self, at: usize) {
-        self.item.name_at = self.output.position(at) - self.tokens.length() - 2;
-    }
-
     /// A member or an item begins there, if another one comes.
     pub(crate) fn begin_item(&mut self, at: usize) {
         let mark = self.output.position(at);
-        self.item = Item { mark, begun: self.read + at as u64, name_at: mark, is_open: true, is_kept: false };
+        self.item = Item { mark, begun: self.read + at as u64, is_open: true, is_kept: false };
     }
 
     /// What the text is that was read last, or has begun.

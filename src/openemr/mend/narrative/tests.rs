@@ -70,6 +70,29 @@ fn what_is_no_div_at_all_is_left_alone() {
     assert_eq!(mended_narrative(b"<div>\xFF & </div>"), None);
 }
 
+#[test]
+fn what_is_taken_for_a_plain_name_is_a_narrative() {
+    for (before, behind) in TEMPLATES {
+        for (name, is_plain) in [
+            ("Jos\\u00e9 Garc\\u00eda, Jr.", true),
+            ("", true),
+            ("A & B", false),
+            ("A \\u0026 B", false),
+            ("A\\", false),
+            ("A\\u00e", false),
+            ("A\\u00A0", false),
+            ("A\"", false),
+            ("<b>", false),
+            ("O'Hara", false),
+        ] {
+            let written = [before, name.as_bytes(), behind].concat();
+            assert_eq!(is_plain_name(&written), is_plain, "{name}");
+            assert!(!is_plain || is_narrative(&text(&written).unwrap()), "{name}");
+        }
+    }
+    assert!(!is_plain_name(b"<div>x</div>") && !is_plain_name(b""));
+}
+
 proptest! {
     #[test]
     fn what_is_mended_is_a_narrative_and_stays(
