@@ -85,7 +85,7 @@ pub(super) struct SandboxArgs {
     /// How many synthetic patients there are
     #[arg(long, value_name = "N", default_value_t = 300)]
     pub(super) patients: usize,
-    /// How resources are written: valid, or with OpenEMR's own mistakes (openemr)
+    /// How resources are written: with OpenEMR's own mistakes (openemr), or valid
     #[arg(long, value_name = "HOW", default_value_t)]
     pub(super) resources: Shapes,
     /// How long an idle connection is kept, in milliseconds

@@ -10,9 +10,9 @@ use super::personality::Personality;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Shapes {
     /// Valid by R4.
-    #[default]
     Valid,
     /// As the release writes them, its mistakes included.
+    #[default]
     OpenEmr,
 }
 

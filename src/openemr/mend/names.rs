@@ -30,6 +30,8 @@ impl Kind {
     pub(crate) fn of(parent: Self, name: &[u8]) -> Self {
         match name {
             b"resource" | b"contained" => Self::Resource,
+            // OpenEMR puts an OperationDefinition in the place of its entry.
+            b"entry" if parent == Self::Resource => Self::Resource,
             b"text" if parent == Self::Resource => Self::Narrative,
             b"coding" | b"valueCoding" | b"tag" | b"security" | b"class" => Self::Coding,
             b"identifier" | b"valueIdentifier" => Self::Identifier,

@@ -148,6 +148,8 @@ fn what_needs_a_guess_is_left_alone() {
     for document in [
         // It may be a code that a client must know.
         r#"{"modifierExtension":[{"valueCode":"a"}]}"#,
+        // A resource in the place of its entry.
+        r#"{"resourceType":"Bundle","entry":[{"resourceType":"OperationDefinition","system":true,"type":false}]}"#,
         // No element that stands for text has these.
         r#"{"coding":[{"display":{"text":"x"}}]}"#,
         r#"{"resourceType":"Goal","description":{"extension":[{"url":"u","valueCode":"unknown"}]}}"#,
