@@ -185,6 +185,9 @@ fn references_lead_to_a_type_and_an_id() {
         &["https://other/fhir/Patient/1"],
         &["1", "Patient/1", "https://other/fhir/Patient/2"],
     );
+    let both = subject("https://other/fhir/Patient/1/_history/2");
+    let met = ["https://other/fhir/Patient/1", "https://other/fhir/Patient/1/_history/2"];
+    assert_met("Observation", "patient", &both, &met, &["https://other/fhir/Patient/1/_history/3"]);
     assert_met("Observation", "patient", &subject("https://other/Group/1"), &[], &["https://other/Group/1", "1"]);
     for none in [
         subject("#1"),
@@ -318,6 +321,9 @@ fn what_cannot_be_tested_is_said_to_be_so() {
         assert_eq!(Criterion::read("Observation", name, value), Err(why), "{name}={value}");
     }
     assert_eq!(Criterion::read("Shoe", "_id", "x"), Err(Undefined));
+    let long = "a".repeat(257);
+    assert_eq!(Criterion::read("Observation", "value-string:contains", &long), Err(Value));
+    assert!(Criterion::read("Observation", "value-string", &long).is_ok());
 }
 
 #[test]
@@ -368,4 +374,32 @@ fn any_spelling_of_a_resource_is_read() {
     }
     let deep = format!(r#"{{"status":"final","code":{}{}}}"#, "[".repeat(5_000), "]".repeat(5_000));
     assert_eq!(last.are_met_by(deep.as_bytes()), Err(Illegible));
+}
+
+/// Lists as long as a request's head lets them be.
+#[test]
+fn long_lists_find_what_each_of_their_values_finds() {
+    let list = |part: &dyn Fn(usize) -> String| (0..10_000).map(part).collect::<Vec<_>>().join(",");
+    let observation = json!({
+        "id": "a7777", "code": {"coding": [{"system": LOINC, "code": "7777-9"}]}, "subject": {"reference": "Patient/7777"},
+        "effectiveDateTime": "7777-06-15", "valueString": "So x7777y",
+    });
+    let other = json!({
+        "id": "b7777", "code": {"coding": [{"system": "urn:x", "code": "7777-9"}]}, "subject": {"reference": "Group/7777"},
+        "effectivePeriod": {"start": "7777-06-30", "end": "7777-07-01"}, "valueString": "So x77z",
+    });
+    for (name, value) in [
+        ("_id", list(&|number| format!("a{number}"))),
+        ("code", list(&|number| format!("{LOINC}|{number}-9"))),
+        ("code", list(&|number| format!("{LOINC}|7777-9,urn:y{number}|7777-9"))),
+        ("patient", list(&|number| format!("Patient/{number}"))),
+        ("date", list(&|number| format!("{:04}-06", number.max(1)))),
+        ("value-string", list(&|number| format!("so x{number}y"))),
+        ("value-string:contains", list(&|number| format!("x{number}Y"))),
+        ("value-string:exact", list(&|number| format!("So x{number}y"))),
+    ] {
+        let criteria = criteria("Observation", &[(name, &value)]);
+        assert_eq!(criteria.are_met_by(observation.to_string().as_bytes()), Ok(true), "{name}");
+        assert_eq!(criteria.are_met_by(other.to_string().as_bytes()), Ok(false), "{name}");
+    }
 }

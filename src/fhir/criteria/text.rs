@@ -10,6 +10,9 @@ use crate::fhir::criteria::definition::DataType;
 use crate::fhir::criteria::json::{Illegible, Json};
 use crate::fhir::criteria::values::{Untestable, split, unescaped};
 
+/// The longest text, in bytes, that is looked for anywhere in another, which takes longer with each of them.
+const LONGEST_PART: usize = 256;
+
 /// The parts of a HumanName that are searched.
 const NAME: [&str; 5] = ["family", "given", "prefix", "suffix", "text"];
 /// The parts of an Address that are searched.
@@ -38,13 +41,13 @@ impl Texts {
     /// Reads the values of a parameter.
     ///
     /// # Errors
-    /// One of them is empty, or has an unknown escape.
+    /// One of them is empty, has an unknown escape, or is too long to be looked for anywhere.
     pub(super) fn read(place: Place, value: &str) -> Result<Self, Untestable> {
         let mut texts = Vec::new();
         for part in split(value, ',') {
             let text = unescaped(part)?;
             let text = if place == Place::Whole { text } else { folded(&text) };
-            if text.is_empty() {
+            if text.is_empty() || place == Place::Anywhere && text.len() > LONGEST_PART {
                 return Err(Untestable::Value);
             }
             texts.push(text);

@@ -30,6 +30,16 @@ fn a_date() -> impl Strategy<Value = String> {
     })
 }
 
+/// A time that is hours from others, so that zones and the parts of seconds matter.
+fn a_close_time() -> impl Strategy<Value = String> {
+    let day = select(vec!["2023-12-31", "2024-01-01", "2024-01-01"]);
+    let clock =
+        select(vec!["00:00", "01:00", "23:00", "00:00:00", "00:00:00", "01:00:00", "00:00:00.5", "00:00:00.50", "00:00:00.75"]);
+    let zone = select(vec!["", "Z", "Z", "+01:00", "-01:00", "+00:00", "-14:30"]);
+    (day, clock, zone, 0..8)
+        .prop_map(|(day, clock, zone, precision)| if precision == 0 { day.to_owned() } else { format!("{day}T{clock}{zone}") })
+}
+
 fn a_code() -> impl Strategy<Value = &'static str> {
     select(vec!["a", "A", "b", "final", "a|b", "a,b", "a\\b", "$", ""])
 }
@@ -154,8 +164,19 @@ fn a_parameter() -> impl Strategy<Value = (&'static str, Option<&'static str>, S
     let date = (prefix, a_date(), any::<bool>())
         .prop_map(|(prefix, date, plus)| format!("{prefix}{}", if plus { date } else { date.replace('+', " ") }));
     let text = a_text().prop_map(|text| escaped(&text));
-    let reference =
-        prop_oneof![a_reference().prop_map(str::to_owned), select(vec!["1", "2", "12", "Shoe/1"]).prop_map(str::to_owned)];
+    let valid = vec![
+        "1",
+        "2",
+        "12",
+        "Patient/1",
+        "Patient/1",
+        "Group/1",
+        "Device/1",
+        "https://e/Patient/1",
+        "https://e/Group/1",
+        "urn:uuid:1",
+    ];
+    let reference = prop_oneof![9 => select(valid), 1 => a_reference(), 1 => Just("Shoe/1")].prop_map(str::to_owned);
     let some = |modifiers: &[Option<&'static str>]| select(modifiers.to_vec());
     prop_oneof![
         (
@@ -248,6 +269,28 @@ proptest! {
             }
         }
         prop_assert_eq!(all.are_met_by(text.as_bytes()), Ok(meets_all));
+    }
+
+    #[test]
+    fn both_implementations_agree_about_close_times(
+        elements in (a_close_time(), a_close_time(), 0..6),
+        values in vec((select(vec!["", "eq", "ne", "gt", "lt", "ge", "le", "sa", "eb"]), a_close_time()), 1..4)
+    ) {
+        let (first, second, kind) = elements;
+        let resource = match kind {
+            0 | 1 => json!({ "effectiveDateTime": first }),
+            2 => json!({ "effectiveInstant": first }),
+            3 => json!({ "effectivePeriod": { "start": first, "end": second } }),
+            4 => json!({ "effectivePeriod": { "start": first } }),
+            _ => json!({ "effectivePeriod": { "end": first } }),
+        };
+        let value = values.iter().map(|(prefix, time)| format!("{prefix}{time}")).collect::<Vec<_>>().join(",");
+        let met = Criterion::read("Observation", "date", &value).ok().map(|criterion| {
+            let mut criteria = Criteria::default();
+            criteria.and(criterion);
+            criteria.are_met_by(resource.to_string().as_bytes()).unwrap()
+        });
+        prop_assert_eq!(met, naive::is_met(&resource, "date", None, &value), "{} of {}", value, resource);
     }
 
     #[test]
