@@ -14,6 +14,7 @@ mod links;
 mod long_searches;
 mod not_fhir;
 mod paging;
+mod pieces;
 mod question_values;
 mod questions;
 mod search;
