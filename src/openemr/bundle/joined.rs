@@ -127,7 +127,7 @@ mod tests {
             ("", Fault::CutShort),
             (&good[..good.len() - 1], Fault::CutShort),
             (&*format!("{good}x"), Fault::Malformed),
-            ("Warning", Fault::NoBundle),
+            ("Warning", Fault::Malformed),
             ("[]", Fault::NoBundle),
             (r#"{"entry":[]}"#, Fault::NoBundle),
             (r#"{"resourceType":"OperationOutcome"}"#, Fault::NoBundle),

@@ -33,7 +33,12 @@ fn next(bundle: &Value) -> Option<String> {
 }
 
 fn good(answer: &Answer) -> Value {
-    assert_eq!((answer.status, answer.field("content-type")), (200, Some("application/fhir+json; charset=utf-8")), "{}", answer.text());
+    assert_eq!(
+        (answer.status, answer.field("content-type")),
+        (200, Some("application/fhir+json; charset=utf-8")),
+        "{}",
+        answer.text()
+    );
     answer.json()
 }
 
@@ -49,7 +54,7 @@ fn bare_codes_find_what_each_of_them_finds_once() {
         let bundle = get(CODES);
         assert_eq!(ids(&bundle, "match"), one_by_one, "{version}");
         assert_eq!((&bundle["type"], &bundle["total"]), (&json!("searchset"), &json!(one_by_one.len())));
-        let base = format!("http://{}/fhir", gateway.address);
+        let base = "http://gateway.example/fhir";
         assert_eq!(bundle["link"][0], json!({"relation": "self", "url": format!("{base}/Observation?{CODES}")}));
         let full_url = bundle["entry"][0]["fullUrl"].as_str().unwrap();
         assert_eq!(full_url, format!("{base}/Observation/{}", one_by_one[0]));
@@ -140,7 +145,7 @@ fn statement(request: &Received) -> String {
     let base = format!("http://{}/fhir", request.field("host").unwrap());
     json!({
         "resourceType": "CapabilityStatement", "status": "active", "fhirVersion": "4.0.1", "kind": "instance",
-        "implementation": {"url": base},
+        "software": {"name": "OpenEMR", "version": "8.0.0"}, "implementation": {"url": base},
         "rest": [{"mode": "server", "resource": [resource]}],
     })
     .to_string()
@@ -165,7 +170,8 @@ fn what_both_codes_find_comes_once() {
 
 #[test]
 fn where_a_part_is_missing_there_is_no_answer() {
-    let next = bundle(&["2"]).replacen('{', r#"{"link":[{"relation":"next","url":"http://127.0.0.1/fhir/Observation?_offset=1"}],"#, 1);
+    let next =
+        bundle(&["2"]).replacen('{', r#"{"link":[{"relation":"next","url":"http://127.0.0.1/fhir/Observation?_offset=1"}],"#, 1);
     let cut = &bundle(&["2"])[..40];
     let long = format!(r#"{{"resourceType":"Bundle","entry":[],"x":"{}"}}"#, "x".repeat(17 << 20));
     for (status, body, expected, word) in [
@@ -177,7 +183,12 @@ fn where_a_part_is_missing_there_is_no_answer() {
         (200, cut, 502, "could not be read"),
         (200, &next, 413, "one of the values at a time"),
         (200, &long, 413, "one of the values at a time"),
-        (200, r#"{"resourceType":"Bundle","type":"collection","entry":[{"resource":{"resourceType":"Observation","id":"9","code":1,"code":2}}]}"#, 502, "could not be read"),
+        (
+            200,
+            r#"{"resourceType":"Bundle","type":"collection","entry":[{"resource":{"resourceType":"Observation","id":"9","code":1,"code":2}}]}"#,
+            502,
+            "could not be read",
+        ),
     ] {
         let (_raw, gateway, _tokens) = with_second(status, body);
         let told = gateway.caller().get(&format!("/fhir/Observation?{CODES}")).outcome(expected);

@@ -269,7 +269,11 @@ fn bare_codes_are_asked_one_by_one_and_tested() {
         for capabilities in [&MODERN, &OLD] {
             let plan = planned(query, &of("Observation", capabilities));
             let told: Vec<_> = plan.pieces.iter().map(|piece| String::from_utf8_lossy(piece)).collect();
-            assert_eq!((told, String::from_utf8_lossy(&plan.sent).as_ref()), (pieces.iter().map(|one| (*one).into()).collect(), sent), "{query}");
+            assert_eq!(
+                (told, String::from_utf8_lossy(&plan.sent).as_ref()),
+                (pieces.iter().map(|one| (*one).into()).collect(), sent),
+                "{query}"
+            );
             assert_eq!(plan.terms.criteria, criteria("Observation", tested), "{query}");
             let shown = plan.terms.self_target.replace("%7C", "|");
             assert_eq!(shown, format!("/Observation?{query}"));
