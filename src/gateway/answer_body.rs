@@ -19,7 +19,6 @@ use crate::gateway::export_file;
 use crate::gateway::held_answer::{HeldAnswer, write_head};
 use crate::gateway::stop::{Step, Stop};
 use crate::gateway::{compression, cors, response_head, response_links, search_answer, wire, write_answer};
-use crate::http::answer::Answer;
 use crate::http::answer_protection::protect;
 use crate::http::fields::{content_length, forget_length};
 
@@ -66,7 +65,7 @@ pub(super) fn whole(
     body: Bytes,
     call: &Call,
     fhir: &mut FhirCall,
-) -> Result<Answer, Stop> {
+) -> Result<(ResponseHeader, Bytes), Stop> {
     let mut filters = choose(session, &Method::GET, &mut head, call, fhir, false);
     let length = u64::try_from(body.len()).ok();
     if let Some(compressor) = compression::choose(session.req_header(), &mut head, length, call.config().compression) {
@@ -76,7 +75,7 @@ pub(super) fn whole(
     filters.pass(&mut body, true);
     match filters.verdict() {
         Verdict::Bad(broken) => Err(broken.into()),
-        Verdict::Undecided | Verdict::Good => Ok(Answer::of(head, body.unwrap_or_default())),
+        Verdict::Undecided | Verdict::Good => Ok((head, body.unwrap_or_default())),
     }
 }
 

@@ -22,6 +22,7 @@ use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::stop::{Step, Stop};
 use crate::gateway::while_there::while_there;
+use crate::http::answer::Answer;
 use crate::http::set_field::SetField;
 use crate::nodes::client::Response;
 use crate::openemr::bundle::fault::Fault;
@@ -107,7 +108,8 @@ pub(super) async fn answer(
     if let Some(date) = date {
         head.set(DATE, date);
     }
-    Err(answer_body::whole(session, head, body.into(), call, fhir)?.into())
+    let (head, body) = answer_body::whole(session, head, body.into(), call, fhir)?;
+    Err(Answer::of(head, body).into())
 }
 
 /// The bodies of the answers, and the time of the first one.
