@@ -13,7 +13,7 @@
 //! | `php` | how PHP reads the names of parameters, and which bodies it reads as forms |
 //! | `repeated` | parameters that PHP reads as one |
 //! | `request_parameters` | which parameters may reach OpenEMR |
-//! | `search` | which search parameters OpenEMR understands, and how it pages |
+//! | `search` | what of a search OpenEMR is asked, what the gateway tests and what is refused, and how OpenEMR pages |
 //! | `statement` | what OpenEMR's CapabilityStatement says of searches, corrected |
 //! | `token_rejection` | which of OpenEMR's error answers reject the access token |
 //! | `version` | the versions of OpenEMR that behave differently |

@@ -144,6 +144,12 @@ pub(crate) fn known(interaction: Interaction) -> Option<&'static [&'static str]>
     }
 }
 
+/// Whether a name, as PHP reads it, means something to OpenEMR itself.
+#[must_use]
+pub(crate) fn is_openemrs_own(key: &[u8]) -> bool {
+    OPENEMRS_OWN.iter().any(|own| key.eq_ignore_ascii_case(own.as_bytes()))
+}
+
 /// Checks the parameters of a query without its `?`, or of a form. `known`: the names that they may have; `None` where the gateway
 /// cannot know them.
 ///
@@ -157,7 +163,7 @@ pub(crate) fn check(text: &[u8], known: Option<&'static [&'static str]>) -> Resu
         }
         let read = variable.read_name();
         let key = read.as_ref().map(|name| name.key.as_ref()).unwrap_or_default();
-        if OPENEMRS_OWN.iter().any(|own| key.eq_ignore_ascii_case(own.as_bytes())) {
+        if is_openemrs_own(key) {
             return Err(BadParameters::OpenEmrsOwn);
         }
         let name = variable.name.as_ref();

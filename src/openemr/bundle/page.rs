@@ -69,6 +69,10 @@ pub(crate) struct PageCut {
     /// The number of matches that OpenEMR skips.
     before: u64,
     matches: u64,
+    /// Whether some of the matches that OpenEMR sends are left out.
+    tests: bool,
+    /// How many of them take up a place, because OpenEMR cuts the pages.
+    unmet: u64,
     entries: u64,
     /// Whether the latest match belongs to the page, and with it the entries that are included because of it.
     match_is_on_page: bool,
@@ -92,6 +96,8 @@ impl PageCut {
             sends_entries: terms.entries,
             before,
             matches: 0,
+            tests: !terms.criteria.is_empty(),
+            unmet: 0,
             entries: 0,
             match_is_on_page,
             has_more: false,
@@ -133,6 +139,10 @@ impl PageCut {
     pub(crate) fn take_unmet(&mut self, mode: Mode) {
         self.entries += u64::from(mode != Mode::Outcome);
         self.match_is_on_page &= mode != Mode::Match;
+        if mode == Mode::Match && matches!(self.page, Some(Page { window: Window::FromOffset(_), .. })) {
+            self.has_more |= self.page.is_some_and(|page| self.reached() >= page.range().end);
+            self.unmet += 1;
+        }
     }
 
     /// Takes an entry that is neither a match nor anything else.
@@ -152,7 +162,7 @@ impl PageCut {
 
     /// The number of matches before and in what OpenEMR sent.
     fn reached(&self) -> u64 {
-        self.before.saturating_add(self.matches)
+        self.before.saturating_add(self.matches).saturating_add(self.unmet)
     }
 
     /// What comes after the page. Call it after the last entry.
@@ -179,6 +189,10 @@ impl PageCut {
     /// Returns the number of all matches, where the answer tells it. Call it after the last entry.
     #[must_use]
     pub(crate) fn total(&self) -> Option<u64> {
+        if self.tests && (self.openemr_has_more || self.before > 0) {
+            // How many of the others would be left out is not known.
+            return None;
+        }
         if self.openemr_has_more {
             // Releases up to 8.1 give the number of entries that they send; one that sends a part gives that of all.
             return self.openemrs_total.filter(|total| *total > self.reached() && !self.has_doubles);
@@ -190,7 +204,7 @@ impl PageCut {
             // An empty answer to an offset does not tell how many matches are before it.
             Some(Window::FromOffset(rows)) => self.entries < rows && (self.matches > 0 || self.before == 0),
         };
-        is_known.then(|| self.reached())
+        is_known.then(|| self.before.saturating_add(self.matches))
     }
 }
 
@@ -350,6 +364,39 @@ mod tests {
                 offset += count;
             }
             prop_assert_eq!(seen, (0..entries.len()).collect::<Vec<_>>());
+        }
+
+        /// What is left out takes up a place in OpenEMR's pages, so that the links lead past it.
+        #[test]
+        fn a_walk_over_openemrs_pages_meets_each_match_that_stays(
+            rows in proptest::collection::vec(any::<bool>(), 0..30),
+            count in 1_u64..7,
+        ) {
+            let mut criteria = crate::fhir::criteria::Criteria::default();
+            criteria.and(crate::fhir::criteria::Criterion::read("Patient", "active", "true").unwrap());
+            let (mut offset, mut kept) = (0, Vec::new());
+            loop {
+                let page = Page { offset, count, window: Window::FromOffset(count + 1) };
+                let mut cut = PageCut::new(&SearchTerms { criteria: criteria.clone(), ..terms(Some(page)) });
+                let sent = (offset as usize).min(rows.len())..rows.len().min((offset + count + 1) as usize);
+                for at in sent {
+                    match rows[at] {
+                        true => {
+                            kept.extend(cut.sends(Mode::Match).then_some(at));
+                            cut.take(Mode::Match);
+                        }
+                        false => cut.take_unmet(Mode::Match),
+                    }
+                }
+                let all = rows.iter().filter(|stays| **stays).count();
+                prop_assert!(cut.total().is_none_or(|total| total as usize == all));
+                match cut.next() {
+                    Next::Page { offset: next, .. } => offset = next,
+                    _ => break,
+                }
+            }
+            let expected: Vec<_> = (0..rows.len()).filter(|at| rows[*at]).collect();
+            prop_assert_eq!(kept, expected);
         }
     }
 }

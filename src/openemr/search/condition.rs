@@ -164,10 +164,11 @@ impl Condition {
             Err(rejection) if rejection.code != IssueCode::NotSupported => return Err(rejection),
             Ok(None) | Err(_) => return Err(with_modifiers().into()),
         };
-        // Whatever the plan has made of it, no part of the condition is missing.
+        // Whatever the plan has made of it, no part of the condition is missing. What is tested on the entries of a searchset is
+        // not tested here.
         let filters =
             query::parameters(&planned.sent).filter(|sent| !matches!(sent.name.as_ref(), "_count" | "_offset" | "_sort"));
-        if filters.count() != parameters.len() {
+        if filters.count() != parameters.len() || !planned.terms.criteria.is_empty() {
             return Err(with_modifiers().into());
         }
         let identifiers = parameters.iter().filter(|one| one.name == "identifier").flat_map(|one| one.value.split(','));

@@ -4,6 +4,7 @@ use crate::fhir::capabilities::{ParameterType, TypeCapabilities};
 use crate::fhir::criteria::definition;
 use crate::fhir::search_parameters;
 use crate::openemr::breakages::Measured;
+use crate::openemr::request_parameters::is_openemrs_own;
 use crate::openemr::version::Version;
 
 /// The values of `Condition.category` by which OpenEMR 7.0.4 and later selects. It takes any other value for all.
@@ -79,7 +80,9 @@ pub(crate) fn all<'a>(
         (identifier, unannounced("identifier", ParameterType::Token)),
     ];
     let works: Vec<_> = works.into_iter().filter(|(works, one)| *works && !has(one.name)).map(|(_, one)| one).collect();
-    let is_tested = |name: &&str| !has(name) && !works.iter().any(|one| one.name == *name);
+    let is_sent = |name: &str| has(name) || works.iter().any(|one| one.name == name);
+    // `Media.site` is a name that no client may send.
+    let is_tested = |name: &&str| !is_sent(name) && !is_openemrs_own(name.as_bytes());
     let tested = search_parameters::of_type(resource_type).filter(is_tested);
     let tested = tested.filter_map(|name| Some(Honoured { name, kind: Some(definition(name)?.kind), by: By::Gateway }));
     announced.chain(works.iter().copied()).chain(tested).collect()
@@ -119,6 +122,8 @@ mod tests {
         assert_eq!(names.len(), all.len());
         let by = |name: &str| all.iter().find(|one| one.name == name).map(|one| one.by);
         assert_eq!((by("status"), by("date"), by("length")), (Some(By::Gateway), Some(By::OpenEmr), None));
+        let all = super::all("Media", Some(Version::Modern), Measured::of(None), &known);
+        assert!(all.iter().any(|one| one.name == "view") && all.iter().all(|one| one.name != "site"));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Searches: which parameters OpenEMR understands, what it is asked for, and the terms on which its answer is rewritten.
+//! Searches: what of them OpenEMR is asked, what the gateway tests and what is refused, and the terms on which the answer is
+//! rewritten.
 //!
 //! Decision: `docs/decisions/16-search.md`.
 

@@ -94,6 +94,8 @@ pub(crate) fn is_doubled(resource_type: &str) -> bool {
 #[must_use]
 pub(crate) fn plan(request: &PageRequest) -> PagePlan {
     match (request.pager, request.count) {
+        // It would send a page of its own size, with a link to the next one by what it was asked for.
+        (_, count) if request.tests && request.newer => slice(request, count.unwrap_or(MAX_COUNT)),
         (Pager::Native | Pager::Off, Some(_)) if request.fails || request.tests => PagePlan::everything([Limitation::NoCount]),
         (Pager::Off, None) if request.tests => PagePlan::everything(request.offset.map(|_| Limitation::NoOffset)),
         (Pager::Slice, Some(count)) => slice(request, count),
@@ -123,8 +125,8 @@ fn slice(request: &PageRequest, count: u64) -> PagePlan {
     let counts_rows = request.version == Some(Version::Modern) && !request.fails && !request.doubled;
     let can_count = counts_rows && !request.includes && !request.counts_all;
     let window = match request.patients {
-        _ if request.tests => Window::Whole,
         _ if request.newer => Window::FromOffset(count.saturating_add(1)),
+        _ if request.tests => Window::Whole,
         _ if !can_count => Window::Whole,
         true if !request.sorted && count <= MAX_COUNT => Window::FromOffset((count + 1).min(MAX_COUNT)),
         false if up_to_next <= MAX_COUNT => Window::First(up_to_next),
@@ -248,8 +250,8 @@ mod tests {
 
     #[test]
     fn what_the_gateway_tests_is_sent_whole() {
-        for (patients, newer) in [(false, false), (true, false), (false, true)] {
-            let request = PageRequest { count: Some(5), offset: Some(10), tests: true, patients, newer, ..REQUEST };
+        for patients in [false, true] {
+            let request = PageRequest { count: Some(5), offset: Some(10), tests: true, patients, ..REQUEST };
             assert_eq!(window(request), (None, None, Window::Whole));
             for pager in [Pager::Native, Pager::Off] {
                 assert_eq!(plan(&PageRequest { pager, ..request }), PagePlan::everything([Limitation::NoCount]));
@@ -264,6 +266,18 @@ mod tests {
         for (count, offset) in [(1, None), (500, Some(1000))] {
             let request = PageRequest { newer: true, doubled: true, count: Some(count), offset, ..REQUEST };
             assert_eq!(window(request), (Some(count + 1), offset, Window::FromOffset(count + 1)));
+        }
+    }
+
+    #[test]
+    fn what_the_gateway_tests_of_a_newer_openemr_comes_in_pages_of_openemrs() {
+        for pager in [Pager::Slice, Pager::Native, Pager::Off] {
+            let request = PageRequest { newer: true, tests: true, pager, ..REQUEST };
+            for (count, offset, sent) in [(Some(5), Some(10), 6), (None, None, 201), (None, Some(200), 201)] {
+                let planned = plan(&PageRequest { count, offset, ..request });
+                let page = Page { offset: offset.unwrap_or(0), count: sent - 1, window: Window::FromOffset(sent) };
+                assert_eq!((planned.count, planned.offset, planned.page), (Some(sent), offset, Some(page)), "{count:?}");
+            }
         }
     }
 

@@ -199,10 +199,14 @@ fn refusals(
         Some(Refusal::of(warning.parameter(), why))
     };
     let refusals = parameters.refused.iter().chain(&choice.refused).cloned();
-    let all = refusals.chain(parameters.warnings.iter().filter_map(refused));
+    let all: Vec<Refusal> = refusals.chain(parameters.warnings.iter().filter_map(refused)).collect();
+    if all.is_empty() {
+        return None;
+    }
     let known = honoured::all(reading.resource_type, reading.version, reading.measured, reading.known);
     let known = known.iter().map(|one| one.name);
-    let all = all.map(|refusal| refusal.with_meant(|name| names::meant(name, known.clone()).map(str::to_owned))).collect();
+    let with_meant = |one: Refusal| one.with_meant(|name| names::meant(name, known.clone()).map(str::to_owned));
+    let all = all.into_iter().map(with_meant).collect();
     let list = || format!("{} can be searched by: {}.", reading.resource_type, known.clone().collect::<Vec<_>>().join(", "));
     Refusals::new(all, list, is_strict)
 }

@@ -273,7 +273,7 @@ fn two_filters_of_a_kind_mean_and_wherever_they_stand() {
             (format!("{until}&%62irthdate=ge1960-01-01"), None),
             (String::new(), Some(format!("{since}&{until}"))),
             (since.to_owned(), Some(until.to_owned())),
-            (until.to_owned(), Some(format!("gender:missing=false&{since}"))),
+            (until.to_owned(), Some(format!("birthdate:missing=false&{since}"))),
         ] {
             let answer = match &form {
                 None => site.get(&format!("/Patient?{query}")),
