@@ -249,6 +249,36 @@ fn times_that_openemr_makes_up_are_told() {
     }
 }
 
+#[test]
+fn a_date_that_openemr_compares_with_the_beginning_alone_is_told_unless_a_patient_bounds_the_search() {
+    for version in VERSIONS {
+        let openemr = OpenEmr::with(&["--openemr", version]);
+        let gateway = gateway(&openemr);
+        let all = gateway.caller().get("/fhir/Encounter?_count=1000").json();
+        let subject = all["entry"][0]["resource"]["subject"]["reference"].as_str().unwrap().to_owned();
+        let of_patient =
+            all["entry"].as_array().unwrap().iter().filter(|one| one["resource"]["subject"]["reference"] == *subject);
+        let of_patient = of_patient.count();
+        let warning = [("http.date".to_owned(), "warning".to_owned())];
+        for (query, found, is_told) in [
+            // Every Encounter goes on, so it is not over in 2100.
+            ("date=ge2100-01-01".to_owned(), 0, true),
+            (format!("date=ge2100-01-01&patient={subject}"), of_patient, false),
+            (format!("date=ge2100-01-01&date=lt2100-01-01&subject={subject}"), of_patient, false),
+            (format!("date=eb2100-01-01&patient={subject}"), 0, false),
+            ("date=sa2100-01-01".to_owned(), 0, false),
+        ] {
+            for answer in both(&gateway, &format!("Encounter?{query}"), &[]) {
+                assert_eq!((matches(&answer.json()), answer.status), (found, 200), "{version} {query}");
+                assert_eq!(told(&answer.json()), if is_told { &warning[..] } else { &[] }, "{version} {query}");
+            }
+            for answer in both(&gateway, &format!("Encounter?{query}"), &[STRICT]) {
+                assert_eq!(answer.status, if is_told { 400 } else { 200 }, "{version} {query}");
+            }
+        }
+    }
+}
+
 /// The search parameters that FHIR R4 and US Core define, by type.
 const DEFINED: &str = include_str!("../../../src/fhir/search_parameters.txt");
 

@@ -285,6 +285,7 @@ fn of_two_filters_of_a_kind_one_is_asked_and_the_other_tested() {
             "code=http://loinc.org|1,http://loinc.org|2",
         ),
         ("Encounter", "date=ge2024&date=lt2025", "", "date=ge2024", "date=lt2025"),
+        ("Encounter", "_id=a&identifier=b", "", "_id=a", "identifier=b"),
         ("Encounter", "patient=a&date=ge2024&date=lt2025", "", "patient=a", "date=ge2024&date=lt2025"),
     ] {
         for (capabilities, is_old) in [(&MODERN, false), (&OLD, true)] {
