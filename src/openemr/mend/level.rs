@@ -68,7 +68,7 @@ pub(crate) enum Hold {
     Nothing,
     /// An extension, which goes without a `url`.
     Extension,
-    /// An object in the place of text, whose name begins so many bytes behind its mark.
+    /// An object in the place of text, which gets another name if it is an element without a value.
     Misplaced {
         /// Where its name begins in the output, with its quote.
         name_at: u64,
@@ -109,7 +109,7 @@ impl Notes {
     #[must_use]
     pub(crate) fn of(level: &Level, name: &[u8]) -> Self {
         let in_place = match level.hold {
-            Hold::Misplaced { .. } if !matches!(name, b"extension" | b"id") => Self::OTHER,
+            Hold::Misplaced { .. } if !matches!(name, b"extension" | b"id" | b"_id") => Self::OTHER,
             _ => Self::default(),
         };
         let in_kind = match level.kind {

@@ -6,7 +6,7 @@ mod markup;
 mod subset;
 
 use crate::openemr::mend::narrative::markup::{Markup, Scan, escaped};
-use crate::openemr::mend::narrative::subset::is_narrative;
+use crate::openemr::mend::narrative::subset::{MAX_DEPTH, is_narrative};
 use crate::openemr::mend::systems::text;
 
 /// Returns what stands in the place of a `div`, in JSON; `None` where it is good, or where it cannot be told what it was meant to
@@ -68,7 +68,7 @@ fn with_its_own_markup(div: &str) -> Option<String> {
     let mut opened: Vec<(usize, &str)> = Vec::new();
     for (at, part) in parts.iter().enumerate() {
         match part {
-            Markup::Open { name, .. } if subset::allows(part) => opened.push((at, name)),
+            Markup::Open { name, .. } if opened.len() < MAX_DEPTH && subset::allows(part) => opened.push((at, name)),
             Markup::Empty { .. } | Markup::Comment(_) => *keeps.get_mut(at)? = subset::allows(part),
             Markup::Close { name, .. } => {
                 let Some(depth) = opened.iter().rposition(|(_, opened)| opened == name) else { continue };

@@ -80,7 +80,7 @@ pub(crate) fn escaped(text: &str) -> String {
 
 /// The length of a reference to a character at the front, which XML knows without a DTD.
 fn reference(text: &str) -> Option<usize> {
-    let end = text.find(';').filter(|end| *end < 12)?;
+    let end = text.bytes().take(12).position(|byte| byte == b';')?;
     let is_one = match text.get(1..end)? {
         "amp" | "lt" | "gt" | "quot" | "apos" => true,
         name => {

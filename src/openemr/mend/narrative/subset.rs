@@ -3,7 +3,7 @@
 use crate::openemr::mend::narrative::markup::{Markup, Scan, is_quotable};
 
 /// The most elements within each other.
-const MAX_DEPTH: usize = 64;
+pub(crate) const MAX_DEPTH: usize = 64;
 
 /// The elements: those of chapters 7 to 11 and 15 of HTML 4.0, links and images.
 const ELEMENTS: &[&str] = &[

@@ -93,6 +93,17 @@ fn what_is_taken_for_a_plain_name_is_a_narrative() {
     assert!(!is_plain_name(b"<div>x</div>") && !is_plain_name(b""));
 }
 
+#[test]
+fn elements_within_each_other_without_end_become_text() {
+    let inner = format!("{}{}", "<b>".repeat(10_000), "</b>".repeat(10_000));
+    let made = mended(&format!("{OPEN}{inner}</div>")).unwrap();
+    assert!(made.contains("<b>&lt;b&gt;") && made.contains("</b>&lt;/b&gt;"), "{}", &made[..2000]);
+    assert_eq!(
+        mended(&format!("{OPEN}{}</div>", "&".repeat(30_000))).unwrap(),
+        format!("{OPEN}{}</div>", "&amp;".repeat(30_000))
+    );
+}
+
 proptest! {
     #[test]
     fn what_is_mended_is_a_narrative_and_stays(

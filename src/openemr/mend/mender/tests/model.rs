@@ -74,7 +74,7 @@ fn object(members: &[(String, Json)], kind: Kind, patients_around: &mut bool) ->
             }
             Json::Object(members) => {
                 let members = object(members, child_kind, patients);
-                let is_element = members.iter().all(|(name, _)| matches!(plain(name).as_str(), "extension" | "id"));
+                let is_element = members.iter().all(|(name, _)| matches!(plain(name).as_str(), "extension" | "id" | "_id"));
                 if kind.is_text(key, false) && is_element {
                     name = format!("_{name}");
                 }
