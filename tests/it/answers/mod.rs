@@ -5,6 +5,7 @@ mod codings;
 mod compression;
 mod content;
 mod cors;
+mod criteria;
 mod documents;
 mod errors;
 mod evaluator;
