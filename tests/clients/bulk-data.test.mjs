@@ -133,6 +133,47 @@ for (const [name, gateway] of Object.entries(GATEWAYS)) {
       outcome(await ask(status), 404);
     });
 
+    // smart-fetch 1.0.3, the fetcher of SMART Health IT, sends this by default: commas within a filter are encoded twice.
+    it('the default run of SMART Fetch: Observations of nine categories', WITHIN, async () => {
+      const categories = 'social-history,vital-signs,imaging,laboratory,survey,exam,procedure,therapy,activity';
+      const filter = encodeURIComponent(`Observation?category=${categories.replaceAll(',', '%2C')}`);
+      const status = await kickOff(base, `$export?_type=${encodeURIComponent('Condition,Observation,Patient')}&_typeFilter=${filter}`);
+      const { manifest } = await manifestOf(status);
+      assert.deepEqual(manifest.error, []);
+      const all = (await Promise.all(manifest.output.map((file) => download(file, base)))).flat();
+      const of = (type) => all.filter(({ resourceType }) => resourceType === type);
+      const named = (one) => (one.category ?? []).flatMap(({ coding }) => coding).some(({ code }) => categories.split(',').includes(code));
+      assert.ok(of('Observation').length > 0 && of('Observation').every(named));
+      for (const type of ['Condition', 'Patient']) assert.deepEqual(ids(of(type)).sort(), (await whole(base, type)).sort(), type);
+      assert.equal((await ask(status, { method: 'DELETE' })).status, 202);
+    });
+
+    it('_typeFilter: or between searches, and within one, by GET and by POST', WITHIN, async () => {
+      const resources = async (status) => {
+        const { manifest } = await manifestOf(status);
+        assert.deepEqual(manifest.error, []);
+        const all = (await Promise.all(manifest.output.map((file) => download(file, base)))).flat();
+        assert.equal((await ask(status, { method: 'DELETE' })).status, 202);
+        return all;
+      };
+      const everyone = await resources(await kickOff(base, '$export?_type=Patient'));
+      const wanted = everyone.filter(({ gender, birthDate }) => (gender === 'female' && birthDate < '1970') || birthDate >= '2000');
+      assert.ok(wanted.length > 0 && wanted.length < everyone.length);
+      const searches = ['Patient?gender=female&birthdate=lt1970-01-01', 'Patient?birthdate=ge2000-01-01'];
+      const query = searches.map((search) => `&_typeFilter=${encodeURIComponent(search)}`).join('');
+      const parameter = [{ name: '_type', valueString: 'Patient' }, { name: '_typeFilter', valueString: searches.join(',') }];
+      const body = JSON.stringify({ resourceType: 'Parameters', parameter });
+      const posted = await ask(`${base}/$export`, { method: 'POST', headers: { ...KICK_OFF, 'content-type': 'application/fhir+json' }, body });
+      assert.equal(posted.status, 202, posted.text);
+      for (const status of [await kickOff(base, `$export?_type=Patient${query}`), posted.headers.get('content-location')]) {
+        assert.deepEqual(ids(await resources(status)).sort(), ids(wanted).sort());
+      }
+      for (const search of ['Patient?shoe=1', 'Patient?_has:Observation:patient:code=1', 'Nonsense?x=1', 'Observation?code=1']) {
+        const refused = await ask(`${base}/$export?_type=Patient&_typeFilter=${encodeURIComponent(search)}`, { headers: KICK_OFF });
+        outcome(refused, 400);
+      }
+    });
+
     it('_since', WITHIN, async () => {
       const status = await kickOff(base, 'Patient/$export?_type=Patient&_since=2000-01-01T00:00:00Z');
       const { manifest } = await manifestOf(status);

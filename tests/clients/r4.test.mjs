@@ -9,7 +9,8 @@ const observation = { resourceType: 'Observation', id: 'a', status: 'final', cod
 const bundle = { resourceType: 'Bundle', type: 'searchset', total: 1, entry: [{ resource: patient, search: { mode: 'match' } }] };
 
 it('nothing to say about what is right', () => {
-  [patient, observation, bundle].forEach((resource) => assert.deepEqual(problems(resource), []));
+  const text = { status: 'generated', div: '<div xmlns="http://www.w3.org/1999/xhtml"> <p class="a">A &amp; &#66;<br/></p></div>' };
+  [patient, observation, bundle, { ...patient, text }].forEach((resource) => assert.deepEqual(problems(resource), []));
 });
 
 const wrong = {
@@ -25,6 +26,9 @@ const wrong = {
   'a mandatory primitive missing': { ...observation, status: undefined },
   'an id with a blank': { ...patient, id: 'a b' },
   'an OperationOutcome without an issue': { resourceType: 'OperationOutcome', issue: [] },
+  'a narrative with markup of a name': { ...patient, text: { status: 'generated', div: '<div xmlns="http://www.w3.org/1999/xhtml"><p>A & <B></p></div>' } },
+  'a narrative that is not closed': { ...patient, text: { status: 'generated', div: '<div xmlns="http://www.w3.org/1999/xhtml"><p>A</div>' } },
+  'a system that is no URI': { ...observation, code: { coding: [{ system: '2.16.840.1.113883.6.1', code: '8867-4' }] } },
   'a fault inside a Bundle': { ...bundle, entry: [{ resource: { ...patient, gender: 'f' } }] },
   'a fault inside what is contained': { ...patient, contained: [{ ...observation, status: 'done' }] },
 };
@@ -34,13 +38,8 @@ for (const [what, resource] of Object.entries(wrong)) {
 }
 
 it('what is let pass is one complaint about one member', () => {
-  const condition = (display) => ({
-    resourceType: 'Condition',
-    id: 'a',
-    subject: { reference: 'Patient/a' },
-    code: { coding: [{ code: 'E11.9', display }] },
-  });
-  assert.deepEqual(problems(condition('')), []);
-  assert.notDeepEqual(problems(condition(1)), []);
-  assert.notDeepEqual(problems({ ...condition('x'), category: [{ coding: [{ display: '' }] }] }), []);
+  const valueSet = { resourceType: 'ValueSet', id: 'message_status', status: 'active' };
+  assert.deepEqual(problems(valueSet), []);
+  assert.notDeepEqual(problems({ ...valueSet, status: 'current' }), []);
+  assert.notDeepEqual(problems({ ...patient, id: 'message_status' }), []);
 });

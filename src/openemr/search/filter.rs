@@ -109,6 +109,10 @@ impl Filter {
         let fitted = fit(base, modifier, meant, context)?;
         let changed = match base {
             "_id" => bare_ids(meant, context.resource_type).or(relative),
+            // 7.0.3 announces it as a string, and compares ids.
+            "practitioner" if context.known.kind(base) == Some(ParameterType::String) => {
+                bare_ids(meant, "Practitioner").or(relative)
+            }
             _ => relative,
         };
         let written = changed.as_deref().map_or_else(|| parameter.written.to_vec(), |value| query::encoded(value).into_bytes());

@@ -20,3 +20,6 @@ mod questions;
 mod search;
 mod spellings;
 mod stored_documents;
+mod us_core;
+mod us_core_evaluator;
+mod us_core_table;
