@@ -47,7 +47,9 @@ impl<'a> Choice<'a> {
         for (at, filter) in filters.iter().enumerate() {
             let twins =
                 || filters.iter().enumerate().filter(move |(_, other)| other.field.is_some() && other.field == filter.field);
-            let has_twin = twins().any(|(other, twin)| other != at && twin.question().is_some());
+            // By `not`, OpenEMR does not find what has no value.
+            let selects = |twin: &Filter| twin.question().is_some() && twin.modifier() != Some("not");
+            let has_twin = twins().any(|(other, twin)| other != at && selects(twin));
             match &filter.ask {
                 Ask::For(question) if question.gives_way && is_testable && choice.test(filter, resource_type).is_ok() => {}
                 Ask::For(question) => {
