@@ -217,7 +217,10 @@ mod tests {
 
     use std::collections::HashSet;
 
-    use super::{super::population::Population, *};
+    use super::{
+        super::{own_shapes::Shapes, population::Population},
+        *,
+    };
 
     #[test]
     fn every_type_with_a_route_has_resources_of_which_not_all_are_alike() {
@@ -238,7 +241,7 @@ mod tests {
 
     #[test]
     fn nothing_is_left_of_the_templates_and_every_reference_leads_somewhere() {
-        let population = Population::new(Personality::V8_0, "http://emr", 20, 1, 0);
+        let population = Population::written(Shapes::Valid, Personality::V8_0, "http://emr", 20, 1, 0);
         let mut references = 0;
         for resource_type in super::super::discovery::search_parameters(Personality::V8_0).into_keys() {
             for resource in population.all(&resource_type) {

@@ -9,7 +9,7 @@ use super::us_core_evaluator::{definition, elements, selects, texts, tokens};
 use super::us_core_table::{NOT_IN_7_0_3, OTHERS, SEARCHES, TOLD, US_CORE};
 use crate::support::gateway::{Gateway, config};
 use crate::support::http::Caller;
-use crate::support::openemr::OpenEmr;
+use crate::support::openemr::{OpenEmr, mended};
 
 /// The most resources whose values are searched for, of one type.
 const SAMPLES: usize = 3;
@@ -59,7 +59,7 @@ fn population(openemr: &OpenEmr, token: &str, resource_type: &str) -> Vec<Value>
     );
     assert_eq!(answer.status, 200, "{resource_type}: {}", answer.text());
     let mut all: Vec<Value> =
-        answer.json()["entry"].as_array().into_iter().flatten().map(|entry| entry["resource"].clone()).collect();
+        mended(&answer.json())["entry"].as_array().into_iter().flatten().map(|entry| entry["resource"].clone()).collect();
     all.dedup_by(|one, other| one["id"] == other["id"]);
     all
 }
