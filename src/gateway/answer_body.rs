@@ -18,7 +18,7 @@ use crate::gateway::exchange::Exchange;
 use crate::gateway::export_file;
 use crate::gateway::held_answer::{HeldAnswer, write_head};
 use crate::gateway::stop::{Step, Stop};
-use crate::gateway::{compression, cors, response_head, response_links, search_answer, wire, write_answer};
+use crate::gateway::{compression, cors, mended_answer, response_head, response_links, search_answer, wire, write_answer};
 use crate::http::answer_protection::protect;
 use crate::http::fields::{content_length, forget_length};
 
@@ -155,7 +155,10 @@ fn choose(session: &Session, head: &mut ResponseHeader, call: &Call, fhir: &mut 
     }
     match instead {
         Some(instead) => filters.push(instead),
-        None => search_answer::add_filters(head, fhir, &mut filters),
+        None => {
+            mended_answer::add_filter(head, fhir, &mut filters);
+            search_answer::add_filters(head, fhir, &mut filters);
+        }
     }
     if export_file::is_one(head, fhir) {
         filters.push(export_file::filter(fhir));

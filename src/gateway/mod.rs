@@ -42,6 +42,7 @@ pub(crate) mod http2;
 pub(crate) mod http2_connection;
 mod informational;
 mod local;
+mod mended_answer;
 mod negotiation;
 mod openemr_answer;
 mod outgoing;

@@ -13,6 +13,7 @@ mod filters;
 mod interactions;
 mod links;
 mod long_searches;
+mod mended;
 mod not_fhir;
 mod paging;
 mod question_values;
