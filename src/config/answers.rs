@@ -205,7 +205,8 @@ section! {
     /// Bulk exports.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct BulkData {
-        /// Where the plans of exports are kept, so that they survive a restart. They hold no patient data.
+        /// Where the plans of exports are kept, so that they survive a restart. They hold ids, and the searches of _typeFilter, which
+        /// may name a patient; only the gateway's user can read them.
         folder: PathBuf = "state/bulk".into();
         /// How long a finished export is known. OpenEMR keeps its files for an hour.
         keep: Duration = Duration::from_secs(24 * 60 * 60);

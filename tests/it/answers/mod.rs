@@ -16,6 +16,7 @@ mod long_searches;
 mod mended;
 mod not_fhir;
 mod paging;
+mod pieces;
 mod question_values;
 mod questions;
 mod search;

@@ -106,6 +106,7 @@ fn a_filter_that_cannot_be_used_is_refused_whatever_the_client_prefers() {
         ("Patient", "gender=http://x|&address-use=http://x|", vec![Why::NoCode, Why::NotSearchable]),
         ("Patient", "telecom:not=1&identifier:not=a|b&phone:not=1&email:not=x", vec![Why::NotInSeveral; 4]),
         ("Patient", "gender:not=male,female", vec![Why::NotSeveral]),
+        ("Patient", "gender:not=male&gender:missing=true", vec![Why::Modifier]),
         ("Condition", "category=health-concern", vec![Why::Category]),
         ("Condition", "category=problem-list-item,encounter-diagnosis", vec![Why::Category]),
         ("Condition", "category:not=problem-list-item", vec![Why::Modifier]),
@@ -471,7 +472,7 @@ fn what_openemr_does_wrong_is_not_asked() {
         ("Provenance", "patient=a"),
         ("Provenance", "_count=1"),
         ("Provenance", "_id:not=a"),
-        ("Observation", "code=a,b"),
+        ("Observation", "code=a,b,c,d,e,f,g,h,i,j,k"),
     ] {
         for capabilities in [&MODERN, &OLD] {
             let error = SearchPlan::new(query.as_bytes(), b"", &of(resource_type, capabilities)).unwrap_err();
