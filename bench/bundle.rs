@@ -10,9 +10,11 @@ use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use openemr_gateway::bench::BodyStep;
 use openemr_gateway::bench::BundleStream;
+use openemr_gateway::bench::Mender;
 use openemr_gateway::bench::Pretty;
 use openemr_gateway::bench::Projection;
 use openemr_gateway::bench::Projector;
+use openemr_gateway::bench::Repairs;
 use openemr_gateway::bench::{LinkRewriter, Links, Replacement};
 use openemr_gateway::bench::{Page, SearchTerms, Window};
 use serde_json::{Value, json};
@@ -84,6 +86,10 @@ fn relink(value: &mut Value, from: &str, to: &str) {
     }
 }
 
+fn mender() -> Mender {
+    Mender::new(Repairs::all(), &Arc::default())
+}
+
 fn projected(projection: Projection) -> Step {
     Box::new(Projector::bundle(projection, Some("Patient")))
 }
@@ -94,7 +100,10 @@ fn benchmarks(criterion: &mut Criterion) {
     let elements = || Projection::Elements(vec!["name".to_owned(), "birthDate".to_owned()]);
     let mut group = criterion.benchmark_group("bundle");
     group.throughput(Throughput::Bytes(body.len() as u64));
-    let steps: [(&str, &dyn Fn() -> Step); 7] = [
+    let valid = mender().whole(body.clone());
+    let valid: Vec<Bytes> = (0..valid.len()).step_by(PIECE).map(|at| valid.slice(at..valid.len().min(at + PIECE))).collect();
+    let steps: [(&str, &dyn Fn() -> Step); 8] = [
+        ("resources mended", &|| Box::new(mender())),
         ("searchset", &|| stream(None, true)),
         ("a page of ten out of it", &|| stream(Some(Page { offset: 20, count: 10, window: Window::Whole }), true)),
         ("the total alone", &|| stream(None, false)),
@@ -131,6 +140,18 @@ fn benchmarks(criterion: &mut Criterion) {
             );
         });
     }
+    group.bench_function("resources that need no repair", |bencher| {
+        bencher.iter_batched(
+            || (mender(), valid.clone()),
+            |(mut mender, pieces)| {
+                for piece in pieces {
+                    black_box(mender.feed(piece));
+                }
+                black_box(mender.finish());
+            },
+            BatchSize::SmallInput,
+        );
+    });
     group.finish();
 }
 

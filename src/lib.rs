@@ -60,6 +60,8 @@ pub mod bench {
     pub use crate::fhir::projection::projector::Projector;
     pub use crate::fhir::projection::rule::Projection;
     pub use crate::openemr::bundle::stream::BundleStream;
+    pub use crate::openemr::mend::mender::Mender;
+    pub use crate::openemr::mend::repairs::{Mended, Repairs};
     pub use crate::openemr::search::terms::{Page, SearchTerms, Window};
 
     /// Returns the criteria of a search: its parameters' names with their modifiers, and their values. `None` where one of them

@@ -4,6 +4,7 @@ mod bundle;
 mod forwarded;
 mod framing;
 mod jwk_set;
+mod mend;
 mod path;
 mod query;
 mod resource;
@@ -14,11 +15,12 @@ mod token;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("bundle", bundle::check),
     ("forwarded", forwarded::check),
     ("framing", framing::check),
     ("jwk_set", jwk_set::check),
+    ("mend", mend::check),
     ("path", path::check),
     ("query", query::check),
     ("resource", resource::check),

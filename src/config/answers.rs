@@ -108,6 +108,26 @@ repairs! {
     documents;
     /// `$export` follows the FHIR Bulk Data Access guide.
     bulk_data;
+    /// Nulls and empty strings, lists and objects are left out of resources.
+    empty_members;
+    /// An object in the place of text gets the name that R4 has for it: `display` becomes `_display`.
+    misplaced_objects;
+    /// A number in the place of a code or a string becomes text.
+    numbers_for_text;
+    /// Extensions without `url` are left out.
+    nameless_extensions;
+    /// A bare OID as `system` becomes a `urn:oid:`.
+    oid_systems;
+    /// `DataAbsentReason` as `system` becomes the URI of that code system.
+    absent_reasons;
+    /// Codes of SNOMED CT lose the name of their code system.
+    prefixed_codes;
+    /// Narratives are XHTML, whatever a name has in it.
+    narratives;
+    /// A ValueSet without `status` has `unknown`.
+    value_set_status;
+    /// A Group of patients has `type` and `actual`.
+    groups;
 }
 
 impl Repairs {
@@ -122,6 +142,22 @@ impl Repairs {
             || self.writes
             || self.documents
             || self.bulk_data
+            || self.mend_resources()
+    }
+
+    /// Whether resources are mended.
+    #[must_use]
+    pub const fn mend_resources(&self) -> bool {
+        self.empty_members
+            || self.misplaced_objects
+            || self.numbers_for_text
+            || self.nameless_extensions
+            || self.oid_systems
+            || self.absent_reasons
+            || self.prefixed_codes
+            || self.narratives
+            || self.value_set_status
+            || self.groups
     }
 }
 
@@ -169,7 +205,8 @@ section! {
     /// Bulk exports.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct BulkData {
-        /// Where the plans of exports are kept, so that they survive a restart. They hold no patient data.
+        /// Where the plans of exports are kept, so that they survive a restart. They hold ids, and the searches of _typeFilter, which
+        /// may name a patient; only the gateway's user can read them.
         folder: PathBuf = "state/bulk".into();
         /// How long a finished export is known. OpenEMR keeps its files for an hour.
         keep: Duration = Duration::from_secs(24 * 60 * 60);

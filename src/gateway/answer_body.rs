@@ -18,7 +18,7 @@ use crate::gateway::exchange::Exchange;
 use crate::gateway::export_file;
 use crate::gateway::held_answer::{HeldAnswer, write_head};
 use crate::gateway::stop::{Step, Stop};
-use crate::gateway::{compression, cors, response_head, response_links, search_answer, wire, write_answer};
+use crate::gateway::{compression, cors, mended_answer, response_head, response_links, search_answer, wire, write_answer};
 use crate::http::answer_protection::protect;
 use crate::http::fields::{content_length, forget_length};
 
@@ -44,7 +44,7 @@ pub(super) fn prepare(
     let request = session.req_header();
     // What the body becomes on its way changes its length, not whether it is long.
     let length = content_length(&head.headers);
-    let mut filters = choose(session, head, call, fhir, is_document);
+    let mut filters = choose(session, &request.method, head, call, fhir, is_document);
     if let Some(compressor) = compression::choose(request, head, length, call.config().compression) {
         filters.push(compressor);
     }
@@ -52,6 +52,31 @@ pub(super) fn prepare(
     protect(head);
     cors::mark(request, head, fhir.site.cors.as_ref());
     filters
+}
+
+/// Makes what the client gets of a whole answer to a search that the gateway has asked for itself: as [`prepare`] and [`pass`] do of
+/// one that goes by. The body for a HEAD request is that of a GET, whose length the head tells.
+///
+/// # Errors
+/// A filter refuses the body.
+pub(super) fn whole(
+    session: &Session,
+    mut head: ResponseHeader,
+    body: Bytes,
+    call: &Call,
+    fhir: &mut FhirCall,
+) -> Result<(ResponseHeader, Bytes), Stop> {
+    let mut filters = choose(session, &Method::GET, &mut head, call, fhir, false);
+    let length = u64::try_from(body.len()).ok();
+    if let Some(compressor) = compression::choose(session.req_header(), &mut head, length, call.config().compression) {
+        filters.push(compressor);
+    }
+    let mut body = Some(body);
+    filters.pass(&mut body, true);
+    match filters.verdict() {
+        Verdict::Bad(broken) => Err(broken.into()),
+        Verdict::Undecided | Verdict::Good => Ok((head, body.unwrap_or_default())),
+    }
 }
 
 /// Passes a piece of the body to the client, which has more time for a longer one. A head that was held goes before the first of
@@ -129,7 +154,14 @@ pub(super) fn end_at_trailers(
 }
 
 /// Decides which filters the body behind this head passes, and makes the head say so.
-fn choose(session: &Session, head: &mut ResponseHeader, call: &Call, fhir: &mut FhirCall, is_document: bool) -> BodyFilters {
+fn choose(
+    session: &Session,
+    method: &Method,
+    head: &mut ResponseHeader,
+    call: &Call,
+    fhir: &mut FhirCall,
+    is_document: bool,
+) -> BodyFilters {
     let mut filters = BodyFilters::default();
     if head.status.is_informational() {
         return filters;
@@ -145,7 +177,7 @@ fn choose(session: &Session, head: &mut ResponseHeader, call: &Call, fhir: &mut 
     // Buffered answers to creates have theirs already.
     let instead = write_answer::of_update(request, head, call, fhir);
     let links = response_links::rewrite(session, head, call, &fhir.site);
-    if response_head::has_no_body(&request.method, head) {
+    if response_head::has_no_body(method, head) {
         if fhir.plan.method.is_some() && response_head::is_json(head) {
             // They are of the body as OpenEMR sent it, not as it would have gone on.
             head.remove_header(&CONTENT_LENGTH);
@@ -155,7 +187,10 @@ fn choose(session: &Session, head: &mut ResponseHeader, call: &Call, fhir: &mut 
     }
     match instead {
         Some(instead) => filters.push(instead),
-        None => search_answer::add_filters(head, fhir, &mut filters),
+        None => {
+            mended_answer::add_filter(head, fhir, &mut filters);
+            search_answer::add_filters(head, fhir, &mut filters);
+        }
     }
     if export_file::is_one(head, fhir) {
         filters.push(export_file::filter(fhir));

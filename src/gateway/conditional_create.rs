@@ -14,7 +14,6 @@ use http::header::{CACHE_CONTROL, HeaderValue, LOCATION};
 use http::{Method, StatusCode};
 use log::{debug, warn};
 use pingora::proxy::Session;
-use pingora::{Error, ErrorType};
 use tokio::time::timeout;
 
 use crate::fhir::if_none_exist::IF_NONE_EXIST;
@@ -27,6 +26,7 @@ use crate::gateway::attempt::Attempt;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::stop::{Step, Stop};
+use crate::gateway::while_there::while_there;
 use crate::gateway::{public_base, request_links, search, write_answer};
 use crate::http::answer::Answer;
 use crate::openemr::search::condition::{Condition, Matches};
@@ -133,22 +133,6 @@ fn is_meant(fhir: &FhirCall) -> bool {
 fn key(resource_type: &str, form: &[u8]) -> Key {
     let digest = digest(&SHA256, &[resource_type.as_bytes(), b"?", form].concat());
     digest.as_ref().try_into().unwrap_or_default()
-}
-
-/// Waits for what is done on behalf of a client, which is given up when the client hangs up. That is not noticed while a part of
-/// its body is still to be read.
-async fn while_there<T>(session: &mut Session, work: impl Future<Output = Result<T, Stop>>) -> Result<T, Stop> {
-    if !session.is_body_done() {
-        return work.await;
-    }
-    tokio::select! {
-        done = work => done,
-        // Behind the end of a body there is nothing to read but the end of the connection.
-        gone = session.as_mut().read_body_or_idle(true) => {
-            let error = gone.err().unwrap_or_else(|| Error::new_down(ErrorType::ConnectionClosed));
-            Err(Stop::Gone(error.into_down()))
-        }
-    }
 }
 
 /// Waits for the turn of this condition, and asks OpenEMR what matches.

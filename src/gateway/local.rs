@@ -68,6 +68,9 @@ struct SiteHealth<'a> {
     fhir_base: String,
     token: TokenState,
     expires_in: u64,
+    /// How often each repair of a resource was made.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    mended: BTreeMap<&'static str, u64>,
 }
 
 /// `GET /health`: what is known this moment. Waits for nothing.
@@ -134,6 +137,7 @@ fn site_health(site: &Site, now: Instant) -> SiteHealth<'_> {
         fhir_base: site.config.fhir_base().to_string(),
         token: state,
         expires_in: token.map_or(0, |token| token.left(now).as_secs()),
+        mended: site.mending.mended.made().map(|(repair, count)| (repair.name(), count)).collect(),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::gateway::destination::FhirCall;
 use crate::gateway::negotiation::preferences;
 use crate::gateway::request_repairs::NotAcceptable;
 use crate::gateway::stop::{Step, Stop};
-use crate::gateway::{outgoing, request_links};
+use crate::gateway::{gathered, outgoing, request_links};
 use crate::openemr::repeated::MayRepeat;
 use crate::openemr::request_parameters;
 use crate::openemr::search::paging::Pager;
@@ -72,6 +72,10 @@ pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall
     let Some(planned) = SearchPlan::new(query, &form, &context)? else { return Ok(()) };
     if !can_be_followed(&planned.terms, site, call.config().limits.request_target) {
         return Err(NoLinks.into());
+    }
+    if !planned.pieces.is_empty() {
+        fhir.plan.search = Some(Box::new(planned.terms));
+        return gathered::answer(session, call, fhir, resource_type, planned.pieces).await;
     }
     // What came in a form stays in one: a query is logged by more servers than a body.
     if form.is_empty() && planned.sent.len() <= LONGEST_QUERY {

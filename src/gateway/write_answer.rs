@@ -19,6 +19,7 @@ use crate::fhir::operation_outcome::{Issue, IssueCode, OperationOutcome, Severit
 use crate::fhir::prefer::Return;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
+use crate::gateway::mended_answer::mended;
 use crate::gateway::negotiation::preferences;
 use crate::http::set_field::SetField;
 use crate::openemr::created::Created;
@@ -61,7 +62,7 @@ pub(super) async fn of_create(
             Bytes::new()
         }
         Return::OperationOutcome => told(call, fhir, "The resource was created."),
-        Return::Representation if created.is_resource => body,
+        Return::Representation if created.is_resource => mended(body, &fhir.site),
         Return::Representation => match read(&target, call, &fhir.site).await {
             Some(resource) => resource,
             None => told(call, fhir, "The resource was created, and cannot be read back at the moment."),
@@ -155,10 +156,10 @@ pub(super) fn outcome(call: &Call, text: &str) -> Bytes {
     Bytes::from(OperationOutcome::of(issue).of_request(&call.id.to_string()).write(Format::Json))
 }
 
-/// Reads a resource; `None` where the token may not read, or OpenEMR does not answer.
+/// Reads a resource, and mends it; `None` where the token may not read, or OpenEMR does not answer.
 pub(super) async fn read(target: &str, call: &Call, site: &Site) -> Option<Bytes> {
     match site.client.send_with_token(&own_read(target, call, site)).await {
-        Ok(response) if response.status == StatusCode::OK => Some(response.body),
+        Ok(response) if response.status == StatusCode::OK => Some(mended(response.body, site)),
         Ok(response) => {
             warn!("request {}: the resource cannot be read back: {}", call.id, response.explain());
             None

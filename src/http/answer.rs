@@ -1,7 +1,7 @@
 //! An answer that the gateway writes itself, as a value.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, StatusCode};
 use pingora::http::ResponseHeader;
 use serde::Serialize;
@@ -32,6 +32,15 @@ impl Answer {
     #[must_use]
     pub(crate) fn new(status: StatusCode, content_type: &'static str, body: Bytes) -> Self {
         Self { status, content_type: HeaderValue::from_static(content_type), fields: Vec::new(), body }
+    }
+
+    /// The answer with this head, whose length is that of the body.
+    #[must_use]
+    pub(crate) fn of(head: ResponseHeader, body: Bytes) -> Self {
+        let content_type = head.headers.get(CONTENT_TYPE).cloned().unwrap_or(JSON);
+        let fields = head.headers.iter().filter(|(name, _)| !matches!(**name, CONTENT_TYPE | CONTENT_LENGTH | TRANSFER_ENCODING));
+        let fields = fields.map(|(name, value)| (name.clone(), value.clone())).collect();
+        Self { status: head.status, content_type, fields, body }
     }
 
     /// An answer that has no body by its status (204, 304).

@@ -9,6 +9,7 @@
 //! | `error` | OpenEMR's error answers, and the OperationOutcomes that replace them |
 //! | `export` | how OpenEMR exports in bulk, and the plan that exports one type after the other |
 //! | `invented_times` | the types whose `meta.lastUpdated` OpenEMR makes up |
+//! | `mend` | what is not valid in OpenEMR's resources, mended |
 //! | `offered` | which interactions OpenEMR offers, announced or not |
 //! | `php` | how PHP reads the names of parameters, and which bodies it reads as forms |
 //! | `repeated` | parameters that PHP reads as one |
@@ -25,6 +26,7 @@ mod disclosure;
 pub(crate) mod error;
 pub(crate) mod export;
 pub(crate) mod invented_times;
+pub(crate) mod mend;
 pub(crate) mod offered;
 pub(crate) mod php;
 pub(crate) mod repeated;

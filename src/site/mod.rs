@@ -6,6 +6,7 @@ pub(crate) mod cors;
 
 pub(crate) mod lifecycle;
 pub(crate) mod links;
+pub(crate) mod mending;
 pub(crate) mod metadata;
 pub(crate) mod prepared;
 pub(crate) mod public_base;

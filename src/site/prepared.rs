@@ -6,10 +6,12 @@ use std::time::Duration;
 use crate::config::{self, RoutePath, Routes};
 use crate::fhir::capabilities::Capabilities;
 use crate::nodes::Nodes;
+use crate::openemr::mend::repairs::Mended;
 use crate::site::capability_cache::{CapabilityCache, Origin, Statement};
 use crate::site::client::SiteClient;
 use crate::site::cors::Policy;
 use crate::site::links::{OpenEmrBases, SiteLinks};
+use crate::site::mending::Mending;
 use crate::site::metadata::{Document, Metadata};
 use crate::site::turns::Turns;
 use crate::smart::identity::TokenIdentity;
@@ -40,6 +42,8 @@ pub(crate) struct Site {
     pub capability_cache: Arc<CapabilityCache>,
     /// The turns of its conditional creates.
     pub turns: Arc<Turns>,
+    /// Mends its resources.
+    pub mending: Mending,
     /// Its documents as callers get them.
     pub metadata: Metadata,
     /// What web pages of other origins may do; `None` when they may do nothing.
@@ -73,13 +77,15 @@ pub(crate) struct Parts {
     pub capability_cache: Arc<CapabilityCache>,
     /// See [`Site::turns`].
     pub turns: Arc<Turns>,
+    /// How often each repair of a resource was made.
+    pub mended: Arc<Mended>,
 }
 
 impl Site {
     /// Makes a site ready. The first site is served at the routes themselves, each further one below `/{site}`.
     #[must_use]
     pub(crate) fn new(parts: Parts, routes: &Routes, is_first: bool) -> Self {
-        let Parts { config, identity, nodes, token, keys, signer, client, capability_cache, turns } = parts;
+        let Parts { config, identity, nodes, token, keys, signer, client, capability_cache, turns, mended } = parts;
         let prefix = if is_first { String::new() } else { format!("/{}", config.name.as_str()) };
         let below = |route: &Option<RoutePath>| route.as_ref().map(|path| format!("{prefix}{path}"));
         Self {
@@ -88,6 +94,7 @@ impl Site {
             metadata: Metadata::new(&config),
             cors: config.answers.cors.as_ref().map(Policy::new),
             links: SiteLinks::new(&config),
+            mending: Mending::new(&config, mended),
             config,
             identity,
             nodes,

@@ -102,6 +102,8 @@ fn parts(config: &Arc<config::Site>, tasks: &Tasks, earlier: Earlier<'_>) -> Par
     let same_nodes = earlier.find(|site| *site.nodes.upstream() == config.upstream);
     let nodes = same_nodes.map_or_else(|| new_nodes(config, &tasks.nodes), |site| Arc::clone(&site.nodes));
     let turns = same_nodes.map(|site| Arc::clone(&site.turns)).unwrap_or_default();
+    let same_name = earlier.in_previous.iter().find(|site| site.name() == config.name.as_str());
+    let mended = same_name.map(|site| Arc::clone(&site.mending.mended)).unwrap_or_default();
     let identity = TokenIdentity::of(config);
     let same_token = earlier.find(|site| site.identity == identity);
     let keys = keys(config, &tasks.keys, earlier.in_this.iter().find(|site| site.identity == identity));
@@ -116,7 +118,7 @@ fn parts(config: &Arc<config::Site>, tasks: &Tasks, earlier: Earlier<'_>) -> Par
         None => Arc::new(CapabilityCache::new(config)),
     };
     let client = SiteClient::new(Arc::clone(&nodes), Arc::clone(&token), tasks.tokens.client());
-    Parts { config: Arc::clone(config), identity, nodes, token, keys, signer, client, capability_cache, turns }
+    Parts { config: Arc::clone(config), identity, nodes, token, keys, signer, client, capability_cache, turns, mended }
 }
 
 fn new_nodes(config: &config::Site, checks: &Checks) -> Arc<Nodes> {

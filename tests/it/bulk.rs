@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::support::gateway::{Gateway, config, free_address, site};
 use crate::support::http::{Answer, Caller, End, request};
-use crate::support::openemr::{OpenEmr, without_times};
+use crate::support::openemr::{OpenEmr, mended, without_times};
 use crate::support::{Process, eventually};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -82,7 +82,7 @@ fn files(caller: &Caller, manifest: &Value) -> BTreeMap<String, String> {
 /// What OpenEMR has of a type, by its own search.
 fn population(openemr: &OpenEmr, gateway: &Gateway, resource_type: &str) -> Vec<Value> {
     let answer = direct(openemr, gateway, "GET", &format!("/apis/default/fhir/{resource_type}"), &[]);
-    let bundle = answer.json();
+    let bundle = mended(&answer.json());
     bundle["entry"].as_array().map(|entries| entries.iter().map(|entry| entry["resource"].clone()).collect()).unwrap_or_default()
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod criterion;
 mod date;
 pub(crate) mod definition;
 mod json;
+mod members;
 mod reference;
 #[cfg(test)]
 mod tests;
@@ -16,7 +17,7 @@ mod values;
 
 use crate::fhir::criteria::criterion::Findings;
 use crate::fhir::criteria::json::Json;
-use crate::fhir::json::outline::{Event, Outline, Shape};
+use crate::fhir::json::outline;
 
 pub(crate) use criterion::Criterion;
 pub(crate) use json::Illegible;
@@ -52,50 +53,28 @@ impl Criteria {
     /// The resource cannot be read, or a member that is looked at is there twice, so that nobody knows.
     pub fn are_met_by(&self, resource: &[u8]) -> Result<bool, Illegible> {
         let mut findings = vec![Findings::default(); self.criteria.len()];
-        let mut seen = vec![false; self.members.len()];
-        self.each_member(resource, |number, name, value| {
-            if std::mem::replace(seen.get_mut(number).ok_or(Illegible)?, true) {
-                return Err(Illegible);
+        let mut values = vec![None; self.members.len()];
+        members::each(resource, |written, value| {
+            let Some(number) = self.number(written)? else { return Ok(()) };
+            match values.get_mut(number).ok_or(Illegible)?.replace(value) {
+                None => Ok(()),
+                Some(_) => Err(Illegible),
             }
-            let value = Json::read(value)?;
-            findings
-                .iter_mut()
-                .zip(&self.criteria)
-                .try_for_each(|(findings, criterion)| findings.look_at(criterion, name, &value))
         })?;
+        for (name, value) in self.members.iter().zip(values) {
+            let Some(value) = value.map(Json::read).transpose()? else { continue };
+            let mut each = findings.iter_mut().zip(&self.criteria);
+            each.try_for_each(|(findings, criterion)| findings.look_at(criterion, name, &value))?;
+        }
         Ok(findings.iter().zip(&self.criteria).all(|(findings, criterion)| findings.conclude(criterion)))
     }
 
-    /// Calls `found` with the number, the name and the value of each member that is looked at.
-    fn each_member(
-        &self,
-        resource: &[u8],
-        mut found: impl FnMut(usize, &'static str, &[u8]) -> Result<(), Illegible>,
-    ) -> Result<(), Illegible> {
-        let (mut outline, mut at, mut depth, mut wanted) = (Outline::default(), 0, 0, None);
-        loop {
-            let begin = at;
-            match outline.next(resource, &mut at).map_err(|_| Illegible)? {
-                Some(Event::Value(shape @ Shape::Object)) if depth == 0 => {
-                    outline.enter(shape, &mut at).map_err(|_| Illegible)?;
-                    depth = 1;
-                }
-                Some(Event::Value(_)) if depth == 0 => return Err(Illegible),
-                Some(Event::Name) => {
-                    let name = outline.name();
-                    wanted = self.members.iter().copied().enumerate().find(|(_, member)| *member == name);
-                }
-                Some(Event::Value(shape)) => outline.pass(shape),
-                Some(Event::Passed { is_end: false }) => return Err(Illegible),
-                Some(Event::Passed { is_end: true }) => {
-                    if let Some((number, name)) = wanted.take() {
-                        found(number, name, resource.get(begin..at).ok_or(Illegible)?)?;
-                    }
-                }
-                Some(Event::Closed) => {}
-                None if outline.has_ended() => return Ok(()),
-                None => return Err(Illegible),
-            }
+    /// The number of the member of this name, as it is written, where it is looked at.
+    fn number(&self, written: &[u8]) -> Result<Option<usize>, Illegible> {
+        let number = |name: &[u8]| self.members.iter().position(|member| member.as_bytes() == name);
+        if memchr::memchr(b'\\', written).is_none() {
+            return Ok(number(written));
         }
+        Ok(number(outline::unescaped(written).ok_or(Illegible)?.as_bytes()))
     }
 }

@@ -1,6 +1,6 @@
 //! JSON documents that come in pieces: where they end, what they are made of, and how they are indented.
 
-mod brackets;
+pub(crate) mod brackets;
 pub(crate) mod completeness;
 pub(crate) mod member_search;
 pub(crate) mod outline;

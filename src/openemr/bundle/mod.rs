@@ -1,8 +1,9 @@
 //! The Bundle that answers a search, as OpenEMR writes it, and the step that makes a valid searchset of it.
 
 mod entry;
-mod fault;
+pub(crate) mod fault;
 mod full_url;
+pub(crate) mod joined;
 mod links;
 mod local_time;
 mod members;

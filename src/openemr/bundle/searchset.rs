@@ -221,7 +221,9 @@ impl Searchset {
     fn is_sent(&self, is_all: bool) -> Option<bool> {
         let searched = self.terms.resource_type;
         let mode = self.entry.mode(searched);
-        let is_sent = |mode| self.cut.sends(mode) && !self.is_double(mode) && self.stays(mode);
+        // It need not stand right behind its match, of which it is known that it was sent.
+        let has_target = |mode| mode == Mode::Include && self.entry.has_target == Some(true);
+        let is_sent = |mode| (self.cut.sends(mode) || has_target(mode)) && !self.is_double(mode) && self.stays(mode);
         let other = if mode == Mode::Match { Mode::Include } else { Mode::Match };
         let is_settled = is_all || self.entry.mode_is_settled(searched) || is_sent(other) == is_sent(mode);
         is_settled.then(|| is_sent(mode))

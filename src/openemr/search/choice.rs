@@ -16,6 +16,8 @@ use crate::openemr::search::warning::Reason;
 pub(crate) struct Choice<'a> {
     /// What OpenEMR is asked, as `name=value`.
     pub(crate) asked: Vec<&'a [u8]>,
+    /// What OpenEMR is asked besides, one of them in each of several searches; empty where one search does.
+    pub(crate) pieces: &'a [Vec<u8>],
     /// All filters, as `self` shows them.
     pub(crate) shown: Vec<&'a [u8]>,
     /// Whether one of that bounds the work of OpenEMR's.
@@ -63,6 +65,7 @@ impl<'a> Choice<'a> {
                     }
                 }
                 Ask::Nothing(why) if is_testable || has_twin => choice.test_or_refuse(filter, *why, context),
+                Ask::Nothing(_) if is_offered && choice.ask_in_pieces(filter, resource_type) => {}
                 Ask::Nothing(why) => choice.refuse_unbounded(filter, *why, context),
             }
         }
@@ -75,6 +78,18 @@ impl<'a> Choice<'a> {
         }
         self.asked.push(&question.pair);
         self.limited.extend(question.limited.map(|reason| (filter.name.as_str(), reason)));
+    }
+
+    /// Asks for a filter in several searches, and tests what they find, so that it is sent and counted once. False where that cannot
+    /// be done. A second filter of that kind is tested on what is found by the first.
+    fn ask_in_pieces(&mut self, filter: &'a Filter, resource_type: &str) -> bool {
+        if filter.pieces.is_empty() || self.test(filter, resource_type).is_err() {
+            return false;
+        }
+        if self.pieces.is_empty() {
+            self.pieces = &filter.pieces;
+        }
+        true
     }
 
     fn test(&mut self, filter: &Filter, resource_type: &str) -> Result<(), Untestable> {

@@ -27,6 +27,8 @@ const MODIFIERS: [&str; 5] = ["exact", "contains", "prefix", "suffix", "not"];
 const IN_SEVERAL: [&str; 4] = ["identifier", "telecom", "phone", "email"];
 /// An id that no resource has, for a search that is to find nothing: OpenEMR makes random UUIDs (version 4).
 const NOBODY: &str = "ffffffff-ffff-4fff-bfff-ffffffffffff";
+/// The most searches in which one filter is asked.
+const MOST_PIECES: usize = 10;
 /// The system of LOINC.
 const LOINC: &str = "http://loinc.org";
 
@@ -46,6 +48,9 @@ pub(crate) struct Filter {
     pub(crate) field: Option<String>,
     /// What OpenEMR can be asked.
     pub(crate) ask: Ask,
+    /// What OpenEMR can be asked one by one, each as `name=value`, where it cannot be asked for all values at once; empty
+    /// elsewhere.
+    pub(crate) pieces: Vec<Vec<u8>>,
 }
 
 /// What OpenEMR can be asked for a filter.
@@ -94,7 +99,7 @@ impl Filter {
         let pair = parameter.pair.to_vec();
         let question = Question { pair: pair.clone(), ..Question::default() };
         let (name, value) = (String::new(), String::new());
-        Self { name, is_patient: false, value, shown: pair, field: None, ask: Ask::For(question) }
+        Self { name, is_patient: false, value, shown: pair, field: None, ask: Ask::For(question), pieces: Vec::new() }
     }
 
     /// Reads a parameter.
@@ -135,8 +140,12 @@ impl Filter {
                 Ask::For(Question { pair, is_wider: true, gives_way: true, ..plain })
             }
         };
+        let pieces = match ask {
+            Ask::Nothing(Why::Broken(_)) if modifier.is_none() => pieces(base, &value, context),
+            _ => Vec::new(),
+        };
         let field = Some(field(base, context).to_owned());
-        Ok(Self { name: name.to_owned(), is_patient, value, shown, field, ask })
+        Ok(Self { name: name.to_owned(), is_patient, value, shown, field, ask, pieces })
     }
 
     /// Reads it as a criterion that the gateway tests.
@@ -253,6 +262,28 @@ fn fit_known(base: &str, modifier: Option<&str>, value: &str, context: &ReadingC
         _ if modifier == Some("not") => Fit::Worse(None),
         _ => Fit::Exactly,
     }
+}
+
+/// What OpenEMR can be asked for each of the values of a parameter, where it takes one alone; empty where that does not help.
+fn pieces(base: &str, value: &str, context: &ReadingContext<'_>) -> Vec<Vec<u8>> {
+    let piece = |part: &str| {
+        let value = match fit_known(base, None, part, context) {
+            Fit::Exactly => query::encoded(part),
+            Fit::PulseOximetry => both_of_pulse_oximetry(part),
+            _ => return None,
+        };
+        let mut pair = Vec::new();
+        query::push(&mut pair, base, value.as_bytes());
+        Some(pair)
+    };
+    let parts = value.split(',');
+    if !(2..=MOST_PIECES).contains(&parts.clone().count()) {
+        return Vec::new();
+    }
+    let mut pieces = parts.map(piece).collect::<Option<Vec<_>>>().unwrap_or_default();
+    pieces.sort_unstable();
+    pieces.dedup();
+    pieces
 }
 
 /// Checks the modifier and the value of a parameter that OpenEMR has.

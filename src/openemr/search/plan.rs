@@ -58,6 +58,8 @@ pub(crate) struct SearchContext<'a> {
 pub(crate) struct SearchPlan {
     /// The query (without `?`) or form to send.
     pub(crate) sent: Vec<u8>,
+    /// The forms of the searches of which OpenEMR is asked each instead, where it cannot be asked for all at once; empty elsewhere.
+    pub(crate) pieces: Vec<Vec<u8>>,
     /// The terms on which the answer is rewritten.
     pub(crate) terms: SearchTerms,
 }
@@ -171,7 +173,9 @@ impl SearchPlan {
             changed: paging.page.is_some() || only_counts || !choice.criteria.is_empty(),
             outcome: warning::outcome(&parameters.warnings),
         };
-        Self { sent: sent(parameters, choice, &paging, only_counts), terms }
+        let sent = sent(parameters, choice, &paging, only_counts);
+        let piece = |piece: &Vec<u8>| if sent.is_empty() { piece.clone() } else { [&sent, &b"&"[..], piece].concat() };
+        Self { pieces: choice.pieces.iter().map(piece).collect(), sent, terms }
     }
 }
 
@@ -222,7 +226,8 @@ fn page_plan(
         pager: context.pager,
         version,
         patients: context.resource_type == "Patient",
-        newer: context.capabilities.is_some_and(|capabilities| !Version::is_measured(capabilities)),
+        // What several searches find is cut into pages as a whole.
+        newer: choice.pieces.is_empty() && context.capabilities.is_some_and(|capabilities| !Version::is_measured(capabilities)),
         doubled: paging::is_doubled(context.resource_type),
         includes: parameters.provenances || parameters.forwarded.includes,
         sorted: !parameters.sort.is_empty() || parameters.forwarded.sort,

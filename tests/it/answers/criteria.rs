@@ -123,3 +123,20 @@ fn what_is_no_criterion_is_refused_and_reaches_nobody() {
         assert!(!gateway.log().contains("CANARY"));
     }
 }
+
+#[test]
+fn a_list_of_thousands_is_tested_and_not_sent() {
+    let openemr = OpenEmr::with(&["--openemr", "8.0"]);
+    let gateway = gateway(&openemr);
+    let (patient, all) = of_one_patient(&gateway);
+    let many: String = (0..4_000).map(|number| format!("x{number},")).collect();
+    let form = format!("patient={patient}&status={many}final&encounter:missing=false");
+    let fields = [("Content-Type", "application/x-www-form-urlencoded")];
+    let answer = gateway.caller().post("/fhir/Observation/_search", &fields, form.as_bytes());
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let expected = ids(all.iter().filter(|one| one["status"] == "final" && one["encounter"].is_object()));
+    assert_eq!(ids(&matches(&answer.json())), expected);
+    assert!(!expected.is_empty() && expected.len() < all.len());
+    let sent = openemr.state()["last_fhir_request"]["target"].as_str().unwrap().len();
+    assert!(sent < 200, "{sent} bytes");
+}

@@ -209,7 +209,7 @@ fn what_is_no_bundle_is_a_502_however_late_that_shows_and_what_breaks_later_is_n
     let broken = [
         format!("{whole}<br />"),
         format!("{whole}{whole}"),
-        whole.replace(r#"],"entry""#, r#"],"entry":[],"entry""#),
+        whole.replace(r#"],"entry""#, r#"],"entry":[{"fullUrl":"x"}],"entry""#),
         whole.replace("p2\",\"resourceType\":\"Patient\"}}]}", "p2\"}}}"),
         whole[..whole.len() - 1].to_owned(),
     ];

@@ -16,7 +16,7 @@ fn repairs_that_are(on: bool, site: &Value) -> Vec<String> {
 
 #[test]
 fn every_repair_is_made_unless_it_is_switched_off() {
-    assert_eq!(repairs_that_are(true, &site("paging: slice")).len(), 11);
+    assert_eq!(repairs_that_are(true, &site("paging: slice")).len(), 21);
     assert_eq!(repairs_that_are(false, &site("repairs: {links: false, head: false}")), ["links", "head"]);
     assert_eq!(repairs_that_are(true, &site("conformance: pass_through")), Vec::<String>::new());
     assert_eq!(repairs_that_are(true, &site("conformance: pass_through\n    repairs: {errors: true}")), ["errors"]);

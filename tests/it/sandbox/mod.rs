@@ -3,6 +3,7 @@
 mod faults;
 mod measured;
 mod next;
+mod own_shapes;
 mod promises;
 mod recorded;
 mod requests;

@@ -2,7 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use bytes::Bytes;
+use openemr_gateway::bench::{Mender, Repairs};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -130,4 +133,10 @@ pub fn without_times(value: &Value) -> Value {
         }
         other => other.clone(),
     }
+}
+
+/// What OpenEMR sent, with what is not valid in its resources mended, for tests that compare something else.
+pub fn mended(sent: &Value) -> Value {
+    let mender = Mender::new(Repairs::all(), &Arc::default());
+    serde_json::from_slice(&mender.whole(Bytes::from(sent.to_string()))).unwrap()
 }

@@ -475,7 +475,7 @@ fn what_openemr_does_wrong_is_not_asked() {
         ("Provenance", "patient=a"),
         ("Provenance", "_count=1"),
         ("Provenance", "_id:not=a"),
-        ("Observation", "code=a,b"),
+        ("Observation", "code=a,b,c,d,e,f,g,h,i,j,k"),
     ] {
         for capabilities in [&MODERN, &OLD] {
             let error = SearchPlan::new(query.as_bytes(), b"", &of(resource_type, capabilities)).unwrap_err();

@@ -36,20 +36,18 @@ fn written(entries: &[Entry]) -> String {
 
 /// The ids of what is sent, the number of matches, and the offset of the next page.
 fn expected(entries: &[Entry], page: Option<Page>) -> (Vec<String>, u64, Option<u64>) {
-    let (mut sent, mut matches, mut is_on_page) = (Vec::new(), 0, page.is_none_or(|page| page.offset == 0));
+    let (mut sent, mut matches) = (Vec::new(), 0);
     for (number, entry) in entries.iter().enumerate() {
         let id = resource(number, entry)["id"].as_str().unwrap().to_owned();
         match entry {
             Entry::Patient { is_female: true } => {
-                is_on_page = page.is_none_or(|page| (page.offset..page.offset + page.count).contains(&matches));
-                matches += 1;
-                if is_on_page {
+                if page.is_none_or(|page| (page.offset..page.offset + page.count).contains(&matches)) {
                     sent.push(id);
                 }
+                matches += 1;
             }
-            Entry::Patient { is_female: false } => is_on_page = false,
-            Entry::Provenance { of } if is_on_page && of.iter().any(|of| sent.contains(&format!("p{of}"))) => sent.push(id),
-            Entry::Provenance { .. } => {}
+            Entry::Provenance { of } if of.iter().any(|of| sent.contains(&format!("p{of}"))) => sent.push(id),
+            Entry::Patient { is_female: false } | Entry::Provenance { .. } => {}
         }
     }
     let next = page.map(|page| page.offset + page.count).filter(|end| *end < matches);

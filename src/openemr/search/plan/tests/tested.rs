@@ -240,7 +240,8 @@ fn what_openemr_does_wrong_is_tested() {
         ("ServiceRequest", "status=completed"),
         ("DiagnosticReport", "code=UNK"),
         ("DocumentReference", "type=UNK"),
-        ("Observation", "code=a,b"),
+        ("DiagnosticReport", "code=UNK,a"),
+        ("Observation", "code=a,b,c,d,e,f,g,h,i,j,k"),
         ("Observation", "code:not=59408-5"),
     ] {
         let refusals = refused(query, &of(resource_type, &MODERN));
@@ -248,6 +249,39 @@ fn what_openemr_does_wrong_is_tested() {
         let text = refusals.to_string();
         assert!(text.contains("cannot be searched") && text.contains("in a search that has patient or _id"), "{text}");
     }
+}
+
+#[test]
+fn bare_codes_are_asked_one_by_one_and_tested() {
+    const BOTH: &str = "code=http://loinc.org%7C59408-5,http://loinc.org%7C2708-6";
+    for (query, sent, pieces, tested) in [
+        ("code=a,b", "", vec!["code=a", "code=b"], "code=a,b"),
+        ("code=s|a,b,b", "", vec!["code=b", "code=s%7Ca"], "code=s|a,b,b"),
+        ("code=a,59408-5", "", vec!["code=a", BOTH], "code=a,59408-5"),
+        ("code=a,b&category=x", "category=x", vec!["category=x&code=a", "category=x&code=b"], "code=a,b"),
+        ("code=a,b&code=b,c", "", vec!["code=a", "code=b"], "code=a,b&code=b,c"),
+        // One that can be asked is enough.
+        ("code=a,b&code=b", "code=b", vec![], "code=a,b"),
+        ("code=a,b&patient=p", "patient=p", vec![], "code=a,b"),
+        ("code=a,b,c,d,e,f,g,h,i,j,k&patient=p", "patient=p", vec![], "code=a,b,c,d,e,f,g,h,i,j,k"),
+        ("code=s|a,s|b", "code=s|a,s|b", vec![], ""),
+    ] {
+        for capabilities in [&MODERN, &OLD] {
+            let plan = planned(query, &of("Observation", capabilities));
+            let told: Vec<_> = plan.pieces.iter().map(|piece| String::from_utf8_lossy(piece)).collect();
+            assert_eq!(
+                (told, String::from_utf8_lossy(&plan.sent).as_ref()),
+                (pieces.iter().map(|one| (*one).into()).collect(), sent),
+                "{query}"
+            );
+            assert_eq!(plan.terms.criteria, criteria("Observation", tested), "{query}");
+            let shown = plan.terms.self_target.replace("%7C", "|");
+            assert_eq!(shown, format!("/Observation?{query}"));
+        }
+    }
+    let page = planned("code=a,b&_count=5&_offset=10", &of("Observation", &MODERN));
+    assert_eq!(page.terms.page, Some(Page { offset: 10, count: 5, window: Window::Whole }));
+    assert_eq!(page.pieces, [b"code=a", b"code=b"]);
 }
 
 const IDENTIFIER: &str = "identifier=a34c6c0e-1b2f-4b0e-9b1c-0123456789ab";
