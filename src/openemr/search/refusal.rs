@@ -135,7 +135,7 @@ impl Refusal {
     #[must_use]
     pub(crate) fn with_meant(mut self, find: impl FnOnce(&str) -> Option<String>) -> Self {
         if self.is_about_names() {
-            self.meant = self.parameter.name().and_then(find);
+            self.meant = self.parameter.name().and_then(|name| find(name).filter(|meant| meant != name));
         }
         self
     }
@@ -154,7 +154,7 @@ impl Refusal {
 
     /// Whether it helps to know by what the type can be searched.
     fn is_about_names(&self) -> bool {
-        matches!(self.why, Why::Unusable(Reason::Unknown) | Why::LastFilter(_) | Why::NotSearchable)
+        self.beside.is_none() && matches!(self.why, Why::Unusable(Reason::Unknown) | Why::LastFilter(_) | Why::NotSearchable)
     }
 
     fn can_be_left_out(&self) -> bool {

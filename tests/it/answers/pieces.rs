@@ -153,7 +153,7 @@ fn statement(request: &Received) -> String {
 
 fn bundle(ids: &[&str]) -> String {
     let code = json!({"coding": [{"code": "8867-4"}, {"code": "9279-1"}]});
-    let entry = |id: &&str| json!({"resource": {"resourceType": "Observation", "id": id, "code": code}});
+    let entry = |id: &&str| json!({"resource": {"resourceType": "Observation", "id": id, "code": code, "method": null}});
     let entry: Vec<Value> = ids.iter().map(entry).collect();
     json!({"resourceType": "Bundle", "type": "collection", "total": entry.len(), "entry": entry}).to_string()
 }
@@ -163,6 +163,7 @@ fn what_both_codes_find_comes_once() {
     let (raw, gateway, _tokens) = with_second(200, &bundle(&["2", "3"]));
     let found = good(&gateway.caller().get(&format!("/fhir/Observation?{CODES}")));
     assert_eq!((ids(&found, "match"), &found["total"]), (["1", "2", "3"].map(str::to_owned).to_vec(), &json!(3)));
+    assert!(!found.to_string().contains("method"), "it is mended as any answer: {found}");
     let asked = raw.received("/Observation/_search ");
     let forms: Vec<_> = asked.iter().map(|request| String::from_utf8_lossy(&request.body).into_owned()).collect();
     assert_eq!(forms, ["code=8867-4", "code=9279-1"]);

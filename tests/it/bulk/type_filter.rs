@@ -96,6 +96,30 @@ fn an_export_holds_what_its_searches_find() {
 }
 
 #[test]
+fn resources_are_tested_as_they_are_once_they_are_mended() {
+    for version in ["8.0", "7.0.3"] {
+        let openemr = OpenEmr::with(&["--openemr", version, "--resources", "openemr"]);
+        let folder = tempfile::tempdir().unwrap();
+        let gateway = Gateway::with(exporting(&openemr, &["Observation", "Condition"], &folder));
+        let caller = gateway.caller();
+        for (of, search, is) in [
+            ("Observation", "category=laboratory", "laboratory"),
+            ("Observation", "status=preliminary", "preliminary"),
+            ("Condition", "clinical-status=resolved", "resolved"),
+        ] {
+            let bundle = caller.get(&format!("/fhir/{of}")).json();
+            let all: Vec<Value> = bundle["entry"].as_array().unwrap().iter().map(|entry| entry["resource"].clone()).collect();
+            let has = |one: &Value| {
+                let elements = ["category", "status", "clinicalStatus"].map(|name| one[name].to_string());
+                elements.iter().any(|element| element.contains(&format!("\"{is}\"")))
+            };
+            let expected = chosen(&all, has);
+            assert_eq!(exported(&caller, &format!("_type={of}&_typeFilter={of}?{search}"), of), expected, "{version} {search}");
+        }
+    }
+}
+
+#[test]
 fn a_parameters_resource_says_the_same_and_other_types_are_whole() {
     let openemr = OpenEmr::start();
     let folder = tempfile::tempdir().unwrap();

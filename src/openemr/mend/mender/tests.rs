@@ -144,6 +144,30 @@ fn each_repair_makes_of_openemrs_spelling_what_fhir_has() {
 }
 
 #[test]
+fn what_openemr_was_seen_to_write_is_changed_where_it_is_not_valid_and_nowhere_else() {
+    let patient = include_str!("tests/inputs/patient-8.0.0.json");
+    let absent = "http://terminology.hl7.org/CodeSystem/data-absent-reason";
+    assert_eq!(mend(patient), patient.replace("DataAbsentReason", absent));
+    let name = r"Jos\u00e9 Garc\u00eda\u003C\/p";
+    assert!(patient.contains(name));
+    let named = patient.replace(name, r"Smith \u0026 \u003Cb\u003ESons\u003C\/p");
+    let div = r#""<div xmlns=\"http://www.w3.org/1999/xhtml\"> <p>Smith &amp; &lt;b&gt;Sons</p></div>""#;
+    let (before, behind) = patient.split_once(r#""\u003Cdiv"#).unwrap();
+    let (_, behind) = behind.split_once(r"\/div\u003E").unwrap();
+    let expected = format!("{before}{div}{}", behind.strip_prefix('"').unwrap()).replace("DataAbsentReason", absent);
+    assert_eq!(mend(&named), expected);
+    let conditions = include_str!("tests/inputs/conditions-7.0.3.json");
+    let expected = conditions.replace("\"2.16.840", "\"urn:oid:2.16.840").replace(r#","display":"""#, "");
+    assert_eq!(mend(conditions), expected);
+    for document in [patient, conditions] {
+        for length in [1, 2, 3, 5, 64, 1000] {
+            let pieces = in_pieces(Mender::new(Repairs::all(), &Arc::default()), document.as_bytes(), std::iter::repeat(length));
+            assert_eq!(String::from_utf8(pieces).unwrap(), mend(document), "{length}");
+        }
+    }
+}
+
+#[test]
 fn what_needs_a_guess_is_left_alone() {
     for document in [
         // It may be a code that a client must know.

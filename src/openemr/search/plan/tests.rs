@@ -192,12 +192,15 @@ fn a_refusal_says_what_was_meant_and_what_there_is() {
     let text = refused("dob=CANARY&active=CANARY", &of("Patient", &MODERN)).to_string();
     assert!(text.contains("Probably birthdate was meant.") && !text.contains("handling"), "{text}");
     assert!(text.contains("The parameter active is one of FHIR's for this type, but OpenEMR cannot search by it."), "{text}");
-    let text = refused("severity=CANARY", &of("Condition", &MODERN)).to_string();
+    let text = refused("onset-age=CANARY", &of("Condition", &MODERN)).to_string();
     assert!(
         text.contains("Condition can be searched by: _id, _lastUpdated, patient, subject, category, abatement-date, "),
         "{text}"
     );
-    assert!(text.contains("cannot search by it. The gateway can test it in a search that has patient or _id, too."), "{text}");
+    let text = refused("severity=CANARY", &of("Condition", &MODERN)).to_string();
+    assert!(text.ends_with("cannot search by it. The gateway can test it in a search that has patient or _id, too."), "{text}");
+    let text = refused("phonetic=CANARY", &of("Practitioner", &MODERN)).to_string();
+    assert!(!text.contains("phonetic was meant") && text.contains("can be searched by"), "{text}");
     let text = refused("name:text=CANARY", &of("Patient", &MODERN)).to_string();
     assert!(text.contains("The parameter name:text has a modifier") && !text.contains("searched by"), "{text}");
     assert!(!refused("CANARY DOE=1", &of("Patient", &MODERN)).to_string().contains("DOE"));
