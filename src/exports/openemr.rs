@@ -79,7 +79,7 @@ pub(crate) async fn kick_off(tokens: &TokenTasks, site: &Site, plan: &Plan, one:
         (HeaderName::from_static("prefer"), HeaderValue::from_static("respond-async")),
     ];
     let read_timeout = site.config.upstream.timeouts.export;
-    let request = FhirRequest { method: Method::GET, target: &target, fields, max_body: MOST, read_timeout };
+    let request = FhirRequest { fields, ..FhirRequest::get(&target, MOST, read_timeout) };
     let response = match site.client.send(&request, Some(first)).await {
         Ok(response) if refuses_the_token(&response) => match narrow_token(tokens, site, one).await {
             Ok(second) => site.client.send(&request, Some(&second)).await,

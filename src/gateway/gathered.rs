@@ -1,8 +1,8 @@
 //! Searches that OpenEMR cannot be asked at once: the gateway asks for their parts, one after the other, and answers with what all of
 //! them find.
 //!
-//! Each part is a request of the gateway's own, with a permit and a token as any other. The answer is kept in memory until it is
-//! whole, up to a limit.
+//! Each part is a request of its own, with a token as any other. The client's permit to be in flight is held for all of them, so that
+//! a client has no more of OpenEMR by them than by one search. The answer is kept in memory until it is whole, up to a limit.
 //!
 //! Decision: `docs/decisions/12-bundles.md`.
 
@@ -17,14 +17,16 @@ use pingora::proxy::Session;
 
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
-use crate::gateway::answer_body;
+use crate::gateway::attempt::Attempt;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::stop::{Step, Stop};
 use crate::gateway::while_there::while_there;
+use crate::gateway::{answer_body, queue};
 use crate::http::answer::Answer;
 use crate::http::set_field::SetField;
 use crate::nodes::client::Response;
+use crate::nodes::in_flight::Permit;
 use crate::openemr::bundle::fault::Fault;
 use crate::openemr::bundle::joined::joined;
 use crate::site::client::{FhirRequest, SiteClientError};
@@ -91,11 +93,15 @@ pub(super) async fn answer(
     session: &mut Session,
     call: &Call,
     fhir: &mut FhirCall,
+    attempt: &mut Attempt,
     resource_type: &'static str,
     forms: Vec<Vec<u8>>,
 ) -> Step {
+    queue::enter(session, call, &fhir.site, attempt).await?;
+    let permit = attempt.permit.take();
     debug!("request {}: asks OpenEMR {} times", call.id, forms.len());
-    let (bodies, date) = while_there(session, ask(call, fhir, resource_type, forms)).await?;
+    let (bodies, date) = while_there(session, ask(call, fhir, permit.as_ref(), resource_type, forms)).await?;
+    drop(permit);
     let body = joined(&bodies).map_err(|fault| match fault {
         Fault::Incomplete => NotGathered::TooMany.into(),
         fault => Stop::from(fault.broken()),
@@ -116,6 +122,7 @@ pub(super) async fn answer(
 async fn ask(
     call: &Call,
     fhir: &FhirCall,
+    permit: Option<&Permit>,
     resource_type: &'static str,
     forms: Vec<Vec<u8>>,
 ) -> Result<(Vec<Bytes>, Option<HeaderValue>), Stop> {
@@ -124,6 +131,7 @@ async fn ask(
     for form in forms {
         let mut request = FhirRequest::get(&target, room, fhir.site.config.upstream.timeouts.read);
         request.method = Method::POST;
+        request.permit = permit;
         request.fields.extend(call.trace.names(call.id));
         let found = fhir.site.client.search(&request, &form.into()).await.map_err(not_answered)?;
         check(&found, resource_type)?;

@@ -343,7 +343,7 @@ async fn serve(session: &mut Session, call: &Call, fhir: &mut FhirCall, attempt:
     token::take(call, &fhir.site, attempt).await?;
     outgoing::check_body(session, call, fhir).await?;
     request_links::map_query(session, call, fhir).await;
-    search::plan(session, call, fhir).await?;
+    search::plan(session, call, fhir, attempt).await?;
     request_body::take(session, &call.config().limits, fhir).await?;
     outgoing::check_resource(fhir)?;
     request_links::map_body(session, call, fhir);

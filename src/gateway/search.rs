@@ -16,6 +16,7 @@ use crate::fhir::interaction::Kind;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::prefer::Handling;
 use crate::fhir::rejection::Rejection;
+use crate::gateway::attempt::Attempt;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::negotiation::preferences;
@@ -40,7 +41,7 @@ const LONGEST_QUERY: usize = 6 * 1024;
 ///
 /// # Errors
 /// The search is refused, or its client is gone.
-pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall) -> Step {
+pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall, attempt: &mut Attempt) -> Step {
     if fhir.interaction.kind == Kind::Read {
         return check_read(fhir);
     }
@@ -75,7 +76,7 @@ pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall
     }
     if !planned.pieces.is_empty() {
         fhir.plan.search = Some(Box::new(planned.terms));
-        return gathered::answer(session, call, fhir, resource_type, planned.pieces).await;
+        return gathered::answer(session, call, fhir, attempt, resource_type, planned.pieces).await;
     }
     // What came in a form stays in one: a query is logged by more servers than a body.
     if form.is_empty() && planned.sent.len() <= LONGEST_QUERY {

@@ -39,6 +39,8 @@ pub(crate) struct FhirRequest<'a> {
     pub max_body: usize,
     /// Between two reads of the answer.
     pub read_timeout: Duration,
+    /// The permit of the client on whose behalf it is sent; `None` for one of the gateway's own.
+    pub permit: Option<&'a Permit>,
 }
 
 /// Why there is no answer.
@@ -63,7 +65,7 @@ impl<'a> FhirRequest<'a> {
     #[must_use]
     pub(crate) fn get(target: &'a str, max_body: usize, read_timeout: Duration) -> Self {
         let fields = vec![(ACCEPT, HeaderValue::from_static("application/fhir+json"))];
-        Self { method: Method::GET, target, fields, max_body, read_timeout }
+        Self { method: Method::GET, target, fields, max_body, read_timeout, permit: None }
     }
 }
 
@@ -99,7 +101,10 @@ impl SiteClient {
         body: Option<&Bytes>,
         token: Option<&AccessToken>,
     ) -> Result<Response, SiteClientError> {
-        let _permit = permit(&self.nodes).await?;
+        let _permit = match request.permit {
+            Some(_) => None,
+            None => Some(permit(&self.nodes).await?),
+        };
         let limits = Limits { step: Some(request.read_timeout), total: None, body: request.max_body };
         let mut tried = Tried::default();
         let mut lease = NodeLease::take(&self.nodes, tried, Instant::now()).map_err(|_| SiteClientError::NoNode)?;

@@ -116,6 +116,20 @@ fn who_waits_too_long_gets_503() {
 }
 
 #[test]
+fn a_search_in_parts_takes_its_turn_and_has_one_for_all_of_them() {
+    let openemr = OpenEmr::start();
+    let gateway = limited(&openemr, json!({"most": 1, "queue": 4, "queue_timeout": "300ms"}));
+    let parts = "/fhir/Observation?code=8867-4,9279-1";
+    let busy = occupy(&gateway, &openemr, 8_000);
+    let told = sent_away(&gateway.caller().get(parts));
+    assert!(told.contains("turn") && !busy.is_finished(), "{told}");
+    assert_eq!(busy.join().unwrap().status, 200);
+    assert_eq!(openemr.count("fhir_requests"), 1, "OpenEMR never saw it");
+    assert_eq!(gateway.caller().get(parts).status, 200);
+    assert_eq!(openemr.count("fhir_requests"), 3);
+}
+
+#[test]
 fn the_queue_is_in_order() {
     let openemr = OpenEmr::start();
     let gateway = limited(&openemr, json!({"most": 1, "queue": 8, "queue_timeout": "30s"}));
