@@ -92,6 +92,15 @@ fn scope_names() -> Vec<String> {
     readable.into_iter().chain(WRITE_SCOPES.map(str::to_owned)).collect()
 }
 
+/// The folder for exports. The sandbox is a new one each time and gives the ids of files again, so that what is left of an earlier one
+/// at its address goes.
+fn bulk_folder(openemr: SocketAddr, folder: &Path) -> PathBuf {
+    let bulk = folder.join(format!("bulk-{}", openemr.port()));
+    // What cannot be removed is of another demo's exports, and does no more harm than that its ids are withheld.
+    fs::remove_dir_all(&bulk).ok();
+    bulk
+}
+
 /// The configuration of the demo: only what differs from the defaults.
 fn config(listen: SocketAddr, openemr: SocketAddr, folder: &Path) -> Result<Config, Vec<Failure>> {
     // The patients are synthetic: with an address other than loopback, any client may read them.
@@ -105,7 +114,7 @@ fn config(listen: SocketAddr, openemr: SocketAddr, folder: &Path) -> Result<Conf
             "private_key": folder.join("private_key.pem"),
             "jwks": folder.join("jwks.json"),
             "scopes": scope_names(),
-            "bulk_data": { "folder": folder.join("bulk") },
+            "bulk_data": { "folder": bulk_folder(openemr, folder) },
         } },
     });
     crate::config::read_text(&text.to_string()).map_err(failures)

@@ -55,10 +55,30 @@ impl FilesOfJob {
     }
 }
 
-/// Looks for a file in one export.
-pub(super) fn of_job(store: &Store, job: Uuid, id: &str) -> Result<ExportFile, StoreError> {
+/// Looks for a file in one export. One without a filter is withheld where another export with a filter has a file of its id, too: an
+/// OpenEMR that was set up anew gives ids again. `known`: the files of the exports that have ended.
+pub(super) fn of_job(
+    store: &Store,
+    known: &mut HashMap<Uuid, Arc<FilesOfJob>>,
+    job: Uuid,
+    id: &str,
+    now: i64,
+) -> Result<ExportFile, StoreError> {
     let found = store.load(job)?.and_then(|plan| FilesOfJob::of(&plan, 0).find(id));
-    Ok(found.unwrap_or(ExportFile::Unknown))
+    match found.unwrap_or(ExportFile::Unknown) {
+        ExportFile::Whole => Ok(match look(store, known, id, now)?.found {
+            None | Some(ExportFile::Whole) => ExportFile::Whole,
+            Some(_) => ExportFile::Withheld,
+        }),
+        file => Ok(file),
+    }
+}
+
+/// What all exports say of a file.
+struct Look {
+    found: Option<ExportFile>,
+    /// Whether it may be of an export with a filter if none has it.
+    withheld: bool,
 }
 
 /// Looks for a file in all exports. `known`: the files of those that have ended.
@@ -68,6 +88,12 @@ pub(super) fn of_any_job(
     id: &str,
     now: i64,
 ) -> Result<ExportFile, StoreError> {
+    let Look { found, withheld } = look(store, known, id, now)?;
+    Ok(found.unwrap_or(if withheld { ExportFile::Withheld } else { ExportFile::Whole }))
+}
+
+fn look(store: &Store, known: &mut HashMap<Uuid, Arc<FilesOfJob>>, id: &str, now: i64) -> Result<Look, StoreError> {
+    let mut found = None;
     let listing = store.list()?;
     known.retain(|job, _| listing.jobs.contains(job));
     let mut withheld = listing.has_lost_plan;
@@ -92,11 +118,16 @@ pub(super) fn of_any_job(
             },
         };
         if let Some(file) = files.find(id) {
-            return Ok(file);
+            found = Some(match (found, file) {
+                (None, file) => file,
+                (Some(ExportFile::Whole), ExportFile::Whole) => ExportFile::Whole,
+                // Nobody knows of which export it is.
+                (Some(_), _) => ExportFile::Withheld,
+            });
         }
         withheld |= files.withheld_until.is_some_and(|until| until > now);
     }
-    Ok(if withheld { ExportFile::Withheld } else { ExportFile::Whole })
+    Ok(Look { found, withheld })
 }
 
 #[cfg(test)]

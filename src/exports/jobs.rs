@@ -203,7 +203,7 @@ impl Jobs {
     /// The plans cannot be read.
     pub(crate) async fn file(self: &Arc<Self>, id: String, job: Option<Uuid>) -> Result<ExportFile, StoreError> {
         self.blocking(move |jobs| match job {
-            Some(job) => files::of_job(&jobs.store, job, &id),
+            Some(job) => files::of_job(&jobs.store, &mut jobs.files.lock(), job, &id, now()),
             None => files::of_any_job(&jobs.store, &mut jobs.files.lock(), &id, now()),
         })
         .await

@@ -60,12 +60,12 @@ fn a_file_is_known_by_its_plan_and_what_is_not_known_is_withheld_where_filters_a
     for (job, id, expected) in
         [(2, "2", "filtered"), (1, "1", "whole"), (1, "2", "unknown"), (2, "1", "unknown"), (3, "2", "unknown")]
     {
-        assert_eq!(name(&of_job(&store, Uuid::from_u128(job), id).unwrap()), expected, "{job} {id}");
+        assert_eq!(name(&of_job(&store, &mut known, Uuid::from_u128(job), id, 3_000).unwrap()), expected, "{job} {id}");
     }
     // Deleted for its client: OpenEMR may have the file all the same.
     store.mark_deleted(ended.job).unwrap();
     assert_eq!(told(&store, &mut known, "2", 3_000), "filtered");
-    assert_eq!(name(&of_job(&store, ended.job, "2").unwrap()), "unknown");
+    assert_eq!(name(&of_job(&store, &mut known, ended.job, "2", 3_000).unwrap()), "unknown");
     store.remove(ended.job);
     assert_eq!((told(&store, &mut known, "9", 3_000), known.len()), ("whole", 1));
 }
@@ -81,4 +81,24 @@ fn a_plan_that_cannot_be_read_may_have_a_filter() {
         }
         assert_eq!(told(&store, &mut HashMap::new(), "9", 0), "withheld", "{set_aside}");
     }
+}
+
+#[test]
+fn an_id_that_openemr_gave_twice_is_not_served_where_one_of_them_has_a_filter() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::at(folder.path());
+    let mut known = HashMap::new();
+    let add = |number, mut plan: Plan| {
+        plan.job = Uuid::from_u128(number);
+        store.save(&done(plan, &["1"])).unwrap();
+    };
+    add(1, plan(&[("Encounter", true)]));
+    add(2, plan(&[("Encounter", true)]));
+    let of = |known: &mut _, job| name(&of_job(&store, known, Uuid::from_u128(job), "1", 3_000).unwrap());
+    assert_eq!((told(&store, &mut known, "1", 3_000), of(&mut known, 1)), ("whole", "whole"));
+    add(3, filtered(&[("Encounter", true)]));
+    assert_eq!(
+        (told(&store, &mut known, "1", 3_000), of(&mut known, 1), of(&mut known, 3)),
+        ("withheld", "withheld", "filtered")
+    );
 }
