@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use crate::fhir::export_level::Level;
+use crate::openemr::export::manifest::JOB;
 
 /// What an address of a bulk export is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub(super) fn of(path: &[u8]) -> Option<ExportPath> {
 /// The job that a query names.
 #[must_use]
 pub(super) fn job(query: &str) -> Option<Uuid> {
-    let (_, job) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "job")?;
+    let (_, job) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == JOB)?;
     // Only as the gateway writes it: no other spelling is a name of a file.
     Uuid::parse_str(&job).ok().filter(|parsed| parsed.to_string() == *job)
 }

@@ -1,9 +1,8 @@
 //! The members of a whole JSON object, one after the other.
 
-use memchr::memchr2;
-
 use crate::fhir::criteria::json::Illegible;
 use crate::fhir::json::brackets::Brackets;
+use crate::fhir::json::outline;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
@@ -67,12 +66,6 @@ fn length_of_value(bytes: &[u8]) -> Result<usize, Illegible> {
 
 /// Returns the length of the rest of a string with its closing quote.
 fn rest_of_string(bytes: &[u8]) -> Result<usize, Illegible> {
-    let mut at = 0;
-    loop {
-        at += bytes.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)).ok_or(Illegible)?;
-        match bytes.get(at) {
-            Some(b'"') => return Ok(at + 1),
-            _ => at += 2,
-        }
-    }
+    let (length, has_ended) = outline::rest_of_string(bytes, &mut false);
+    if has_ended { Ok(length) } else { Err(Illegible) }
 }

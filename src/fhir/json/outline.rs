@@ -274,8 +274,9 @@ fn shape(byte: u8) -> Option<Shape> {
     }
 }
 
-/// Returns the length of the rest of a string, with its closing quote, and whether it ends there.
-fn rest_of_string(rest: &[u8], is_escaped: &mut bool) -> (usize, bool) {
+/// Returns the length of the rest of a string, with its closing quote, and whether it ends there. `is_escaped`: whether the piece before
+/// it ended in a backslash that escapes what follows.
+pub(crate) fn rest_of_string(rest: &[u8], is_escaped: &mut bool) -> (usize, bool) {
     let mut at = usize::from(std::mem::take(is_escaped) && !rest.is_empty());
     loop {
         let Some(found) = rest.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) else { return (rest.len(), false) };
