@@ -12,9 +12,11 @@
 //! | 9 | `gateway` | the Pingora proxy: the life of one request |
 //! | 8 | `exports` | bulk exports: their plans on the disk, the worker, OpenEMR's side |
 //! | 7 | `site` | one OpenEMR made ready for requests |
+//! | 6 | `callers` | the check of credentials, and the token server for clients |
 //! | 6 | `smart` | client assertions, the token exchange and the life of an access token |
 //! | 5 | `nodes` | OpenEMR's servers: addresses, health, requests in flight |
 //! | 4 | `config` | the YAML file and the environment, checked into a `Config` that cannot be wrong |
+//! | 3 | `access` | clients, policies and the decision on a request |
 //! | 2 | `openemr` | OpenEMR's dialect: Bundles, searches, errors, exports |
 //! | 2 | `scopes` | SMART scopes |
 //! | 1 | `fhir` | FHIR's own words: interactions, OperationOutcomes, media types |
@@ -25,6 +27,8 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
+mod callers;
 mod cli;
 mod config;
 mod exports;
@@ -54,11 +58,12 @@ pub mod key_files {
 #[doc(hidden)]
 pub mod bench {
     pub use crate::fhir::body_step::{BodyStep, Verdict};
-    pub use crate::fhir::criteria::Criteria;
+    pub use crate::fhir::criteria::{Criteria, Illegible};
     pub use crate::fhir::json::pretty::Pretty;
     pub use crate::fhir::link_rewriter::{LinkRewriter, Links, Replacement};
     pub use crate::fhir::projection::projector::Projector;
     pub use crate::fhir::projection::rule::Projection;
+    pub use crate::fhir::resource_test::{Permitted, ResourceTest};
     pub use crate::openemr::bundle::stream::BundleStream;
     pub use crate::openemr::mend::mender::Mender;
     pub use crate::openemr::mend::repairs::{Mended, Repairs};
@@ -228,6 +233,7 @@ pub mod fuzzing {
             handling: Some(if strict { Handling::Strict } else { Handling::Lenient }),
             unusable: Unusable::Refuse,
             bases: &[],
+            permitted: None,
         };
         let plan = SearchPlan::new(query, form, &context).ok().flatten()?;
         Some(Search { sent: plan.sent, self_target: plan.terms.self_target })

@@ -1,5 +1,7 @@
 //! Which clients may call, by which names, and which may see the access token.
 
+use std::sync::Arc;
+
 use ipnet::IpNet;
 use serde_yaml::Value as Yaml;
 
@@ -10,6 +12,7 @@ use super::problem::{Findings, Place, shown};
 use super::section::Section;
 use super::setting::Setting;
 use super::shape::Shape;
+use crate::access::clients::Clients;
 use crate::http::forwarded::client::Client;
 
 const FORMS: &str = "write  access: { allow_from: [127.0.0.0/8, \"::1/128\"] }  or, for every client there is,  access: open";
@@ -22,6 +25,8 @@ pub(crate) struct Access {
     pub(crate) allow_from: AllowFrom,
     /// The further names by which they may call.
     pub(crate) hosts: Vec<HostPattern>,
+    /// The clients with their policies.
+    pub(crate) clients: Arc<Clients>,
 }
 
 /// Which clients may call, by address.
@@ -66,7 +71,7 @@ impl AccessFile {
 impl Default for Access {
     /// Clients on this machine.
     fn default() -> Self {
-        Self { allow_from: AllowFrom::default(), hosts: Vec::new() }
+        Self { allow_from: AllowFrom::default(), hosts: Vec::new(), clients: Arc::default() }
     }
 }
 
@@ -96,10 +101,11 @@ impl Setting for Access {
 
     fn read(node: &Node, place: &Place, findings: &mut Findings) -> Option<Self> {
         if let Value::Text(_) | Value::Substituted(_) = &node.value {
-            return Some(Self { allow_from: AllowFrom::read(node, place, findings)?, hosts: Vec::new() });
+            let allow_from = AllowFrom::read(node, place, findings)?;
+            return Some(Self { allow_from, ..Self::default() });
         }
         let AccessFile { allow_from, hosts } = AccessFile::read(node, place, findings)?;
-        Some(Self { allow_from: allow_from.unwrap_or_default(), hosts })
+        Some(Self { allow_from: allow_from.unwrap_or_default(), hosts, clients: Arc::default() })
     }
 
     fn to_yaml(&self) -> Yaml {

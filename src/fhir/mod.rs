@@ -27,6 +27,7 @@ pub(crate) mod query_links;
 pub(crate) mod quoted;
 pub(crate) mod rejection;
 pub(crate) mod resource_identity;
+pub(crate) mod resource_test;
 pub(crate) mod resource_type;
 pub(crate) mod root;
 pub(crate) mod search_date;

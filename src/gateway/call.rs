@@ -6,6 +6,8 @@ use std::time::Instant;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
+use crate::access::caller::Caller;
+use crate::access::policy::Policy;
 use crate::config::Config;
 use crate::fhir::media_type::Format;
 use crate::fhir::negotiation::Negotiated;
@@ -24,8 +26,10 @@ pub(super) struct Call {
     pub(super) runtime: Arc<Runtime>,
     /// The request's name in the log.
     pub(super) id: RequestId,
-    /// Who sent it, and its place in a trace.
+    /// From where it came, and its place in a trace.
     pub(super) trace: Trace,
+    /// Who sent it: nobody who may do anything until its credentials have been checked.
+    pub(super) caller: Caller,
     /// When its head had been read.
     pub(super) started: Instant,
     /// The format of errors, and whether the client accepts a resource at all.
@@ -42,6 +46,7 @@ impl Call {
             runtime,
             id: RequestId::next(),
             trace: Trace::unknown(),
+            caller: Caller::anonymous(Policy::nothing()),
             started: Instant::now(),
             negotiated: Negotiated { errors: Format::Json, acceptable: true },
             _in_flight: in_flight,

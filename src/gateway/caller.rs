@@ -1,13 +1,16 @@
-//! Who may use the gateway.
+//! Who may use the gateway: by its address, and by its credentials.
 //!
 //! Decision: `docs/decisions/18-proxies.md`.
 
 use http::StatusCode;
+use pingora::proxy::Session;
 
+use crate::access::caller::Caller;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
 use crate::gateway::destination::{Destination, LocalRoute};
+use crate::gateway::stop::Step;
 use crate::http::forwarded::client::Client;
 
 /// The client's address is in none of `access.allow_from`.
@@ -32,4 +35,15 @@ pub(super) fn check(call: &Call, destination: &Destination) -> Result<(), NotAll
         _ => call.trace.client(),
     };
     if call.config().access.allow_from.allows(client) { Ok(()) } else { Err(NotAllowed) }
+}
+
+/// Finds out who the caller is, by its credentials.
+///
+/// # Errors
+/// There are none where some are due, or they are not good.
+pub(super) async fn authenticate(_session: &Session, call: &mut Call, _destination: &Destination) -> Step {
+    if let Some(policy) = call.config().access.clients.anonymous.clone() {
+        call.caller = Caller::anonymous(policy);
+    }
+    Ok(())
 }

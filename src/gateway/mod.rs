@@ -12,6 +12,7 @@ mod adapted;
 mod answer_body;
 mod answer_state;
 mod attempt;
+mod authorize;
 mod availability;
 pub(crate) mod backlog;
 mod body_filters;
@@ -303,7 +304,7 @@ impl Gateway {
     /// Does all that comes before a request is sent to OpenEMR; stops at one that the gateway answers itself, or refuses.
     async fn plan(&self, session: &mut Session, context: &mut RequestContext) -> Step {
         let RequestContext { call, destination, attempt, .. } = context;
-        admit(session, call, destination)?;
+        admit(session, call, destination).await?;
         match destination {
             Destination::Fhir(fhir) => serve(session, call, fhir, attempt, &self.exports).await,
             Destination::Local(route) => {
@@ -323,18 +324,19 @@ impl Gateway {
 }
 
 /// Decides whether a request may pass, on every route.
-fn admit(session: &Session, call: &Call, destination: &Destination) -> Step {
-    let config = call.config();
+async fn admit(session: &Session, call: &mut Call, destination: &Destination) -> Step {
     caller::check(call, destination)?;
     host::check(session, call)?;
-    cors::check(session.req_header(), destination, config.public_url.as_ref())?;
-    Ok(wire::check(session, &config.limits, destination)?)
+    cors::check(session.req_header(), destination, call.config().public_url.as_ref())?;
+    wire::check(session, &call.config().limits, destination)?;
+    caller::authenticate(session, call, destination).await
 }
 
 /// Prepares a FHIR request: answers what needs no OpenEMR, plans what goes to OpenEMR in place of what the client sent, and
 /// gets a token and a permit. The order is part of what clients see: an error of an earlier step hides those of later ones.
 async fn serve(session: &mut Session, call: &Call, fhir: &mut FhirCall, attempt: &mut Attempt, exports: &Exports) -> Step {
     outgoing::check_query(fhir)?;
+    authorize::decide(session, call, fhir).await?;
     exports::answer(session, call, fhir, attempt, exports).await?;
     availability::check(fhir)?;
     request_repairs::plan(session, call, fhir).await?;

@@ -69,6 +69,7 @@ pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall
         handling: Handling::named(preferences(&session.req_header().headers)),
         unusable: unusable(site.config.answers.search.unknown),
         bases: &bases(site, capabilities, [query, &form]),
+        permitted: fhir.access.permitted.as_ref(),
     };
     let Some(planned) = SearchPlan::new(query, &form, &context)? else { return Ok(()) };
     if !can_be_followed(&planned.terms, site, call.config().limits.request_target) {

@@ -20,7 +20,7 @@ use crate::fhir::criteria::json::Json;
 use crate::fhir::json::outline;
 
 pub(crate) use criterion::Criterion;
-pub(crate) use json::Illegible;
+pub use json::Illegible;
 
 /// The criteria of one search: a resource must meet each of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -13,15 +13,17 @@ use layout::{Edge, Layout, circle, room};
 use source::Source;
 
 /// The rooms with their floors; the sandbox stands apart.
-const FLOORS: [(&str, u8); 15] = [
+const FLOORS: [(&str, u8); 17] = [
     ("cli", 11),
     ("server", 10),
     ("gateway", 9),
     ("exports", 8),
     ("site", 7),
+    ("callers", 6),
     ("smart", 6),
     ("nodes", 5),
     ("config", 4),
+    ("access", 3),
     ("scopes", 2),
     ("openemr", 2),
     ("fhir", 1),

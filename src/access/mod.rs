@@ -1,0 +1,18 @@
+//! Who may call, and for what: clients, their credentials, policies in SMART scopes, and the decision on a request.
+//!
+//! Everything here is pure. Credentials are checked in the room `callers`, and decisions are carried out in `gateway`.
+
+#![allow(dead_code, reason = "the parts are put to use one by one")]
+
+pub(crate) mod caller;
+pub(crate) mod clients;
+pub(crate) mod compartment;
+pub(crate) mod decision;
+pub(crate) mod grants;
+pub(crate) mod issuer;
+pub(crate) mod line;
+pub(crate) mod patients;
+pub(crate) mod permitted;
+pub(crate) mod policy;
+pub(crate) mod question;
+pub(crate) mod rule;

