@@ -7,6 +7,8 @@
 #![allow(unreachable_pub, reason = "a test binary exports nothing")]
 
 #[cfg(feature = "sandbox")]
+mod access;
+#[cfg(feature = "sandbox")]
 mod answers;
 #[cfg(feature = "sandbox")]
 mod bulk;
