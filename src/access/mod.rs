@@ -4,6 +4,7 @@
 
 #![allow(dead_code, reason = "the parts are put to use one by one")]
 
+mod belonging;
 pub(crate) mod caller;
 pub(crate) mod clients;
 pub(crate) mod compartment;
@@ -15,4 +16,9 @@ pub(crate) mod patients;
 pub(crate) mod permitted;
 pub(crate) mod policy;
 pub(crate) mod question;
+mod reach;
+mod reference;
+mod refusal;
 pub(crate) mod rule;
+mod search;
+pub(crate) mod table;
