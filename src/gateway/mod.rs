@@ -69,6 +69,7 @@ mod search_answer;
 mod send;
 mod stop;
 mod token;
+mod token_endpoint;
 mod trace;
 mod transport;
 mod upstream;
@@ -307,10 +308,7 @@ impl Gateway {
         admit(session, call, destination).await?;
         match destination {
             Destination::Fhir(fhir) => serve(session, call, fhir, attempt, &self.exports).await,
-            Destination::Local(route) => {
-                let head = session.req_header();
-                Err(local::answer(head, route, call, self.lifecycle.is_draining()).await.into())
-            }
+            Destination::Local(route) => Err(local::answer(session, route, call, self.lifecycle.is_draining()).await?.into()),
             Destination::NotFound | Destination::Unsafe { .. } => Err(local::not_found().into()),
         }
     }
