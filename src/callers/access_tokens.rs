@@ -7,17 +7,20 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use log::error;
+use log::{error, warn};
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::access::clients::{Client, Clients, SmartKeys};
-use crate::callers::assertion::Assertion;
-use crate::callers::grant::granted;
+use crate::access::policy::Policy;
+use crate::callers::assertion::{Assertion, Verified};
+use crate::callers::grant::{granted, rules};
 use crate::callers::issued::{self, Grant, Issued, LIFETIME, NotIssued};
 use crate::callers::key_file::{KeyFile, NoTokenKeys};
+use crate::callers::recent::{Known, Recent, digest_of};
 use crate::callers::replay::{NotOnce, Replay};
 use crate::callers::token_server::{self, ErrorCode, OAuthError};
+use crate::callers::used_folder::UsedFolder;
 use crate::keys::JwkSet;
 
 /// The token server: its keys, and the assertions that were used.
@@ -25,6 +28,8 @@ use crate::keys::JwkSet;
 pub(crate) struct AccessTokens {
     keys: KeyFile,
     replay: Arc<Replay>,
+    used: UsedFolder,
+    recent: Recent,
 }
 
 /// A request for an access token.
@@ -41,6 +46,15 @@ pub(crate) struct Asked<'a> {
     pub(crate) is_from: &'a (dyn Fn(&[IpNet]) -> bool + Send + Sync),
     /// The time, in seconds since 1970.
     pub(crate) now: i64,
+}
+
+/// Whose an access token is.
+#[derive(Debug, Clone)]
+pub(crate) struct Holder {
+    /// The client.
+    pub(crate) client: Arc<Client>,
+    /// What the token permits.
+    pub(crate) policy: Arc<Policy>,
 }
 
 /// The answer with an access token (RFC 6749 section 5.1).
@@ -60,7 +74,7 @@ impl AccessTokens {
             Some(earlier) if earlier.keys.is_at(path) => Arc::clone(earlier),
             earlier => {
                 let replay = earlier.map(|earlier| Arc::clone(&earlier.replay)).unwrap_or_default();
-                Arc::new(Self { keys: KeyFile::new(path), replay })
+                Arc::new(Self { keys: KeyFile::new(path), replay, used: UsedFolder::beside(path), recent: Recent::default() })
             }
         }
     }
@@ -79,12 +93,30 @@ impl AccessTokens {
         self.keys.open(Timestamp::now())
     }
 
-    /// Verifies an access token of the gateway's own for a site: `now` is in seconds since 1970.
+    /// Whose access token this is, one of the gateway's own, and what it permits at a site: the policy that the client has now,
+    /// narrowed to the scopes of the token. `now` is in seconds since 1970.
     ///
     /// # Errors
-    /// It is not good.
-    pub(crate) fn verify(&self, token: &str, site: &str, now: i64) -> Result<Issued, NotIssued> {
-        issued::verify(&self.keys, token, site, now)
+    /// The token is not good, or its client is none any more.
+    pub(crate) fn holder(&self, token: &str, site: &str, clients: &Clients, now: i64) -> Result<Holder, NotIssued> {
+        let digest = digest_of(token);
+        if let Some(known) = self.recent.find(&digest).filter(|known| self.holds(known, site, clients, now)) {
+            return Ok(Holder { client: Arc::clone(&known.client), policy: Arc::clone(&known.policy) });
+        }
+        let (Issued { client, scope, exp, .. }, keys) = issued::verify(&self.keys, token, site, now)?;
+        let client = clients.named(&client).filter(|client| client.smart.is_some()).ok_or(NotIssued::NoClient)?;
+        let holder = Holder { client: Arc::clone(client), policy: Arc::new(client.policy.narrowed_to(&rules(&scope))) };
+        let Holder { client, policy } = holder.clone();
+        self.recent.keep(Known { token: digest, keys, site: site.to_owned(), exp, client, policy });
+        Ok(holder)
+    }
+
+    /// Whether what is known of a token is what would be found again.
+    fn holds(&self, known: &Known, site: &str, clients: &Clients, now: i64) -> bool {
+        now < known.exp
+            && known.site == site
+            && clients.named(&known.client.name).is_some_and(|client| Arc::ptr_eq(client, &known.client))
+            && self.keys.are(&known.keys)
     }
 
     /// Gives the client that asks an access token.
@@ -101,24 +133,39 @@ impl AccessTokens {
         let set = key_set(keys, assertion.jku())?;
         let verified = assertion.verify(set.keys().iter(), asked.audiences, asked.now)?;
         may_have_tokens(client, &asked)?;
-        self.replay.once(&client.name, &verified.jti, verified.until, asked.now).map_err(not_once)?;
+        self.use_once(&client.name, verified, asked.now).await?;
         let scopes = granted(&client.policy, &request.scopes);
         if scopes.is_empty() {
             let text = "The client's policy has none of the scopes that were asked for.";
             return Err(OAuthError::new(ErrorCode::InvalidScope, text));
         }
         let scope = scopes.join(" ");
-        let access_token = self.sign(Grant { client: &client.name, site: asked.site, scope: &scope }, asked.now).await?;
+        let access_token = self.sign(Grant { client: &client.name, site: asked.site, scope: &scope }, asked.now)?;
         Ok(Given { access_token, token_type: "bearer", expires_in: LIFETIME.as_secs(), scope })
     }
 
-    async fn sign(self: &Arc<Self>, grant: Grant<'_>, now: i64) -> Result<String, OAuthError> {
-        let server = Arc::clone(self);
-        // A key may have to be made, which takes the disk its time.
-        let opened = tokio::task::spawn_blocking(move || server.open()).await;
-        if let Ok(Err(problem)) = opened {
-            error!("no access token can be signed: {problem}");
+    /// Uses an assertion up, for this process and those that share its folder. The disk also tells whether there is a newer key.
+    async fn use_once(self: &Arc<Self>, client: &str, assertion: Verified, now: i64) -> Result<(), OAuthError> {
+        let Verified { jti, until } = assertion;
+        self.replay.once(client, &jti, until, now).map_err(not_once)?;
+        let (server, client) = (Arc::clone(self), client.to_owned());
+        let on_disk = move || {
+            if let Err(problem) = server.open() {
+                error!("no access token can be signed: {problem}");
+            }
+            server.used.first(&client, &jti, until, now).unwrap_or_else(|problem| {
+                warn!("other processes do not learn of used assertions: {}: {problem}", server.used.path().display());
+                true
+            })
+        };
+        match tokio::task::spawn_blocking(on_disk).await {
+            Ok(false) => Err(not_once(NotOnce::Replayed)),
+            Ok(true) => Ok(()),
+            Err(_) => Err(no_key()),
         }
+    }
+
+    fn sign(&self, grant: Grant<'_>, now: i64) -> Result<String, OAuthError> {
         let keys = self.keys.keys();
         let key = keys.as_ref().and_then(|keys| keys.signing()).ok_or_else(no_key)?;
         issued::issue(key, grant, now, Uuid::new_v4()).map_err(|_| no_key())

@@ -2,6 +2,7 @@
 //!
 //! Decision: `docs/decisions/39-token-server.md`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::error::Unspecified;
@@ -85,6 +86,9 @@ pub(crate) enum NotIssued {
     /// It is for another site.
     #[error("the access token is for another site")]
     OtherSite,
+    /// Its client is not configured any more, or gets no access tokens any more.
+    #[error("the client of the access token is none any more")]
+    NoClient,
 }
 
 /// Makes a token that is good from `now` (seconds since 1970) for [`LIFETIME`].
@@ -105,36 +109,31 @@ pub(super) fn issue(key: &TokenKey, grant: Grant<'_>, now: i64, jti: Uuid) -> Re
 }
 
 /// Whether a JWT says that it is one of the gateway's own, so that nobody else need be asked about it. Nothing is verified.
-#[must_use]
-pub(crate) fn is_own(token: &str) -> bool {
-    Jws::parse(token).is_some_and(|jws| is_ours(&jws))
-}
-
 fn is_ours(jws: &Jws<'_>) -> bool {
     jws.header.kid.as_deref().is_some_and(|kid| kid.starts_with(KID_BEGINS))
 }
 
 /// Verifies a token for a site at `now`, in seconds since 1970: without a lock, and without the disk unless it names an unknown
-/// key.
+/// key. Gives the keys as well with which it was verified.
 ///
 /// # Errors
 /// It is not good.
-pub(crate) fn verify(file: &KeyFile, token: &str, site: &str, now: i64) -> Result<Issued, NotIssued> {
+pub(super) fn verify(file: &KeyFile, token: &str, site: &str, now: i64) -> Result<(Issued, Arc<TokenKeys>), NotIssued> {
     let jws = Jws::parse(token).filter(is_ours).ok_or(NotIssued::Foreign)?;
     let kid = jws.header.kid.as_deref().unwrap_or_default();
-    let has = |keys: &Option<std::sync::Arc<TokenKeys>>| keys.as_ref().is_some_and(|keys| keys.find(kid).is_some());
     // Another gateway with the same file may have put a new key in front.
-    let keys = Some(file.keys()).filter(has).unwrap_or_else(|| file.current());
-    verify_with(keys.as_deref(), &jws, site, now)
+    let known = file.keys().filter(|keys| keys.find(kid).is_some());
+    let keys = known.or_else(|| file.current()).ok_or(NotIssued::UnknownKey)?;
+    verify_with(&keys, &jws, site, now).map(|issued| (issued, keys))
 }
 
-fn verify_with(keys: Option<&TokenKeys>, jws: &Jws<'_>, site: &str, now: i64) -> Result<Issued, NotIssued> {
+fn verify_with(keys: &TokenKeys, jws: &Jws<'_>, site: &str, now: i64) -> Result<Issued, NotIssued> {
     let header = &jws.header;
     if header.alg != ALGORITHM || header.typ.as_deref() != Some(TYPE) || header.crit.is_some() {
         return Err(NotIssued::Foreign);
     }
     let kid = header.kid.as_deref().unwrap_or_default();
-    let key = keys.and_then(|keys| keys.find(kid)).ok_or(NotIssued::UnknownKey)?;
+    let key = keys.find(kid).ok_or(NotIssued::UnknownKey)?;
     if !key.has_signed(jws.signed.as_bytes(), &jws.signature) {
         return Err(NotIssued::Signature);
     }
@@ -161,20 +160,19 @@ mod tests {
     }
 
     fn check(keys: &TokenKeys, token: &str, site: &str, now: i64) -> Result<Issued, NotIssued> {
-        verify_with(Some(keys), &Jws::parse(token).ok_or(NotIssued::Foreign)?, site, now)
+        verify_with(keys, &Jws::parse(token).ok_or(NotIssued::Foreign)?, site, now)
     }
 
     #[test]
     fn a_token_is_good_for_five_minutes_at_its_site() {
         let keys = keys();
         let token = issue(keys.signing().unwrap(), GRANT, 1000, Uuid::nil()).unwrap();
-        assert!(is_own(&token));
+        assert!(is_ours(&Jws::parse(&token).unwrap()));
         let issued = check(&keys, &token, "default", 1299).unwrap();
         assert_eq!((issued.client.as_str(), issued.scope.as_str(), issued.exp), ("lab", "system/Patient.rs", 1300));
         assert_eq!(check(&keys, &token, "default", 1300), Err(NotIssued::Expired));
         assert_eq!(check(&keys, &token, "other", 1000), Err(NotIssued::OtherSite));
         assert_eq!(check(&super::tests::keys(), &token, "default", 1000), Err(NotIssued::UnknownKey));
-        assert_eq!(verify_with(None, &Jws::parse(&token).unwrap(), "default", 1000), Err(NotIssued::UnknownKey));
     }
 
     #[test]
@@ -206,8 +204,8 @@ mod tests {
     #[test]
     fn what_is_none_of_the_gateways_own_is_known_by_its_key_id() {
         for header in [r#"{"alg":"RS256","kid":"a"}"#, r#"{"alg":"ES256"}"#] {
-            assert!(!is_own(&format!("{}.e30.AA", URL_SAFE_NO_PAD.encode(header))), "{header}");
+            let token = format!("{}.e30.AA", URL_SAFE_NO_PAD.encode(header));
+            assert!(!is_ours(&Jws::parse(&token).unwrap()), "{header}");
         }
-        assert!(!is_own("oegw_0123_abc"));
     }
 }

@@ -108,6 +108,12 @@ impl KeyFile {
         self.read.load().as_ref().map(|read| Arc::clone(&read.keys))
     }
 
+    /// Whether these are the keys that were last read.
+    #[must_use]
+    pub(super) fn are(&self, keys: &Arc<TokenKeys>) -> bool {
+        self.read.load().as_ref().is_some_and(|read| Arc::ptr_eq(&read.keys, keys))
+    }
+
     /// The keys of the file as it is now, which is read again only if it has changed. A changed file that cannot be read leaves
     /// the keys as they are.
     #[must_use]

@@ -8,6 +8,8 @@ pub(crate) mod grant;
 pub(crate) mod issued;
 mod jws;
 pub(crate) mod key_file;
+mod recent;
 pub(crate) mod replay;
 mod signing_key;
 pub(crate) mod token_server;
+mod used_folder;
