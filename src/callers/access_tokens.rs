@@ -93,6 +93,14 @@ impl AccessTokens {
         self.keys.open(Timestamp::now())
     }
 
+    /// Reads the keys if there are any, and makes none.
+    ///
+    /// # Errors
+    /// The file is there, and cannot be used.
+    pub(crate) fn check(&self) -> Result<(), NoTokenKeys> {
+        self.keys.check()
+    }
+
     /// Whose access token this is, one of the gateway's own, and what it permits at a site: the policy that the client has now,
     /// narrowed to the scopes of the token. `now` is in seconds since 1970.
     ///

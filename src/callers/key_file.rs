@@ -153,6 +153,14 @@ impl KeyFile {
         Ok(())
     }
 
+    /// Reads the keys, if the file is there. Nothing is made.
+    ///
+    /// # Errors
+    /// The file is there, and cannot be used.
+    pub(crate) fn check(&self) -> Result<(), NoTokenKeys> {
+        if self.path.exists() { self.read_file() } else { Ok(()) }
+    }
+
     fn read_file(&self) -> Result<(), NoTokenKeys> {
         let (text, version) = self.text()?;
         let keys = TokenKeys::parse(text.as_bytes()).map_err(|source| NoTokenKeys::Bad { path: self.path.clone(), source })?;

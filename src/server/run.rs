@@ -38,6 +38,17 @@ pub(crate) fn run(
     Ok(())
 }
 
+/// Whether the key of access tokens can be used, if there is one. Nothing is made.
+///
+/// # Errors
+/// It cannot be used.
+pub(crate) fn check_token_key(config: &Config) -> Result<(), StartError> {
+    match AccessTokens::are_given(&config.access.clients) {
+        true => AccessTokens::new(&config.access.token_key, None).check().map_err(StartError::TokenKey),
+        false => Ok(()),
+    }
+}
+
 /// Reads or makes the key of access tokens, where a client gets some: a gateway that cannot is not started.
 fn open_token_key(config: &Config) -> Result<(), StartError> {
     match AccessTokens::are_given(&config.access.clients) {
