@@ -101,28 +101,28 @@ impl AccessTokens {
         self.keys.check()
     }
 
-    /// Whose access token this is, one of the gateway's own, and what it permits at a site: the policy that the client has now,
-    /// narrowed to the scopes of the token. `now` is in seconds since 1970.
+    /// Whose access token this is, one of the gateway's own, and what it permits at a site, or at any: the policy that the client
+    /// has now, narrowed to the scopes of the token. `now` is in seconds since 1970.
     ///
     /// # Errors
     /// The token is not good, or its client is none any more.
-    pub(crate) fn holder(&self, token: &str, site: &str, clients: &Clients, now: i64) -> Result<Holder, NotIssued> {
+    pub(crate) fn holder(&self, token: &str, site: Option<&str>, clients: &Clients, now: i64) -> Result<Holder, NotIssued> {
         let digest = digest_of(token);
         if let Some(known) = self.recent.find(&digest).filter(|known| self.holds(known, site, clients, now)) {
             return Ok(Holder { client: Arc::clone(&known.client), policy: Arc::clone(&known.policy) });
         }
-        let (Issued { client, scope, exp, .. }, keys) = issued::verify(&self.keys, token, site, now)?;
+        let (Issued { client, scope, exp, site: its, .. }, keys) = issued::verify(&self.keys, token, site, now)?;
         let client = clients.named(&client).filter(|client| client.smart.is_some()).ok_or(NotIssued::NoClient)?;
         let holder = Holder { client: Arc::clone(client), policy: Arc::new(client.policy.narrowed_to(&rules(&scope))) };
         let Holder { client, policy } = holder.clone();
-        self.recent.keep(Known { token: digest, keys, site: site.to_owned(), exp, client, policy });
+        self.recent.keep(Known { token: digest, keys, site: its, exp, client, policy });
         Ok(holder)
     }
 
     /// Whether what is known of a token is what would be found again.
-    fn holds(&self, known: &Known, site: &str, clients: &Clients, now: i64) -> bool {
+    fn holds(&self, known: &Known, site: Option<&str>, clients: &Clients, now: i64) -> bool {
         now < known.exp
-            && known.site == site
+            && site.is_none_or(|site| known.site == site)
             && clients.named(&known.client.name).is_some_and(|client| Arc::ptr_eq(client, &known.client))
             && self.keys.are(&known.keys)
     }

@@ -70,3 +70,47 @@ fn push_encoded(text: &mut String, value: &str) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::rule::{Constraint, Letters};
+
+    fn rule(resource_type: Option<&'static str>, letters: &[Letter], constraints: &[(&str, &str)]) -> Rule {
+        let constraint = |(name, value): &(&str, &str)| Constraint { name: (*name).to_owned(), value: (*value).to_owned() };
+        Rule {
+            resource_type,
+            letters: letters.iter().fold(Letters::default(), |letters, letter| letters.with(*letter)),
+            constraints: constraints.iter().map(constraint).collect(),
+            line: Line::default(),
+        }
+    }
+
+    #[test]
+    fn a_rule_is_written_as_a_scope_that_rfc_6749_allows() {
+        use Letter::{Create, Delete, Read, Search, Update};
+        for (rule, text) in [
+            (rule(Some("Patient"), &[Search, Read], &[]), "system/Patient.rs"),
+            (rule(None, &[Create, Read, Update, Delete, Search], &[]), "system/*.cruds"),
+            (rule(Some("Goal"), &[Read], &[("a", "http://x.org/s|b,c"), ("d", "e")]), "system/Goal.r?a=http://x.org/s|b,c&d=e"),
+            (rule(Some("Goal"), &[Read], &[("a", "b c%&#+\"\\é")]), "system/Goal.r?a=b%20c%25%26%23%2B%22%5C%C3%A9"),
+        ] {
+            assert_eq!(scope_text(&rule), text);
+        }
+    }
+
+    #[test]
+    fn one_rule_covers_another_by_type_letters_and_constraints() {
+        use Letter::{Read, Search};
+        let wide = rule(None, &[Read, Search], &[]);
+        let patients = rule(Some("Patient"), &[Read], &[]);
+        let narrow = rule(Some("Patient"), &[Read], &[("a", "b")]);
+        let narrower = rule(Some("Patient"), &[Read], &[("a", "b"), ("c", "d")]);
+        let ordered = [&wide, &patients, &narrow, &narrower];
+        for (index, one) in ordered.iter().enumerate() {
+            for (other_index, other) in ordered.iter().enumerate() {
+                assert_eq!(covers(one, other), index <= other_index, "{one:?} {other:?}");
+            }
+        }
+    }
+}

@@ -58,7 +58,9 @@ struct Claims<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Issued {
     iss: String,
-    aud: String,
+    /// The name of the site that it is for.
+    #[serde(rename = "aud")]
+    pub(crate) site: String,
     /// The client's name.
     #[serde(rename = "sub")]
     pub(crate) client: String,
@@ -113,12 +115,12 @@ fn is_ours(jws: &Jws<'_>) -> bool {
     jws.header.kid.as_deref().is_some_and(|kid| kid.starts_with(KID_BEGINS))
 }
 
-/// Verifies a token for a site at `now`, in seconds since 1970: without a lock, and without the disk unless it names an unknown
+/// Verifies a token for a site, or for any, at `now`, in seconds since 1970: without a lock, and without the disk unless it names an unknown
 /// key. Gives the keys as well with which it was verified.
 ///
 /// # Errors
 /// It is not good.
-pub(super) fn verify(file: &KeyFile, token: &str, site: &str, now: i64) -> Result<(Issued, Arc<TokenKeys>), NotIssued> {
+pub(super) fn verify(file: &KeyFile, token: &str, site: Option<&str>, now: i64) -> Result<(Issued, Arc<TokenKeys>), NotIssued> {
     let jws = Jws::parse(token).filter(is_ours).ok_or(NotIssued::Foreign)?;
     let kid = jws.header.kid.as_deref().unwrap_or_default();
     // Another gateway with the same file may have put a new key in front.
@@ -127,7 +129,7 @@ pub(super) fn verify(file: &KeyFile, token: &str, site: &str, now: i64) -> Resul
     verify_with(&keys, &jws, site, now).map(|issued| (issued, keys))
 }
 
-fn verify_with(keys: &TokenKeys, jws: &Jws<'_>, site: &str, now: i64) -> Result<Issued, NotIssued> {
+fn verify_with(keys: &TokenKeys, jws: &Jws<'_>, site: Option<&str>, now: i64) -> Result<Issued, NotIssued> {
     let header = &jws.header;
     if header.alg != ALGORITHM || header.typ.as_deref() != Some(TYPE) || header.crit.is_some() {
         return Err(NotIssued::Foreign);
@@ -141,7 +143,7 @@ fn verify_with(keys: &TokenKeys, jws: &Jws<'_>, site: &str, now: i64) -> Result<
     match issued {
         Issued { ref iss, .. } if iss != ISSUER => Err(NotIssued::Foreign),
         Issued { exp, .. } if exp <= now => Err(NotIssued::Expired),
-        Issued { ref aud, .. } if aud != site => Err(NotIssued::OtherSite),
+        Issued { site: ref its, .. } if site.is_some_and(|site| its != site) => Err(NotIssued::OtherSite),
         issued => Ok(issued),
     }
 }
@@ -160,7 +162,7 @@ mod tests {
     }
 
     fn check(keys: &TokenKeys, token: &str, site: &str, now: i64) -> Result<Issued, NotIssued> {
-        verify_with(keys, &Jws::parse(token).ok_or(NotIssued::Foreign)?, site, now)
+        verify_with(keys, &Jws::parse(token).ok_or(NotIssued::Foreign)?, Some(site), now)
     }
 
     #[test]
