@@ -48,6 +48,7 @@ mod mended_answer;
 mod negotiation;
 mod openemr_answer;
 mod outgoing;
+mod own_tokens;
 pub(crate) mod pace;
 mod plan;
 mod public_base;
