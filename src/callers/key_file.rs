@@ -122,7 +122,8 @@ impl KeyFile {
         let version = fs::metadata(&self.path).ok().map(|found| version(&found));
         if version.is_some() && version != known.as_ref().map(|known| known.version) && version != *self.bad.lock() {
             match self.read_file() {
-                Ok(()) => info!("the keys of access tokens were read again from {}", self.path.display()),
+                Ok(()) if known.is_some() => info!("the keys of access tokens were read again from {}", self.path.display()),
+                Ok(()) => {}
                 Err(error) => {
                     *self.bad.lock() = version;
                     warn!("the keys of access tokens stay as they are: {error}");
