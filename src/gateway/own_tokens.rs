@@ -34,10 +34,11 @@ impl From<NotIssued> for Rejection {
 /// # Errors
 /// The token is not good, or its client may not call from this address.
 pub(super) fn caller(fields: &HeaderMap, call: &Call, destination: &Destination) -> Result<Option<Caller>, Rejection> {
-    // An API key has no dot.
-    let Some(token) = bearer(fields).filter(|token| token.contains('.')) else { return Ok(None) };
-    let site = destination.fhir().map(|fhir| fhir.site.name());
     let clients = &call.config().access.clients;
+    // An API key has no dot.
+    let token = bearer(fields).filter(|token| !clients.is_empty() && token.contains('.'));
+    let Some(token) = token else { return Ok(None) };
+    let site = destination.fhir().map(|fhir| fhir.site.name());
     match call.runtime.access_tokens.holder(token, site, clients, Timestamp::now().as_second()) {
         Ok(Holder { client, .. }) if !client.allow_from.as_deref().is_none_or(|from| call.trace.client().is_in(from)) => {
             let text = "The client may not call from this address.";
