@@ -1,7 +1,5 @@
 //! The check of credentials, and the token server for clients: what of access control needs the network, the disk or the clock.
 
-#![allow(dead_code, reason = "the parts are put to use one by one")]
-
 pub(crate) mod access_tokens;
 mod assertion;
 pub(crate) mod grant;
