@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "the parts are put to use one by one")]
 
 pub(crate) mod caller;
+pub(crate) mod certificates;
 pub(crate) mod clients;
 pub(crate) mod compartment;
 pub(crate) mod decision;

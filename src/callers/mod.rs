@@ -2,6 +2,7 @@
 
 pub(crate) mod access_tokens;
 mod assertion;
+pub(crate) mod client_certificates;
 pub(crate) mod grant;
 pub(crate) mod issued;
 mod jws;

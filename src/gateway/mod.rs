@@ -50,6 +50,7 @@ mod openemr_answer;
 mod outgoing;
 mod own_tokens;
 pub(crate) mod pace;
+mod peer_certificate;
 mod plan;
 mod public_base;
 mod queue;
@@ -323,11 +324,12 @@ impl Gateway {
 }
 
 /// Decides whether a request may pass, on every route.
-async fn admit(session: &Session, call: &mut Call, destination: &Destination) -> Step {
+async fn admit(session: &mut Session, call: &mut Call, destination: &Destination) -> Step {
     caller::check(call, destination)?;
     host::check(session, call)?;
     cors::check(session.req_header(), destination, call.config().public_url.as_ref())?;
     wire::check(session, &call.config().limits, destination)?;
+    peer_certificate::check(session)?;
     caller::authenticate(session, call, destination).await
 }
 

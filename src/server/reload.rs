@@ -18,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::callers::access_tokens::AccessTokens;
 use crate::callers::key_file::NoTokenKeys;
-use crate::config::{self, Config, Problem, Warning};
+use crate::config::{self, ClientCertificates, Config, Problem, Warning};
 use crate::server::certificates::ListenerCertificates;
 use crate::server::file_watch::FileWatch;
 use crate::server::options::ConfigSource;
@@ -136,7 +136,9 @@ async fn wait_for_tokens(running: &Runtime, next: &Runtime) -> Result<(), Kept> 
 /// The files that a configuration names and that are read with it.
 fn named_files(config: &Config) -> impl Iterator<Item = &PathBuf> {
     let tls = config.listen.iter().filter_map(|listener| listener.tls.as_ref());
-    let tls = tls.flat_map(|tls| [&tls.certificate, &tls.private_key]);
+    let tls = tls.flat_map(|tls| {
+        [&tls.certificate, &tls.private_key].into_iter().chain(tls.clients.iter().flat_map(ClientCertificates::files))
+    });
     let sites = config.sites.iter().flat_map(|site| {
         [&site.private_key_file, &site.jwks_file].into_iter().chain(site.upstream.ca_file.as_ref().map(|file| &file.path))
     });
@@ -157,6 +159,8 @@ impl BackgroundService for Reloader {
             }
         };
         let mut file_watch = FileWatch::default();
+        // What changes from now on is seen.
+        file_watch.have_changed(&self.watched().1);
         loop {
             let (is_on, files) = self.watched();
             tokio::select! {
