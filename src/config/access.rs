@@ -1,5 +1,6 @@
 //! Which clients may call, by which names, and which may see the access token.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -16,6 +17,8 @@ use crate::access::clients::Clients;
 use crate::http::forwarded::client::Client;
 
 const FORMS: &str = "write  access: { allow_from: [127.0.0.0/8, \"::1/128\"] }  or, for every client there is,  access: open";
+/// Where the keys of access tokens are.
+const TOKEN_KEY: &str = "state/token-key.pem";
 const NETWORKS: &str = "[127.0.0.0/8, \"::1/128\"]";
 
 /// Which clients may call, and by which names.
@@ -27,6 +30,8 @@ pub(crate) struct Access {
     pub(crate) hosts: Vec<HostPattern>,
     /// The clients with their policies.
     pub(crate) clients: Arc<Clients>,
+    /// The file with the keys that sign the gateway's own access tokens.
+    pub(crate) token_key: PathBuf,
 }
 
 /// Which clients may call, by address.
@@ -47,6 +52,10 @@ section! {
         /// `"*.example.org"`; `"*"` is every name. `localhost`, the names below it, the addresses of this machine and the host
         /// of `public_url` need not be written. Any other name gets 421: a web page can make a name of its own point here.
         hosts: Vec<HostPattern> = Vec::new();
+        /// The PEM file with the keys that sign the access tokens for clients with `smart`: P-256; the first signs, all verify. Made
+        /// where there is none, and given a new key every 30 days unless its mode is 0400. Gateways with the same file take each
+        /// other's tokens.
+        token_key: PathBuf = TOKEN_KEY.into();
     }
     check AccessFile::check
 }
@@ -71,7 +80,7 @@ impl AccessFile {
 impl Default for Access {
     /// Clients on this machine.
     fn default() -> Self {
-        Self { allow_from: AllowFrom::default(), hosts: Vec::new(), clients: Arc::default() }
+        Self { allow_from: AllowFrom::default(), hosts: Vec::new(), clients: Arc::default(), token_key: TOKEN_KEY.into() }
     }
 }
 
@@ -104,12 +113,13 @@ impl Setting for Access {
             let allow_from = AllowFrom::read(node, place, findings)?;
             return Some(Self { allow_from, ..Self::default() });
         }
-        let AccessFile { allow_from, hosts } = AccessFile::read(node, place, findings)?;
-        Some(Self { allow_from: allow_from.unwrap_or_default(), hosts, clients: Arc::default() })
+        let AccessFile { allow_from, hosts, token_key } = AccessFile::read(node, place, findings)?;
+        Some(Self { allow_from: allow_from.unwrap_or_default(), hosts, clients: Arc::default(), token_key })
     }
 
     fn to_yaml(&self) -> Yaml {
-        AccessFile { allow_from: Some(self.allow_from.clone()), hosts: self.hosts.clone() }.to_yaml()
+        AccessFile { allow_from: Some(self.allow_from.clone()), hosts: self.hosts.clone(), token_key: self.token_key.clone() }
+            .to_yaml()
     }
 }
 

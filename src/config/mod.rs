@@ -70,7 +70,7 @@ pub(crate) use load::read_text;
 pub(crate) use load::{CONFIG_FILE, load, read_private_key, reread_keys};
 pub(crate) use problem::{Problem, Warning};
 pub(crate) use reference::markdown_reference;
-pub(crate) use routes::{RoutePath, Routes};
+pub(crate) use routes::RoutePath;
 pub(crate) use schema::json_schema;
 pub(crate) use site::{Site, TokenSettings};
 pub(crate) use site_rotation::SiteKeys;

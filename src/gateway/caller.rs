@@ -10,6 +10,7 @@ use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
 use crate::gateway::destination::{Destination, LocalRoute};
+use crate::gateway::own_tokens;
 use crate::gateway::stop::Step;
 use crate::http::forwarded::client::Client;
 
@@ -41,7 +42,15 @@ pub(super) fn check(call: &Call, destination: &Destination) -> Result<(), NotAll
 ///
 /// # Errors
 /// There are none where some are due, or they are not good.
-pub(super) async fn authenticate(_session: &Session, call: &mut Call, _destination: &Destination) -> Step {
+pub(super) async fn authenticate(session: &Session, call: &mut Call, destination: &Destination) -> Step {
+    if matches!(destination, Destination::Local(LocalRoute::SmartToken(_))) {
+        // The client authenticates in the body.
+        return Ok(());
+    }
+    if let Some(caller) = own_tokens::caller(&session.req_header().headers, call, destination)? {
+        call.caller = caller;
+        return Ok(());
+    }
     if let Some(policy) = call.config().access.clients.anonymous.clone() {
         call.caller = Caller::anonymous(policy);
     }

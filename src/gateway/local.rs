@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 
 use http::header::{CACHE_CONTROL, RETRY_AFTER};
 use http::{HeaderValue, Method, StatusCode};
-use pingora::http::RequestHeader;
+use pingora::proxy::Session;
 use serde::Serialize;
 
 use crate::config::{ReadyRule, TokenExposure};
 use crate::fhir::rejection::whole_seconds;
 use crate::gateway::call::Call;
 use crate::gateway::destination::LocalRoute;
+use crate::gateway::stop::Stop;
+use crate::gateway::token_endpoint;
 use crate::http::answer::Answer;
 use crate::http::fetch_metadata::is_of_browser;
 use crate::site::prepared::Site;
@@ -22,9 +24,16 @@ use crate::smart::token::AccessToken;
 use crate::smart::token_cell::Phase;
 
 /// Answers a request for a local route.
-pub(super) async fn answer(head: &RequestHeader, route: &LocalRoute, call: &Call, draining: bool) -> Answer {
+///
+/// # Errors
+/// The client is gone, or too slow.
+pub(super) async fn answer(session: &mut Session, route: &LocalRoute, call: &Call, draining: bool) -> Result<Answer, Stop> {
+    if let LocalRoute::SmartToken(site) = route {
+        return token_endpoint::answer(session, call, site).await;
+    }
+    let head = session.req_header();
     let (sites, settings, method) = (&call.runtime.sites, call.config(), &head.method);
-    match route {
+    Ok(match route {
         LocalRoute::Health => health(method, sites),
         LocalRoute::Ready => ready(method, sites, settings.ready, draining),
         LocalRoute::Jwks(site) => jwks(method, site),
@@ -36,7 +45,8 @@ pub(super) async fn answer(head: &RequestHeader, route: &LocalRoute, call: &Call
             }
             Err(answer) => answer,
         },
-    }
+        LocalRoute::SmartToken(_) => not_found(),
+    })
 }
 
 #[derive(Serialize)]

@@ -48,6 +48,7 @@ mod mended_answer;
 mod negotiation;
 mod openemr_answer;
 mod outgoing;
+mod own_tokens;
 pub(crate) mod pace;
 mod peer_certificate;
 mod plan;
@@ -70,6 +71,7 @@ mod search_answer;
 mod send;
 mod stop;
 mod token;
+mod token_endpoint;
 mod trace;
 mod transport;
 mod upstream;
@@ -308,10 +310,7 @@ impl Gateway {
         admit(session, call, destination).await?;
         match destination {
             Destination::Fhir(fhir) => serve(session, call, fhir, attempt, &self.exports).await,
-            Destination::Local(route) => {
-                let head = session.req_header();
-                Err(local::answer(head, route, call, self.lifecycle.is_draining()).await.into())
-            }
+            Destination::Local(route) => Err(local::answer(session, route, call, self.lifecycle.is_draining()).await?.into()),
             Destination::NotFound | Destination::Unsafe { .. } => Err(local::not_found().into()),
         }
     }

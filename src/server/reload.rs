@@ -16,6 +16,8 @@ use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::callers::access_tokens::AccessTokens;
+use crate::callers::key_file::NoTokenKeys;
 use crate::config::{self, ClientCertificates, Config, Problem, Warning};
 use crate::server::certificates::ListenerCertificates;
 use crate::server::file_watch::FileWatch;
@@ -56,6 +58,8 @@ enum Kept {
     Problems(Vec<Problem>),
     #[error("site {0} gets no token with it, and has one without; the log says above what OpenEMR answered")]
     NoToken(String),
+    #[error("access.token_key: {0}")]
+    NoTokenKeys(#[from] NoTokenKeys),
     #[error("reading it was broken off")]
     BrokenOff,
 }
@@ -84,6 +88,9 @@ impl Reloader {
         }
         let config = Arc::new(config);
         let running = self.runtime.load_full();
+        if AccessTokens::are_given(&config.access.clients) {
+            AccessTokens::new(&config.access.token_key, Some(&running.access_tokens)).open()?;
+        }
         let next = Runtime::build(Arc::clone(&config), &self.tasks, Some(&running));
         next.look_up_new_names().await;
         wait_for_tokens(&running, &next).await?;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use crate::callers::access_tokens::AccessTokens;
 use crate::config::{self, Config};
 use crate::nodes::Nodes;
 use crate::nodes::health::Checks;
@@ -29,6 +30,8 @@ pub(crate) struct Runtime {
     pub config: Arc<Config>,
     /// The sites in the order of the configuration; requests know theirs by index.
     pub sites: Vec<Arc<Site>>,
+    /// Gives clients access tokens, and knows them again.
+    pub access_tokens: Arc<AccessTokens>,
 }
 
 /// Starts background tasks for sites.
@@ -52,9 +55,10 @@ impl Runtime {
             let is_first = sites.is_empty();
             let earlier = Earlier { in_this: &sites, in_previous: previous.map_or(&[], |previous| &previous.sites) };
             let parts = parts(site, tasks, earlier);
-            sites.push(Arc::new(Site::new(parts, &config.routes, is_first)));
+            sites.push(Arc::new(Site::new(parts, &config, is_first)));
         }
-        Self { config, sites }
+        let access_tokens = AccessTokens::new(&config.access.token_key, previous.map(|previous| &previous.access_tokens));
+        Self { config, sites, access_tokens }
     }
 
     /// Renews tokens that were carried over at this runtime's nodes and with its keys from now on. `build` leaves them alone,
@@ -142,6 +146,7 @@ impl Runtime {
     /// A runtime for tests: open access, default limits, no route and no site.
     pub(crate) fn without_sites() -> Self {
         let config = Config::default();
-        Self { config: Arc::new(config), sites: Vec::new() }
+        let access_tokens = AccessTokens::new(&config.access.token_key, None);
+        Self { config: Arc::new(config), sites: Vec::new(), access_tokens }
     }
 }
