@@ -2,6 +2,8 @@
 //!
 //! Decision: `docs/decisions/39-token-server.md`.
 
+use std::sync::Arc;
+
 use http::header::{AUTHORIZATION, HeaderMap};
 use http::{HeaderValue, StatusCode};
 use jiff::Timestamp;
@@ -45,7 +47,7 @@ pub(super) fn caller(fields: &HeaderMap, call: &Call, destination: &Destination)
             Err(Rejection::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, text))
         }
         Ok(Holder { client, policy }) => {
-            let name = client.name.as_str().into();
+            let name = Arc::clone(&client.name);
             Ok(Some(Caller { client: Some(name), policy, found: None, credential: Credential::AccessToken }))
         }
         // A token of an identity provider, or an API key.
