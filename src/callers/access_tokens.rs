@@ -16,12 +16,13 @@ use crate::access::policy::Policy;
 use crate::callers::assertion::{Assertion, Verified};
 use crate::callers::grant::{granted, rules};
 use crate::callers::issued::{self, Grant, Issued, LIFETIME, NotIssued};
+use crate::callers::jwk_sets::JwkSets;
 use crate::callers::key_file::{KeyFile, NoTokenKeys};
+use crate::callers::public_keys::PublicKeys;
 use crate::callers::recent::{Known, Recent, digest_of};
 use crate::callers::replay::{NotOnce, Replay};
 use crate::callers::token_server::{self, ErrorCode, OAuthError};
 use crate::callers::used_folder::UsedFolder;
-use crate::keys::JwkSet;
 
 /// The token server: its keys, and the assertions that were used.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub(crate) struct AccessTokens {
 pub(crate) struct Asked<'a> {
     /// The clients.
     pub(crate) clients: &'a Clients,
+    /// The JWK Sets of clients that have a URL.
+    pub(crate) jwk_sets: &'a JwkSets,
     /// The name of the site.
     pub(crate) site: &'a str,
     /// The body.
@@ -138,8 +141,8 @@ impl AccessTokens {
         if request.client_id.is_some_and(|named| *named != *client.name) {
             return Err(OAuthError::client("client_id names another client than the client_assertion."));
         }
-        let set = key_set(keys, assertion.jku())?;
-        let verified = assertion.verify(set.keys().iter(), asked.audiences, asked.now)?;
+        let set = key_set(keys, asked.jwk_sets, &assertion).await?;
+        let verified = assertion.verify(set.set().keys().iter(), asked.audiences, asked.now)?;
         may_have_tokens(client, &asked)?;
         self.use_once(&client.name, verified, asked.now).await?;
         let scopes = granted(&client.policy, &request.scopes);
@@ -186,19 +189,23 @@ fn registered<'a>(asked: &Asked<'a>, name: &str) -> Result<(&'a Arc<Client>, &'a
     client.ok_or(OAuthError::client("No client of this name has keys for this token endpoint (access.clients.NAME.smart)."))
 }
 
-/// The keys of a client. `jku`: the URL in the header of its assertion, which must be the one that it has registered.
-fn key_set(keys: &SmartKeys, jku: Option<&str>) -> Result<JwkSet, OAuthError> {
+/// The keys of a client. The `jku` in the header of its assertion must be the URL that it has registered.
+async fn key_set(keys: &SmartKeys, sets: &JwkSets, assertion: &Assertion<'_>) -> Result<Arc<PublicKeys>, OAuthError> {
     let registered = match keys {
         SmartKeys::Set(_) => None,
         SmartKeys::Url(url) => Some(url.as_str()),
     };
-    if jku.is_some() && jku != registered {
+    if assertion.jku().is_some() && assertion.jku() != registered {
         return Err(OAuthError::client("The jku of the client_assertion is not the URL that the client has registered."));
     }
     match keys {
-        SmartKeys::Set(text) => JwkSet::parse(text.as_bytes())
+        SmartKeys::Set(text) => PublicKeys::parse(text.as_bytes())
+            .map(Arc::new)
             .map_err(|error| OAuthError::client(format!("The JWK Set that the client has registered {error}."))),
-        SmartKeys::Url(_) => Err(OAuthError::client("The client's JWK Set cannot be had.")),
+        SmartKeys::Url(url) => sets.keys(url, Some(assertion.kid())).await.map_err(|_| {
+            let text = "The JWK Set at the URL that the client has registered cannot be had at the moment.";
+            OAuthError::new(ErrorCode::TemporarilyUnavailable, text)
+        }),
     }
 }
 

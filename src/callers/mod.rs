@@ -3,10 +3,14 @@
 pub(crate) mod access_tokens;
 mod assertion;
 pub(crate) mod client_certificates;
+pub(crate) mod credentials;
 pub(crate) mod grant;
 pub(crate) mod issued;
+pub(crate) mod jwk_sets;
 mod jws;
+pub(crate) mod jwt;
 pub(crate) mod key_file;
+pub(crate) mod public_keys;
 mod recent;
 pub(crate) mod replay;
 mod signing_key;

@@ -81,4 +81,4 @@ pub(crate) use routes::RoutePath;
 pub(crate) use schema::json_schema;
 pub(crate) use site::{Site, TokenSettings};
 pub(crate) use site_rotation::SiteKeys;
-pub(crate) use upstream::{Balance, InFlightLimit, Node, RefreshLimit, Timeouts, Upstream, three_quarters};
+pub(crate) use upstream::{Balance, Connections, InFlightLimit, Node, RefreshLimit, Timeouts, Upstream, three_quarters};

@@ -14,7 +14,6 @@ use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 
 /// What the certificate says of its owner; `None` without TLS, and where none was shown. [`check`] says whether it is good.
-#[allow(dead_code, reason = "for the check of credentials")]
 pub(super) fn facts(session: &Session) -> Option<Arc<CertificateFacts>> {
     of(session)?.facts().cloned()
 }

@@ -40,6 +40,7 @@ pub(super) async fn answer(session: &mut Session, call: &Call, site: &Site) -> R
     let client = call.trace.client();
     let asked = Asked {
         clients: &call.config().access.clients,
+        jwk_sets: call.runtime.callers.jwk_sets(),
         site: site.name(),
         form: &form,
         audiences: &audiences,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::callers::access_tokens::AccessTokens;
+use crate::callers::credentials::Callers;
 use crate::config::{self, Config};
 use crate::nodes::Nodes;
 use crate::nodes::health::Checks;
@@ -32,6 +33,8 @@ pub(crate) struct Runtime {
     pub sites: Vec<Arc<Site>>,
     /// Gives clients access tokens, and knows them again.
     pub access_tokens: Arc<AccessTokens>,
+    /// Checks the credentials that others have issued.
+    pub callers: Callers,
 }
 
 /// Starts background tasks for sites.
@@ -58,7 +61,8 @@ impl Runtime {
             sites.push(Arc::new(Site::new(parts, &config, is_first)));
         }
         let access_tokens = AccessTokens::new(&config.access.token_key, previous.map(|previous| &previous.access_tokens));
-        Self { config, sites, access_tokens }
+        let callers = Callers::new(&config.access.clients, &tasks.tokens.client(), previous.map(|previous| &previous.callers));
+        Self { config, sites, access_tokens, callers }
     }
 
     /// Renews tokens that were carried over at this runtime's nodes and with its keys from now on. `build` leaves them alone,
@@ -147,6 +151,6 @@ impl Runtime {
     pub(crate) fn without_sites() -> Self {
         let config = Config::default();
         let access_tokens = AccessTokens::new(&config.access.token_key, None);
-        Self { config: Arc::new(config), sites: Vec::new(), access_tokens }
+        Self { config: Arc::new(config), sites: Vec::new(), access_tokens, callers: Callers::default() }
     }
 }
