@@ -2,3 +2,5 @@
 
 #[cfg(feature = "sandbox")]
 mod certificates;
+#[cfg(feature = "sandbox")]
+mod new_key;
