@@ -6,6 +6,7 @@
 //! | `env`, `dotenv` | `${NAME}`, and the variables that override keys |
 //! | `declaration`, `setting`, `shape`, `section` | how a key is declared, and what is made from its declaration |
 //! | `configuration`, `listening`, `routes`, `access`, `host_pattern`, `trusted_proxies`, `exposure`, `limits`, `server_conf` | the keys of the gateway |
+//! | `access_table`, `access_clients`, `access_policies`, `access_credentials`, `access_issuers`, `access_files` | clients and policies |
 //! | `site_file`, `upstream`, `answers`, `cors` | the keys of a site |
 //! | `site`, `node_urls`, `site_name`, `scope_list`, `site_keys`, `site_rotation`, `certificates`, `client_certificates` | a site, or a listener, checked |
 //! | `schema`, `reference` | the JSON Schema and docs/configuration.md |
@@ -13,6 +14,12 @@
 //! | `problem` | errors and warnings with their places |
 
 mod access;
+mod access_clients;
+mod access_credentials;
+mod access_files;
+mod access_issuers;
+mod access_policies;
+mod access_table;
 mod answers;
 mod base_url;
 mod certificates;

@@ -142,7 +142,7 @@ fn named_files(config: &Config) -> impl Iterator<Item = &PathBuf> {
     let sites = config.sites.iter().flat_map(|site| {
         [&site.private_key_file, &site.jwks_file].into_iter().chain(site.upstream.ca_file.as_ref().map(|file| &file.path))
     });
-    tls.chain(sites)
+    tls.chain(sites).chain(config.access.files())
 }
 
 #[async_trait]
