@@ -56,7 +56,10 @@ fn is_unauthorized(answer: &Answer, wrong: bool) {
 
 #[test]
 fn a_key_is_taken_in_each_of_its_forms_and_travels_nowhere() {
-    let door = Door::with(|config| config["log"]["level"] = json!("trace"));
+    let door = Door::with(|config| {
+        config["log"]["level"] = json!("trace");
+        config["listen"] = json!([{"h2c": true}]);
+    });
     let key = key_of("lab");
     let (bearer, shout, basic_with, basic_without) =
         (format!("Bearer {key}"), format!("BEARER  {key} "), basic("lab", &key), basic("", &key));
@@ -175,7 +178,7 @@ fn several_credentials_are_of_one_client_or_refused() {
 fn a_client_calls_from_its_networks_alone() {
     let door = Door::with(|config| {
         config["access"]["clients"]["lab"]["allow_from"] = json!(["192.0.2.0/25"]);
-        config["trusted_proxies"] = json!(["127.0.0.2/32"]);
+        config["trusted_proxies"] = json!([{"from": "127.0.0.2", "fields": "x_forwarded"}]);
     });
     let before = door.asked();
     let key = key_of("lab");
@@ -248,7 +251,7 @@ fn the_token_is_for_policies_that_name_it_and_on_this_machine() {
         let of = |name: &str, grants: &[&str]| json!({"scopes": [], "local": grants, "api_keys": [digest_of(name)]});
         config["access"]["clients"] =
             json!({"lab": client("lab"), "force": of("force", &["force_refresh"]), "shown": of("shown", &["token"])});
-        config["trusted_proxies"] = json!(["127.0.0.2/32"]);
+        config["trusted_proxies"] = json!([{"from": "127.0.0.2", "fields": "x_forwarded"}]);
     });
     let token = |client: &str, query: &str| door.send("POST", &format!("/oauth/token{query}"), &[("X-API-Key", &key_of(client))]);
     assert_eq!(token("lab", "").status, 200);
