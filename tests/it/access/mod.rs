@@ -6,6 +6,7 @@ mod api_keys;
 mod certificate_clients;
 #[cfg(feature = "sandbox")]
 mod certificates;
+#[cfg(feature = "sandbox")]
 mod credentials;
 #[cfg(feature = "sandbox")]
 mod jwts;
