@@ -43,6 +43,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) fields: &'a HeaderMap,
     /// The addresses of this server; none of them ends with `/`.
     pub(crate) bases: &'a [String],
+    /// Whether the gateway plans searches, so that it reads each of several parameters of one name (`repairs.search`).
+    pub(crate) plans_searches: bool,
 }
 
 /// Why nothing can be decided on a request. The text is a sentence for the client; it repeats nothing of the request.
@@ -73,9 +75,11 @@ impl<'a> Question<'a> {
     pub(crate) fn read(asked: &Asked<'a>) -> Result<Self, Unreadable> {
         let interaction = Interaction::of(asked.method, asked.path);
         let query = asked.query.strip_prefix(b"?").unwrap_or(asked.query);
-        let may_repeat = request_parameters::may_repeat(interaction.kind, true);
-        request_parameters::check(query, None)?;
-        request_parameters::check(asked.form, None)?;
+        let by_gateway = asked.plans_searches || interaction.kind != Kind::Search;
+        let may_repeat = request_parameters::may_repeat(interaction.kind, by_gateway);
+        let known = known(interaction);
+        request_parameters::check(query, known)?;
+        request_parameters::check(asked.form, known)?;
         request_parameters::check_names(query, asked.form, may_repeat)?;
         // A lenient export leaves out the types that it may not have, and tells of them.
         let is_lenient = interaction.kind == Kind::Export && is_lenient(asked.fields);
@@ -89,6 +93,15 @@ impl<'a> Question<'a> {
             if_none_exist: condition(asked.fields)?,
             bases: asked.bases,
         })
+    }
+}
+
+/// The names that parameters may have; `None` where what the gateway answers itself knows them.
+fn known(interaction: Interaction) -> Option<&'static [&'static str]> {
+    match (interaction.kind, interaction.resource_type) {
+        (Kind::Capabilities | Kind::SmartConfiguration | Kind::Export | Kind::ExportStatus, _) => None,
+        (Kind::Read, Some("Binary")) => Some(request_parameters::EXPORT_FILE),
+        _ => request_parameters::known(interaction),
     }
 }
 
