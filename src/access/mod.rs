@@ -24,3 +24,6 @@ mod refusal;
 pub(crate) mod rule;
 mod search;
 pub(crate) mod table;
+
+#[cfg(test)]
+mod tests;

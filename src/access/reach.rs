@@ -102,19 +102,20 @@ fn targets(from: Reached, parameter: &str, named: Option<&str>) -> Vec<Reached> 
     }
 }
 
+/// Checks that something can be done with a type.
 fn need(caller: &Caller, reached: Reached, letter: Letter) -> Result<Extent, Refusal> {
     match extent(caller, reached, letter) {
         Extent::Nothing => Err(Refusal::scope(reached, letter)),
-        // A constraint on every type is none that a type with rules of its own has to meet.
         extent => Ok(extent),
     }
 }
 
-/// Checks that all resources of a type can be searched.
+/// Checks that all resources of a type can be searched. For a client with a list of patients that is never so: what it finds would
+/// tell of others.
 fn need_all(caller: &Caller, reached: Reached) -> Result<(), Refusal> {
     match need(caller, reached, Letter::Search)? {
-        Extent::All => Ok(()),
-        Extent::Some | Extent::Nothing => Err(Refusal::forbidden(
+        Extent::All if matches!(caller.patients(), PatientsOf::All) => Ok(()),
+        _ => Err(Refusal::forbidden(
             "Chained parameters and _has cannot be limited to the resources that this client may see. Ask for them first, and \
              then by their ids.",
         )),

@@ -168,7 +168,7 @@ impl Rule {
 }
 
 /// The test of one constraint. A type of which no parameters are known has those of any type.
-pub(crate) fn criterion(resource_type: &str, name: &str, value: &str) -> Result<Criterion, Untestable> {
+fn criterion(resource_type: &str, name: &str, value: &str) -> Result<Criterion, Untestable> {
     match Criterion::read(resource_type, name, value) {
         Err(Untestable::Undefined) => Criterion::read(ANY_TYPE, name, value),
         read => read,

@@ -29,7 +29,7 @@ pub(super) fn check(
     let mut is_limited = false;
     for (name, value) in parameters {
         let is_clear = Name::read(name.as_bytes()).is_some_and(|read| !read.is_array) && is_plain(name.as_bytes());
-        if !is_clear && !(name.is_empty() && value.is_empty()) {
+        if !(is_clear || name.is_empty() && value.is_empty()) {
             return Err(Refusal::unclear("OpenEMR would read the name of a parameter otherwise than it is written."));
         }
         let base = name.split(':').next().unwrap_or_default();
@@ -60,7 +60,7 @@ pub(super) fn narrowing(
 ) -> Result<Vec<(String, String)>, Refusal> {
     let rules = caller.policy.table().of(resource_type);
     let mut narrowing = match rules.extent(Letter::Search) {
-        Extent::Some => rules.narrowing().to_vec(),
+        Extent::Some => rules.narrowing(resource_type).cloned().collect(),
         Extent::All | Extent::Nothing => Vec::new(),
     };
     if let (PatientsOf::Listed(list), Some(_)) = (caller.patients(), compartment::ways(resource_type)) {
@@ -74,6 +74,9 @@ pub(super) fn narrowing(
 /// The parameter that narrows a search to the patients on a list; `None` where the search names some of them, or where no parameter
 /// can.
 fn patients(list: &PatientList, resource_type: &str, question: &Question<'_>) -> Result<Option<(String, String)>, Refusal> {
+    if list.len() == 0 {
+        return Err(Refusal::forbidden("No patient is on the list of this client."));
+    }
     let own = if resource_type == "Patient" { &["_id"][..] } else { &["patient", "subject"] };
     let is_own = |name: &str| {
         let (base, modifier) = name.split_once(':').map_or((name, None), |(base, modifier)| (base, Some(modifier)));

@@ -3,8 +3,8 @@
 use std::sync::OnceLock;
 
 use crate::access::line::Line;
-use crate::access::rule::{Letter, Letters, Rule, criterion};
-use crate::fhir::criteria::Criteria;
+use crate::access::rule::{Letter, Letters, Rule};
+use crate::fhir::criteria::{Criteria, definition};
 
 /// What the rules of a policy permit, by type.
 #[derive(Debug, Default)]
@@ -57,10 +57,10 @@ impl RuleTable {
         names.dedup();
         let of_all = |rule: &&Rule| rule.resource_type.is_none();
         Self {
-            others: TypeRules::new(None, rules.iter().filter(of_all)),
+            others: TypeRules::new(rules.iter().filter(of_all)),
             named: names
                 .into_iter()
-                .map(|name| (name, TypeRules::new(Some(name), rules.iter().filter(|rule| rule.is_about(name)))))
+                .map(|name| (name, TypeRules::new(rules.iter().filter(|rule| rule.is_about(name)))))
                 .collect(),
         }
     }
@@ -85,7 +85,7 @@ impl RuleTable {
 }
 
 impl TypeRules {
-    fn new<'a>(resource_type: Option<&str>, rules: impl Iterator<Item = &'a Rule>) -> Self {
+    fn new<'a>(rules: impl Iterator<Item = &'a Rule>) -> Self {
         let mut all = Self::default();
         let mut searchable = Vec::new();
         for rule in rules {
@@ -103,7 +103,7 @@ impl TypeRules {
             all.letters = all.letters.or(rule.letters);
             all.lines.push((rule.letters, rule.line.clone()));
         }
-        all.narrowing = resource_type.map(|name| narrowing(name, &searchable)).unwrap_or_default();
+        all.narrowing = narrowing(&searchable);
         all
     }
 
@@ -127,17 +127,16 @@ impl TypeRules {
         self.lines.iter().filter(move |(letters, _)| letters.has(letter)).map(|(_, line)| line)
     }
 
-    /// The parameters that are added to a search whose extent is [`Extent::Some`], with decoded values. There are none where the
-    /// rules cannot be said by parameters: the test of the answer is enough.
-    #[must_use]
-    pub(crate) fn narrowing(&self) -> &[(String, String)] {
-        &self.narrowing
+    /// The parameters that are added to a search for a type, where its extent is [`Extent::Some`], with decoded values. There are
+    /// none where the rules cannot be said by parameters that the type has: the test of the answer is enough.
+    pub(crate) fn narrowing(&self, resource_type: &str) -> impl Iterator<Item = &(String, String)> {
+        self.narrowing.iter().filter(move |(name, _)| definition::of(resource_type, name).is_some())
     }
 }
 
 /// What rules with constraints say as parameters of one search.
-fn narrowing(resource_type: &str, rules: &[&Rule]) -> Vec<(String, String)> {
-    let pairs: Vec<(String, String)> = match rules {
+fn narrowing(rules: &[&Rule]) -> Vec<(String, String)> {
+    match rules {
         [rule] => rule.constraints.iter().map(|constraint| (constraint.name.clone(), constraint.value.clone())).collect(),
         [first, ..] => {
             let single = |rule: &&Rule| match rule.constraints.as_slice() {
@@ -149,8 +148,7 @@ fn narrowing(resource_type: &str, rules: &[&Rule]) -> Vec<(String, String)> {
             values.zip(name).map(|(values, name)| (name, values.join(","))).into_iter().collect()
         }
         [] => Vec::new(),
-    };
-    pairs.into_iter().filter(|(name, value)| criterion(resource_type, name, value).is_ok()).collect()
+    }
 }
 
 /// The compiled rules of a policy, made when they are first asked for. A copy begins without them, because its rules may change.
