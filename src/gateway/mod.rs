@@ -34,6 +34,7 @@ mod exchange;
 mod export_answers;
 mod export_file;
 mod export_kick_off;
+mod export_owner;
 mod export_paths;
 mod exports;
 mod gathered;

@@ -9,6 +9,7 @@ use crate::exports::files::ExportFile;
 use crate::fhir::if_none_exist::IF_NONE_EXIST;
 use crate::fhir::resource_identity::IdentityCheck;
 use crate::gateway::adapted::Adapted;
+use crate::gateway::export_file::OwnFile;
 use crate::http::set_field::SetField;
 use crate::openemr::search::terms::SearchTerms;
 
@@ -43,6 +44,8 @@ pub(super) struct Plan {
     pub(super) condition_is_met: bool,
     /// What the client gets of a Binary, should it be the file of an export.
     pub(super) export_file: ExportFile,
+    /// The file of the caller's own export, where that is asked for by the gateway's own address.
+    pub(super) own_file: Option<Box<OwnFile>>,
     body_is_sent: bool,
 }
 
