@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::access::permitted::permitted;
 use crate::access::rule::Letter;
-use crate::exports::files::ExportFile;
+use crate::exports::files::{ExportFile, OwnFile};
 use crate::exports::jobs::Exports;
 use crate::fhir::interaction::Kind;
 use crate::fhir::link_text::LinkText;
@@ -52,15 +52,6 @@ impl From<NotServed> for Rejection {
             }
         }
     }
-}
-
-/// What a client gets of the file of its own export, whose address is the gateway's own.
-#[derive(Debug)]
-pub(super) struct OwnFile {
-    /// The name at the end of the address.
-    name: String,
-    /// Which lines the client may have; `None` where it may have all.
-    permit: Option<Arc<LinePermit>>,
 }
 
 /// Whether a request may be for the file of an export that the gateway keeps.

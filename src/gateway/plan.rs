@@ -5,11 +5,10 @@ use http::Method;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue, TRANSFER_ENCODING};
 use pingora::http::RequestHeader;
 
-use crate::exports::files::ExportFile;
+use crate::exports::files::{ExportFile, OwnFile};
 use crate::fhir::if_none_exist::IF_NONE_EXIST;
 use crate::fhir::resource_identity::IdentityCheck;
 use crate::gateway::adapted::Adapted;
-use crate::gateway::export_file::OwnFile;
 use crate::http::set_field::SetField;
 use crate::openemr::search::terms::SearchTerms;
 
