@@ -4,7 +4,9 @@
 
 #![allow(dead_code, reason = "the parts are put to use one by one")]
 
+pub(crate) mod api_key;
 pub(crate) mod caller;
+pub(crate) mod certificates;
 pub(crate) mod clients;
 pub(crate) mod compartment;
 pub(crate) mod decision;

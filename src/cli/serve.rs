@@ -47,6 +47,7 @@ impl Serve {
         let held = self.held_by_running(&config, &source)?;
         let mut problems = failures(listening::unusable(&config.listen, &held));
         problems.extend(self.unwritable_log(&config));
+        problems.extend(self.unusable_token_key(&config));
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -75,6 +76,13 @@ impl Serve {
         let error = if file.exists() { OpenOptions::new().append(true).open(file).err() } else { folder.read_dir().err() }?;
         let message = format!("{}: server.error_log: {} cannot be written to: {error}", self.config.display(), file.display());
         Some(Failure::new(message, "make the folder, or name a file in one that the gateway's user can write to"))
+    }
+
+    /// The file with the keys of access tokens, if it is there and cannot be used.
+    fn unusable_token_key(&self, config: &Config) -> Option<Failure> {
+        let error = server::check_token_key(config).err()?;
+        let message = format!("{}: {error}", self.config.display());
+        Some(Failure::new(message, "name a file with P-256 keys, or one that is not there: it is made at the start"))
     }
 
     /// The addresses that a start need not bind, because the running gateway of this configuration hands them over.

@@ -1,10 +1,12 @@
-//! Which clients may call, by which names, and which may see the access token.
+//! Who may call: by address, by name, with which credentials, and for what; and which clients may see the access token.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde_yaml::Value as Yaml;
 
+use super::access_table::AccessTable;
 use super::declaration::{section, section_shape, words};
 use super::host_pattern::HostPattern;
 use super::node::{Node, Value};
@@ -16,6 +18,8 @@ use crate::access::clients::Clients;
 use crate::http::forwarded::client::Client;
 
 const FORMS: &str = "write  access: { allow_from: [127.0.0.0/8, \"::1/128\"] }  or, for every client there is,  access: open";
+/// Where the keys of access tokens are.
+const TOKEN_KEY: &str = "state/token-key.pem";
 const NETWORKS: &str = "[127.0.0.0/8, \"::1/128\"]";
 
 /// Which clients may call, and by which names.
@@ -27,6 +31,10 @@ pub(crate) struct Access {
     pub(crate) hosts: Vec<HostPattern>,
     /// The clients with their policies.
     pub(crate) clients: Arc<Clients>,
+    /// The file with the keys that sign the gateway's own access tokens.
+    pub(crate) token_key: PathBuf,
+    /// The clients and policies as they are written.
+    table: Arc<AccessTable>,
 }
 
 /// Which clients may call, by address.
@@ -47,13 +55,19 @@ section! {
         /// `"*.example.org"`; `"*"` is every name. `localhost`, the names below it, the addresses of this machine and the host
         /// of `public_url` need not be written. Any other name gets 421: a web page can make a name of its own point here.
         hosts: Vec<HostPattern> = Vec::new();
+        /// The PEM file with the keys that sign the access tokens for clients with `smart`: P-256; the first signs, all verify. Made
+        /// where there is none, and given a new key every 30 days unless its mode is 0400. Gateways with the same file take each
+        /// other's tokens.
+        token_key: PathBuf = TOKEN_KEY.into();
+        flat table: AccessTable;
     }
     check AccessFile::check
 }
 
 impl AccessFile {
     fn check(self, section: &Section<'_>, findings: &mut Findings) -> Option<Self> {
-        if section.is_unset("allow_from") && (section.has("allow_from") || section.is_unset("hosts")) {
+        let says_who = ["hosts", "anonymous", "clients"].iter().any(|key| !section.is_unset(key));
+        if section.is_unset("allow_from") && (section.has("allow_from") || !says_who) {
             let what = if section.has("allow_from") { "is left blank" } else { "is missing" };
             let problem = section.place.problem(format!("`allow_from` {what}"));
             findings.problem(problem.remedy(format!("write  allow_from: {NETWORKS}")));
@@ -71,7 +85,30 @@ impl AccessFile {
 impl Default for Access {
     /// Clients on this machine.
     fn default() -> Self {
-        Self { allow_from: AllowFrom::default(), hosts: Vec::new(), clients: Arc::default() }
+        Self {
+            allow_from: AllowFrom::default(),
+            hosts: Vec::new(),
+            clients: Arc::default(),
+            token_key: TOKEN_KEY.into(),
+            table: Arc::default(),
+        }
+    }
+}
+
+impl Access {
+    /// The files that are read with it: lists of patients, and the public keys of clients.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.table.files()
+    }
+
+    /// Reports policies for sites that are not there.
+    pub(super) fn check_sites(&self, sites: &[&str], findings: &mut Findings) {
+        self.table.check_sites(sites, findings);
+    }
+
+    /// Whether it is said what callers without credentials may do: `anonymous` is written, or there are clients.
+    pub(super) fn says_what(&self) -> bool {
+        self.table.says_what()
     }
 }
 
@@ -104,12 +141,19 @@ impl Setting for Access {
             let allow_from = AllowFrom::read(node, place, findings)?;
             return Some(Self { allow_from, ..Self::default() });
         }
-        let AccessFile { allow_from, hosts } = AccessFile::read(node, place, findings)?;
-        Some(Self { allow_from: allow_from.unwrap_or_default(), hosts, clients: Arc::default() })
+        let AccessFile { allow_from, hosts, token_key, table } = AccessFile::read(node, place, findings)?;
+        let clients = Arc::new(table.clients(findings));
+        Some(Self { allow_from: allow_from.unwrap_or_default(), hosts, clients, token_key, table: Arc::new(table) })
     }
 
     fn to_yaml(&self) -> Yaml {
-        AccessFile { allow_from: Some(self.allow_from.clone()), hosts: self.hosts.clone() }.to_yaml()
+        let file = AccessFile {
+            allow_from: Some(self.allow_from.clone()),
+            hosts: self.hosts.clone(),
+            token_key: self.token_key.clone(),
+            table: self.table.effective(),
+        };
+        file.to_yaml()
     }
 }
 

@@ -53,18 +53,22 @@ impl Setting for CaFile {
     fn read(node: &Node, place: &Place, findings: &mut Findings) -> Option<Self> {
         let written = Written::<String>::read(node, place, findings)?;
         let certificates = certificates(&written, findings)?;
+        let (signed, untrusted) = match place.key.ends_with("client_ca") {
+            true => ("your clients'", "no client's certificate is accepted"),
+            false => ("OpenEMR's", "OpenEMR's certificate is not trusted"),
+        };
         let mut roots = rustls::RootCertStore::empty();
         for (index, certificate) in certificates.iter().enumerate() {
             if let Err(error) = roots.add(certificate.clone()) {
                 let file = shown_path(Path::new(&written.value));
                 let (number, error) = (index + 1, shown(&error.to_string()));
                 let problem = place.problem(format!("certificate {number} of {file} cannot be used: {error}"));
-                findings.problem(problem.remedy("name a PEM file with the certificates of the CA that signed OpenEMR's"));
+                findings.problem(problem.remedy(format!("name a PEM file with the certificates of the CA that signed {signed}")));
                 return None;
             }
         }
-        let renew = "name a file with the CA's present certificate; without it OpenEMR's certificate is not trusted";
-        warn_of_expiry(&certificates, &written, renew, findings);
+        let renew = format!("name a file with the CA's present certificate; without it {untrusted}");
+        warn_of_expiry(&certificates, &written, &renew, findings);
         Some(Self { path: written.value.into(), certificates })
     }
 
@@ -177,7 +181,8 @@ fn private_key(written: &Written<String>, findings: &mut Findings) -> Option<Pri
     key
 }
 
-fn bytes(written: &Written<String>, limit: usize, findings: &mut Findings) -> Option<Zeroizing<Vec<u8>>> {
+/// What a file of certificates, of a key or of revocation lists holds; a PEM text without what was wrapped around it.
+pub(super) fn bytes(written: &Written<String>, limit: usize, findings: &mut Findings) -> Option<Zeroizing<Vec<u8>>> {
     if let Some(problem) = holds_key(written) {
         findings.problem(problem);
         return None;
@@ -192,11 +197,13 @@ fn bytes(written: &Written<String>, limit: usize, findings: &mut Findings) -> Op
         Err(error) => {
             let problem = written.place.problem(format!("{} {error}", shown_path(path)));
             findings.problem(match error {
-                ReadError::Missing => problem.remedy(if written.place.key.contains(".tls.") {
-                    TRY_OUT
-                } else {
-                    "name the file that exists, or leave the key out"
-                }),
+                ReadError::Missing => {
+                    problem.remedy(if written.place.key.contains(".tls.") && !written.place.key.contains(".client_") {
+                        TRY_OUT
+                    } else {
+                        "name the file that exists, or leave the key out"
+                    })
+                }
                 ReadError::Forbidden => problem.remedy("let the gateway's user read it"),
                 ReadError::NotAFile | ReadError::TooLarge(_) | ReadError::Other(_) => problem.remedy("name a PEM file"),
             });

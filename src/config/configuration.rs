@@ -120,14 +120,24 @@ impl Config {
     }
 
     fn check_access(&self, section: &Section<'_>, findings: &mut Findings) {
+        if let Some((Node { value: Value::Map(sites), .. }, _)) = section.node("sites") {
+            let names: Vec<&str> = sites.iter().map(|site| site.key.as_str()).collect();
+            self.access.check_sites(&names, findings);
+        }
         let open = self.listen.iter().find(|listener| !listener.is_loopback());
-        if let (Some(listener), true) = (open, !names_clients(section)) {
-            let problem = section.place_of("access").problem(format!(
-                "is missing, and {} can be reached from other machines: whoever calls reads patient data",
-                listener.address
-            ));
+        let Some(Listener { address, .. }) = open else { return };
+        let reached = format!("{address} can be reached from other machines: whoever calls reads patient data");
+        if !names_clients(section) {
+            let problem = section.place_of("access").problem(format!("is missing, and {reached}"));
             findings.problem(problem.remedy(
-                "write  access: { allow_from: [10.0.0.0/8] }  with your clients' networks or, if that is meant,  access: open",
+                "write  access: { allow_from: [10.0.0.0/8], clients: { … } }  with your clients' networks, keys and policies, or, \
+                 if everybody there may do everything,  access: { allow_from: [10.0.0.0/8], anonymous: everything }",
+            ));
+        } else if !self.access.says_what() {
+            let problem = section.place_of("access").problem(format!("names no `clients`, and {reached}"));
+            findings.problem(problem.remedy(
+                "write  clients: { … }  with the keys and policies of your clients or, if everybody whom allow_from lets in may do \
+                 everything,  anonymous: everything",
             ));
         }
     }

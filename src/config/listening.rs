@@ -9,7 +9,8 @@ use rustls::sign::CertifiedKey;
 use serde_yaml::Value as Yaml;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::certificates::certified_key;
+use super::certificates::{CaFile, certified_key};
+use super::client_certificates::{ClientCertificates, ClientDemand, CrlFile};
 use super::declaration::{section, section_shape};
 use super::node::{Node, Value};
 use super::problem::{Findings, Place, Problem, Source, Written, shown};
@@ -46,6 +47,8 @@ pub(crate) struct ListenerTls {
     pub private_key: PathBuf,
     /// What the two files held; they fit together.
     pub certified_key: Arc<CertifiedKey>,
+    /// The check of clients' certificates; `None` where none is asked for.
+    pub clients: Option<ClientCertificates>,
 }
 
 section! {
@@ -73,6 +76,14 @@ section! {
         certificate: Option<Written<String>> = None, required(MAKE_CERTIFICATE);
         /// A PEM file with the certificate's private key, not encrypted.
         private_key: Option<Written<String>> = None, required(MAKE_KEY);
+        /// A PEM file with the certificates of the CAs whose clients may show one of their own (mutual TLS). Without it none is
+        /// asked for.
+        client_ca: Option<CaFile> = None;
+        /// Whether clients must show a certificate, or may.
+        client_certificates: Option<Written<ClientDemand>> = None, derived("`optional` where there is a `client_ca`");
+        /// A PEM or DER file with the revocation list of every CA that signs clients' certificates: a certificate that no list
+        /// covers is refused, and so are all once the list is out of date. Without it no certificate counts as revoked.
+        client_crl: Option<Written<CrlFile>> = None;
     }
 }
 
@@ -131,16 +142,27 @@ impl Setting for ListenerTls {
     }
 
     fn read(node: &Node, place: &Place, findings: &mut Findings) -> Option<Self> {
-        let TlsFiles { certificate, private_key } = TlsFiles::read(node, place, findings)?;
+        let TlsFiles { certificate, private_key, client_ca, client_certificates, client_crl } =
+            TlsFiles::read(node, place, findings)?;
+        let clients = ClientCertificates::of(client_ca, client_certificates, client_crl, findings);
         let (certificate, private_key) = (certificate?, private_key?);
         let certified_key = certified_key(&certificate, &private_key, findings)?;
-        Some(Self { certificate: certificate.value.into(), private_key: private_key.value.into(), certified_key })
+        Some(Self { certificate: certificate.value.into(), private_key: private_key.value.into(), certified_key, clients })
     }
 
     fn to_yaml(&self) -> Yaml {
-        let written =
-            |path: &PathBuf| Some(Written { value: path.display().to_string(), place: Place::whole(Source::CommandLine) });
-        TlsFiles { certificate: written(&self.certificate), private_key: written(&self.private_key) }.to_yaml()
+        fn written<T>(value: T) -> Option<Written<T>> {
+            Some(Written { value, place: Place::whole(Source::CommandLine) })
+        }
+        let clients = self.clients.as_ref();
+        let files = TlsFiles {
+            certificate: written(self.certificate.display().to_string()),
+            private_key: written(self.private_key.display().to_string()),
+            client_ca: clients.map(|clients| clients.ca.clone()),
+            client_certificates: clients.and_then(|clients| written(clients.demand)),
+            client_crl: clients.and_then(|clients| written(clients.crl.clone()?)),
+        };
+        files.to_yaml()
     }
 
     /// Certificates are replaced while the gateway runs; whether there is one is not.

@@ -17,8 +17,8 @@ use crate::keys::{SigningKey, without_byte_order_mark};
 
 /// The file that is read when none is named.
 pub(crate) const CONFIG_FILE: &str = "conf/gateway.yaml";
-/// The largest configuration file that is read, in bytes.
-const MAX_CONFIG_FILE: usize = 1024 * 1024;
+/// The largest configuration file that is read, in bytes: room for 100,000 clients.
+const MAX_CONFIG_FILE: usize = 32 * 1024 * 1024;
 
 /// Reads and checks the configuration.
 ///

@@ -6,16 +6,24 @@
 //! | `env`, `dotenv` | `${NAME}`, and the variables that override keys |
 //! | `declaration`, `setting`, `shape`, `section` | how a key is declared, and what is made from its declaration |
 //! | `configuration`, `listening`, `routes`, `access`, `host_pattern`, `trusted_proxies`, `exposure`, `limits`, `server_conf` | the keys of the gateway |
+//! | `access_table`, `access_clients`, `access_policies`, `access_credentials`, `access_issuers`, `access_files` | clients and policies |
 //! | `site_file`, `upstream`, `answers`, `cors` | the keys of a site |
-//! | `site`, `node_urls`, `site_name`, `scope_list`, `site_keys`, `site_rotation`, `certificates` | a site, checked |
+//! | `site`, `node_urls`, `site_name`, `scope_list`, `site_keys`, `site_rotation`, `certificates`, `client_certificates` | a site, or a listener, checked |
 //! | `schema`, `reference` | the JSON Schema and docs/configuration.md |
 //! | `permissions` | who else can change or read a file |
 //! | `problem` | errors and warnings with their places |
 
 mod access;
+mod access_clients;
+mod access_credentials;
+mod access_files;
+mod access_issuers;
+mod access_policies;
+mod access_table;
 mod answers;
 mod base_url;
 mod certificates;
+mod client_certificates;
 mod configuration;
 mod cors;
 mod declaration;
@@ -55,6 +63,7 @@ pub(crate) use access::{ReadyRule, TokenExposure};
 pub(crate) use answers::{Answers, Paging, Repairs, Unknown};
 pub(crate) use base_url::{BaseUrl, BaseUrlError};
 pub(crate) use certificates::CaFile;
+pub(crate) use client_certificates::{ClientCertificates, ClientDemand};
 pub(crate) use configuration::Config;
 pub(crate) use cors::{Cors, Origins};
 #[cfg(test)]
@@ -62,14 +71,14 @@ pub(crate) use host_pattern::HostPattern;
 pub(crate) use limits::{Compression, Limits, LogFormat};
 #[cfg(feature = "sandbox")]
 pub(crate) use listening::LISTEN;
-pub(crate) use listening::Listener;
+pub(crate) use listening::{Listener, ListenerTls};
 #[cfg(feature = "sandbox")]
 pub(crate) use load::read_text;
 pub(crate) use load::{CONFIG_FILE, load, read_private_key, reread_keys};
 pub(crate) use problem::{Problem, Warning};
 pub(crate) use reference::markdown_reference;
-pub(crate) use routes::{RoutePath, Routes};
+pub(crate) use routes::RoutePath;
 pub(crate) use schema::json_schema;
 pub(crate) use site::{Site, TokenSettings};
 pub(crate) use site_rotation::SiteKeys;
-pub(crate) use upstream::{Balance, InFlightLimit, Node, RefreshLimit, Timeouts, Upstream, three_quarters};
+pub(crate) use upstream::{Balance, Connections, InFlightLimit, Node, RefreshLimit, Timeouts, Upstream, three_quarters};

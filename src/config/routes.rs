@@ -22,6 +22,9 @@ section! {
         jwks: Option<RoutePath> = RoutePath::new("/.well-known/jwks.json");
         /// `POST`: the access token in use.
         token: Option<RoutePath> = RoutePath::new("/oauth/token");
+        /// `POST`: access tokens of the gateway's own, for clients that have `smart` in `access.clients`; served where there is one.
+        /// Further sites have theirs at `/<site>/auth/token`.
+        smart_token: Option<RoutePath> = RoutePath::new("/auth/token");
         /// The FHIR API of the first site. Further sites are served at `/<site>/fhir`.
         fhir: Option<RoutePath> = RoutePath::new("/fhir");
     }
@@ -30,13 +33,14 @@ section! {
 
 impl Routes {
     /// The local routes and the FHIR route, each with its key; `None` is switched off.
-    pub(super) fn named(&self) -> [(&'static str, Option<&RoutePath>); 5] {
+    pub(super) fn named(&self) -> [(&'static str, Option<&RoutePath>); 6] {
         [
             ("fhir", self.fhir.as_ref()),
             ("health", self.health.as_ref()),
             ("ready", self.ready.as_ref()),
             ("jwks", self.jwks.as_ref()),
             ("token", self.token.as_ref()),
+            ("smart_token", self.smart_token.as_ref()),
         ]
     }
 

@@ -10,7 +10,7 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInpu
 use super::node::{Entry, Node, Value};
 use super::problem::Mark;
 
-/// The most values that a file may hold once its aliases are followed.
+/// The most values that a file may hold once its aliases are followed; of a large file, one for each four of its bytes.
 const MAX_NODES: usize = 50_000;
 /// How deep mappings and lists may be nested. The configuration itself is five deep.
 const MAX_DEPTH: usize = 64;
@@ -29,7 +29,8 @@ pub(super) struct YamlError {
 /// The first place at which the text is not YAML, or goes beyond what a configuration may hold: tags, several documents,
 /// aliases that lead to themselves or to too many values.
 pub(super) fn parse(text: &str) -> Result<Node, YamlError> {
-    let mut reader = Reader { parser: Parser::new_from_str(text), anchors: HashMap::new(), read: 0 };
+    let most = MAX_NODES.max(text.len() / 4);
+    let mut reader = Reader { parser: Parser::new_from_str(text), anchors: HashMap::new(), read: 0, most };
     let mut root = None;
     loop {
         let (event, span) = reader.next()?;
@@ -49,6 +50,8 @@ struct Reader<'t> {
     anchors: HashMap<usize, (Node, usize)>,
     /// The values read so far.
     read: usize,
+    /// How many there may be.
+    most: usize,
 }
 
 impl<'t> Reader<'t> {
@@ -122,8 +125,8 @@ impl<'t> Reader<'t> {
 
     fn count(&mut self, values: usize, span: &Span) -> Result<(), YamlError> {
         self.read += values;
-        if self.read > MAX_NODES {
-            return Err(error(span, &format!("holds more than {MAX_NODES} values")));
+        if self.read > self.most {
+            return Err(error(span, &format!("holds more than {} values", self.most)));
         }
         Ok(())
     }

@@ -26,7 +26,9 @@ pub(crate) struct Rejection {
     /// The value of `Retry-After`, in seconds.
     pub(crate) retry_after: Option<u64>,
     /// The value of `Allow`, on a 405.
-    pub(crate) allow: Option<HeaderValue>,
+    pub(crate) allow: Option<Box<HeaderValue>>,
+    /// The value of `WWW-Authenticate`, on a 401.
+    pub(crate) challenge: Option<Box<HeaderValue>>,
     /// Whether the answer is an OperationOutcome even where FHIR is not spoken: the request is wrong whatever its route is.
     pub(crate) on_every_route: bool,
     /// What went wrong, for the log. `None` when `text` says it all.
@@ -44,6 +46,7 @@ impl Rejection {
             expression: Box::default(),
             retry_after: None,
             allow: None,
+            challenge: None,
             on_every_route: false,
             cause: None,
         }
@@ -72,7 +75,13 @@ impl Rejection {
     #[must_use]
     pub(crate) fn method_not_allowed(text: impl Into<Cow<'static, str>>, allow: HeaderValue) -> Self {
         let rejection = Self::new(StatusCode::METHOD_NOT_ALLOWED, IssueCode::NotSupported, text);
-        Self { allow: Some(allow), ..rejection }
+        Self { allow: Some(Box::new(allow)), ..rejection }
+    }
+
+    /// Adds how the client can authenticate (RFC 9110 section 11.6.1).
+    #[must_use]
+    pub(crate) fn challenging(self, challenge: HeaderValue) -> Self {
+        Self { challenge: Some(Box::new(challenge)), ..self }
     }
 
     /// Adds the elements that it is about, as FHIRPaths.
@@ -103,9 +112,9 @@ pub(crate) fn whole_seconds(wait: Duration) -> u64 {
 /// Two rejections are equal when their clients get the same answer.
 impl PartialEq for Rejection {
     fn eq(&self, other: &Self) -> bool {
-        let Self { status, code, text, expression, retry_after, allow, on_every_route: _, cause: _ } = self;
-        (status, code, text, expression, retry_after, allow)
-            == (&other.status, &other.code, &other.text, &other.expression, &other.retry_after, &other.allow)
+        let Self { status, code, text, expression, retry_after, allow, challenge, on_every_route: _, cause: _ } = self;
+        (status, code, text, expression) == (&other.status, &other.code, &other.text, &other.expression)
+            && (retry_after, allow, challenge) == (&other.retry_after, &other.allow, &other.challenge)
     }
 }
 

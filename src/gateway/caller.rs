@@ -1,14 +1,19 @@
 //! Who may use the gateway: by its address, and by its credentials.
 //!
-//! Decision: `docs/decisions/18-proxies.md`.
+//! Decisions: `docs/decisions/18-proxies.md`, `docs/decisions/38-credentials.md`.
+
+use std::sync::Arc;
 
 use http::StatusCode;
+use log::info;
 use pingora::proxy::Session;
 
 use crate::access::caller::Caller;
+use crate::fhir::interaction::Kind;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
+use crate::gateway::credentials::{self, NotKnown};
 use crate::gateway::destination::{Destination, LocalRoute};
 use crate::gateway::stop::Step;
 use crate::http::forwarded::client::Client;
@@ -37,13 +42,59 @@ pub(super) fn check(call: &Call, destination: &Destination) -> Result<(), NotAll
     if call.config().access.allow_from.allows(client) { Ok(()) } else { Err(NotAllowed) }
 }
 
-/// Finds out who the caller is, by its credentials.
+/// Whether a request needs a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// It does, unless the configuration has a policy for callers without.
+    Yes,
+    /// Everybody may read it; a credential that is shown must be good all the same.
+    No,
+    /// Nobody looks at credentials: a load balancer must get its answer, whatever it sends and whoever is down.
+    Never,
+}
+
+impl Due {
+    fn of(destination: &Destination) -> Self {
+        match destination {
+            Destination::Fhir(fhir) => match fhir.interaction.kind {
+                Kind::Capabilities | Kind::SmartConfiguration => Self::No,
+                _ => Self::Yes,
+            },
+            // At its token endpoint a client authenticates in the body.
+            Destination::Local(LocalRoute::Health | LocalRoute::Ready | LocalRoute::Jwks(_) | LocalRoute::SmartToken(_)) => {
+                Self::Never
+            }
+            Destination::Local(LocalRoute::Token(_)) | Destination::NotFound | Destination::Unsafe { .. } => Self::Yes,
+        }
+    }
+}
+
+/// Finds out who the caller is, by its credentials. Where no client is configured nobody looks at them.
 ///
 /// # Errors
 /// There are none where some are due, or they are not good.
-pub(super) async fn authenticate(_session: &Session, call: &mut Call, _destination: &Destination) -> Step {
-    if let Some(policy) = call.config().access.clients.anonymous.clone() {
-        call.caller = Caller::anonymous(policy);
+pub(super) async fn authenticate(session: &Session, call: &mut Call, destination: &Destination) -> Step {
+    let clients = &call.config().access.clients;
+    let due = Due::of(destination);
+    let shown = match clients.is_empty() || due == Due::Never {
+        true => Ok(None),
+        false => credentials::caller(session, call, destination).await,
+    };
+    let caller = match shown {
+        Ok(Some(caller)) => Ok(caller),
+        Ok(None) => match &call.config().access.clients.anonymous {
+            Some(policy) => Ok(Caller::anonymous(Arc::clone(policy))),
+            None if due == Due::Yes => Err(NotKnown::Missing),
+            None => return Ok(()),
+        },
+        Err(why) => Err(why),
+    };
+    match caller {
+        Ok(caller) => call.caller = caller,
+        Err(why) => {
+            info!("request {}: {why}", call.id);
+            return Err(Rejection::from(why).into());
+        }
     }
     Ok(())
 }

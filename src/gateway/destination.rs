@@ -45,6 +45,8 @@ pub(super) enum LocalRoute {
     Jwks(Arc<Site>),
     /// `POST /oauth/token`, with the request's query.
     Token(Vec<u8>),
+    /// `POST /auth/token` of one site: an access token for a client.
+    SmartToken(Arc<Site>),
 }
 
 /// A request to the FHIR API of a site.
@@ -122,8 +124,12 @@ impl Destination {
         if is(routes.token.as_deref()) {
             return Self::Local(LocalRoute::Token(query.to_vec()));
         }
-        let site = runtime.sites.iter().find(|site| is(site.jwks_path.as_deref()));
-        site.map_or(Self::NotFound, |site| Self::Local(LocalRoute::Jwks(Arc::clone(site))))
+        let local = runtime.sites.iter().find_map(|site| {
+            let is_route = |path: &Option<String>| is(path.as_deref());
+            let jwks = is_route(&site.jwks_path).then(|| LocalRoute::Jwks(Arc::clone(site)));
+            jwks.or_else(|| is_route(&site.token_path).then(|| LocalRoute::SmartToken(Arc::clone(site))))
+        });
+        local.map_or(Self::NotFound, Self::Local)
     }
 
     /// The FHIR request, if it is one.

@@ -68,8 +68,8 @@ pub(super) async fn answer(session: &Session, call: &Call, fhir: &FhirCall) -> S
     let site = &fhir.site;
     let answer = match fhir.kind {
         FhirKind::SmartConfiguration => {
-            let document = site.metadata.smart_configuration();
-            answer_to(session, call, site, document, "application/json")
+            let token_url = site.token_url(public_base::of(session, call, site).as_str());
+            answer_to(session, call, site, &site.metadata.smart_configuration(&token_url), "application/json")
         }
         FhirKind::Capabilities => {
             let statement = site.capability_statement().await.ok_or(NoStatement)?;

@@ -6,13 +6,16 @@ use std::time::{Duration, Instant};
 
 use http::header::{CACHE_CONTROL, RETRY_AFTER};
 use http::{HeaderValue, Method, StatusCode};
-use pingora::http::RequestHeader;
+use pingora::proxy::Session;
 use serde::Serialize;
 
+use crate::access::policy::Policy;
 use crate::config::{ReadyRule, TokenExposure};
 use crate::fhir::rejection::whole_seconds;
 use crate::gateway::call::Call;
 use crate::gateway::destination::LocalRoute;
+use crate::gateway::stop::Stop;
+use crate::gateway::token_endpoint;
 use crate::http::answer::Answer;
 use crate::http::fetch_metadata::is_of_browser;
 use crate::site::prepared::Site;
@@ -22,21 +25,37 @@ use crate::smart::token::AccessToken;
 use crate::smart::token_cell::Phase;
 
 /// Answers a request for a local route.
-pub(super) async fn answer(head: &RequestHeader, route: &LocalRoute, call: &Call, draining: bool) -> Answer {
+///
+/// # Errors
+/// The client is gone, or too slow.
+pub(super) async fn answer(session: &mut Session, route: &LocalRoute, call: &Call, draining: bool) -> Result<Answer, Stop> {
+    if let LocalRoute::SmartToken(site) = route {
+        return token_endpoint::answer(session, call, site).await;
+    }
+    let head = session.req_header();
     let (sites, settings, method) = (&call.runtime.sites, call.config(), &head.method);
-    match route {
-        LocalRoute::Health => health(method, sites),
+    Ok(match route {
+        LocalRoute::Health => health(method, sites, call.config().access.clients.is_empty() || call.trace.is_local()),
         LocalRoute::Ready => ready(method, sites, settings.ready, draining),
         LocalRoute::Jwks(site) => jwks(method, site),
         LocalRoute::Token(query) => match token_request(method, query, sites) {
+            Ok(request) if !may_use(&call.caller.policy, request, sites) => forbidden(request),
             Ok(request) => {
+                let is_shown = match settings.access.clients.is_empty() {
+                    true => is_shown(call.trace.is_local(), settings.token_exposure),
+                    // With it a caller has every right that the gateway has.
+                    false => {
+                        let is_possible = settings.token_exposure != TokenExposure::Never && call.trace.is_local();
+                        is_possible && call.caller.policy.local.token
+                    }
+                };
                 // A page that a browser shows is no program, whatever its origin.
-                let is_shown = !is_of_browser(&head.headers) && is_shown(call.trace.is_local(), settings.token_exposure);
-                token(request, sites, is_shown).await
+                token(request, sites, is_shown && !is_of_browser(&head.headers)).await
             }
             Err(answer) => answer,
         },
-    }
+        LocalRoute::SmartToken(_) => not_found(),
+    })
 }
 
 #[derive(Serialize)]
@@ -65,7 +84,9 @@ struct Health<'a> {
 #[derive(Serialize)]
 struct SiteHealth<'a> {
     name: &'a str,
-    fhir_base: String,
+    /// `None` where the caller is not to learn internal addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fhir_base: Option<String>,
     token: TokenState,
     expires_in: u64,
     /// How often each repair of a resource was made.
@@ -74,13 +95,13 @@ struct SiteHealth<'a> {
 }
 
 /// `GET /health`: what is known this moment. Waits for nothing.
-fn health(method: &Method, sites: &[Arc<Site>]) -> Answer {
+fn health(method: &Method, sites: &[Arc<Site>], shows_addresses: bool) -> Answer {
     if !is_get(method) {
         return Answer::method_not_allowed("GET, HEAD");
     }
     let now = Instant::now();
     let status = status(sites.iter().map(|site| (site.token.usable(now).is_some(), site.token.is_failing())));
-    let sites = sites.iter().map(|site| site_health(site, now)).collect();
+    let sites = sites.iter().map(|site| site_health(site, now, shows_addresses)).collect();
     Answer::json(StatusCode::OK, &Health { status, version: env!("CARGO_PKG_VERSION"), sites })
 }
 
@@ -125,7 +146,7 @@ fn is_ready(sites: &BTreeMap<&str, bool>, rule: ReadyRule, draining: bool) -> bo
     enough && !draining
 }
 
-fn site_health(site: &Site, now: Instant) -> SiteHealth<'_> {
+fn site_health(site: &Site, now: Instant, shows_addresses: bool) -> SiteHealth<'_> {
     let token = site.token.usable(now);
     let state = match (&token, site.token.phase()) {
         (_, Phase::Exchanging) => TokenState::Refreshing,
@@ -134,7 +155,7 @@ fn site_health(site: &Site, now: Instant) -> SiteHealth<'_> {
     };
     SiteHealth {
         name: site.name(),
-        fhir_base: site.config.fhir_base().to_string(),
+        fhir_base: shows_addresses.then(|| site.config.fhir_base().to_string()),
         token: state,
         expires_in: token.map_or(0, |token| token.left(now).as_secs()),
         mended: site.mending.mended.made().map(|(repair, count)| (repair.name(), count)).collect(),
@@ -184,6 +205,20 @@ fn token_request(method: &Method, query: &[u8], sites: &[Arc<Site>]) -> Result<T
         }
     }
     Ok(request)
+}
+
+/// Whether a policy permits a request for the token of its site.
+fn may_use(policy: &Policy, request: TokenRequest, sites: &[Arc<Site>]) -> bool {
+    let is_named = |names: &Vec<String>| sites.get(request.site).is_some_and(|site| names.iter().any(|name| name == site.name()));
+    policy.sites.as_ref().is_none_or(is_named) && (policy.local.force_refresh || !request.force)
+}
+
+fn forbidden(request: TokenRequest) -> Answer {
+    let text = match request.force {
+        true => "The policy does not permit a forced refresh (local: [force_refresh]).",
+        false => "The policy does not permit the use of this site.",
+    };
+    Answer::error(StatusCode::FORBIDDEN, "forbidden", text)
 }
 
 #[derive(Serialize)]

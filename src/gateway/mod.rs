@@ -26,6 +26,7 @@ mod conditional_create;
 pub(crate) mod connections;
 mod context;
 mod cors;
+mod credentials;
 mod destination;
 mod documents;
 mod due;
@@ -50,6 +51,7 @@ mod negotiation;
 mod openemr_answer;
 mod outgoing;
 pub(crate) mod pace;
+mod peer_certificate;
 mod plan;
 mod public_base;
 mod queue;
@@ -70,6 +72,7 @@ mod search_answer;
 mod send;
 mod stop;
 mod token;
+mod token_endpoint;
 mod trace;
 mod transport;
 mod upstream;
@@ -308,10 +311,7 @@ impl Gateway {
         admit(session, call, destination).await?;
         match destination {
             Destination::Fhir(fhir) => serve(session, call, fhir, attempt, &self.exports).await,
-            Destination::Local(route) => {
-                let head = session.req_header();
-                Err(local::answer(head, route, call, self.lifecycle.is_draining()).await.into())
-            }
+            Destination::Local(route) => Err(local::answer(session, route, call, self.lifecycle.is_draining()).await?.into()),
             Destination::NotFound | Destination::Unsafe { .. } => Err(local::not_found().into()),
         }
     }
@@ -325,11 +325,12 @@ impl Gateway {
 }
 
 /// Decides whether a request may pass, on every route.
-async fn admit(session: &Session, call: &mut Call, destination: &Destination) -> Step {
+async fn admit(session: &mut Session, call: &mut Call, destination: &Destination) -> Step {
     caller::check(call, destination)?;
     host::check(session, call)?;
     cors::check(session.req_header(), destination, call.config().public_url.as_ref())?;
     wire::check(session, &call.config().limits, destination)?;
+    peer_certificate::check(session)?;
     caller::authenticate(session, call, destination).await
 }
 

@@ -2,7 +2,7 @@
 //! and plain JSON elsewhere.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use pingora::Error;
 use pingora::proxy::Session;
@@ -69,8 +69,12 @@ fn with_fields(answer: Answer, rejection: Rejection) -> Answer {
         Some(seconds) => answer.with(RETRY_AFTER, HeaderValue::from(seconds)),
         None => answer,
     };
-    match rejection.allow {
-        Some(allowed) => answer.with(ALLOW, allowed),
+    let answer = match rejection.allow {
+        Some(allowed) => answer.with(ALLOW, *allowed),
+        None => answer,
+    };
+    match rejection.challenge {
+        Some(challenge) => answer.with(WWW_AUTHENTICATE, *challenge),
         None => answer,
     }
 }
@@ -78,6 +82,7 @@ fn with_fields(answer: Answer, rejection: Rejection) -> Answer {
 fn error_word(status: StatusCode) -> &'static str {
     match status.as_u16() {
         400 => "bad_request",
+        401 => "unauthorized",
         403 => "forbidden",
         404 => "not_found",
         408 => "request_timeout",

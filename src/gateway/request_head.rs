@@ -166,6 +166,7 @@ mod tests {
                 ("X-Forwarded-Host", "evil.example"),
                 ("Forwarded", "host=evil.example"),
                 ("Proxy-Authorization", "x"),
+                ("X-API-Key", "oegw_0123456789abcdef_x"),
                 ("Proxy", "http://evil.example"),
                 ("X-HTTP-Method-Override", "PUT"),
                 ("Content_Type", "text/plain"),

@@ -86,6 +86,7 @@ pub(super) fn access_line<'a>(session: &'a Session, failed: bool, context: &'a R
     access_log::Line {
         request_id: call.id,
         caller: call.trace.client().address(),
+        client: call.caller.client.as_deref(),
         trace_id: call.trace.context.trace_id(),
         method: known_method(&session.req_header().method),
         site: fhir.map(|fhir| fhir.site.name()),

@@ -57,7 +57,7 @@ impl From<BadHead> for Rejection {
             BadHead::MethodNotAllowed => Self::method_not_allowed("The gateway does not take this method.", METHODS),
             BadHead::UnknownMethod => {
                 let text = "The gateway does not know this method.";
-                Self { allow: Some(METHODS), ..Self::new(StatusCode::NOT_IMPLEMENTED, IssueCode::NotSupported, text) }
+                Self { allow: Some(Box::new(METHODS)), ..Self::new(StatusCode::NOT_IMPLEMENTED, IssueCode::NotSupported, text) }
             }
             BadHead::TargetTooLong => Self::new(
                 StatusCode::URI_TOO_LONG,

@@ -22,7 +22,7 @@ use pingora::{Error, ErrorType};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 
-use crate::config::{BaseUrl, Upstream};
+use crate::config::{BaseUrl, CaFile, Connections, Timeouts, Upstream};
 use crate::nodes::cause::Place;
 use crate::nodes::resolve::{ResolveError, look_up};
 
@@ -45,22 +45,33 @@ impl Origin {
     /// does not tell peers apart by the authorities that they trust, so that each origin has a group of its own.
     #[must_use]
     pub(super) fn new(place: Place, upstream: &Upstream) -> Self {
+        Self::with(place, &upstream.timeouts, &upstream.connections, upstream.ca_file.as_ref())
+    }
+
+    /// Prepares an origin that belongs to no site: one from which public keys come. It has the default timeouts, and must show a
+    /// certificate of an authority that the system trusts.
+    #[must_use]
+    pub(crate) fn elsewhere(url: BaseUrl, key: &'static str) -> Self {
+        Self::with(Place { url, key }, &Timeouts::default(), &Connections::default(), None)
+    }
+
+    fn with(place: Place, timeouts: &Timeouts, connections: &Connections, ca_file: Option<&CaFile>) -> Self {
         let url = &place.url;
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         // The SNI is never empty: without one, Pingora's rustls side would verify nothing at all.
         let mut template = HttpPeer::new(nowhere, url.https, url.host.clone());
         template.group_key = NEXT_GROUP.fetch_add(1, Ordering::Relaxed);
         let options = &mut template.options;
-        options.connection_timeout = Some(upstream.timeouts.connect);
-        options.total_connection_timeout = Some(upstream.timeouts.total_connect);
-        options.read_timeout = Some(upstream.timeouts.read);
-        options.write_timeout = Some(upstream.timeouts.write);
-        options.idle_timeout = Some(upstream.connections.idle_timeout);
+        options.connection_timeout = Some(timeouts.connect);
+        options.total_connection_timeout = Some(timeouts.total_connect);
+        options.read_timeout = Some(timeouts.read);
+        options.write_timeout = Some(timeouts.write);
+        options.idle_timeout = Some(connections.idle_timeout);
         options.alpn = ALPN::H1;
         options.verify_cert = true;
         options.verify_hostname = true;
         options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
-        if let Some(file) = &upstream.ca_file {
+        if let Some(file) = ca_file {
             options.ca = Some(system_and(&file.certificates));
         }
         let host = HeaderValue::from_str(&url.authority()).expect("a BaseUrl has letters, digits and `.-_:[]` in its host");

@@ -23,6 +23,8 @@ pub(crate) struct Line<'a> {
     pub(crate) trace_id: TraceId,
     /// The client's address, as far as trusted proxies report it.
     pub(crate) caller: Option<IpAddr>,
+    /// The name of the client that it shows to be; `None` without credentials, or with wrong ones.
+    pub(crate) client: Option<&'a str>,
     /// The method if it is a standard one, otherwise `other`.
     pub(crate) method: &'static str,
     /// The site; `None` on local routes.
@@ -59,6 +61,7 @@ pub(crate) fn write(line: &Line<'_>) {
         request_id:% = line.request_id,
         trace_id:% = line.trace_id,
         caller = caller.as_deref().unwrap_or("-"),
+        client = line.client.unwrap_or("-"),
         method = line.method,
         site = line.site.unwrap_or("-"),
         resource_type = line.resource_type.unwrap_or("-"),

@@ -89,7 +89,7 @@ impl NotOffered {
 impl From<NotOffered> for Rejection {
     fn from(refused: NotOffered) -> Self {
         let allow = refused.allowed().and_then(|allowed| HeaderValue::from_str(&allowed.to_string()).ok());
-        Self { allow, ..Self::new(refused.status(), refused.code(), refused.to_string()) }
+        Self { allow: allow.map(Box::new), ..Self::new(refused.status(), refused.code(), refused.to_string()) }
     }
 }
 

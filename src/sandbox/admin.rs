@@ -39,6 +39,8 @@ struct Changes {
     listener: Option<ListenerState>,
     binary: Option<NewBinary>,
     export: Option<ExportBehavior>,
+    #[serde(default)]
+    resources: Vec<Value>,
 }
 
 /// Deserializes a list of fault sets: null is empty, an object is a list of one.
@@ -186,6 +188,14 @@ async fn apply(instance: &Instance, changes: Changes) -> Result<(), String> {
     }
     if let Some(binary) = changes.binary {
         instance.exports.lock().publish(binary.id, binary.bytes);
+    }
+    for resource in changes.resources {
+        let resource_type = resource.get("resourceType").and_then(Value::as_str).map(str::to_owned);
+        let has_id = resource.get("id").is_some_and(Value::is_string);
+        match resource_type.filter(|_| has_id) {
+            Some(resource_type) => instance.population.write().add(&resource_type, resource),
+            None => return Err("resources: a resource without a resourceType or an id".to_owned()),
+        }
     }
     if let Some(behavior) = changes.export {
         instance.exports.lock().set_behavior(behavior);

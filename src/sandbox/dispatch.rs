@@ -113,7 +113,7 @@ pub(super) async fn outcome(instance: &Instance, head: &RequestHead, body: &Rece
         let faults = if let Disposition::Fhir(faults) = disposition { faults } else { FhirFaults::default() };
         match rewrite::rewrite(path, head.query()) {
             Ok(rewritten) => {
-                let request = FhirRequest::new(instance.personality, head, body, &rewritten);
+                let request = FhirRequest::new(instance.personality, head, body, &rewritten, &faults);
                 fhir(instance, &request, &faults, origin).await
             }
             Err(refused) => {

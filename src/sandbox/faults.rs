@@ -112,6 +112,10 @@ pub(super) struct FhirFaults {
     pub(super) html: bool,
     /// Close the connection without an answer.
     pub(super) hang_up: bool,
+    /// The patient, by id, with whose resources reads and searches are answered, beside what was asked for or in its place.
+    pub(super) foreign_patient: Option<String>,
+    /// The search parameters that are ignored.
+    pub(super) ignore_parameters: Vec<String>,
     /// The framing of the body.
     pub(super) framing: Option<Framing>,
     /// The number of body bytes after which the connection is closed.

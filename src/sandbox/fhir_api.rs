@@ -14,7 +14,7 @@ use super::{
     response::Body,
     scopes::{self, Interaction},
     search::{self, Failure, SearchOutcome},
-    write,
+    tampering, write,
 };
 use bytes::Bytes;
 use serde_json::Value;
@@ -93,7 +93,9 @@ fn routed(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant, segment
         }
         ("POST", ["DocumentReference", "$docref"]) => docref(instance, request, grant),
         ("GET", ["DocumentReference", "$docref"]) => error_answers::route_not_found(instance.personality),
-        ("GET", [resource_type, id]) if has_route(resource_type) && is_id(id) => read(instance, grant, resource_type, id),
+        ("GET", [resource_type, id]) if has_route(resource_type) && is_id(id) => {
+            read(instance, request, grant, resource_type, id)
+        }
         ("POST", [resource_type]) if instance.personality == Personality::Next && writes(resource_type) => {
             next_write::create(instance, request, grant, resource_type)
         }
@@ -116,7 +118,7 @@ fn is_id(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|character| character.is_ascii_alphanumeric() || "-_$:".contains(character))
 }
 
-fn read(instance: &Instance, grant: &Grant, resource_type: &str, id: &str) -> Answer {
+fn read(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant, resource_type: &str, id: &str) -> Answer {
     if !scopes::allows(instance.personality, &grant.scopes, resource_type, Interaction::Read) {
         return error_answers::scope_missing(instance.personality);
     }
@@ -132,7 +134,7 @@ fn read(instance: &Instance, grant: &Grant, resource_type: &str, id: &str) -> An
             None => population.get(resource_type, id).cloned(),
         },
     };
-    match found {
+    match tampering::foreign(request.faults, &population, resource_type).or(found) {
         Some(resource) => Answer::new(200, "application/json", Body::Whole(resource.wire_at(instance.clock.seconds()))),
         None => Answer::json(404, "[]"),
     }
@@ -152,6 +154,8 @@ fn docref(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant) -> Answ
     let date = |document: &&Arc<Resource>| document.value.get("date").map(Value::to_string);
     let newest = population.all("DocumentReference").iter().filter(is_theirs).max_by_key(date);
     let now = instance.clock.seconds();
+    let foreign = tampering::foreign(request.faults, &population, "DocumentReference");
+    let newest = foreign.as_ref().or(newest);
     let entries: Vec<Bytes> =
         newest.map(|document| entry(instance, request, &document.id, &document.wire_at(now))).into_iter().collect();
     bundle(instance, request, &entries)
@@ -164,12 +168,14 @@ fn search_answer(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant, 
     let allowed = instance.search_parameters.get(resource_type).map_or(&[][..], Vec::as_slice);
     let population = instance.population.read();
     let escapes = instance.personality.fhir_escapes();
-    let parameters = request.search_parameters();
+    let mut parameters = request.search_parameters();
+    tampering::ignore(request.faults, &mut parameters);
     let now = instance.clock.seconds();
-    let found = match search::search(instance.personality, &population, resource_type, allowed, &parameters, now) {
+    let mut found = match search::search(instance.personality, &population, resource_type, allowed, &parameters, now) {
         SearchOutcome::Found(found) => found,
         SearchOutcome::Failed(failure) => return failed_search(instance, &failure),
     };
+    tampering::mix_in(request.faults, &population, resource_type, &mut found.resources);
     if instance.personality == Personality::Next {
         let strict = request.head.field("prefer").is_some_and(|prefer| prefer.contains("handling=strict"));
         return match found.ignored.first() {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::{
+    faults::FhirFaults,
     http1::ReceivedBody,
     multipart,
     personality::Personality,
@@ -26,6 +27,8 @@ pub(super) struct FhirRequest<'a> {
     pub(super) route: Route,
     /// Whether that is another one than the path names.
     pub(super) rerouted: bool,
+    /// The faults that apply to it.
+    pub(super) faults: &'a FhirFaults,
     query: Variables,
     form: Variables,
 }
@@ -48,6 +51,7 @@ impl<'a> FhirRequest<'a> {
         head: &'a RequestHead,
         body: &'a ReceivedBody,
         rewritten: &Rewritten,
+        faults: &'a FhirFaults,
     ) -> FhirRequest<'a> {
         let query = Variables::from_query(&rewritten.query);
         let form = form(head, body);
@@ -62,7 +66,7 @@ impl<'a> FhirRequest<'a> {
             None => Route::Missing,
         };
         let rerouted = named_by != Some(&Variable::Text(rewritten.path.clone()));
-        FhirRequest { method: method(personality, head), head, body, route, rerouted, query, form }
+        FhirRequest { method: method(personality, head), head, body, route, rerouted, faults, query, form }
     }
 
     /// Returns the site and what follows it in the route.
@@ -130,7 +134,8 @@ mod tests {
         let body = ReceivedBody { kept: body.as_bytes().to_vec(), length: body.len() as u64, ..ReceivedBody::default() };
         let path = "default/fhir/x";
         let query = format!("_REWRITE_COMMAND={path}&{query}").into_bytes();
-        let request = FhirRequest::new(personality, &head, &body, &Rewritten { path: path.as_bytes().to_vec(), query });
+        let faults = FhirFaults::default();
+        let request = FhirRequest::new(personality, &head, &body, &Rewritten { path: path.as_bytes().to_vec(), query }, &faults);
         assert_eq!(request.rerouted, request.route != Route::Named(path.to_owned()));
         (request.route.clone(), request.search_parameters())
     }

@@ -75,6 +75,7 @@ mod search;
 mod server;
 mod settings;
 mod start;
+mod tampering;
 mod tls;
 mod token_endpoint;
 mod write;

@@ -29,6 +29,6 @@ mod stream_traits;
 mod upgrade;
 
 pub(crate) use options::{ConfigSource, RunOptions};
-pub(crate) use run::run;
+pub(crate) use run::{check_token_key, run};
 pub(crate) use upgrade::socket::UpgradeSocket;
 pub(crate) use upgrade::take_over::{NotTaken, running_listeners};

@@ -16,7 +16,9 @@ use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{self, Config, Problem, Warning};
+use crate::callers::access_tokens::AccessTokens;
+use crate::callers::key_file::NoTokenKeys;
+use crate::config::{self, ClientCertificates, Config, Problem, Warning};
 use crate::server::certificates::ListenerCertificates;
 use crate::server::file_watch::FileWatch;
 use crate::server::options::ConfigSource;
@@ -56,6 +58,8 @@ enum Kept {
     Problems(Vec<Problem>),
     #[error("site {0} gets no token with it, and has one without; the log says above what OpenEMR answered")]
     NoToken(String),
+    #[error("access.token_key: {0}")]
+    NoTokenKeys(#[from] NoTokenKeys),
     #[error("reading it was broken off")]
     BrokenOff,
 }
@@ -84,6 +88,9 @@ impl Reloader {
         }
         let config = Arc::new(config);
         let running = self.runtime.load_full();
+        if AccessTokens::are_given(&config.access.clients) {
+            AccessTokens::new(&config.access.token_key, Some(&running.access_tokens)).open()?;
+        }
         let next = Runtime::build(Arc::clone(&config), &self.tasks, Some(&running));
         next.look_up_new_names().await;
         wait_for_tokens(&running, &next).await?;
@@ -129,11 +136,13 @@ async fn wait_for_tokens(running: &Runtime, next: &Runtime) -> Result<(), Kept> 
 /// The files that a configuration names and that are read with it.
 fn named_files(config: &Config) -> impl Iterator<Item = &PathBuf> {
     let tls = config.listen.iter().filter_map(|listener| listener.tls.as_ref());
-    let tls = tls.flat_map(|tls| [&tls.certificate, &tls.private_key]);
+    let tls = tls.flat_map(|tls| {
+        [&tls.certificate, &tls.private_key].into_iter().chain(tls.clients.iter().flat_map(ClientCertificates::files))
+    });
     let sites = config.sites.iter().flat_map(|site| {
         [&site.private_key_file, &site.jwks_file].into_iter().chain(site.upstream.ca_file.as_ref().map(|file| &file.path))
     });
-    tls.chain(sites)
+    tls.chain(sites).chain(config.access.files())
 }
 
 #[async_trait]
@@ -150,6 +159,8 @@ impl BackgroundService for Reloader {
             }
         };
         let mut file_watch = FileWatch::default();
+        // What changes from now on is seen.
+        file_watch.have_changed(&self.watched().1);
         loop {
             let (is_on, files) = self.watched();
             tokio::select! {

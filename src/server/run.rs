@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pingora::server::{RunArgs, Server};
 
+use crate::callers::access_tokens::AccessTokens;
 use crate::config::Config;
 use crate::server::listeners::Listeners;
 use crate::server::options::RunOptions;
@@ -26,6 +27,7 @@ pub(crate) fn run(
 ) -> Result<(), StartError> {
     // In an upgrade the running process has the addresses.
     let listeners = if options.upgrade { Listeners::default() } else { Listeners::bind(&config)? };
+    open_token_key(&config)?;
     let (hand_over, orders) = HandOver::new();
     let times = ShutdownTimes::of(&config);
     let mut pingora = Server::new_with_opt_and_conf(None, pingora_conf(&config, &times));
@@ -34,4 +36,23 @@ pub(crate) fn run(
     let signals = Signals::new(Arc::clone(&process.lifecycle), times, hand_over);
     pingora.run(RunArgs { shutdown_signal: Box::new(signals) });
     Ok(())
+}
+
+/// Whether the key of access tokens can be used, if there is one. Nothing is made.
+///
+/// # Errors
+/// It cannot be used.
+pub(crate) fn check_token_key(config: &Config) -> Result<(), StartError> {
+    match AccessTokens::are_given(&config.access.clients) {
+        true => AccessTokens::new(&config.access.token_key, None).check().map_err(StartError::TokenKey),
+        false => Ok(()),
+    }
+}
+
+/// Reads or makes the key of access tokens, where a client gets some: a gateway that cannot is not started.
+fn open_token_key(config: &Config) -> Result<(), StartError> {
+    match AccessTokens::are_given(&config.access.clients) {
+        true => AccessTokens::new(&config.access.token_key, None).open().map_err(StartError::TokenKey),
+        false => Ok(()),
+    }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use crate::callers::key_file::NoTokenKeys;
 use crate::server::upgrade::take_over::NotTaken;
 
 /// Why the gateway cannot start.
@@ -16,6 +17,9 @@ pub(crate) enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// The gateway's own access tokens cannot be signed.
+    #[error("access.token_key: {0}")]
+    TokenKey(#[source] NoTokenKeys),
     /// The running process hands nothing over.
     #[error(transparent)]
     NotTaken(#[from] NotTaken),

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::config::{self, Paging};
-use crate::fhir::capability_statement::{self, Exports, GatewayFeatures};
+use crate::fhir::capability_statement::{self, Authentication, Exports, GatewayFeatures};
 use crate::http::coding::Coding;
 use crate::openemr::statement::{announce_conditional_creates, correct_searches};
 use crate::site::capability_cache::Statement;
@@ -30,7 +30,8 @@ pub(crate) struct Metadata {
     /// Whether the gateway does conditional creates.
     repairs_writes: bool,
     statements: Mutex<Vec<Shaped>>,
-    smart: Document,
+    /// The SMART configuration, for each token endpoint.
+    smart: Mutex<Vec<(String, Arc<Document>)>>,
 }
 
 /// The CapabilityStatement for one public base.
@@ -53,26 +54,37 @@ pub(crate) struct Document {
 impl Metadata {
     /// The documents of a configured site.
     #[must_use]
-    pub(crate) fn new(site: &config::Site) -> Self {
-        let smart = Document::new(capability_statement::smart_configuration().into());
+    pub(crate) fn new(site: &config::Site, authentication: Authentication) -> Self {
         let searches = (site.answers.repairs.search, site.answers.paging != Paging::Off);
         let repairs_writes = site.answers.repairs.writes;
-        Self { shown: shown(site), searches, repairs_writes, statements: Mutex::default(), smart }
+        let shown = shown(site, authentication);
+        Self { shown, searches, repairs_writes, statements: Mutex::default(), smart: Mutex::default() }
     }
 
-    /// `/.well-known/smart-configuration`
+    /// `/.well-known/smart-configuration`, for a caller that knows the token endpoint by this URL.
     #[must_use]
-    pub(crate) fn smart_configuration(&self) -> &Document {
-        &self.smart
+    pub(crate) fn smart_configuration(&self, token_url: &str) -> Arc<Document> {
+        let mut all = self.smart.lock();
+        if let Some((_, document)) = all.iter().find(|(known, _)| known == token_url) {
+            return Arc::clone(document);
+        }
+        let json = capability_statement::smart_configuration(&self.shown.authentication, token_url);
+        let document = Arc::new(Document::new(json.into()));
+        if all.len() >= MOST_BASES {
+            all.remove(0);
+        }
+        all.push((token_url.to_owned(), Arc::clone(&document)));
+        document
     }
 
-    /// OpenEMR's CapabilityStatement as a caller gets it that knows the gateway by `base`. Links to `replaced` become links to
-    /// that base. `None` when OpenEMR's document cannot be read.
+    /// OpenEMR's CapabilityStatement as a caller gets it that knows the gateway by `base`, and its token endpoint by `token_url`.
+    /// Links to `replaced` become links to that base. `None` when OpenEMR's document cannot be read.
     pub(crate) fn capability_statement(
         &self,
         statement: &Statement,
         replaced: Option<&OpenEmrBases>,
         base: &str,
+        token_url: &str,
     ) -> Option<Arc<Document>> {
         let is_this = |shaped: &&Shaped| shaped.base == base && shaped.source == statement.json;
         if let Some(shaped) = self.statements.lock().iter().find(is_this) {
@@ -87,7 +99,7 @@ impl Metadata {
                 announce_conditional_creates(document, &statement.capabilities);
             }
         };
-        let json = capability_statement::rewrite(&statement.json, &self.shown, correct).ok()?;
+        let json = capability_statement::rewrite(&statement.json, &self.shown, token_url, correct).ok()?;
         let json = match replaced {
             Some(bases) => bases.rewrite_document(json, base),
             None => json,
@@ -103,13 +115,13 @@ impl Metadata {
     }
 }
 
-fn shown(site: &config::Site) -> GatewayFeatures {
+fn shown(site: &config::Site, authentication: Authentication) -> GatewayFeatures {
     let is_granted = |level: &str| {
         let asks = |scope: &str| site.token.scopes.iter().any(|one| one.as_str() == scope);
         site.answers.repairs.bulk_data && asks(&format!("system/{level}.$export"))
     };
     let exports = Exports { system: is_granted("*"), patient: is_granted("Patient"), group: is_granted("Group") };
-    GatewayFeatures { cors: site.answers.cors.is_some(), formats: site.answers.repairs.content, exports }
+    GatewayFeatures { cors: site.answers.cors.is_some(), formats: site.answers.repairs.content, exports, authentication }
 }
 
 impl Document {

@@ -1,10 +1,14 @@
 //! A site made ready for requests.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{self, RoutePath, Routes};
+use crate::access::clients::Clients;
+use crate::callers::grant::scope_text;
+use crate::config::{self, Config, RoutePath};
 use crate::fhir::capabilities::Capabilities;
+use crate::fhir::capability_statement::Authentication;
 use crate::nodes::Nodes;
 use crate::openemr::mend::repairs::Mended;
 use crate::site::capability_cache::{CapabilityCache, Origin, Statement};
@@ -20,6 +24,9 @@ use crate::smart::token_cell::TokenHandle;
 
 /// How long a request waits for the CapabilityStatement that tells OpenEMR's own base URL. Later requests find it in memory.
 const BASES_WITHIN: Duration = Duration::from_secs(1);
+
+/// The most scopes that are announced to clients.
+const MOST_SCOPES: usize = 200;
 
 /// One OpenEMR site behind the gateway.
 #[derive(Debug)]
@@ -54,6 +61,8 @@ pub(crate) struct Site {
     pub fhir_path: Option<String>,
     /// The path of its JWK Set; `None` when `routes.jwks` is switched off.
     pub jwks_path: Option<String>,
+    /// The path of the token endpoint for clients; `None` when `routes.smart_token` is switched off, or no client uses it.
+    pub token_path: Option<String>,
 }
 
 /// The parts of a site that can be shared with another one or with the runtime before a reload.
@@ -84,14 +93,18 @@ pub(crate) struct Parts {
 impl Site {
     /// Makes a site ready. The first site is served at the routes themselves, each further one below `/{site}`.
     #[must_use]
-    pub(crate) fn new(parts: Parts, routes: &Routes, is_first: bool) -> Self {
+    pub(crate) fn new(parts: Parts, in_whole: &Config, is_first: bool) -> Self {
+        let (routes, clients) = (&in_whole.routes, &in_whole.access.clients);
         let Parts { config, identity, nodes, token, keys, signer, client, capability_cache, turns, mended } = parts;
         let prefix = if is_first { String::new() } else { format!("/{}", config.name.as_str()) };
         let below = |route: &Option<RoutePath>| route.as_ref().map(|path| format!("{prefix}{path}"));
+        let authentication = authentication(clients, config.name.as_str(), routes.smart_token.is_some());
+        let is_smart = matches!(authentication, Authentication::Smart { .. });
         Self {
             fhir_path: below(&routes.fhir),
             jwks_path: below(&routes.jwks),
-            metadata: Metadata::new(&config),
+            token_path: below(&routes.smart_token).filter(|_| is_smart),
+            metadata: Metadata::new(&config, authentication),
             cors: config.answers.cors.as_ref().map(Policy::new),
             links: SiteLinks::new(&config),
             mending: Mending::new(&config, mended),
@@ -129,7 +142,14 @@ impl Site {
     #[must_use]
     pub(crate) fn shown_statement(&self, statement: &Statement, public: &str) -> Option<Arc<Document>> {
         let replaced = self.config.answers.repairs.links.then(|| self.openemr_bases());
-        self.metadata.capability_statement(statement, replaced.as_deref(), public)
+        self.metadata.capability_statement(statement, replaced.as_deref(), public, &self.token_url(public))
+    }
+
+    /// The URL of the token endpoint for a caller that knows this site by the base URL `public`; empty where there is none.
+    #[must_use]
+    pub(crate) fn token_url(&self, public: &str) -> String {
+        let root = self.fhir_path.as_deref().and_then(|path| public.strip_suffix(path)).unwrap_or(public);
+        self.token_path.as_deref().map(|path| format!("{root}{path}")).unwrap_or_default()
     }
 
     /// The base URLs by which OpenEMR is known by now.
@@ -146,4 +166,19 @@ impl Site {
             let _ = tokio::time::timeout(BASES_WITHIN, self.capabilities()).await;
         }
     }
+}
+
+/// How the clients of a site authenticate. `has_endpoint`: whether the token endpoint is served.
+fn authentication(clients: &Clients, site: &str, has_endpoint: bool) -> Authentication {
+    if clients.is_empty() {
+        return Authentication::Address;
+    }
+    let is_here = |sites: &Option<Vec<String>>| sites.as_ref().is_none_or(|sites| sites.iter().any(|name| name == site));
+    let smart = clients.iter().filter(|client| has_endpoint && client.smart.is_some() && is_here(&client.policy.sites));
+    let (mut is_smart, mut scopes) = (false, BTreeSet::new());
+    for client in smart {
+        is_smart = true;
+        scopes.extend(client.policy.rules.iter().take(MOST_SCOPES.saturating_sub(scopes.len())).map(scope_text));
+    }
+    if is_smart { Authentication::Smart { scopes: scopes.into_iter().collect() } } else { Authentication::Credentials }
 }

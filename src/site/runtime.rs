@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use crate::callers::access_tokens::AccessTokens;
+use crate::callers::credentials::Callers;
 use crate::config::{self, Config};
 use crate::nodes::Nodes;
 use crate::nodes::health::Checks;
@@ -29,6 +31,10 @@ pub(crate) struct Runtime {
     pub config: Arc<Config>,
     /// The sites in the order of the configuration; requests know theirs by index.
     pub sites: Vec<Arc<Site>>,
+    /// Gives clients access tokens, and knows them again.
+    pub access_tokens: Arc<AccessTokens>,
+    /// Checks the credentials that others have issued.
+    pub callers: Callers,
 }
 
 /// Starts background tasks for sites.
@@ -52,9 +58,11 @@ impl Runtime {
             let is_first = sites.is_empty();
             let earlier = Earlier { in_this: &sites, in_previous: previous.map_or(&[], |previous| &previous.sites) };
             let parts = parts(site, tasks, earlier);
-            sites.push(Arc::new(Site::new(parts, &config.routes, is_first)));
+            sites.push(Arc::new(Site::new(parts, &config, is_first)));
         }
-        Self { config, sites }
+        let access_tokens = AccessTokens::new(&config.access.token_key, previous.map(|previous| &previous.access_tokens));
+        let callers = Callers::new(&config.access.clients, &tasks.tokens.client(), previous.map(|previous| &previous.callers));
+        Self { config, sites, access_tokens, callers }
     }
 
     /// Renews tokens that were carried over at this runtime's nodes and with its keys from now on. `build` leaves them alone,
@@ -142,6 +150,7 @@ impl Runtime {
     /// A runtime for tests: open access, default limits, no route and no site.
     pub(crate) fn without_sites() -> Self {
         let config = Config::default();
-        Self { config: Arc::new(config), sites: Vec::new() }
+        let access_tokens = AccessTokens::new(&config.access.token_key, None);
+        Self { config: Arc::new(config), sites: Vec::new(), access_tokens, callers: Callers::default() }
     }
 }

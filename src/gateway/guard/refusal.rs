@@ -79,6 +79,7 @@ fn log(call: &Call, stream: &Stream, head: &ResponseHeader, bytes: usize) {
     access_log::write(&access_log::Line {
         request_id: call.id,
         trace_id: call.trace.context.trace_id(),
+        client: None,
         caller: caller(call, stream),
         method: "other",
         site: None,

@@ -101,7 +101,7 @@ fn an_operation_by_post_alone_is_known_at_its_type() {
     {
         let refused = check_method(&method.parse().unwrap(), of(method, "/DocumentReference/$docref")).err().map(Rejection::from);
         assert_eq!(refused.as_ref().map(|refused| refused.status.as_u16()), allow, "{method}");
-        assert_eq!(refused.and_then(|refused| refused.allow).is_some_and(|allow| allow == "GET, HEAD, POST"), allow.is_some());
+        assert_eq!(refused.and_then(|refused| refused.allow).is_some_and(|allow| *allow == "GET, HEAD, POST"), allow.is_some());
         assert!(check_method(&method.parse().unwrap(), of(method, "/Patient/1/$everything")).is_ok());
     }
 }

@@ -1,1 +1,4 @@
 //! Who may call, and for what.
+
+#[cfg(feature = "sandbox")]
+mod certificates;

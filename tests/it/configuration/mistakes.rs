@@ -185,11 +185,18 @@ fn settings_that_expose_more_than_was_meant_are_warned_of() {
     for (keys, warnings) in [
         (proxy.to_owned(), vec!["public_url: is missing, and there are trusted_proxies"]),
         (format!("{proxy}public_url: https://gw.example.org\n"), vec![]),
-        (format!("{plain}access: open\n"), vec!["access: is open, and 0.0.0.0:8000 speaks plain HTTP"]),
-        (format!("{plain}access: {{allow_from: [10.0.0.0/8]}}\n"), vec![]),
+        (
+            format!("{plain}access: {{allow_from: open, anonymous: metadata-only}}\n"),
+            vec!["access: is open, and 0.0.0.0:8000 speaks plain HTTP"],
+        ),
+        (
+            format!("{plain}access: {{allow_from: [10.0.0.0/8], anonymous: everything}}\n"),
+            vec!["access.anonymous: is `everything`, and 0.0.0.0:8000 can be reached from other machines"],
+        ),
+        (format!("{plain}access: {{allow_from: [10.0.0.0/8], anonymous: none}}\n"), vec![]),
         (format!("{loopback}access: open\ntoken_exposure: always\n"), vec![]),
         (
-            format!("{plain}access: {{allow_from: [10.0.0.0/8]}}\ntoken_exposure: always\n"),
+            format!("{plain}access: {{allow_from: [10.0.0.0/8], anonymous: metadata-only}}\ntoken_exposure: always\n"),
             vec!["token_exposure: is `always`, and 0.0.0.0:8000 can be reached from other machines"],
         ),
     ] {
@@ -276,7 +283,7 @@ fn hostile_files_get_one_clear_error() {
         ("a:\n ".repeat(200_000).into_bytes(), "is not valid YAML: "),
         (b"&a ".repeat(300_000), "is not valid YAML: "),
         (b"'".repeat(1_000_001), "is not valid YAML: "),
-        ("x: y\n".repeat(200_000).into_bytes(), "holds more than 50000 values"),
+        ("x: y\n".repeat(200_000).into_bytes(), "holds more than 250000 values"),
         (b"sites:\n\tdefault: 1\n".to_vec(), "is not valid YAML: "),
         (b"sites: \xff\xfe\n".to_vec(), "is not UTF-8 text"),
         (b"sites: \x00\n".to_vec(), "is not valid YAML: "),

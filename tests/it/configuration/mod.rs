@@ -1,5 +1,6 @@
 //! The configuration: what is read, what is wrong with it, and what the operator is told.
 
+mod access;
 mod answers;
 mod described;
 #[cfg(feature = "sandbox")]

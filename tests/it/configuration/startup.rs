@@ -55,8 +55,13 @@ fn bad_yaml() {
         assert!(ended.err.contains(message), "{}", ended.err);
     }
     let folder = Folder::good();
-    folder.write(CONFIG, &"#".repeat(1024 * 1024 + 1));
-    fails(&folder, &[], "conf/gateway.yaml: conf/gateway.yaml ({abs}conf/gateway.yaml) is larger than 1048576 bytes", "--config");
+    folder.write(CONFIG, &"#".repeat(32 * 1024 * 1024 + 1));
+    fails(
+        &folder,
+        &[],
+        "conf/gateway.yaml: conf/gateway.yaml ({abs}conf/gateway.yaml) is larger than 33554432 bytes",
+        "--config",
+    );
     folder.write(CONFIG, "# nothing yet\n");
     fails(&folder, &[], "conf/gateway.yaml: sites: names no OpenEMR site", "sites: { default:");
 }
@@ -321,7 +326,7 @@ fn addresses() {
 #[test]
 fn an_address_of_another_machine_is_found_by_serve() {
     // TEST-NET-1 (RFC 5737) is nobody's.
-    let folder = with("listen: [{address: \"192.0.2.1:8000\"}]\naccess: open\n");
+    let folder = with("listen: [{address: \"192.0.2.1:8000\"}]\naccess: {allow_from: open, anonymous: none}\n");
     assert_eq!(folder.run(&["config", "check"]).code, 0);
     let ended = folder.run(&["serve", "--test"]);
     assert_eq!(ended.code, 1);
@@ -366,9 +371,9 @@ fn other_machines_need_access_rules() {
         &with(listen),
         &[],
         "conf/gateway.yaml: access: is missing, and 0.0.0.0:8000 can be reached from other machines: whoever calls reads patient data",
-        "access: open",
+        "anonymous: everything",
     );
-    let open = check(&with(&format!("{listen}access: open\n")), &[]);
+    let open = check(&with(&format!("{listen}access: {{allow_from: open, anonymous: everything}}\n")), &[]);
     assert_eq!(open.code, 0, "{}", open.err);
     assert!(
         open.err.starts_with("warning: conf/gateway.yaml: access: is open, and 0.0.0.0:8000 speaks plain HTTP"),
@@ -376,7 +381,16 @@ fn other_machines_need_access_rules() {
         open.err
     );
     assert!(!open.err.contains("error: "), "{}", open.err);
-    passes(&with(&format!("{listen}access: {{allow_from: [10.0.0.0/8, \"fd00::/8\", 192.0.2.7]}}\n")), &[]);
+    let networks = "allow_from: [10.0.0.0/8, \"fd00::/8\", 192.0.2.7]";
+    passes(&with(&format!("{listen}access: {{{networks}, anonymous: metadata-only}}\n")), &[]);
+    for unsaid in [format!("access: {{{networks}}}\n"), "access: open\n".to_owned()] {
+        fails(
+            &with(&format!("{listen}{unsaid}")),
+            &[],
+            "conf/gateway.yaml: access: names no `clients`, and 0.0.0.0:8000 can be reached from other machines: whoever calls reads patient data",
+            "anonymous: everything",
+        );
+    }
     fails(
         &with("access: {allow_from: []}\n"),
         &[],

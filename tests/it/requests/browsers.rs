@@ -91,6 +91,7 @@ fn a_listener_on_every_interface_has_the_address_that_was_called() {
     let gateway = named(&openemr, &[], |config| {
         config["listen"] = json!([{"address": format!("0.0.0.0:{port}")}]);
         config["access"]["allow_from"] = json!("open");
+        config["access"]["anonymous"] = json!("everything");
     });
     // What a probe by address sends. 127.0.0.1 would be let in wherever it was called.
     let Some(own) = own_address() else { return println!("skipped: this machine has no address but loopback") };
@@ -114,6 +115,7 @@ fn behind_a_trusted_proxy_the_name_that_it_was_called_by_counts_too() {
         let gateway = named(&openemr, &["pub.example"], |config| {
             config["trusted_proxies"] = json!([{"from": "127.0.0.1", "fields": "x_forwarded", "host": host}]);
             config["access"]["allow_from"] = json!("open");
+            config["access"]["anonymous"] = json!("everything");
         });
         let ask = |own: &str, believed: &str| {
             let fields = [("Host", own), ("X-Forwarded-For", "192.0.2.1"), ("X-Forwarded-Host", believed)];

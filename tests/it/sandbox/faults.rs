@@ -240,3 +240,37 @@ async fn an_answer_can_be_lost_after_the_deed() {
     let found = sandbox.get(&format!("{path}?family=Lost"), &token).await.unwrap().json();
     assert_eq!(found["total"], 1, "{found}");
 }
+
+#[tokio::test]
+async fn it_answers_with_another_patients_resources_and_ignores_filters_on_demand() {
+    let sandbox = started().await;
+    let scopes = "system/Patient.read system/Observation.read system/Organization.read system/CareTeam.read";
+    let token = sandbox.token(scopes).await;
+    let get = async |target: &str| sandbox.get(&format!("/apis/default/fhir/{target}"), &token).await.unwrap().json();
+    let patient = |letter: &str| format!("00000000-0000-4000-8000-0000000000{letter}{letter}");
+    let observation = |id: &str, of: &str| json!({"resourceType": "Observation", "id": patient(id), "status": "final", "subject": {"reference": format!("Patient/{}", patient(of))}});
+    let (ours, theirs) = (patient("a"), patient("b"));
+    let resources = json!([
+        {"resourceType": "Patient", "id": ours}, {"resourceType": "Patient", "id": theirs},
+        observation("c", "a"), observation("d", "b"),
+    ]);
+    sandbox.order(&json!({"resources": resources})).await;
+    let ids = |bundle: &Value| -> Vec<String> {
+        let entries = bundle["entry"].as_array().into_iter().flatten();
+        entries.map(|entry| entry["resource"]["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let search = format!("Observation?patient={ours}");
+    assert_eq!(ids(&get(&search).await), [patient("c")]);
+    assert_eq!(get(&format!("Observation/{}", patient("c"))).await["id"], json!(patient("c")));
+
+    sandbox.order(&json!({"fhir": {"foreign_patient": theirs}})).await;
+    assert_eq!(ids(&get(&search).await), [patient("d"), patient("d")], "in its place, and behind it");
+    assert_eq!(get(&format!("Observation/{}", patient("c"))).await["id"], json!(patient("d")));
+    assert_eq!(get(&format!("Patient/{ours}")).await["id"], json!(theirs));
+    let organization = &ids(&get("Organization").await)[0];
+    assert_eq!(organization, &theirs, "the Patient, where there is none of the type");
+
+    sandbox.order(&json!({"fhir": {"ignore_parameters": ["patient"]}})).await;
+    let all = ids(&get(&search).await);
+    assert!(all.contains(&patient("c")) && all.contains(&patient("d")) && all.len() > 10, "{all:?}");
+}

@@ -118,9 +118,12 @@ impl Caller {
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let name = ServerName::try_from("localhost").unwrap();
-        let session = ClientConnection::new(Arc::new(config), name).unwrap();
-        Connection::new(Stream::Tls(Box::new(StreamOwned::new(session, bounded(TcpStream::connect(self.address).unwrap())))))
+        self.connect_as(Arc::new(config))
+    }
+
+    /// Over TLS, as this client. The handshake begins with the first bytes.
+    pub fn connect_as(&self, config: Arc<ClientConfig>) -> Connection {
+        Connection::tls(TcpStream::connect(self.address).unwrap(), config)
     }
 }
 
@@ -167,6 +170,18 @@ impl Connection {
 
     fn plain(stream: TcpStream) -> Self {
         Self::new(Stream::Plain(bounded(stream)))
+    }
+
+    /// TLS over that stream.
+    pub fn tls(stream: TcpStream, config: Arc<ClientConfig>) -> Self {
+        let name = ServerName::try_from("localhost").unwrap();
+        let session = ClientConnection::new(config, name).unwrap();
+        Self::new(Stream::Tls(Box::new(StreamOwned::new(session, bounded(stream)))))
+    }
+
+    /// Whether bytes of an answer come before the connection ends, in order or not.
+    pub fn is_alive(&mut self) -> io::Result<bool> {
+        Ok(!self.ahead.is_empty() || self.more()? > 0)
     }
 
     /// Sends these bytes.

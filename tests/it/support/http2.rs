@@ -36,7 +36,12 @@ pub struct Begun {
 impl Http2 {
     /// Over TLS, where the other side must choose HTTP/2.
     pub fn tls(address: SocketAddr, certificate: &Path) -> Self {
-        let config = client_config(certificate, &["h2", "http/1.1"]);
+        Self::tls_as(address, client_config(certificate, &[]))
+    }
+
+    /// The same, as this client.
+    pub fn tls_as(address: SocketAddr, mut config: ClientConfig) -> Self {
+        config.alpn_protocols = ["h2", "http/1.1"].iter().map(|name| name.as_bytes().to_vec()).collect();
         let runtime = runtime();
         let stream = runtime.block_on(async {
             let stream = TcpStream::connect(address).await.unwrap();

@@ -1,6 +1,8 @@
 //! The harness of the end-to-end tests: it starts the built binary as OpenEMR and as the gateway, and has clients that read
 //! what comes off the wire strictly.
 
+#[cfg(feature = "sandbox")]
+pub mod certificates;
 pub mod command;
 #[cfg(feature = "sandbox")]
 pub mod gateway;

@@ -416,7 +416,7 @@ fn a_caller_from_elsewhere_does_not_see_the_token() {
         let mut config = config(&openemr);
         let address = crate::support::gateway::free_address();
         config["listen"] = json!([{"address": format!("0.0.0.0:{}", address.port())}]);
-        config["access"] = json!("open");
+        config["access"] = json!({"allow_from": "open", "anonymous": "everything"});
         config["token_exposure"] = json!(exposure);
         let gateway = Gateway::with(config);
         let from_elsewhere = Caller::new((own, gateway.address.port()).into()).post("/oauth/token", &[], b"").json();
