@@ -9,7 +9,6 @@ use log::info;
 use pingora::proxy::Session;
 
 use crate::access::caller::Caller;
-use crate::fhir::interaction::Kind;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
@@ -56,15 +55,15 @@ enum Due {
 impl Due {
     fn of(destination: &Destination) -> Self {
         match destination {
-            Destination::Fhir(fhir) => match fhir.interaction.kind {
-                Kind::Capabilities | Kind::SmartConfiguration => Self::No,
-                _ => Self::Yes,
-            },
+            Destination::Fhir(fhir) if fhir.is_public() => Self::No,
             // At its token endpoint a client authenticates in the body.
             Destination::Local(LocalRoute::Health | LocalRoute::Ready | LocalRoute::Jwks(_) | LocalRoute::SmartToken(_)) => {
                 Self::Never
             }
-            Destination::Local(LocalRoute::Token(_)) | Destination::NotFound | Destination::Unsafe { .. } => Self::Yes,
+            Destination::Fhir(_)
+            | Destination::Local(LocalRoute::Token(_))
+            | Destination::NotFound
+            | Destination::Unsafe { .. } => Self::Yes,
         }
     }
 }

@@ -210,6 +210,13 @@ impl FhirCall {
         self.plan.method.as_ref().unwrap_or(clients)
     }
 
+    /// Whether it asks for what everybody may know: the CapabilityStatement and the SMART configuration, by which a client finds
+    /// out how to authenticate.
+    #[must_use]
+    pub(super) fn is_public(&self) -> bool {
+        matches!(self.interaction.kind, Kind::Capabilities | Kind::SmartConfiguration)
+    }
+
     /// What the gateway repairs for this site.
     #[must_use]
     pub(super) fn repairs(&self) -> Repairs {

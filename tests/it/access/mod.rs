@@ -1,4 +1,14 @@
 //! Who may call, and for what.
 
 #[cfg(feature = "sandbox")]
+mod api_keys;
+#[cfg(feature = "sandbox")]
+mod certificate_clients;
+#[cfg(feature = "sandbox")]
 mod certificates;
+#[cfg(feature = "sandbox")]
+mod credentials;
+#[cfg(feature = "sandbox")]
+mod jwts;
+#[cfg(feature = "sandbox")]
+mod provider;
