@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "the parts are put to use one by one")]
 
 pub(crate) mod api_key;
+mod belonging;
 pub(crate) mod caller;
 pub(crate) mod certificates;
 pub(crate) mod clients;
@@ -17,4 +18,9 @@ pub(crate) mod patients;
 pub(crate) mod permitted;
 pub(crate) mod policy;
 pub(crate) mod question;
+mod reach;
+mod reference;
+mod refusal;
 pub(crate) mod rule;
+mod search;
+pub(crate) mod table;

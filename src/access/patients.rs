@@ -17,31 +17,50 @@ pub(crate) enum Patients {
     Claim(String),
 }
 
+/// The most patients to whom a search is narrowed by a parameter.
+const MOST_IN_SEARCH: usize = 20;
+
 /// Ids of patients.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct PatientList(HashSet<Box<str>>);
+pub(crate) struct PatientList {
+    ids: HashSet<Box<str>>,
+    /// The ids with commas between them, where they are few.
+    value: Option<Box<str>>,
+}
 
 impl PatientList {
     /// Whether a patient is on the list.
     #[must_use]
     pub(crate) fn has(&self, id: &str) -> bool {
-        self.0.contains(id)
+        self.ids.contains(id)
     }
 
     /// How many patients there are.
     #[must_use]
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.ids.len()
+    }
+
+    /// The ids as the value of a search parameter, in a fixed order; `None` where they are too many for one, or none.
+    #[must_use]
+    pub(crate) fn as_value(&self) -> Option<&str> {
+        self.value.as_deref()
     }
 
     /// The ids, in no order.
     pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(AsRef::as_ref)
+        self.ids.iter().map(AsRef::as_ref)
     }
 }
 
 impl<Id: Into<Box<str>>> FromIterator<Id> for PatientList {
     fn from_iter<Ids: IntoIterator<Item = Id>>(ids: Ids) -> Self {
-        Self(ids.into_iter().map(Into::into).collect())
+        let ids: HashSet<Box<str>> = ids.into_iter().map(Into::into).collect();
+        let value = (1..=MOST_IN_SEARCH).contains(&ids.len()).then(|| {
+            let mut sorted: Vec<&str> = ids.iter().map(AsRef::as_ref).collect();
+            sorted.sort_unstable();
+            sorted.join(",").into()
+        });
+        Self { ids, value }
     }
 }

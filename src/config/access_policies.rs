@@ -74,7 +74,7 @@ impl PolicyFile {
             operations: self.operations.clone(),
             sites: self.sites.as_ref().map(|sites| sites.iter().map(|site| site.value.clone()).collect()),
             local: LocalGrants { force_refresh: has(LocalGrant::ForceRefresh), token: has(LocalGrant::Token) },
-            is_everything: false,
+            ..Policy::default()
         }
     }
 

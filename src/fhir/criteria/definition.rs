@@ -84,6 +84,14 @@ pub(super) enum DataType {
     Address,
 }
 
+impl Definition {
+    /// The types that a reference can lead to; empty for any.
+    #[must_use]
+    pub(crate) fn targets(&self) -> &[&'static str] {
+        &self.targets
+    }
+}
+
 static TABLE: LazyLock<HashMap<&'static str, Vec<Definition>>> = LazyLock::new(|| {
     let mut table: HashMap<_, Vec<Definition>> = HashMap::new();
     for definition in include_str!("definitions.txt").lines().filter_map(read) {

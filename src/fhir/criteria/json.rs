@@ -15,7 +15,7 @@ pub struct Illegible;
 
 /// A JSON value.
 #[derive(Debug, PartialEq)]
-pub(super) enum Json<'a> {
+pub(crate) enum Json<'a> {
     /// `null`
     Null,
     /// `true` or `false`
@@ -35,7 +35,7 @@ impl<'a> Json<'a> {
     ///
     /// # Errors
     /// It is no JSON, or too deep.
-    pub(super) fn read(text: &'a [u8]) -> Result<Self, Illegible> {
+    pub(crate) fn read(text: &'a [u8]) -> Result<Self, Illegible> {
         serde_json::from_slice(text).map_err(|_| Illegible)
     }
 
@@ -43,7 +43,7 @@ impl<'a> Json<'a> {
     ///
     /// # Errors
     /// It is there twice: readers differ on which is meant.
-    pub(super) fn member(&self, name: &str) -> Result<Option<&Self>, Illegible> {
+    pub(crate) fn member(&self, name: &str) -> Result<Option<&Self>, Illegible> {
         let Self::Object(members) = self else { return Ok(None) };
         let mut named = members.iter().filter(|(known, _)| known == name).map(|(_, value)| value);
         match (named.next(), named.next()) {
@@ -56,7 +56,7 @@ impl<'a> Json<'a> {
     ///
     /// # Errors
     /// It is there twice.
-    pub(super) fn text(&self, name: &str) -> Result<Option<&str>, Illegible> {
+    pub(crate) fn text(&self, name: &str) -> Result<Option<&str>, Illegible> {
         Ok(match self.member(name)? {
             Some(Self::Text(text)) => Some(text),
             _ => None,
@@ -67,7 +67,7 @@ impl<'a> Json<'a> {
     ///
     /// # Errors
     /// It is there twice.
-    pub(super) fn items(&self, name: &str) -> Result<&[Self], Illegible> {
+    pub(crate) fn items(&self, name: &str) -> Result<&[Self], Illegible> {
         Ok(match self.member(name)? {
             Some(Self::Array(items)) => items,
             Some(one) => std::slice::from_ref(one),

@@ -11,7 +11,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 ///
 /// # Errors
 /// This is no JSON object, or `found` fails.
-pub(super) fn each<'a>(
+pub(crate) fn each<'a>(
     object: &'a [u8],
     mut found: impl FnMut(&'a [u8], &'a [u8]) -> Result<(), Illegible>,
 ) -> Result<(), Illegible> {

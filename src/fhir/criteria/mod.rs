@@ -6,8 +6,8 @@
 pub(crate) mod criterion;
 mod date;
 pub(crate) mod definition;
-mod json;
-mod members;
+pub(crate) mod json;
+pub(crate) mod members;
 mod reference;
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,8 @@ mod exports;
 #[cfg(feature = "sandbox")]
 mod jwts;
 #[cfg(feature = "sandbox")]
+mod new_key;
+#[cfg(feature = "sandbox")]
 mod patient_groups;
 #[cfg(feature = "sandbox")]
 mod provider;
