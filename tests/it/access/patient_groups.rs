@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use super::api_keys::client;
 use super::export_policies::{ids, limited};
 use super::exporting::{Ward, file};
+use crate::support::gateway::{Gateway, free_address};
 
-/// A ward with `all`, and `team` whose patients are those of OpenEMR's first Group, of which this is a copy.
+/// A ward with `all`, and `team` whose patients are those of OpenEMR's first Group, which has five members.
 struct Team {
     ward: Ward,
     group: Value,
@@ -18,9 +19,14 @@ impl Team {
     fn new() -> Self {
         let ward = Ward::with(json!({"all": client("all")}));
         let mut group = ward.get("all", "/fhir/Group").json()["entry"][0]["resource"].clone();
-        assert!(group["member"].as_array().unwrap().len() > 2, "{group}");
-        group.as_object_mut().unwrap().remove("meta");
+        let patients = ward.get("all", "/fhir/Patient?_count=5").json();
+        let members = patients["entry"].as_array().unwrap().iter().map(|entry| {
+            let id = entry["resource"]["id"].as_str().unwrap();
+            json!({"entity": {"reference": format!("Patient/{id}"), "type": "Patient"}})
+        });
+        group["member"] = members.collect();
         let mut team = Self { ward, group };
+        team.answer(200, &team.group);
         team.reload();
         team
     }
@@ -118,8 +124,9 @@ fn where_the_group_cannot_be_read_the_last_list_holds_and_without_one_nobody_is_
         team.ward.gateway.logs(&["whose members are the patients of a policy, cannot be read"]);
     }
     // A gateway that has never read it.
-    let config = team.ward.config.clone();
-    drop(std::mem::replace(&mut team.ward.gateway, crate::support::gateway::Gateway::with(config)));
+    let mut config = team.ward.config.clone();
+    config["listen"] = json!([{"address": free_address().to_string()}]);
+    team.ward.gateway = Gateway::with(config);
     for target in [&file(&manifest, "Patient"), "/fhir/Patient"] {
         let answer = team.ward.get("team", target);
         answer.outcome(503);
