@@ -9,8 +9,16 @@ mod certificates;
 #[cfg(feature = "sandbox")]
 mod credentials;
 #[cfg(feature = "sandbox")]
+mod export_policies;
+#[cfg(feature = "sandbox")]
+mod exporting;
+#[cfg(feature = "sandbox")]
+mod exports;
+#[cfg(feature = "sandbox")]
 mod jwts;
 #[cfg(feature = "sandbox")]
 mod new_key;
+#[cfg(feature = "sandbox")]
+mod patient_groups;
 #[cfg(feature = "sandbox")]
 mod provider;
