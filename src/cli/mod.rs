@@ -1,5 +1,9 @@
 //! The command line: the clap tree, and one file a command.
 
+mod access;
+mod access_check;
+mod access_explain;
+mod access_new_key;
 mod config;
 #[cfg(feature = "sandbox")]
 mod demo;
@@ -39,6 +43,9 @@ enum Command {
     /// Make and inspect signing keys and certificates
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// Make keys for clients, and see what their policies permit
+    #[command(subcommand)]
+    Access(access::Access),
     /// Inspect the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -56,6 +63,10 @@ pub fn run() -> ExitCode {
         #[cfg(feature = "sandbox")]
         Command::Sandbox(command) => sandbox::run(*command).map_err(|error| vec![outcome::Failure::of(error)]),
         Command::Keys(command) => {
+            crate::server::core_dumps::forbid();
+            command.run()
+        }
+        Command::Access(command) => {
             crate::server::core_dumps::forbid();
             command.run()
         }

@@ -188,6 +188,7 @@ fn named<T>(
     Some(all)
 }
 
-fn is_name(text: &str) -> bool {
+/// Whether a client or a policy can have this name.
+pub(crate) fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }

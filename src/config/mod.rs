@@ -60,6 +60,8 @@ pub(crate) mod value;
 mod yaml;
 
 pub(crate) use access::{ReadyRule, TokenExposure};
+pub(crate) use access_clients::is_name as is_client_name;
+pub(crate) use access_credentials::Expiry;
 pub(crate) use answers::{Answers, Paging, Repairs, Unknown};
 pub(crate) use base_url::{BaseUrl, BaseUrlError};
 pub(crate) use certificates::CaFile;

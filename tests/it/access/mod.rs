@@ -11,4 +11,6 @@ mod credentials;
 #[cfg(feature = "sandbox")]
 mod jwts;
 #[cfg(feature = "sandbox")]
+mod new_key;
+#[cfg(feature = "sandbox")]
 mod provider;

@@ -1,0 +1,210 @@
+//! `access explain`: the decision on a request, and the lines of the configuration that it rests on.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use http::Method;
+
+use super::outcome::{Failure, Outcome, load, print};
+use crate::access::caller::{Caller, Credential};
+use crate::access::decision::{Refusal, Verdict, decide};
+use crate::access::patients::Patients;
+use crate::access::question::Question;
+use crate::config::problem::shown;
+use crate::config::{CONFIG_FILE, Config, Site};
+use crate::fhir::interaction::{Interaction, Kind};
+use crate::http::request_target::Target;
+use crate::openemr::request_parameters;
+
+/// The arguments of `access explain`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Explain {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", default_value = CONFIG_FILE)]
+    config: PathBuf,
+    /// A file of KEY=VALUE lines; the process environment wins over it
+    #[arg(long, value_name = "FILE")]
+    env_file: Option<PathBuf>,
+    /// The client
+    #[arg(long, value_name = "NAME", required_unless_present = "anonymous")]
+    client: Option<String>,
+    /// A caller without credentials
+    #[arg(long, conflicts_with = "client")]
+    anonymous: bool,
+    /// The method and the path with its query
+    #[arg(long, value_name = "REQUEST")]
+    request: String,
+    /// The form in the body of a search by POST
+    #[arg(long, value_name = "FORM", default_value = "")]
+    form: String,
+    /// The value of If-None-Exist
+    #[arg(long, value_name = "QUERY")]
+    if_none_exist: Option<String>,
+    /// A patient of the client, where these stand in a Group or in a JWT; may be given several times
+    #[arg(long, value_name = "ID")]
+    patient: Vec<String>,
+}
+
+impl Explain {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// An invalid configuration, a client that is not in it, a request that is none.
+    pub(super) fn run(self) -> Outcome {
+        let config = load(&self.config, self.env_file.as_deref())?;
+        let mut text = String::new();
+        let answer = self.answer(&config, &mut text)?;
+        print(&(text + &answer))
+    }
+
+    /// The answer. Who calls, and what cannot be known here, is written to `text`.
+    fn answer(&self, config: &Config, text: &mut String) -> Result<String, Vec<Failure>> {
+        let (method, target) = self.parts()?;
+        let caller = match self.caller(config, text)? {
+            Some(caller) => caller,
+            None => return Ok("refused     401: without a credential\nby          access.anonymous: none\n".to_owned()),
+        };
+        let target = match Target::parse(target.as_bytes()) {
+            Ok(target) => target,
+            Err(error) => return Ok(before(400, &error)),
+        };
+        if let Err(error) = target.check() {
+            return Ok(before(400, &error));
+        }
+        let Some((site, below)) = site(config, target.path) else {
+            return Err(vec![Failure::new(
+                "this path is none of the FHIR API: policies are about no other",
+                format!("name one below  {}", bases(config).map(|(_, base)| base).collect::<Vec<_>>().join("  or  ")),
+            )]);
+        };
+        let interaction = Interaction::of(&method, below);
+        if let Kind::Capabilities | Kind::SmartConfiguration = interaction.kind {
+            return Ok("allowed     every caller may read it\n".to_owned());
+        }
+        let query = target.query.strip_prefix(b"?").unwrap_or_default();
+        let form = self.form.as_bytes();
+        let by_gateway = site.answers.repairs.search || interaction.kind != Kind::Search;
+        let checked = request_parameters::check(query, request_parameters::known(interaction))
+            .and_then(|()| request_parameters::check(form, request_parameters::known(interaction)))
+            .and_then(|()| {
+                let may_repeat = request_parameters::may_repeat(interaction.kind, by_gateway);
+                request_parameters::check_names(query, form, may_repeat)
+            });
+        if let Err(error) = checked {
+            return Ok(before(400, &error));
+        }
+        let parameters = form_urlencoded::parse(query).chain(form_urlencoded::parse(form));
+        let question = Question {
+            site: site.name.as_str(),
+            interaction,
+            path: below,
+            parameters: parameters.map(|(name, value)| (name.into_owned(), value.into_owned())).collect(),
+            if_none_exist: self.if_none_exist.as_deref(),
+            bases: &[],
+        };
+        Ok(told(&caller, &question))
+    }
+
+    /// The method and the target of the request.
+    fn parts(&self) -> Result<(Method, &str), Vec<Failure>> {
+        let remedy = "write method and path, like  'GET /fhir/Patient?name=a'";
+        let failed = |what: &str| vec![Failure::new(format!("`{}` {what}", shown(&self.request)), remedy)];
+        let (method, target) = self.request.trim().split_once(' ').ok_or_else(|| failed("is no request"))?;
+        let method = method.parse().map_err(|_| failed("begins with no method"))?;
+        let target = target.trim();
+        let target = target.split_once(" HTTP/").map_or(target, |(target, _)| target);
+        Ok((method, target))
+    }
+
+    /// Who calls; `None` for a caller without credentials where these are due.
+    fn caller(&self, config: &Config, text: &mut String) -> Result<Option<Caller>, Vec<Failure>> {
+        let clients = &config.access.clients;
+        let caller = match &self.client {
+            None => match &clients.anonymous {
+                None => return Ok(None),
+                Some(policy) => Caller::anonymous(Arc::clone(policy)),
+            },
+            Some(name) => {
+                let client = clients.named(name).ok_or_else(|| {
+                    let remedy = "name one of access.clients, or write --anonymous";
+                    vec![Failure::new(format!("there is no client `{}`", shown(name)), remedy)]
+                })?;
+                // The credential plays no part: none widens a policy.
+                Caller {
+                    client: Some(Arc::clone(&client.name)),
+                    policy: Arc::clone(&client.policy),
+                    found: None,
+                    credential: Credential::ApiKey,
+                }
+            }
+        };
+        let name = self.client.as_deref().unwrap_or("without credentials");
+        let _ = writeln!(text, "caller      {name}, policy {}", caller.policy.name);
+        let found = (!self.patient.is_empty()).then(|| Arc::new(self.patient.iter().cloned().collect()));
+        match &caller.policy.patients {
+            Patients::All | Patients::Listed(_) => {}
+            Patients::Group(_) | Patients::Claim(_) if found.is_some() => {}
+            Patients::Group(id) => {
+                let _ =
+                    writeln!(text, "patients    the members of Group/{id} are known to OpenEMR alone: name some with --patient");
+            }
+            Patients::Claim(claim) => {
+                let _ = writeln!(text, "patients    the claim {} stands in the JWT: name some with --patient", shown(claim));
+            }
+        }
+        Ok(Some(Caller { found, ..caller }))
+    }
+}
+
+/// A refusal before the policy is asked.
+fn before(status: u16, error: &dyn std::fmt::Display) -> String {
+    format!("refused     {status}, whatever the policy: {error}\n")
+}
+
+/// The decision in words.
+fn told(caller: &Caller, question: &Question<'_>) -> String {
+    if caller.policy.is_everything {
+        return format!("allowed     everything is\nby          {}\n", caller.policy.line);
+    }
+    let decision = decide(caller, question);
+    const CHECKED: &str = "checked     each resource: what lies outside the policy is left out, or is not found\n";
+    let mut text = match decision.verdict {
+        Verdict::Allow => "allowed     as it is\n".to_owned(),
+        Verdict::Check(_) => format!("allowed     as it is\n{CHECKED}"),
+        Verdict::Narrow(added, _) => {
+            let parameters =
+                added.iter().fold(String::new(), |text, (name, value)| text + &format!("narrowed    to {name}={value}\n"));
+            format!("allowed     narrowed\n{parameters}{CHECKED}")
+        }
+        Verdict::Refuse(refusal) => {
+            let status = match refusal {
+                Refusal::Scope(_) | Refusal::Forbidden(_) => 403,
+                Refusal::Unclear(_) => 400,
+                Refusal::NotFound => 404,
+            };
+            format!("refused     {status}: {refusal}\n")
+        }
+    };
+    for line in &decision.by {
+        let _ = writeln!(text, "by          {line}");
+    }
+    text
+}
+
+/// The paths of the FHIR APIs: the first site is served at the route itself, each further one below `/<site>`.
+fn bases(config: &Config) -> impl Iterator<Item = (&Site, String)> {
+    let route = config.routes.fhir.as_deref();
+    config.sites.iter().enumerate().filter_map(move |(index, site)| {
+        let prefix = if index == 0 { String::new() } else { format!("/{}", site.name.as_str()) };
+        Some((&**site, format!("{prefix}{}", route?)))
+    })
+}
+
+/// The site of a path, and what follows its FHIR base.
+fn site<'c, 'p>(config: &'c Config, path: &'p [u8]) -> Option<(&'c Site, &'p [u8])> {
+    bases(config).find_map(|(site, base)| {
+        let below = path.strip_prefix(base.as_bytes())?;
+        (below.is_empty() || below.starts_with(b"/")).then_some((site, below))
+    })
+}
