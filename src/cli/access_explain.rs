@@ -61,10 +61,9 @@ impl Explain {
     /// The answer. Who calls, and what cannot be known here, is written to `text`.
     fn answer(&self, config: &Config, text: &mut String) -> Result<String, Vec<Failure>> {
         let (method, target) = self.parts()?;
-        let caller = match self.caller(config, text)? {
-            Some(caller) => caller,
-            None => return Ok("refused     401: without a credential\nby          access.anonymous: none\n".to_owned()),
-        };
+        if matches!(method, Method::CONNECT | Method::TRACE) {
+            return Ok(before(405, &"the gateway does not take this method"));
+        }
         let target = match Target::parse(target.as_bytes()) {
             Ok(target) => target,
             Err(error) => return Ok(before(400, &error)),
@@ -82,6 +81,10 @@ impl Explain {
         if let Kind::Capabilities | Kind::SmartConfiguration = interaction.kind {
             return Ok("allowed     every caller may read it\n".to_owned());
         }
+        let caller = match self.caller(config, text)? {
+            Some(caller) => caller,
+            None => return Ok("refused     401: without a credential\nby          access.anonymous: none\n".to_owned()),
+        };
         let query = target.query.strip_prefix(b"?").unwrap_or_default();
         let form = self.form.as_bytes();
         let by_gateway = site.answers.repairs.search || interaction.kind != Kind::Search;
