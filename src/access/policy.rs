@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::access::grants::{ExportGrant, LocalGrants, OperationGrant};
 use crate::access::line::Line;
 use crate::access::patients::Patients;
-use crate::access::rule::Rule;
+use crate::access::rule::{Letter, Rule};
+use crate::fhir::export_level::Level;
 
 /// What a client may do. Rules widen each other; the constraints within one narrow it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -43,6 +44,22 @@ impl Policy {
     #[must_use]
     pub(crate) fn nothing() -> Arc<Self> {
         Arc::new(Self { name: "nothing".to_owned(), ..Self::default() })
+    }
+
+    /// Whether it permits bulk exports of a level.
+    #[must_use]
+    pub(crate) fn may_export(&self, level: &Level) -> bool {
+        self.is_everything || self.export.iter().any(|grant| grant.permits(level))
+    }
+
+    /// Whether an export may hold resources of a type: those that can be both searched and read, as far as constraints let them.
+    #[must_use]
+    pub(crate) fn may_export_type(&self, resource_type: &str) -> bool {
+        let has = |letter| {
+            let is_of = |rule: &Rule| rule.letters.has(letter) && rule.resource_type.is_none_or(|name| name == resource_type);
+            self.rules.iter().any(is_of)
+        };
+        self.is_everything || (has(Letter::Read) && has(Letter::Search))
     }
 
     /// The same policy, narrowed to what the scopes of a token permit as well. A token never widens it.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::exports::store::{Store, StoreError};
+use crate::openemr::export::ndjson::LinePermit;
 use crate::openemr::export::plan::Plan;
 use crate::openemr::export::type_filter::TypeTest;
 
@@ -26,6 +27,15 @@ pub(crate) enum ExportFile {
     Withheld,
     /// The export that its address names is not there, or has no such file.
     Unknown,
+}
+
+/// What a client gets of the file of its own export, whose address is the gateway's own.
+#[derive(Debug)]
+pub(crate) struct OwnFile {
+    /// The name at the end of the address.
+    pub(crate) name: String,
+    /// Which lines the client may have; `None` where it may have all.
+    pub(crate) permit: Option<Arc<LinePermit>>,
 }
 
 /// The files of one export.

@@ -42,7 +42,7 @@ pub(crate) struct Jobs {
     changed: Arc<Notify>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Seen {
     owner: Owner,
     finished_at: Option<i64>,
@@ -112,13 +112,13 @@ impl Jobs {
         self.blocking(move |jobs| {
             let _adding = jobs.adding.lock();
             let todo = jobs.look(None)?;
-            match Room::among(&todo.known, plan.asked_by) {
+            match Room::among(&todo.known, &plan.asked_by) {
                 Room::Free => {}
                 Room::InPlaceOf(oldest) => jobs.store.mark_deleted(oldest)?,
                 Room::Full => return Err(AddError::TooMany),
             }
             jobs.store.save(&plan)?;
-            jobs.seen.lock().insert(plan.job, Seen { owner: plan.asked_by, finished_at: None });
+            jobs.seen.lock().insert(plan.job, Seen { owner: plan.asked_by.clone(), finished_at: None });
             jobs.changed.notify_waiters();
             Ok(())
         })
@@ -130,16 +130,12 @@ impl Jobs {
         self.blocking(move |jobs| jobs.store.load(job)).await
     }
 
-    /// Marks a job to be deleted; `false` when there is none.
-    pub(crate) async fn delete(self: &Arc<Self>, job: Uuid) -> Result<bool, StoreError> {
-        self.blocking(move |jobs| match jobs.store.load(job) {
-            Ok(None) => Ok(false),
-            // A plan that cannot be read can be deleted too.
-            Ok(Some(_)) | Err(_) => {
-                jobs.store.mark_deleted(job)?;
-                jobs.changed.notify_waiters();
-                Ok(true)
-            }
+    /// Marks a job to be deleted; also one whose plan cannot be read.
+    pub(crate) async fn delete(self: &Arc<Self>, job: Uuid) -> Result<(), StoreError> {
+        self.blocking(move |jobs| {
+            jobs.store.mark_deleted(job)?;
+            jobs.changed.notify_waiters();
+            Ok(())
         })
         .await
     }
@@ -218,14 +214,14 @@ impl Jobs {
         seen.retain(|job, _| jobs.contains(job));
         let latest = keep.map(|keep| now().saturating_sub(keep));
         for job in jobs {
-            let known = seen.get(&job).copied();
+            let known = seen.get(&job).cloned();
             let (owner, state) = match known {
                 _ if marked.contains(&job) => (known.map(|known| known.owner).unwrap_or_default(), State::Deleted),
                 Some(Seen { owner, finished_at: Some(at) }) => (owner, State::Finished(at)),
                 Some(Seen { finished_at: None, .. }) | None => match self.read(job)? {
                     Some(plan) => {
-                        let (owner, finished_at) = (plan.asked_by, plan.finished_at);
-                        seen.insert(job, Seen { owner, finished_at });
+                        let (owner, finished_at) = (plan.asked_by.clone(), plan.finished_at);
+                        seen.insert(job, Seen { owner: owner.clone(), finished_at });
                         if finished_at.is_none() {
                             unfinished.insert((plan.asked_at, job), plan);
                         }

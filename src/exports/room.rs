@@ -21,7 +21,7 @@ struct Most {
 }
 
 /// An export that has a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) job: Uuid,
     pub(super) owner: Owner,
@@ -53,24 +53,24 @@ pub(super) enum Room {
 impl Room {
     /// Decides whether `owner` can have one more export besides those that are known.
     #[must_use]
-    pub(super) fn among(known: &[Known], owner: Owner) -> Self {
+    pub(super) fn among(known: &[Known], owner: &Owner) -> Self {
         let is_beyond = |most: &Most, is: fn(State) -> bool| {
             let counted = || known.iter().filter(|one| is(one.state));
-            counted().count() >= most.of_all || counted().filter(|one| one.owner == owner).count() >= most.of_one
+            counted().count() >= most.of_all || counted().filter(|one| one.owner == *owner).count() >= most.of_one
         };
         if is_beyond(&UNFINISHED, |state| state == State::Unfinished) || is_beyond(&DELETED, |state| state == State::Deleted) {
             return Self::Full;
         }
         let kept = || known.iter().filter(|one| one.state != State::Deleted);
-        if kept().filter(|one| one.owner == owner).count() >= KEPT.of_one {
-            return Self::in_place_of_oldest(kept().filter(|one| one.owner == owner));
+        if kept().filter(|one| one.owner == *owner).count() >= KEPT.of_one {
+            return Self::in_place_of_oldest(kept().filter(|one| one.owner == *owner));
         }
         if kept().count() < KEPT.of_all {
             return Self::Free;
         }
-        let mut counts: HashMap<Owner, usize> = HashMap::new();
+        let mut counts: HashMap<&Owner, usize> = HashMap::new();
         for one in kept().filter(|one| matches!(one.state, State::Finished(_))) {
-            *counts.entry(one.owner).or_default() += 1;
+            *counts.entry(&one.owner).or_default() += 1;
         }
         // Whoever has the most gives one up.
         let most = counts.values().copied().max().unwrap_or_default();
@@ -92,8 +92,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Half of them are clients.
     fn owner(number: u8) -> Owner {
-        Owner::at(Some([10, 0, 0, number].into()))
+        if number % 2 == 0 { Owner::at(Some([10, 0, 0, number].into())) } else { Owner::named(&number.to_string()) }
     }
 
     fn known(owner_number: u8, states: impl IntoIterator<Item = State>, first: u128) -> Vec<Known> {
@@ -111,13 +112,13 @@ mod tests {
 
     #[test]
     fn nobody_fills_the_list_for_others() {
-        assert_eq!(Room::among(&[], owner(1)), Room::Free);
+        assert_eq!(Room::among(&[], &owner(1)), Room::Free);
         let eight = known(1, [State::Unfinished; 8], 0);
-        assert_eq!((Room::among(&eight, owner(1)), Room::among(&eight, owner(2))), (Room::Full, Room::Free));
+        assert_eq!((Room::among(&eight, &owner(1)), Room::among(&eight, &owner(2))), (Room::Full, Room::Free));
         let many = finished(1, 250, 100);
-        assert_eq!((Room::among(&many, owner(1)), Room::among(&many, owner(2))), (Room::InPlaceOf(many[0].job), Room::Free));
+        assert_eq!((Room::among(&many, &owner(1)), Room::among(&many, &owner(2))), (Room::InPlaceOf(many[0].job), Room::Free));
         let deleted = known(1, [State::Deleted; 250], 0);
-        assert_eq!((Room::among(&deleted, owner(1)), Room::among(&deleted, owner(2))), (Room::Full, Room::Free));
+        assert_eq!((Room::among(&deleted, &owner(1)), Room::among(&deleted, &owner(2))), (Room::Full, Room::Free));
     }
 
     #[test]
@@ -128,7 +129,7 @@ mod tests {
         }
         assert_eq!(all.len(), 1001);
         assert_eq!(
-            Room::among(&all, owner(9)),
+            Room::among(&all, &owner(9)),
             Room::InPlaceOf(Uuid::from_u128(2000)),
             "not the oldest of all, which is another's"
         );
@@ -143,7 +144,7 @@ mod tests {
             let mut all: Vec<Known> = Vec::new();
             for (number, (who, at, done)) in (0..).zip(jobs) {
                 let state = if done { State::Finished(at) } else { State::Unfinished };
-                match Room::among(&all, owner(who)) {
+                match Room::among(&all, &owner(who)) {
                     Room::Free => {}
                     Room::InPlaceOf(job) => all.retain(|one| one.job != job),
                     Room::Full => continue,
@@ -152,7 +153,7 @@ mod tests {
                 prop_assert!(all.len() <= KEPT.of_all);
             }
             let unfinished = all.iter().filter(|one| one.state == State::Unfinished).count();
-            prop_assert_eq!(Room::among(&all, owner(200)) == Room::Full, unfinished >= UNFINISHED.of_all);
+            prop_assert_eq!(Room::among(&all, &owner(200)) == Room::Full, unfinished >= UNFINISHED.of_all);
         }
     }
 }

@@ -165,7 +165,7 @@ impl Shift<'_> {
             }
             let Some(plan) = next(todo.unfinished, &served) else { return };
             served.retain(|owner| *owner != plan.asked_by);
-            served.push(plan.asked_by);
+            served.push(plan.asked_by.clone());
             if !self.export(plan).await {
                 return;
             }
@@ -362,13 +362,13 @@ mod tests {
         while let Some(one) = next(waiting.clone(), &served) {
             waiting.retain(|plan| plan.job != one.job);
             served.retain(|owner| *owner != one.asked_by);
-            served.push(one.asked_by);
+            served.push(one.asked_by.clone());
             order.push(one.job.as_u128());
         }
         assert_eq!(order, [0, 100, 200, 1, 101, 2, 3, 4, 5, 6, 7]);
         let mut begun = plan(9, 1, 9);
         begun.kicked_off(0, 10);
-        let (_, served) = (begun.accepted(0, "j".to_owned(), 11), [begun.asked_by]);
+        let (_, served) = (begun.accepted(0, "j".to_owned(), 11), [begun.asked_by.clone()]);
         assert_eq!(next(vec![plan(100, 2, 1), begun.clone()], &served), Some(begun));
     }
 }

@@ -45,7 +45,8 @@ pub(crate) enum Kind {
     Batch,
     /// `[base]/$export`, `[base]/Patient/$export`, `[base]/Group/[id]/$export` (FHIR Bulk Data Access).
     Export,
-    /// `GET` and `DELETE [base]/$bulkdata-status`, the progress of an export.
+    /// `GET` and `DELETE [base]/$bulkdata-status`, the progress of an export; and at the gateway its errors and files,
+    /// `GET [base]/$bulkdata-errors` and `GET [base]/$bulkdata-file/…`.
     ExportStatus,
     /// Any other operation: a path segment begins with `$`.
     Operation,
@@ -108,7 +109,7 @@ impl Interaction {
         let called = if is_definition { None } else { all.iter().flatten().find_map(|segment| operation_name(segment)) };
         let kind = match called {
             Some(b"export") => Kind::Export,
-            Some(b"bulkdata-status") => Kind::ExportStatus,
+            Some(b"bulkdata-status" | b"bulkdata-errors" | b"bulkdata-file") => Kind::ExportStatus,
             Some(_) => Kind::Operation,
             None => rest(method, reads, all),
         };
@@ -160,11 +161,12 @@ pub(crate) fn operation_name(segment: &[u8]) -> Option<&[u8]> {
     segment.strip_prefix(b"$").or_else(|| segment.strip_prefix(b"%24"))
 }
 
-/// The operations of FHIR R4, Bulk Data Access and US Core, and `bulkdata-errors`, at which the gateway serves the errors of an
-/// export.
+/// The operations of FHIR R4, Bulk Data Access and US Core, and `bulkdata-errors` and `bulkdata-file`, at which the gateway serves
+/// the errors and the files of an export.
 static OPERATIONS: &[&str] = &[
     "apply",
     "bulkdata-errors",
+    "bulkdata-file",
     "bulkdata-status",
     "closure",
     "compose",

@@ -9,6 +9,7 @@ pub(crate) mod capability_statement;
 pub(crate) mod criteria;
 pub(crate) mod export_level;
 pub(crate) mod format_parameters;
+pub(crate) mod group;
 pub(crate) mod id;
 pub(crate) mod if_none_exist;
 pub(crate) mod instant;

@@ -184,6 +184,14 @@ impl FhirCall {
         self.target.below_base = [self.path(), mark, &others].concat().into();
     }
 
+    /// Makes it the read of a Binary: the file of an export, whose address is the gateway's own.
+    pub(super) fn become_read_of_binary(&mut self, id: &str) {
+        let path = format!("/Binary/{id}");
+        self.interaction = Interaction::of(&Method::GET, path.as_bytes());
+        self.kind = FhirKind::Proxied;
+        self.target = FhirTarget { query_at: path.len(), below_base: path.into_bytes().into() };
+    }
+
     /// The path below the FHIR base that goes to OpenEMR.
     #[must_use]
     pub(super) fn path_sent(&self) -> &[u8] {

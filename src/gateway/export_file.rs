@@ -1,29 +1,38 @@
-//! The files of bulk exports, which OpenEMR serves as Binaries.
+//! The files of bulk exports: addresses of the gateway's own, behind which OpenEMR has Binaries.
 //!
 //! Decision: `docs/decisions/21-bulk-export.md`.
 
-use http::StatusCode;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use pingora::http::ResponseHeader;
+use std::sync::Arc;
 
-use crate::exports::files::ExportFile;
+use http::StatusCode;
+use http::header::{CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use pingora::http::ResponseHeader;
+use uuid::Uuid;
+
+use crate::access::permitted::permitted;
+use crate::access::rule::Letter;
+use crate::exports::files::{ExportFile, OwnFile};
 use crate::exports::jobs::Exports;
 use crate::fhir::interaction::Kind;
 use crate::fhir::link_text::LinkText;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
+use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::export_answers::{disk_failed, unknown};
+use crate::gateway::export_owner::{check_type, find};
 use crate::gateway::export_paths::job;
 use crate::gateway::stop::Step;
+use crate::http::set_field::SetField;
+use crate::openemr::export::files::GivenFile;
 use crate::openemr::export::manifest::JOB;
-use crate::openemr::export::ndjson::NdjsonFile;
+use crate::openemr::export::ndjson::{LinePermit, NdjsonFile};
 
 /// Why a Binary is not served that OpenEMR has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NotServed {
-    /// Nobody knows which resources of the file an export with a filter holds.
-    #[error("the file is of no export that is known, and exports with _typeFilter are about")]
+    /// Nobody knows which resources of the file the client may have.
+    #[error("the file is of no export that is known, and not everybody may have what is in it")]
     Withheld,
     /// A file that cannot be filtered.
     #[error("OpenEMR answered with something else than the file of the export")]
@@ -51,11 +60,48 @@ pub(super) fn may_be_one(fhir: &FhirCall) -> bool {
     fhir.repairs().bulk_data && fhir.interaction.kind == Kind::Read && fhir.interaction.resource_type == Some("Binary")
 }
 
+/// Makes a request for a file of the caller's own export the request for OpenEMR's Binary, and finds out what the caller gets of it.
+///
+/// # Errors
+/// There is no such file, it is another's, or the policy of the caller does not permit it any more.
+pub(super) async fn take(call: &Call, fhir: &mut FhirCall, exports: &Exports, job: Option<Uuid>, name: &str) -> Step {
+    let plan = find(call, &fhir.site, exports, job).await?;
+    let is_named = |file: &GivenFile<'_>| file.name() == name;
+    // Its number is known once the export has ended.
+    let file = plan.finished_at.and_then(|_| plan.given_files().find(is_named)).ok_or_else(unknown)?;
+    let mut permit = None;
+    if !call.caller.policy.is_everything {
+        if file.is_outcome() {
+            return Err(unknown().into());
+        }
+        check_type(call, file.resource_type)?;
+        let bases = fhir.site.openemr_bases();
+        // A resource of an export is both found and read.
+        let tests = [Letter::Search, Letter::Read].map(|letter| permitted(&call.caller, letter, &bases.texts));
+        permit = Some(Arc::new(LinePermit::new(file.resource_type, tests.into())));
+    }
+    let jobs = exports.of(&fhir.site.config);
+    let known = jobs.file(file.id.to_owned(), Some(plan.job)).await;
+    let known = known.map_err(|error| disk_failed(&fhir.site, &jobs, error))?;
+    if matches!(known, ExportFile::Unknown) {
+        return Err(unknown().into());
+    }
+    fhir.plan.export_file = known;
+    fhir.plan.own_file = Some(Box::new(OwnFile { name: file.name(), permit }));
+    fhir.become_read_of_binary(file.id);
+    Ok(())
+}
+
 /// Finds out what the client gets of a Binary, should it be the file of an export.
 ///
 /// # Errors
-/// The export that the address names is not there, or has no such file.
-pub(super) async fn attribute(fhir: &mut FhirCall, exports: &Exports) -> Step {
+/// The export that the address names is not there, or has no such file; the file is no document of a patient's, and so not for a
+/// caller that may not have everything.
+pub(super) async fn attribute(call: &Call, fhir: &mut FhirCall, exports: &Exports) -> Step {
+    let is_for_everybody = call.caller.policy.is_everything;
+    if !is_for_everybody && fhir.interaction.resource_type == Some("Binary") {
+        fhir.plan.export_file = ExportFile::Withheld;
+    }
     if !may_be_one(fhir) {
         return Ok(());
     }
@@ -69,6 +115,7 @@ pub(super) async fn attribute(fhir: &mut FhirCall, exports: &Exports) -> Step {
     let jobs = exports.of(&fhir.site.config);
     let file = match (is_named, job) {
         (true, None) => Ok(ExportFile::Unknown),
+        (true, Some(_)) if !is_for_everybody => Ok(ExportFile::Unknown),
         (_, job) => jobs.file(id(fhir), job).await,
     };
     let file = match file {
@@ -85,7 +132,9 @@ pub(super) async fn attribute(fhir: &mut FhirCall, exports: &Exports) -> Step {
     if matches!(file, ExportFile::Unknown) {
         return Err(unknown().into());
     }
-    fhir.plan.export_file = file;
+    if is_for_everybody {
+        fhir.plan.export_file = file;
+    }
     Ok(())
 }
 
@@ -95,16 +144,29 @@ fn id(fhir: &FhirCall) -> String {
     path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned()
 }
 
-/// Checks that what OpenEMR answers may go to the client, as far as its head tells.
+/// Checks that what OpenEMR answers may go to the client, as far as its head tells; names the file as the gateway does.
 ///
 /// # Errors
 /// It must not.
-pub(super) fn check(head: &ResponseHeader, fhir: &FhirCall) -> Result<(), NotServed> {
-    match &fhir.plan.export_file {
-        ExportFile::Filtered(_) if head.status.is_success() && !is_one(head, fhir) => Err(NotServed::NoFile),
-        ExportFile::Withheld if head.status.is_success() && is_ndjson(head) => Err(NotServed::Withheld),
-        ExportFile::Whole | ExportFile::Filtered(_) | ExportFile::Withheld | ExportFile::Unknown => Ok(()),
+pub(super) fn check(head: &mut ResponseHeader, fhir: &FhirCall) -> Result<(), NotServed> {
+    if !head.status.is_success() {
+        return Ok(());
     }
+    let has_permit = fhir.plan.own_file.as_ref().is_some_and(|own| own.permit.is_some());
+    match &fhir.plan.export_file {
+        ExportFile::Withheld if is_ndjson(head) => return Err(NotServed::Withheld),
+        // Of such an export, everything else that OpenEMR may have by this id now is somebody else's.
+        ExportFile::Withheld if fhir.plan.own_file.is_some() => return Err(NotServed::NoFile),
+        ExportFile::Filtered(_) if !is_one(head, fhir) => return Err(NotServed::NoFile),
+        ExportFile::Whole if has_permit && !is_one(head, fhir) => return Err(NotServed::NoFile),
+        ExportFile::Whole | ExportFile::Filtered(_) | ExportFile::Withheld | ExportFile::Unknown => {}
+    }
+    if let Some(own) = &fhir.plan.own_file
+        && let Ok(name) = HeaderValue::try_from(format!("attachment; filename=\"{}\"", own.name))
+    {
+        head.set(CONTENT_DISPOSITION, name);
+    }
+    Ok(())
 }
 
 /// Whether the body behind this head is the file of an export. NDJSON is the format of exports alone; every other Binary is
@@ -121,8 +183,10 @@ fn is_ndjson(head: &ResponseHeader) -> bool {
 /// The filter of the file's body.
 #[must_use]
 pub(super) fn filter(fhir: &FhirCall) -> NdjsonFile {
-    match &fhir.plan.export_file {
-        ExportFile::Filtered(test) => NdjsonFile::of_those_that_pass(test.clone()),
-        ExportFile::Whole | ExportFile::Withheld | ExportFile::Unknown => NdjsonFile::default(),
-    }
+    let test = match &fhir.plan.export_file {
+        ExportFile::Filtered(test) => Some(Arc::clone(test)),
+        ExportFile::Whole | ExportFile::Withheld | ExportFile::Unknown => None,
+    };
+    let permit = fhir.plan.own_file.as_ref().and_then(|own| own.permit.clone());
+    NdjsonFile::of_those_that_pass(test, permit)
 }

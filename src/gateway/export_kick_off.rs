@@ -9,6 +9,7 @@ use pingora::proxy::Session;
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use crate::access::caller::PatientsOf;
 use crate::exports::jobs::{AddError, Exports, now};
 use crate::fhir::export_level::Level;
 use crate::fhir::operation_outcome::IssueCode;
@@ -19,14 +20,14 @@ use crate::gateway::attempt::Attempt;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::export_answers::{disk_failed, empty, method_not_allowed};
+use crate::gateway::export_owner::{check_level, owner};
 use crate::gateway::negotiation::preferences;
 use crate::gateway::stop::Stop;
 use crate::gateway::{public_base, read_ahead, token};
 use crate::http::answer::Answer;
 use crate::http::fields::content_length;
-use crate::openemr::export::kick_off::{KickOff, honoured_query};
+use crate::openemr::export::kick_off::{KickOff, May, honoured_query};
 use crate::openemr::export::level::{depends_on_version, scope};
-use crate::openemr::export::owner::Owner;
 use crate::openemr::export::plan::{MAX_URL, Plan};
 use crate::openemr::version::Version;
 use crate::scopes::export;
@@ -53,6 +54,7 @@ pub(super) async fn answer(
     if !matches!(session.req_header().method, Method::GET | Method::POST) {
         return Err(method_not_allowed("GET, POST").into());
     }
+    check_level(call, &level)?;
     token::take(call, &fhir.site, attempt).await?;
     let granted = attempt.token.as_ref().map(|token| token.scope.as_str()).unwrap_or_default();
     check_head(call, &session.req_header().headers, &level, granted)?;
@@ -60,8 +62,13 @@ pub(super) async fn answer(
     let body = body.map_err(|_| too_large())?;
     let query = String::from_utf8_lossy(fhir.query().strip_prefix(b"?").unwrap_or_default()).into_owned();
     let types = export::readable_types(granted);
-    let exportable = Exportable { version: version(&fhir.site, &types).await, types };
-    let kick_off = judge(level, &session.req_header().headers, &query, &body, &exportable)?;
+    let may = May {
+        granted: &types,
+        version: version(&fhir.site, &types).await,
+        have_type: &|name| call.caller.policy.may_export_type(name),
+        have_patient: &|value| may_have_patients(call, fhir, value),
+    };
+    let kick_off = judge(level, &session.req_header().headers, &query, &body, &may)?;
     let base = public_base::of(session, call, &fhir.site);
     let honoured = honoured_query(&query);
     let separator = if honoured.is_empty() { "" } else { "?" };
@@ -69,15 +76,24 @@ pub(super) async fn answer(
     if request.len() > MAX_URL {
         return Err(Rejection::new(StatusCode::URI_TOO_LONG, IssueCode::TooCostly, "The URL is too long.").into());
     }
-    let owner = Owner::at(call.trace.client().address());
     let job = Uuid::new_v4();
-    begin(fhir, exports, Plan::new(job, kick_off, request, owner, now()), base.as_str()).await
+    begin(fhir, exports, Plan::new(job, kick_off, request, owner(call), now()), base.as_str()).await
 }
 
-/// What can be exported: the types that the token grants, by OpenEMR's version.
-struct Exportable {
-    types: Vec<&'static str>,
-    version: Option<Version>,
+/// Whether the caller may have the data of the patients that a value of the parameter `patient` names.
+fn may_have_patients(call: &Call, fhir: &FhirCall, value: &str) -> bool {
+    let list = match call.caller.patients() {
+        PatientsOf::All => return true,
+        PatientsOf::Listed(list) => list,
+        PatientsOf::Unknown => return false,
+    };
+    let bases = fhir.site.openemr_bases();
+    let is_listed = |reference: &str| {
+        let relative = bases.texts.iter().find_map(|base| reference.strip_prefix(base.as_str())?.strip_prefix('/'));
+        let reference = relative.unwrap_or(reference);
+        list.has(reference.strip_prefix("Patient/").unwrap_or(reference))
+    };
+    value.split(',').map(str::trim).all(is_listed)
 }
 
 /// OpenEMR's version, where one of the types depends on it; `None` where it cannot be told in time.
@@ -135,7 +151,7 @@ fn check_media_type(fields: &HeaderMap) -> Result<(), Rejection> {
 }
 
 /// Judges the parameters, by what can be exported.
-fn judge(level: Level, fields: &HeaderMap, query: &str, body: &Bytes, exportable: &Exportable) -> Result<KickOff, Rejection> {
+fn judge(level: Level, fields: &HeaderMap, query: &str, body: &Bytes, may: &May<'_>) -> Result<KickOff, Rejection> {
     if !body.is_empty() {
         check_media_type(fields)?;
     }
@@ -143,7 +159,7 @@ fn judge(level: Level, fields: &HeaderMap, query: &str, body: &Bytes, exportable
     let of_body = parameters::read(body);
     parameters.extend(of_body.ok_or_else(|| Rejection::invalid("The body is no Parameters resource."))?);
     let handling = Handling::named(preferences(fields));
-    Ok(KickOff::validate(level, &parameters, handling, &exportable.types, exportable.version)?)
+    Ok(KickOff::validate(level, &parameters, handling, may)?)
 }
 
 fn is_json(media_type: &HeaderValue) -> bool {

@@ -14,6 +14,8 @@ pub(super) enum ExportPath {
     Status,
     /// `$bulkdata-errors`
     Errors,
+    /// `$bulkdata-file/{job}/{name}`: the job, if it is named as the gateway writes it, and the name.
+    File(Option<Uuid>, String),
 }
 
 /// Reads a path; `None` when it is about no export.
@@ -24,6 +26,10 @@ pub(super) fn of(path: &[u8]) -> Option<ExportPath> {
     match operation.strip_prefix('$').or_else(|| operation.strip_prefix("%24")) {
         Some("bulkdata-status") => Some(ExportPath::Status),
         Some("bulkdata-errors") => Some(ExportPath::Errors),
+        Some(file) if file.starts_with("bulkdata-file/") => {
+            let (job, name) = file.strip_prefix("bulkdata-file/")?.split_once('/')?;
+            Some(ExportPath::File(as_written(job), name.to_owned()))
+        }
         _ => Level::of(path).map(ExportPath::KickOff),
     }
 }
@@ -32,8 +38,12 @@ pub(super) fn of(path: &[u8]) -> Option<ExportPath> {
 #[must_use]
 pub(super) fn job(query: &str) -> Option<Uuid> {
     let (_, job) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == JOB)?;
-    // Only as the gateway writes it: no other spelling is a name of a file.
-    Uuid::parse_str(&job).ok().filter(|parsed| parsed.to_string() == *job)
+    as_written(&job)
+}
+
+/// A job as the gateway writes it: no other spelling is a name of a file.
+fn as_written(job: &str) -> Option<Uuid> {
+    Uuid::parse_str(job).ok().filter(|parsed| parsed.to_string() == job)
 }
 
 #[cfg(test)]
@@ -42,12 +52,20 @@ mod tests {
 
     #[test]
     fn paths_about_exports() {
+        let file = |job: Option<u128>| Some(ExportPath::File(job.map(Uuid::from_u128), "1.Goal.ndjson".to_owned()));
         for (path, about) in [
             ("/$export", Some(ExportPath::KickOff(Level::System))),
             ("/Patient/%24export", Some(ExportPath::KickOff(Level::Patient))),
             ("/$bulkdata-status", Some(ExportPath::Status)),
             ("/%24bulkdata-status/", Some(ExportPath::Status)),
             ("/$bulkdata-errors", Some(ExportPath::Errors)),
+            (
+                "/$bulkdata-file/6a1d3c1e-59f4-4b0f-8f1c-0d8a2f8f6a11/1.Goal.ndjson",
+                file(Some(0x6a1d_3c1e_59f4_4b0f_8f1c_0d8a_2f8f_6a11)),
+            ),
+            ("/%24bulkdata-file/6A1D3C1E-59F4-4B0F-8F1C-0D8A2F8F6A11/1.Goal.ndjson", file(None)),
+            ("/$bulkdata-file", None),
+            ("/$bulkdata-file/1.Goal.ndjson", None),
             ("/Patient/$bulkdata-status", None),
             ("/bulkdata-status", None),
             ("/Patient", None),

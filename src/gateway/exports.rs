@@ -10,20 +10,22 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, EXPIRES, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Method, StatusCode};
 use pingora::proxy::Session;
-use uuid::Uuid;
 
 use crate::exports::jobs::Exports;
+use crate::fhir::interaction::Kind;
+use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::attempt::Attempt;
 use crate::gateway::call::Call;
 use crate::gateway::destination::{FhirCall, FhirKind};
-use crate::gateway::export_answers::{NO_STORE, disk_failed, empty, method_not_allowed, unknown};
+use crate::gateway::export_answers::{NO_STORE, empty, method_not_allowed, unknown};
+use crate::gateway::export_owner::{delete, find, shown};
 use crate::gateway::export_paths::{ExportPath, job};
 use crate::gateway::public_base;
 use crate::gateway::stop::{Step, Stop};
 use crate::gateway::{export_file, export_kick_off};
 use crate::http::answer::Answer;
-use crate::openemr::export::manifest;
+use crate::openemr::export::manifest::{self, Shown};
 use crate::openemr::export::plan::Plan;
 use crate::site::prepared::Site;
 
@@ -42,27 +44,56 @@ pub(super) async fn answer(
     attempt: &mut Attempt,
     exports: &Exports,
 ) -> Step {
-    if !matches!(fhir.kind, FhirKind::Export(_)) {
-        return export_file::attribute(fhir, exports).await;
+    let FhirKind::Export(path) = &fhir.kind else {
+        check_proxied(call, fhir)?;
+        return export_file::attribute(call, fhir, exports).await;
+    };
+    if let ExportPath::File(job, name) = path {
+        check_is_read(&session.req_header().method)?;
+        let (job, name) = (*job, name.clone());
+        return export_file::take(call, fhir, exports, job, &name).await;
     }
-    let FhirKind::Export(path) = &fhir.kind else { return Ok(()) };
     let site = &fhir.site;
     let job = job(&String::from_utf8_lossy(fhir.query().strip_prefix(b"?").unwrap_or_default()));
     let answer = match (path, &session.req_header().method) {
         (ExportPath::KickOff(level), _) => export_kick_off::answer(session, call, fhir, attempt, exports, level.clone()).await?,
         (ExportPath::Status, &Method::GET | &Method::HEAD) => {
-            status(site, &find(site, exports, job).await?, public_base::of(session, call, site).as_str())
+            let plan = find(call, site, exports, job).await?;
+            status(site, &plan, public_base::of(session, call, site).as_str(), shown(call))
         }
-        (ExportPath::Status, &Method::DELETE) => delete(site, exports, job).await?,
+        (ExportPath::Status, &Method::DELETE) => {
+            delete(call, site, exports, job).await?;
+            empty(StatusCode::ACCEPTED)
+        }
         (ExportPath::Status, _) => return Err(method_not_allowed("GET, HEAD, DELETE").into()),
-        (ExportPath::Errors, &Method::GET | &Method::HEAD) => errors(&find(site, exports, job).await?),
-        (ExportPath::Errors, _) => return Err(method_not_allowed("GET, HEAD").into()),
+        (ExportPath::Errors | ExportPath::File(..), method) => {
+            check_is_read(method)?;
+            errors(&find(call, site, exports, job).await?, shown(call))
+        }
     };
     Err(Stop::Answered(answer))
 }
 
+/// Refuses what the gateway answers itself where it keeps the site's exports, and does not: its own addresses are none of OpenEMR's,
+/// and OpenEMR's exports belong to nobody, and hold what the policy of the caller may not permit.
+fn check_proxied(call: &Call, fhir: &FhirCall) -> Result<(), Rejection> {
+    match fhir.interaction.kind {
+        Kind::ExportStatus if fhir.interaction.operation != Some("bulkdata-status") => Err(unknown()),
+        Kind::Export | Kind::ExportStatus if !call.caller.policy.is_everything => {
+            let text =
+                "The policy of the client permits no exports that the gateway does not keep itself; repairs.bulk_data is off.";
+            Err(Rejection::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, text))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_is_read(method: &Method) -> Result<(), Rejection> {
+    if matches!(*method, Method::GET | Method::HEAD) { Ok(()) } else { Err(method_not_allowed("GET, HEAD")) }
+}
+
 /// How far an export is; at its end, its manifest.
-fn status(site: &Site, plan: &Plan, base: &str) -> Answer {
+fn status(site: &Site, plan: &Plan, base: &str, shown: Shown) -> Answer {
     let Some(finished_at) = plan.finished_at else {
         let (done, of) = plan.progress();
         let answer = empty(StatusCode::ACCEPTED).with(RETRY_AFTER, HeaderValue::from(ASK_AGAIN));
@@ -71,7 +102,7 @@ fn status(site: &Site, plan: &Plan, base: &str) -> Answer {
             Err(_) => answer,
         };
     };
-    let body = manifest::write(plan, base, needs_token());
+    let body = manifest::write(plan, base, shown);
     let known_until =
         finished_at.saturating_add(i64::try_from(site.config.answers.bulk_data.keep.as_millis()).unwrap_or(i64::MAX));
     let ends = plan.files_end_at().map_or(known_until, |end| end.min(known_until));
@@ -90,32 +121,8 @@ fn http_date(milliseconds: i64) -> Option<HeaderValue> {
     HeaderValue::try_from(httpdate::fmt_http_date(date.min(latest))).ok()
 }
 
-/// Whether the files of an export need a token. The gateway asks none of its clients yet.
-fn needs_token() -> bool {
-    false
-}
-
-async fn delete(site: &Site, exports: &Exports, job: Option<Uuid>) -> Result<Answer, Rejection> {
-    let job = job.ok_or_else(unknown)?;
-    let jobs = exports.of(&site.config);
-    match jobs.delete(job).await {
-        Ok(true) => Ok(empty(StatusCode::ACCEPTED)),
-        Ok(false) => Err(unknown()),
-        Err(problem) => Err(disk_failed(site, &jobs, problem)),
-    }
-}
-
 /// What went wrong with an export, as OperationOutcomes.
-fn errors(plan: &Plan) -> Answer {
-    let outcomes = Bytes::from(manifest::outcomes(plan));
+fn errors(plan: &Plan, shown: Shown) -> Answer {
+    let outcomes = Bytes::from(manifest::outcomes(plan, shown));
     Answer::new(StatusCode::OK, "application/fhir+ndjson", outcomes).with(CACHE_CONTROL, NO_STORE)
-}
-
-async fn find(site: &Site, exports: &Exports, job: Option<Uuid>) -> Result<Plan, Rejection> {
-    let job = job.ok_or_else(unknown)?;
-    let jobs = exports.of(&site.config);
-    match jobs.find(job).await {
-        Ok(plan) => plan.ok_or_else(unknown),
-        Err(problem) => Err(disk_failed(site, &jobs, problem)),
-    }
 }

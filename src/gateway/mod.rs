@@ -35,6 +35,7 @@ mod exchange;
 mod export_answers;
 mod export_file;
 mod export_kick_off;
+mod export_owner;
 mod export_paths;
 mod exports;
 mod gathered;
@@ -50,6 +51,7 @@ mod negotiation;
 mod openemr_answer;
 mod outgoing;
 pub(crate) mod pace;
+mod patient_group;
 mod peer_certificate;
 mod plan;
 mod public_base;
@@ -335,8 +337,9 @@ async fn admit(session: &mut Session, call: &mut Call, destination: &Destination
 
 /// Prepares a FHIR request: answers what needs no OpenEMR, plans what goes to OpenEMR in place of what the client sent, and
 /// gets a token and a permit. The order is part of what clients see: an error of an earlier step hides those of later ones.
-async fn serve(session: &mut Session, call: &Call, fhir: &mut FhirCall, attempt: &mut Attempt, exports: &Exports) -> Step {
+async fn serve(session: &mut Session, call: &mut Call, fhir: &mut FhirCall, attempt: &mut Attempt, exports: &Exports) -> Step {
     outgoing::check_query(fhir)?;
+    patient_group::resolve(call, fhir).await?;
     authorize::decide(session, call, fhir).await?;
     exports::answer(session, call, fhir, attempt, exports).await?;
     availability::check(fhir)?;

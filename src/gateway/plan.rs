@@ -5,7 +5,7 @@ use http::Method;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue, TRANSFER_ENCODING};
 use pingora::http::RequestHeader;
 
-use crate::exports::files::ExportFile;
+use crate::exports::files::{ExportFile, OwnFile};
 use crate::fhir::if_none_exist::IF_NONE_EXIST;
 use crate::fhir::resource_identity::IdentityCheck;
 use crate::gateway::adapted::Adapted;
@@ -43,6 +43,8 @@ pub(super) struct Plan {
     pub(super) condition_is_met: bool,
     /// What the client gets of a Binary, should it be the file of an export.
     pub(super) export_file: ExportFile,
+    /// The file of the caller's own export, where that is asked for by the gateway's own address.
+    pub(super) own_file: Option<Box<OwnFile>>,
     body_is_sent: bool,
 }
 

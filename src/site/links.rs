@@ -27,6 +27,8 @@ pub(crate) struct OpenEmrBases {
     pub links: Arc<Links>,
     /// The base that OpenEMR itself uses: links that callers send back begin with it.
     pub own: Arc<Replacement>,
+    /// The bases themselves, without a `/` at their ends.
+    pub texts: Vec<String>,
     /// The paths of the bases, the longest first.
     paths: Vec<String>,
 }
@@ -76,6 +78,7 @@ impl OpenEmrBases {
             links: Arc::new(Links::to(texts.iter().map(String::as_str))),
             own: Arc::new(Replacement::new(texts.first().map_or("", String::as_str))),
             paths,
+            texts,
             source,
         }
     }

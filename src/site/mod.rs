@@ -8,6 +8,7 @@ pub(crate) mod lifecycle;
 pub(crate) mod links;
 pub(crate) mod mending;
 pub(crate) mod metadata;
+pub(crate) mod patient_groups;
 pub(crate) mod prepared;
 pub(crate) mod public_base;
 pub(crate) mod runtime;

@@ -17,6 +17,7 @@ use crate::site::cors::Policy;
 use crate::site::links::{OpenEmrBases, SiteLinks};
 use crate::site::mending::Mending;
 use crate::site::metadata::{Document, Metadata};
+use crate::site::patient_groups::{self, Members, PatientGroups};
 use crate::site::turns::Turns;
 use crate::smart::identity::TokenIdentity;
 use crate::smart::signer::{SharedSigner, Signer};
@@ -49,6 +50,8 @@ pub(crate) struct Site {
     pub capability_cache: Arc<CapabilityCache>,
     /// The turns of its conditional creates.
     pub turns: Arc<Turns>,
+    /// The members of the Groups that policies name.
+    pub patient_groups: PatientGroups,
     /// Mends its resources.
     pub mending: Mending,
     /// Its documents as callers get them.
@@ -86,6 +89,8 @@ pub(crate) struct Parts {
     pub capability_cache: Arc<CapabilityCache>,
     /// See [`Site::turns`].
     pub turns: Arc<Turns>,
+    /// See [`Site::patient_groups`].
+    pub patient_groups: PatientGroups,
     /// How often each repair of a resource was made.
     pub mended: Arc<Mended>,
 }
@@ -95,7 +100,8 @@ impl Site {
     #[must_use]
     pub(crate) fn new(parts: Parts, in_whole: &Config, is_first: bool) -> Self {
         let (routes, clients) = (&in_whole.routes, &in_whole.access.clients);
-        let Parts { config, identity, nodes, token, keys, signer, client, capability_cache, turns, mended } = parts;
+        let Parts { config, identity, nodes, token, keys, signer, client, capability_cache, turns, patient_groups, mended } =
+            parts;
         let prefix = if is_first { String::new() } else { format!("/{}", config.name.as_str()) };
         let below = |route: &Option<RoutePath>| route.as_ref().map(|path| format!("{prefix}{path}"));
         let authentication = authentication(clients, config.name.as_str(), routes.smart_token.is_some());
@@ -117,6 +123,7 @@ impl Site {
             client,
             capability_cache,
             turns,
+            patient_groups,
         }
     }
 
@@ -130,6 +137,18 @@ impl Site {
     pub(crate) async fn capability_statement(&self) -> Option<Arc<Statement>> {
         let origin = Origin { client: &self.client, site: self.name(), read_timeout: self.config.upstream.timeouts.read };
         self.capability_cache.statement(origin).await
+    }
+
+    /// The patients in a Group at OpenEMR, read or from memory.
+    pub(crate) async fn patient_group(&self, id: &str) -> Members {
+        let bases = self.openemr_bases();
+        let origin = patient_groups::Origin {
+            client: &self.client,
+            site: self.name(),
+            read_timeout: self.config.upstream.timeouts.read,
+            bases: &bases.texts,
+        };
+        self.patient_groups.members(id, origin).await
     }
 
     /// What OpenEMR can do, as its CapabilityStatement tells; `None` when that cannot be had.

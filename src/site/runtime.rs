@@ -16,6 +16,7 @@ use crate::nodes::Nodes;
 use crate::nodes::health::Checks;
 use crate::site::capability_cache::{self, CapabilityCache};
 use crate::site::client::SiteClient;
+use crate::site::patient_groups::PatientGroups;
 use crate::site::prepared::{Parts, Site};
 use crate::smart::exchange::TokenEndpoint;
 use crate::smart::identity::TokenIdentity;
@@ -113,6 +114,9 @@ fn parts(config: &Arc<config::Site>, tasks: &Tasks, earlier: Earlier<'_>) -> Par
     let same_name = earlier.in_previous.iter().find(|site| site.name() == config.name.as_str());
     let mended = same_name.map(|site| Arc::clone(&site.mending.mended)).unwrap_or_default();
     let identity = TokenIdentity::of(config);
+    // Another OpenEMR, or another client of it, may have other Groups by the same ids.
+    let same_openemr = same_name.filter(|site| site.identity == identity && *site.nodes.upstream() == config.upstream);
+    let patient_groups = same_openemr.map(|site| PatientGroups::after(&site.patient_groups)).unwrap_or_default();
     let same_token = earlier.find(|site| site.identity == identity);
     let keys = keys(config, &tasks.keys, earlier.in_this.iter().find(|site| site.identity == identity));
     let signer = same_token.map_or_else(|| Arc::new(ArcSwap::new(Arc::clone(&keys))), |site| Arc::clone(&site.signer));
@@ -126,7 +130,19 @@ fn parts(config: &Arc<config::Site>, tasks: &Tasks, earlier: Earlier<'_>) -> Par
         None => Arc::new(CapabilityCache::new(config)),
     };
     let client = SiteClient::new(Arc::clone(&nodes), Arc::clone(&token), tasks.tokens.client());
-    Parts { config: Arc::clone(config), identity, nodes, token, keys, signer, client, capability_cache, turns, mended }
+    Parts {
+        config: Arc::clone(config),
+        identity,
+        nodes,
+        token,
+        keys,
+        signer,
+        client,
+        capability_cache,
+        turns,
+        patient_groups,
+        mended,
+    }
 }
 
 fn new_nodes(config: &config::Site, checks: &Checks) -> Arc<Nodes> {

@@ -237,6 +237,9 @@ fn what_cannot_be_done_is_refused_in_fhirs_words_and_never_reaches_openemr() {
         ("GET", "/fhir/$bulkdata-status?job=../../x", &[], 404, "no such export"),
         ("DELETE", "/fhir/$bulkdata-status?job=6a1d3c1e-59f4-4b0f-8f1c-0d8a2f8f6a11", &[], 404, "no such export"),
         ("GET", "/fhir/$bulkdata-errors?job=x", &[], 404, "no such export"),
+        ("GET", "/fhir/$bulkdata-file/6a1d3c1e-59f4-4b0f-8f1c-0d8a2f8f6a11/1.Patient.ndjson", &[], 404, "no such export"),
+        ("GET", "/fhir/$bulkdata-file/x/1.Patient.ndjson", &[], 404, "no such export"),
+        ("DELETE", "/fhir/$bulkdata-file/x/1.Patient.ndjson", &[], 405, "Allow"),
         ("POST", "/fhir/$export", &[asynchronous, ("Content-Type", "text/plain")], 415, "Parameters"),
         ("POST", "/fhir/$export", &[asynchronous, ("Content-Type", "application/fhir+json")], 400, "Parameters"),
     ] {
@@ -568,7 +571,7 @@ fn two_sites_export_side_by_side_and_know_nothing_of_each_other() {
     assert!(second.starts_with("/clinic/fhir/"), "{second}");
     caller.get(&second.replacen("/clinic", "", 1)).outcome(404);
     let (first, second) = (ended(&caller, &first).json(), ended(&caller, &second).json());
-    assert!(second["output"][0]["url"].as_str().unwrap().starts_with("http://gateway.example/clinic/fhir/Binary/"));
+    assert!(second["output"][0]["url"].as_str().unwrap().starts_with("http://gateway.example/clinic/fhir/$bulkdata-file/"));
     assert_eq!((files(&caller, &first).len(), files(&caller, &second).len()), (2, 2));
     let paths = openemr.state()["paths"].clone();
     for site in ["default", "clinic"] {

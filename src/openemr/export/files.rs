@@ -2,7 +2,6 @@
 
 use crate::openemr::export::plan::Plan;
 use crate::openemr::export::state::{State, TypePlan};
-use crate::openemr::export::type_filter::TypeFilter;
 
 /// How long OpenEMR keeps the files of a job after the kick-off, in milliseconds.
 pub(crate) const FILES_LIVE: i64 = 60 * 60 * 1000;
@@ -10,6 +9,30 @@ pub(crate) const FILES_LIVE: i64 = 60 * 60 * 1000;
 pub(crate) const LONGEST_JOB: i64 = 15 * 60 * 1000;
 /// The type of the files that say what went wrong.
 pub(crate) const OUTCOME: &str = "OperationOutcome";
+
+/// A file as a client knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct GivenFile<'a> {
+    /// The id of the Binary.
+    pub(crate) id: &'a str,
+    /// The type of the resources in it.
+    pub(crate) resource_type: &'a str,
+    number: usize,
+}
+
+impl GivenFile<'_> {
+    /// Returns the name, which tells nothing of OpenEMR.
+    #[must_use]
+    pub(crate) fn name(&self) -> String {
+        format!("{}.{}.ndjson", self.number, self.resource_type)
+    }
+
+    /// Whether it says what went wrong at OpenEMR.
+    #[must_use]
+    pub(crate) fn is_outcome(&self) -> bool {
+        self.resource_type == OUTCOME
+    }
+}
 
 impl Plan {
     /// Returns the Binaries with the resources of a type. Those of the job that made its Provenance come before those of its own
@@ -24,6 +47,17 @@ impl Plan {
         with_provenance.filter(|made_from| !made_from.is_empty()).unwrap_or(files)
     }
 
+    /// Iterates over the files that a client is told of, in the order of the manifest.
+    pub(crate) fn given_files(&self) -> impl Iterator<Item = GivenFile<'_>> {
+        let errors = self.types.iter().flat_map(|one| match &one.state {
+            State::Done { errors, .. } => errors.as_slice(),
+            _ => &[],
+        });
+        let output = self.types.iter().flat_map(|one| self.files_of(one).iter().map(|id| (id.as_str(), one.name.as_str())));
+        let files = output.chain(errors.map(|id| (id.as_str(), OUTCOME))).zip(1..);
+        files.map(|((id, resource_type), number)| GivenFile { id, resource_type, number })
+    }
+
     /// Iterates over all files: the id of the Binary, and the type of the resources in it.
     pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &str)> {
         self.types.iter().flat_map(|one| match &one.state {
@@ -33,12 +67,6 @@ impl Plan {
             }
             _ => named(&[], "").chain(named(&[], "")).chain(named(&[], "")),
         })
-    }
-
-    /// Returns what is exported of a type; `None` when it is all.
-    #[must_use]
-    pub(crate) fn filter_of(&self, resource_type: &str) -> Option<&TypeFilter> {
-        self.filters.iter().find(|filter| filter.resource_type == resource_type)
     }
 
     /// Returns the time at which OpenEMR deletes the first file; `None` when there are no files.

@@ -51,9 +51,17 @@ pub(crate) enum KickOffError {
     /// Parts of the request cannot be done, and the client has not asked for lenient handling.
     #[error("{}", refusals(.0))]
     NotSupported(Vec<LeftOut>),
-    /// Types are named that the gateway's token does not grant.
+    /// Types are named that the gateway's token does not grant, or the policy of the client does not permit.
     #[error("{}", refusals(.0))]
     NotGranted(Vec<LeftOut>),
+    /// A patient is named whose data the client may not have.
+    #[error("The parameter {PATIENT} names a patient whose data the client may not have, or names none clearly.")]
+    ForeignPatient,
+    /// The policy of the client permits none of the types that could be exported.
+    #[error(
+        "The policy of the client permits none of the resource types that this export could hold: each needs a scope such as system/Patient.rs."
+    )]
+    NothingPermitted,
     /// No type is left to export.
     #[error("The gateway's token grants none of the resource types that this export could hold.")]
     NothingGranted,
@@ -72,7 +80,11 @@ impl KickOffError {
             | Self::Patient
             | Self::Filter(_)
             | Self::NotSupported(_) => StatusCode::BAD_REQUEST,
-            Self::NotGranted(_) | Self::NothingGranted | Self::NothingForProvenance => StatusCode::FORBIDDEN,
+            Self::NotGranted(_)
+            | Self::ForeignPatient
+            | Self::NothingPermitted
+            | Self::NothingGranted
+            | Self::NothingForProvenance => StatusCode::FORBIDDEN,
         }
     }
 
@@ -80,7 +92,11 @@ impl KickOffError {
         match self {
             Self::TooManyParameters | Self::Since | Self::SinceTwice => IssueCode::Invalid,
             Self::OutputFormat | Self::Patient | Self::Filter(_) | Self::NotSupported(_) => IssueCode::NotSupported,
-            Self::NotGranted(_) | Self::NothingGranted | Self::NothingForProvenance => IssueCode::Forbidden,
+            Self::NotGranted(_)
+            | Self::ForeignPatient
+            | Self::NothingPermitted
+            | Self::NothingGranted
+            | Self::NothingForProvenance => IssueCode::Forbidden,
         }
     }
 }
@@ -89,6 +105,18 @@ impl From<KickOffError> for Rejection {
     fn from(error: KickOffError) -> Self {
         Self::new(error.status(), error.code(), error.to_string())
     }
+}
+
+/// What the export of a client may hold.
+pub(crate) struct May<'a> {
+    /// The types that the token lets be read, in the order in which they are exported.
+    pub(crate) granted: &'a [&'static str],
+    /// OpenEMR's version, which decides what it exports.
+    pub(crate) version: Option<Version>,
+    /// Whether the policy of the client permits a type.
+    pub(crate) have_type: &'a (dyn Fn(&str) -> bool + Sync),
+    /// Whether the client may have the data of the patient that a value of `patient` names.
+    pub(crate) have_patient: &'a (dyn Fn(&str) -> bool + Sync),
 }
 
 /// A valid kick-off.
@@ -109,8 +137,7 @@ pub(crate) struct KickOff {
 }
 
 impl KickOff {
-    /// Checks the parameters of a kick-off. `granted` holds the types that the token lets be read, in the order in which they
-    /// are exported.
+    /// Checks the parameters of a kick-off.
     ///
     /// Parts that cannot be done are left out only with `handling=lenient`: without them the export would hold more than was
     /// asked for, or less (the IG's rule for what a server does not support).
@@ -121,11 +148,14 @@ impl KickOff {
         level: Level,
         parameters: &[(String, String)],
         handling: Option<Handling>,
-        granted: &[&'static str],
-        version: Option<Version>,
+        may: &May<'_>,
     ) -> Result<Self, KickOffError> {
         if parameters.len() > MAX_PARAMETERS {
             return Err(KickOffError::TooManyParameters);
+        }
+        // Whatever else is wrong: nobody learns whether such a patient exists.
+        if parameters.iter().any(|(name, value)| name == PATIENT && !(may.have_patient)(value)) {
+            return Err(KickOffError::ForeignPatient);
         }
         let (mut since, mut requested, mut left_out) = (None, None::<Vec<&str>>, Vec::new());
         let mut searches = Vec::new();
@@ -148,7 +178,7 @@ impl KickOff {
                 }
             }
         }
-        let exported = Exported { level: &level, version, granted };
+        let exported = Exported { level: &level, may };
         let names = requested.filter(|names| !names.is_empty());
         let mut types = match &names {
             Some(names) => exported.named(names, &mut left_out),
@@ -159,7 +189,12 @@ impl KickOff {
         // Provenance is that of the types that were named with it.
         let is_left_alone = types.iter().all(|(name, _)| *name == PROVENANCE) && left_out.iter().any(LeftOut::is_named_type);
         if types.is_empty() || is_left_alone {
-            return Err(nothing_left(&left_out));
+            let is_permitted = may.granted.iter().any(|name| (may.have_type)(name));
+            return Err(if is_permitted || !left_out.is_empty() {
+                nothing_left(&left_out)
+            } else {
+                KickOffError::NothingPermitted
+            });
         }
         let mut provenance_of = exported.provenance_of(&types)?;
         types.retain(|(name, _)| *name != PROVENANCE);
@@ -215,11 +250,10 @@ fn refuse(left_out: &[LeftOut], handling: Option<Handling>) -> Result<(), KickOf
     Ok(())
 }
 
-/// What can be exported.
+/// What can be exported at a level.
 struct Exported<'a> {
     level: &'a Level,
-    version: Option<Version>,
-    granted: &'a [&'static str],
+    may: &'a May<'a>,
 }
 
 impl Exported<'_> {
@@ -229,9 +263,10 @@ impl Exported<'_> {
         for name in names {
             match resource_type::known(name.as_bytes()) {
                 None => leave_out(left_out, LeftOut::UnknownType),
+                Some(name) if !(self.may.have_type)(name) => leave_out(left_out, LeftOut::NotPermitted(name.to_owned())),
                 Some(name) if !can_hold(self.level, name) => leave_out(left_out, LeftOut::NotExported(name.to_owned())),
-                Some(name) if !is_exported(self.version, name) => leave_out(left_out, LeftOut::Unsupported(name.to_owned())),
-                Some(name) => match self.granted.iter().position(|granted| *granted == name) {
+                Some(name) if !is_exported(self.may.version, name) => leave_out(left_out, LeftOut::Unsupported(name.to_owned())),
+                Some(name) => match self.may.granted.iter().position(|granted| *granted == name) {
                     Some(place) => drop(found.insert(place, (name, true))),
                     None => leave_out(left_out, LeftOut::NotGranted(name.to_owned())),
                 },
@@ -242,8 +277,9 @@ impl Exported<'_> {
 
     /// Returns all types that can be exported.
     fn all(&self, left_out: &mut Vec<LeftOut>) -> Vec<(&'static str, bool)> {
-        let held = self.granted.iter().copied().filter(|name| can_hold(self.level, name));
-        let (types, others): (Vec<_>, Vec<_>) = held.partition(|name| is_exported(self.version, name));
+        let may_have = |name: &&str| can_hold(self.level, name) && (self.may.have_type)(name);
+        let held = self.may.granted.iter().copied().filter(may_have);
+        let (types, others): (Vec<_>, Vec<_>) = held.partition(|name| is_exported(self.may.version, name));
         for name in others {
             leave_out(left_out, LeftOut::UnsupportedUnnamed(name.to_owned()));
         }
@@ -267,7 +303,7 @@ impl Exported<'_> {
 
 /// Tells what is not granted from the rest.
 fn by_grant<'a>(left_out: impl Iterator<Item = &'a LeftOut>) -> (Vec<LeftOut>, Vec<LeftOut>) {
-    left_out.cloned().partition(|left| matches!(left, LeftOut::NotGranted(_)))
+    left_out.cloned().partition(LeftOut::is_forbidden)
 }
 
 /// Why no type is left to export.

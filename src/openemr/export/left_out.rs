@@ -18,6 +18,9 @@ pub(crate) enum LeftOut {
     /// A type that the gateway's token does not grant.
     #[error("{0} is not exported: the gateway's token lacks the scope system/{0}.read.")]
     NotGranted(String),
+    /// A type that the policy of the client does not let it export.
+    #[error("{0} is not exported: the policy of the client lacks the scope system/{0}.rs.")]
+    NotPermitted(String),
     /// A type that is not exported at this level.
     #[error("{0} is not exported at this level.")]
     NotExported(String),
@@ -64,6 +67,7 @@ impl LeftOut {
             }
             Self::FilterOfOther(name) => format!("_typeFilter has a search of {name}, which the export does not hold."),
             Self::NotGranted(_)
+            | Self::NotPermitted(_)
             | Self::NotExported(_)
             | Self::Unsupported(_)
             | Self::UnsupportedUnnamed(_)
@@ -87,10 +91,22 @@ impl LeftOut {
         )
     }
 
+    /// Whether it is about the policy of the client, which earlier versions of the gateway do not have.
+    #[must_use]
+    pub(crate) fn is_of_policies(&self) -> bool {
+        matches!(self, Self::NotPermitted(_))
+    }
+
+    /// Whether it is a type that the client named, and that it may not have.
+    #[must_use]
+    pub(super) fn is_forbidden(&self) -> bool {
+        matches!(self, Self::NotGranted(_) | Self::NotPermitted(_))
+    }
+
     /// Whether it is a type that the client named.
     #[must_use]
     pub(super) fn is_named_type(&self) -> bool {
-        matches!(self, Self::NotGranted(_) | Self::NotExported(_) | Self::Unsupported(_))
+        matches!(self, Self::NotGranted(_) | Self::NotPermitted(_) | Self::NotExported(_) | Self::Unsupported(_))
     }
 
     /// Whether the kick-off is refused for it unless `handling` lets it be left out.

@@ -94,29 +94,24 @@ struct Entry<'a> {
     url: String,
 }
 
-/// Writes the manifest of a finished plan. `base` is the address of the FHIR API for the client, and `needs_token` says whether
-/// the client needs an access token there.
+/// Writes the manifest of a finished plan. `base` is the address of the FHIR API for the client, which needs an access token there
+/// where it owns the export.
 #[must_use]
-pub(crate) fn write(plan: &Plan, base: &str, needs_token: bool) -> String {
+pub(crate) fn write(plan: &Plan, base: &str, shown: Shown) -> String {
     let (mut output, mut error) = (Vec::new(), Vec::new());
-    let url = |id: &String| format!("{base}/Binary/{id}");
-    for one in &plan.types {
-        if let State::Done { errors, .. } = &one.state {
-            // The export is named where its filter is due: a gateway that does not have it refuses the address.
-            let job = plan.filter_of(&one.name).map_or(String::new(), |_| format!("?{JOB}={}", plan.job));
-            let entry = |id| Entry { resource_type: &one.name, url: url(id) + &job };
-            output.extend(plan.files_of(one).iter().map(entry));
-            error.extend(errors.iter().map(|id| Entry { resource_type: OUTCOME, url: url(id) }));
-        }
+    for file in plan.given_files().filter(|file| shown == Shown::All || !file.is_outcome()) {
+        let url = format!("{base}/$bulkdata-file/{}/{}", plan.job, file.name());
+        let entries = if file.is_outcome() { &mut error } else { &mut output };
+        entries.push(Entry { resource_type: file.resource_type, url });
     }
-    if !outcomes(plan).is_empty() {
+    if !outcomes(plan, shown).is_empty() {
         let url = format!("{base}/$bulkdata-errors?job={}", plan.job);
         error.push(Entry { resource_type: OUTCOME, url });
     }
     let manifest = Manifest {
         transaction_time: instant::from_millis(plan.transaction_time.unwrap_or(plan.asked_at)),
         request: &plan.request,
-        requires_access_token: needs_token,
+        requires_access_token: plan.asked_by.is_client(),
         output,
         deleted: [],
         error,
@@ -124,13 +119,22 @@ pub(crate) fn write(plan: &Plan, base: &str, needs_token: bool) -> String {
     serde_json::to_string(&manifest).expect("a manifest has string keys")
 }
 
+/// What a client is told of an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// All of it.
+    All,
+    /// Nothing that OpenEMR has written about it: that could be about resources that the client may not have.
+    OwnWords,
+}
+
 /// Writes what went wrong, what was left out, and what the files do not hold, as NDJSON, one OperationOutcome a line; empty when
 /// there is nothing to tell.
 #[must_use]
-pub(crate) fn outcomes(plan: &Plan) -> String {
+pub(crate) fn outcomes(plan: &Plan, shown: Shown) -> String {
     let failures = plan.types.iter().filter_map(|one| match &one.state {
         State::Failed { cause, .. } => Some(Issue::error(code(*cause), format!("{one}: {cause}"))),
-        State::Done { has_failed: true, .. } => {
+        State::Done { has_failed, errors, .. } if *has_failed || (shown == Shown::OwnWords && !errors.is_empty()) => {
             let text = format!("{one}: OpenEMR reported an error, and its files may lack resources.");
             Some(Issue { severity: Severity::Warning, ..Issue::error(IssueCode::Incomplete, text) })
         }

@@ -2,8 +2,9 @@
 //!
 //! OpenEMR writes no newline behind the last line, and some resources twice (a join of its tables doubles every Immunization).
 //! Each line leaves with a newline, and a resource whose type and id came before is dropped. A line that is no JSON object ends
-//! the file as broken: it was cut, or OpenEMR wrote something else into it. Where the export has a filter for the type, each resource that
-//! it does not select is dropped, and one that cannot be tested ends the file as broken.
+//! the file as broken: it was cut, or OpenEMR wrote something else into it. Where the export has a filter for the type, or the client may
+//! not have everything, each resource that is not selected, or not permitted, is dropped, and one that cannot be tested ends the file as
+//! broken.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Deserializer};
 use crate::fhir::body_step::{BodyStep, Broken, Verdict};
 use crate::fhir::criteria::Illegible;
 use crate::fhir::json::completeness::Completeness;
+use crate::fhir::resource_test::Permitted;
 use crate::openemr::export::type_filter::TypeTest;
 
 /// The longest line that is kept to be looked at, in bytes. A longer one passes as it is, whether it came before or not.
@@ -34,6 +36,10 @@ const UNTESTED: Broken = Broken {
     reason: "a resource in the export's file cannot be tested by _typeFilter: it is too long, of another type, or ambiguous",
     text: "OpenEMR's file of this export has a resource that cannot be tested by _typeFilter.",
 };
+const UNDECIDED: Broken = Broken {
+    reason: "a resource in the export's file cannot be tested by the policy of the client: it is too long, or ambiguous",
+    text: "OpenEMR's file of this export has a resource of which nobody knows whether the client may have it.",
+};
 
 /// Makes a valid file of what OpenEMR exported.
 #[derive(Debug)]
@@ -41,7 +47,37 @@ pub(crate) struct NdjsonFile {
     line: Line,
     seen: Seen,
     test: Option<Arc<TypeTest>>,
+    permit: Option<Arc<LinePermit>>,
     broken: Option<Broken>,
+}
+
+/// Which resources of a file a client may have: those of the file's type that pass every test.
+#[derive(Debug)]
+pub(crate) struct LinePermit {
+    resource_type: String,
+    tests: Vec<Permitted>,
+}
+
+impl LinePermit {
+    /// The permit for a file with resources of this type.
+    #[must_use]
+    pub(crate) fn new(resource_type: &str, tests: Vec<Permitted>) -> Self {
+        Self { resource_type: resource_type.to_owned(), tests }
+    }
+
+    /// Whether the client may have a resource, a whole JSON object.
+    fn permits(&self, line: &[u8], identity: &Identity<'_>) -> Result<bool, Illegible> {
+        let resource_type = identity.resource_type.as_deref().filter(|_| !identity.is_ambiguous).ok_or(Illegible)?;
+        if resource_type != self.resource_type {
+            return Ok(false);
+        }
+        for Permitted(test) in &self.tests {
+            if !test.permits(resource_type, line)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
 }
 
 /// The line that has begun.
@@ -68,28 +104,37 @@ impl Default for NdjsonFile {
 }
 
 impl NdjsonFile {
-    /// One that keeps the resources that pass a test.
+    /// One that keeps the resources that pass a test and are permitted.
     #[must_use]
-    pub(crate) fn of_those_that_pass(test: Arc<TypeTest>) -> Self {
-        Self { test: Some(test), ..Self::default() }
+    pub(crate) fn of_those_that_pass(test: Option<Arc<TypeTest>>, permit: Option<Arc<LinePermit>>) -> Self {
+        Self { test, permit, ..Self::default() }
     }
 
     fn remembering(most: usize) -> Self {
         let seen = Seen { keys: Default::default(), new: HashSet::new(), old: HashSet::new(), most };
-        Self { line: Line::Kept(Vec::new()), seen, test: None, broken: None }
+        Self { line: Line::Kept(Vec::new()), seen, test: None, permit: None, broken: None }
     }
 
     /// The longest line that is kept.
     fn longest(&self) -> usize {
-        if self.test.is_some() { MAX_TESTED } else { MAX_LINE }
+        if self.is_tested() { MAX_TESTED } else { MAX_LINE }
+    }
+
+    fn is_tested(&self) -> bool {
+        self.test.is_some() || self.permit.is_some()
+    }
+
+    /// Ends the file at a resource that cannot be tested.
+    fn untested(&self) -> Broken {
+        if self.permit.is_some() { UNDECIDED } else { UNTESTED }
     }
 
     /// Takes a part of a line that does not end here.
     fn begin(&mut self, part: &[u8], out: &mut Vec<u8>) {
-        let longest = self.longest();
+        let (longest, is_tested) = (self.longest(), self.is_tested());
         match &mut self.line {
             Line::Kept(line) if line.len() + part.len() <= longest => line.extend_from_slice(part),
-            Line::Kept(_) if self.test.is_some() => self.broken = Some(UNTESTED),
+            Line::Kept(_) if is_tested => self.broken = Some(self.untested()),
             Line::Kept(line) => {
                 let mut completeness = Completeness::default();
                 for part in [line, part] {
@@ -147,13 +192,19 @@ impl NdjsonFile {
                 out.push(b'\n');
             }
             Ok(false) => {}
-            Err(Illegible) => self.broken = Some(UNTESTED),
+            Err(Illegible) => self.broken = Some(self.untested()),
         }
     }
 
-    /// Whether a resource is kept: it has not come before, and passes the test.
+    /// Whether a resource is kept: it is permitted, has not come before, and passes the test.
     fn is_kept(&mut self, line: &[u8], identity: &Identity<'_>) -> Result<bool, Illegible> {
-        if let Identity { resource_type: Some(resource_type), id: Some(id) } = identity
+        // First: nothing else may depend on what the client may not have.
+        if let Some(permit) = &self.permit
+            && !permit.permits(line, identity)?
+        {
+            return Ok(false);
+        }
+        if let Identity { resource_type: Some(resource_type), id: Some(id), .. } = identity
             && !self.seen.is_new(resource_type, id)
         {
             return Ok(false);
@@ -224,6 +275,8 @@ impl fmt::Debug for Seen {
 struct Identity<'a> {
     resource_type: Option<Cow<'a, str>>,
     id: Option<Cow<'a, str>>,
+    /// Whether there are several types or ids.
+    is_ambiguous: bool,
 }
 
 impl<'a> Identity<'a> {
@@ -247,13 +300,21 @@ impl<'de> Visitor<'de> for Members {
 
     fn visit_map<Map: MapAccess<'de>>(self, mut members: Map) -> Result<Identity<'de>, Map::Error> {
         let mut identity = Identity::default();
+        let (mut types, mut ids) = (0_usize, 0_usize);
         while let Some(name) = members.next_key::<Text<'de>>()? {
             match name.0.as_deref().unwrap_or_default() {
-                "resourceType" => identity.resource_type = members.next_value::<Text<'de>>()?.0,
-                "id" => identity.id = members.next_value::<Text<'de>>()?.0,
+                "resourceType" => {
+                    identity.resource_type = members.next_value::<Text<'de>>()?.0;
+                    types += 1;
+                }
+                "id" => {
+                    identity.id = members.next_value::<Text<'de>>()?.0;
+                    ids += 1;
+                }
                 _ => drop(members.next_value::<IgnoredAny>()?),
             }
         }
+        identity.is_ambiguous = types > 1 || ids > 1;
         Ok(identity)
     }
 }

@@ -26,9 +26,12 @@ use crate::openemr::export::type_filter::TypeFilter;
 
 /// The largest stored plan, in bytes.
 pub(crate) const MAX_PLAN: usize = 8 * 1024 * 1024;
-/// The version of the stored form. Version 1 had no owner, version 2 one job for all Provenance, version 3 no filters.
-const VERSION: u32 = 4;
-/// The version of a plan without filters, which an earlier gateway reads, too.
+/// The version of the stored form. Version 1 had no owner, version 2 one job for all Provenance, version 3 no filters, version 4 no
+/// clients.
+const VERSION: u32 = 5;
+/// The version of a plan that no client owns, which an earlier gateway reads, too.
+const WITHOUT_CLIENT: u32 = 4;
+/// The version of a plan that has no filters either.
 const WITHOUT_FILTERS: u32 = 3;
 /// The type that most records are of, in nearly every practice.
 const LARGEST: &str = "Observation";
@@ -106,7 +109,7 @@ impl Plan {
         let types = kick_off.types.iter().map(|(name, named)| TypePlan::waiting(name, *named));
         let provenance = kick_off.provenance_of.iter().map(|name| TypePlan::provenance_of(name, are_named));
         Self {
-            version: version_with(&kick_off.filters, &kick_off.left_out),
+            version: version_with(&asked_by, &kick_off.filters, &kick_off.left_out),
             job,
             asked_at: now,
             asked_by,
@@ -138,7 +141,7 @@ impl Plan {
             return Err(PlanError::Version(version));
         }
         let mut plan: Self = serde_json::from_slice(bytes)?;
-        plan.version = version_with(&plan.filters, &plan.left_out);
+        plan.version = version_with(&plan.asked_by, &plan.filters, &plan.left_out);
         if version < WITHOUT_FILTERS {
             plan.ask_for_provenance_by_type();
         }
@@ -165,6 +168,7 @@ impl Plan {
         let is_type = |name: &str| resource_type::known(name.as_bytes()).is_some();
         let is_left_out_sound = |left: &LeftOut| match left {
             LeftOut::NotGranted(name)
+            | LeftOut::NotPermitted(name)
             | LeftOut::NotExported(name)
             | LeftOut::Unsupported(name)
             | LeftOut::UnsupportedUnnamed(name)
@@ -353,10 +357,15 @@ impl Plan {
     }
 }
 
-/// The version of the stored form of a plan with these filters, and from which this was left out.
-fn version_with(filters: &[TypeFilter], left_out: &[LeftOut]) -> u32 {
-    let is_known_before = filters.is_empty() && !left_out.iter().any(LeftOut::is_of_filters);
-    if is_known_before { WITHOUT_FILTERS } else { VERSION }
+/// The version of the stored form of a plan of this owner with these filters, and from which this was left out.
+fn version_with(owner: &Owner, filters: &[TypeFilter], left_out: &[LeftOut]) -> u32 {
+    let is_of_policies = owner.is_client() || left_out.iter().any(LeftOut::is_of_policies);
+    let is_of_filters = !filters.is_empty() || left_out.iter().any(LeftOut::is_of_filters);
+    match (is_of_policies, is_of_filters) {
+        (true, _) => VERSION,
+        (false, true) => WITHOUT_CLIENT,
+        (false, false) => WITHOUT_FILTERS,
+    }
 }
 
 #[cfg(test)]

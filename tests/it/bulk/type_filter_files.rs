@@ -10,6 +10,7 @@ use crate::support::gateway::{Gateway, free_address};
 use crate::support::http::{Caller, End};
 use crate::support::openemr::OpenEmr;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 const WOMEN: &str = "/fhir/$export?_type=Patient&_typeFilter=Patient?gender=female";
 
@@ -19,9 +20,13 @@ fn are_women(caller: &Caller, file: &str) -> bool {
     !lines.is_empty() && lines.iter().all(|one| one["gender"] == "female")
 }
 
-/// The path and the query of a file's address.
-fn parts(file: &str) -> (&str, &str) {
-    file.split_once('?').unwrap()
+/// The path of OpenEMR's Binary with the first file of an export, which only the plan tells, and the job.
+fn binary(folder: &TempDir, file: &str) -> (String, String) {
+    let job = file.strip_prefix("/fhir/$bulkdata-file/").and_then(|rest| rest.split('/').next()).unwrap();
+    let plan = fs::read(folder.path().join(format!("bulk/default/{job}.json"))).unwrap();
+    let plan: Value = serde_json::from_slice(&plan).unwrap();
+    let of_patients = plan["types"].as_array().unwrap().iter().find(|one| one["type"] == "Patient").unwrap();
+    (format!("/fhir/Binary/{}", of_patients["state"]["done"]["files"][0].as_str().unwrap()), job.to_owned())
 }
 
 #[test]
@@ -35,12 +40,13 @@ fn no_address_gives_what_the_filter_leaves_out() {
     let manifest = ended(&caller, &kick_off(&caller, WOMEN)).json();
     let after = ended(&caller, &kick_off(&caller, "/fhir/$export?_type=Patient,Condition")).json();
     let file = url(&manifest, "Patient");
-    let (path, query) = parts(&file);
+    let (path, job) = binary(&folder, &file);
     assert!(are_women(&caller, &file));
-    // It is known by its id, too.
-    assert!(are_women(&caller, path) && are_women(&caller, &format!("{path}?_format=json")));
+    // It is known by OpenEMR's id, too, with the export named as earlier versions did, and without.
+    for target in [path.clone(), format!("{path}?_format=json"), format!("{path}?job={job}")] {
+        assert!(are_women(&caller, &target), "{target}");
+    }
     let id = path.strip_prefix("/fhir/Binary/").unwrap();
-    let job = query.strip_prefix("job=").unwrap();
     for other in [&before, &after] {
         assert_eq!(lines(&caller.get(&url(other, "Patient"))).len(), 20);
     }
@@ -52,7 +58,16 @@ fn no_address_gives_what_the_filter_leaves_out() {
         format!("{path}?job={wrong}"),
         format!("{path}?job="),
         format!("{path}?job={}", job.to_uppercase()),
-        format!("{}?job={job}", url(&before, "Patient")),
+        format!("{}?job={job}", binary(&folder, &url(&before, "Patient")).0),
+        file.replace(".Patient", ".Condition"),
+        file.replace("/1.", "/01."),
+        file.replace("/1.", "/2."),
+        file.replace("/1.", "/%31."),
+        file.replace(&job, wrong),
+        file.replace(&job, &job.to_uppercase()),
+        file.replace(&job, &job.replace('-', "")),
+        file.replace(".ndjson", ""),
+        format!("{file}/x"),
     ] {
         // That OpenEMR would find it by another spelling is its own affair.
         openemr.order(&json!({"fhir": {"target": "/Binary/", "times": 1,
@@ -116,9 +131,7 @@ fn nothing_is_served_of_an_export_whose_files_are_not_known_yet_or_not_any_more(
     let caller = gateway.caller();
     // OpenEMR numbers its documents one after the other.
     let next = |manifest: &Value| {
-        let (path, _) = url(manifest, "Patient")
-            .split_once('?')
-            .map_or_else(|| (url(manifest, "Patient"), String::new()), |(path, query)| (path.to_owned(), query.to_owned()));
+        let (path, _) = binary(&folder, &url(manifest, "Patient"));
         let number: u64 = path.rsplit('/').next().unwrap().parse().unwrap();
         format!("/fhir/Binary/{}", number + 1)
     };
@@ -163,7 +176,7 @@ fn a_filter_survives_restarts_and_reloads() {
         panic!("the type that was not begun is exported: {manifest}")
     };
     let file = file["url"].as_str().unwrap().strip_prefix("http://gateway.example").unwrap();
-    let (path, _) = parts(file);
+    let (path, _) = &binary(&folder, file);
     assert!(are_women(&caller, file) && are_women(&caller, path));
     // The successor of an upgrade, and one that has just been started.
     drop(gateway);
@@ -173,7 +186,7 @@ fn a_filter_survives_restarts_and_reloads() {
     let mut without = config.clone();
     without["sites"]["default"]["repairs"] = json!({"bulk_data": false});
     gateway.reload(&without);
-    gateway.caller().get(file).outcome(400);
+    gateway.caller().get(file).outcome(404);
     gateway.reload(&config);
     assert!(are_women(&gateway.caller(), file));
     // Where its plan is damaged, the file is of no export any more.

@@ -9,7 +9,11 @@ fn validate(query: &str, handling: Option<Handling>) -> Result<KickOff, KickOffE
 
 fn validate_at(level: Level, query: &str, handling: Option<Handling>) -> Result<KickOff, KickOffError> {
     let parameters: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-    KickOff::validate(level, &parameters, handling, &GRANTED, None)
+    KickOff::validate(level, &parameters, handling, &everything(&GRANTED))
+}
+
+fn everything<'a>(granted: &'a [&'static str]) -> May<'a> {
+    May { granted, version: None, have_type: &|_| true, have_patient: &|_| true }
 }
 
 fn names(kick_off: &KickOff) -> Vec<&'static str> {
@@ -46,7 +50,7 @@ fn provenance_is_that_of_the_types_of_the_export_or_of_all_others() {
         assert_eq!((refusal.to_string(), refusal.status().as_u16()), (left_out.to_string(), status), "not that of all types");
     }
     let parameters = [("_type".to_owned(), "Provenance".to_owned())];
-    let alone = KickOff::validate(Level::System, &parameters, None, &["Provenance", "Medication"], None);
+    let alone = KickOff::validate(Level::System, &parameters, None, &everything(&["Provenance", "Medication"]));
     assert_eq!(alone, Err(KickOffError::NothingForProvenance));
 }
 
@@ -65,7 +69,10 @@ fn a_type_that_openemr_does_not_export_takes_no_other_with_it() {
     assert_eq!((refusal.status().as_u16(), refusal.code()), (400, IssueCode::NotSupported));
     let on = |version| {
         let parameters = [("_type".to_owned(), "Coverage,Patient".to_owned())];
-        names(&KickOff::validate(Level::System, &parameters, None, &GRANTED, Some(version)).unwrap())
+        names(
+            &KickOff::validate(Level::System, &parameters, None, &May { version: Some(version), ..everything(&GRANTED) })
+                .unwrap(),
+        )
     };
     assert_eq!((on(Version::Old), on(Version::Modern)), (vec!["Patient"], vec!["Patient", "Coverage"]));
 }
@@ -156,7 +163,7 @@ fn what_could_name_a_patient_is_not_kept() {
 
 fn filtered(query: &str, handling: Option<Handling>) -> Result<KickOff, KickOffError> {
     let parameters: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-    KickOff::validate(Level::System, &parameters, handling, &["Patient", "Encounter", "Provenance"], None)
+    KickOff::validate(Level::System, &parameters, handling, &everything(&["Patient", "Encounter", "Provenance"]))
 }
 
 #[test]
@@ -204,7 +211,8 @@ fn provenance_of_what_was_filtered_away_is_never_exported() {
     assert_eq!(filtered(&alone, Some(Handling::Lenient)).unwrap().provenance_of, ["Patient"]);
     let parameters =
         [("_type".to_owned(), "Provenance".to_owned()), ("_typeFilter".to_owned(), "Encounter?status=planned".to_owned())];
-    let nothing = KickOff::validate(Level::System, &parameters, Some(Handling::Lenient), &["Encounter", "Provenance"], None);
+    let nothing =
+        KickOff::validate(Level::System, &parameters, Some(Handling::Lenient), &everything(&["Encounter", "Provenance"]));
     assert_eq!(nothing, Err(KickOffError::NothingForProvenance));
 }
 
@@ -215,6 +223,34 @@ proptest! {
         if let Ok(kick_off) = validate(&query, lenient.then_some(Handling::Lenient)) {
             prop_assert!(kick_off.types.iter().all(|(name, _)| GRANTED.contains(name)));
             prop_assert!(kick_off.provenance_of.iter().all(|name| GRANTED.contains(name)));
+        }
+    }
+}
+
+#[test]
+fn a_policy_leaves_out_what_it_does_not_permit_and_its_absence_is_named() {
+    let may_have = |types: &'static [&'static str], query: &str, handling| {
+        let parameters: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let may =
+            May { have_type: &|name| types.contains(&name), have_patient: &|value| value == "Patient/1", ..everything(&GRANTED) };
+        KickOff::validate(Level::Patient, &parameters, handling, &may)
+    };
+    let patients: &'static [&'static str] = &["Patient"];
+    let all = may_have(patients, "", None).unwrap();
+    assert_eq!((names(&all), all.left_out, all.provenance_of), (vec!["Patient"], vec![], vec![]));
+    let refused = may_have(patients, "_type=Patient,Observation", None).unwrap_err();
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    assert!(refused.to_string().contains("system/Observation.rs"), "{refused}");
+    let lenient = may_have(patients, "_type=Patient,Observation", Some(Handling::Lenient)).unwrap();
+    assert_eq!((names(&lenient), lenient.left_out), (vec!["Patient"], vec![LeftOut::NotPermitted("Observation".to_owned())]));
+    // Neither is it told what OpenEMR or its token could do.
+    let refused = may_have(patients, "_type=Medication", Some(Handling::Lenient)).unwrap_err();
+    assert!(refused.to_string().contains("system/Medication.rs"), "{refused}");
+    assert_eq!(may_have(&[], "", None), Err(KickOffError::NothingPermitted));
+    assert_eq!(may_have(patients, "patient=Patient/1", None), Err(KickOffError::Patient));
+    for value in ["Patient/2", "1", ""] {
+        for query in [format!("patient=Patient/1&patient={value}"), format!("patient={value}&patient=Patient/1&_since=x")] {
+            assert_eq!(may_have(patients, &query, Some(Handling::Lenient)), Err(KickOffError::ForeignPatient), "{query}");
         }
     }
 }

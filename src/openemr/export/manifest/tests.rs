@@ -1,4 +1,5 @@
 use super::*;
+use crate::openemr::export::owner::Owner;
 use crate::openemr::export::plan::tests::{ended, plan, with_provenance};
 use proptest::prelude::*;
 use serde_json::json;
@@ -56,20 +57,22 @@ fn a_manifest_names_the_gateway_alone() {
     plan.done(0, ended(&["1", "2"], &["3"], &[]), 5_200);
     plan.kicked_off(1, 5_300);
     plan.failed(1, Cause::Status(504), 9_000);
-    let manifest: Value = serde_json::from_str(&write(&plan, "https://gw/fhir", false)).unwrap();
+    let manifest: Value = serde_json::from_str(&write(&plan, "https://gw/fhir", Shown::All)).unwrap();
     let errors = format!("https://gw/fhir/$bulkdata-errors?job={}", plan.job);
+    let file = |name: &str| format!("https://gw/fhir/$bulkdata-file/{}/{name}.ndjson", plan.job);
+    assert_eq!(plan.given_files().map(|file| file.id).collect::<Vec<_>>(), ["1", "2", "3"]);
     assert_eq!(
         manifest,
         json!({
             "transactionTime": "1970-01-01T00:00:04.000Z",
             "request": "http://gw/fhir/Group/g-1/$export?_type=Patient",
             "requiresAccessToken": false,
-            "output": [{"type": "Patient", "url": "https://gw/fhir/Binary/1"}, {"type": "Patient", "url": "https://gw/fhir/Binary/2"}],
+            "output": [{"type": "Patient", "url": file("1.Patient")}, {"type": "Patient", "url": file("2.Patient")}],
             "deleted": [],
-            "error": [{"type": "OperationOutcome", "url": "https://gw/fhir/Binary/3"}, {"type": "OperationOutcome", "url": errors}],
+            "error": [{"type": "OperationOutcome", "url": file("3.OperationOutcome")}, {"type": "OperationOutcome", "url": errors}],
         })
     );
-    let lines: Vec<Value> = outcomes(&plan).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Value> = outcomes(&plan, Shown::All).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let issues: Vec<(&str, &str)> = lines
         .iter()
         .map(|outcome| {
@@ -105,16 +108,20 @@ fn provenance_comes_with_the_resources_that_it_was_made_from() {
     }
     plan.kicked_off(5, 4);
     plan.not_exported(5, 401, 5);
-    let manifest: Value = serde_json::from_str(&write(&plan, "https://gw/fhir", false)).unwrap();
+    let manifest: Value = serde_json::from_str(&write(&plan, "https://gw/fhir", Shown::All)).unwrap();
     let files: Vec<_> = manifest["output"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|entry| (entry["type"].as_str().unwrap(), entry["url"].as_str().unwrap().rsplit('/').next().unwrap()))
+        .zip(plan.given_files())
+        .map(|(entry, file)| {
+            assert!(entry["url"].as_str().unwrap().ends_with(&format!("/{}", file.name())), "{entry}");
+            (entry["type"].as_str().unwrap(), file.id)
+        })
         .collect();
     // Those of Patient are of the job that made its Provenance.
     assert_eq!(files, [("Patient", "4"), ("Observation", "2"), ("Goal", "3"), ("Provenance", "5"), ("Provenance", "7")]);
-    let told = outcomes(&plan);
+    let told = outcomes(&plan, Shown::All);
     for words in [
         "Provenance of Observation: OpenEMR reported an error",
         "Provenance of Goal: OpenEMR does not export",
@@ -131,8 +138,25 @@ fn provenance_alone_lists_no_other_type() {
     plan.kicked_off(0, 1);
     plan.accepted(0, "j".to_owned(), 2);
     plan.done(0, ended(&["5"], &[], &["4"]), 3);
-    let manifest: Value = serde_json::from_str(&write(&plan, "https://gw/fhir", false)).unwrap();
-    assert_eq!(manifest["output"], json!([{"type": "Provenance", "url": "https://gw/fhir/Binary/5"}]));
+    let manifest: Value = serde_json::from_str(&write(&plan, "https://gw/fhir", Shown::All)).unwrap();
+    let url = format!("https://gw/fhir/$bulkdata-file/{}/1.Provenance.ndjson", plan.job);
+    assert_eq!(manifest["output"], json!([{"type": "Provenance", "url": url}]));
+    assert_eq!(plan.given_files().map(|file| file.id).collect::<Vec<_>>(), ["5"]);
+}
+
+#[test]
+fn what_openemr_wrote_of_errors_is_told_in_the_gateways_own_words_and_a_client_needs_its_token() {
+    let mut plan = plan(&[("Patient", true)]);
+    plan.asked_by = Owner::named("lab");
+    plan.kicked_off(0, 5_000);
+    plan.accepted(0, "j".to_owned(), 5_100);
+    plan.done(0, ended(&["1"], &["3"], &[]), 5_200);
+    let manifest: Value = serde_json::from_str(&write(&plan, "https://gw/fhir", Shown::OwnWords)).unwrap();
+    assert_eq!(manifest["requiresAccessToken"], true);
+    let errors = format!("https://gw/fhir/$bulkdata-errors?job={}", plan.job);
+    assert_eq!(manifest["error"], json!([{"type": "OperationOutcome", "url": errors}]));
+    assert!(outcomes(&plan, Shown::OwnWords).contains("Patient: OpenEMR reported an error"));
+    assert!(!outcomes(&plan, Shown::All).contains("Patient: OpenEMR reported an error"));
 }
 
 proptest! {

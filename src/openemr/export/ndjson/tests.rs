@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::*;
+use crate::fhir::resource_test::ResourceTest;
 use crate::openemr::export::type_filter::TypeFilter;
 
 /// What comes out of a file, and whether it was broken.
@@ -116,7 +117,7 @@ fn resource() -> impl Strategy<Value = Value> {
 /// A file of which planned Encounters alone are kept.
 fn planned() -> NdjsonFile {
     let filters = TypeFilter::read(&["Encounter?status=planned"], None).unwrap().filters;
-    NdjsonFile::of_those_that_pass(Arc::new(filters.first().unwrap().test().unwrap()))
+    NdjsonFile::of_those_that_pass(Some(Arc::new(filters.first().unwrap().test().unwrap())), None)
 }
 
 fn encounter(id: usize, status: &str, padding: usize) -> String {
@@ -180,5 +181,49 @@ proptest! {
         let cut = file.as_bytes().get(..at % file.len()).unwrap();
         let at_a_line = cut.is_empty() || cut.ends_with(b"\n") || file.as_bytes().get(cut.len()) == Some(&b'\n');
         prop_assert_eq!(passed(cut, &[]).1, !at_a_line);
+    }
+}
+
+/// Permits the resources with an even number for an id, and cannot read those without one.
+#[derive(Debug)]
+struct Even;
+
+impl ResourceTest for Even {
+    fn permits(&self, resource_type: &str, resource: &[u8]) -> Result<bool, Illegible> {
+        assert_eq!(resource_type, "Patient");
+        let resource: serde_json::Value = serde_json::from_slice(resource).map_err(|_| Illegible)?;
+        let id: u64 = resource["id"].as_str().and_then(|id| id.parse().ok()).ok_or(Illegible)?;
+        Ok(id.is_multiple_of(2))
+    }
+}
+
+#[test]
+fn a_client_gets_the_lines_that_it_may_have_and_none_of_another_type() {
+    let permit = || Some(Arc::new(LinePermit::new("Patient", vec![Permitted(Arc::new(Even)), Permitted(Arc::new(Even))])));
+    let line = |kind: &str, id: usize| format!("{{\"resourceType\":\"{kind}\",\"id\":\"{id}\"}}\n");
+    let all: String = (0..6).map(|id| line("Patient", id) + &line("Person", id)).collect();
+    let even: String = [0, 2, 4].map(|id| line("Patient", id)).concat();
+    for size in [1, 7, 10_000] {
+        let mut file = NdjsonFile::of_those_that_pass(None, permit());
+        let mut out = Vec::new();
+        for piece in all.as_bytes().chunks(size) {
+            out.extend_from_slice(&file.feed(Bytes::copy_from_slice(piece)));
+        }
+        out.extend_from_slice(&file.finish());
+        assert_eq!((String::from_utf8(out).unwrap(), file.verdict()), (even.clone(), Verdict::Good), "{size}");
+    }
+    for bad in [
+        r#"{"id":"2"}"#,
+        r#"{"resourceType":"Patient"}"#,
+        r#"{"resourceType":"Person","resourceType":"Patient","id":"2"}"#,
+        r#"{"resourceType":"Patient","resourceType":"Person","id":"2"}"#,
+        r#"{"resourceType":"Patient","id":"1","id":"2"}"#,
+        r#"{"resourceType":["Patient"],"id":"2"}"#,
+        &format!(r#"{{"resourceType":"Patient","id":"2","x":"{}"}}"#, "x".repeat(MAX_TESTED)),
+    ] {
+        let mut file = NdjsonFile::of_those_that_pass(None, permit());
+        let mut out = file.feed(Bytes::from(line("Patient", 0) + bad + "\n" + &line("Patient", 4))).to_vec();
+        out.extend_from_slice(&file.finish());
+        assert_eq!((String::from_utf8(out).unwrap(), file.verdict()), (line("Patient", 0), Verdict::Bad(UNDECIDED)), "{bad:.80}");
     }
 }

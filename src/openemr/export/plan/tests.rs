@@ -165,7 +165,7 @@ fn only_a_sound_plan_is_read_back() {
     let text = String::from_utf8(sound.to_bytes()).unwrap();
     assert_eq!(Plan::parse(text.as_bytes()).unwrap(), sound);
     for (from, to) in [
-        ("\"version\":3", "\"version\":5"),
+        ("\"version\":3", "\"version\":6"),
         ("\"j\"", "\"../j\""),
         ("\"g-1\"", "\"g/1\""),
         ("\"type\":\"Patient\"", "\"type\":\"Jane\""),
@@ -234,6 +234,8 @@ fn a_filter_is_stored_and_a_plan_without_one_is_as_it_was() {
     assert_eq!((version(&plan), version(&self::plan(&[("Encounter", true)]))), (4.into(), 3.into()));
     let left_out = vec![LeftOut::FilterOfOther("Goal".to_owned())];
     assert_eq!(version(&planned(KickOff { left_out, ..kick_off(&[("Patient", true)], &[]) })), 4);
+    let left_out = vec![LeftOut::NotPermitted("Goal".to_owned())];
+    assert_eq!(version(&planned(KickOff { left_out, ..kick_off(&[("Patient", true)], &[]) })), 5);
     let text = String::from_utf8(plan.to_bytes()).unwrap();
     for damaged in [
         text.replace("\"status\"", "\"shoe\""),
@@ -242,5 +244,32 @@ fn a_filter_is_stored_and_a_plan_without_one_is_as_it_was() {
     ] {
         assert!(matches!(Plan::parse(damaged.as_bytes()), Err(PlanError::Damaged)), "{damaged}");
     }
-    assert!(plan.filter_of("Encounter").is_some() && plan.filter_of("Patient").is_none());
+    assert_eq!(plan.filters.iter().map(|filter| filter.resource_type.as_str()).collect::<Vec<_>>(), ["Encounter"]);
+}
+
+#[test]
+fn a_plan_of_a_client_is_of_a_version_that_earlier_gateways_leave_alone() {
+    let version = |plan: &Plan| serde_json::from_slice::<serde_json::Value>(&plan.to_bytes()).unwrap()["version"].clone();
+    for filtered in [false, true] {
+        let plan = if filtered { filtered_plan() } else { plan(&[("Patient", true)]) };
+        let of_client = Plan::new(plan.job, as_kick_off(&plan), plan.request.clone(), Owner::named("lab"), plan.asked_at);
+        assert_eq!(version(&of_client), 5, "{filtered}");
+        let read = Plan::parse(&of_client.to_bytes()).unwrap();
+        assert_eq!((&read, &read.asked_by), (&of_client, &Owner::named("lab")));
+        assert!(version(&plan) != 5);
+    }
+    // As version 1 wrote it, and as later ones did.
+    let text = String::from_utf8(plan(&[("Patient", true)]).to_bytes()).unwrap();
+    for stored in [text.replace("\"asked_by\":null,", ""), text.replace("\"asked_by\":null", "\"asked_by\":\"10.0.0.1\"")] {
+        assert_ne!(stored, text);
+        assert!(!Plan::parse(stored.as_bytes()).unwrap().asked_by.is_client());
+    }
+}
+
+fn filtered_plan() -> Plan {
+    filtered(&[("Encounter", true)])
+}
+
+fn as_kick_off(plan: &Plan) -> KickOff {
+    KickOff { filters: plan.filters.clone(), ..kick_off(&[("Encounter", true)], &[]) }
 }
