@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::access::grants::{ExportGrant, LocalGrants, OperationGrant};
 use crate::access::line::Line;
 use crate::access::patients::Patients;
-use crate::access::rule::Rule;
+use crate::access::rule::{Letter, Rule};
 
 /// What a client may do. Rules widen each other; the constraints within one narrow it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -48,7 +48,22 @@ impl Policy {
     /// The same policy, narrowed to what the scopes of a token permit as well. A token never widens it.
     #[must_use]
     pub(crate) fn narrowed_to(&self, scopes: &[Rule]) -> Self {
-        let _ = scopes;
-        Self { rules: Vec::new(), export: Vec::new(), operations: Vec::new(), is_everything: false, ..self.clone() }
+        let rules = if self.is_everything { scopes.to_vec() } else { self.rules.clone() };
+        let rules = match self.is_everything {
+            true => rules,
+            false => rules.iter().flat_map(|rule| scopes.iter().filter_map(|scope| rule.and(scope))).collect(),
+        };
+        Self { rules, is_everything: false, ..self.clone() }
+    }
+
+    /// The rules that permit an interaction with resources of a type, perhaps not with all of them.
+    pub(crate) fn rules_of<'a>(&'a self, resource_type: &'a str, letter: Letter) -> impl Iterator<Item = &'a Rule> {
+        self.rules.iter().filter(move |rule| rule.is_of(resource_type, letter))
+    }
+
+    /// Whether an interaction is permitted with all resources of every type.
+    #[must_use]
+    pub(crate) fn is_of_every_type(&self, letter: Letter) -> bool {
+        self.rules.iter().any(|rule| rule.resource_type.is_none() && rule.letters.has(letter) && rule.constraints.is_empty())
     }
 }
