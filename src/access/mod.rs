@@ -2,13 +2,12 @@
 //!
 //! Everything here is pure. Credentials are checked in the room `callers`, and decisions are carried out in `gateway`.
 
-#![allow(dead_code, reason = "the parts are put to use one by one")]
-
 pub(crate) mod api_key;
 pub(crate) mod caller;
+#[cfg(test)]
+mod cases;
 pub(crate) mod certificates;
 pub(crate) mod clients;
-pub(crate) mod compartment;
 pub(crate) mod decision;
 pub(crate) mod grants;
 pub(crate) mod issuer;
@@ -17,4 +16,6 @@ pub(crate) mod patients;
 pub(crate) mod permitted;
 pub(crate) mod policy;
 pub(crate) mod question;
+mod reach;
+pub(crate) mod refusal;
 pub(crate) mod rule;

@@ -65,7 +65,22 @@ impl Policy {
     /// The same policy, narrowed to what the scopes of a token permit as well. A token never widens it.
     #[must_use]
     pub(crate) fn narrowed_to(&self, scopes: &[Rule]) -> Self {
-        let _ = scopes;
-        Self { rules: Vec::new(), export: Vec::new(), operations: Vec::new(), is_everything: false, ..self.clone() }
+        if self.is_everything {
+            let export = vec![ExportGrant::System, ExportGrant::Patient, ExportGrant::AnyGroup];
+            return Self { rules: scopes.to_vec(), export, is_everything: false, ..self.clone() };
+        }
+        let both = |rule: &Rule| scopes.iter().filter_map(|scope| rule.and(scope)).collect::<Vec<_>>();
+        Self { rules: self.rules.iter().flat_map(both).collect(), ..self.clone() }
+    }
+
+    /// The rules that permit an interaction with resources of a type, perhaps not with all of them.
+    pub(crate) fn rules_of<'a>(&'a self, resource_type: &'a str, letter: Letter) -> impl Iterator<Item = &'a Rule> {
+        self.rules.iter().filter(move |rule| rule.is_of(resource_type, letter))
+    }
+
+    /// Whether an interaction is permitted with all resources of every type.
+    #[must_use]
+    pub(crate) fn is_of_every_type(&self, letter: Letter) -> bool {
+        self.rules.iter().any(|rule| rule.resource_type.is_none() && rule.letters.has(letter) && rule.constraints.is_empty())
     }
 }

@@ -13,8 +13,22 @@ pub(crate) struct Question<'a> {
     pub(crate) path: &'a [u8],
     /// The parameters of the query and then of the form, decoded: names with their modifiers.
     pub(crate) parameters: Vec<(String, String)>,
-    /// The value of If-None-Exist: a search in front of a create.
-    pub(crate) if_none_exist: Option<&'a str>,
-    /// The addresses of this server, with which references to its resources may begin; none of them ends with `/`.
-    pub(crate) bases: &'a [String],
+    /// Whether there is an If-None-Exist: a search in front of a create.
+    pub(crate) is_conditional: bool,
+}
+
+impl<'a> Question<'a> {
+    /// A question about a request. `query`, without its `?`, and `form` have passed the checks of names that PHP reads otherwise
+    /// (`openemr::request_parameters`), so that each parameter is what it is written as.
+    #[must_use]
+    pub(crate) fn new(site: &'a str, interaction: Interaction, path: &'a [u8], query: &[u8], form: &[u8]) -> Self {
+        let pairs = form_urlencoded::parse(query).chain(form_urlencoded::parse(form));
+        let parameters = pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+        Self { site, interaction, path, parameters, is_conditional: false }
+    }
+
+    /// The segments of the path.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.path.split(|byte| *byte == b'/').filter(|segment| !segment.is_empty())
+    }
 }

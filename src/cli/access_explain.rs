@@ -8,9 +8,10 @@ use http::Method;
 
 use super::outcome::{Failure, Outcome, load, print};
 use crate::access::caller::{Caller, Credential};
-use crate::access::decision::{Refusal, Verdict, decide};
+use crate::access::decision::{Verdict, decide};
 use crate::access::patients::Patients;
 use crate::access::question::Question;
+use crate::access::refusal::Refusal;
 use crate::config::problem::shown;
 use crate::config::{CONFIG_FILE, Config, Site};
 use crate::fhir::interaction::{Interaction, Kind};
@@ -97,15 +98,8 @@ impl Explain {
         if let Err(error) = checked {
             return Ok(before(400, &error));
         }
-        let parameters = form_urlencoded::parse(query).chain(form_urlencoded::parse(form));
-        let question = Question {
-            site: site.name.as_str(),
-            interaction,
-            path: below,
-            parameters: parameters.map(|(name, value)| (name.into_owned(), value.into_owned())).collect(),
-            if_none_exist: self.if_none_exist.as_deref(),
-            bases: &[],
-        };
+        let mut question = Question::new(site.name.as_str(), interaction, below, query, form);
+        question.is_conditional = self.if_none_exist.is_some();
         Ok(told(&caller, &question))
     }
 
@@ -171,15 +165,10 @@ fn told(caller: &Caller, question: &Question<'_>) -> String {
         return format!("allowed     everything is\nby          {}\n", caller.policy.line);
     }
     let decision = decide(caller, question);
-    const CHECKED: &str = "checked     each resource: what lies outside the policy is left out, or is not found\n";
+    const UNTESTED: &str = "refused     403: only some resources are permitted, and answers are not tested for that yet\n";
     let mut text = match decision.verdict {
         Verdict::Allow => "allowed     as it is\n".to_owned(),
-        Verdict::Check(_) => format!("allowed     as it is\n{CHECKED}"),
-        Verdict::Narrow(added, _) => {
-            let parameters =
-                added.iter().fold(String::new(), |text, (name, value)| text + &format!("narrowed    to {name}={value}\n"));
-            format!("allowed     narrowed\n{parameters}{CHECKED}")
-        }
+        Verdict::Check(_) | Verdict::Narrow(..) => UNTESTED.to_owned(),
         Verdict::Refuse(refusal) => {
             let status = match refusal {
                 Refusal::Scope(_) | Refusal::Forbidden(_) => 403,
