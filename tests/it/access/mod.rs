@@ -9,6 +9,10 @@ mod certificates;
 #[cfg(feature = "sandbox")]
 mod credentials;
 #[cfg(feature = "sandbox")]
+mod exporting;
+#[cfg(feature = "sandbox")]
+mod exports;
+#[cfg(feature = "sandbox")]
 mod jwts;
 #[cfg(feature = "sandbox")]
 mod new_key;
