@@ -70,14 +70,6 @@ impl Ward {
         self.ask(client, "GET", &format!("/fhir{target}"), &KICK_OFF, "")
     }
 
-    /// The same by POST, with a Parameters resource.
-    pub fn post(&self, client: &str, target: &str, parameters: &Value) -> Answer {
-        let body = json!({"resourceType": "Parameters", "parameter": parameters}).to_string();
-        let mut fields = KICK_OFF.to_vec();
-        fields.push(("Content-Type", "application/fhir+json"));
-        self.ask(client, "POST", &format!("/fhir{target}"), &fields, &body)
-    }
-
     /// Kicks an export off, and gives the path of its status.
     pub fn kick_off(&self, client: &str, target: &str) -> String {
         let answer = self.begin(client, target);
@@ -96,11 +88,6 @@ impl Ward {
                 other => panic!("{other}: {}", answer.text()),
             }
         })
-    }
-
-    /// The manifest of an export from its kick-off to its end.
-    pub fn exported(&self, client: &str, target: &str) -> Value {
-        self.ended(client, &self.kick_off(client, target))
     }
 
     /// The resources in the only file of a type.
