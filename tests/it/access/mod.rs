@@ -8,9 +8,12 @@ mod certificate_clients;
 mod certificates;
 #[cfg(feature = "sandbox")]
 mod credentials;
+mod explain;
 #[cfg(feature = "sandbox")]
 mod jwts;
 #[cfg(feature = "sandbox")]
 mod new_key;
 #[cfg(feature = "sandbox")]
 mod provider;
+#[cfg(feature = "sandbox")]
+mod secure;
