@@ -5,6 +5,7 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
+#[cfg(test)]
 use crate::access::clients::CertificateRule;
 
 /// What a certificate says of its owner. It says nothing of whether the certificate is good.

@@ -2,6 +2,8 @@
 //!
 //! A list is as old as a minute when a request uses it; behind that it is read again, in the background at first. While OpenEMR cannot be
 //! read, the last list is good for a quarter of an hour, and then nobody knows whose data a client may have, so that it gets none.
+//!
+//! Decision: `docs/decisions/41-patient-groups.md`.
 
 use std::collections::HashMap;
 use std::sync::Arc;

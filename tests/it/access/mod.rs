@@ -10,6 +10,10 @@ mod certificates;
 mod credentials;
 mod explain;
 #[cfg(feature = "sandbox")]
+mod exporting;
+#[cfg(feature = "sandbox")]
+mod exports;
+#[cfg(feature = "sandbox")]
 mod jwts;
 #[cfg(feature = "sandbox")]
 mod new_key;
