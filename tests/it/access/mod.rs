@@ -8,6 +8,7 @@ mod certificate_clients;
 mod certificates;
 #[cfg(feature = "sandbox")]
 mod credentials;
+mod explain;
 #[cfg(feature = "sandbox")]
 mod exporting;
 #[cfg(feature = "sandbox")]
@@ -18,3 +19,5 @@ mod jwts;
 mod new_key;
 #[cfg(feature = "sandbox")]
 mod provider;
+#[cfg(feature = "sandbox")]
+mod secure;
