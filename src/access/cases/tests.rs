@@ -103,7 +103,8 @@ fn every_case_is_decided_as_the_table_says() {
     let has_list = |case: &Case| CLIENTS.iter().any(|(name, _, more)| *name == case.client && more.contains("patients"));
     let wrong: Vec<String> = CASES
         .iter()
-        .filter(|case| !has_list(case))
+        // The types of a kick-off are judged where `Prefer` is known (`gateway/export_kick_off.rs`).
+        .filter(|case| !has_list(case) && case.number != "F5")
         .filter_map(|case| {
             let verdict = verdict(case);
             (!is_right(case, &verdict)).then(|| format!("{} {} {}: {verdict:?}", case.number, case.client, case.request))
