@@ -57,6 +57,7 @@ pub mod key_files {
 /// The steps of a body, for the benchmarks alone.
 #[doc(hidden)]
 pub mod bench {
+    pub use crate::access::bench::{ClientQuestion, LimitedClient, ManyClients};
     pub use crate::fhir::body_step::{BodyStep, Verdict};
     pub use crate::fhir::criteria::{Criteria, Illegible};
     pub use crate::fhir::json::pretty::Pretty;

@@ -1,12 +1,21 @@
 //! Whether a resource is of a type, and belongs to one of the patients on a list.
 
-use crate::access::compartment;
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use crate::access::compartment::{self, Belonging};
 use crate::access::patients::PatientList;
 use crate::access::reference::patient;
-use crate::fhir::criteria::Illegible;
 use crate::fhir::criteria::json::Json;
 use crate::fhir::criteria::members;
+use crate::fhir::criteria::{Criteria, Illegible};
+use crate::fhir::json::located::{MOST, Needle, locate};
 use crate::fhir::json::outline;
+
+/// The longest reference, in bytes, that is read without an allocation where it has escaped slashes.
+const LONGEST: usize = 256;
+
+static RESOURCE_TYPE: LazyLock<Needle> = LazyLock::new(|| Needle::new("resourceType"));
 
 /// Types that are lists of patients: whoever sees one sees them all.
 const IS_A_LIST: [&str; 1] = ["Group"];
@@ -18,59 +27,150 @@ enum Due {
     All,
 }
 
-/// Whether a resource, a whole JSON object, is of a type and, where there is a list and the type is of the patient compartment, one
-/// of its elements refers to a patient on it; a Group to no other. `bases`: the addresses of this server.
+/// What a resource must be: of a type and, where there is a list and the type is of the patient compartment, with an element that
+/// refers to a patient on it; a Group with no other.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// The type.
+    pub(super) resource_type: &'a str,
+    /// The patients.
+    pub(super) list: Option<&'a PatientList>,
+    /// The addresses of this server, with which references may begin.
+    pub(super) bases: &'a [String],
+}
+
+/// Whether a resource, a whole JSON object, is what is wanted, and meets criteria.
 ///
 /// # Errors
 /// It cannot be read, or a member that is looked at is there twice, so that nobody knows.
-pub(super) fn is_of(
-    resource: &[u8],
-    resource_type: &str,
-    list: Option<&PatientList>,
-    bases: &[String],
+pub(super) fn is_wanted(resource: &[u8], wanted: &Wanted<'_>, criteria: Option<&Criteria>) -> Result<bool, Illegible> {
+    let belonging = wanted.list.and_then(|list| Some((list, compartment::of(wanted.resource_type)?)));
+    let own = belonging.map_or(&[][..], |(_, belonging)| &belonging.members);
+    // All members are found at once where there is room.
+    let at_once = criteria.filter(|criteria| 1 + own.len() + criteria.members().len() <= MOST);
+    let needles = || std::iter::once(&*RESOURCE_TYPE).chain(own).chain(at_once.into_iter().flat_map(Criteria::members));
+    let mut found = [None; MOST];
+    if !locate(resource, needles(), &mut found) {
+        each_found(resource, needles, &mut found)?;
+    }
+    let [found_type, found @ ..] = found;
+    if !is_text(found_type.ok_or(Illegible)?, wanted.resource_type)? || !belongs(&found, wanted, belonging)? {
+        return Ok(false);
+    }
+    let Some(criteria) = at_once else { return criteria.map_or(Ok(true), |criteria| criteria.are_met_by(resource)) };
+    let mut values = [None; MOST];
+    for (to, begin) in values.iter_mut().zip(found.get(own.len()..).unwrap_or_default()) {
+        *to = begin.map(value);
+    }
+    criteria.are_met_by_members(&values)
+}
+
+/// Whether the members that were found refer to a patient on the list.
+fn belongs(
+    found: &[Option<&[u8]>],
+    wanted: &Wanted<'_>,
+    belonging: Option<(&PatientList, &Belonging)>,
 ) -> Result<bool, Illegible> {
-    let ways = list.and_then(|list| Some((list, compartment::ways(resource_type)?)));
-    let (mut found_type, mut found_id) = (None, None);
-    let mut found = vec![None; ways.map_or(0, |(_, ways)| ways.len())];
-    members::each(resource, |written, value| {
-        let name = match memchr::memchr(b'\\', written) {
-            None => std::str::from_utf8(written).map_err(|_| Illegible)?.into(),
-            Some(_) => std::borrow::Cow::Owned(outline::unescaped(written).ok_or(Illegible)?),
-        };
-        let put = |place: &mut Option<_>| if place.replace(value).is_some() { Err(Illegible) } else { Ok(()) };
-        match name.as_ref() {
-            "resourceType" => put(&mut found_type),
-            "id" => put(&mut found_id),
-            name => {
-                let Some((_, ways)) = ways else { return Ok(()) };
-                let mut places = found.iter_mut().zip(ways).filter(|(_, way)| way.first() == Some(&name));
-                places.try_for_each(|(place, _)| put(place))
-            }
-        }
-    })?;
-    match read(found_type)? {
-        Some(Json::Text(name)) if name == resource_type => {}
-        Some(Json::Text(_)) => return Ok(false),
-        _ => return Err(Illegible),
-    }
-    let Some((list, ways)) = ways else { return Ok(true) };
+    let &Wanted { resource_type, bases, .. } = wanted;
+    let Some((list, Belonging { ways, .. })) = belonging else { return Ok(true) };
     if resource_type == "Patient" {
-        return Ok(matches!(read(found_id)?, Some(Json::Text(id)) if list.has(&id)));
+        let id = found.first().copied().flatten().map(value);
+        return Ok(matches!(id.map(Json::read).transpose()?, Some(Json::Text(id)) if list.has(&id)));
     }
+    let is_listed = |reference: &str| patient(reference, bases).is_some_and(|id| list.has(id));
     let due = if IS_A_LIST.contains(&resource_type) { Due::All } else { Due::Any };
-    for (value, way) in found.into_iter().zip(ways) {
-        let Some(value) = read(value)? else { continue };
-        if leads(&value, way.get(1..).unwrap_or_default(), due, &|reference| {
-            patient(reference, bases).is_some_and(|id| list.has(id))
-        })? {
+    for (begin, way) in found.iter().zip(ways) {
+        let Some(value) = begin.map(value) else { continue };
+        let behind = way.get(1..).unwrap_or_default();
+        let is_reference = behind.is_empty() && value.first() == Some(&b'{');
+        let leads = match is_reference.then(|| reference(value)).transpose()?.flatten() {
+            Some(reference) => with_plain_slashes(reference, &is_listed)?,
+            None => leads(&Json::read(value)?, behind, due, &is_listed)?,
+        };
+        if leads {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-fn read(value: Option<&[u8]>) -> Result<Option<Json<'_>>, Illegible> {
-    value.map(Json::read).transpose()
+/// Finds the members by going from one to the next.
+///
+/// # Errors
+/// The resource cannot be read, or one of the members is there twice.
+fn each_found<'r, 'n, Needles: Iterator<Item = &'n Needle>>(
+    resource: &'r [u8],
+    needles: impl Fn() -> Needles,
+    found: &mut [Option<&'r [u8]>; MOST],
+) -> Result<(), Illegible> {
+    *found = [None; MOST];
+    members::each(resource, |written, value| {
+        let name = match memchr::memchr(b'\\', written) {
+            None => Cow::Borrowed(written),
+            Some(_) => Cow::Owned(outline::unescaped(written).ok_or(Illegible)?.into_bytes()),
+        };
+        let mut places = found.iter_mut().zip(needles()).filter(|(_, needle)| needle.name().as_bytes() == &*name);
+        places.try_for_each(|(place, _)| if place.replace(value).is_some() { Err(Illegible) } else { Ok(()) })
+    })
+}
+
+/// The value that begins here. One that does not end cannot be read as JSON.
+fn value(begin: &[u8]) -> &[u8] {
+    members::length_of_value(begin).ok().and_then(|length| begin.get(..length)).unwrap_or(begin)
+}
+
+/// Whether a value is this text.
+///
+/// # Errors
+/// It is no text.
+fn is_text(begin: &[u8], text: &str) -> Result<bool, Illegible> {
+    let plain = begin.strip_prefix(b"\"").and_then(|begin| begin.strip_prefix(text.as_bytes()));
+    if plain.is_some_and(|rest| rest.first() == Some(&b'"')) {
+        return Ok(true);
+    }
+    match Json::read(value(begin))? {
+        Json::Text(found) => Ok(found == text),
+        _ => Err(Illegible),
+    }
+}
+
+/// The text of the member `reference` of an object, as it is written between its quotes; `None` where it has to be read in full.
+///
+/// # Errors
+/// It is there twice, or the object cannot be read.
+fn reference(object: &[u8]) -> Result<Option<&[u8]>, Illegible> {
+    let (mut found, mut is_plain) = (None, true);
+    members::each(object, |name, value| {
+        is_plain &= memchr::memchr(b'\\', name).is_none();
+        if name == b"reference" && found.replace(value).is_some() {
+            return Err(Illegible);
+        }
+        Ok(())
+    })?;
+    let text = found.and_then(|found| found.strip_prefix(b"\"")?.strip_suffix(b"\""));
+    Ok(text.filter(|_| is_plain))
+}
+
+/// Calls `is_listed` with a text that is written so, in which nothing but slashes is escaped as a rule.
+fn with_plain_slashes(written: &[u8], is_listed: &impl Fn(&str) -> bool) -> Result<bool, Illegible> {
+    let as_text = |bytes| std::str::from_utf8(bytes).map_err(|_| Illegible);
+    if memchr::memchr(b'\\', written).is_none() {
+        return Ok(is_listed(as_text(written)?));
+    }
+    let (mut plain, mut length) = ([0; LONGEST], 0);
+    let mut rest = written;
+    while let Some((byte, behind)) = rest.split_first() {
+        let (byte, behind) = match (byte, behind) {
+            (b'\\', [b'/', behind @ ..]) => (b'/', behind),
+            (b'\\', _) => return Ok(is_listed(&outline::unescaped(written).ok_or(Illegible)?)),
+            (byte, behind) => (*byte, behind),
+        };
+        let Some(place) = plain.get_mut(length) else {
+            return Ok(is_listed(&outline::unescaped(written).ok_or(Illegible)?));
+        };
+        (*place, length, rest) = (byte, length + 1, behind);
+    }
+    Ok(is_listed(as_text(plain.get(..length).unwrap_or_default())?))
 }
 
 /// Whether a value has, at the end of the way, references to patients on the list, which `is_listed` knows.
@@ -101,7 +201,8 @@ mod tests {
     fn shown(resource: &Value) -> bool {
         let list: PatientList = ["p1", "p2"].into_iter().collect();
         let resource_type = resource["resourceType"].as_str().unwrap();
-        is_of(resource.to_string().as_bytes(), resource_type, Some(&list), &["https://emr/fhir".to_owned()]).unwrap()
+        let wanted = Wanted { resource_type, list: Some(&list), bases: &["https://emr/fhir".to_owned()] };
+        is_wanted(resource.to_string().as_bytes(), &wanted, None).unwrap()
     }
 
     fn to(id: &str) -> Value {

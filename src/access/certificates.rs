@@ -5,6 +5,7 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
+#[cfg(test)]
 use crate::access::clients::CertificateRule;
 
 /// What a certificate says of its owner. It says nothing of whether the certificate is good.
@@ -47,6 +48,7 @@ impl CertificateFacts {
     }
 
     /// Whether a rule is met. Names are compared as a whole: a `*` in a certificate stands for itself.
+    #[cfg(test)]
     #[must_use]
     pub(crate) fn meets(&self, rule: &CertificateRule) -> bool {
         match rule {

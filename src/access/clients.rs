@@ -175,13 +175,6 @@ impl Clients {
         self.clients.get(*self.by.name.get(name)?)
     }
 
-    /// The client that may authenticate with its own keys at the token endpoint under this `client_id`, and where these come from.
-    #[must_use]
-    pub(crate) fn with_smart_keys(&self, client_id: &str) -> Option<(&Arc<Client>, &SmartKeys)> {
-        let client = self.named(client_id)?;
-        Some((client, client.smart.as_ref()?))
-    }
-
     /// The client and its key with this id, 16 hexadecimal digits in lower case. Whether the secret fits is for the caller to find out.
     #[must_use]
     pub(crate) fn with_key_id(&self, id: &str) -> Option<(&Arc<Client>, &KeyDigest)> {
@@ -267,7 +260,6 @@ mod tests {
                 assert_eq!(&*found.unwrap().name, name);
             }
         }
-        assert!(clients.with_smart_keys("lab").is_some() && clients.with_smart_keys("app").is_none());
     }
 
     #[test]

@@ -7,26 +7,41 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use crate::fhir::json::located::Needle;
+
 /// The way to an element: the names of members in JSON.
 pub(crate) type Way = Vec<&'static str>;
+
+/// By what the resources of a type belong to patients.
+#[derive(Debug)]
+pub(crate) struct Belonging {
+    /// The elements that can refer to patients; none for a Patient.
+    pub(crate) ways: Vec<Way>,
+    /// The members at which these begin; for a Patient, its id.
+    pub(crate) members: Vec<Needle>,
+}
 
 /// The types that hold resources of any type, or anything at all: nobody can tell to which patients these belong.
 const OF_ANYTHING: [&str; 3] = ["Binary", "Bundle", "Parameters"];
 
-static TABLE: LazyLock<HashMap<&'static str, Vec<Way>>> = LazyLock::new(|| {
+static TABLE: LazyLock<HashMap<&'static str, Belonging>> = LazyLock::new(|| {
     let line = |line: &'static str| {
         let mut words = line.split(' ');
         let resource_type = words.next()?;
-        Some((resource_type, words.map(|way| way.split('.').collect()).collect()))
+        let ways: Vec<Way> = words.map(|way| way.split('.').collect()).collect();
+        let members = match resource_type {
+            "Patient" => vec![Needle::new("id")],
+            _ => ways.iter().filter_map(|way| way.first()).map(|name| Needle::new(name)).collect(),
+        };
+        Some((resource_type, Belonging { ways, members }))
     };
     include_str!("compartment.txt").lines().filter_map(line).collect()
 });
 
-/// The elements of a type that can refer to patients, but for a Patient, which has none; `None` where the type is outside of the
-/// compartment.
+/// By what the resources of a type belong to patients; `None` where the type is outside of the compartment.
 #[must_use]
-pub(crate) fn ways(resource_type: &str) -> Option<&'static [Way]> {
-    TABLE.get(resource_type).map(Vec::as_slice)
+pub(crate) fn of(resource_type: &str) -> Option<&'static Belonging> {
+    TABLE.get(resource_type)
 }
 
 /// The types of the compartment.
@@ -38,4 +53,25 @@ pub(crate) fn types() -> impl Iterator<Item = &'static str> {
 #[must_use]
 pub(crate) fn is_of_anything(resource_type: &str) -> bool {
     OF_ANYTHING.contains(&resource_type)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fhir::json::located::MOST;
+    use crate::fhir::resource_type;
+
+    #[test]
+    fn every_line_is_of_a_type_and_its_elements_are_of_different_members() {
+        assert_eq!(TABLE.len(), include_str!("compartment.txt").lines().count());
+        for (name, belonging) in TABLE.iter() {
+            assert!(resource_type::known(name.as_bytes()).is_some(), "{name}");
+            let mut members: Vec<_> = belonging.members.iter().map(Needle::name).collect();
+            members.sort_unstable();
+            members.dedup();
+            assert_eq!(members.len(), belonging.ways.len().max(1), "{name}");
+            assert!(members.len() < MOST && !is_of_anything(name), "{name}");
+            assert!(members.iter().all(|member| member.bytes().all(|byte| byte.is_ascii_alphabetic())), "{name}");
+        }
+    }
 }

@@ -2,11 +2,12 @@
 //!
 //! Everything here is pure. Credentials are checked in the room `callers`, and decisions are carried out in `gateway`.
 
-#![allow(dead_code, reason = "the parts are put to use one by one")]
-
 pub(crate) mod api_key;
 mod belonging;
+pub(crate) mod bench;
 pub(crate) mod caller;
+#[cfg(test)]
+mod cases;
 pub(crate) mod certificates;
 pub(crate) mod clients;
 pub(crate) mod compartment;
@@ -20,7 +21,7 @@ pub(crate) mod policy;
 pub(crate) mod question;
 mod reach;
 mod reference;
-mod refusal;
+pub(crate) mod refusal;
 pub(crate) mod rule;
 mod search;
 pub(crate) mod table;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::access::belonging;
+use crate::access::belonging::{Wanted, is_wanted};
 use crate::access::caller::{Caller, PatientsOf};
 use crate::access::compartment;
 use crate::access::rule::Letter;
@@ -50,14 +50,12 @@ impl ResourceTest for PolicyTest {
         if extent == Extent::Nothing || (list.is_some() && compartment::is_of_anything(resource_type)) {
             return Ok(false);
         }
-        if !belonging::is_of(resource, resource_type, list, &self.bases)? {
-            return Ok(false);
-        }
+        let wanted = Wanted { resource_type, list, bases: &self.bases };
         if extent == Extent::All {
-            return Ok(true);
+            return is_wanted(resource, &wanted, None);
         }
         for criteria in rules.tests(letter) {
-            if criteria.are_met_by(resource)? {
+            if is_wanted(resource, &wanted, Some(criteria))? {
                 return Ok(true);
             }
         }

@@ -16,7 +16,7 @@ type Reached = Option<&'static str>;
 pub(crate) fn extent(caller: &Caller, reached: Reached, letter: Letter) -> Extent {
     let table = caller.policy.table();
     let by_rules = reached.map_or(table.of_every_type(), |name| table.of(name)).extent(letter);
-    let is_about_patients = || reached.is_none_or(|name| compartment::ways(name).is_some() || compartment::is_of_anything(name));
+    let is_about_patients = || reached.is_none_or(|name| compartment::of(name).is_some() || compartment::is_of_anything(name));
     let has_list = !matches!(caller.patients(), PatientsOf::All);
     match by_rules {
         // A type that a rule names has rules of its own beside those of every type, which never narrow these.
@@ -75,19 +75,25 @@ pub(super) fn chain(caller: &Caller, from: Reached, name: &str) -> Result<(), Re
 /// The caller may not search all resources of the types that are reached, or the parameter cannot be read.
 pub(super) fn has(caller: &Caller, name: &str) -> Result<(), Refusal> {
     let mut rest = name;
-    while let Some(behind) = rest.strip_prefix("_has:") {
+    while let Some(behind) = after_has(rest) {
         let mut parts = behind.splitn(3, ':');
         let (Some(source), Some(_), Some(parameter)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(Refusal::unclear("A parameter with _has is not of the form _has:Type:reference:parameter."));
+            return Err(Refusal::Unclear("A parameter with _has is not of the form _has:Type:reference:parameter."));
         };
         let source = resource_type::known(source.as_bytes());
         need_all(caller, source)?;
-        if !parameter.starts_with("_has:") {
+        if after_has(parameter).is_none() {
             return chain(caller, source, parameter);
         }
         rest = parameter;
     }
-    Err(Refusal::unclear("A parameter with _has is not of the form _has:Type:reference:parameter."))
+    Err(Refusal::Unclear("A parameter with _has is not of the form _has:Type:reference:parameter."))
+}
+
+/// What follows `_has:`, whatever the case.
+fn after_has(name: &str) -> Option<&str> {
+    let (begin, behind) = name.split_once(':')?;
+    begin.eq_ignore_ascii_case("_has").then_some(behind)
 }
 
 /// The types to which a reference parameter leads.
@@ -115,7 +121,7 @@ fn need(caller: &Caller, reached: Reached, letter: Letter) -> Result<Extent, Ref
 fn need_all(caller: &Caller, reached: Reached) -> Result<(), Refusal> {
     match need(caller, reached, Letter::Search)? {
         Extent::All if matches!(caller.patients(), PatientsOf::All) => Ok(()),
-        _ => Err(Refusal::forbidden(
+        _ => Err(Refusal::Forbidden(
             "Chained parameters and _has cannot be limited to the resources that this client may see. Ask for them first, and \
              then by their ids.",
         )),

@@ -10,9 +10,9 @@ pub(crate) enum Refusal {
     /// 403: a scope is missing, such as `system/Observation.r`.
     Scope(String),
     /// 403: the policy has no word for it, or the patient is not on the list.
-    Forbidden(String),
+    Forbidden(&'static str),
     /// 400: it cannot be decided, because it cannot be read.
-    Unclear(String),
+    Unclear(&'static str),
     /// 404: nothing is there, for nobody.
     NotFound,
 }
@@ -23,26 +23,14 @@ impl Refusal {
     pub(crate) fn scope(resource_type: Option<&str>, letter: Letter) -> Self {
         Self::Scope(format!("system/{}.{letter}", resource_type.unwrap_or("*")))
     }
-
-    /// The policy does not permit it.
-    #[must_use]
-    pub(crate) fn forbidden(text: &str) -> Self {
-        Self::Forbidden(text.to_owned())
-    }
-
-    /// It cannot be read.
-    #[must_use]
-    pub(crate) fn unclear(text: &str) -> Self {
-        Self::Unclear(text.to_owned())
-    }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Scope(scope) => write!(f, "The scope {scope} is missing."),
+            Self::Scope(scope) => write!(f, "The policy of this client does not permit it: the scope {scope} is missing."),
             Self::Forbidden(text) | Self::Unclear(text) => f.write_str(text),
-            Self::NotFound => f.write_str("There is no such type of resource."),
+            Self::NotFound => f.write_str("FHIR R4 has no resource type of this name."),
         }
     }
 }

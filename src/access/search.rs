@@ -30,18 +30,21 @@ pub(super) fn check(
     for (name, value) in parameters {
         let is_clear = Name::read(name.as_bytes()).is_some_and(|read| !read.is_array) && is_plain(name.as_bytes());
         if !(is_clear || name.is_empty() && value.is_empty()) {
-            return Err(Refusal::unclear("OpenEMR would read the name of a parameter otherwise than it is written."));
+            return Err(Refusal::Unclear("OpenEMR would read the name of a parameter otherwise than it is written."));
         }
         let base = name.split(':').next().unwrap_or_default();
         match base {
-            "_include" => is_limited |= reach::include(caller, value, false)?,
-            "_revinclude" => is_limited |= reach::include(caller, value, true)?,
-            "_has" => reach::has(caller, name)?,
+            _ if base.eq_ignore_ascii_case("_include") => is_limited |= reach::include(caller, value, false)?,
+            _ if base.eq_ignore_ascii_case("_revinclude") => is_limited |= reach::include(caller, value, true)?,
+            _ if base.eq_ignore_ascii_case("_has") => reach::has(caller, name)?,
             _ if name.contains('.') => reach::chain(caller, resource_type, name)?,
             _ => {
-                if let Some(language) = OTHER_LANGUAGES.iter().find(|language| **language == base) {
-                    let text = format!("The parameter {language} is not taken: what it selects cannot be decided on.");
-                    return Err(Refusal::Unclear(text));
+                // Whatever the case: nobody else decides whether that counts.
+                if OTHER_LANGUAGES.iter().any(|language| base.eq_ignore_ascii_case(language)) {
+                    return Err(Refusal::Unclear(
+                        "_filter, _query, _list, _text and _content are open to clients alone that may have everything: nobody can \
+                         tell what they select.",
+                    ));
                 }
             }
         }
@@ -63,7 +66,7 @@ pub(super) fn narrowing(
         Extent::Some => rules.narrowing(resource_type).cloned().collect(),
         Extent::All | Extent::Nothing => Vec::new(),
     };
-    if let (PatientsOf::Listed(list), Some(_)) = (caller.patients(), compartment::ways(resource_type)) {
+    if let (PatientsOf::Listed(list), Some(_)) = (caller.patients(), compartment::of(resource_type)) {
         narrowing.extend(patients(list, resource_type, question)?);
     }
     // What the client says itself need not be said twice.
@@ -75,7 +78,7 @@ pub(super) fn narrowing(
 /// can.
 fn patients(list: &PatientList, resource_type: &str, question: &Question<'_>) -> Result<Option<(String, String)>, Refusal> {
     if list.len() == 0 {
-        return Err(Refusal::forbidden("No patient is on the list of this client."));
+        return Err(Refusal::Forbidden("No patient is on the list of this client."));
     }
     let own = if resource_type == "Patient" { &["_id"][..] } else { &["patient", "subject"] };
     let is_own = |name: &str| {
@@ -86,7 +89,7 @@ fn patients(list: &PatientList, resource_type: &str, question: &Question<'_>) ->
     let mut are_named = false;
     for (_, value) in question.parameters.iter().filter(|(name, value)| is_own(name) && !value.is_empty()) {
         if !are_listed(value, list, question.bases) {
-            return Err(Refusal::forbidden("The search names a patient that is not among those of this client."));
+            return Err(Refusal::Forbidden("The search names a patient that is not among those of this client."));
         }
         are_named = true;
     }

@@ -77,11 +77,6 @@ impl RuleTable {
     pub(crate) fn of_every_type(&self) -> &TypeRules {
         &self.others
     }
-
-    /// The types that a rule names.
-    pub(crate) fn named(&self) -> impl Iterator<Item = &'static str> {
-        self.named.iter().map(|(name, _)| *name)
-    }
 }
 
 impl TypeRules {

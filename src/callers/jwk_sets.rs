@@ -122,9 +122,10 @@ impl RemoteSet {
         self.known.load_full().map(|known| Arc::clone(&known.keys)).ok_or(NoKeys)
     }
 
-    /// Fetches it beside the requests, unless that is being done.
+    /// Fetches it beside the requests, unless that is being done, or was just tried.
     fn renew(self: &Arc<Self>) {
-        if self.due.try_lock().is_ok() {
+        let is_due = self.due.try_lock().is_ok_and(|due| due.is_none_or(|due| Instant::now() >= due));
+        if is_due {
             let set = Arc::clone(self);
             tokio::spawn(async move {
                 let due = set.due.lock().await;

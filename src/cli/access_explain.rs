@@ -4,18 +4,19 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use http::Method;
+use http::{HeaderMap, HeaderValue, Method};
 
 use super::outcome::{Failure, Outcome, load, print};
 use crate::access::caller::{Caller, Credential};
-use crate::access::decision::{Refusal, Verdict, decide};
+use crate::access::decision::{Verdict, decide};
 use crate::access::patients::Patients;
-use crate::access::question::Question;
+use crate::access::question::{Asked, Question, Unreadable};
+use crate::access::refusal::Refusal;
 use crate::config::problem::shown;
 use crate::config::{CONFIG_FILE, Config, Site};
+use crate::fhir::if_none_exist::IF_NONE_EXIST;
 use crate::fhir::interaction::{Interaction, Kind};
 use crate::http::request_target::Target;
-use crate::openemr::request_parameters;
 
 /// The arguments of `access explain`.
 #[derive(Debug, clap::Args)]
@@ -85,26 +86,26 @@ impl Explain {
             Some(caller) => caller,
             None => return Ok("refused     401: without a credential\nby          access.anonymous: none\n".to_owned()),
         };
-        let query = target.query.strip_prefix(b"?").unwrap_or_default();
-        let form = self.form.as_bytes();
-        let by_gateway = site.answers.repairs.search || interaction.kind != Kind::Search;
-        let checked = request_parameters::check(query, request_parameters::known(interaction))
-            .and_then(|()| request_parameters::check(form, request_parameters::known(interaction)))
-            .and_then(|()| {
-                let may_repeat = request_parameters::may_repeat(interaction.kind, by_gateway);
-                request_parameters::check_names(query, form, may_repeat)
-            });
-        if let Err(error) = checked {
-            return Ok(before(400, &error));
+        let mut fields = HeaderMap::new();
+        if let Some(condition) = &self.if_none_exist {
+            match HeaderValue::from_str(condition) {
+                Ok(condition) => fields.insert(&IF_NONE_EXIST, condition),
+                Err(_) => return Ok(before(400, &Unreadable::Condition)),
+            };
         }
-        let parameters = form_urlencoded::parse(query).chain(form_urlencoded::parse(form));
-        let question = Question {
+        let asked = Asked {
             site: site.name.as_str(),
-            interaction,
+            method: &method,
             path: below,
-            parameters: parameters.map(|(name, value)| (name.into_owned(), value.into_owned())).collect(),
-            if_none_exist: self.if_none_exist.as_deref(),
+            query: target.query,
+            form: self.form.as_bytes(),
+            fields: &fields,
             bases: &[],
+            plans_searches: site.answers.repairs.search,
+        };
+        let question = match Question::read(&asked) {
+            Ok(question) => question,
+            Err(error) => return Ok(before(400, &error)),
         };
         Ok(told(&caller, &question))
     }
@@ -171,15 +172,10 @@ fn told(caller: &Caller, question: &Question<'_>) -> String {
         return format!("allowed     everything is\nby          {}\n", caller.policy.line);
     }
     let decision = decide(caller, question);
-    const CHECKED: &str = "checked     each resource: what lies outside the policy is left out, or is not found\n";
+    const UNTESTED: &str = "refused     403: only some resources are permitted, and answers are not tested for that yet\n";
     let mut text = match decision.verdict {
         Verdict::Allow => "allowed     as it is\n".to_owned(),
-        Verdict::Check(_) => format!("allowed     as it is\n{CHECKED}"),
-        Verdict::Narrow(added, _) => {
-            let parameters =
-                added.iter().fold(String::new(), |text, (name, value)| text + &format!("narrowed    to {name}={value}\n"));
-            format!("allowed     narrowed\n{parameters}{CHECKED}")
-        }
+        Verdict::Check(_) | Verdict::Narrow(..) => UNTESTED.to_owned(),
         Verdict::Refuse(refusal) => {
             let status = match refusal {
                 Refusal::Scope(_) | Refusal::Forbidden(_) => 403,

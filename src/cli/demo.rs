@@ -104,7 +104,11 @@ fn bulk_folder(openemr: SocketAddr, folder: &Path) -> PathBuf {
 /// The configuration of the demo: only what differs from the defaults.
 fn config(listen: SocketAddr, openemr: SocketAddr, folder: &Path) -> Result<Config, Vec<Failure>> {
     // The patients are synthetic: with an address other than loopback, any client may read them.
-    let access = if listen.ip().is_loopback() { json!(null) } else { json!({"allow_from": "open", "hosts": ["*"]}) };
+    let access = if listen.ip().is_loopback() {
+        json!(null)
+    } else {
+        json!({"allow_from": "open", "hosts": ["*"], "anonymous": "everything"})
+    };
     let text = json!({
         "listen": [{ "address": listen }],
         "access": access,

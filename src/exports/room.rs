@@ -94,7 +94,7 @@ mod tests {
 
     /// Half of them are clients.
     fn owner(number: u8) -> Owner {
-        if number % 2 == 0 { Owner::at(Some([10, 0, 0, number].into())) } else { Owner::named(&number.to_string()) }
+        if number.is_multiple_of(2) { Owner::at(Some([10, 0, 0, number].into())) } else { Owner::named(&number.to_string()) }
     }
 
     fn known(owner_number: u8, states: impl IntoIterator<Item = State>, first: u128) -> Vec<Known> {

@@ -1,41 +1,81 @@
-//! Whether the caller may do what it asks for, and how much of the answer it may see.
+//! Whether the caller may do what it asks for, by the policy of its client.
+//!
+//! Decision: `docs/decisions/37-policies.md`.
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::{Method, StatusCode};
 use pingora::proxy::Session;
 
-use crate::access::decision::{Refusal, Verdict, decide as decision};
-use crate::access::question::Question;
+use crate::access::decision::{Verdict, decide as decision};
+use crate::access::question::{Asked, Question};
+use crate::access::refusal::Refusal;
+use crate::fhir::interaction::Kind;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
-use crate::gateway::stop::Step;
+use crate::gateway::stop::{Step, Stop};
+use crate::gateway::{outgoing, public_base};
 
-/// Decides on a FHIR request, by the policy of its caller.
+/// Decides on a FHIR request. One that is refused asks nothing of OpenEMR.
 ///
 /// # Errors
-/// The policy does not permit it.
-pub(super) async fn decide(_session: &mut Session, call: &Call, fhir: &mut FhirCall) -> Step {
+/// The policy does not permit it, or nobody can tell; the client is gone.
+pub(super) async fn decide(session: &mut Session, call: &Call, fhir: &mut FhirCall) -> Step {
     if call.caller.policy.is_everything || fhir.is_public() {
         return Ok(());
     }
-    let question = Question {
+    let form = form(session, call, fhir).await?;
+    let bases = bases(session, call, fhir);
+    let head = session.req_header();
+    let asked = Asked {
         site: fhir.site.name(),
-        interaction: fhir.interaction,
+        method: &head.method,
         path: fhir.path(),
-        parameters: Vec::new(),
-        if_none_exist: None,
-        bases: &[],
+        query: fhir.query(),
+        form: &form,
+        fields: &head.headers,
+        bases: &bases,
+        plans_searches: fhir.repairs().search,
     };
-    match decision(&call.caller, &question).verdict {
-        Verdict::Allow => {}
-        Verdict::Narrow(narrowing, permitted) => {
-            (fhir.access.narrowing, fhir.access.permitted) = (narrowing, Some(permitted));
-        }
-        Verdict::Check(permitted) => fhir.access.permitted = Some(permitted),
-        Verdict::Refuse(refusal) => return Err(Rejection::from(refusal).into()),
+    match decision(&call.caller, &Question::read(&asked)?).verdict {
+        Verdict::Allow => Ok(()),
+        // Nothing tests answers and bodies yet, so that nothing of them may pass.
+        Verdict::Narrow(..) | Verdict::Check(_) => Err(Rejection::from(Untested).into()),
+        Verdict::Refuse(refusal) => Err(Rejection::from(refusal).into()),
     }
-    Ok(())
+}
+
+/// The addresses of this server, with which references to its resources may begin.
+fn bases(session: &Session, call: &Call, fhir: &FhirCall) -> Vec<String> {
+    let openemrs = fhir.site.openemr_bases();
+    let own = public_base::of(session, call, &fhir.site);
+    openemrs.texts.iter().cloned().chain([own.as_str().to_owned()]).map(|base| base.trim_end_matches('/').to_owned()).collect()
+}
+
+/// The parameters of a search by POST, checked for what PHP would read otherwise; empty for every other request.
+async fn form(session: &mut Session, call: &Call, fhir: &mut FhirCall) -> Result<Bytes, Stop> {
+    let is_search = matches!(fhir.interaction.kind, Kind::Search | Kind::SearchSystem | Kind::SearchCompartment);
+    if !is_search || session.req_header().method != Method::POST || session.is_body_empty() {
+        return Ok(Bytes::new());
+    }
+    session.as_mut().enable_retry_buffering();
+    let form = outgoing::form(session, call).await?;
+    fhir.plan.body_is_begun = true;
+    outgoing::check_form(&form, fhir)?;
+    Ok(form)
+}
+
+/// The client may have some resources, and the answer may hold others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the answer would have to be tested resource by resource")]
+struct Untested;
+
+impl From<Untested> for Rejection {
+    fn from(_: Untested) -> Self {
+        let text = "The policy of this client is of some resources or patients alone, and this gateway does not test answers for that yet.";
+        Self::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, text)
+    }
 }
 
 impl From<Refusal> for Rejection {

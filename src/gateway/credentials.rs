@@ -44,6 +44,9 @@ pub(super) enum NotKnown {
     /// Two credentials are those of different clients.
     #[error("the credentials are those of different clients")]
     Different,
+    /// There is one in the query, which goes to OpenEMR and to logs.
+    #[error("the query has a credential")]
+    Query,
     /// It is none that the gateway takes.
     #[error("the credential has a form that is not taken")]
     Form,
@@ -78,6 +81,9 @@ impl From<NotKnown> for Rejection {
             }
             NotKnown::Twice(name) => Self::invalid(format!("The request has the field {name} more than once.")),
             NotKnown::Different => Self::invalid("The request shows the credentials of two clients: send those of one."),
+            NotKnown::Query => {
+                Self::invalid("The query has an access_token: send it as Authorization: Bearer. URLs are written to logs.")
+            }
             NotKnown::Form => {
                 wrong("The credential is none that the gateway takes: an API key, or a token as Authorization: Bearer.")
             }
@@ -126,6 +132,9 @@ struct Shown<'f> {
 /// One of them is not good, or they do not belong together.
 pub(super) async fn caller(session: &Session, call: &Call, destination: &Destination) -> Result<Option<Caller>, NotKnown> {
     let clients = &call.config().access.clients;
+    if destination.fhir().is_some_and(|fhir| has_token(fhir.query())) {
+        return Err(NotKnown::Query);
+    }
     let shown = Shown::of(&session.req_header().headers)?;
     let now = Timestamp::now().as_second();
     let mut found = None;
@@ -156,6 +165,12 @@ pub(super) async fn caller(session: &Session, call: &Call, destination: &Destina
         }
         found => Ok(found.map(|(_, caller)| caller)),
     }
+}
+
+/// Whether a query has a parameter with a token (RFC 6750 section 2.3).
+fn has_token(query: &[u8]) -> bool {
+    let pairs = query.strip_prefix(b"?").unwrap_or_default();
+    !pairs.is_empty() && form_urlencoded::parse(pairs).any(|(name, _)| name == "access_token")
 }
 
 /// Adds what a credential shows: another one may show the same client, and no other.
@@ -293,6 +308,20 @@ mod tests {
         }
         let long = format!("Basic {}", "A".repeat(LONGEST_BASIC + 4));
         assert_eq!(shown(&[("authorization", &long)]), Err(NotKnown::Form));
+    }
+
+    #[test]
+    fn a_token_in_the_query_is_found() {
+        for (query, found) in [
+            ("", false),
+            ("?", false),
+            ("?name=access_token", false),
+            ("?access_token=a", true),
+            ("?_count=1&access%5Ftoken=a", true),
+            ("?access_token", true),
+        ] {
+            assert_eq!(has_token(query.as_bytes()), found, "{query}");
+        }
     }
 
     #[test]

@@ -68,8 +68,6 @@ pub(super) struct FhirCall {
 /// What the policy of the caller makes of a FHIR request.
 #[derive(Debug, Default)]
 pub(super) struct Access {
-    /// The parameters that are added to a search: names and decoded values.
-    pub(super) narrowing: Vec<(String, String)>,
     /// The test of every resource of the answer, or of that in the body; `None` where all pass.
     pub(super) permitted: Option<Permitted>,
 }

@@ -75,8 +75,8 @@ pub(super) async fn take(call: &Call, fhir: &mut FhirCall, exports: &Exports, jo
             return Err(unknown().into());
         }
         check_type(call, file.resource_type)?;
-        let bases = fhir.site.openemr_bases();
         // A resource of an export is both found and read.
+        let bases = fhir.site.openemr_bases();
         let tests = [Letter::Search, Letter::Read].map(|letter| permitted(&call.caller, letter, &bases.texts));
         permit = Some(Arc::new(LinePermit::new(file.resource_type, tests.into())));
     }

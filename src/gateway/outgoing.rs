@@ -93,7 +93,7 @@ fn may_repeat(fhir: &FhirCall) -> MayRepeat {
 ///
 /// # Errors
 /// A parameter that must not reach OpenEMR.
-fn check_form(form: &[u8], fhir: &mut FhirCall) -> Result<(), BadParameters> {
+pub(super) fn check_form(form: &[u8], fhir: &mut FhirCall) -> Result<(), BadParameters> {
     request_parameters::check(form, request_parameters::known(fhir.interaction))?;
     request_parameters::check_names(without_mark(fhir.query()), form, may_repeat(fhir))?;
     if let Some(query) = only_in_query(without_mark(fhir.query_sent()), form) {

@@ -6,11 +6,12 @@ use http::{HeaderMap, Method};
 
 use super::{LABORATORY, VITAL, bases, caller, client, decided, listed, policy, rules, short};
 use crate::access::caller::Caller;
-use crate::access::decision::{Refusal, Verdict};
+use crate::access::decision::Verdict;
 use crate::access::grants::{ExportGrant, LocalGrants, OperationGrant};
 use crate::access::patients::PatientList;
 use crate::access::policy::Policy;
 use crate::access::question::{Asked, Question, Unreadable};
+use crate::access::refusal::Refusal;
 use crate::access::rule::{Letter, Rule};
 
 /// Decides on each request; what is expected is how the short form of the verdict begins.
@@ -57,12 +58,14 @@ fn each_interaction_needs_its_letters() {
         ("wri", "DELETE /Patient?identifier=1", "The scope system/Patient.d is"),
         ("all", "PUT /Patient?identifier=1", "allow"),
         ("all", "DELETE /Patient?identifier=1", "allow"),
+        ("all", "GET /Binary/b", "allow"),
+        ("pat", "GET /Binary/b", "The scope system/*.r is"),
         ("none", "GET /Patient/P1", "The scope system/Patient.r is"),
         ("none", "GET /metadata", "allow"),
         ("far", "GET /.well-known/smart-configuration", "allow"),
         ("claim", "GET /metadata", "allow"),
         ("far", "GET /Patient/P1", "The policy of this client does not permit this site."),
-        ("all", "POST /", "Batches and transactions are refused"),
+        ("all", "POST /", "The policy of this client does not permit batches"),
         ("all", "POST /Patient/P1", "This is none of FHIR's interactions"),
         ("all", "DELETE /", "This is none of FHIR's interactions"),
     ]);
@@ -99,7 +102,7 @@ fn searches_over_all_types_need_a_wildcard_without_constraints() {
         ("tag", "GET /?_type=Patient", "The scope system/*.s is"),
         ("panel", "GET /?_type=Patient", UNTESTABLE),
         ("panel", "GET /?_type=Organization", UNTESTABLE),
-        ("all", "GET /?_filter=a", "The parameter _filter is not taken"),
+        ("all", "GET /?_filter=a", "_filter, _query, _list"),
     ]);
 }
 
@@ -123,7 +126,7 @@ fn searches_are_narrowed_by_constraints() {
         ("vit", "GET /Observation/O1/_history", UNTESTABLE),
         ("vit", "GET /Observation/O1/_history/1", UNTESTABLE),
         ("tag", "GET /Observation/_history", UNTESTABLE),
-        ("tag", "GET /Binary/b", UNTESTABLE),
+        ("tag", "GET /Binary/b", "The scope system/*.r is"),
         ("tag", "GET /Bundle?x=1", UNTESTABLE),
         ("vit", "GET /Patient/P1", "The scope system/Patient.r is"),
         ("vit", "GET /Patient/P1/Observation", UNTESTABLE),
@@ -278,11 +281,14 @@ fn what_a_search_reaches_needs_scopes_too() {
         ("vit", "GET /Observation?has-member:Observation.code=1", CHAINED),
         ("vit", "GET /Observation?_has:Observation:has-member:code=1", CHAINED),
         ("all", "GET /Observation?patient.organization.name=a", "allow"),
-        ("pat", "GET /Patient?_filter=a", "The parameter _filter is not taken"),
-        ("pat", "GET /Patient?_query=a", "The parameter _query is not taken"),
-        ("all", "GET /Patient?_list=a", "The parameter _list is not taken"),
-        ("panel", "GET /Patient?_text=a", "The parameter _text is not taken"),
-        ("panel", "GET /Patient?_content:x=a", "The parameter _content is not taken"),
+        ("pat", "GET /Patient?_filter=a", "_filter, _query, _list"),
+        ("pat", "GET /Patient?_FILTER=a", "_filter, _query, _list"),
+        ("vit", "GET /Observation?_INCLUDE=Observation:patient", "The scope system/Patient.r is"),
+        ("pat", "GET /Patient?_Has:Observation:patient:code=1", "The scope system/Observation.s is"),
+        ("pat", "GET /Patient?_query=a", "_filter, _query, _list"),
+        ("all", "GET /Patient?_list=a", "_filter, _query, _list"),
+        ("panel", "GET /Patient?_text=a", "_filter, _query, _list"),
+        ("panel", "GET /Patient?_content:x=a", "_filter, _query, _list"),
     ]);
     let verdict = decided(&client("vit"), "POST /Observation/_search", "patient=P1&_include=Observation:patient", None).verdict;
     assert_eq!(short(&verdict), "The scope system/Patient.r is missing.");
@@ -330,7 +336,7 @@ fn writes_of_limited_clients_are_tested_before_and_behind() {
         ("pwri", "POST /Patient", "A new patient is not among", false),
         ("pwri", "POST /Observation", "check", false),
         ("pwri", "DELETE /Observation?patient=P1", UNTESTABLE, false),
-        ("pwri", "POST /", "Batches", false),
+        ("pwri", "POST /", "The policy of this client does not permit batches", false),
         ("wri", "PUT /Patient/P1", "allow", false),
     ] {
         let decision = decided(&client(name), request, "", None);
@@ -345,7 +351,7 @@ fn a_conditional_create_is_a_search_too() {
     for (name, request, condition, expected) in [
         ("wri", "POST /Patient", "identifier=1", "The scope system/Patient.s is"),
         ("all", "POST /Patient", "identifier=1", "allow"),
-        ("all", "POST /Patient", "_filter=1", "The parameter _filter is not taken"),
+        ("all", "POST /Patient", "_filter=1", "_filter, _query, _list"),
         ("tag", "POST /Patient", "identifier=1", "If-None-Exist looks among all"),
         ("pwri", "POST /Observation", "code=1", "If-None-Exist looks among all"),
         ("vwri", "POST /Observation", "code=1", "The scope system/Observation.s is"),
@@ -384,7 +390,7 @@ fn operations_are_permitted_by_name() {
 
 #[test]
 fn exports_are_permitted_by_level_and_hold_the_types_of_the_scopes() {
-    const NO_LEVEL: &str = "The policy of this client permits no export of this level";
+    const NO_LEVEL: &str = "The policy of this client does not permit";
     check(&[
         ("exp", "GET /Patient/$export", "allow"),
         ("exp", "GET /Patient/$export?_type=Patient,Observation", "allow"),
@@ -394,16 +400,17 @@ fn exports_are_permitted_by_level_and_hold_the_types_of_the_scopes() {
         ("exp", "GET /Patient/$export?_type=Goal", "The scope system/Goal.s is missing."),
         ("exp", "GET /$export", NO_LEVEL),
         ("exp", "GET /Group/G1/$export", NO_LEVEL),
-        ("exp", "GET /Observation/$export", NO_LEVEL),
+        ("exp", "GET /Observation/$export", "FHIR R4 has no resource type"),
         ("grp", "GET /Group/G1/$export?_type=Patient", "allow"),
         ("grp", "GET /Group/G9/$export?_type=Patient", NO_LEVEL),
         ("grp", "GET /Patient/$export", NO_LEVEL),
-        ("vexp", "GET /Patient/$export", "check"),
-        ("pwri", "GET /Patient/$export", "check"),
-        ("pwri", "GET /Patient/$export?patient=Patient/P1", "check"),
+        ("vexp", "GET /Patient/$export", "allow"),
+        ("pwri", "GET /Patient/$export", "allow"),
+        ("pwri", "GET /Patient/$export?patient=Patient/P1", "allow"),
         ("pwri", "GET /Patient/$export?patient=Patient/P1,Patient/P9", "The export names a patient"),
         ("all", "GET /Patient/$export", NO_LEVEL),
-        ("none", "GET /$bulkdata-status?job=1", "allow"),
+        ("none", "GET /$bulkdata-status?job=1", "The policy of this client permits no exports."),
+        ("exp", "GET /$bulkdata-status?job=1", "allow"),
     ]);
     // A lenient export leaves out what it may not have.
     let lenient = Some(("prefer", "handling=lenient"));

@@ -117,6 +117,6 @@ fn short(verdict: &Verdict) -> String {
             let pairs: Vec<_> = added.iter().map(|(name, value)| format!("{name}={value}")).collect();
             format!("narrow {}", pairs.join("&"))
         }
-        Verdict::Refuse(refusal) => refusal.to_string(),
+        Verdict::Refuse(refusal) => refusal.to_string().replace("The policy of this client does not permit it: the", "The"),
     }
 }

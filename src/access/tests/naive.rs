@@ -116,6 +116,10 @@ impl Plain {
             ("GET", ["_history"]) if self.has_all("*", 's') => Decided::Allow,
             ("GET", [on, "_history"]) if self.has_all(on, 's') => Decided::Allow,
             ("GET", [_, "_history"] | ["_history"]) => Decided::Refuse,
+            ("GET", ["Binary", _] | ["Binary", _, "_history", _]) => match self.has_all("*", 'r') {
+                true => Decided::Allow,
+                false => Decided::Refuse,
+            },
             ("GET", [on, _, "_history", ..]) => {
                 if is_limited(on, 'r') {
                     Decided::Refuse
@@ -328,7 +332,7 @@ impl Plain {
             }
         }
         references.extend(&held);
-        references.iter().any(|reference| {
+        let is_listed = |reference: &&Value| {
             let Some(text) = reference["reference"].as_str() else { return false };
             let mut text = text;
             for base in BASES {
@@ -336,7 +340,12 @@ impl Plain {
             }
             let Some(id) = text.strip_prefix("Patient/") else { return false };
             self.is_exactly_listed(id.split("/_history/").next().unwrap())
-        })
+        };
+        // A Group is a list of patients itself.
+        match on {
+            "Group" => !references.is_empty() && references.iter().all(is_listed),
+            _ => references.iter().any(is_listed),
+        }
     }
 }
 
@@ -362,7 +371,7 @@ fn targets<'a>(on: &str, parameter: &str) -> Vec<&'a str> {
         ("Observation" | "Condition" | "Appointment" | "Device" | "Coverage", "patient") => vec!["Patient"],
         ("Observation", "subject") => vec!["Group", "Device", "Patient", "Location"],
         ("Condition", "subject") => vec!["Group", "Patient"],
-        ("Patient", "organization") => vec!["Organization"],
+        ("Patient" | "Device", "organization") => vec!["Organization"],
         _ => vec!["*"],
     }
 }
@@ -411,7 +420,10 @@ fn fits(name: &str, found: &Value, wanted: &str) -> bool {
                 _ => day.starts_with(wanted),
             }
         }
-        "patient" => found.as_str() == Some(&format!("Patient/{wanted}")),
+        "patient" => {
+            let found = found.as_str().and_then(|found| found.split("/_history/").next());
+            found == Some(&format!("Patient/{wanted}"))
+        }
         _ => found.as_str() == Some(wanted),
     }
 }

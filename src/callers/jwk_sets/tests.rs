@@ -130,3 +130,27 @@ async fn what_is_known_stays_in_use_while_the_server_fails_and_over_a_reload() {
     assert!(next.keys(&url, Some("a")).await.unwrap().has("a"));
     assert_eq!(provider.asked(), 3);
 }
+
+#[tokio::test]
+async fn an_old_set_is_used_once_more_and_fetched_beside_the_requests() {
+    let (provider, url) = Provider::start(&["a"]).await;
+    let sets = sets(&url, None);
+    let keys = sets.keys(&url, Some("a")).await.unwrap();
+    let set = Arc::clone(&sets.0[&url]);
+    let Some(at) = Instant::now().checked_sub(FRESH + Duration::from_secs(1)) else { return };
+    *provider.kids.lock() = vec!["a", "b"];
+    set.known.store(Some(Arc::new(Fetched { keys, at })));
+    *set.due.lock().await = None;
+    for _ in 0..100 {
+        assert!(sets.keys(&url, Some("a")).await.unwrap().has("a"));
+    }
+    tokio::time::timeout(Duration::from_secs(20), async {
+        while set.known.load().as_ref().is_some_and(|known| known.at == at) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap();
+    assert!(sets.keys(&url, Some("b")).await.unwrap().has("b"));
+    assert_eq!(provider.asked(), 2);
+}

@@ -20,7 +20,7 @@ pub(crate) struct Definition {
     /// The kind.
     pub(crate) kind: ParameterType,
     /// The types that a reference can lead to; empty for any.
-    pub(super) targets: Vec<&'static str>,
+    pub(crate) targets: Vec<&'static str>,
     /// The elements that are looked at.
     pub(super) elements: Vec<Element>,
     /// The code of a resource that has none of the elements.

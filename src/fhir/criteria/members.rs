@@ -52,7 +52,11 @@ fn without_blanks(bytes: &[u8]) -> &[u8] {
     bytes.get(blanks..).unwrap_or_default()
 }
 
-fn length_of_value(bytes: &[u8]) -> Result<usize, Illegible> {
+/// Returns the length of the value that begins here.
+///
+/// # Errors
+/// It is none, or does not end.
+pub(crate) fn length_of_value(bytes: &[u8]) -> Result<usize, Illegible> {
     match bytes.split_first().ok_or(Illegible)? {
         (b'{' | b'[', _) => Brackets::default().end(bytes).ok_or(Illegible),
         (b'"', behind) => Ok(1 + rest_of_string(behind)?),

@@ -99,6 +99,43 @@ impl Brackets {
     }
 }
 
+/// Whether a document is one object or array from its first byte to its last, and a string on its top level begins at each of the
+/// positions, which are in order.
+pub(crate) fn are_strings_on_top(document: &[u8], positions: &[usize]) -> bool {
+    let (blocks, rest) = document.as_chunks::<BLOCK>();
+    let mut last = [b' '; BLOCK];
+    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    let mut brackets = Brackets::default();
+    let mut positions = positions.iter().copied().peekable();
+    let mut begin = 0;
+    for block in blocks.iter().chain((!rest.is_empty()).then_some(&last)) {
+        let masks = masks(block);
+        let quotes = masks.quotes & !brackets.escaped(masks.backslashes, BLOCK.min(document.len() - begin));
+        let mut in_string = prefix_xor(quotes);
+        if brackets.in_string {
+            in_string = !in_string;
+        }
+        let (opening, closing) = (masks.opening & !in_string, masks.closing & !in_string);
+        while let Some(position) = positions.next_if(|position| *position < begin + BLOCK) {
+            let bit = 1_u64 << (position - begin);
+            let depth = brackets.depth + (opening & (bit - 1)).count_ones();
+            if quotes & in_string & bit == 0 || depth != 1 + (closing & (bit - 1)).count_ones() {
+                return false;
+            }
+        }
+        let closed = closing.count_ones();
+        if closed >= brackets.depth
+            && let Some(end) = brackets.closed_at(opening, closing)
+        {
+            return begin + end == document.len() && positions.peek().is_none();
+        }
+        brackets.in_string = in_string >> (BLOCK - 1) == 1;
+        brackets.depth = brackets.depth.saturating_add(opening.count_ones()).saturating_sub(closed);
+        begin += BLOCK;
+    }
+    false
+}
+
 /// Each bit is the XOR of itself and all lower ones: set from each opening quote up to the byte before its closing one.
 fn prefix_xor(mask: u64) -> u64 {
     let mut mask = mask;

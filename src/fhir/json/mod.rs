@@ -2,6 +2,7 @@
 
 pub(crate) mod brackets;
 pub(crate) mod completeness;
+pub(crate) mod located;
 pub(crate) mod member_search;
 pub(crate) mod outline;
 pub(crate) mod pretty;

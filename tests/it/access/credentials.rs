@@ -137,6 +137,13 @@ fn a_missing_or_wrong_credential_is_401_and_reaches_nobody() {
         assert!(!repeats, "{value}");
     }
     assert_eq!(door.asked(), before, "none reached OpenEMR");
+    // In the query it would travel on, also beside a good one.
+    let target = format!("{PATIENTS}&access_token={key}");
+    for fields in [&[][..], &[("X-API-Key", key.as_str())]] {
+        let text = door.send("GET", &target, fields).outcome(400);
+        assert!(text.contains("access_token") && !text.contains(&key), "{text}");
+    }
+    assert_eq!(door.asked(), before);
     // Elsewhere it is plain JSON, and a path without a route tells nothing.
     for (method, target) in [("POST", "/oauth/token"), ("GET", "/nowhere")] {
         let answer = door.send(method, target, &[]);

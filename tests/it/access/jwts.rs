@@ -177,3 +177,38 @@ fn where_no_key_is_known_the_answer_is_503() {
     door.provider.set_down(false);
     crate::support::eventually("the keys are fetched", || (door.status(&good) == 200).then_some(()));
 }
+
+#[test]
+fn the_keys_of_a_smart_client_come_from_its_url_and_a_flood_costs_one_fetch() {
+    let (provider, openemr) = (Provider::start(), OpenEmr::start());
+    let mut config = config(&openemr);
+    config["access"]["allow_from"] = json!(["127.0.0.0/8"]);
+    config["access"]["clients"] = json!({"bulk": {"policy": "everything", "smart": {"jwks_uri": provider.jwks_uri()}}});
+    let folder = tempfile::tempdir().unwrap();
+    config["access"]["token_key"] = json!(folder.path().join("token-key.pem"));
+    let gateway = Gateway::with(config);
+    let endpoint = gateway.caller().get("/fhir/.well-known/smart-configuration").json()["token_endpoint"].clone();
+    let error = |kid: &str, jti: String| {
+        let claims = json!({"iss": "bulk", "sub": "bulk", "aud": endpoint, "exp": now() + 100, "jti": jti});
+        let form = form_urlencoded::Serializer::new(String::new())
+            .append_pair("grant_type", "client_credentials")
+            .append_pair("scope", "system/Patient.rs")
+            .append_pair("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+            .append_pair("client_assertion", &provider.sign_as(Algorithm::RS384, Some(kid), &claims))
+            .finish();
+        let fields = [("Content-Type", "application/x-www-form-urlencoded")];
+        let answer = gateway.caller().post("/auth/token", &fields, form.as_bytes());
+        (answer.status, answer.json()["error"].as_str().map(str::to_owned))
+    };
+    // The client is known: what it may have is the policy's matter.
+    let known = |(status, error): (u16, Option<String>)| status == 200 || error.as_deref() == Some("invalid_scope");
+    assert!(known(error("smart", "a".to_owned())));
+    assert_eq!(provider.asked(), 1);
+    for index in 0..100 {
+        let (status, error) = error(&format!("unknown {index}"), index.to_string());
+        assert_eq!((status, error.as_deref()), (401, Some("invalid_client")));
+    }
+    assert!(provider.asked() <= 2, "{}", provider.asked());
+    provider.set_down(true);
+    assert!(known(error("smart", "b".to_owned())), "what is known stays in use");
+}

@@ -8,6 +8,7 @@ mod certificate_clients;
 mod certificates;
 #[cfg(feature = "sandbox")]
 mod credentials;
+mod explain;
 #[cfg(feature = "sandbox")]
 mod export_policies;
 #[cfg(feature = "sandbox")]
@@ -22,3 +23,5 @@ mod new_key;
 mod patient_groups;
 #[cfg(feature = "sandbox")]
 mod provider;
+#[cfg(feature = "sandbox")]
+mod secure;

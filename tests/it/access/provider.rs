@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 pub const ISSUER: &str = "https://id.example.org/realms/emr";
 const RSA: &[u8] = include_bytes!("../../keys/rsa2048-pkcs1.pem");
 
-/// A running one, with the keys `rsa` and `ec`.
+/// A running one, with the keys `rsa` for RS256, the same as `smart` for RS384, and `ec` for ES256.
 pub struct Provider {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -41,9 +41,10 @@ impl Provider {
         let der = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.as_ref()).unwrap();
         let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
+        let (n, e) = (integer(n.big_endian_without_leading_zero()), integer(e.big_endian_without_leading_zero()));
         let set = json!({"keys": [
-            {"kty": "RSA", "kid": "rsa", "use": "sig", "alg": "RS256",
-             "n": integer(n.big_endian_without_leading_zero()), "e": integer(e.big_endian_without_leading_zero())},
+            {"kty": "RSA", "kid": "rsa", "use": "sig", "alg": "RS256", "n": n, "e": e},
+            {"kty": "RSA", "kid": "smart", "use": "sig", "alg": "RS384", "n": n, "e": e},
             {"kty": "EC", "crv": "P-256", "kid": "ec", "x": integer(x), "y": integer(y)},
         ]});
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -63,10 +64,14 @@ impl Provider {
         provider
     }
 
+    /// The URL of its JWK Set.
+    pub fn jwks_uri(&self) -> String {
+        format!("http://{}/certs?tenant=emr", self.address)
+    }
+
     /// The entry of `access.issuers`.
     pub fn issuer(&self) -> Value {
-        json!({"issuer": ISSUER, "audience": "openemr-gateway", "jwks_uri": format!("http://{}/certs?tenant=emr", self.address),
-            "algorithms": ["RS256", "ES256"], "client_claim": "azp"})
+        json!({"issuer": ISSUER, "audience": "openemr-gateway", "jwks_uri": self.jwks_uri(), "algorithms": ["RS256", "ES256"], "client_claim": "azp"})
     }
 
     /// How often it was asked for its keys.

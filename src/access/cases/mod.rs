@@ -1,0 +1,4 @@
+//! The policy cases, as one table.
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! conf/secure.yaml, the configuration that a hospital could start from: it is good once its blanks are filled in, and serves.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::api_keys::{digest_of, key_of};
+use crate::support::certificates::{Ca, Files, client};
+use crate::support::command::Folder;
+use crate::support::gateway::{Certificate, Gateway, site};
+use crate::support::http::request;
+use crate::support::openemr::OpenEmr;
+
+const SECURE: &str = include_str!("../../../conf/secure.yaml");
+
+fn filled(text: &str) -> String {
+    let text = text.replace("<https://emr.example.org>", "https://emr.example.org");
+    let text = text.replace("<the id that OpenEMR gave at registration>", "abc");
+    let key = digest_of("jane");
+    let key = key.strip_prefix("sha256:").unwrap_or(&key);
+    text.replace("<sha256:… of openemr-gateway access new-key jane>", &format!("sha256:{key}"))
+}
+
+#[test]
+fn it_is_refused_until_its_blanks_are_filled_in_and_good_then() {
+    let folder = Folder::good();
+    assert_eq!(folder.run(&["keys", "certificate", "--host", "gateway", "--out", "certs"]).code, 0);
+    folder.write("certs/clients-ca.pem", &Ca::new("clinic").pem());
+    folder.write("clients/study.jwks.json", &folder.read("keys/jwks.json"));
+    folder.write("lists/panel.txt", "p1  # on the panel since 2026\n");
+    let check = |text: &str| {
+        folder.write("conf/secure.yaml", text);
+        folder.run(&["config", "check", "--config", "conf/secure.yaml"])
+    };
+    let blank = check(SECURE);
+    assert_eq!(blank.code, 1);
+    for place in ["sites.default.openemr", "sites.default.client_id", "access.clients.jane.api_keys[0]"] {
+        assert!(blank.err.contains(place), "{place} in\n{}", blank.err);
+    }
+    let good = check(&filled(SECURE));
+    assert_eq!((good.code, good.err.as_str()), (0, ""), "{}", good.err);
+    let within = folder.run(&["access", "check", "--config", "conf/secure.yaml"]);
+    assert_eq!((within.code, within.err.as_str()), (0, ""), "{}", within.err);
+}
+
+#[test]
+fn it_serves_each_of_its_clients_what_its_policy_permits() {
+    let (openemr, files, ca, server) = (OpenEmr::start(), Files::new(), Ca::new("clinic"), Certificate::make());
+    let mut config: Value = serde_yaml::from_str(&filled(SECURE)).unwrap();
+    let scopes = config["sites"]["default"]["scopes"].take();
+    config["sites"]["default"] = site(&openemr.base, "RS384");
+    config["sites"]["default"]["scopes"] = scopes;
+    config["listen"] = json!([{"tls": server.tls()}]);
+    config["listen"][0]["tls"]["client_ca"] = json!(files.write("ca.pem", ca.pem()));
+    config["listen"][0]["tls"]["client_certificates"] = json!("optional");
+    config["access"]["policies"]["lab-feed"]["patients"]["file"] = json!(files.write("panel.txt", "p1\n"));
+    config["access"]["clients"]["study"]["smart"]["jwks"] = config["sites"]["default"]["jwks"].clone();
+    config["log"] = json!({"format": "text"});
+    config["access"]["token_key"] = json!(files.write("unused", "").with_file_name("token-key.pem"));
+    let gateway = Gateway::with(config);
+    let lab = ca.issue(1, "lab", &["lab.example.org"]);
+    let key = key_of("jane");
+    let get = |target: &str, identity, fields: &[(&str, &str)]| {
+        let mut connection = gateway.caller().connect_as(Arc::new(client(&server.certificate, identity)));
+        connection.write(&request("GET", target, fields, b""));
+        connection.read("GET")
+    };
+    let jane = [("X-API-Key", key.as_str())];
+    assert_eq!(get("/fhir/metadata", None, &[]).status, 200);
+    get("/fhir/Patient", None, &[]).outcome(403);
+    assert_eq!(get("/fhir/Patient?_count=1", None, &jane).status, 200);
+    get("/fhir/DiagnosticReport", None, &jane).outcome(403);
+    get("/fhir/Condition", Some(&lab), &[]).outcome(403);
+    get("/fhir/Patient/p9", Some(&lab), &[]).outcome(403);
+}
