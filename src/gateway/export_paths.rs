@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn paths_about_exports() {
-        let file = |job: Option<u128>| Some(ExportPath::File(job.map(Uuid::from_u128), "1.Goal.ndjson".to_owned()));
+        let file = |job: Option<u128>| Some(ExportPath::File(job.map(Uuid::from_u128), "Goal-1.ndjson".to_owned()));
         for (path, about) in [
             ("/$export", Some(ExportPath::KickOff(Level::System))),
             ("/Patient/%24export", Some(ExportPath::KickOff(Level::Patient))),
@@ -60,12 +60,12 @@ mod tests {
             ("/%24bulkdata-status/", Some(ExportPath::Status)),
             ("/$bulkdata-errors", Some(ExportPath::Errors)),
             (
-                "/$bulkdata-file/6a1d3c1e-59f4-4b0f-8f1c-0d8a2f8f6a11/1.Goal.ndjson",
+                "/$bulkdata-file/6a1d3c1e-59f4-4b0f-8f1c-0d8a2f8f6a11/Goal-1.ndjson",
                 file(Some(0x6a1d_3c1e_59f4_4b0f_8f1c_0d8a_2f8f_6a11)),
             ),
-            ("/%24bulkdata-file/6A1D3C1E-59F4-4B0F-8F1C-0D8A2F8F6A11/1.Goal.ndjson", file(None)),
+            ("/%24bulkdata-file/6A1D3C1E-59F4-4B0F-8F1C-0D8A2F8F6A11/Goal-1.ndjson", file(None)),
             ("/$bulkdata-file", None),
-            ("/$bulkdata-file/1.Goal.ndjson", None),
+            ("/$bulkdata-file/Goal-1.ndjson", None),
             ("/Patient/$bulkdata-status", None),
             ("/bulkdata-status", None),
             ("/Patient", None),

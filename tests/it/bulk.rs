@@ -237,9 +237,9 @@ fn what_cannot_be_done_is_refused_in_fhirs_words_and_never_reaches_openemr() {
         ("GET", "/fhir/$bulkdata-status?job=../../x", &[], 404, "no such export"),
         ("DELETE", "/fhir/$bulkdata-status?job=6a1d3c1e-59f4-4b0f-8f1c-0d8a2f8f6a11", &[], 404, "no such export"),
         ("GET", "/fhir/$bulkdata-errors?job=x", &[], 404, "no such export"),
-        ("GET", "/fhir/$bulkdata-file/6a1d3c1e-59f4-4b0f-8f1c-0d8a2f8f6a11/1.Patient.ndjson", &[], 404, "no such export"),
-        ("GET", "/fhir/$bulkdata-file/x/1.Patient.ndjson", &[], 404, "no such export"),
-        ("DELETE", "/fhir/$bulkdata-file/x/1.Patient.ndjson", &[], 405, "Allow"),
+        ("GET", "/fhir/$bulkdata-file/6a1d3c1e-59f4-4b0f-8f1c-0d8a2f8f6a11/Patient-1.ndjson", &[], 404, "no such export"),
+        ("GET", "/fhir/$bulkdata-file/x/Patient-1.ndjson", &[], 404, "no such export"),
+        ("DELETE", "/fhir/$bulkdata-file/x/Patient-1.ndjson", &[], 405, "Allow"),
         ("POST", "/fhir/$export", &[asynchronous, ("Content-Type", "text/plain")], 415, "Parameters"),
         ("POST", "/fhir/$export", &[asynchronous, ("Content-Type", "application/fhir+json")], 400, "Parameters"),
     ] {

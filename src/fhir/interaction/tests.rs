@@ -44,7 +44,7 @@ fn classifies_by_method_and_path() {
         (&get, "/Patient/1/_history/2/$meta", Operation, Some("Patient"), Some("meta")),
         (&post, "/DocumentReference/$docref", Operation, Some("DocumentReference"), Some("docref")),
         (&get, "/$bulkdata-errors", ExportStatus, None, Some("bulkdata-errors")),
-        (&get, "/$bulkdata-file/6a1d/1.Patient.ndjson", ExportStatus, None, Some("bulkdata-file")),
+        (&get, "/$bulkdata-file/6a1d/Patient-1.ndjson", ExportStatus, None, Some("bulkdata-file")),
         (&get, "/OperationDefinition/$bulkdata-status", Read, Some("OperationDefinition"), None),
         (&get, "/jane-doe", Search, None, None),
         (&get, "/Patient/_search", Other, Some("Patient"), None),

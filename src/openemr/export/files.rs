@@ -24,7 +24,7 @@ impl GivenFile<'_> {
     /// Returns the name, which tells nothing of OpenEMR.
     #[must_use]
     pub(crate) fn name(&self) -> String {
-        format!("{}.{}.ndjson", self.number, self.resource_type)
+        format!("{}-{}.ndjson", self.resource_type, self.number)
     }
 
     /// Whether it says what went wrong at OpenEMR.

@@ -49,7 +49,7 @@ fn an_export_is_there_for_its_client_alone() {
     assert_eq!(ward.came("/Binary/"), 0);
     assert_eq!(ward.ended("lab", &status), manifest);
     let answer = ward.get("lab", &file);
-    assert_eq!(answer.field("content-disposition"), Some("attachment; filename=\"1.Patient.ndjson\""));
+    assert_eq!(answer.field("content-disposition"), Some("attachment; filename=\"Patient-1.ndjson\""));
     assert_eq!(ward.lines("lab", &manifest, "Patient").len(), 20);
     assert!(ward.errors("lab", &manifest).contains("Medication"));
     assert_eq!(ward.ask("lab", "DELETE", &status, &[], "").status, 202);
@@ -67,7 +67,7 @@ fn an_export_that_is_under_way_is_there_for_its_client_alone() {
     ward.get("app", &status).outcome(404);
     ward.ask("app", "DELETE", &status, &[], "").outcome(404);
     // Its files have no names yet.
-    ward.get("lab", &format!("/fhir/$bulkdata-file/{}/1.Patient.ndjson", job(&status))).outcome(404);
+    ward.get("lab", &format!("/fhir/$bulkdata-file/{}/Patient-1.ndjson", job(&status))).outcome(404);
     let manifest = ward.ended("lab", &status);
     assert_eq!(ward.lines("lab", &manifest, "Patient").len(), 20);
 }

@@ -67,9 +67,9 @@ fn a_manifest_names_the_gateway_alone() {
             "transactionTime": "1970-01-01T00:00:04.000Z",
             "request": "http://gw/fhir/Group/g-1/$export?_type=Patient",
             "requiresAccessToken": false,
-            "output": [{"type": "Patient", "url": file("1.Patient")}, {"type": "Patient", "url": file("2.Patient")}],
+            "output": [{"type": "Patient", "url": file("Patient-1")}, {"type": "Patient", "url": file("Patient-2")}],
             "deleted": [],
-            "error": [{"type": "OperationOutcome", "url": file("3.OperationOutcome")}, {"type": "OperationOutcome", "url": errors}],
+            "error": [{"type": "OperationOutcome", "url": file("OperationOutcome-3")}, {"type": "OperationOutcome", "url": errors}],
         })
     );
     let lines: Vec<Value> = outcomes(&plan, Shown::All).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -139,7 +139,7 @@ fn provenance_alone_lists_no_other_type() {
     plan.accepted(0, "j".to_owned(), 2);
     plan.done(0, ended(&["5"], &[], &["4"]), 3);
     let manifest: Value = serde_json::from_str(&write(&plan, "https://gw/fhir", Shown::All)).unwrap();
-    let url = format!("https://gw/fhir/$bulkdata-file/{}/1.Provenance.ndjson", plan.job);
+    let url = format!("https://gw/fhir/$bulkdata-file/{}/Provenance-1.ndjson", plan.job);
     assert_eq!(manifest["output"], json!([{"type": "Provenance", "url": url}]));
     assert_eq!(plan.given_files().map(|file| file.id).collect::<Vec<_>>(), ["5"]);
 }
