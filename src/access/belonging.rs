@@ -184,7 +184,7 @@ fn leads(value: &Json<'_>, way: &[&str], due: Due, is_listed: &dyn Fn(&str) -> b
         return Ok(due == Due::All && !items.is_empty());
     }
     match way {
-        [] => Ok(value.text("reference")?.is_some_and(|reference| is_listed(&reference))),
+        [] => Ok(value.text("reference")?.is_some_and(is_listed)),
         [name, rest @ ..] => match value.member(name)? {
             Some(member) => leads(member, rest, due, is_listed),
             None => Ok(false),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod decisions;
+mod grants;
 mod naive;
 mod random;
 mod resources;
