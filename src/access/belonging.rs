@@ -80,12 +80,12 @@ fn belongs(
     let is_listed = |reference: &str| patient(reference, bases).is_some_and(|id| list.has(id));
     let due = if IS_A_LIST.contains(&resource_type) { Due::All } else { Due::Any };
     for (begin, way) in found.iter().zip(ways) {
-        let Some(value) = begin.map(value) else { continue };
+        let Some(begin) = *begin else { continue };
         let behind = way.get(1..).unwrap_or_default();
-        let is_reference = behind.is_empty() && value.first() == Some(&b'{');
-        let leads = match is_reference.then(|| reference(value)).transpose()?.flatten() {
+        let is_reference = behind.is_empty() && begin.first() == Some(&b'{');
+        let leads = match is_reference.then(|| reference(begin)).transpose()?.flatten() {
             Some(reference) => with_plain_slashes(reference, &is_listed)?,
-            None => leads(&Json::read(value)?, behind, due, &is_listed)?,
+            None => leads(&Json::read(value(begin))?, behind, due, &is_listed)?,
         };
         if leads {
             return Ok(true);
@@ -134,13 +134,13 @@ fn is_text(begin: &[u8], text: &str) -> Result<bool, Illegible> {
     }
 }
 
-/// The text of the member `reference` of an object, as it is written between its quotes; `None` where it has to be read in full.
+/// The text of the member `reference` of the object that begins here, as it is written between its quotes; `None` where it has to be read in full.
 ///
 /// # Errors
 /// It is there twice, or the object cannot be read.
-fn reference(object: &[u8]) -> Result<Option<&[u8]>, Illegible> {
+fn reference(begin: &[u8]) -> Result<Option<&[u8]>, Illegible> {
     let (mut found, mut is_plain) = (None, true);
-    members::each(object, |name, value| {
+    members::each_of_first(begin, |name, value| {
         is_plain &= memchr::memchr(b'\\', name).is_none();
         if name == b"reference" && found.replace(value).is_some() {
             return Err(Illegible);
@@ -158,17 +158,13 @@ fn with_plain_slashes(written: &[u8], is_listed: &impl Fn(&str) -> bool) -> Resu
         return Ok(is_listed(as_text(written)?));
     }
     let (mut plain, mut length) = ([0; LONGEST], 0);
-    let mut rest = written;
-    while let Some((byte, behind)) = rest.split_first() {
-        let (byte, behind) = match (byte, behind) {
-            (b'\\', [b'/', behind @ ..]) => (b'/', behind),
-            (b'\\', _) => return Ok(is_listed(&outline::unescaped(written).ok_or(Illegible)?)),
-            (byte, behind) => (*byte, behind),
-        };
-        let Some(place) = plain.get_mut(length) else {
+    for (number, part) in written.split(|byte| *byte == b'\\').enumerate() {
+        let is_plain = number == 0 || part.first() == Some(&b'/');
+        let Some(place) = plain.get_mut(length..length + part.len()).filter(|_| is_plain) else {
             return Ok(is_listed(&outline::unescaped(written).ok_or(Illegible)?));
         };
-        (*place, length, rest) = (byte, length + 1, behind);
+        place.copy_from_slice(part);
+        length += part.len();
     }
     Ok(is_listed(as_text(plain.get(..length).unwrap_or_default())?))
 }

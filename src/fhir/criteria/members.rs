@@ -13,12 +13,22 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// This is no JSON object, or `found` fails.
 pub(crate) fn each<'a>(
     object: &'a [u8],
-    mut found: impl FnMut(&'a [u8], &'a [u8]) -> Result<(), Illegible>,
+    found: impl FnMut(&'a [u8], &'a [u8]) -> Result<(), Illegible>,
 ) -> Result<(), Illegible> {
-    let object = object.strip_prefix(BYTE_ORDER_MARK).unwrap_or(object);
-    let mut rest = after(object, b'{')?;
+    end(each_of_first(object.strip_prefix(BYTE_ORDER_MARK).unwrap_or(object), found)?)
+}
+
+/// The same for an object with which these bytes begin; returns what follows it.
+///
+/// # Errors
+/// They do not begin with one, or `found` fails.
+pub(crate) fn each_of_first<'a>(
+    bytes: &'a [u8],
+    mut found: impl FnMut(&'a [u8], &'a [u8]) -> Result<(), Illegible>,
+) -> Result<&'a [u8], Illegible> {
+    let mut rest = after(bytes, b'{')?;
     if let Ok(behind) = after(rest, b'}') {
-        return end(behind);
+        return Ok(behind);
     }
     loop {
         let name_and_more = after(rest, b'"')?;
@@ -28,7 +38,7 @@ pub(crate) fn each<'a>(
         found(name.strip_suffix(b"\"").ok_or(Illegible)?, value)?;
         match without_blanks(behind).split_first() {
             Some((b',', behind)) => rest = behind,
-            Some((b'}', behind)) => return end(behind),
+            Some((b'}', behind)) => return Ok(behind),
             _ => return Err(Illegible),
         }
     }

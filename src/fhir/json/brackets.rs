@@ -99,8 +99,8 @@ impl Brackets {
     }
 }
 
-/// Whether a document is one object or array from its first byte to its last, and a string on its top level begins at each of the
-/// positions, which are in order.
+/// Whether a string on the top level of an object or array begins at each of the positions, which are in order. What follows the last
+/// one is not looked at.
 pub(crate) fn are_strings_on_top(document: &[u8], positions: &[usize]) -> bool {
     let (blocks, rest) = document.as_chunks::<BLOCK>();
     let mut last = [b' '; BLOCK];
@@ -109,6 +109,9 @@ pub(crate) fn are_strings_on_top(document: &[u8], positions: &[usize]) -> bool {
     let mut positions = positions.iter().copied().peekable();
     let mut begin = 0;
     for block in blocks.iter().chain((!rest.is_empty()).then_some(&last)) {
+        if positions.peek().is_none() {
+            return true;
+        }
         let masks = masks(block);
         let quotes = masks.quotes & !brackets.escaped(masks.backslashes, BLOCK.min(document.len() - begin));
         let mut in_string = prefix_xor(quotes);
@@ -116,24 +119,24 @@ pub(crate) fn are_strings_on_top(document: &[u8], positions: &[usize]) -> bool {
             in_string = !in_string;
         }
         let (opening, closing) = (masks.opening & !in_string, masks.closing & !in_string);
+        let closed = closing.count_ones();
+        let end = if closed >= brackets.depth { brackets.closed_at(opening, closing) } else { None };
         while let Some(position) = positions.next_if(|position| *position < begin + BLOCK) {
             let bit = 1_u64 << (position - begin);
             let depth = brackets.depth + (opening & (bit - 1)).count_ones();
-            if quotes & in_string & bit == 0 || depth != 1 + (closing & (bit - 1)).count_ones() {
+            let is_behind = end.is_some_and(|end| begin + end <= position);
+            if is_behind || quotes & in_string & bit == 0 || depth != 1 + (closing & (bit - 1)).count_ones() {
                 return false;
             }
         }
-        let closed = closing.count_ones();
-        if closed >= brackets.depth
-            && let Some(end) = brackets.closed_at(opening, closing)
-        {
-            return begin + end == document.len() && positions.peek().is_none();
+        if end.is_some() {
+            break;
         }
         brackets.in_string = in_string >> (BLOCK - 1) == 1;
         brackets.depth = brackets.depth.saturating_add(opening.count_ones()).saturating_sub(closed);
         begin += BLOCK;
     }
-    false
+    positions.peek().is_none()
 }
 
 /// Each bit is the XOR of itself and all lower ones: set from each opening quote up to the byte before its closing one.

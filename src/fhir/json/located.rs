@@ -46,7 +46,8 @@ impl PartialEq for Needle {
 impl Eq for Needle {}
 
 /// Finds members of an object: puts what begins with the value of each to its place in `found`, or `None` where there is no such
-/// member. Whether that is certain: where it is not, `found` means nothing. What else is in the object need not be valid.
+/// member. Whether that is certain: where it is not, `found` means nothing. What else is in the object, and behind the last of the
+/// members, need not be valid.
 pub(crate) fn locate<'o, 'n>(
     object: &'o [u8],
     needles: impl Iterator<Item = &'n Needle>,
@@ -119,10 +120,10 @@ mod tests {
             (r#"{"b":"\"one":1}"#, None),
             (r#"{"\u006fne":1}"#, None),
             (r#"{"\u004fne":1}"#, None),
-            (r#"{"one":1"#, None),
-            (r#"{"one":1}}"#, None),
-            (r#"{"one":1} "#, None),
             (r#"{}{"one":1}"#, None),
+            (r#"{}"one":1}"#, None),
+            (r#"}{"one":1}"#, None),
+            (r#"{"a":{"b":1}},{"one":1}"#, None),
             (r#"[{"one":1}]"#, None),
             (r#" {"one":1}"#, None),
             ("", None),
