@@ -27,6 +27,9 @@ pub(crate) enum Letter {
 }
 
 impl Letter {
+    /// All, in the order in which scopes write them.
+    pub(crate) const ALL: [Self; 5] = [Self::Create, Self::Read, Self::Update, Self::Delete, Self::Search];
+
     /// The letter, as scopes write it.
     #[must_use]
     pub(crate) fn name(self) -> char {
@@ -178,13 +181,13 @@ impl Letters {
         match text {
             "read" => return Some(all(&[Read, Search])),
             "write" => return Some(all(&[Create, Update, Delete])),
-            "*" => return Some(all(&[Create, Read, Update, Delete, Search])),
+            "*" => return Some(all(&Letter::ALL)),
             _ => {}
         }
         let mut rest = text;
         let mut letters = Self::default();
-        for (written, letter) in [('c', Create), ('r', Read), ('u', Update), ('d', Delete), ('s', Search)] {
-            if let Some(behind) = rest.strip_prefix(written) {
+        for letter in Letter::ALL {
+            if let Some(behind) = rest.strip_prefix(letter.name()) {
                 (rest, letters) = (behind, letters.with(letter));
             }
         }
