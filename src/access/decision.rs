@@ -1,7 +1,6 @@
 //! The decision on a request.
 
 use crate::access::caller::{Caller, PatientsOf};
-use crate::access::grants::ExportGrant;
 use crate::access::line::Line;
 use crate::access::permitted::permitted;
 use crate::access::policy::Policy;
@@ -194,7 +193,7 @@ fn compartment(caller: &Caller, question: &Question<'_>) -> Result<Permission, R
 
 fn export(caller: &Caller, question: &Question<'_>) -> Result<Permission, Refusal> {
     let level = str::from_utf8(question.path).ok().and_then(Level::of).ok_or(Refusal::NotFound)?;
-    match caller.policy.export.iter().any(|grant: &ExportGrant| grant.permits(&level)) {
+    match caller.policy.may_export(&level) {
         // Its types, and the lines of its files, are tested by the policy as well.
         true => match caller.patients() {
             PatientsOf::All => Ok((Verdict::Allow, vec![caller.policy.line.clone()])),

@@ -1,6 +1,6 @@
 //! Policies: what a client may do. Whatever no rule permits is refused.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::access::grants::{ExportGrant, LocalGrants, OperationGrant};
 use crate::access::line::Line;
@@ -40,10 +40,12 @@ impl Policy {
         Arc::new(Self { name: "everything".to_owned(), line, local, is_everything: true, ..Self::default() })
     }
 
-    /// The policy of callers of whom nothing is known yet: nothing is permitted.
+    /// The policy of callers of whom nothing is known yet: nothing is permitted. Every request begins with it.
     #[must_use]
     pub(crate) fn nothing() -> Arc<Self> {
-        Arc::new(Self { name: "nothing".to_owned(), ..Self::default() })
+        static NOTHING: LazyLock<Arc<Policy>> =
+            LazyLock::new(|| Arc::new(Policy { name: "nothing".to_owned(), ..Policy::default() }));
+        Arc::clone(&NOTHING)
     }
 
     /// Whether it permits bulk exports of a level.
@@ -55,10 +57,7 @@ impl Policy {
     /// Whether an export may hold resources of a type: those that can be both searched and read, as far as constraints let them.
     #[must_use]
     pub(crate) fn may_export_type(&self, resource_type: &str) -> bool {
-        let has = |letter| {
-            let is_of = |rule: &Rule| rule.letters.has(letter) && rule.resource_type.is_none_or(|name| name == resource_type);
-            self.rules.iter().any(is_of)
-        };
+        let has = |letter| self.rules_of(resource_type, letter).next().is_some();
         self.is_everything || (has(Letter::Read) && has(Letter::Search))
     }
 
