@@ -6,13 +6,13 @@
 use std::fmt::{self, Write as _};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::access::clients::KeyDigest;
+use crate::keys::sha256;
 
 /// With what every key begins, so that a key in a wrong place can be told by its looks.
 const PREFIX: &str = "oegw_";
@@ -39,7 +39,7 @@ impl<'t> ApiKey<'t> {
         let mut bytes = [0; SECRET];
         rand::fill(&mut bytes)?;
         let secret = URL_SAFE_NO_PAD.encode(bytes);
-        let sha256 = sha256(&secret);
+        let sha256 = sha256(secret.as_bytes());
         let mut key = PREFIX.to_owned();
         for byte in sha256.iter().take(ID / 2) {
             // Writing to a String never fails.
@@ -74,7 +74,7 @@ impl<'t> ApiKey<'t> {
     #[must_use]
     pub(crate) fn fits(&self, known: Option<&KeyDigest>) -> bool {
         let expected = known.map_or([0; 32], |known| known.sha256);
-        verify_slices_are_equal(&sha256(self.secret), &expected).is_ok() && known.is_some()
+        verify_slices_are_equal(&sha256(self.secret.as_bytes()), &expected).is_ok() && known.is_some()
     }
 }
 
@@ -91,10 +91,6 @@ impl KeyDigest {
     pub(crate) fn has_expired(&self, now: i64) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }
-}
-
-fn sha256(text: &str) -> [u8; 32] {
-    digest(&SHA256, text.as_bytes()).as_ref().try_into().unwrap_or_default()
 }
 
 #[cfg(test)]

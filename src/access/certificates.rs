@@ -2,11 +2,11 @@
 //!
 //! Decision: `docs/decisions/40-client-certificates.md`.
 
-use aws_lc_rs::digest::{SHA256, digest};
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 #[cfg(test)]
 use crate::access::clients::CertificateRule;
+use crate::keys::sha256;
 
 /// What a certificate says of its owner. It says nothing of whether the certificate is good.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl CertificateFacts {
                 _ => {}
             }
         }
-        let fingerprint = digest(&SHA256, der).as_ref().try_into().ok()?;
+        let fingerprint = sha256(der);
         let validity = (certificate.validity().not_before.timestamp(), certificate.validity().not_after.timestamp());
         Some(Self { subject_cn: subject_cn.map(str::to_owned), san_dns, san_uri, fingerprint, validity })
     }

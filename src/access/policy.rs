@@ -1,6 +1,6 @@
 //! Policies: what a client may do. Whatever no rule permits is refused.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::access::grants::{ExportGrant, LocalGrants, OperationGrant};
 use crate::access::line::Line;
@@ -43,10 +43,12 @@ impl Policy {
         Arc::new(Self { name: "everything".to_owned(), line, local, is_everything: true, ..Self::default() })
     }
 
-    /// The policy of callers of whom nothing is known yet: nothing is permitted.
+    /// The policy of callers of whom nothing is known yet: nothing is permitted. Every request begins with it.
     #[must_use]
     pub(crate) fn nothing() -> Arc<Self> {
-        Arc::new(Self { name: "nothing".to_owned(), ..Self::default() })
+        static NOTHING: LazyLock<Arc<Policy>> =
+            LazyLock::new(|| Arc::new(Policy { name: "nothing".to_owned(), ..Policy::default() }));
+        Arc::clone(&NOTHING)
     }
 
     /// The rules by type. They are compiled once.

@@ -35,6 +35,23 @@ pub(crate) enum Letter {
     Search = 16,
 }
 
+impl Letter {
+    /// All, in the order in which scopes write them.
+    pub(crate) const ALL: [Self; 5] = [Self::Create, Self::Read, Self::Update, Self::Delete, Self::Search];
+
+    /// The letter, as scopes write it.
+    #[must_use]
+    pub(crate) fn name(self) -> char {
+        match self {
+            Self::Create => 'c',
+            Self::Read => 'r',
+            Self::Update => 'u',
+            Self::Delete => 'd',
+            Self::Search => 's',
+        }
+    }
+}
+
 impl Letters {
     /// Adds a letter.
     #[must_use]

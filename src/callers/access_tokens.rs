@@ -19,10 +19,11 @@ use crate::callers::issued::{self, Grant, Issued, LIFETIME, NotIssued};
 use crate::callers::jwk_sets::JwkSets;
 use crate::callers::key_file::{KeyFile, NoTokenKeys};
 use crate::callers::public_keys::PublicKeys;
-use crate::callers::recent::{Known, Recent, digest_of};
+use crate::callers::recent::{Known, Recent};
 use crate::callers::replay::{NotOnce, Replay};
 use crate::callers::token_server::{self, ErrorCode, OAuthError};
 use crate::callers::used_folder::UsedFolder;
+use crate::keys::sha256;
 
 /// The token server: its keys, and the assertions that were used.
 #[derive(Debug)]
@@ -110,7 +111,7 @@ impl AccessTokens {
     /// # Errors
     /// The token is not good, or its client is none any more.
     pub(crate) fn holder(&self, token: &str, site: Option<&str>, clients: &Clients, now: i64) -> Result<Holder, NotIssued> {
-        let digest = digest_of(token);
+        let digest = sha256(token.as_bytes());
         if let Some(known) = self.recent.find(&digest).filter(|known| self.holds(known, site, clients, now)) {
             return Ok(Holder { client: Arc::clone(&known.client), policy: Arc::clone(&known.policy) });
         }

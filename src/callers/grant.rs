@@ -7,10 +7,6 @@ use crate::access::line::Line;
 use crate::access::policy::Policy;
 use crate::access::rule::{Letter, Rule};
 
-/// The letters of the v2 syntax, in its order.
-const LETTERS: [(Letter, char); 5] =
-    [(Letter::Create, 'c'), (Letter::Read, 'r'), (Letter::Update, 'u'), (Letter::Delete, 'd'), (Letter::Search, 's')];
-
 /// The scopes that are granted: each that the policy has whole in the spelling in which it was asked for, and of the others as much
 /// as the policy has. What cannot be read as a scope, and what the policy has nothing of, is left out.
 #[must_use]
@@ -48,7 +44,7 @@ fn covers(rule: &Rule, other: &Rule) -> bool {
 #[must_use]
 pub(crate) fn scope_text(rule: &Rule) -> String {
     let mut text = format!("system/{}.", rule.resource_type.unwrap_or("*"));
-    text.extend(LETTERS.iter().filter(|(letter, _)| rule.letters.has(*letter)).map(|(_, letter)| *letter));
+    text.extend(Letter::ALL.into_iter().filter(|letter| rule.letters.has(*letter)).map(Letter::name));
     for (index, constraint) in rule.constraints.iter().enumerate() {
         text.push(if index == 0 { '?' } else { '&' });
         text.push_str(&constraint.name);

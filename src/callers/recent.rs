@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::access::clients::Client;
 use crate::access::policy::Policy;
@@ -69,12 +68,4 @@ impl Recent {
         let [first, second, ..] = token;
         self.0.get(usize::from(u16::from_be_bytes([*first, *second])) % PLACES)
     }
-}
-
-/// The digest of a token.
-#[must_use]
-pub(super) fn digest_of(token: &str) -> TokenDigest {
-    let mut bytes = [0; 32];
-    bytes.iter_mut().zip(digest(&SHA256, token.as_bytes()).as_ref()).for_each(|(to, from)| *to = *from);
-    bytes
 }

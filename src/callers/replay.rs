@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use parking_lot::Mutex;
+
+use crate::keys::sha256;
 
 /// The most assertions of one client that are remembered at a time: 66 a second over the life of one.
 const MOST_PER_CLIENT: usize = 20_000;
@@ -38,7 +39,7 @@ impl Replay {
     /// It was used before, or nobody could remember that it was used now.
     pub(crate) fn once(&self, client: &str, jti: &str, until: i64, now: i64) -> Result<(), NotOnce> {
         let mut key = [0; 16];
-        key.iter_mut().zip(digest(&SHA256, jti.as_bytes()).as_ref()).for_each(|(to, from)| *to = *from);
+        key.iter_mut().zip(sha256(jti.as_bytes())).for_each(|(to, from)| *to = from);
         let mut clients = self.0.lock();
         if !clients.contains_key(client) {
             clients.insert(client.into(), Used::default());

@@ -4,7 +4,6 @@
 
 use std::fmt;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
@@ -15,7 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use crate::keys::secret_pem;
+use crate::keys::{secret_pem, thumbprint};
 
 /// The largest file that is read, in bytes.
 pub(super) const MAX_FILE: usize = 64 * 1024;
@@ -71,9 +70,7 @@ impl TokenKey {
         // SEC 1 section 2.3.3: 04, x, y.
         let (x, y) = point.strip_prefix(&[4]).and_then(|point| point.split_at_checked(32))?;
         let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
-        // RFC 7638.
-        let thumbprint = digest(&SHA256, format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#).as_bytes());
-        let kid = format!("{KID_BEGINS}{}", URL_SAFE_NO_PAD.encode(thumbprint));
+        let kid = format!("{KID_BEGINS}{}", thumbprint(&format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#)));
         let public = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).ok()?;
         Some(Self { kid, made, pair, public })
     }

@@ -24,8 +24,8 @@ pub(super) struct Check {
     env_file: Option<PathBuf>,
 }
 
-/// The interactions that OpenEMR has scopes for, with their letters. It deletes nothing: a policy that permits it permits nothing.
-const LETTERS: [(Letter, char); 4] = [(Letter::Create, 'c'), (Letter::Read, 'r'), (Letter::Update, 'u'), (Letter::Search, 's')];
+/// The interactions that OpenEMR has scopes for. It deletes nothing: a policy that permits it permits nothing.
+const LETTERS: [Letter; 4] = [Letter::Create, Letter::Read, Letter::Update, Letter::Search];
 
 impl Check {
     /// Runs the command.
@@ -108,8 +108,8 @@ fn scopes_of(rule: &Rule, granted: &Scopes) -> Vec<String> {
             granted.iter().filter_map(named).collect::<BTreeSet<_>>().into_iter().collect()
         }
     };
-    let letters = LETTERS.iter().filter(|(letter, _)| rule.letters.has(*letter));
-    letters.flat_map(|(_, letter)| types.iter().map(move |named| format!("system/{named}.{letter}"))).collect()
+    let letters = LETTERS.iter().filter(|letter| rule.letters.has(**letter));
+    letters.flat_map(|letter| types.iter().map(move |named| format!("system/{named}.{}", letter.name()))).collect()
 }
 
 fn export_scopes(grant: &ExportGrant) -> Vec<String> {

@@ -59,8 +59,7 @@ async fn form(session: &mut Session, call: &Call, fhir: &mut FhirCall) -> Result
     if !is_search || session.req_header().method != Method::POST || session.is_body_empty() {
         return Ok(Bytes::new());
     }
-    session.as_mut().enable_retry_buffering();
-    let form = outgoing::form(session, call).await?;
+    let form = outgoing::search_form(session, call).await?;
     fhir.plan.body_is_begun = true;
     outgoing::check_form(&form, fhir)?;
     Ok(form)

@@ -9,6 +9,7 @@ use log::info;
 use pingora::proxy::Session;
 
 use crate::access::caller::Caller;
+use crate::access::policy::Policy;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
@@ -73,27 +74,30 @@ impl Due {
 /// # Errors
 /// There are none where some are due, or they are not good.
 pub(super) async fn authenticate(session: &Session, call: &mut Call, destination: &Destination) -> Step {
-    let clients = &call.config().access.clients;
-    let due = Due::of(destination);
-    let shown = match clients.is_empty() || due == Due::Never {
-        true => Ok(None),
-        false => credentials::caller(session, call, destination).await,
-    };
-    let caller = match shown {
-        Ok(Some(caller)) => Ok(caller),
-        Ok(None) => match &call.config().access.clients.anonymous {
-            Some(policy) => Ok(Caller::anonymous(Arc::clone(policy))),
-            None if due == Due::Yes => Err(NotKnown::Missing),
-            None => return Ok(()),
-        },
-        Err(why) => Err(why),
-    };
-    match caller {
-        Ok(caller) => call.caller = caller,
+    match identify(session, call, destination).await {
+        Ok(caller) => {
+            call.caller = caller;
+            Ok(())
+        }
         Err(why) => {
             info!("request {}: {why}", call.id);
-            return Err(Rejection::from(why).into());
+            Err(Rejection::from(why).into())
         }
     }
-    Ok(())
+}
+
+async fn identify(session: &Session, call: &Call, destination: &Destination) -> Result<Caller, NotKnown> {
+    let clients = &call.config().access.clients;
+    let due = Due::of(destination);
+    if !clients.is_empty()
+        && due != Due::Never
+        && let Some(caller) = credentials::caller(session, call, destination).await?
+    {
+        return Ok(caller);
+    }
+    match &clients.anonymous {
+        Some(policy) => Ok(Caller::anonymous(Arc::clone(policy))),
+        None if due == Due::Yes => Err(NotKnown::Missing),
+        None => Ok(Caller::anonymous(Policy::nothing())),
+    }
 }

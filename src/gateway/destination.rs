@@ -6,7 +6,6 @@ use http::Method;
 
 use crate::config::Repairs;
 use crate::fhir::interaction::{Interaction, Kind, is_repeatable};
-use crate::fhir::resource_test::Permitted;
 use crate::gateway::export_paths::{self, ExportPath};
 use crate::gateway::plan::Plan;
 use crate::http::request_target::{Target, UnsafeTarget};
@@ -60,16 +59,7 @@ pub(super) struct FhirCall {
     pub(super) kind: FhirKind,
     /// What goes to OpenEMR in place of what the client sent.
     pub(super) plan: Plan,
-    /// What its caller may see and write of it.
-    pub(super) access: Access,
     target: FhirTarget,
-}
-
-/// What the policy of the caller makes of a FHIR request.
-#[derive(Debug, Default)]
-pub(super) struct Access {
-    /// The test of every resource of the answer, or of that in the body; `None` where all pass.
-    pub(super) permitted: Option<Permitted>,
 }
 
 /// Who answers a FHIR request.
@@ -158,7 +148,7 @@ impl FhirCall {
         let interaction = Interaction::of(method, below);
         let kind = FhirKind::of(interaction, below, site.config.answers.repairs);
         let target = FhirTarget { below_base: [below, query].concat().into(), query_at: below.len() };
-        Self { site, interaction, kind, plan: Plan::default(), access: Access::default(), target }
+        Self { site, interaction, kind, plan: Plan::default(), target }
     }
 
     /// The path below the FHIR base, as the client sent it: empty, or with its leading `/`.

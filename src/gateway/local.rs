@@ -29,9 +29,6 @@ use crate::smart::token_cell::Phase;
 /// # Errors
 /// The client is gone, or too slow.
 pub(super) async fn answer(session: &mut Session, route: &LocalRoute, call: &Call, draining: bool) -> Result<Answer, Stop> {
-    if let LocalRoute::SmartToken(site) = route {
-        return token_endpoint::answer(session, call, site).await;
-    }
     let head = session.req_header();
     let (sites, settings, method) = (&call.runtime.sites, call.config(), &head.method);
     Ok(match route {
@@ -54,7 +51,7 @@ pub(super) async fn answer(session: &mut Session, route: &LocalRoute, call: &Cal
             }
             Err(answer) => answer,
         },
-        LocalRoute::SmartToken(_) => not_found(),
+        LocalRoute::SmartToken(site) => return token_endpoint::answer(session, call, site).await,
     })
 }
 

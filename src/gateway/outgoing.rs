@@ -169,6 +169,18 @@ pub(super) async fn form(session: &mut Session, call: &Call) -> Result<Bytes, St
     Ok(form.map_err(|_| BadBody::FormTooLarge)?)
 }
 
+/// Reads the form of a search by POST; empty where there is none.
+///
+/// # Errors
+/// As [`form`].
+pub(super) async fn search_form(session: &mut Session, call: &Call) -> Result<Bytes, Stop> {
+    session.as_mut().enable_retry_buffering();
+    if session.req_header().method != Method::POST || session.is_body_empty() {
+        return Ok(Bytes::new());
+    }
+    form(session, call).await
+}
+
 /// The kind of form that PHP takes the body for.
 fn media_type(fields: &HeaderMap) -> Result<Option<Form>, BadBody> {
     let mut told = fields.get_all(CONTENT_TYPE).iter();

@@ -5,7 +5,6 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::access::patients::Patients;
-use crate::fhir::interaction::Kind;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
@@ -21,7 +20,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// There is no such Group, or its members are not known, so that the caller gets nothing.
 pub(super) async fn resolve(call: &mut Call, fhir: &FhirCall) -> Result<(), Rejection> {
     let Patients::Group(id) = &call.caller.policy.patients else { return Ok(()) };
-    if matches!(fhir.interaction.kind, Kind::Capabilities | Kind::SmartConfiguration) {
+    if fhir.is_public() {
         return Ok(());
     }
     match fhir.site.patient_group(id).await {

@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Method, StatusCode};
 use pingora::proxy::Session;
 use tokio::time::timeout;
@@ -21,7 +20,7 @@ use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::negotiation::preferences;
 use crate::gateway::request_repairs::NotAcceptable;
-use crate::gateway::stop::{Step, Stop};
+use crate::gateway::stop::Step;
 use crate::gateway::{gathered, outgoing, request_links};
 use crate::openemr::repeated::MayRepeat;
 use crate::openemr::request_parameters;
@@ -54,7 +53,7 @@ pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall
         return check_unplanned(session, call, fhir).await;
     }
     let repairs = fhir.repairs();
-    let form = read_form(session, call).await?;
+    let form = outgoing::search_form(session, call).await?;
     let form = request_links::in_form(session, call, site, form);
     if repairs.content && FormatParameters::read(&form).format.is_some_and(|named| named != NamedFormat::Json) {
         return Err(NotAcceptable.into());
@@ -69,7 +68,6 @@ pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall
         handling: Handling::named(preferences(&session.req_header().headers)),
         unusable: unusable(site.config.answers.search.unknown),
         bases: &bases(site, capabilities, [query, &form]),
-        permitted: fhir.access.permitted.as_ref(),
     };
     let Some(planned) = SearchPlan::new(query, &form, &context)? else { return Ok(()) };
     if !can_be_followed(&planned.terms, site, call.config().limits.request_target) {
@@ -95,7 +93,7 @@ async fn check_unplanned(session: &mut Session, call: &Call, fhir: &FhirCall) ->
     if fhir.interaction.kind != Kind::Search || !fhir.repairs().search {
         return Ok(());
     }
-    let form = read_form(session, call).await?;
+    let form = outgoing::search_form(session, call).await?;
     let query = fhir.query_sent();
     let query = query.strip_prefix(b"?").unwrap_or(query);
     Ok(request_parameters::check_names(query, &form, MayRepeat::Nothing)?)
@@ -144,15 +142,6 @@ fn planned_type(fhir: &FhirCall) -> Option<&'static str> {
     let Answers { repairs, paging, .. } = &fhir.site.config.answers;
     let is_wanted = repairs.search || repairs.bundles || *paging != Paging::Off;
     fhir.interaction.resource_type.filter(|_| is_wanted && fhir.interaction.kind == Kind::Search)
-}
-
-/// The form of a search by POST; empty where there is none.
-async fn read_form(session: &mut Session, call: &Call) -> Result<Bytes, Stop> {
-    session.as_mut().enable_retry_buffering();
-    if session.req_header().method != Method::POST || session.is_body_empty() {
-        return Ok(Bytes::new());
-    }
-    outgoing::form(session, call).await
 }
 
 fn pager(paging: Paging) -> Pager {

@@ -36,12 +36,19 @@ pub(crate) fn kid(public_key: &PublicKey, method: KidMethod) -> String {
 }
 
 /// Hashes a JWK in canonical form (RFC 7638 section 3): the required members alone, sorted, without whitespace.
-fn thumbprint(canonical: &str) -> String {
-    URL_SAFE_NO_PAD.encode(digest(&SHA256, canonical.as_bytes()))
+#[must_use]
+pub(crate) fn thumbprint(canonical: &str) -> String {
+    URL_SAFE_NO_PAD.encode(sha256(canonical.as_bytes()))
+}
+
+/// Returns the SHA-256 of bytes (FIPS 180-4).
+#[must_use]
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    digest(&SHA256, bytes).as_ref().try_into().expect("a SHA-256 has 32 bytes")
 }
 
 fn sha256_hex(bytes: &[u8]) -> String {
-    digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    sha256(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

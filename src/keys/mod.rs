@@ -32,5 +32,5 @@ pub(crate) mod signing_key;
 pub(crate) use byte_order_mark::without_byte_order_mark;
 pub(crate) use jwk_set::Jwk;
 pub use jwk_set::JwkSet;
-pub(crate) use kid::{KidMethod, kid};
+pub(crate) use kid::{KidMethod, kid, sha256, thumbprint};
 pub use signing_key::{Algorithm, SigningKey};

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use log::{info, warn};
-use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::config::{self, Node};
 use crate::fhir::capabilities::{Capabilities, CapabilitiesError};
 use crate::site::client::{FhirRequest, SiteClient, SiteClientError};
+use crate::site::single_fetch::SingleFetch;
 
 /// The longest document that is read, in bytes. OpenEMR's has 35 kB.
 const MAX_DOCUMENT: usize = 4 * 1024 * 1024;
@@ -43,7 +43,7 @@ impl Terms {
 pub(crate) struct CapabilityCache {
     terms: Terms,
     known: ArcSwapOption<Statement>,
-    fetching: Mutex<Fetching>,
+    fetches: SingleFetch,
 }
 
 /// A CapabilityStatement as OpenEMR wrote it.
@@ -67,13 +67,6 @@ pub(crate) struct Origin<'a> {
     pub read_timeout: Duration,
 }
 
-#[derive(Debug, Default)]
-struct Fetching {
-    /// Closed when the current fetch has ended.
-    current: Option<watch::Receiver<()>>,
-    failed: Option<Instant>,
-}
-
 /// Why a fetch failed.
 #[derive(Debug, thiserror::Error)]
 enum FetchError {
@@ -92,7 +85,7 @@ impl CapabilityCache {
     /// An empty cache.
     #[must_use]
     pub(crate) fn new(site: &config::Site) -> Self {
-        Self { terms: Terms::of(site), known: ArcSwapOption::empty(), fetching: Mutex::default() }
+        Self { terms: Terms::of(site), known: ArcSwapOption::empty(), fetches: SingleFetch::default() }
     }
 
     /// The configuration that it depends on.
@@ -126,34 +119,25 @@ impl CapabilityCache {
     /// Begins a fetch unless there is one already; `None` when one has just failed. A fetch goes on when the request that began it
     /// is given up.
     fn fetch(self: &Arc<Self>, origin: Origin<'_>) -> Option<watch::Receiver<()>> {
-        let mut fetching = self.fetching.lock();
-        if let Some(current) = &fetching.current {
-            return Some(current.clone());
-        }
-        if fetching.failed.is_some_and(|at| at.elapsed() < PAUSE) {
-            return None;
-        }
-        let (ends, current) = watch::channel(());
-        fetching.current = Some(current.clone());
-        let end = FetchEnd { cache: Arc::clone(self), _ends: ends };
-        let Origin { client, site, read_timeout } = origin;
-        let (client, site) = (client.clone(), site.to_owned());
-        tokio::spawn(async move {
-            let fetched = tokio::time::timeout(FETCH_WITHIN, fetch(&client, read_timeout)).await;
-            match fetched.unwrap_or(Err(FetchError::TimedOut)) {
-                Ok(statement) => end.cache.store(&site, statement),
-                Err(error) => {
-                    end.cache.fetching.lock().failed = Some(Instant::now());
-                    warn!("site {site}: its CapabilityStatement cannot be had: {error}");
+        self.fetches.begin(PAUSE, || {
+            let Origin { client, site, read_timeout } = origin;
+            let (cache, client, site) = (Arc::clone(self), client.clone(), site.to_owned());
+            async move {
+                let fetched = tokio::time::timeout(FETCH_WITHIN, fetch(&client, read_timeout)).await;
+                match fetched.unwrap_or(Err(FetchError::TimedOut)) {
+                    Ok(statement) => cache.store(&site, statement),
+                    Err(error) => {
+                        warn!("site {site}: its CapabilityStatement cannot be had: {error}");
+                        return false;
+                    }
                 }
+                true
             }
-            drop(end);
-        });
-        Some(current)
+        })
     }
 
     fn store(&self, site: &str, mut statement: Statement) {
-        if self.fetching.lock().failed.take().is_some() {
+        if self.fetches.has_failed() {
             info!("site {site}: its CapabilityStatement has been fetched");
         }
         // An equal document keeps its bytes, and so the documents that were made from them.
@@ -162,18 +146,6 @@ impl CapabilityCache {
             statement.capabilities = Arc::clone(&known.capabilities);
         }
         self.known.store(Some(Arc::new(statement)));
-    }
-}
-
-/// Ends a fetch when it is dropped, also when its task is cancelled.
-struct FetchEnd {
-    cache: Arc<CapabilityCache>,
-    _ends: watch::Sender<()>,
-}
-
-impl Drop for FetchEnd {
-    fn drop(&mut self) {
-        self.cache.fetching.lock().current = None;
     }
 }
 

@@ -12,4 +12,5 @@ pub(crate) mod patient_groups;
 pub(crate) mod prepared;
 pub(crate) mod public_base;
 pub(crate) mod runtime;
+mod single_fetch;
 pub(crate) mod turns;

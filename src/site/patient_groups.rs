@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
 use log::{info, warn};
-use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::access::patients::PatientList;
 use crate::fhir::group;
 use crate::site::client::{FhirRequest, SiteClient, SiteClientError};
+use crate::site::single_fetch::SingleFetch;
 
 /// The longest Group that is read, in bytes: about 100,000 members.
 const MAX_GROUP: usize = 16 * 1024 * 1024;
@@ -50,7 +50,7 @@ pub(crate) struct PatientGroups(ArcSwap<HashMap<String, Arc<PatientGroup>>>);
 #[derive(Debug, Default)]
 struct PatientGroup {
     known: ArcSwapOption<Known>,
-    reading: Mutex<Reading>,
+    reading: SingleFetch,
 }
 
 #[derive(Debug)]
@@ -60,13 +60,6 @@ struct Known {
     since: Instant,
     /// Whether it is from before a reload, which reads lists anew.
     is_earlier: bool,
-}
-
-#[derive(Debug, Default)]
-struct Reading {
-    /// Closed when the current reading has ended.
-    current: Option<watch::Receiver<()>>,
-    failed: Option<Instant>,
 }
 
 /// Where Groups are read from.
@@ -180,52 +173,32 @@ impl PatientGroup {
     /// Begins to read the Group unless that is under way; `None` when it has just failed. It goes on when the request that began it is
     /// given up.
     fn read(self: &Arc<Self>, id: &str, origin: Origin<'_>) -> Option<watch::Receiver<()>> {
-        let mut reading = self.reading.lock();
-        if let Some(current) = &reading.current {
-            return Some(current.clone());
-        }
-        if reading.failed.is_some_and(|at| at.elapsed() < PAUSE) {
-            return None;
-        }
-        let (ends, current) = watch::channel(());
-        reading.current = Some(current.clone());
-        let end = ReadingEnd { group: Arc::clone(self), _ends: ends };
-        let Origin { client, site, read_timeout, bases } = origin;
-        let (client, site, id, bases) = (client.clone(), site.to_owned(), id.to_owned(), bases.to_vec());
-        tokio::spawn(async move {
-            let read = tokio::time::timeout(WITHIN, read(&client, &id, &bases, read_timeout)).await;
-            match read.unwrap_or(Err(ReadError::TimedOut)) {
-                Ok(list) => end.group.store(&site, &id, list),
-                Err(error) => {
-                    end.group.reading.lock().failed = Some(Instant::now());
-                    warn!("site {site}: Group/{id}, whose members are the patients of a policy, cannot be read: {error}");
+        self.reading.begin(PAUSE, || {
+            let Origin { client, site, read_timeout, bases } = origin;
+            let (group, client, site, id, bases) =
+                (Arc::clone(self), client.clone(), site.to_owned(), id.to_owned(), bases.to_vec());
+            async move {
+                let read = tokio::time::timeout(WITHIN, read(&client, &id, &bases, read_timeout)).await;
+                match read.unwrap_or(Err(ReadError::TimedOut)) {
+                    Ok(list) => group.store(&site, &id, list),
+                    Err(error) => {
+                        warn!("site {site}: Group/{id}, whose members are the patients of a policy, cannot be read: {error}");
+                        return false;
+                    }
                 }
+                true
             }
-            drop(end);
-        });
-        Some(current)
+        })
     }
 
     fn store(&self, site: &str, id: &str, list: Option<Arc<PatientList>>) {
-        let had_failed = self.reading.lock().failed.take().is_some();
+        let had_failed = self.reading.has_failed();
         match &list {
             Some(list) if had_failed => info!("site {site}: Group/{id} has been read, with {} patients", list.len()),
             Some(_) => {}
             None => warn!("site {site}: there is no Group/{id}, whose members are the patients of a policy"),
         }
         self.known.store(Some(Arc::new(Known { list, since: Instant::now(), is_earlier: false })));
-    }
-}
-
-/// Ends a reading when it is dropped, also when its task is cancelled.
-struct ReadingEnd {
-    group: Arc<PatientGroup>,
-    _ends: watch::Sender<()>,
-}
-
-impl Drop for ReadingEnd {
-    fn drop(&mut self) {
-        self.group.reading.lock().current = None;
     }
 }
 

@@ -8,7 +8,6 @@ use crate::fhir::capabilities::{Capabilities, TypeCapabilities};
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::prefer::Handling;
 use crate::fhir::rejection::Rejection;
-use crate::fhir::resource_test::Permitted;
 use crate::fhir::search_date::with_pluses;
 use crate::http::query::{self, as_uri};
 use crate::openemr::breakages::{Measured, TakesMinutes, needs_id};
@@ -52,8 +51,6 @@ pub(crate) struct SearchContext<'a> {
     pub(crate) unusable: Unusable,
     /// The addresses of this server, with which references to its resources may begin.
     pub(crate) bases: &'a [String],
-    /// The test that every resource of the answer must pass.
-    pub(crate) permitted: Option<&'a Permitted>,
 }
 
 /// A search that can be sent to OpenEMR.
@@ -168,7 +165,6 @@ impl SearchPlan {
             self_target: target(with_page(used(parameters, choice), parameters, &paging, only_counts)),
             page_target: target(used(parameters, choice)),
             criteria: choice.criteria.clone(),
-            permitted: context.permitted.cloned(),
             page: paging.page,
             total: only_counts || (paging.total && !parameters.forwarded.count && wants_total),
             entries: !only_counts,

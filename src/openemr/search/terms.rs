@@ -5,7 +5,6 @@ use std::ops::Range;
 
 use crate::fhir::criteria::Criteria;
 use crate::fhir::projection::rule::Projection;
-use crate::fhir::resource_test::Permitted;
 
 /// The terms on which the answer to a search is rewritten.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +17,6 @@ pub struct SearchTerms {
     pub page_target: String,
     /// What a match must meet besides, which OpenEMR was not asked for.
     pub criteria: Criteria,
-    /// The test that every resource of the answer must pass, for a client that may not see them all.
-    pub permitted: Option<Permitted>,
     /// The page that is cut out; `None` to send all entries.
     pub page: Option<Page>,
     /// Whether the Bundle gets a `total` where that is known.
@@ -46,7 +43,6 @@ impl SearchTerms {
             page_target: target.clone(),
             self_target: target,
             criteria: Criteria::default(),
-            permitted: None,
             page: None,
             total: true,
             entries: true,
