@@ -11,9 +11,6 @@ use crate::fhir::search_parameters;
 
 /// The type that stands for every type in the definitions of search parameters.
 const ANY_TYPE: &str = "Resource";
-/// The letters in their order.
-const ORDER: [(char, Letter); 5] =
-    [('c', Letter::Create), ('r', Letter::Read), ('u', Letter::Update), ('d', Letter::Delete), ('s', Letter::Search)];
 
 /// The interactions that a rule permits, as the letters of the v2 syntax: create, read, update, delete, search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -68,7 +65,7 @@ impl Letters {
     /// All of them.
     #[must_use]
     pub(crate) fn all() -> Self {
-        ORDER.iter().fold(Self::default(), |letters, (_, letter)| letters.with(*letter))
+        Letter::ALL.iter().fold(Self::default(), |letters, letter| letters.with(*letter))
     }
 
     /// The letters that one of both has.
@@ -93,13 +90,13 @@ impl Letters {
 /// The letters in their order, as in a scope.
 impl fmt::Display for Letters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        ORDER.iter().filter(|(_, letter)| self.has(*letter)).try_for_each(|(character, _)| write!(f, "{character}"))
+        Letter::ALL.iter().filter(|letter| self.has(**letter)).try_for_each(|letter| letter.fmt(f))
     }
 }
 
 impl fmt::Display for Letter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Letters::default().with(*self).fmt(f)
+        self.name().fmt(f)
     }
 }
 
@@ -240,14 +237,11 @@ fn letters(scope: &str, name: &str, permission: &str) -> Result<Letters, BadScop
         };
         return Err(BadScope::new(format!("`{scope}` is an operation, for which SMART has no scope"), remedy));
     }
-    let mut order = ORDER.iter();
-    let in_order = |character: char| order.any(|(known, _)| *known == character);
-    if !permission.is_empty() && permission.chars().all(in_order) {
-        let has = |(character, _): &&(char, Letter)| permission.contains(*character);
-        return Ok(ORDER.iter().filter(has).fold(Letters::default(), |all, (_, letter)| all.with(*letter)));
+    let named: Vec<Letter> = Letter::ALL.into_iter().filter(|letter| permission.contains(letter.name())).collect();
+    let sorted: String = named.iter().map(|letter| letter.name()).collect();
+    if !sorted.is_empty() && permission == sorted {
+        return Ok(named.into_iter().fold(Letters::default(), Letters::with));
     }
-    let named = |(character, _): &&(char, Letter)| permission.contains(*character);
-    let sorted: String = ORDER.iter().filter(named).map(|(character, _)| *character).collect();
     let is_of_letters = !sorted.is_empty() && permission.chars().all(|character| sorted.contains(character));
     let remedy = match is_of_letters {
         true => format!("write  system/{name}.{sorted}"),

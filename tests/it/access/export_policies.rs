@@ -147,7 +147,8 @@ fn a_file_holds_what_the_policy_permits_of_it_and_tells_nothing_of_the_rest() {
     let vital = |one: &Value| is_vital(one);
     let theirs = |one: &Value| is_of(one, &listed);
     let both = |one: &Value| is_vital(one) && is_of(one, &listed);
-    let tests: [(&str, &str, &dyn Fn(&Value) -> bool); 7] = [
+    type Test<'t> = &'t dyn Fn(&Value) -> bool;
+    let tests: [(&str, &str, Test<'_>); 7] = [
         ("vexp", "Observation", &vital),
         // What may be read is not what may be listed.
         ("one", "Observation", &vital),
