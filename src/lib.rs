@@ -234,6 +234,7 @@ pub mod fuzzing {
             handling: Some(if strict { Handling::Strict } else { Handling::Lenient }),
             unusable: Unusable::Refuse,
             bases: &[],
+            permitted: None,
         };
         let plan = SearchPlan::new(query, form, &context).ok().flatten()?;
         Some(Search { sent: plan.sent, self_target: plan.terms.self_target })

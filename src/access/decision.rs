@@ -27,12 +27,10 @@ pub(crate) struct Decision {
     /// The lines: of the rules that permit, or of the policy that has none.
     pub(crate) by: Vec<Line>,
     /// Whether the resource that is there must pass the test before it is changed or deleted; so it is read first.
-    #[allow(dead_code, reason = "bodies are not tested yet: what would have to be is refused")]
     pub(crate) tests_existing: bool,
 }
 
 /// What is decided.
-#[allow(dead_code, reason = "answers and bodies are not tested yet: what would have to be is refused")]
 #[derive(Debug, Clone)]
 pub(crate) enum Verdict {
     /// It goes on as it came.

@@ -1,6 +1,7 @@
 //! The test of the resources in an answer, or in the body of a write, for a client that may not see or write them all.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::access::belonging::{Wanted, is_wanted};
 use crate::access::caller::{Caller, PatientsOf};
@@ -19,32 +20,38 @@ struct PolicyTest {
     /// The type that a search is for: its resources are searched, and the others in the answer are read.
     searched: Option<&'static str>,
     bases: Vec<String>,
+    refused: AtomicU64,
 }
 
 /// Makes the test for what a caller does with resources. `bases`: the addresses of this server, with which references may begin.
 #[must_use]
 pub(crate) fn permitted(caller: &Caller, letter: Letter, bases: &[String]) -> Permitted {
-    Permitted(Arc::new(PolicyTest { caller: caller.clone(), letter, searched: None, bases: bases.to_vec() }))
+    PolicyTest::make(caller, letter, None, bases)
 }
 
 /// Makes the test of the answer to a search for a type: its resources need the letter `s`, and those that are included `r`.
 #[must_use]
 pub(crate) fn permitted_of_search(caller: &Caller, searched: &'static str, bases: &[String]) -> Permitted {
-    let test = PolicyTest { caller: caller.clone(), letter: Letter::Read, searched: Some(searched), bases: bases.to_vec() };
-    Permitted(Arc::new(test))
+    PolicyTest::make(caller, Letter::Read, Some(searched), bases)
 }
 
-impl ResourceTest for PolicyTest {
-    fn permits(&self, resource_type: &str, resource: &[u8]) -> Result<bool, Illegible> {
+impl PolicyTest {
+    fn make(caller: &Caller, letter: Letter, searched: Option<&'static str>, bases: &[String]) -> Permitted {
+        let (caller, bases, refused) = (caller.clone(), bases.to_vec(), AtomicU64::new(0));
+        Permitted(Arc::new(Self { caller, letter, searched, bases, refused }))
+    }
+
+    /// `is_of_known_patient`: it belongs to a patient whose data the caller may have.
+    fn test(&self, resource_type: &str, resource: &[u8], is_of_known_patient: bool) -> Result<bool, Illegible> {
         if self.caller.policy.is_everything {
             return Ok(true);
         }
         let letter = if self.searched == Some(resource_type) { Letter::Search } else { self.letter };
         let rules = self.caller.policy.table().of(resource_type);
         let list = match self.caller.patients() {
-            PatientsOf::All => None,
-            PatientsOf::Listed(list) => Some(list),
             PatientsOf::Unknown => return Ok(false),
+            PatientsOf::Listed(list) if !is_of_known_patient => Some(list),
+            PatientsOf::Listed(_) | PatientsOf::All => None,
         };
         let extent = rules.extent(letter);
         if extent == Extent::Nothing || (list.is_some() && compartment::is_of_anything(resource_type)) {
@@ -60,5 +67,26 @@ impl ResourceTest for PolicyTest {
             }
         }
         Ok(false)
+    }
+
+    fn counted(&self, tested: Result<bool, Illegible>) -> Result<bool, Illegible> {
+        if tested == Ok(false) {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        tested
+    }
+}
+
+impl ResourceTest for PolicyTest {
+    fn permits(&self, resource_type: &str, resource: &[u8]) -> Result<bool, Illegible> {
+        self.counted(self.test(resource_type, resource, false))
+    }
+
+    fn permits_about_permitted(&self, resource_type: &str, resource: &[u8]) -> Result<bool, Illegible> {
+        self.counted(self.test(resource_type, resource, true))
+    }
+
+    fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 }

@@ -12,6 +12,15 @@ pub trait ResourceTest: Debug + Send + Sync {
     /// # Errors
     /// It cannot be read, so that nobody knows.
     fn permits(&self, resource_type: &str, resource: &[u8]) -> Result<bool, Illegible>;
+
+    /// The same for a resource that is about permitted ones alone, as a Provenance can be: to which patient it belongs is known then.
+    ///
+    /// # Errors
+    /// It cannot be read, so that nobody knows.
+    fn permits_about_permitted(&self, resource_type: &str, resource: &[u8]) -> Result<bool, Illegible>;
+
+    /// How many resources were not permitted until now.
+    fn refused(&self) -> u64;
 }
 
 /// A test that several steps share.

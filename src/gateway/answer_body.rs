@@ -178,7 +178,7 @@ fn choose(
     let instead = write_answer::of_update(request, head, call, fhir);
     let links = response_links::rewrite(session, head, call, &fhir.site);
     if response_head::has_no_body(method, head) {
-        if fhir.plan.method.is_some() && response_head::is_json(head) {
+        if (fhir.plan.method.is_some() && response_head::is_json(head)) || fhir.test().is_some() {
             // They are of the body as OpenEMR sent it, not as it would have gone on.
             head.remove_header(&CONTENT_LENGTH);
             head.remove_header(&ETAG);
@@ -190,6 +190,7 @@ fn choose(
         None => {
             mended_answer::add_filter(head, fhir, &mut filters);
             search_answer::add_filters(head, fhir, &mut filters);
+            filters.push_some(write_answer::shown(head, call, fhir));
         }
     }
     if export_file::is_one(head, fhir) {

@@ -6,14 +6,17 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use pingora::proxy::Session;
 
-use crate::access::decision::{Verdict, decide as decision};
+use crate::access::decision::decide as decision;
+use crate::access::permitted::permitted;
 use crate::access::question::{Asked, Question};
 use crate::access::refusal::Refusal;
+use crate::access::rule::Letter;
 use crate::fhir::interaction::Kind;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
+use crate::gateway::limit::{Limit, NotPermitted, can_test, is_write};
 use crate::gateway::stop::{Step, Stop};
 use crate::gateway::{outgoing, public_base};
 
@@ -38,12 +41,14 @@ pub(super) async fn decide(session: &mut Session, call: &Call, fhir: &mut FhirCa
         bases: &bases,
         plans_searches: fhir.repairs().search,
     };
-    match decision(&call.caller, &Question::read(&asked)?).verdict {
-        Verdict::Allow => Ok(()),
-        // Nothing tests answers and bodies yet, so that nothing of them may pass.
-        Verdict::Narrow(..) | Verdict::Check(_) => Err(Rejection::from(Untested).into()),
-        Verdict::Refuse(refusal) => Err(Rejection::from(refusal).into()),
+    let decision = decision(&call.caller, &Question::read(&asked)?);
+    let shown = is_write(fhir.interaction.kind).then(|| permitted(&call.caller, Letter::Read, &bases));
+    let limit = Limit::of(decision, shown)?;
+    if limit.test.is_some() && !can_test(fhir.interaction) {
+        return Err(NotPermitted::Untested.into());
     }
+    fhir.plan.limit = (!limit.is_none()).then(|| Box::new(limit));
+    Ok(())
 }
 
 /// The addresses of this server, with which references to its resources may begin.
@@ -63,18 +68,6 @@ async fn form(session: &mut Session, call: &Call, fhir: &mut FhirCall) -> Result
     fhir.plan.body_is_begun = true;
     outgoing::check_form(&form, fhir)?;
     Ok(form)
-}
-
-/// The client may have some resources, and the answer may hold others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the answer would have to be tested resource by resource")]
-struct Untested;
-
-impl From<Untested> for Rejection {
-    fn from(_: Untested) -> Self {
-        let text = "The policy of this client is of some resources or patients alone, and this gateway does not test answers for that yet.";
-        Self::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, text)
-    }
 }
 
 impl From<Refusal> for Rejection {

@@ -14,6 +14,11 @@ impl BodyFilters {
         self.0.push(Box::new(step));
     }
 
+    /// Adds a filter behind the others, if there is one.
+    pub(super) fn push_some(&mut self, step: Option<impl BodyStep + 'static>) {
+        self.0.extend(step.map(|step| Box::new(step) as Box<dyn BodyStep>));
+    }
+
     /// Whether the body passes as it is.
     #[must_use]
     pub(super) fn is_empty(&self) -> bool {

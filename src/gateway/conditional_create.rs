@@ -167,7 +167,11 @@ async fn existing(session: &Session, call: &Call, fhir: &FhirCall, target: &str)
         Return::Minimal => Bytes::new(),
         Return::OperationOutcome => write_answer::outcome(call, "The resource exists already, and nothing was created."),
         Return::Representation => match write_answer::read(target, call, site).await {
-            Some(resource) => resource,
+            Some(resource) if fhir.shows(&resource) => resource,
+            Some(_) => write_answer::outcome(
+                call,
+                "The resource exists already, and nothing was created. The policy of this client does not permit it to read the resource.",
+            ),
             None => {
                 warn!("request {}: the answer to a conditional create has no resource", call.id);
                 write_answer::outcome(

@@ -6,8 +6,10 @@ use http::Method;
 
 use crate::config::Repairs;
 use crate::fhir::interaction::{Interaction, Kind, is_repeatable};
+use crate::fhir::resource_test::Permitted;
 use crate::gateway::export_paths::{self, ExportPath};
 use crate::gateway::plan::Plan;
+use crate::gateway::shown_resource::is_shown;
 use crate::http::request_target::{Target, UnsafeTarget};
 use crate::scopes::required::RequiredScope;
 use crate::site::cors::Policy;
@@ -205,10 +207,38 @@ impl FhirCall {
         matches!(self.interaction.kind, Kind::Capabilities | Kind::SmartConfiguration)
     }
 
-    /// What the gateway repairs for this site.
+    /// What the gateway repairs for this site. What a client gets that may not have everything is read in any case, and that needs
+    /// some of the repairs.
     #[must_use]
     pub(super) fn repairs(&self) -> Repairs {
-        self.site.config.answers.repairs
+        let wanted = self.site.config.answers.repairs;
+        match self.plan.limit {
+            Some(_) => {
+                Repairs { errors: true, search: true, bundles: true, writes: true, head: true, trailing_slash: true, ..wanted }
+            }
+            None => wanted,
+        }
+    }
+
+    /// Whether the answer to a write may show this resource.
+    #[must_use]
+    pub(super) fn shows(&self, resource: &[u8]) -> bool {
+        let shown = self.plan.limit.as_ref().and_then(|limit| limit.shown.as_ref());
+        let resource_type = self.interaction.resource_type.unwrap_or_default();
+        shown.is_none_or(|test| is_shown(test, resource_type, resource))
+    }
+
+    /// How many resources of OpenEMR's answer the client did not get, because its policy does not permit them.
+    #[must_use]
+    pub(super) fn left_out(&self) -> u64 {
+        let file = self.plan.own_file.as_ref().and_then(|own| own.permit.as_ref());
+        self.test().map_or(0, |Permitted(test)| test.refused()) + file.map_or(0, |permit| permit.refused())
+    }
+
+    /// The test that every resource must pass that is found, read or sent; `None` where the client may have all that it asks for.
+    #[must_use]
+    pub(super) fn test(&self) -> Option<&Permitted> {
+        self.plan.limit.as_ref()?.test.as_ref()
     }
 
     /// The scope that the request needs; `None` where none can be named.

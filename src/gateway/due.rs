@@ -108,7 +108,11 @@ impl Due {
         if !head.status.is_success() || *sent == Method::HEAD {
             return Ok(None);
         }
-        let due = Self::of_interaction(interaction, head.status);
+        let due = match Self::of_interaction(interaction, head.status) {
+            // The Bundle of an operation.
+            Self::Object { .. } if must_be_json => Self::Resource,
+            due => due,
+        };
         if due == Self::Document {
             return Self::of_document(head);
         }

@@ -9,6 +9,7 @@ use crate::exports::files::{ExportFile, OwnFile};
 use crate::fhir::if_none_exist::IF_NONE_EXIST;
 use crate::fhir::resource_identity::IdentityCheck;
 use crate::gateway::adapted::Adapted;
+use crate::gateway::limit::Limit;
 use crate::http::set_field::SetField;
 use crate::openemr::search::terms::SearchTerms;
 
@@ -45,6 +46,8 @@ pub(super) struct Plan {
     pub(super) export_file: ExportFile,
     /// The file of the caller's own export, where that is asked for by the gateway's own address.
     pub(super) own_file: Option<Box<OwnFile>>,
+    /// What the client may have of the answer and may send, where that is not everything.
+    pub(super) limit: Option<Box<Limit>>,
     body_is_sent: bool,
 }
 

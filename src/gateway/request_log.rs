@@ -9,6 +9,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::fhir::rejection::Rejection;
 use crate::gateway::context::RequestContext;
+use crate::gateway::destination::FhirCall;
 use crate::nodes::cause::{is_no_connection, summary};
 use crate::nodes::node::Node;
 use crate::observe::access_log;
@@ -98,6 +99,7 @@ pub(super) fn access_line<'a>(session: &'a Session, failed: bool, context: &'a R
         duration: call.started.elapsed(),
         upstream: attempt.upstream_time,
         retries: attempt.retries(),
+        left_out: fhir.map_or(0, FhirCall::left_out),
     }
 }
 

@@ -15,13 +15,16 @@ use crate::fhir::interaction::Kind;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::prefer::Handling;
 use crate::fhir::rejection::Rejection;
+use crate::fhir::resource_test::Permitted;
 use crate::gateway::attempt::Attempt;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
+use crate::gateway::limit::{self, NotPermitted};
 use crate::gateway::negotiation::preferences;
 use crate::gateway::request_repairs::NotAcceptable;
 use crate::gateway::stop::Step;
 use crate::gateway::{gathered, outgoing, request_links};
+use crate::http::query;
 use crate::openemr::repeated::MayRepeat;
 use crate::openemr::request_parameters;
 use crate::openemr::search::paging::Pager;
@@ -44,6 +47,10 @@ pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall
     if fhir.interaction.kind == Kind::Read {
         return check_read(fhir);
     }
+    if let Some(test) = fhir.test().filter(|_| limit::is_docref(fhir.interaction)) {
+        fhir.plan.search = Some(Box::new(documents_found(test.clone())));
+        return Ok(());
+    }
     let Some(resource_type) = planned_type(fhir) else { return check_unplanned(session, call, fhir).await };
     let site = &fhir.site;
     // Without a CapabilityStatement the search is planned all the same.
@@ -58,8 +65,7 @@ pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall
     if repairs.content && FormatParameters::read(&form).format.is_some_and(|named| named != NamedFormat::Json) {
         return Err(NotAcceptable.into());
     }
-    let query = fhir.query_sent();
-    let query = query.strip_prefix(b"?").unwrap_or(query);
+    let query = narrowed(fhir);
     let context = SearchContext {
         resource_type,
         capabilities,
@@ -67,9 +73,10 @@ pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall
         pager: pager(site.config.answers.paging),
         handling: Handling::named(preferences(&session.req_header().headers)),
         unusable: unusable(site.config.answers.search.unknown),
-        bases: &bases(site, capabilities, [query, &form]),
+        bases: &bases(site, capabilities, [&query, &form]),
+        permitted: fhir.test(),
     };
-    let Some(planned) = SearchPlan::new(query, &form, &context)? else { return Ok(()) };
+    let Some(planned) = SearchPlan::new(&query, &form, &context)? else { return check_unplanned(session, call, fhir).await };
     if !can_be_followed(&planned.terms, site, call.config().limits.request_target) {
         return Err(NoLinks.into());
     }
@@ -88,8 +95,27 @@ pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall
     Ok(())
 }
 
-/// Checks that a search which goes on as it is has no name that PHP would drop.
+/// The query of a search (without `?`) with what it is narrowed by.
+fn narrowed(fhir: &FhirCall) -> Vec<u8> {
+    let query = fhir.query_sent();
+    let mut query = query.strip_prefix(b"?").unwrap_or(query).to_vec();
+    for (name, value) in fhir.plan.limit.iter().flat_map(|limit| &limit.narrowing) {
+        query::push(&mut query, name, value.as_bytes());
+    }
+    query
+}
+
+/// The terms on which the answer to `$docref` is rewritten.
+fn documents_found(test: Permitted) -> SearchTerms {
+    let found = SearchTerms::whole("DocumentReference", "/DocumentReference/$docref".to_owned());
+    SearchTerms { permitted: Some(test), changed: true, ..found }
+}
+
+/// Checks that a search which goes on as it is has no name that PHP would drop, and that its answer need not be tested.
 async fn check_unplanned(session: &mut Session, call: &Call, fhir: &FhirCall) -> Step {
+    if fhir.interaction.kind == Kind::Search && fhir.test().is_some() {
+        return Err(NotPermitted::Untested.into());
+    }
     if fhir.interaction.kind != Kind::Search || !fhir.repairs().search {
         return Ok(());
     }
@@ -140,7 +166,7 @@ impl From<NoLinks> for Rejection {
 /// The type of a search that is planned.
 fn planned_type(fhir: &FhirCall) -> Option<&'static str> {
     let Answers { repairs, paging, .. } = &fhir.site.config.answers;
-    let is_wanted = repairs.search || repairs.bundles || *paging != Paging::Off;
+    let is_wanted = repairs.search || repairs.bundles || *paging != Paging::Off || fhir.test().is_some();
     fhir.interaction.resource_type.filter(|_| is_wanted && fhir.interaction.kind == Kind::Search)
 }
 

@@ -4,7 +4,6 @@ use http::HeaderValue;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE};
 use pingora::http::ResponseHeader;
 
-use crate::config;
 use crate::fhir::interaction::{Interaction, Kind};
 use crate::fhir::json::pretty::Pretty;
 use crate::fhir::projection::projector::Projector;
@@ -32,14 +31,14 @@ pub(super) fn add_filters(head: &mut ResponseHeader, fhir: &mut FhirCall, filter
     let query = query.strip_prefix(b"?").unwrap_or(query);
     match (kind, planned) {
         // Whatever OpenEMR calls it: it was asked for something else than the client, and must have sent a Bundle.
-        (Kind::Search, Some(terms)) => {
-            let is_rewritten = add_search_filters(*terms, true, head, &fhir.site.config, filters);
+        (Kind::Search | Kind::Operation, Some(terms)) => {
+            let is_rewritten = add_search_filters(*terms, true, head, fhir, filters);
             if is_rewritten && fhir.repairs().content {
                 head.set(CONTENT_TYPE, FHIR_JSON);
             }
         }
         (Kind::Search, None) if fhir.repairs().bundles && is_legible => {
-            add_search_filters(as_it_was_asked(resource_type, query), false, head, &fhir.site.config, filters);
+            add_search_filters(as_it_was_asked(resource_type, query), false, head, fhir, filters);
         }
         (Kind::Read, _) if fhir.repairs().search && is_legible => {
             let ReadTerms { projection, pretty } = ReadTerms::of(query, resource_type);
@@ -59,17 +58,17 @@ fn add_search_filters(
     mut terms: SearchTerms,
     was_changed: bool,
     head: &ResponseHeader,
-    site: &config::Site,
+    fhir: &FhirCall,
     filters: &mut BodyFilters,
 ) -> bool {
-    let mends = site.answers.repairs.bundles;
+    let mends = fhir.repairs().bundles;
     let (resource_type, pretty) = (terms.resource_type, terms.pretty);
     let projection = std::mem::take(&mut terms.projection);
-    let is_cut = terms.page.is_some() || !terms.entries || terms.outcome.is_some() || !terms.criteria.is_empty();
+    let is_cut = terms.page.is_some() || !terms.entries || terms.outcome.is_some() || terms.tests();
     if !(mends || is_cut || pretty || projection != Projection::Whole) {
         return false;
     }
-    let stream = BundleStream::new(terms, mends, &site.fhir_base().to_string(), sent(head));
+    let stream = BundleStream::new(terms, mends, &fhir.site.config.fhir_base().to_string(), sent(head));
     filters.push(if was_changed { stream } else { stream.or_as_it_is() });
     if projection != Projection::Whole {
         filters.push(Projector::bundle(projection, Some(resource_type)));

@@ -21,6 +21,7 @@ use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::mended_answer::mended;
 use crate::gateway::negotiation::preferences;
+use crate::gateway::shown_resource::Shown;
 use crate::http::set_field::SetField;
 use crate::openemr::created::Created;
 use crate::openemr::error::is_malformed_id;
@@ -29,6 +30,8 @@ use crate::site::prepared::Site;
 
 static PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json; charset=utf-8");
+const CREATED_UNSEEN: &str = "The resource was created. The policy of this client does not permit it to read the resource.";
+const DONE_UNSEEN: &str = "It was done. The policy of this client does not permit it to read the resource.";
 /// The longest resource that is read back, in bytes.
 const MOST: usize = 4 * 1024 * 1024;
 
@@ -51,7 +54,7 @@ pub(super) async fn of_create(
     head.set(CONTENT_TYPE, FHIR_JSON);
     let target = match created.id {
         Some(id) => format!("/{resource_type}/{id}"),
-        None if created.is_resource => return body,
+        None if created.is_resource => return if_shown(body, CREATED_UNSEEN, call, fhir),
         None => return told(call, fhir, "The resource was created, and OpenEMR does not say where."),
     };
     locate(head, target.as_bytes(), &fhir.site);
@@ -62,9 +65,9 @@ pub(super) async fn of_create(
             Bytes::new()
         }
         Return::OperationOutcome => told(call, fhir, "The resource was created."),
-        Return::Representation if created.is_resource => mended(body, &fhir.site),
+        Return::Representation if created.is_resource => if_shown(mended(body, &fhir.site), CREATED_UNSEEN, call, fhir),
         Return::Representation => match read(&target, call, &fhir.site).await {
-            Some(resource) => resource,
+            Some(resource) => if_shown(resource, CREATED_UNSEEN, call, fhir),
             None => told(call, fhir, "The resource was created, and cannot be read back at the moment."),
         },
     }
@@ -89,6 +92,19 @@ pub(super) fn of_update(request: &RequestHeader, head: &mut ResponseHeader, call
             Some(Instead(told(call, fhir, "The resource was updated.")))
         }
     }
+}
+
+/// The filter of the resource that comes as the answer to a write, where the client may not read every one.
+#[must_use]
+pub(super) fn shown(head: &ResponseHeader, call: &Call, fhir: &FhirCall) -> Option<Shown> {
+    let test = fhir.plan.limit.as_ref()?.shown.clone()?;
+    let resource_type = fhir.interaction.resource_type.filter(|_| head.status.is_success() && !is_of_a_create(head, fhir))?;
+    Some(Shown::new(test, resource_type, told(call, fhir, DONE_UNSEEN)))
+}
+
+/// The resource, if the client may read it; what was done, otherwise.
+fn if_shown(resource: Bytes, done: &str, call: &Call, fhir: &FhirCall) -> Bytes {
+    if fhir.shows(&resource) { resource } else { told(call, fhir, done) }
 }
 
 /// Makes a 404 of the answer to an update of what does not exist: OpenEMR answers it with a 400 that names a column of its

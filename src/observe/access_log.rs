@@ -45,6 +45,8 @@ pub(crate) struct Line<'a> {
     pub(crate) upstream: Option<Duration>,
     /// How often the request was sent again.
     pub(crate) retries: u32,
+    /// How many resources of OpenEMR's answer the client did not get, because its policy does not permit them.
+    pub(crate) left_out: u64,
 }
 
 /// Returns whether access lines are written.
@@ -71,7 +73,8 @@ pub(crate) fn write(line: &Line<'_>) {
         bytes = line.bytes,
         duration_ms = milliseconds(line.duration),
         upstream_ms = line.upstream.map_or(0.0, milliseconds),
-        retries = line.retries;
+        retries = line.retries,
+        left_out = line.left_out;
         "access"
     );
 }

@@ -28,6 +28,8 @@ pub(crate) struct Entry {
     pub(crate) begins_at: usize,
     /// Whether the resource meets what matches are tested by; `None` where it was not tested.
     pub(crate) is_met: Option<bool>,
+    /// Whether the client may see the resource; `None` where that was not tested.
+    pub(crate) is_permitted: Option<bool>,
     /// Whether it is about a match that was sent; `None` where that is not known.
     pub(crate) has_target: Option<bool>,
     /// Whether there is a resource.
@@ -74,6 +76,11 @@ impl Entry {
         self.search.extend_from_slice(written);
     }
 
+    /// Keeps nothing of its `search` but the mode.
+    pub(crate) fn keep_only_mode(&mut self) {
+        self.search.clear();
+    }
+
     /// The fullUrl to be written, without its quotes; `None` where there is none. `is_all`: none will come.
     #[must_use]
     pub(crate) fn full_url(&self, base: &Base, searched: &str, repairs: bool, is_all: bool) -> Option<Vec<u8>> {
@@ -91,10 +98,10 @@ impl Entry {
 
     /// Writes the member `search`, if there is to be one.
     pub(crate) fn write_search(&self, searched: &str, repairs: bool, out: &mut Spliced) {
-        let keeps = !repairs || self.own_mode.is_some();
-        if keeps && self.search.is_empty() {
+        if !repairs && self.search.is_empty() && self.own_mode.is_none() {
             return;
         }
+        let keeps = !self.search.is_empty() && (!repairs || self.own_mode.is_some());
         out.put(if self.has_members { br#","search":"# } else { br#""search":"# });
         if keeps {
             out.put(&self.search);

@@ -1,6 +1,7 @@
 //! Why the answer to a search does not go on.
 
 use crate::fhir::body_step::Broken;
+use crate::fhir::criteria::Illegible;
 use crate::fhir::json::outline::Malformed;
 
 /// Why a document does not go on.
@@ -56,6 +57,12 @@ impl Fault {
             Self::NotCounted => "OpenEMR does not tell the number of matches",
         };
         Broken { reason, text }
+    }
+}
+
+impl From<Illegible> for Fault {
+    fn from(_: Illegible) -> Self {
+        Self::Illegible
     }
 }
 

@@ -96,7 +96,7 @@ impl PageCut {
             sends_entries: terms.entries,
             before,
             matches: 0,
-            tests: !terms.criteria.is_empty(),
+            tests: terms.tests(),
             unmet: 0,
             entries: 0,
             match_is_on_page,

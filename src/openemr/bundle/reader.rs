@@ -186,8 +186,7 @@ impl Reader {
                 self.pass(shape);
             }
             Place::Entry if self.member == EntryMember::Resource && shape == Shape::Object => {
-                self.searchset.begin_member(self.outline.written_name(), out)?;
-                self.searchset.begin_resource();
+                self.searchset.begin_resource(self.outline.written_name(), out)?;
                 self.unread = Some(*at);
                 self.enter(Place::Resource, shape, at)?;
             }
@@ -247,6 +246,7 @@ impl Reader {
             (BundleMember::Total, _) => Passing::Dropped,
             (BundleMember::Link | BundleMember::Entry, _) if is_null => Passing::Dropped,
             (BundleMember::Link | BundleMember::Entry, _) => return Err(Fault::NoBundle),
+            (BundleMember::Other, _) if self.searchset.is_limited() => Passing::Dropped,
             (BundleMember::Type | BundleMember::Meta | BundleMember::Other, _) => {
                 self.has_type |= self.bundle_member == BundleMember::Type;
                 for part in [b",\"", self.outline.written_name(), b"\":"] {
@@ -265,6 +265,7 @@ impl Reader {
             (EntryMember::FullUrl | EntryMember::Search | EntryMember::Resource, _) if is_null => Passing::Dropped,
             (EntryMember::FullUrl | EntryMember::Search, _) => return Err(Fault::NoBundle),
             _ if self.searchset.entry.is_sent == Some(false) => Passing::Dropped,
+            _ if self.searchset.is_limited() && self.searchset.entry.has_resource => Passing::Dropped,
             (EntryMember::Id, Shape::String) if !self.searchset.entry.has_resource => Passing::KeptAndRead(Text::ElementId),
             _ => Passing::Kept,
         };
@@ -318,6 +319,9 @@ impl Reader {
             Text::FullUrl => self.searchset.entry.url = Some(quoted.to_vec()),
             Text::Search => {
                 self.searchset.entry.take_search(&self.text);
+                if self.searchset.is_limited() {
+                    self.searchset.entry.keep_only_mode();
+                }
                 self.decide(at, out)?;
             }
             Text::ResourceType => {

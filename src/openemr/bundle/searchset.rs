@@ -1,9 +1,10 @@
 //! Writes the searchset: its entries as far as they are sent, and its end but for the last bracket.
 
-use std::ops::{Not as _, Range};
+use std::ops::Range;
 
 use bytes::BytesMut;
 
+use crate::fhir::resource_test::Permitted;
 use crate::fhir::spliced::Spliced;
 use crate::openemr::bundle::entry::{Entry, WITHOUT_RESOURCE};
 use crate::openemr::bundle::fault::Fault;
@@ -123,16 +124,32 @@ impl Searchset {
         Ok(())
     }
 
-    /// Begins the resource of the entry, whose name has been written.
-    pub(crate) fn begin_resource(&mut self) {
+    /// Begins the resource of the entry, by its name.
+    ///
+    /// # Errors
+    /// More is kept back than there is room for.
+    pub(crate) fn begin_resource(&mut self, written_name: &[u8], out: &mut Spliced) -> Result<(), Fault> {
+        if self.is_limited() {
+            // Nobody has tested the members before it.
+            self.held.clear();
+        }
+        self.begin_member(written_name, out)?;
         self.entry.has_resource = true;
         self.entry.begins_at = self.held.len();
+        Ok(())
     }
 
     /// Whether entries are tested, for which each is held until its end.
     #[must_use]
     pub(crate) fn tests(&self) -> bool {
-        !self.terms.criteria.is_empty()
+        self.terms.tests()
+    }
+
+    /// Whether the client may not see all resources: then nothing of the Bundle goes on but those that were tested, and what is known
+    /// to hold none.
+    #[must_use]
+    pub(crate) fn is_limited(&self) -> bool {
+        self.terms.permitted.is_some()
     }
 
     /// Whether the resource of the entry is known by its type and id, and its test alone is missing.
@@ -141,7 +158,8 @@ impl Searchset {
         self.tests() && !self.entry.resource_type.is_empty() && !self.entry.id.is_empty()
     }
 
-    /// Tests the resource of the entry, which has been read whole: a match by what it must meet, and a Provenance by what it is about.
+    /// Tests the resource of the entry, which has been read whole: a match by what it must meet, a Provenance by what it is about, and
+    /// each by what the client may see.
     ///
     /// # Errors
     /// It cannot be read.
@@ -150,13 +168,23 @@ impl Searchset {
             return Ok(());
         }
         let resource = self.held.get(self.entry.begins_at..).unwrap_or_default();
-        match self.entry.resource_type.as_str() {
-            "Provenance" if self.terms.resource_type != "Provenance" => {
-                let targets = targets::of(resource).ok_or(Fault::Illegible)?;
-                self.entry.has_target =
-                    self.seen.is_full().not().then(|| targets.iter().any(|target| self.is_sent_match(target)));
+        let resource_type = self.entry.resource_type.as_str();
+        let mut is_about_sent_alone = false;
+        if resource_type == "Provenance" && self.terms.resource_type != "Provenance" {
+            let targets = targets::of(resource).ok_or(Fault::Illegible)?;
+            if !self.seen.is_full() {
+                let sent = targets.iter().filter(|target| self.is_sent_match(target)).count();
+                self.entry.has_target = Some(sent > 0);
+                is_about_sent_alone = sent > 0 && sent == targets.len();
             }
-            _ => self.entry.is_met = Some(self.terms.criteria.are_met_by(resource).map_err(|_| Fault::Illegible)?),
+        } else if !self.terms.criteria.is_empty() {
+            self.entry.is_met = Some(self.terms.criteria.are_met_by(resource)?);
+        }
+        if let Some(Permitted(test)) = &self.terms.permitted {
+            self.entry.is_permitted = Some(match is_about_sent_alone {
+                true => test.permits_about_permitted(resource_type, resource)?,
+                false => test.permits(resource_type, resource)?,
+            });
         }
         Ok(())
     }
@@ -231,8 +259,11 @@ impl Searchset {
 
     /// Whether an entry of this mode belongs to what was searched for, as far as it was tested.
     fn stays(&self, mode: Mode) -> bool {
+        if self.is_limited() && self.entry.is_permitted != Some(true) {
+            return false;
+        }
         match mode {
-            Mode::Match => !self.tests() || self.entry.is_met == Some(true),
+            Mode::Match => self.terms.criteria.is_empty() || self.entry.is_met == Some(true),
             Mode::Include => self.entry.has_target != Some(false),
             Mode::Outcome => true,
         }
@@ -265,7 +296,8 @@ impl Searchset {
             true => self.end_usual_entry(out),
             // An entry of a search must have a resource (FHIR R4, constraint bdl-5).
             false => {
-                if self.cut.sends(Mode::Outcome) {
+                // It would tell that there is one, of whomever it is.
+                if self.cut.sends(Mode::Outcome) && !self.is_limited() {
                     self.begin_entry(out);
                     out.put(WITHOUT_RESOURCE);
                 }

@@ -65,6 +65,12 @@ impl LinePermit {
         Self { resource_type: resource_type.to_owned(), tests }
     }
 
+    /// How many resources were not permitted until now, of those of the file's type.
+    #[must_use]
+    pub(crate) fn refused(&self) -> u64 {
+        self.tests.iter().map(|Permitted(test)| test.refused()).sum()
+    }
+
     /// Whether the client may have a resource, a whole JSON object.
     fn permits(&self, line: &[u8], identity: &Identity<'_>) -> Result<bool, Illegible> {
         let resource_type = identity.resource_type.as_deref().filter(|_| !identity.is_ambiguous).ok_or(Illegible)?;

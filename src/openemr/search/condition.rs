@@ -152,6 +152,7 @@ impl Condition {
             handling: Some(Handling::Strict),
             unusable: Unusable::Refuse,
             bases,
+            permitted: None,
         };
         let with_modifiers = || {
             let all = parameters.iter().filter(|one| one.name.contains(':')).map(shown).collect::<Vec<_>>();

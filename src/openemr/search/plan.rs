@@ -8,6 +8,7 @@ use crate::fhir::capabilities::{Capabilities, TypeCapabilities};
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::prefer::Handling;
 use crate::fhir::rejection::Rejection;
+use crate::fhir::resource_test::Permitted;
 use crate::fhir::search_date::with_pluses;
 use crate::http::query::{self, as_uri};
 use crate::openemr::breakages::{Measured, TakesMinutes, needs_id};
@@ -51,6 +52,8 @@ pub(crate) struct SearchContext<'a> {
     pub(crate) unusable: Unusable,
     /// The addresses of this server, with which references to its resources may begin.
     pub(crate) bases: &'a [String],
+    /// The test that every resource of the answer must pass, for a client that may not see them all.
+    pub(crate) permitted: Option<&'a Permitted>,
 }
 
 /// A search that can be sent to OpenEMR.
@@ -165,12 +168,13 @@ impl SearchPlan {
             self_target: target(with_page(used(parameters, choice), parameters, &paging, only_counts)),
             page_target: target(used(parameters, choice)),
             criteria: choice.criteria.clone(),
+            permitted: context.permitted.cloned(),
             page: paging.page,
             total: only_counts || (paging.total && !parameters.forwarded.count && wants_total),
             entries: !only_counts,
             projection,
             pretty: parameters.pretty == Some(true),
-            changed: paging.page.is_some() || only_counts || !choice.criteria.is_empty(),
+            changed: paging.page.is_some() || only_counts || !choice.criteria.is_empty() || context.permitted.is_some(),
             outcome: warning::outcome(&parameters.warnings),
         };
         let sent = sent(parameters, choice, &paging, only_counts);
@@ -235,7 +239,7 @@ fn page_plan(
         count: parameters.count,
         offset: parameters.offset,
         fails: context.repairs && Measured::of(context.capabilities).fails_on_count(context.resource_type),
-        tests: !choice.criteria.is_empty(),
+        tests: !choice.criteria.is_empty() || context.permitted.is_some(),
     });
     for limitation in &plan.limitations {
         match limitation {

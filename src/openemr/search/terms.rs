@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use crate::fhir::criteria::Criteria;
 use crate::fhir::projection::rule::Projection;
+use crate::fhir::resource_test::Permitted;
 
 /// The terms on which the answer to a search is rewritten.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub struct SearchTerms {
     pub page_target: String,
     /// What a match must meet besides, which OpenEMR was not asked for.
     pub criteria: Criteria,
+    /// The test that every resource of the answer must pass, for a client that may not see them all.
+    pub permitted: Option<Permitted>,
     /// The page that is cut out; `None` to send all entries.
     pub page: Option<Page>,
     /// Whether the Bundle gets a `total` where that is known.
@@ -43,6 +46,7 @@ impl SearchTerms {
             page_target: target.clone(),
             self_target: target,
             criteria: Criteria::default(),
+            permitted: None,
             page: None,
             total: true,
             entries: true,
@@ -51,6 +55,12 @@ impl SearchTerms {
             changed: false,
             outcome: None,
         }
+    }
+
+    /// Whether resources are tested, and some left out by that.
+    #[must_use]
+    pub(crate) fn tests(&self) -> bool {
+        !self.criteria.is_empty() || self.permitted.is_some()
     }
 }
 

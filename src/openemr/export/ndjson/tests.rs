@@ -195,6 +195,14 @@ impl ResourceTest for Even {
         let id: u64 = resource["id"].as_str().and_then(|id| id.parse().ok()).ok_or(Illegible)?;
         Ok(id.is_multiple_of(2))
     }
+
+    fn permits_about_permitted(&self, resource_type: &str, resource: &[u8]) -> Result<bool, Illegible> {
+        self.permits(resource_type, resource)
+    }
+
+    fn refused(&self) -> u64 {
+        0
+    }
 }
 
 #[test]

@@ -14,7 +14,16 @@ static OLD: LazyLock<Capabilities> =
 fn of(resource_type: &'static str, capabilities: &'static Capabilities) -> SearchContext<'static> {
     let capabilities = Some(capabilities);
     let unusable = Unusable::Refuse;
-    SearchContext { resource_type, capabilities, repairs: true, pager: Pager::Slice, handling: None, unusable, bases: &[] }
+    SearchContext {
+        resource_type,
+        capabilities,
+        repairs: true,
+        pager: Pager::Slice,
+        handling: None,
+        unusable,
+        bases: &[],
+        permitted: None,
+    }
 }
 
 /// The same for a client that wants what cannot be used to be left out.
