@@ -13,3 +13,5 @@ mod new_key;
 mod patient_groups;
 mod provider;
 mod secure;
+mod smart;
+mod smart_client;
