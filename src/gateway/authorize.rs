@@ -73,7 +73,7 @@ struct Untested;
 impl From<Untested> for Rejection {
     fn from(_: Untested) -> Self {
         let text = "The policy of this client is of some resources or patients alone, and this gateway does not test answers for that yet.";
-        Self::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, text)
+        Self::by_policy(text)
     }
 }
 
@@ -81,7 +81,7 @@ impl From<Refusal> for Rejection {
     fn from(refusal: Refusal) -> Self {
         let text = refusal.to_string();
         match refusal {
-            Refusal::Scope(_) | Refusal::Forbidden(_) => Self::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, text),
+            Refusal::Scope(_) | Refusal::Forbidden(_) => Self::by_policy(text),
             Refusal::Unclear(_) => Self::invalid(text),
             Refusal::NotFound => Self::new(StatusCode::NOT_FOUND, IssueCode::NotSupported, text),
         }

@@ -1,5 +1,6 @@
 //! Who may call, and for what.
 
+mod anonymous;
 mod api_keys;
 mod certificate_clients;
 mod certificates;
