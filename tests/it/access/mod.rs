@@ -12,6 +12,7 @@ mod exports;
 mod jwts;
 mod new_key;
 mod patient_groups;
+mod private_ca;
 mod provider;
 mod secure;
 mod smart;
