@@ -1,9 +1,11 @@
 //! Who may call, and for what.
 
+mod access_tokens;
 mod anonymous;
 mod api_keys;
 mod certificate_clients;
 mod certificates;
+mod claims;
 mod credentials;
 mod explain;
 mod export_policies;
