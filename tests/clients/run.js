@@ -1,5 +1,6 @@
 // Runs other people's FHIR clients against the gateway: a demo (OpenEMR 8.0), two installations with a certificate
-// (8.0 and 7.0.3), and one whose clients have to authenticate. One test file after the other, so that none changes what another pages through.
+// (8.0 and 7.0.3), and one whose clients have to authenticate. One test file after the other, so that none changes what
+// another pages through.
 //
 //   node run.js path/to/openemr-gateway path/to/python [part of a file's name ...]
 

@@ -85,10 +85,12 @@ fn each_fault_of_an_assertion_is_named() {
     let headed = |header: Value| lab.sign(&header, &lab.claims(url));
     let stranger = SmartClient::es384("stranger");
     let public = fs::read(keys("RS384").join("public_key.pem")).unwrap();
+    let public_der = pem::parse(&public).unwrap().into_contents();
     let hmac = |alg: &str, secret: &[u8]| {
         let message =
             format!("{}.{}", encoded(json!({"alg": alg, "kid": "k"}).to_string()), encoded(lab.claims(url).to_string()));
-        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA384, secret);
+        let algorithm = if alg == "HS256" { aws_lc_rs::hmac::HMAC_SHA256 } else { aws_lc_rs::hmac::HMAC_SHA384 };
+        let key = aws_lc_rs::hmac::Key::new(algorithm, secret);
         format!("{message}.{}", encoded(aws_lc_rs::hmac::sign(&key, message.as_bytes())))
     };
     let unsigned =
@@ -109,6 +111,8 @@ fn each_fault_of_an_assertion_is_named() {
         (headed(json!({"alg": "ES384", "kid": "k"})), "signature"),
         (unsigned("none"), "algorithm"),
         (unsigned("RS384"), "signature"),
+        (hmac("HS256", &public), "algorithm"),
+        (hmac("HS256", &public_der), "algorithm"),
         (hmac("HS384", &public), "algorithm"),
         (hmac("RS384", &public), "signature"),
         (stranger.assertion(url), "No client of this name"),
@@ -132,19 +136,20 @@ fn a_request_that_is_none_gets_the_error_of_rfc_6749() {
     let caller = gateway.caller();
     let assertion = || lab.assertion(ENDPOINT);
     let good = || form(&assertion(), "system/Patient.rs");
-    for (form, status, error) in [
-        (String::new(), 400, "invalid_request"),
-        (good().replace("client_credentials", "authorization_code"), 400, "unsupported_grant_type"),
-        (good().replace("jwt-bearer", "saml2-bearer"), 400, "invalid_request"),
-        (format!("{}&scope=system/*.rs", good()), 400, "invalid_request"),
-        (format!("{}&client_id=other", good()), 401, "invalid_client"),
-        (format!("{}&client_secret=abc", good()), 401, "invalid_client"),
-        ("grant_type=client_credentials&scope=system/*.rs".to_owned(), 401, "invalid_client"),
-        (form(&assertion(), ""), 400, "invalid_scope"),
-        (form(&assertion(), "openid launch/patient nonsense system/Patient.sr"), 400, "invalid_scope"),
-        (format!("{}&x={}", good(), "a".repeat(40_000)), 413, "invalid_request"),
+    for (form, status, error, named) in [
+        (String::new(), 400, "invalid_request", "grant_type"),
+        (good().replace("client_credentials", "authorization_code"), 400, "unsupported_grant_type", "client_credentials"),
+        (good().replace("jwt-bearer", "saml2-bearer"), 400, "invalid_request", "jwt-bearer"),
+        (format!("{}&scope=system/*.rs", good()), 400, "invalid_request", "scope comes twice"),
+        (format!("{}&client_id=other", good()), 401, "invalid_client", "client_id"),
+        (format!("{}&client_secret=abc", good()), 401, "invalid_client", "client_secret"),
+        ("grant_type=client_credentials&scope=system/*.rs".to_owned(), 401, "invalid_client", "client_assertion is missing"),
+        (form(&assertion(), ""), 400, "invalid_scope", "scope is missing"),
+        (form(&assertion(), "openid launch/patient nonsense system/Patient.sr"), 400, "invalid_scope", "scope"),
+        (format!("{}&x={}", good(), "a".repeat(40_000)), 413, "invalid_request", "32 KiB"),
     ] {
-        refused(&ask(&caller, &form), status, error);
+        let said = refused(&ask(&caller, &form), status, error);
+        assert!(said.contains(named), "{named}: {said}");
     }
     let json = caller.post("/auth/token", &[("Content-Type", "application/json")], b"{}");
     assert!(refused(&json, 400, "invalid_request").contains("form"));
