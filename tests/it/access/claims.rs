@@ -115,3 +115,18 @@ fn no_policy_is_too_wide_to_be_narrowed_and_no_credential_beside_the_jwt_undoes_
     let alone = door.gateway.caller().send("GET", OBSERVATIONS, &[("X-API-Key", &key)], b"");
     assert_eq!(alone.status, 200);
 }
+
+#[test]
+fn a_reload_that_narrows_or_removes_the_client_of_a_jwt_counts_at_its_next_request() {
+    let door = Door::with(json!({"scopes": ["system/Patient.rs"]}), None);
+    let status = || door.get(PATIENTS, "scope", None, &[]).status;
+    assert_eq!(status(), 200);
+    let mut config = door.gateway.config.clone();
+    config["access"]["clients"]["lab"]["scopes"] = json!(["system/Patient.r"]);
+    assert!(door.gateway.reload(&config).contains("is in force"));
+    assert_eq!(status(), 403);
+    let subject = json!({"issuer": "corp", "subject": "another-service"});
+    config["access"]["clients"]["lab"]["jwt"] = subject;
+    assert!(door.gateway.reload(&config).contains("is in force"));
+    assert_eq!(status(), 401);
+}
