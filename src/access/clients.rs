@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use crate::access::issuer::Issuer;
 use crate::access::line::Line;
 use crate::access::policy::Policy;
+use crate::access::remote_keys::RemoteKeys;
 
 /// A client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,8 +98,8 @@ pub(crate) struct Subject {
 pub(crate) enum SmartKeys {
     /// A JWK Set, as text.
     Set(Arc<str>),
-    /// The URL of one.
-    Url(String),
+    /// Where one is.
+    Remote(RemoteKeys),
 }
 
 /// All clients. The configuration has made sure that no two of them share a name or a credential; should two do so all the same,
@@ -237,7 +238,7 @@ mod tests {
                 CertificateRule::Fingerprint(sha256),
             ],
             jwt: Some(Subject { issuer: "corp".to_owned(), subject: format!("{name} service") }),
-            smart: (number == 7).then(|| SmartKeys::Url("https://lab.example.org/jwks".to_owned())),
+            smart: (number == 7).then(|| SmartKeys::Remote(RemoteKeys::at("https://lab.example.org/jwks"))),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Identity providers whose JWTs are taken.
 
+use crate::access::remote_keys::RemoteKeys;
+
 /// An identity provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Issuer {
@@ -9,8 +11,8 @@ pub(crate) struct Issuer {
     pub(crate) issuer: String,
     /// What `aud` must be, or have among others.
     pub(crate) audience: String,
-    /// The URL of its JWK Set.
-    pub(crate) jwks_uri: String,
+    /// Where its JWK Set is.
+    pub(crate) keys: RemoteKeys,
     /// The algorithms that are taken; never `none`, never one with a shared secret.
     pub(crate) algorithms: Vec<JwtAlgorithm>,
     /// The claim that names the client.

@@ -22,6 +22,7 @@ pub(crate) mod question;
 mod reach;
 mod reference;
 pub(crate) mod refusal;
+pub(crate) mod remote_keys;
 pub(crate) mod rule;
 mod search;
 pub(crate) mod table;

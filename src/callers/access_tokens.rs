@@ -194,7 +194,7 @@ fn registered<'a>(asked: &Asked<'a>, name: &str) -> Result<(&'a Arc<Client>, &'a
 async fn key_set(keys: &SmartKeys, sets: &JwkSets, assertion: &Assertion<'_>) -> Result<Arc<PublicKeys>, OAuthError> {
     let registered = match keys {
         SmartKeys::Set(_) => None,
-        SmartKeys::Url(url) => Some(url.as_str()),
+        SmartKeys::Remote(keys) => Some(keys.url.as_str()),
     };
     if assertion.jku().is_some() && assertion.jku() != registered {
         return Err(OAuthError::client("The jku of the client_assertion is not the URL that the client has registered."));
@@ -203,7 +203,7 @@ async fn key_set(keys: &SmartKeys, sets: &JwkSets, assertion: &Assertion<'_>) ->
         SmartKeys::Set(text) => PublicKeys::parse(text.as_bytes())
             .map(Arc::new)
             .map_err(|error| OAuthError::client(format!("The JWK Set that the client has registered {error}."))),
-        SmartKeys::Url(url) => sets.keys(url, Some(assertion.kid())).await.map_err(|_| {
+        SmartKeys::Remote(keys) => sets.keys(keys, Some(assertion.kid())).await.map_err(|_| {
             let text = "The JWK Set at the URL that the client has registered cannot be had at the moment.";
             OAuthError::new(ErrorCode::TemporarilyUnavailable, text)
         }),

@@ -19,9 +19,9 @@ impl Callers {
     /// The check for these clients. `earlier` knows JWK Sets that need not be fetched again.
     #[must_use]
     pub(crate) fn new(clients: &Clients, client: &client::Client, earlier: Option<&Self>) -> Self {
-        let of_issuers = clients.issuers.iter().map(|issuer| (issuer.jwks_uri.as_str(), "access.issuers"));
+        let of_issuers = clients.issuers.iter().map(|issuer| (&issuer.keys, "access.issuers"));
         let of_clients = clients.iter().filter_map(|client| match client.smart.as_ref()? {
-            SmartKeys::Url(url) => Some((url.as_str(), "access.clients")),
+            SmartKeys::Remote(keys) => Some((keys, "access.clients")),
             SmartKeys::Set(_) => None,
         });
         let sets = JwkSets::new(of_issuers.chain(of_clients), client, earlier.map(|earlier| &earlier.sets));

@@ -17,6 +17,7 @@ use http::header::{ACCEPT, HeaderValue};
 use log::{info, warn};
 use tokio::sync::Mutex;
 
+use crate::access::remote_keys::RemoteKeys;
 use crate::callers::public_keys::PublicKeys;
 use crate::config::BaseUrl;
 use crate::keys::jwk_set::MAX_JWK_SET;
@@ -36,7 +37,7 @@ const WITHIN: Duration = Duration::from_secs(5);
 
 /// The JWK Sets that have a URL.
 #[derive(Debug, Default)]
-pub(crate) struct JwkSets(HashMap<String, Arc<RemoteSet>>);
+pub(crate) struct JwkSets(HashMap<RemoteKeys, Arc<RemoteSet>>);
 
 /// The keys at a URL cannot be had: nothing is known of them yet, and the server gives none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -64,13 +65,17 @@ struct Fetched {
 impl JwkSets {
     /// The sets at these URLs, each with the configuration key that names it. What `earlier` knows of one is carried over.
     #[must_use]
-    pub(crate) fn new<'u>(urls: impl Iterator<Item = (&'u str, &'static str)>, client: &Client, earlier: Option<&Self>) -> Self {
-        let set = |(url, key): (&str, &'static str)| {
-            let known = earlier.and_then(|earlier| earlier.0.get(url)).map(Arc::clone);
-            let set = known.or_else(|| RemoteSet::new(url, key, client).map(Arc::new))?;
-            Some((url.to_owned(), set))
+    pub(crate) fn new<'k>(
+        remote: impl Iterator<Item = (&'k RemoteKeys, &'static str)>,
+        client: &Client,
+        earlier: Option<&Self>,
+    ) -> Self {
+        let set = |(keys, key): (&RemoteKeys, &'static str)| {
+            let known = earlier.and_then(|earlier| earlier.0.get(keys)).map(Arc::clone);
+            let set = known.or_else(|| RemoteSet::new(keys, key, client).map(Arc::new))?;
+            Some((keys.clone(), set))
         };
-        Self(urls.filter_map(set).collect())
+        Self(remote.filter_map(set).collect())
     }
 
     /// The keys at a URL. If they are to have one with the id `kid` and it is not among them, they are fetched again first, unless
@@ -78,22 +83,22 @@ impl JwkSets {
     ///
     /// # Errors
     /// [`NoKeys`].
-    pub(crate) async fn keys(&self, url: &str, kid: Option<&str>) -> Result<Arc<PublicKeys>, NoKeys> {
-        self.0.get(url).ok_or(NoKeys)?.keys(kid).await
+    pub(crate) async fn keys(&self, remote: &RemoteKeys, kid: Option<&str>) -> Result<Arc<PublicKeys>, NoKeys> {
+        self.0.get(remote).ok_or(NoKeys)?.keys(kid).await
     }
 }
 
 impl RemoteSet {
     /// `None` for what is no URL, which the configuration has made sure of.
-    fn new(url: &str, key: &'static str, client: &Client) -> Option<Self> {
-        let base = BaseUrl::parse(url.split_once('?').map_or(url, |(base, _)| base)).ok()?;
+    fn new(RemoteKeys { url, authorities }: &RemoteKeys, key: &'static str, client: &Client) -> Option<Self> {
+        let base = BaseUrl::parse(url.split_once('?').map_or(url.as_str(), |(base, _)| base)).ok()?;
         // To the letter: with its query, and with a `/` at the end.
         let (_, below) = url.split_once("://")?;
         let target = below.find(['/', '?']).and_then(|at| below.get(at..)).unwrap_or("/");
         let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
         Some(Self {
             client: client.clone(),
-            origin: Origin::elsewhere(base, key),
+            origin: Origin::elsewhere(base, key, authorities.as_ref().map(|authorities| authorities.certificates.as_slice())),
             target,
             known: ArcSwapOption::empty(),
             due: Mutex::new(None),
@@ -190,7 +195,9 @@ impl RemoteSet {
         match error {
             error if error.is_timeout() => format!("{url}: no whole answer came within {WITHIN:?}"),
             error if error.is_servers_fault() => {
-                format!("{url}: no connection comes about. Is the address in {key} right, and does the server run?")
+                format!(
+                    "{url}: no connection comes about. Is the address in {key} right, does the server run, and is its CA one of the system's or in ca_file?"
+                )
             }
             error => error.to_string(),
         }
@@ -202,7 +209,8 @@ impl JwkSets {
     /// A set that is known, and not fetched again.
     pub(super) async fn known(url: &str, json: &str) -> Self {
         let client = Client::new(Arc::new(pingora::connectors::http::Connector::new(None)));
-        let sets = Self::new([(url, "access.issuers")].into_iter(), &client, None);
+        let keys = RemoteKeys::at(url);
+        let sets = Self::new([(&keys, "access.issuers")].into_iter(), &client, None);
         for set in sets.0.values() {
             let keys = PublicKeys::parse(json.as_bytes()).map(Arc::new).unwrap_or_else(|error| panic!("{error}"));
             set.known.store(Some(Arc::new(Fetched { keys, at: Instant::now() })));

@@ -125,7 +125,7 @@ pub(super) async fn caller(
     let provider = providers.iter().find(|provider| provider.issuer.issuer == iss).ok_or(NotTaken::Issuer)?;
     let (algorithm, validation) = provider.validation(&header.alg).ok_or(NotTaken::Algorithm)?;
     let kid = header.kid.as_deref();
-    let keys = sets.keys(&provider.issuer.jwks_uri, kid).await?;
+    let keys = sets.keys(&provider.issuer.keys, kid).await?;
     let claims = verified(token, &keys, kid, *algorithm, validation)?;
     let subject = claims.get(&provider.issuer.client_claim).and_then(Value::as_str).ok_or(NotTaken::Claims)?;
     let client = clients.with_subject(&provider.issuer.name, subject).ok_or(NotTaken::Client)?;

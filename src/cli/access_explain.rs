@@ -107,7 +107,8 @@ impl Explain {
             Ok(question) => question,
             Err(error) => return Ok(before(400, &error)),
         };
-        Ok(told(&caller, &question))
+        let asks_for_credentials = caller.client.is_none() && !config.access.clients.is_empty();
+        Ok(told(&caller, &question, asks_for_credentials))
     }
 
     /// The method and the target of the request.
@@ -166,8 +167,8 @@ fn before(status: u16, error: &dyn std::fmt::Display) -> String {
     format!("refused     {status}, whatever the policy: {error}\n")
 }
 
-/// The decision in words.
-fn told(caller: &Caller, question: &Question<'_>) -> String {
+/// The decision in words. `asks_for_credentials`: the caller has shown none, and another policy could permit it.
+fn told(caller: &Caller, question: &Question<'_>, asks_for_credentials: bool) -> String {
     if caller.policy.is_everything {
         return format!("allowed     everything is\nby          {}\n", caller.policy.line);
     }
@@ -178,6 +179,7 @@ fn told(caller: &Caller, question: &Question<'_>) -> String {
         Verdict::Check(_) | Verdict::Narrow(..) => UNTESTED.to_owned(),
         Verdict::Refuse(refusal) => {
             let status = match refusal {
+                Refusal::Scope(_) | Refusal::Forbidden(_) if asks_for_credentials => 401,
                 Refusal::Scope(_) | Refusal::Forbidden(_) => 403,
                 Refusal::Unclear(_) => 400,
                 Refusal::NotFound => 404,

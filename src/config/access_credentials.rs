@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_yaml::Value as Yaml;
 
 use super::access_files;
 use super::base_url::BaseUrl;
+use super::certificates::CaFile;
 use super::declaration::{section, section_shape};
 use super::node::{Node, Value};
 use super::problem::{Findings, Place, Written, shown};
@@ -14,6 +16,7 @@ use super::section::{Section, text};
 use super::setting::Setting;
 use super::shape::Shape;
 use crate::access::clients::{CertificateRule, KeyDigest, SmartKeys, Subject};
+use crate::access::remote_keys::RemoteKeys;
 
 /// What makes an API key.
 const NEW_KEY: &str = "make one:  openemr-gateway access new-key NAME";
@@ -264,6 +267,9 @@ section! {
         jwks: Option<Written<String>> = None, example("clients/lab.jwks.json");
         /// The URL of one; https, unless it is on this machine.
         jwks_uri: Option<JwksUri> = None, example("https://lab.example.org/jwks.json");
+        /// A PEM file with a private CA that signed the certificate of the server at `jwks_uri`; it is trusted besides the
+        /// system's.
+        ca_file: Option<CaFile> = None;
     }
     check SmartFile::check
 }
@@ -275,6 +281,9 @@ impl SmartFile {
             let what = if file { "names no JWK Set" } else { "names two JWK Sets" };
             let problem = section.place.problem(what);
             findings.problem(problem.remedy("write either  jwks: FILE  or  jwks_uri: https://…"));
+        }
+        if uri && !section.is_unset("ca_file") {
+            findings.problem(section.place_of("ca_file").problem("has no effect without `jwks_uri`").remedy("leave it out"));
         }
         Some(self)
     }
@@ -298,23 +307,35 @@ impl Setting for WrittenSmartKeys {
                 let set = access_files::public_keys(&file, findings)?;
                 Some(Self { keys: SmartKeys::Set(set), file: Some(file.value.into()) })
             }
-            SmartFile { jwks: None, jwks_uri } => Some(Self { keys: SmartKeys::Url(jwks_uri?.0), file: None }),
+            SmartFile { jwks: None, jwks_uri, ca_file } => {
+                Some(Self { keys: SmartKeys::Remote(jwks_uri?.remote(ca_file)), file: None })
+            }
         }
     }
 
     fn to_yaml(&self) -> Yaml {
-        let (key, value) = match (&self.file, &self.keys) {
-            (Some(file), _) => ("jwks", file.to_yaml()),
-            (None, SmartKeys::Url(url)) => ("jwks_uri", url.to_yaml()),
-            (None, SmartKeys::Set(_)) => ("jwks", Yaml::Null),
+        let members = match (&self.file, &self.keys) {
+            (Some(file), _) => vec![("jwks", file.to_yaml())],
+            (None, SmartKeys::Set(_)) => vec![("jwks", Yaml::Null)],
+            (None, SmartKeys::Remote(RemoteKeys { url, authorities })) => {
+                let ca_file = authorities.as_ref().map(|authorities| ("ca_file", authorities.file.to_yaml()));
+                [("jwks_uri", url.to_yaml())].into_iter().chain(ca_file).collect()
+            }
         };
-        Yaml::Mapping([(key.into(), value)].into_iter().collect())
+        Yaml::Mapping(members.into_iter().map(|(key, value)| (key.into(), value)).collect())
     }
 }
 
 /// The URL of a JWK Set, as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct JwksUri(pub(super) String);
+
+impl JwksUri {
+    /// The JWK Set there, from a server of the system's CAs or of one in this file.
+    pub(super) fn remote(self, ca_file: Option<CaFile>) -> RemoteKeys {
+        RemoteKeys { url: self.0, authorities: ca_file.map(|file| Arc::new(file.into())) }
+    }
+}
 
 impl Setting for JwksUri {
     fn shape() -> Shape {

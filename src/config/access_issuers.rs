@@ -3,6 +3,7 @@
 use serde_yaml::{Mapping, Value as Yaml};
 
 use super::access_credentials::JwksUri;
+use super::certificates::CaFile;
 use super::declaration::{Members as _, section, section_shape, words};
 use super::node::Node;
 use super::problem::{Findings, Place};
@@ -23,6 +24,9 @@ section! {
         audience: Option<String> = None, required("<openemr-gateway>");
         /// The URL of its JWK Set; https, unless it is on this machine.
         jwks_uri: Option<JwksUri> = None, required("<https://id.example.org/realms/emr/protocol/openid-connect/certs>");
+        /// A PEM file with a private CA that signed the certificate of the server at `jwks_uri`; it is trusted besides the
+        /// system's.
+        ca_file: Option<CaFile> = None;
         /// The algorithms of signatures that are taken.
         algorithms: Vec<Algorithm> = vec![Algorithm::Rs256, Algorithm::Es256];
         /// The claim that names the client: `azp`, `client_id` or `sub` at most identity providers.
@@ -85,7 +89,7 @@ impl IssuerFile {
             name: name.to_owned(),
             issuer: self.issuer?,
             audience: self.audience?,
-            jwks_uri: self.jwks_uri?.0,
+            keys: self.jwks_uri?.remote(self.ca_file),
             algorithms: self.algorithms.into_iter().filter_map(used).collect(),
             client_claim: self.client_claim,
             scope_claim: self.scope_claim,
@@ -97,7 +101,8 @@ impl IssuerFile {
         Self {
             issuer: Some(issuer.issuer.clone()),
             audience: Some(issuer.audience.clone()),
-            jwks_uri: Some(JwksUri(issuer.jwks_uri.clone())),
+            jwks_uri: Some(JwksUri(issuer.keys.url.clone())),
+            ca_file: issuer.keys.authorities.as_deref().map(CaFile::from),
             algorithms: issuer.algorithms.iter().filter_map(written).collect(),
             client_claim: issuer.client_claim.clone(),
             scope_claim: issuer.scope_claim.clone(),

@@ -12,7 +12,7 @@ use super::access_issuers::Issuers;
 use super::access_policies::{self, EVERYTHING, METADATA_ONLY, PolicyFile};
 use super::declaration::section;
 use super::problem::{Findings, Place, Problem, Source, Written, did_you_mean, shown};
-use crate::access::clients::{CertificateRule, Client, Clients};
+use crate::access::clients::{CertificateRule, Client, Clients, SmartKeys};
 use crate::access::patients::Patients;
 use crate::access::policy::Policy;
 
@@ -45,7 +45,13 @@ impl AccessTable {
     /// The files that are read with it.
     pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
         let sets = self.client_files().filter_map(|(_, client)| client.smart.as_ref()?.file.as_ref());
-        self.policy_files().filter_map(|policy| policy.file()).chain(sets)
+        let of_clients = self.client_files().filter_map(|(_, client)| match &client.smart.as_ref()?.keys {
+            SmartKeys::Remote(keys) => keys.authorities.as_ref(),
+            SmartKeys::Set(_) => None,
+        });
+        let of_issuers = self.issuers.read.iter().filter_map(|issuer| issuer.keys.authorities.as_ref());
+        let authorities = of_clients.chain(of_issuers).map(|authorities| &authorities.file);
+        self.policy_files().filter_map(|policy| policy.file()).chain(sets).chain(authorities)
     }
 
     /// Whether it is said what callers without credentials may do.

@@ -19,6 +19,7 @@ use super::read::{self, ReadError};
 use super::setting::Setting;
 use super::shape::Shape;
 use super::site_keys::holds_key;
+use crate::access::remote_keys::Authorities;
 use crate::keys::key_error::KeyError;
 use crate::keys::{not_pem, secret_pem};
 
@@ -53,9 +54,10 @@ impl Setting for CaFile {
     fn read(node: &Node, place: &Place, findings: &mut Findings) -> Option<Self> {
         let written = Written::<String>::read(node, place, findings)?;
         let certificates = certificates(&written, findings)?;
-        let (signed, untrusted) = match place.key.ends_with("client_ca") {
-            true => ("your clients'", "no client's certificate is accepted"),
-            false => ("OpenEMR's", "OpenEMR's certificate is not trusted"),
+        let (signed, untrusted) = match &place.key {
+            key if key.ends_with("client_ca") => ("your clients'", "no client's certificate is accepted"),
+            key if key.starts_with("access.") => ("that of the server at jwks_uri", "that server's certificate is not trusted"),
+            _ => ("OpenEMR's", "OpenEMR's certificate is not trusted"),
         };
         let mut roots = rustls::RootCertStore::empty();
         for (index, certificate) in certificates.iter().enumerate() {
@@ -74,6 +76,18 @@ impl Setting for CaFile {
 
     fn to_yaml(&self) -> serde_yaml::Value {
         self.path.to_yaml()
+    }
+}
+
+impl From<CaFile> for Authorities {
+    fn from(CaFile { path, certificates }: CaFile) -> Self {
+        Self { file: path, certificates }
+    }
+}
+
+impl From<&Authorities> for CaFile {
+    fn from(Authorities { file, certificates }: &Authorities) -> Self {
+        Self { path: file.clone(), certificates: certificates.clone() }
     }
 }
 

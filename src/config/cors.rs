@@ -48,7 +48,7 @@ section! {
         /// The request fields that a preflight allows.
         headers: Vec<Token> = tokens(&[
             "Accept", "Authorization", "Content-Type", "If-Match", "If-Modified-Since", "If-None-Exist", "If-None-Match",
-            "Prefer", "Traceparent", "X-Request-Id",
+            "Prefer", "Traceparent", "X-API-Key", "X-Request-Id",
         ]);
         /// The fields of an answer that pages see.
         exposed: Vec<Token> = tokens(&[

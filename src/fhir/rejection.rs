@@ -29,6 +29,8 @@ pub(crate) struct Rejection {
     pub(crate) allow: Option<Box<HeaderValue>>,
     /// The value of `WWW-Authenticate`, on a 401.
     pub(crate) challenge: Option<Box<HeaderValue>>,
+    /// Whether the policy of the caller is why: another caller may do it.
+    pub(crate) by_policy: bool,
     /// Whether the answer is an OperationOutcome even where FHIR is not spoken: the request is wrong whatever its route is.
     pub(crate) on_every_route: bool,
     /// What went wrong, for the log. `None` when `text` says it all.
@@ -47,6 +49,7 @@ impl Rejection {
             retry_after: None,
             allow: None,
             challenge: None,
+            by_policy: false,
             on_every_route: false,
             cause: None,
         }
@@ -56,6 +59,12 @@ impl Rejection {
     #[must_use]
     pub(crate) fn invalid(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, IssueCode::Invalid, text)
+    }
+
+    /// Makes a 403: the policy of the caller does not permit it.
+    #[must_use]
+    pub(crate) fn by_policy(text: impl Into<Cow<'static, str>>) -> Self {
+        Self { by_policy: true, ..Self::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, text) }
     }
 
     /// Makes a 502: the server, or the way to it, failed.
@@ -112,7 +121,8 @@ pub(crate) fn whole_seconds(wait: Duration) -> u64 {
 /// Two rejections are equal when their clients get the same answer.
 impl PartialEq for Rejection {
     fn eq(&self, other: &Self) -> bool {
-        let Self { status, code, text, expression, retry_after, allow, challenge, on_every_route: _, cause: _ } = self;
+        let Self { status, code, text, expression, retry_after, allow, challenge, by_policy: _, on_every_route: _, cause: _ } =
+            self;
         (status, code, text, expression) == (&other.status, &other.code, &other.text, &other.expression)
             && (retry_after, allow, challenge) == (&other.retry_after, &other.allow, &other.challenge)
     }

@@ -74,7 +74,7 @@ impl From<Refusal> for Rejection {
     fn from(refusal: Refusal) -> Self {
         let text = refusal.to_string();
         match refusal {
-            Refusal::Scope(_) | Refusal::Forbidden(_) => Self::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, text),
+            Refusal::Scope(_) | Refusal::Forbidden(_) => Self::by_policy(text),
             Refusal::Unclear(_) => Self::invalid(text),
             Refusal::NotFound => Self::new(StatusCode::NOT_FOUND, IssueCode::NotSupported, text),
         }

@@ -167,6 +167,13 @@ pub(super) async fn caller(session: &Session, call: &Call, destination: &Destina
     }
 }
 
+/// A rejection as this caller gets it: where a policy is why, and the caller has shown no credential, one is asked for.
+#[must_use]
+pub(super) fn asked_for(rejection: Rejection, call: &Call) -> Rejection {
+    let is_without = call.caller.credential == Credential::None && !call.config().access.clients.is_empty();
+    if rejection.by_policy && is_without { NotKnown::Missing.into() } else { rejection }
+}
+
 /// Whether a query has a parameter with a token (RFC 6750 section 2.3).
 fn has_token(query: &[u8]) -> bool {
     let pairs = query.strip_prefix(b"?").unwrap_or_default();

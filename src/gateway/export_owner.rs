@@ -2,14 +2,12 @@
 //!
 //! Decision: `docs/decisions/21-bulk-export.md`.
 
-use http::StatusCode;
 use uuid::Uuid;
 
 use crate::access::caller::PatientsOf;
 use crate::exports::jobs::Exports;
 use crate::exports::store::StoreError;
 use crate::fhir::export_level::Level;
-use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
 use crate::gateway::export_answers::{disk_failed, unknown};
@@ -77,7 +75,7 @@ pub(super) fn check_level(call: &Call, level: &Level) -> Result<(), Rejection> {
         Level::Patient => "patient",
         Level::Group(_) => "group, or that of this Group",
     };
-    Err(forbidden(format!("The policy of the client does not permit this export: its key export lacks {grant}.")))
+    Err(Rejection::by_policy(format!("The policy of the client does not permit this export: its key export lacks {grant}.")))
 }
 
 /// Checks that the policy of the caller permits exports of a type now, and that it is known of which patients.
@@ -86,11 +84,11 @@ pub(super) fn check_level(call: &Call, level: &Level) -> Result<(), Rejection> {
 /// It does not, or nobody knows.
 pub(super) fn check_type(call: &Call, resource_type: &str) -> Result<(), Rejection> {
     if !call.caller.policy.may_export_type(resource_type) {
-        return Err(forbidden(format!("The scope system/{resource_type}.rs is missing.")));
+        return Err(Rejection::by_policy(format!("The scope system/{resource_type}.rs is missing.")));
     }
     match call.caller.patients() {
         PatientsOf::All | PatientsOf::Listed(_) => Ok(()),
-        PatientsOf::Unknown => Err(forbidden("It is not known whose data the client may have.".to_owned())),
+        PatientsOf::Unknown => Err(Rejection::by_policy("It is not known whose data the client may have.".to_owned())),
     }
 }
 
@@ -98,8 +96,4 @@ pub(super) fn check_type(call: &Call, resource_type: &str) -> Result<(), Rejecti
 #[must_use]
 pub(super) fn shown(call: &Call) -> Shown {
     if call.caller.policy.is_everything { Shown::All } else { Shown::OwnWords }
-}
-
-fn forbidden(text: String) -> Rejection {
-    Rejection::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, text)
 }

@@ -13,7 +13,6 @@ use pingora::proxy::Session;
 
 use crate::exports::jobs::Exports;
 use crate::fhir::interaction::Kind;
-use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::attempt::Attempt;
 use crate::gateway::call::Call;
@@ -82,7 +81,7 @@ fn check_proxied(call: &Call, fhir: &FhirCall) -> Result<(), Rejection> {
         Kind::Export | Kind::ExportStatus if !call.caller.policy.is_everything => {
             let text =
                 "The policy of the client permits no exports that the gateway does not keep itself; repairs.bulk_data is off.";
-            Err(Rejection::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, text))
+            Err(Rejection::by_policy(text))
         }
         _ => Ok(()),
     }

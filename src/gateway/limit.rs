@@ -50,16 +50,15 @@ pub(super) enum NotPermitted {
 
 impl From<NotPermitted> for Rejection {
     fn from(not: NotPermitted) -> Self {
-        let forbidden = |text: &'static str| Self::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, text);
         match not {
-            NotPermitted::Untested => {
-                forbidden("This client may have a part of the resources alone, and the gateway cannot limit this answer to it.")
-            }
+            NotPermitted::Untested => Self::by_policy(
+                "This client may have a part of the resources alone, and the gateway cannot limit this answer to it.",
+            ),
             NotPermitted::Unknown(resource_type) => {
                 let text = format!("OpenEMR has no {resource_type} at this address.");
                 Self::new(StatusCode::NOT_FOUND, IssueCode::NotFound, text)
             }
-            NotPermitted::Body => forbidden("The resource in the body is none that the policy of this client permits."),
+            NotPermitted::Body => Self::by_policy("The resource in the body is none that the policy of this client permits."),
             NotPermitted::TooLong => {
                 let text = "A client that may write some resources alone sends one of 64 KiB at most.";
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooLong, text)

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::access::policy::Policy;
 use crate::config::{ReadyRule, TokenExposure};
-use crate::fhir::rejection::whole_seconds;
+use crate::fhir::rejection::{Rejection, whole_seconds};
 use crate::gateway::call::Call;
 use crate::gateway::destination::LocalRoute;
 use crate::gateway::stop::Stop;
@@ -36,7 +36,7 @@ pub(super) async fn answer(session: &mut Session, route: &LocalRoute, call: &Cal
         LocalRoute::Ready => ready(method, sites, settings.ready, draining),
         LocalRoute::Jwks(site) => jwks(method, site),
         LocalRoute::Token(query) => match token_request(method, query, sites) {
-            Ok(request) if !may_use(&call.caller.policy, request, sites) => forbidden(request),
+            Ok(request) if !may_use(&call.caller.policy, request, sites) => return Err(forbidden(request).into()),
             Ok(request) => {
                 let is_shown = match settings.access.clients.is_empty() {
                     true => is_shown(call.trace.is_local(), settings.token_exposure),
@@ -210,12 +210,12 @@ fn may_use(policy: &Policy, request: TokenRequest, sites: &[Arc<Site>]) -> bool 
     policy.sites.as_ref().is_none_or(is_named) && (policy.local.force_refresh || !request.force)
 }
 
-fn forbidden(request: TokenRequest) -> Answer {
+fn forbidden(request: TokenRequest) -> Rejection {
     let text = match request.force {
         true => "The policy does not permit a forced refresh (local: [force_refresh]).",
         false => "The policy does not permit the use of this site.",
     };
-    Answer::error(StatusCode::FORBIDDEN, "forbidden", text)
+    Rejection::by_policy(text)
 }
 
 #[derive(Serialize)]

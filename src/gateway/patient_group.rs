@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
-
 use crate::access::patients::Patients;
-use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
@@ -30,7 +27,7 @@ pub(super) async fn resolve(call: &mut Call, fhir: &FhirCall) -> Result<(), Reje
         }
         Members::NoGroup => {
             let text = "The Group that has the patients of this client is not there, or no longer.";
-            Err(Rejection::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, text))
+            Err(Rejection::by_policy(text))
         }
         Members::Unknown => {
             let text = "The Group that has the patients of this client cannot be read at the moment.";

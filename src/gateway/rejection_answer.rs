@@ -12,7 +12,7 @@ use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
 use crate::gateway::context::RequestContext;
 use crate::gateway::destination::Destination;
-use crate::gateway::{request_log, send, transport};
+use crate::gateway::{credentials, request_log, send, transport};
 use crate::http::answer::Answer;
 
 /// The answer to a request for this destination.
@@ -34,6 +34,7 @@ fn of(rejection: Rejection, call: &Call, destination: &Destination) -> Answer {
 /// The client is gone.
 pub(super) async fn send(session: &mut Session, rejection: Rejection, context: &RequestContext) -> pingora::Result<()> {
     let RequestContext { call, destination, .. } = context;
+    let rejection = credentials::asked_for(rejection, call);
     send::answer(session, of(rejection, call, destination), call, destination.cors()).await
 }
 

@@ -22,7 +22,7 @@ use pingora::{Error, ErrorType};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 
-use crate::config::{BaseUrl, CaFile, Connections, Timeouts, Upstream};
+use crate::config::{BaseUrl, Connections, Timeouts, Upstream};
 use crate::nodes::cause::Place;
 use crate::nodes::resolve::{ResolveError, look_up};
 
@@ -45,17 +45,27 @@ impl Origin {
     /// does not tell peers apart by the authorities that they trust, so that each origin has a group of its own.
     #[must_use]
     pub(super) fn new(place: Place, upstream: &Upstream) -> Self {
-        Self::with(place, &upstream.timeouts, &upstream.connections, upstream.ca_file.as_ref())
+        Self::with(
+            place,
+            &upstream.timeouts,
+            &upstream.connections,
+            upstream.ca_file.as_ref().map(|file| file.certificates.as_slice()),
+        )
     }
 
     /// Prepares an origin that belongs to no site: one from which public keys come. It has the default timeouts, and must show a
-    /// certificate of an authority that the system trusts.
+    /// certificate of an authority that the system trusts, or of one of these.
     #[must_use]
-    pub(crate) fn elsewhere(url: BaseUrl, key: &'static str) -> Self {
-        Self::with(Place { url, key }, &Timeouts::default(), &Connections::default(), None)
+    pub(crate) fn elsewhere(url: BaseUrl, key: &'static str, authorities: Option<&[CertificateDer<'static>]>) -> Self {
+        Self::with(Place { url, key }, &Timeouts::default(), &Connections::default(), authorities)
     }
 
-    fn with(place: Place, timeouts: &Timeouts, connections: &Connections, ca_file: Option<&CaFile>) -> Self {
+    fn with(
+        place: Place,
+        timeouts: &Timeouts,
+        connections: &Connections,
+        authorities: Option<&[CertificateDer<'static>]>,
+    ) -> Self {
         let url = &place.url;
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         // The SNI is never empty: without one, Pingora's rustls side would verify nothing at all.
@@ -71,8 +81,8 @@ impl Origin {
         options.verify_cert = true;
         options.verify_hostname = true;
         options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
-        if let Some(file) = ca_file {
-            options.ca = Some(system_and(&file.certificates));
+        if let Some(certificates) = authorities {
+            options.ca = Some(system_and(certificates));
         }
         let host = HeaderValue::from_str(&url.authority()).expect("a BaseUrl has letters, digits and `.-_:[]` in its host");
         let address = url.host.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, url.port));

@@ -58,9 +58,26 @@ async function startSandbox(program, folder, openemr) {
   return Object.assign(sandbox, { base });
 }
 
-function configuration(folder, base, scopes, port, tlsPort) {
-  const at = (...names) => JSON.stringify(path.join(folder, ...names));
+// Programs that call the gateway with SMART Backend Services, each with the algorithm of its key.
+const SMART_CLIENTS = { fetcher: 'RS384', kit: 'ES384' };
+
+function smartAccess(at) {
+  const clients = Object.keys(SMART_CLIENTS).map((name) => `
+    ${name}:
+      scopes: ["system/*.rs"]
+      export: [system, patient, group]
+      smart: { jwks: ${at(name, 'jwks.json')} }`);
   return `
+access:
+  allow_from: [127.0.0.0/8]
+  token_key: ${at('state', 'token-key.pem')}
+  clients:${clients.join('')}
+`;
+}
+
+function configuration(folder, base, scopes, port, tlsPort, hasClients) {
+  const at = (...names) => JSON.stringify(path.join(folder, ...names));
+  return `${hasClients ? smartAccess(at) : ''}
 listen:
   - address: 127.0.0.1:${port}
   - address: 127.0.0.1:${tlsPort}
@@ -78,13 +95,16 @@ sites:
 `;
 }
 
-// `openemr` is the version that the sandbox plays.
-async function startInstallation(program, openemr) {
+// `openemr` is the version that the sandbox plays. With `hasClients`, nobody calls without credentials.
+async function startInstallation(program, openemr, hasClients = false) {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'openemr-gateway-clients-'));
   const run = (...options) => execFileSync(program, options, { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'], timeout: 60_000 });
   let sandbox;
   try {
     run('keys', 'generate', '--bits', '2048', '--out', 'keys');
+    for (const [name, algorithm] of Object.entries(hasClients ? SMART_CLIENTS : {})) {
+      run('keys', 'generate', '--algorithm', algorithm, '--kid-method', 'rfc7638', '--out', name);
+    }
     run('keys', 'certificate', '--host', 'localhost', '--out', 'certs');
     sandbox = await startSandbox(program, folder, openemr);
     const scopes = await everyScope(sandbox.base, openemr);
@@ -92,7 +112,7 @@ async function startInstallation(program, openemr) {
     const gateway = await onFreePort(program, `the gateway for OpenEMR ${openemr}`, async (port) => {
       tlsPort = await freePort();
       const file = path.join(folder, 'gateway.yaml');
-      fs.writeFileSync(file, configuration(folder, sandbox.base, scopes, port, tlsPort));
+      fs.writeFileSync(file, configuration(folder, sandbox.base, scopes, port, tlsPort, hasClients));
       return ['serve', '--config', file];
     });
     return new Installation(folder, sandbox, gateway, openemr, `https://localhost:${tlsPort}`);

@@ -1,5 +1,6 @@
-// Runs other people's FHIR clients against the gateway: a demo (OpenEMR 8.0), and two installations with a certificate
-// (8.0 and 7.0.3). One test file after the other, so that none changes what another pages through.
+// Runs other people's FHIR clients against the gateway: a demo (OpenEMR 8.0), two installations with a certificate
+// (8.0 and 7.0.3), and one whose clients have to authenticate. One test file after the other, so that none changes what
+// another pages through.
 //
 //   node run.js path/to/openemr-gateway path/to/python [part of a file's name ...]
 
@@ -68,6 +69,7 @@ async function main() {
     started.demo = await startDemo(program);
     started.modern = await startInstallation(program, '8.0');
     started.old = await startInstallation(program, '7.0.3');
+    started.smart = await startInstallation(program, '8.0', true);
     const environment = {
       GATEWAY: program,
       DEMO: started.demo.baseUrl,
@@ -75,8 +77,10 @@ async function main() {
       MODERN_TLS: started.modern.tlsUrl,
       MODERN_CERTIFICATE: started.modern.certificate,
       OLD: started.old.baseUrl,
+      SMART: started.smart.baseUrl,
+      SMART_KEYS: started.smart.folder,
       // What no answer may hold: the addresses at which OpenEMR is, and by which it knows itself.
-      HIDDEN_ADDRESSES: [PUBLIC_ADDRESS, started.modern.sandbox.base, started.old.sandbox.base, sandboxOf(started.demo)].join(' '),
+      HIDDEN_ADDRESSES: [PUBLIC_ADDRESS, started.modern.sandbox.base, started.old.sandbox.base, started.smart.sandbox.base, sandboxOf(started.demo)].join(' '),
     };
     for (const file of files) {
       console.log(`\n${file}`);

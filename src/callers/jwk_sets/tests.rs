@@ -16,10 +16,10 @@ struct Provider {
 }
 
 impl Provider {
-    async fn start(kids: &[&'static str]) -> (Arc<Self>, String) {
+    async fn start(kids: &[&'static str]) -> (Arc<Self>, RemoteKeys) {
         let provider = Arc::new(Self { kids: parking_lot::Mutex::new(kids.to_vec()), ..Self::default() });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/keys/?tenant=a", listener.local_addr().unwrap());
+        let url = RemoteKeys::at(&format!("http://{}/keys/?tenant=a", listener.local_addr().unwrap()));
         let server = Arc::clone(&provider);
         tokio::spawn(async move {
             loop {
@@ -56,7 +56,7 @@ impl Provider {
     }
 }
 
-fn sets(url: &str, earlier: Option<&JwkSets>) -> JwkSets {
+fn sets(url: &RemoteKeys, earlier: Option<&JwkSets>) -> JwkSets {
     let client = Client::new(Arc::new(Connector::new(None)));
     JwkSets::new([(url, "access.issuers")].into_iter(), &client, earlier)
 }
@@ -78,7 +78,7 @@ async fn a_set_is_fetched_once_and_again_for_an_unknown_key() {
     assert!(sets.keys(&url, Some("b")).await.unwrap().has("b"));
     assert_eq!(provider.asked(), 2);
     assert!(!sets.keys(&url, Some("a")).await.unwrap().has("a"), "it was withdrawn");
-    assert_eq!(sets.keys("http://127.0.0.1:1/other", None).await.err(), Some(NoKeys));
+    assert_eq!(sets.keys(&RemoteKeys::at("http://127.0.0.1:1/other"), None).await.err(), Some(NoKeys));
 }
 
 #[tokio::test]

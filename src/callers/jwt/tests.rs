@@ -9,6 +9,7 @@ use serde_json::json;
 use super::*;
 use crate::access::clients::Subject;
 use crate::access::policy::Policy;
+use crate::access::remote_keys::RemoteKeys;
 use crate::keys::SigningKey;
 
 const URL: &str = "http://127.0.0.1:1/keys";
@@ -54,7 +55,7 @@ impl Corp {
             name: "corp".to_owned(),
             issuer: "https://id.example.org".to_owned(),
             audience: "gateway".to_owned(),
-            jwks_uri: URL.to_owned(),
+            keys: RemoteKeys::at(URL),
             algorithms: self.algorithms.clone(),
             client_claim: "azp".to_owned(),
             scope_claim: self.scope_claim.map(str::to_owned),

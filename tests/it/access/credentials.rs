@@ -291,7 +291,7 @@ fn the_token_is_for_policies_that_name_it_and_on_this_machine() {
 }
 
 #[test]
-fn a_client_that_a_reload_removes_is_refused_at_its_next_request() {
+fn a_client_that_a_reload_removes_or_narrows_is_refused_at_its_next_request() {
     let door = Door::open();
     let key = key_of("app");
     let bytes = request("GET", PATIENTS, &[("X-API-Key", &key)], b"");
@@ -307,4 +307,11 @@ fn a_client_that_a_reload_removes_is_refused_at_its_next_request() {
     assert_eq!(status(), 401);
     assert!(door.gateway.reload(&door.gateway.config).contains("is in force"));
     assert_eq!(status(), 200);
+    for narrower in [json!({"scopes": ["system/Observation.rs"]}), json!({"policy": "everything", "allow_from": ["192.0.2.1"]})] {
+        let mut config = door.gateway.config.clone();
+        config["access"]["clients"]["app"] = narrower;
+        config["access"]["clients"]["app"]["api_keys"] = json!([digest_of("app")]);
+        assert!(door.gateway.reload(&config).contains("is in force"));
+        assert_eq!(status(), 403);
+    }
 }

@@ -55,6 +55,9 @@ fn the_decision_is_told_with_its_lines() {
             assert!(out.contains(word), "{client} {request}: {word} in\n{out}");
         }
     }
+    folder.replace("conf/gateway.yaml", "access:\n", "access:\n  anonymous: metadata-only\n");
+    let out = explain(&folder, "", "GET /fhir/Patient", &[]);
+    assert!(out.contains("refused     401: ") && out.contains("metadata-only"), "{out}");
     let out = explain(&folder, "group", "GET /fhir/Patient/P1", &["--patient", "P1"]);
     assert!(out.contains("only some resources"), "{out}");
     let out = explain(&folder, "pat", "POST /fhir/Patient/_search", &["--form", "_REWRITE_COMMAND=x"]);

@@ -1,8 +1,11 @@
 //! Who may call, and for what.
 
+mod access_tokens;
+mod anonymous;
 mod api_keys;
 mod certificate_clients;
 mod certificates;
+mod claims;
 mod credentials;
 mod explain;
 mod export_policies;
@@ -11,5 +14,8 @@ mod exports;
 mod jwts;
 mod new_key;
 mod patient_groups;
+mod private_ca;
 mod provider;
 mod secure;
+mod smart;
+mod smart_client;

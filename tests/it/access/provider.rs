@@ -1,7 +1,7 @@
 //! An identity provider: keys, the JWT that it signs, and a server of its JWK Set that counts how often it is asked.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -12,7 +12,10 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
+
+use crate::support::certificates::Ca;
 
 pub const ISSUER: &str = "https://id.example.org/realms/emr";
 const RSA: &[u8] = include_bytes!("../../keys/rsa2048-pkcs1.pem");
@@ -20,6 +23,7 @@ const RSA: &[u8] = include_bytes!("../../keys/rsa2048-pkcs1.pem");
 /// A running one, with the keys `rsa` for RS256, the same as `smart` for RS384, and `ec` for ES256.
 pub struct Provider {
     address: SocketAddr,
+    scheme: &'static str,
     shared: Arc<Shared>,
     rsa: EncodingKey,
     ec: EncodingKey,
@@ -34,6 +38,15 @@ struct Shared {
 
 impl Provider {
     pub fn start() -> Self {
+        Self::serving(None)
+    }
+
+    /// One with a certificate of this CA.
+    pub fn start_tls(ca: &Ca) -> Self {
+        Self::serving(Some(Arc::new(ca.server(1))))
+    }
+
+    fn serving(tls: Option<Arc<ServerConfig>>) -> Self {
         let rsa = pem::parse(RSA).unwrap();
         let public = aws_lc_rs::rsa::KeyPair::from_der(rsa.contents()).unwrap();
         let integer = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
@@ -50,6 +63,7 @@ impl Provider {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let provider = Self {
             address: listener.local_addr().unwrap(),
+            scheme: if tls.is_some() { "https" } else { "http" },
             shared: Arc::new(Shared { set: Mutex::new(set), ..Shared::default() }),
             rsa: EncodingKey::from_rsa_der(rsa.contents()),
             ec: EncodingKey::from_ec_der(der.as_ref()),
@@ -58,7 +72,11 @@ impl Provider {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let shared = Arc::clone(&shared);
-                thread::spawn(move || shared.serve(stream.unwrap()));
+                let (stream, tls) = (stream.unwrap(), tls.clone());
+                thread::spawn(move || match tls {
+                    None => shared.serve(stream),
+                    Some(tls) => shared.serve(StreamOwned::new(ServerConnection::new(tls).unwrap(), stream)),
+                });
             }
         });
         provider
@@ -66,7 +84,7 @@ impl Provider {
 
     /// The URL of its JWK Set.
     pub fn jwks_uri(&self) -> String {
-        format!("http://{}/certs?tenant=emr", self.address)
+        format!("{}://{}/certs?tenant=emr", self.scheme, self.address)
     }
 
     /// The entry of `access.issuers`.
@@ -116,7 +134,7 @@ impl Provider {
 }
 
 impl Shared {
-    fn serve(&self, mut stream: TcpStream) {
+    fn serve(&self, mut stream: impl Read + Write) {
         let mut head = Vec::new();
         let mut byte = [0];
         while !head.ends_with(b"\r\n\r\n") {

@@ -67,7 +67,7 @@ fn it_serves_each_of_its_clients_what_its_policy_permits() {
     };
     let jane = [("X-API-Key", key.as_str())];
     assert_eq!(get("/fhir/metadata", None, &[]).status, 200);
-    get("/fhir/Patient", None, &[]).outcome(403);
+    get("/fhir/Patient", None, &[]).outcome(401);
     assert_eq!(get("/fhir/Patient?_count=1", None, &jane).status, 200);
     get("/fhir/DiagnosticReport", None, &jane).outcome(403);
     get("/fhir/Condition", Some(&lab), &[]).outcome(403);

@@ -36,13 +36,14 @@ access:
       certificates: [{{subject_cn: lab}}, {{san_dns: Lab.example.org}}, {{san_uri: \"urn:lab\"}}, {{fingerprint: \"{colons}\"}}]
     app: {{policy: claimed, jwt: {{issuer: corp, subject: app}}}}
     bulk: {{policy: filed, smart: {{jwks: keys/jwks.json}}}}
-    far: {{patients: {{group: Group/7}}, smart: {{jwks_uri: \"https://far.example.org/jwks?v=1\"}}}}
+    far: {{patients: {{group: Group/7}}, smart: {{jwks_uri: \"https://far.example.org/jwks?v=1\", ca_file: certs/far.pem}}}}
     own: {{policy: {{patients: {{ids: c}}}}, smart: {{jwks_uri: \"http://127.0.0.1:9/jwks\"}}}}
   issuers:
     corp: {{issuer: \"https://id.example.org/realms/emr\", audience: gw, jwks_uri: \"https://id.example.org/certs\", algorithms: [ES384], client_claim: azp, scope_claim: scope}}
 ",
         colons = ["AB"; 32].join(":"),
     ));
+    assert_eq!(folder.run(&["keys", "certificate", "--host", "far", "--out", "certs"]).code, 0);
     folder.write("lists/panel.txt", "# the panel\n\na\nb  # of 2026\n");
     let out = passes(&folder, &[]);
     for line in [
@@ -54,6 +55,7 @@ access:
         "group: Group/7",
         "jwks: keys/jwks.json",
         "jwks_uri: https://far.example.org/jwks?v=1",
+        "ca_file: certs/far.pem",
         "client_claim: azp",
         "- DocumentReference/$docref",
         "- Group/7",
@@ -114,6 +116,11 @@ fn each_mistake_of_a_client_is_named_with_its_remedy() {
             "policy: everything, smart: {jwks_uri: \"http://lab.example.org/jwks\"}".to_owned(),
             ".lab.smart.jwks_uri: is not https",
             "https://id.example.org/jwks.json",
+        ),
+        (
+            "policy: everything, smart: {jwks: keys/jwks.json, ca_file: certs/ca.pem}".to_owned(),
+            ".lab.smart.ca_file: has no effect without `jwks_uri`",
+            "leave it out",
         ),
         ("policy: everything, smart: {jwks: keys/none.json}".to_owned(), ".lab.smart.jwks: keys/none.json", "public keys"),
         (
@@ -199,6 +206,7 @@ fn identity_providers_are_reached_over_https_and_take_no_weak_algorithm() {
         ("issuer: i, jwks_uri: \"https://id.example.org/k\"", "access.issuers.corp: `audience` is missing"),
         ("issuer: i, audience: \"\", jwks_uri: \"https://id.example.org/k\"", "access.issuers.corp.audience: is empty"),
         ("issuer: i, audience: a, jwks_uri: \"http://id.example.org/k\"", "access.issuers.corp.jwks_uri: is not https"),
+        (&format!("{good}, ca_file: keys/none.pem"), "access.issuers.corp.ca_file: keys/none.pem"),
         (&format!("{good}, algorithms: [none]"), "access.issuers.corp.algorithms[0]: `none` is not one of RS256"),
         (&format!("{good}, algorithms: [HS256]"), "access.issuers.corp.algorithms[0]: `HS256` is not one of RS256"),
         (&format!("{good}, algorithms: []"), "access.issuers.corp.algorithms: is empty"),

@@ -1,7 +1,7 @@
 //! Certificates of clients, the CAs that sign them, and their revocation lists.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use rcgen::{
     date_time_ymd,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 /// A CA.
 pub struct Ca(CertifiedIssuer<'static, KeyPair>);
@@ -60,6 +60,17 @@ impl Ca {
         let key = KeyPair::generate().unwrap();
         let certificate = parameters.signed_by(&key, &self.0).unwrap().der().clone();
         Identity { certificate, key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(), serial, chain: Vec::new() }
+    }
+
+    /// A server on this machine with a certificate of this CA.
+    pub fn server(&self, serial: u64) -> ServerConfig {
+        let Identity { certificate, key, .. } = self.issue_with(serial, "server", &["localhost"], |parameters| {
+            parameters.subject_alt_names.push(SanType::IpAddress(Ipv4Addr::LOCALHOST.into()));
+            parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        });
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        builder.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap()
     }
 
     /// The list of those certificates of this CA that were revoked; the next one is due in that year.
