@@ -119,10 +119,7 @@ impl Judge<'_> {
                 "The policy of this client does not permit batches and transactions: send the requests one by one.",
             )),
             Kind::Export => self.export(),
-            // Whose export it is, the exports know.
-            Kind::ExportStatus if self.caller.policy.export.is_empty() => {
-                Err(Refusal::Forbidden("The policy of this client permits no exports."))
-            }
+            // Whose export it is, the exports know: to everybody else it is unknown.
             Kind::ExportStatus => Ok(Grant::of_policy(self.caller)),
             Kind::Operation => self.operation(),
             Kind::Other => Err(Refusal::Forbidden("This is none of FHIR's interactions, so that no scope permits it.")),
@@ -131,6 +128,10 @@ impl Judge<'_> {
 
     /// The type at the beginning of the path.
     fn resource_type(&self) -> Result<&'static str, Refusal> {
+        let first = self.segment(0).unwrap_or_default();
+        if !first.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return Err(Refusal::Unclear("The path begins with what is no name of a resource type."));
+        }
         self.question.interaction.resource_type.ok_or(Refusal::NotFound)
     }
 

@@ -100,7 +100,7 @@ impl Explain {
             query: target.query,
             form: self.form.as_bytes(),
             fields: &fields,
-            bases: &[],
+            bases: &addresses(config, site),
             plans_searches: site.answers.repairs.search,
         };
         let question = match Question::read(&asked) {
@@ -173,10 +173,22 @@ fn told(caller: &Caller, question: &Question<'_>, asks_for_credentials: bool) ->
         return format!("allowed     everything is\nby          {}\n", caller.policy.line);
     }
     let decision = decide(caller, question);
-    const UNTESTED: &str = "refused     403: only some resources are permitted, and answers are not tested for that yet\n";
     let mut text = match decision.verdict {
         Verdict::Allow => "allowed     as it is\n".to_owned(),
-        Verdict::Check(_) | Verdict::Narrow(..) => UNTESTED.to_owned(),
+        Verdict::Check(_) => match question.interaction.kind {
+            Kind::Create => "checked     the resource in the body must be one that the policy permits\n".to_owned(),
+            Kind::Update => {
+                "checked     the resource in the body, and the one that is there, must be ones that the policy permits\n"
+                    .to_owned()
+            }
+            Kind::Delete => "checked     the resource that is there must be one that the policy permits\n".to_owned(),
+            Kind::Read => "checked     a resource that the policy does not permit is answered as an unknown id\n".to_owned(),
+            _ => "checked     what the policy does not permit is left out of the answer\n".to_owned(),
+        },
+        Verdict::Narrow(parameters, _) => {
+            let parameters: Vec<_> = parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            format!("narrowed    to {}; what the policy does not permit is left out of the answer\n", parameters.join("&"))
+        }
         Verdict::Refuse(refusal) => {
             let status = match refusal {
                 Refusal::Scope(_) | Refusal::Forbidden(_) if asks_for_credentials => 401,
@@ -191,6 +203,15 @@ fn told(caller: &Caller, question: &Question<'_>, asks_for_credentials: bool) ->
         let _ = writeln!(text, "by          {line}");
     }
     text
+}
+
+/// The addresses of a site's FHIR API that are known without a request, with which references may begin.
+fn addresses(config: &Config, site: &Site) -> Vec<String> {
+    let openemrs = site.upstream.nodes.iter().map(|node| &node.fhir_base).chain(&site.answers.also_known_as);
+    let openemrs = openemrs.map(|base| base.to_string().trim_end_matches('/').to_owned());
+    let path = bases(config).find(|(known, _)| known.name == site.name).map(|(_, path)| path);
+    let own = config.public_url.as_ref().zip(path).map(|(url, path)| format!("{}{path}", url.to_string().trim_end_matches('/')));
+    openemrs.chain(own).collect()
 }
 
 /// The paths of the FHIR APIs: the first site is served at the route itself, each further one below `/<site>`.

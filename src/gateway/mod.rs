@@ -345,6 +345,7 @@ async fn serve(session: &mut Session, call: &mut Call, fhir: &mut FhirCall, atte
     outgoing::check_query(fhir)?;
     patient_group::resolve(call, fhir).await?;
     authorize::decide(session, call, fhir).await?;
+    limited_write::check_body(session, call, fhir).await?;
     exports::answer(session, call, fhir, attempt, exports).await?;
     availability::check(fhir)?;
     request_repairs::plan(session, call, fhir).await?;
@@ -358,7 +359,7 @@ async fn serve(session: &mut Session, call: &mut Call, fhir: &mut FhirCall, atte
     request_body::take(session, &call.config().limits, fhir).await?;
     outgoing::check_resource(fhir)?;
     request_links::map_body(session, call, fhir);
-    limited_write::check(session, call, fhir).await?;
+    limited_write::check_existing(session, call, fhir).await?;
     conditional_create::decide(session, call, fhir, attempt).await?;
     write_body::adapt(session.req_header(), call, fhir).await?;
     queue::enter(session, call, &fhir.site, attempt).await

@@ -97,7 +97,6 @@ fn exports_are_permitted_by_level_and_hold_the_types_of_the_scopes() {
         ("pwri", "GET /Patient/$export?patient=Patient/P1", "allow"),
         ("pwri", "GET /Patient/$export?patient=Patient/P1,Patient/P9", "The export names a patient"),
         ("all", "GET /Patient/$export", NO_LEVEL),
-        ("none", "GET /$bulkdata-status?job=1", "The policy of this client permits no exports."),
         ("exp", "GET /$bulkdata-status?job=1", "allow"),
     ]);
     // A lenient export leaves out what it may not have.

@@ -3,6 +3,9 @@
 mod access_tokens;
 mod anonymous;
 mod api_keys;
+#[path = "../../../src/access/cases/rows.rs"]
+mod case_rows;
+mod cases;
 mod certificate_clients;
 mod certificates;
 mod claims;
@@ -11,7 +14,9 @@ mod explain;
 mod export_policies;
 mod exporting;
 mod exports;
+mod foreign;
 mod jwts;
+mod limited;
 mod new_key;
 mod patient_groups;
 mod private_ca;
