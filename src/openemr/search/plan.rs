@@ -122,7 +122,16 @@ impl SearchPlan {
         };
         let measured = Measured::of(context.capabilities);
         let pages = context.pager != Pager::Off;
-        let reading = ReadingContext { resource_type, version, measured, known, bases, repairs, pages };
+        let reading = ReadingContext {
+            resource_type,
+            version,
+            measured,
+            known,
+            bases,
+            repairs,
+            pages,
+            tests_all: context.permitted.is_some(),
+        };
         let mut parameters = SearchParameters::default();
         let as_asked = (query, form);
         let (query, form) = (with_pluses(query), with_pluses(form));

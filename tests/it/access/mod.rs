@@ -24,3 +24,4 @@ mod provider;
 mod secure;
 mod smart;
 mod smart_client;
+mod told_answers;
