@@ -17,6 +17,7 @@ mod exports;
 mod foreign;
 mod jwts;
 mod limited;
+mod limited_versions;
 mod new_key;
 mod patient_groups;
 mod private_ca;

@@ -287,3 +287,20 @@ fn the_access_line_says_how_much_was_left_out() {
     assert!(line.contains(" left_out=0"), "{line}");
     assert!(!told.gateway.log().contains(SECRET));
 }
+
+#[test]
+fn no_shared_cache_keeps_what_a_client_got() {
+    let told = told();
+    for (sent, due) in [
+        (None, "no-store"),
+        (Some("public, max-age=600"), "no-store"),
+        (Some("max-age=600"), "no-store"),
+        (Some("no-cache, Private"), "no-cache, Private"),
+        (Some("no-store"), "no-store"),
+    ] {
+        let fields: Vec<_> = sent.map(|value| ("Cache-Control", value)).into_iter().chain([FHIR]).collect();
+        told.tell(200, &fields, own().to_string(), Framing::Length);
+        assert_eq!(ask(&told, "all", "GET", "/fhir/Patient/P1", "").field("cache-control"), Some(due), "{sent:?}");
+        assert_eq!(ask(&told, "women", "GET", "/fhir/Patient/P1", "").field("cache-control"), Some("no-store"), "{sent:?}");
+    }
+}
