@@ -49,6 +49,9 @@ pub(super) fn prepare(
         filters.push(compressor);
     }
     response_head::rewrite(head, request.version, call.id);
+    if call.caller.client.is_some() {
+        response_head::keep_private(head);
+    }
     protect(head);
     cors::mark(request, head, fhir.site.cors.as_ref());
     filters

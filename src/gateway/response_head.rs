@@ -5,7 +5,8 @@
 use std::io;
 
 use http::header::{
-    CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_TYPE, ETAG, LAST_MODIFIED, LOCATION, TRANSFER_ENCODING,
+    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_TYPE, ETAG, LAST_MODIFIED, LOCATION,
+    TRANSFER_ENCODING,
 };
 use http::{HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
@@ -89,6 +90,18 @@ pub(super) fn rewrite(head: &mut ResponseHeader, version: Version, id: RequestId
         head.remove_header(&TRANSFER_ENCODING);
     }
     head.set(&X_REQUEST_ID, id.header_value());
+}
+
+/// Keeps an answer to one client out of caches that others are served from: a key in a field of its own does not do that, as
+/// `Authorization` does (RFC 9111 section 3.5).
+pub(super) fn keep_private(head: &mut ResponseHeader) {
+    let is_private = |line: &HeaderValue| {
+        let is = |member: &[u8]| member.eq_ignore_ascii_case(b"private") || member.eq_ignore_ascii_case(b"no-store");
+        fields::members(line).any(is)
+    };
+    if !head.headers.get_all(CACHE_CONTROL).iter().any(is_private) {
+        head.set(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
 }
 
 /// Why OpenEMR's answer does not go on.

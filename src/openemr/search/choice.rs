@@ -66,6 +66,8 @@ impl<'a> Choice<'a> {
                 }
                 Ask::Nothing(why) if is_testable || has_twin => choice.test_or_refuse(filter, *why, context),
                 Ask::Nothing(_) if is_offered && choice.ask_in_pieces(filter, resource_type) => {}
+                // Each match is read in any case.
+                Ask::Nothing(why) if context.tests_all => choice.test_or_refuse(filter, *why, context),
                 Ask::Nothing(why) => choice.refuse_unbounded(filter, *why, context),
             }
         }

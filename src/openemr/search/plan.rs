@@ -25,6 +25,8 @@ use crate::openemr::version::Version;
 
 /// The most parameters that a search may have.
 const MAX_PARAMETERS: usize = 200;
+/// The most matches for which an OpenEMR that cuts pages is asked at once where the gateway has to count them.
+const MAX_COUNTED: u64 = 10_000;
 
 /// What becomes of a parameter that cannot be used, and is no filter of FHIR's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +124,16 @@ impl SearchPlan {
         };
         let measured = Measured::of(context.capabilities);
         let pages = context.pager != Pager::Off;
-        let reading = ReadingContext { resource_type, version, measured, known, bases, repairs, pages };
+        let reading = ReadingContext {
+            resource_type,
+            version,
+            measured,
+            known,
+            bases,
+            repairs,
+            pages,
+            tests_all: context.permitted.is_some(),
+        };
         let mut parameters = SearchParameters::default();
         let as_asked = (query, form);
         let (query, form) = (with_pluses(query), with_pluses(form));
@@ -156,7 +167,12 @@ impl SearchPlan {
         let projection = parameters.projection();
         let only_counts = parameters.summary == Some(Summary::Count) || parameters.count == Some(0);
         // OpenEMR must send all matches for the gateway to count them.
-        let paging = if only_counts { PagePlan::default() } else { page_plan(parameters, choice, version, context) };
+        let tests = !choice.criteria.is_empty() || context.permitted.is_some();
+        let paging = match only_counts {
+            true if tests && is_newer(choice, context) => PagePlan { count: Some(MAX_COUNTED), ..PagePlan::default() },
+            true => PagePlan::default(),
+            false => page_plan(parameters, choice, version, context),
+        };
         let resource_type = context.resource_type;
         let target = |query: Vec<u8>| match query.as_slice() {
             [] => format!("/{resource_type}"),
@@ -219,6 +235,11 @@ fn refusals(
     Refusals::new(all, list, is_strict)
 }
 
+/// Whether OpenEMR is newer than those that were measured, and cuts pages. What several searches find is cut as a whole.
+fn is_newer(choice: &Choice<'_>, context: &SearchContext<'_>) -> bool {
+    choice.pieces.is_empty() && context.capabilities.is_some_and(|capabilities| !Version::is_measured(capabilities))
+}
+
 /// Plans the page, and warns of the parts of the request that cannot be done.
 fn page_plan(
     parameters: &mut SearchParameters,
@@ -230,8 +251,7 @@ fn page_plan(
         pager: context.pager,
         version,
         patients: context.resource_type == "Patient",
-        // What several searches find is cut into pages as a whole.
-        newer: choice.pieces.is_empty() && context.capabilities.is_some_and(|capabilities| !Version::is_measured(capabilities)),
+        newer: is_newer(choice, context),
         doubled: paging::is_doubled(context.resource_type),
         includes: parameters.provenances || parameters.forwarded.includes,
         sorted: !parameters.sort.is_empty() || parameters.forwarded.sort,

@@ -45,7 +45,16 @@ fn parameters(query: &[u8], resource_type: &'static str) -> SearchParameters {
     let mut parameters = SearchParameters::default();
     let known = usual::of_type(resource_type);
     let measured = Measured::of(None);
-    let context = ReadingContext { resource_type, version: None, measured, known, bases: &[], repairs: true, pages: false };
+    let context = ReadingContext {
+        resource_type,
+        version: None,
+        measured,
+        known,
+        bases: &[],
+        repairs: true,
+        pages: false,
+        tests_all: false,
+    };
     for parameter in query::parameters(query) {
         if matches!(parameter.name.as_ref(), "_elements" | "_summary" | "_pretty") {
             parameters.add(&parameter, &context);

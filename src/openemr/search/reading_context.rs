@@ -21,4 +21,6 @@ pub(crate) struct ReadingContext<'a> {
     pub(crate) repairs: bool,
     /// Whether pages are cut, which takes `_count` and `_offset` even without repairs.
     pub(crate) pages: bool,
+    /// Whether every match is tested, whatever is asked.
+    pub(crate) tests_all: bool,
 }

@@ -6,8 +6,9 @@ use std::thread;
 
 use serde_json::{Value, json};
 
+use super::api_keys::key_of;
 use super::case_rows::names;
-use super::limited::{Clinic, key};
+use super::limited::Clinic;
 use crate::support::http::{Connection, request};
 
 /// How many requests are sent, over all threads.
@@ -57,7 +58,7 @@ fn targets() -> Vec<String> {
 
 /// Sends one request, follows the links to further pages, and gives what was shown; how many requests it took.
 fn ask(connection: &mut Connection, client: &str, target: &str, mut check: impl FnMut(&Value)) -> usize {
-    let authorization = format!("Bearer {}", key(client));
+    let authorization = format!("Bearer {}", key_of(client));
     let mut next = Some(target.to_owned());
     let mut sent = 0;
     while let Some(target) = next.take().filter(|_| sent < 5) {

@@ -1,11 +1,9 @@
 //! The clinic of the policy cases: an OpenEMR with two patients on the list and one who is not, and clients with an API key each.
 
-use aws_lc_rs::digest::{SHA256, digest};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::api_keys::{digest_of, key_of};
 use super::case_rows::{CLIENTS, filled, names};
 use crate::support::gateway::{Gateway, config};
 use crate::support::http::{Answer, Connection};
@@ -37,21 +35,6 @@ const OPERATIONS: [&str; 7] = [
     "system/Organization.write",
 ];
 
-/// The secret of a client's API key.
-fn secret(client: &str) -> String {
-    URL_SAFE_NO_PAD.encode(digest(&SHA256, client.as_bytes()))
-}
-
-/// What the configuration knows of it: a SHA-256 in hexadecimal digits.
-pub fn key_digest(client: &str) -> String {
-    digest(&SHA256, secret(client).as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The API key of a client.
-pub fn key(client: &str) -> String {
-    format!("oegw_{}_{}", &key_digest(client)[..16], secret(client))
-}
-
 /// The clinic, with a gateway in front.
 pub struct Clinic {
     pub openemr: OpenEmr,
@@ -81,7 +64,7 @@ impl Clinic {
 
     /// The answer to a request of a client; `target` is below the FHIR base.
     pub fn ask(&self, client: &str, method: &str, target: &str, fields: &[(&str, &str)], body: &str) -> Answer {
-        let authorization = format!("Bearer {}", key(client));
+        let authorization = format!("Bearer {}", key_of(client));
         let mut all = vec![("Authorization", authorization.as_str())];
         all.extend_from_slice(fields);
         self.gateway.caller().send(method, &format!("/fhir{target}"), &all, body.as_bytes())
@@ -109,7 +92,7 @@ pub fn clients() -> Value {
             more => serde_json::from_str(&filled(&format!("{{{more}}}"))).unwrap(),
         };
         client["scopes"] = scopes.split_whitespace().map(|scope| json!(filled(scope))).collect();
-        client["api_keys"] = json!([format!("sha256:{}", key_digest(name))]);
+        client["api_keys"] = json!([digest_of(name)]);
         if *name == "far" {
             client["allow_from"] = json!(["192.0.2.0/24"]);
         }

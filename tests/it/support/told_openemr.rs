@@ -36,11 +36,20 @@ impl Told {
 
     /// One whose site is configured further.
     pub fn with(configure: impl FnOnce(&mut Value)) -> Self {
+        Self::of(None, |config| configure(&mut config["sites"]["default"]))
+    }
+
+    /// One that says to be an OpenEMR 8.0, with a gateway that is configured further.
+    pub fn openemr(configure: impl FnOnce(&mut Value)) -> Self {
+        Self::of(Some("8.0.0"), configure)
+    }
+
+    fn of(openemr: Option<&'static str>, configure: impl FnOnce(&mut Value)) -> Self {
         let tokens = OpenEmr::start();
         let answer = Arc::<Mutex<Vec<u8>>>::default();
         let told = Arc::clone(&answer);
         let raw = RawOpenEmr::start(move |request| match request.head.contains("/metadata ") {
-            true => framed(200, &[("Content-Type", "application/json")], &statement(request), Framing::Length),
+            true => framed(200, &[("Content-Type", "application/json")], &statement(request, openemr), Framing::Length),
             false => told.lock().unwrap().clone(),
         });
         let mut config = config(&tokens);
@@ -49,7 +58,7 @@ impl Told {
         let site = &mut config["sites"]["default"];
         site["fhir_base"] = json!(raw.fhir_base());
         site["scopes"] = json!(["system/Patient.read", "system/Patient.write", "system/Binary.read"]);
-        configure(site);
+        configure(&mut config);
         Self { gateway: Gateway::with(config), raw, answer, _tokens: tokens }
     }
 
@@ -96,16 +105,19 @@ pub fn framed(status: u16, fields: &[(&str, &str)], body: &[u8], framing: Framin
     bytes
 }
 
-fn statement(request: &Received) -> Vec<u8> {
+fn statement(request: &Received, openemr: Option<&str>) -> Vec<u8> {
     let interactions = ["read", "search-type", "create", "update"].map(|code| json!({"code": code}));
     let parameters = [json!({"name": "_id", "type": "token"}), json!({"name": "name", "type": "string"})];
     let resource = |kind: &str| json!({"type": kind, "interaction": interactions, "searchParam": parameters, "operation": [{"name": "docref"}]});
     let resources = ["Patient", "Binary", "DocumentReference"].map(resource);
     let base = format!("http://{}/fhir", request.field("host").unwrap());
-    let statement = json!({
+    let mut statement = json!({
         "resourceType": "CapabilityStatement", "status": "active", "fhirVersion": "4.0.1", "kind": "instance",
         "implementation": {"url": base},
         "rest": [{"mode": "server", "resource": resources}],
     });
+    if let Some(version) = openemr {
+        statement["software"] = json!({"name": "OpenEMR", "version": version});
+    }
     statement.to_string().into_bytes()
 }

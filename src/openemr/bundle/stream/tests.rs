@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 
 mod legal_json;
+mod permitted;
 mod tested;
 
 use legal_json::{Json, Writer};
