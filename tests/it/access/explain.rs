@@ -15,6 +15,7 @@ fn folder() -> Folder {
         ("panel", "scopes: [system/Patient.rs, system/Observation.rs], patients: {ids: [P1, P2]}".to_owned()),
         ("group", "scopes: [system/Patient.rs], patients: {group: Group/7}".to_owned()),
         ("none", "policy: metadata-only".to_owned()),
+        ("feed", format!("scopes: [\"system/Observation.cud?category={VITALS}\"]")),
     ];
     let lines = clients.iter().zip(1..).map(|((name, policy), digit)| format!("    {name}: {{{policy}, {}}}\n", key(digit)));
     folder.write("conf/gateway.yaml", &format!("{GOOD}access:\n  clients:\n{}", lines.collect::<String>()));
@@ -38,10 +39,30 @@ fn the_decision_is_told_with_its_lines() {
         (
             "vit",
             "GET /fhir/Observation?patient=P1",
-            &["refused     403: only some resources", "access.clients.vit.scopes[0] (line 12)"],
+            &[
+                "narrowed    to category=http://terminology.hl7.org/CodeSystem/observation-category|vital-signs; what the policy",
+                "access.clients.vit.scopes[0] (line 12)",
+            ],
         ),
-        ("panel", "GET /fhir/Patient/P9", &["refused     403: "]),
-        ("panel", "GET /fhir/Observation?patient=P1", &["refused     403: only some resources"]),
+        (
+            "vit",
+            "GET /fhir/Observation/O1",
+            &["checked     a resource that", "as an unknown id", "access.clients.vit.scopes[0] (line 12)"],
+        ),
+        ("vit", "GET /fhir/Observation/O1/_history", &["refused     403: This client may see a part"]),
+        ("panel", "GET /fhir/Patient/P9", &["refused     403: This patient is not among those"]),
+        ("panel", "GET /fhir/Patient", &["narrowed    to _id=P1,P2; ", "access.clients.panel.scopes[0] (line 13)"]),
+        (
+            "panel",
+            "GET /fhir/Observation?patient=P1",
+            &["checked     what the policy does not permit is left out", "scopes[1] (line 13)"],
+        ),
+        ("panel", "GET /fhir/Observation?patient=P9", &["refused     403: The search names a patient that is not among"]),
+        ("feed", "POST /fhir/Observation", &["checked     the resource in the body must be"]),
+        ("feed", "PUT /fhir/Observation/O1", &["checked     the resource in the body, and the one that is there"]),
+        ("feed", "DELETE /fhir/Observation/O1", &["checked     the resource that is there"]),
+        ("feed", "PATCH /fhir/Observation/O1", &["refused     403: This client may see a part"]),
+        ("feed", "POST /fhir", &["refused     403: The policy of this client does not permit batches"]),
         ("none", "GET /fhir/Patient", &["refused     403: ", "by          "]),
         ("", "GET /fhir/Patient", &["refused     401: ", "access.anonymous"]),
         ("", "GET /fhir/metadata", &["allowed "]),
@@ -59,7 +80,7 @@ fn the_decision_is_told_with_its_lines() {
     let out = explain(&folder, "", "GET /fhir/Patient", &[]);
     assert!(out.contains("refused     401: ") && out.contains("metadata-only"), "{out}");
     let out = explain(&folder, "group", "GET /fhir/Patient/P1", &["--patient", "P1"]);
-    assert!(out.contains("only some resources"), "{out}");
+    assert!(out.contains("checked     ") && out.contains("access.clients.group.scopes[0]"), "{out}");
     let out = explain(&folder, "pat", "POST /fhir/Patient/_search", &["--form", "_REWRITE_COMMAND=x"]);
     assert!(out.contains("refused     400"), "{out}");
 }
@@ -84,6 +105,7 @@ fn check(folder: &Folder) -> Ended {
 #[test]
 fn a_policy_beyond_what_openemr_grants_is_named_with_its_line() {
     let folder = folder();
+    folder.replace("conf/gateway.yaml", "system/Observation.cud", "system/Observation.rs");
     let ended = check(&folder);
     assert_eq!(ended.code, 1);
     for words in ["pat: policy pat lies within the scopes of default", "vit: policy vit lies", "panel: policy panel lies"] {

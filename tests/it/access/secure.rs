@@ -11,6 +11,11 @@ use crate::support::gateway::{Certificate, Gateway, site};
 use crate::support::http::request;
 use crate::support::openemr::OpenEmr;
 
+// Of the sandbox, as docs/access.md names them: a patient, and a laboratory result of another one.
+const LISTED: &str = "7d350fc5-06dd-4573-938e-3232afcee970";
+const UNLISTED: &str = "ef66bb44-7775-4d99-a505-3fba6ba94ea3";
+const FOREIGN_RESULT: &str = "f9edcb56-550d-44d3-911f-6c256146907f";
+
 const SECURE: &str = include_str!("../../../conf/secure.yaml");
 
 fn filled(text: &str) -> String {
@@ -53,7 +58,7 @@ fn it_serves_each_of_its_clients_what_its_policy_permits() {
     config["listen"] = json!([{"tls": server.tls()}]);
     config["listen"][0]["tls"]["client_ca"] = json!(files.write("ca.pem", ca.pem()));
     config["listen"][0]["tls"]["client_certificates"] = json!("optional");
-    config["access"]["policies"]["lab-feed"]["patients"]["file"] = json!(files.write("panel.txt", "p1\n"));
+    config["access"]["policies"]["lab-feed"]["patients"]["file"] = json!(files.write("panel.txt", format!("{LISTED}\n")));
     config["access"]["clients"]["study"]["smart"]["jwks"] = config["sites"]["default"]["jwks"].clone();
     config["log"] = json!({"format": "text"});
     config["access"]["token_key"] = json!(files.write("unused", "").with_file_name("token-key.pem"));
@@ -71,5 +76,19 @@ fn it_serves_each_of_its_clients_what_its_policy_permits() {
     assert_eq!(get("/fhir/Patient?_count=1", None, &jane).status, 200);
     get("/fhir/DiagnosticReport", None, &jane).outcome(403);
     get("/fhir/Condition", Some(&lab), &[]).outcome(403);
-    get("/fhir/Patient/p9", Some(&lab), &[]).outcome(403);
+    get(&format!("/fhir/Patient/{UNLISTED}"), Some(&lab), &[]).outcome(403);
+    // What is on the list is there, and nothing else, though all is asked for.
+    assert_eq!(get(&format!("/fhir/Patient/{LISTED}"), Some(&lab), &[]).json()["id"], LISTED);
+    let found = get("/fhir/Observation?_count=200", Some(&lab), &[]).json();
+    let entries = found["entry"].as_array().unwrap();
+    assert!(!entries.is_empty(), "{found}");
+    for entry in entries {
+        let resource = entry["resource"].to_string();
+        assert!(resource.contains(&format!("Patient/{LISTED}")) && resource.contains("\"laboratory\""), "{resource}");
+    }
+    let link = found["link"][0]["url"].as_str().unwrap();
+    assert!(link.contains("observation-category%7Claboratory") && link.contains(&format!("patient={LISTED}")), "{link}");
+    // A result of somebody else's is as one that there is not.
+    get(&format!("/fhir/Observation/{FOREIGN_RESULT}"), Some(&lab), &[]).outcome(404);
+    assert_eq!(get(&format!("/fhir/Observation/{FOREIGN_RESULT}"), None, &jane).status, 200);
 }
