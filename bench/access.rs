@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use openemr_gateway::bench::{
-    BodyStep, BundleStream, LimitedClient, LinkRewriter, Links, ManyClients, Mender, Repairs, Replacement, SearchTerms,
+    BodyStep, BundleStream, LimitedClient, LinkRewriter, Links, ManyClients, Mender, Permitted, Repairs, Replacement, SearchTerms,
 };
 
 const SIZE: usize = 200_000;
@@ -86,34 +86,21 @@ fn answers(criterion: &mut Criterion) {
     let pieces: Vec<Bytes> = (0..body.len()).step_by(PIECE).map(|at| body.slice(at..body.len().min(at + PIECE))).collect();
     let mut group = criterion.benchmark_group("answer");
     group.throughput(Throughput::Bytes(body.len() as u64));
-    group.bench_function("all default repairs, and resources mended", |bencher| {
-        bencher.iter_batched(
-            || {
-                let bundle = BundleStream::new(
-                    SearchTerms::whole("Observation", "/Observation".to_owned()),
-                    true,
-                    BASE,
-                    Some(1_795_472_734),
-                );
-                let links = Links::to([BASE, "http://10.0.0.7:8300/apis/default/fhir"]);
-                let links = LinkRewriter::new(Arc::new(links), Arc::new(Replacement::new("https://gateway.example.org/fhir")));
-                let mender = Mender::new(Repairs::all(), &Arc::default());
-                let steps: [Box<dyn BodyStep>; 3] = [Box::new(mender), Box::new(bundle), Box::new(links)];
-                (steps, pieces.clone())
-            },
-            |(mut steps, pieces)| {
-                for piece in pieces {
-                    black_box(steps.iter_mut().fold(piece, |piece, step| step.feed(piece)));
-                }
-                let [mender, bundle, links] = &mut steps;
-                let last = mender.finish();
-                black_box(links.feed(bundle.feed(last)));
-                black_box(links.feed(bundle.finish()));
-                black_box(links.finish());
-            },
-            BatchSize::SmallInput,
-        );
-    });
+    let panel = LimitedClient::new(&["system/*.rs"], &[PATIENT, "a"]).expect("scopes");
+    let both = LimitedClient::new(&[VITAL], &[PATIENT, "a"]).expect("scopes");
+    for (name, test) in [
+        ("all default repairs, and resources mended", None),
+        ("the same, and each resource tested by patients", Some(panel.test("Observation"))),
+        ("the same, and each resource tested by patients and a category", Some(both.test("Observation"))),
+    ] {
+        group.bench_function(name, |bencher| {
+            bencher.iter_batched(
+                || (steps(test.clone()), pieces.clone()),
+                |(steps, pieces)| pass(steps, pieces),
+                BatchSize::SmallInput,
+            );
+        });
+    }
     let others = ["a34c6e42-1d69-4ad3-b4ef-b31757980000", "b"];
     for (name, scopes, patients) in [
         ("tested by patients", "system/*.rs", &[PATIENT, "a"][..]),
@@ -127,6 +114,27 @@ fn answers(criterion: &mut Criterion) {
         });
     }
     group.finish();
+}
+
+/// The steps of an answer to a search. `permitted`: the test of each resource.
+fn steps(permitted: Option<Permitted>) -> [Box<dyn BodyStep>; 3] {
+    let terms = SearchTerms { permitted, ..SearchTerms::whole("Observation", "/Observation".to_owned()) };
+    let bundle = BundleStream::new(terms, true, BASE, Some(1_795_472_734));
+    let links = Links::to([BASE, "http://10.0.0.7:8300/apis/default/fhir"]);
+    let links = LinkRewriter::new(Arc::new(links), Arc::new(Replacement::new("https://gateway.example.org/fhir")));
+    let mender = Mender::new(Repairs::all(), &Arc::default());
+    [Box::new(mender), Box::new(bundle), Box::new(links)]
+}
+
+fn pass(mut steps: [Box<dyn BodyStep>; 3], pieces: Vec<Bytes>) {
+    for piece in pieces {
+        black_box(steps.iter_mut().fold(piece, |piece, step| step.feed(piece)));
+    }
+    let [mender, bundle, links] = &mut steps;
+    let last = mender.finish();
+    black_box(links.feed(bundle.feed(last)));
+    black_box(links.feed(bundle.finish()));
+    black_box(links.finish());
 }
 
 criterion_group!(benches, benchmarks);

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::fhir::id::is_uuid;
+
 /// The patients whose data a policy is about, as it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) enum Patients {
@@ -20,7 +22,7 @@ pub(crate) enum Patients {
 /// The most patients to whom a search is narrowed by a parameter.
 const MOST_IN_SEARCH: usize = 20;
 
-/// Ids of patients.
+/// Ids of patients. OpenEMR writes its UUIDs in lower case, however they are written here.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct PatientList {
     ids: HashSet<Box<str>>,
@@ -55,12 +57,25 @@ impl PatientList {
 
 impl<Id: Into<Box<str>>> FromIterator<Id> for PatientList {
     fn from_iter<Ids: IntoIterator<Item = Id>>(ids: Ids) -> Self {
-        let ids: HashSet<Box<str>> = ids.into_iter().map(Into::into).collect();
+        let as_openemr_writes = |id: Box<str>| if is_uuid(&id) { id.to_ascii_lowercase().into() } else { id };
+        let ids: HashSet<Box<str>> = ids.into_iter().map(Into::into).map(as_openemr_writes).collect();
         let value = (1..=MOST_IN_SEARCH).contains(&ids.len()).then(|| {
             let mut sorted: Vec<&str> = ids.iter().map(AsRef::as_ref).collect();
             sorted.sort_unstable();
             sorted.join(",").into()
         });
         Self { ids, value }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uuids_are_listed_as_openemr_writes_them() {
+        let list: PatientList = ["A34C6E42-1D69-4AD3-B4EF-B31757983454", "P1"].into_iter().collect();
+        assert!(list.has("a34c6e42-1d69-4ad3-b4ef-b31757983454") && list.has("P1") && !list.has("p1"));
+        assert_eq!(list.as_value(), Some("P1,a34c6e42-1d69-4ad3-b4ef-b31757983454"));
     }
 }

@@ -55,6 +55,13 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// Whether it creates, changes or deletes a resource.
+    #[must_use]
+    pub(crate) fn is_write(self) -> bool {
+        use Kind::{ConditionalDelete, ConditionalPatch, ConditionalUpdate, Create, Delete, Patch, Update};
+        matches!(self, Create | Update | Patch | Delete | ConditionalUpdate | ConditionalPatch | ConditionalDelete)
+    }
+
     /// Returns the code of FHIR's value sets type-restful-interaction and system-restful-interaction, or one like those where they
     /// have none.
     #[must_use]

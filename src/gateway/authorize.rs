@@ -16,7 +16,7 @@ use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
-use crate::gateway::limit::{Limit, NotPermitted, can_test, is_write};
+use crate::gateway::limit::{Limit, NotPermitted, can_test};
 use crate::gateway::stop::{Step, Stop};
 use crate::gateway::{outgoing, public_base};
 
@@ -42,7 +42,7 @@ pub(super) async fn decide(session: &mut Session, call: &Call, fhir: &mut FhirCa
         plans_searches: fhir.repairs().search,
     };
     let decision = decision(&call.caller, &Question::read(&asked)?);
-    let shown = is_write(fhir.interaction.kind).then(|| permitted(&call.caller, Letter::Read, &bases));
+    let shown = fhir.interaction.kind.is_write().then(|| permitted(&call.caller, Letter::Read, &bases));
     let limit = Limit::of(decision, shown)?;
     if limit.test.is_some() && !can_test(fhir.interaction) {
         return Err(NotPermitted::Untested.into());

@@ -119,10 +119,3 @@ pub(super) fn is_docref(interaction: Interaction) -> bool {
     (interaction.kind, interaction.resource_type, interaction.operation)
         == (Kind::Operation, Some("DocumentReference"), Some("docref"))
 }
-
-/// Whether the answer may show the resource that was written.
-#[must_use]
-pub(super) fn is_write(kind: Kind) -> bool {
-    use Kind::{ConditionalDelete, ConditionalPatch, ConditionalUpdate, Create, Delete, Patch, Update};
-    matches!(kind, Create | Update | Patch | Delete | ConditionalUpdate | ConditionalPatch | ConditionalDelete)
-}

@@ -57,7 +57,7 @@ impl From<BadCondition> for Rejection {
 /// The condition that cannot be met.
 pub(super) async fn check(fields: &HeaderMap, fhir: &FhirCall) -> Step {
     let kind = fhir.interaction.kind;
-    if !fhir.repairs().writes || !is_write(kind) {
+    if !fhir.repairs().writes || !kind.is_write() {
         return Ok(());
     }
     if kind != Kind::Create && fields.contains_key(&IF_NONE_EXIST) {
@@ -71,19 +71,6 @@ pub(super) async fn check(fields: &HeaderMap, fhir: &FhirCall) -> Step {
         BadCondition::Unversioned(_) | BadCondition::WithoutCreate => known.versioned,
     });
     if is_announced { Ok(()) } else { Err(condition.into()) }
-}
-
-fn is_write(kind: Kind) -> bool {
-    matches!(
-        kind,
-        Kind::Create
-            | Kind::Update
-            | Kind::ConditionalUpdate
-            | Kind::Patch
-            | Kind::ConditionalPatch
-            | Kind::Delete
-            | Kind::ConditionalDelete
-    )
 }
 
 /// The first condition that needs more than OpenEMR has. `If-Match: *` needs nothing: OpenEMR updates only what exists.

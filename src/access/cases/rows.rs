@@ -281,6 +281,6 @@ pub fn filled(text: &str) -> String {
 
 /// The letters and their ids.
 pub fn names() -> impl Iterator<Item = (&'static str, String)> {
-    let letters = ["P1", "P2", "P9", "O1", "O2", "O3", "O9", "O0", "C1", "C9", "D1", "D9", "G1", "G9", "T1", "T9", "A19"];
+    let letters = ["P1", "P2", "P9", "O1", "O2", "O3", "O9", "O0", "C1", "C9", "D1", "D9", "G1", "G9", "T1", "T9", "A19", "T2"];
     letters.into_iter().enumerate().map(|(at, name)| (name, format!("10000000-0000-4000-8000-0000000000{:02x}", at + 0xa0)))
 }

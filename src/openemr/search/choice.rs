@@ -78,6 +78,10 @@ impl<'a> Choice<'a> {
         if question.is_wider && self.test(filter, context.resource_type).is_err() {
             return self.refused.push(Refusal::new(&filter.name, Why::NotSearchable));
         }
+        if context.tests_all && !question.is_wider && filter.has_ids() {
+            // OpenEMR has been known to ignore it. What cannot be tested is asked alone, as for everybody.
+            let _ = self.test(filter, context.resource_type);
+        }
         self.asked.push(&question.pair);
         self.limited.extend(question.limited.map(|reason| (filter.name.as_str(), reason)));
     }

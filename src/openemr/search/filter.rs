@@ -168,6 +168,12 @@ impl Filter {
         }
     }
 
+    /// Whether it names resources or patients by their ids.
+    #[must_use]
+    pub(crate) fn has_ids(&self) -> bool {
+        self.is_patient || self.name == "_id"
+    }
+
     /// The modifier of the name.
     #[must_use]
     pub(crate) fn modifier(&self) -> Option<&str> {

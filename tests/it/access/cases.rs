@@ -243,6 +243,7 @@ fn c19_d13_a_filter_that_openemr_ignores_shows_nobody_elses() {
         (&["category"][..], "vit", format!("/Observation?patient={}", id("P1")), vec!["O1"], 1),
         (all, "panel", format!("/CareTeam?patient={}", id("P1")), vec!["T1"], 1),
         (all, "panel", "/Patient?name=Abel".to_owned(), vec!["P1", "P2"], 2),
+        (all, "panel", format!("/Patient?_id={}", id("P1")), vec!["P1"], 1),
         (
             &["patient", "subject"],
             "panel",

@@ -141,7 +141,7 @@ fn resources() -> Value {
         observation("O3", Some(of("P1")), "social-history"), observation("O9", Some(of("P9")), "vital-signs"),
         observation("O0", None, "vital-signs"),
         condition("C1", "P1"), condition("C9", "P9"), document("D1", "P1"), document("D9", "P9"),
-        group("G1", &["P1", "P2"]), group("G9", &["P9"]), team("T1", "P1"), team("T9", "P9"),
+        group("G1", &["P1", "P2"]), group("G9", &["P9"]), team("T1", "P1"), team("T2", "P2"), team("T9", "P9"),
         {"resourceType": "Appointment", "id": id("A19"), "status": "booked", "participant": participants},
     ])
 }

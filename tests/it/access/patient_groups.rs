@@ -69,6 +69,9 @@ fn the_members_of_a_group_are_the_patients_and_one_that_is_removed_is_none() {
     let members = team.members();
     assert_eq!(team.shown(&manifest), members);
     assert!(members.len() < 20, "there are others");
+    let found = team.ward.get("team", "/fhir/Patient").json();
+    let found: Vec<Value> = found["entry"].as_array().unwrap().iter().map(|entry| entry["resource"].clone()).collect();
+    assert_eq!(ids(&found), members);
     for _ in 0..20 {
         assert_eq!(team.ward.get("team", &file(&manifest, "Patient")).status, 200);
     }

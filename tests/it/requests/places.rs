@@ -257,7 +257,7 @@ fn one_address_and_one_connection_leave_places_to_others() {
     const GREEDY: &str = "/fhir/Patient?_count=1&_id=occupy";
     for http2 in [false, true] {
         openemr.reset();
-        openemr.order(&json!({"fhir": {"target": "occupy", "delay_ms": 4_000}}));
+        openemr.order(&json!({"fhir": {"target": "occupy", "delay_ms": 12_000}}));
         let greedy = gateway.caller();
         let mut connections = Vec::new();
         let streams = http2.then(|| {
