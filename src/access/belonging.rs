@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use crate::access::compartment::{self, Belonging};
+use crate::access::compartment::{self, Belonging, Way};
 use crate::access::patients::PatientList;
-use crate::access::reference::patient;
+use crate::access::reference::{is_to_another_type, patient};
 use crate::fhir::criteria::json::Json;
 use crate::fhir::criteria::members;
 use crate::fhir::criteria::{Criteria, Illegible};
@@ -37,6 +37,8 @@ pub(super) struct Wanted<'a> {
     pub(super) list: Option<&'a PatientList>,
     /// The addresses of this server, with which references may begin.
     pub(super) bases: &'a [String],
+    /// Whether it may belong to nobody else besides, as what is written.
+    pub(super) alone: bool,
 }
 
 /// Whether a resource, a whole JSON object, is what is wanted, and meets criteria.
@@ -78,6 +80,9 @@ fn belongs(
         return Ok(matches!(id.map(Json::read).transpose()?, Some(Json::Text(id)) if list.has(&id)));
     }
     let is_listed = |reference: &str| patient(reference, bases).is_some_and(|id| list.has(id));
+    if wanted.alone {
+        return belongs_to_them_alone(found, ways, bases, &is_listed);
+    }
     let due = if IS_A_LIST.contains(&resource_type) { Due::All } else { Due::Any };
     for (begin, way) in found.iter().zip(ways) {
         let Some(begin) = *begin else { continue };
@@ -92,6 +97,46 @@ fn belongs(
         }
     }
     Ok(false)
+}
+
+/// Whether one reference at the end of a way is to a patient on the list, and each other to one, or to something else than a patient.
+fn belongs_to_them_alone(
+    found: &[Option<&[u8]>],
+    ways: &[Way],
+    bases: &[String],
+    is_listed: &dyn Fn(&str) -> bool,
+) -> Result<bool, Illegible> {
+    let mut has_one = false;
+    for (begin, way) in found.iter().zip(ways) {
+        let Some(begin) = *begin else { continue };
+        let mut is_theirs = true;
+        let behind = way.get(1..).unwrap_or_default();
+        each_reference(&Json::read(value(begin))?, behind, &mut |reference| {
+            let is_own = reference.is_some_and(is_listed);
+            has_one |= is_own;
+            is_theirs &= is_own || reference.is_some_and(|reference| is_to_another_type(reference, bases));
+        })?;
+        if !is_theirs {
+            return Ok(false);
+        }
+    }
+    Ok(has_one)
+}
+
+/// Calls `found` with each reference at the end of the way; with `None` for an element that has none, as one with an identifier alone.
+fn each_reference(value: &Json<'_>, way: &[&str], found: &mut dyn FnMut(Option<&str>)) -> Result<(), Illegible> {
+    if let Json::Array(items) = value {
+        return items.iter().try_for_each(|item| each_reference(item, way, found));
+    }
+    match way {
+        [] => found(value.text("reference")?),
+        [name, rest @ ..] => {
+            if let Some(member) = value.member(name)? {
+                return each_reference(member, rest, found);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Finds the members by going from one to the next.
@@ -197,7 +242,7 @@ mod tests {
     fn shown(resource: &Value) -> bool {
         let list: PatientList = ["p1", "p2"].into_iter().collect();
         let resource_type = resource["resourceType"].as_str().unwrap();
-        let wanted = Wanted { resource_type, list: Some(&list), bases: &["https://emr/fhir".to_owned()] };
+        let wanted = Wanted { resource_type, list: Some(&list), bases: &["https://emr/fhir".to_owned()], alone: false };
         is_wanted(resource.to_string().as_bytes(), &wanted, None).unwrap()
     }
 

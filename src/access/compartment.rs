@@ -21,8 +21,58 @@ pub(crate) struct Belonging {
     pub(crate) members: Vec<Needle>,
 }
 
-/// The types that hold resources of any type, or anything at all: nobody can tell to which patients these belong.
-const OF_ANYTHING: [&str; 3] = ["Binary", "Bundle", "Parameters"];
+/// The types outside of the compartment that hold nothing of patients. OpenEMR's Location is none of them: its rows are the homes of
+/// patients, too, with nothing that says whose.
+const WITHOUT_PATIENTS: [&str; 48] = [
+    "ActivityDefinition",
+    "CapabilityStatement",
+    "CatalogEntry",
+    "ChargeItemDefinition",
+    "CodeSystem",
+    "CompartmentDefinition",
+    "ConceptMap",
+    "DeviceDefinition",
+    "EffectEvidenceSynthesis",
+    "Endpoint",
+    "EventDefinition",
+    "Evidence",
+    "EvidenceVariable",
+    "ExampleScenario",
+    "GraphDefinition",
+    "HealthcareService",
+    "ImplementationGuide",
+    "InsurancePlan",
+    "Library",
+    "Measure",
+    "Medication",
+    "MedicationKnowledge",
+    "MedicinalProduct",
+    "MessageDefinition",
+    "NamingSystem",
+    "ObservationDefinition",
+    "OperationDefinition",
+    "Organization",
+    "OrganizationAffiliation",
+    "PlanDefinition",
+    "Practitioner",
+    "PractitionerRole",
+    "Questionnaire",
+    "ResearchDefinition",
+    "ResearchElementDefinition",
+    "ResearchStudy",
+    "RiskEvidenceSynthesis",
+    "SearchParameter",
+    "Slot",
+    "SpecimenDefinition",
+    "StructureDefinition",
+    "StructureMap",
+    "Substance",
+    "SubstanceSpecification",
+    "TerminologyCapabilities",
+    "TestReport",
+    "TestScript",
+    "ValueSet",
+];
 
 static TABLE: LazyLock<HashMap<&'static str, Belonging>> = LazyLock::new(|| {
     let line = |line: &'static str| {
@@ -49,10 +99,11 @@ pub(crate) fn types() -> impl Iterator<Item = &'static str> {
     TABLE.keys().copied()
 }
 
-/// Whether resources of a type can belong to anybody, without a way to tell.
+/// Whether resources of a type can belong to anybody, without a way to tell: those that hold anything, such as a Binary, and those of
+/// which nobody knows what they hold.
 #[must_use]
 pub(crate) fn is_of_anything(resource_type: &str) -> bool {
-    OF_ANYTHING.contains(&resource_type)
+    of(resource_type).is_none() && WITHOUT_PATIENTS.binary_search(&resource_type).is_err()
 }
 
 #[cfg(test)]
@@ -60,6 +111,27 @@ mod tests {
     use super::*;
     use crate::fhir::json::located::MOST;
     use crate::fhir::resource_type;
+
+    #[test]
+    fn what_is_not_known_to_hold_nothing_of_patients_can_be_anybodys() {
+        assert!(WITHOUT_PATIENTS.is_sorted());
+        assert!(WITHOUT_PATIENTS.iter().all(|name| resource_type::known(name.as_bytes()).is_some() && of(name).is_none()));
+        for (name, expected) in [
+            ("Binary", true),
+            ("Bundle", true),
+            ("Parameters", true),
+            ("Location", true),
+            ("Linkage", true),
+            ("MessageHeader", true),
+            ("observation", true),
+            ("NewInR6", true),
+            ("Observation", false),
+            ("Patient", false),
+            ("Practitioner", false),
+        ] {
+            assert_eq!(is_of_anything(name), expected, "{name}");
+        }
+    }
 
     #[test]
     fn every_line_is_of_a_type_and_its_elements_are_of_different_members() {

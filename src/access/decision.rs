@@ -321,16 +321,19 @@ impl Judge<'_> {
             let text = "The policy of this client does not permit this operation (operations).";
             return Err(Refusal::Forbidden(text));
         }
+        let is_docref = (resource_type, name) == (Some("DocumentReference"), "docref");
+        if is_docref {
+            self.extent("DocumentReference", Letter::Read)?;
+        }
         let is_limited = self.has_list() || self.caller.policy.rules.iter().any(|rule| !rule.constraints.is_empty());
         if !is_limited {
             return Ok(Grant::of_policy(self.caller));
         }
-        if (resource_type, name) == (Some("DocumentReference"), "docref") { self.docref() } else { Err(untestable()) }
+        if is_docref { self.docref() } else { Err(untestable()) }
     }
 
     /// `$docref`, whose answer is a Bundle of DocumentReferences of one patient.
     fn docref(&self) -> Result<Grant, Refusal> {
-        self.extent("DocumentReference", Letter::Read)?;
         if let PatientsOf::Listed(list) = self.caller.patients() {
             let mut patients = self.question.parameters.iter().filter(|(name, _)| name == "patient").map(|(_, value)| value);
             let is_listed = |value: &String| are_listed(value, list, self.question.bases);

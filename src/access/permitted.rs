@@ -10,6 +10,7 @@ use crate::access::rule::Letter;
 use crate::access::table::Extent;
 use crate::fhir::criteria::Illegible;
 use crate::fhir::resource_test::{Permitted, ResourceTest};
+use crate::fhir::resource_type;
 
 /// The test of a caller's policy and patients.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ struct PolicyTest {
     searched: Option<&'static str>,
     bases: Vec<String>,
     refused: AtomicU64,
+    types_alone: bool,
 }
 
 /// Makes the test for what a caller does with resources. `bases`: the addresses of this server, with which references may begin.
@@ -35,10 +37,19 @@ pub(crate) fn permitted_of_search(caller: &Caller, searched: &'static str, bases
     PolicyTest::make(caller, Letter::Read, Some(searched), bases)
 }
 
+/// Makes the test of the answer to a search of a caller that may have all resources of the types that it may have: their types alone are
+/// tested.
+#[must_use]
+pub(crate) fn permitted_types(caller: &Caller, searched: &'static str) -> Permitted {
+    let (caller, refused) = (caller.clone(), AtomicU64::new(0));
+    let searched = Some(searched);
+    Permitted(Arc::new(PolicyTest { caller, letter: Letter::Read, searched, bases: Vec::new(), refused, types_alone: true }))
+}
+
 impl PolicyTest {
     fn make(caller: &Caller, letter: Letter, searched: Option<&'static str>, bases: &[String]) -> Permitted {
         let (caller, bases, refused) = (caller.clone(), bases.to_vec(), AtomicU64::new(0));
-        Permitted(Arc::new(Self { caller, letter, searched, bases, refused }))
+        Permitted(Arc::new(Self { caller, letter, searched, bases, refused, types_alone: false }))
     }
 
     /// `is_of_known_patient`: it belongs to a patient whose data the caller may have.
@@ -46,7 +57,7 @@ impl PolicyTest {
         if self.caller.policy.is_everything {
             return Ok(true);
         }
-        let letter = if self.searched == Some(resource_type) { Letter::Search } else { self.letter };
+        let letter = self.letter_for(resource_type);
         let rules = self.caller.policy.table().of(resource_type);
         let list = match self.caller.patients() {
             PatientsOf::Unknown => return Ok(false),
@@ -54,10 +65,13 @@ impl PolicyTest {
             PatientsOf::Listed(_) | PatientsOf::All => None,
         };
         let extent = rules.extent(letter);
-        if extent == Extent::Nothing || (list.is_some() && compartment::is_of_anything(resource_type)) {
+        if extent == Extent::Nothing
+            || resource_type::known(resource_type.as_bytes()).is_none()
+            || (list.is_some() && compartment::is_of_anything(resource_type))
+        {
             return Ok(false);
         }
-        let wanted = Wanted { resource_type, list, bases: &self.bases };
+        let wanted = Wanted { resource_type, list, bases: &self.bases, alone: self.is_of_a_write() };
         if extent == Extent::All {
             return is_wanted(resource, &wanted, None);
         }
@@ -67,6 +81,14 @@ impl PolicyTest {
             }
         }
         Ok(false)
+    }
+
+    fn letter_for(&self, resource_type: &str) -> Letter {
+        if self.searched == Some(resource_type) { Letter::Search } else { self.letter }
+    }
+
+    fn is_of_a_write(&self) -> bool {
+        matches!(self.letter, Letter::Create | Letter::Update | Letter::Delete)
     }
 
     fn counted(&self, tested: Result<bool, Illegible>) -> Result<bool, Illegible> {
@@ -84,6 +106,20 @@ impl ResourceTest for PolicyTest {
 
     fn permits_about_permitted(&self, resource_type: &str, resource: &[u8]) -> Result<bool, Illegible> {
         self.counted(self.test(resource_type, resource, true))
+    }
+
+    fn permits_type(&self, resource_type: &str) -> bool {
+        let letter = self.letter_for(resource_type);
+        let has_rule = || self.caller.policy.table().of(resource_type).extent(letter) != Extent::Nothing;
+        let is_known = || resource_type::known(resource_type.as_bytes()).is_some();
+        // What OpenEMR says of the search is of no type that a policy is about.
+        let is_permitted = self.caller.policy.is_everything || resource_type == "OperationOutcome" || (is_known() && has_rule());
+        self.refused.fetch_add(u64::from(!is_permitted), Ordering::Relaxed);
+        is_permitted
+    }
+
+    fn is_of_types_alone(&self) -> bool {
+        self.types_alone
     }
 
     fn refused(&self) -> u64 {

@@ -1,17 +1,30 @@
 //! References to patients, in resources and in the parameters of searches.
 
 use crate::access::patients::PatientList;
+use crate::fhir::id::is_path_id;
+use crate::fhir::resource_type;
 
 /// The id of the Patient to which a reference leads: `Patient/1`, or that below one of the addresses of this server (`bases`), with a
 /// version or without. `None` for any other reference.
 #[must_use]
 pub(crate) fn patient<'r>(reference: &'r str, bases: &[String]) -> Option<&'r str> {
-    let relative = match reference.strip_prefix("Patient/") {
-        Some(id) => id,
-        None => bases.iter().find_map(|base| reference.strip_prefix(base.as_str())?.strip_prefix("/Patient/"))?,
-    };
-    let id = relative.split_once("/_history/").map_or(relative, |(id, _)| id);
-    (!id.is_empty() && !id.contains(['/', '?', '#', '|'])).then_some(id)
+    let (resource_type, id) = parts(reference, bases)?;
+    (resource_type == "Patient").then_some(id)
+}
+
+/// Whether a reference leads to a resource of this server's that is no Patient.
+#[must_use]
+pub(crate) fn is_to_another_type(reference: &str, bases: &[String]) -> bool {
+    parts(reference, bases).is_some_and(|(name, _)| name != "Patient" && resource_type::known(name.as_bytes()).is_some())
+}
+
+/// The type and the id of a reference to a resource of this server's. Whatever follows these but a version makes it none.
+fn parts<'r>(reference: &'r str, bases: &[String]) -> Option<(&'r str, &'r str)> {
+    let below = |base: &String| reference.strip_prefix(base.as_str())?.strip_prefix('/');
+    let relative = bases.iter().find_map(below).unwrap_or(reference);
+    let (resource_type, rest) = relative.split_once('/')?;
+    let (id, version) = rest.split_once("/_history/").map_or((rest, None), |(id, version)| (id, Some(version)));
+    (is_path_id(id) && version.is_none_or(is_path_id)).then_some((resource_type, id))
 }
 
 /// Whether every alternative in the value of a search parameter is a patient on the list: an id, or a reference.

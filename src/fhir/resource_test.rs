@@ -19,6 +19,12 @@ pub trait ResourceTest: Debug + Send + Sync {
     /// It cannot be read, so that nobody knows.
     fn permits_about_permitted(&self, resource_type: &str, resource: &[u8]) -> Result<bool, Illegible>;
 
+    /// Whether a resource may be of this type.
+    fn permits_type(&self, resource_type: &str) -> bool;
+
+    /// Whether [`Self::permits_type`] is all that there is to test.
+    fn is_of_types_alone(&self) -> bool;
+
     /// How many resources were not permitted until now.
     fn refused(&self) -> u64;
 }

@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use pingora::proxy::Session;
 
 use crate::access::decision::decide as decision;
-use crate::access::permitted::permitted;
+use crate::access::permitted::{permitted, permitted_types};
 use crate::access::question::{Asked, Question};
 use crate::access::refusal::Refusal;
 use crate::access::rule::Letter;
@@ -43,7 +43,10 @@ pub(super) async fn decide(session: &mut Session, call: &Call, fhir: &mut FhirCa
     };
     let decision = decision(&call.caller, &Question::read(&asked)?);
     let shown = fhir.interaction.kind.is_write().then(|| permitted(&call.caller, Letter::Read, &bases));
-    let limit = Limit::of(decision, shown)?;
+    let mut limit = Limit::of(decision, shown)?;
+    if let (None, Kind::Search, Some(searched)) = (&limit.test, fhir.interaction.kind, fhir.interaction.resource_type) {
+        limit.types = Some(permitted_types(&call.caller, searched));
+    }
     if limit.test.is_some() && !can_test(fhir.interaction) {
         return Err(NotPermitted::Untested.into());
     }

@@ -212,7 +212,7 @@ impl FhirCall {
     #[must_use]
     pub(super) fn repairs(&self) -> Repairs {
         let wanted = self.site.config.answers.repairs;
-        match self.plan.limit {
+        match self.plan.limit.as_ref().filter(|limit| limit.reads()) {
             Some(_) => {
                 Repairs { errors: true, search: true, bundles: true, writes: true, head: true, trailing_slash: true, ..wanted }
             }
@@ -228,11 +228,18 @@ impl FhirCall {
         shown.is_none_or(|test| is_shown(test, resource_type, resource))
     }
 
+    /// The test of what a search brings.
+    #[must_use]
+    pub(super) fn search_test(&self) -> Option<&Permitted> {
+        let limit = self.plan.limit.as_ref()?;
+        limit.test.as_ref().or(limit.types.as_ref())
+    }
+
     /// How many resources of OpenEMR's answer the client did not get, because its policy does not permit them.
     #[must_use]
     pub(super) fn left_out(&self) -> u64 {
         let file = self.plan.own_file.as_ref().and_then(|own| own.permit.as_ref());
-        self.test().map_or(0, |Permitted(test)| test.refused()) + file.map_or(0, |permit| permit.refused())
+        self.search_test().map_or(0, |Permitted(test)| test.refused()) + file.map_or(0, |permit| permit.refused())
     }
 
     /// The test that every resource must pass that is found, read or sent; `None` where the client may have all that it asks for.

@@ -20,6 +20,8 @@ use crate::gateway::response_head::{is_html, is_json};
 pub(super) enum Due {
     /// A FHIR resource in JSON.
     Resource,
+    /// One of this type.
+    ResourceOf(&'static str),
     /// An object that is no error: what OpenEMR answers to writes and operations, and what other specifications define.
     Object {
         /// Whether there may be no body.
@@ -63,6 +65,9 @@ pub(super) enum NotDue {
     /// The body ended within the object.
     #[error("the body of the answer was cut short")]
     CutShort,
+    /// A resource of another type than the one that was read.
+    #[error("OpenEMR answered with a resource of another type than was asked for")]
+    OtherType,
     /// A body in a media type that is none of FHIR's.
     #[error("OpenEMR answered in a media type that is not FHIR's")]
     MediaType,
@@ -87,6 +92,7 @@ impl From<NotDue> for Rejection {
             }
             NotDue::ErrorObject => "OpenEMR failed, and did not say so in the status of its answer.",
             NotDue::CutShort => "OpenEMR's answer ended too soon.",
+            NotDue::OtherType => "OpenEMR answered with a resource of another type than was asked for.",
             NotDue::Part => "OpenEMR answered with a part of what was asked for.",
         };
         Self::bad_gateway(IssueCode::Exception, text).because(not)
@@ -121,8 +127,8 @@ impl Due {
         }
         let may_be_json = is_json(head) || media_type_is_open(head);
         match due {
-            Self::Resource if !may_be_json && !must_be_json && is_fhir_xml(head) => Ok(None),
-            Self::Resource if !may_be_json => Err(NotDue::MediaType),
+            Self::Resource | Self::ResourceOf(_) if !may_be_json && !must_be_json && is_fhir_xml(head) => Ok(None),
+            Self::Resource | Self::ResourceOf(_) if !may_be_json => Err(NotDue::MediaType),
             // An operation may answer with a document.
             Self::Object { .. } if !may_be_json && !is_html(head) => Ok(None),
             Self::Object { .. } if is_html(head) => Err(NotDue::NotJson),
@@ -134,8 +140,10 @@ impl Due {
         use Kind::*;
         match interaction.kind {
             Read | VersionRead if interaction.resource_type == Some("Binary") => Self::Document,
-            Capabilities | Search | SearchSystem | SearchCompartment | Read | VersionRead | HistoryInstance | HistoryType
-            | HistorySystem | Batch => Self::Resource,
+            Read | VersionRead => interaction.resource_type.map_or(Self::Resource, Self::ResourceOf),
+            Capabilities | Search | SearchSystem | SearchCompartment | HistoryInstance | HistoryType | HistorySystem | Batch => {
+                Self::Resource
+            }
             SmartConfiguration => Self::Object { or_nothing: false },
             Create | Update | ConditionalUpdate | Patch | ConditionalPatch => {
                 Self::Object { or_nothing: status != StatusCode::OK }
@@ -163,14 +171,15 @@ impl Due {
             (Self::UnknownDocument, Root::Empty) => Err(NotDue::NoBinary),
             (Self::Document | Self::UnknownDocument, Root::Resource(Some("Binary"))) => Ok(Came::Fhir),
             (Self::Document, Root::Resource(_) | Root::OtherJson | Root::Object { is_error: false }) => Ok(Came::Document),
-            (Self::Resource | Self::Object { .. }, Root::Resource(_)) => Ok(Came::Fhir),
+            (Self::ResourceOf(due), Root::Resource(came)) if came != Some(due) => Err(NotDue::OtherType),
+            (Self::Resource | Self::ResourceOf(_) | Self::Object { .. }, Root::Resource(_)) => Ok(Came::Fhir),
             (Self::Object { .. }, Root::Object { is_error: false }) => Ok(Came::Fhir),
             (Self::Object { or_nothing: true }, Root::Empty) => Ok(Came::Nothing),
             (_, Root::Object { is_error: true }) => Err(NotDue::ErrorObject),
             (_, Root::Empty) => Err(NotDue::Nothing),
             (_, Root::NotJson) => Err(NotDue::NotJson),
-            (Self::Resource | Self::Object { .. }, Root::OtherJson) => Err(NotDue::NoObject),
-            (Self::Resource, Root::Object { is_error: false }) => Err(NotDue::NoResource),
+            (Self::Resource | Self::ResourceOf(_) | Self::Object { .. }, Root::OtherJson) => Err(NotDue::NoObject),
+            (Self::Resource | Self::ResourceOf(_), Root::Object { is_error: false }) => Err(NotDue::NoResource),
             (Self::UnknownDocument, Root::OtherJson | Root::Resource(_) | Root::Object { is_error: false }) => {
                 Err(NotDue::MediaType)
             }
@@ -220,10 +229,10 @@ mod tests {
     fn a_resource_is_due_where_one_was_asked_for() {
         for (path, content_type, expected) in [
             ("/Patient", "application/json", Ok(Some(Due::Resource))),
-            ("/Patient/1", "application/fhir+json; charset=utf-8", Ok(Some(Due::Resource))),
-            ("/Patient/1", "text/json", Ok(Some(Due::Resource))),
-            ("/Patient/1", "", Ok(Some(Due::Resource))),
-            ("/Patient/1", "text/plain", Ok(Some(Due::Resource))),
+            ("/Patient/1", "application/fhir+json; charset=utf-8", Ok(Some(Due::ResourceOf("Patient")))),
+            ("/Patient/1", "text/json", Ok(Some(Due::ResourceOf("Patient")))),
+            ("/Patient/1", "", Ok(Some(Due::ResourceOf("Patient")))),
+            ("/Patient/1", "text/plain", Ok(Some(Due::ResourceOf("Patient")))),
             ("/Patient/1", "text/html", Err(NotDue::MediaType)),
             ("/Patient/1", "application/pdf", Err(NotDue::MediaType)),
             ("/Patient/1", "application/fhir+xml", Ok(None)),

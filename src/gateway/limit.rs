@@ -21,6 +21,8 @@ pub(super) struct Limit {
     pub(super) narrowing: Vec<(String, String)>,
     /// Whether the resource that is there must pass the test before it is changed or deleted.
     pub(super) tests_existing: bool,
+    /// The test of the types that a search brings, for a client that may have all resources of these.
+    pub(super) types: Option<Permitted>,
     /// The test of what the answer to a write shows: who may write a resource need not be one who may read it.
     pub(super) shown: Option<Permitted>,
 }
@@ -93,13 +95,19 @@ impl Limit {
             Verdict::Check(test) => (Vec::new(), Some(test)),
             Verdict::Refuse(refusal) => return Err(refusal),
         };
-        Ok(Self { test, narrowing, tests_existing: decision.tests_existing, shown })
+        Ok(Self { test, narrowing, tests_existing: decision.tests_existing, types: None, shown })
+    }
+
+    /// Whether what the client gets depends on what is read in it.
+    #[must_use]
+    pub(super) fn reads(&self) -> bool {
+        self.test.is_some() || self.shown.is_some()
     }
 
     /// Whether nothing is limited.
     #[must_use]
     pub(super) fn is_none(&self) -> bool {
-        self.test.is_none() && self.shown.is_none()
+        self.test.is_none() && self.types.is_none() && self.shown.is_none()
     }
 }
 

@@ -1,6 +1,7 @@
 //! A write of a client that may not write every resource of the type: the gateway tests what is sent, and what is there.
 
 use pingora::proxy::Session;
+use serde::de::IgnoredAny;
 
 use crate::fhir::interaction::Kind;
 use crate::fhir::resource_test::Permitted;
@@ -27,6 +28,8 @@ pub(super) async fn check_body(session: &mut Session, call: &Call, fhir: &mut Fh
         None if session.is_body_empty() => return Err(NotPermitted::IllegibleBody.into()),
         None => return Err(NotPermitted::TooLong.into()),
     };
+    // What is no JSON could be read in another way by OpenEMR.
+    serde_json::from_slice::<IgnoredAny>(&body).map_err(|_| NotPermitted::IllegibleBody)?;
     let resource_type = fhir.interaction.resource_type.unwrap_or_default();
     match test.permits(resource_type, &body).map_err(|_| NotPermitted::IllegibleBody)? {
         true => Ok(()),

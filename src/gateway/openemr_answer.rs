@@ -38,6 +38,9 @@ pub(super) fn head(session: &mut Session, head: &mut ResponseHeader, exchange: &
     let limit = call.config().limits.response_head;
     response_head::check(head, limit, fhir).map_err(|bad| explained(bad, head, attempt))?;
     response_head::keep_known(head, attempt.token_text());
+    if fhir.test().is_some() {
+        response_head::keep_untelling(head);
+    }
     let has_no_body = response_head::has_no_body(fhir.method_sent(&session.req_header().method), head);
     if fhir.repairs().read_bodies() || fhir.plan.search.is_some() {
         answer.decoder = match Decoder::after_head(head) {
@@ -80,7 +83,7 @@ fn due(head: &mut ResponseHeader, has_no_body: bool, fhir: &FhirCall, sent: &Met
     if has_no_body {
         return due.judge(Root::Empty).map(|_| None);
     }
-    if due == Due::Resource && due::media_type_is_open(head) {
+    if matches!(due, Due::Resource | Due::ResourceOf(_)) && due::media_type_is_open(head) {
         response_head::name_json(head);
     }
     Ok(Some(due))

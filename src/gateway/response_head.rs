@@ -92,6 +92,23 @@ pub(super) fn rewrite(head: &mut ResponseHeader, version: Version, id: RequestId
     head.set(&X_REQUEST_ID, id.header_value());
 }
 
+/// Removes the fields that can tell of a resource which the client may not have.
+pub(super) fn keep_untelling(head: &mut ResponseHeader) {
+    field_filter::retain(head, |name, _| {
+        matches!(
+            name,
+            "cache-control"
+                | "content-encoding"
+                | "content-length"
+                | "content-type"
+                | "date"
+                | "retry-after"
+                | "transfer-encoding"
+                | "via"
+        )
+    });
+}
+
 /// Keeps an answer to one client out of caches that others are served from: a key in a field of its own does not do that, as
 /// `Authorization` does (RFC 9111 section 3.5).
 pub(super) fn keep_private(head: &mut ResponseHeader) {

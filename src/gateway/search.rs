@@ -74,7 +74,7 @@ pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall
         handling: Handling::named(preferences(&session.req_header().headers)),
         unusable: unusable(site.config.answers.search.unknown),
         bases: &bases(site, capabilities, [&query, &form]),
-        permitted: fhir.test(),
+        permitted: fhir.search_test(),
     };
     let Some(planned) = SearchPlan::new(&query, &form, &context)? else { return check_unplanned(session, call, fhir).await };
     if !can_be_followed(&planned.terms, site, call.config().limits.request_target) {

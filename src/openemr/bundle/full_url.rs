@@ -36,6 +36,12 @@ impl Base {
         }
     }
 
+    /// Whether a URL, as it is meant, is that of a resource below the base.
+    #[must_use]
+    pub(crate) fn is_of(&self, url: &str, resource_type: &str, id: &str) -> bool {
+        url == join(&self.url, resource_type, id)
+    }
+
     /// Returns the fullUrl, without its quotes, that a resource should have instead of `written`; `None` where that needs no repair.
     /// URLs of other servers stay.
     #[must_use]

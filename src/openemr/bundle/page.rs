@@ -160,6 +160,12 @@ impl PageCut {
         self.openemrs_total = Some(total);
     }
 
+    /// Whether OpenEMR says that it sends a part of the matches.
+    #[must_use]
+    pub(crate) fn has_part(&self) -> bool {
+        self.openemr_has_more
+    }
+
     /// The number of matches before and in what OpenEMR sent.
     fn reached(&self) -> u64 {
         self.before.saturating_add(self.matches).saturating_add(self.unmet)

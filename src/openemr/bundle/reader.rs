@@ -230,7 +230,12 @@ impl Reader {
     fn is_in_place_of_the_entry(&self, shape: Shape) -> bool {
         let entry = &self.searchset.entry;
         let is_said = self.member == EntryMember::ResourceType && shape == Shape::String;
-        self.searchset.repairs && is_said && !entry.has_resource && entry.is_sent.is_none() && entry.url.is_none()
+        self.searchset.repairs
+            && !self.searchset.is_limited()
+            && is_said
+            && !entry.has_resource
+            && entry.is_sent.is_none()
+            && entry.url.is_none()
     }
 
     fn passing_of_bundle(&mut self, shape: Shape, out: &mut Spliced) -> Result<Passing, Fault> {

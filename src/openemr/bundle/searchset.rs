@@ -149,7 +149,7 @@ impl Searchset {
     /// to hold none.
     #[must_use]
     pub(crate) fn is_limited(&self) -> bool {
-        self.terms.permitted.is_some()
+        self.terms.hides()
     }
 
     /// Whether the resource of the entry is known by its type and id, and its test alone is missing.
@@ -180,7 +180,7 @@ impl Searchset {
         } else if !self.terms.criteria.is_empty() {
             self.entry.is_met = Some(self.terms.criteria.are_met_by(resource)?);
         }
-        if let Some(Permitted(test)) = &self.terms.permitted {
+        if let Some(Permitted(test)) = self.terms.permitted.as_ref().filter(|_| self.terms.hides()) {
             self.entry.is_permitted = Some(match is_about_sent_alone {
                 true => test.permits_about_permitted(resource_type, resource)?,
                 false => test.permits(resource_type, resource)?,
@@ -189,10 +189,21 @@ impl Searchset {
         Ok(())
     }
 
+    /// Tests the type of the entry's resource, where the client may have all resources of those types that it may have.
+    fn test_type(&mut self) {
+        let Some(Permitted(test)) = self.terms.permitted.as_ref().filter(|_| !self.terms.hides()) else { return };
+        let entry = &mut self.entry;
+        let has_none = !entry.has_resource && entry.resource_type.is_empty();
+        entry.is_permitted.get_or_insert_with(|| has_none || test.permits_type(&entry.resource_type));
+    }
+
     /// Whether a reference is one to a match that was sent.
     fn is_sent_match(&self, reference: &str) -> bool {
         let mut parts = reference.rsplit('/');
         let (id, resource_type) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        if self.is_limited() && parts.next().is_some() && !self.base.is_of(reference, resource_type, id) {
+            return false;
+        }
         self.seen.fingerprint(resource_type, id).is_some_and(|resource| self.seen.is_sent_match(resource))
     }
 
@@ -230,6 +241,7 @@ impl Searchset {
             return false;
         }
         self.entry.fingerprint = self.seen.fingerprint(&entry.resource_type, &entry.id).filter(|_| self.repairs || self.tests());
+        self.test_type();
         let Some(is_sent) = self.is_sent(is_all) else { return false };
         self.entry.is_sent = Some(is_sent);
         if is_sent {
@@ -259,7 +271,7 @@ impl Searchset {
 
     /// Whether an entry of this mode belongs to what was searched for, as far as it was tested.
     fn stays(&self, mode: Mode) -> bool {
-        if self.is_limited() && self.entry.is_permitted != Some(true) {
+        if self.terms.permitted.is_some() && self.entry.is_permitted != Some(true) {
             return false;
         }
         match mode {
@@ -362,6 +374,8 @@ impl Searchset {
         }
         let next = match self.cut.next() {
             Next::OutOfReach => return Err(Fault::OutOfReach),
+            // What it does not send cannot be tested.
+            _ if self.is_limited() && self.cut.has_part() => return Err(Fault::Incomplete),
             // Its link asks for what OpenEMR was asked for, and not for what is tested.
             Next::OpenEmrs if self.tests() => return Err(Fault::Incomplete),
             Next::OpenEmrs if !self.terms.entries => Next::Nothing,

@@ -12,6 +12,8 @@ use crate::openemr::version::Version;
 /// The types of which OpenEMR 8.0 lists each match twice.
 const DOUBLED: [&str; 1] = ["Immunization"];
 
+/// The most matches for which an OpenEMR that cuts pages is asked at once, where the gateway has to see them all.
+pub(crate) const MAX_AT_ONCE: u64 = 10_000;
 /// The most entries that OpenEMR sends when it is given a `_count`.
 pub(crate) const MAX_COUNT: u64 = 200;
 
@@ -54,6 +56,8 @@ pub(crate) struct PageRequest {
     pub(crate) fails: bool,
     /// Whether the gateway leaves out some of the matches that OpenEMR sends.
     pub(crate) tests: bool,
+    /// Whether the client must not learn that there are these matches, nor how many.
+    pub(crate) hides: bool,
 }
 
 /// What OpenEMR is asked for, and the page that is cut out of its answer.
@@ -94,6 +98,8 @@ pub(crate) fn is_doubled(resource_type: &str) -> bool {
 #[must_use]
 pub(crate) fn plan(request: &PageRequest) -> PagePlan {
     match (request.pager, request.count) {
+        // The links to its pages would tell of those that are left out.
+        (_, count) if request.hides && request.newer => at_once(request, count),
         // It would send a page of its own size, with a link to the next one by what it was asked for.
         (_, count) if request.tests && request.newer => slice(request, count.unwrap_or(MAX_COUNT)),
         (Pager::Native | Pager::Off, Some(_)) if request.fails || request.tests => PagePlan::everything([Limitation::NoCount]),
@@ -116,6 +122,13 @@ impl PagePlan {
     fn everything(limitations: impl IntoIterator<Item = Limitation>) -> Self {
         Self { count: None, offset: None, page: None, total: true, limitations: limitations.into_iter().collect() }
     }
+}
+
+/// All matches, of an OpenEMR that would send one page of its own size.
+fn at_once(request: &PageRequest, count: Option<u64>) -> PagePlan {
+    let whole = |count| Page { offset: request.offset.unwrap_or(0), count, window: Window::Whole };
+    let limitations = if count.is_none() { request.offset.map(|_| Limitation::NoOffset) } else { None };
+    PagePlan { count: Some(MAX_AT_ONCE), page: count.map(whole), ..PagePlan::everything(limitations) }
 }
 
 fn slice(request: &PageRequest, count: u64) -> PagePlan {
@@ -186,6 +199,7 @@ mod tests {
         offset: None,
         fails: false,
         tests: false,
+        hides: false,
     };
 
     fn window(request: PageRequest) -> (Option<u64>, Option<u64>, Window) {

@@ -14,19 +14,17 @@ use crate::http::query::{self, as_uri};
 use crate::openemr::breakages::{Measured, TakesMinutes, needs_id};
 use crate::openemr::repeated::{MayRepeat, Repeated, distinct};
 use crate::openemr::search::choice::Choice;
-use crate::openemr::search::paging::{self, Limitation, PagePlan, PageRequest, Pager};
+use crate::openemr::search::paging::{self, Limitation, MAX_AT_ONCE, PagePlan, PageRequest, Pager};
 use crate::openemr::search::parameters::{PROVENANCES, SearchParameters, Summary, Total};
 use crate::openemr::search::reading_context::ReadingContext;
 use crate::openemr::search::refusal::{Refusal, Refusals, Why};
-use crate::openemr::search::terms::SearchTerms;
+use crate::openemr::search::terms::{SearchTerms, hides};
 use crate::openemr::search::warning::{self, Reason, Warning, Weight};
 use crate::openemr::search::{honoured, names, usual};
 use crate::openemr::version::Version;
 
 /// The most parameters that a search may have.
 const MAX_PARAMETERS: usize = 200;
-/// The most matches for which an OpenEMR that cuts pages is asked at once where the gateway has to count them.
-const MAX_COUNTED: u64 = 10_000;
 
 /// What becomes of a parameter that cannot be used, and is no filter of FHIR's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +52,7 @@ pub(crate) struct SearchContext<'a> {
     pub(crate) unusable: Unusable,
     /// The addresses of this server, with which references to its resources may begin.
     pub(crate) bases: &'a [String],
-    /// The test that every resource of the answer must pass, for a client that may not see them all.
+    /// The test that every resource of the answer must pass, for a client that may not have everything.
     pub(crate) permitted: Option<&'a Permitted>,
 }
 
@@ -132,7 +130,7 @@ impl SearchPlan {
             bases,
             repairs,
             pages,
-            tests_all: context.permitted.is_some(),
+            tests_all: hides(context.permitted),
         };
         let mut parameters = SearchParameters::default();
         let as_asked = (query, form);
@@ -167,9 +165,10 @@ impl SearchPlan {
         let projection = parameters.projection();
         let only_counts = parameters.summary == Some(Summary::Count) || parameters.count == Some(0);
         // OpenEMR must send all matches for the gateway to count them.
-        let tests = !choice.criteria.is_empty() || context.permitted.is_some();
         let paging = match only_counts {
-            true if tests && is_newer(choice, context) => PagePlan { count: Some(MAX_COUNTED), ..PagePlan::default() },
+            true if tests(choice, context) && is_newer(choice, context) => {
+                PagePlan { count: Some(MAX_AT_ONCE), ..PagePlan::default() }
+            }
             true => PagePlan::default(),
             false => page_plan(parameters, choice, version, context),
         };
@@ -235,6 +234,11 @@ fn refusals(
     Refusals::new(all, list, is_strict)
 }
 
+/// Whether some of the matches are left out.
+fn tests(choice: &Choice<'_>, context: &SearchContext<'_>) -> bool {
+    !choice.criteria.is_empty() || hides(context.permitted)
+}
+
 /// Whether OpenEMR is newer than those that were measured, and cuts pages. What several searches find is cut as a whole.
 fn is_newer(choice: &Choice<'_>, context: &SearchContext<'_>) -> bool {
     choice.pieces.is_empty() && context.capabilities.is_some_and(|capabilities| !Version::is_measured(capabilities))
@@ -259,7 +263,8 @@ fn page_plan(
         count: parameters.count,
         offset: parameters.offset,
         fails: context.repairs && Measured::of(context.capabilities).fails_on_count(context.resource_type),
-        tests: !choice.criteria.is_empty() || context.permitted.is_some(),
+        tests: tests(choice, context),
+        hides: hides(context.permitted),
     });
     for limitation in &plan.limitations {
         match limitation {

@@ -18,7 +18,7 @@ pub struct SearchTerms {
     pub page_target: String,
     /// What a match must meet besides, which OpenEMR was not asked for.
     pub criteria: Criteria,
-    /// The test that every resource of the answer must pass, for a client that may not see them all.
+    /// The test that every resource of the answer must pass, for a client that may not have everything.
     pub permitted: Option<Permitted>,
     /// The page that is cut out; `None` to send all entries.
     pub page: Option<Page>,
@@ -60,8 +60,20 @@ impl SearchTerms {
     /// Whether resources are tested, and some left out by that.
     #[must_use]
     pub(crate) fn tests(&self) -> bool {
-        !self.criteria.is_empty() || self.permitted.is_some()
+        !self.criteria.is_empty() || self.hides()
     }
+
+    /// Whether the client may not have all resources of the types that it may have.
+    #[must_use]
+    pub(crate) fn hides(&self) -> bool {
+        hides(self.permitted.as_ref())
+    }
+}
+
+/// Whether a test is of more than types.
+#[must_use]
+pub(crate) fn hides(permitted: Option<&Permitted>) -> bool {
+    permitted.is_some_and(|Permitted(test)| !test.is_of_types_alone())
 }
 
 /// A page of a search's matches.

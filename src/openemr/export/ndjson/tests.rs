@@ -200,6 +200,14 @@ impl ResourceTest for Even {
         self.permits(resource_type, resource)
     }
 
+    fn permits_type(&self, resource_type: &str) -> bool {
+        matches!(resource_type, "Patient" | "Provenance")
+    }
+
+    fn is_of_types_alone(&self) -> bool {
+        false
+    }
+
     fn refused(&self) -> u64 {
         0
     }
