@@ -36,3 +36,40 @@ pub(crate) fn are_listed(value: &str, list: &PatientList, bases: &[String]) -> b
         false => list.has(one),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_is_of_one_form_alone() {
+        let bases = ["https://emr/fhir".to_owned()];
+        for (reference, id) in [
+            ("Patient/1", Some("1")),
+            ("Patient/1/_history/2", Some("1")),
+            ("https://emr/fhir/Patient/1", Some("1")),
+            ("https://emr/fhir/Patient/1/_history/a-b", Some("1")),
+            ("patient/1", None),
+            ("Patient/", None),
+            ("Patient/1/", None),
+            ("Patient/1?x", None),
+            ("Patient/1#a", None),
+            ("Patient/1/_history/", None),
+            ("Patient/1/_history/../../9", None),
+            ("Patient/1/_history/Patient/9", None),
+            ("Patient/1/_history/2/_history/3", None),
+            ("/Patient/1", None),
+            ("https://emr/fhirPatient/1", None),
+            ("https://other/fhir/Patient/1", None),
+            ("https://emr/fhir/x/Patient/1", None),
+            ("urn:uuid:1", None),
+            ("", None),
+        ] {
+            assert_eq!(patient(reference, &bases), id, "{reference}");
+        }
+        assert!(is_to_another_type("Practitioner/1", &bases) && is_to_another_type("https://emr/fhir/Device/1", &bases));
+        for reference in ["Patient/1", "practitioner/1", "https://other/Practitioner/1", "#contained", "Practitioner/1/x"] {
+            assert!(!is_to_another_type(reference, &bases), "{reference}");
+        }
+    }
+}

@@ -298,10 +298,10 @@ impl Plain {
         {
             return false;
         }
-        self.patients.is_none() || !COMPARTMENT.contains(&on) || self.belongs(on, resource)
+        self.patients.is_none() || !COMPARTMENT.contains(&on) || self.belongs(on, resource, matches!(letter, 'c' | 'u' | 'd'))
     }
 
-    fn belongs(&self, on: &str, resource: &Value) -> bool {
+    fn belongs(&self, on: &str, resource: &Value, is_written: bool) -> bool {
         if on == "Patient" {
             return resource["id"].as_str().is_some_and(|id| self.is_exactly_listed(id));
         }
@@ -341,8 +341,16 @@ impl Plain {
             let Some(id) = text.strip_prefix("Patient/") else { return false };
             self.is_exactly_listed(id.split("/_history/").next().unwrap())
         };
+        let is_to_another_type = |reference: &&Value| {
+            let text = reference["reference"].as_str().unwrap_or_default();
+            let text = BASES.iter().fold(text, |text, base| text.strip_prefix(base).unwrap_or(text));
+            text.split_once('/').is_some_and(|(name, _)| name != "Patient" && TYPES.contains(&name))
+        };
         // A Group is a list of patients itself.
         match on {
+            _ if is_written => {
+                references.iter().any(is_listed) && references.iter().all(|one| is_listed(one) || is_to_another_type(one))
+            }
             "Group" => !references.is_empty() && references.iter().all(is_listed),
             _ => references.iter().any(is_listed),
         }

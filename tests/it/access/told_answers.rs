@@ -27,6 +27,8 @@ fn told_with(configure: impl FnOnce(&mut Value)) -> Told {
             "panel": client("panel", &["system/*.cruds"], json!({"patients": {"ids": ["P1"]}, "operations": ["DocumentReference/$docref"]})),
             "women": client("women", &["system/Patient.cruds?gender=female"], json!({})),
             "writer": client("writer", &["system/Patient.cu"], json!({})),
+            "pat": client("pat", &["system/Patient.rs"], json!({})),
+            "doc": client("doc", &["system/Patient.rs"], json!({"operations": ["DocumentReference/$docref"]})),
             "all": client("all", &["system/*.cruds"], json!({})),
         });
         config["sites"]["default"]["scopes"] = json!([
@@ -303,4 +305,131 @@ fn no_shared_cache_keeps_what_a_client_got() {
         assert_eq!(ask(&told, "all", "GET", "/fhir/Patient/P1", "").field("cache-control"), Some(due), "{sent:?}");
         assert_eq!(ask(&told, "women", "GET", "/fhir/Patient/P1", "").field("cache-control"), Some("no-store"), "{sent:?}");
     }
+}
+
+fn observation(references: &Value) -> Value {
+    let mut observation = json!({"resourceType": "Observation", "id": "O1", "status": "final", "valueString": SECRET});
+    observation.as_object_mut().unwrap().extend(references.as_object().unwrap().clone());
+    observation
+}
+
+/// What is shown to a client of P1 of an Observation with these references, by search and by read, and whether it may write it.
+#[test]
+fn who_sees_a_resource_of_several_patients_may_not_change_it() {
+    let told = told();
+    let to = |reference: &str| json!({"reference": reference});
+    for (references, is_shown, is_written) in [
+        (json!({"subject": to("Patient/P1")}), true, true),
+        (json!({"subject": to("Patient/P1"), "performer": [to("Practitioner/1"), to("Patient/P1")]}), true, true),
+        (json!({"subject": to("Patient/P1/_history/2")}), true, true),
+        (json!({"subject": to("Patient/P9"), "performer": [to("Patient/P1")]}), true, false),
+        (json!({"subject": to("Patient/P1"), "performer": [to("Patient/P9")]}), true, false),
+        (json!({"subject": [to("Patient/P1"), to("Patient/P9")]}), true, false),
+        (json!({"subject": {"identifier": {"value": "9"}}, "performer": [to("Patient/P1")]}), true, false),
+        (json!({"subject": to("https://other.example/fhir/Patient/P9"), "performer": [to("Patient/P1")]}), true, false),
+        (json!({"subject": to("Practitioner/P1")}), false, false),
+        (json!({"subject": to("Patient/P9")}), false, false),
+        (json!({"subject": to("patient/P1")}), false, false),
+        (json!({"subject": to("Patient/P1/_history/../../P9")}), false, false),
+        (json!({"subject": to("Patient/P1/_history/Patient/P9")}), false, false),
+        (json!({"subject": to("https://other.example/fhir/Patient/P1")}), false, false),
+        (json!({}), false, false),
+    ] {
+        let resource = observation(&references);
+        told.tell(200, &[FHIR], bundle(std::slice::from_ref(&resource)).to_string(), Framing::Length);
+        let found = ask(&told, "panel", "GET", "/fhir/Observation", "");
+        // A search is narrowed to what is about a patient: who performed something finds it by its id alone.
+        let is_found = is_shown && references["subject"].to_string().contains("\"Patient/P1");
+        assert_eq!((found.status, found.text().contains(SECRET)), (200, is_found), "{references}: {}", found.text());
+        told.tell(200, &[FHIR], resource.to_string(), Framing::Length);
+        let read = ask(&told, "panel", "GET", "/fhir/Observation/O1", "");
+        assert_eq!(read.text().contains(SECRET), is_shown, "{references}: {}", read.text());
+        for (method, target) in [("POST", "/fhir/Observation"), ("PUT", "/fhir/Observation/O1")] {
+            let written = ask(&told, "panel", method, target, &resource.to_string());
+            assert_eq!(written.status < 300, is_written, "{method} {references}: {} {}", written.status, written.text());
+        }
+        // The body is good, and what is there is of others, too.
+        let own = observation(&json!({"subject": to("Patient/P1")}));
+        let written = ask(&told, "panel", "PUT", "/fhir/Observation/O1", &own.to_string());
+        assert_eq!(written.status, if is_written { 200 } else { 404 }, "{references}: {}", written.text());
+    }
+}
+
+#[test]
+fn types_that_hold_anybodys_data_are_none_of_a_patient_list() {
+    let told = told();
+    told.tell(
+        200,
+        &[FHIR],
+        bundle(&[json!({"resourceType": "Location", "id": "1", "name": SECRET})]).to_string(),
+        Framing::Length,
+    );
+    for target in ["/fhir/Location", "/fhir/Location/1", "/fhir/Linkage", "/fhir/Bundle/1"] {
+        let answer = ask(&told, "panel", "GET", target, "");
+        answer.outcome(403);
+        assert_no_secret(&answer, target);
+    }
+    for name in ["observation", "Observatio", "Location", "Linkage", "NewInR6"] {
+        let entry = json!({"resourceType": name, "id": "1", "subject": {"reference": "Patient/P1"}, "name": SECRET});
+        told.tell(200, &[FHIR], bundle(&[own(), entry]).to_string(), Framing::Length);
+        let answer = ask(&told, "panel", "GET", "/fhir/Patient", "");
+        assert_eq!((answer.status, &answer.json()["total"]), (200, &json!(1)), "{name}: {}", answer.text());
+        assert_no_secret(&answer, name);
+    }
+}
+
+#[test]
+fn a_client_of_some_types_gets_no_other() {
+    let told = told();
+    let other = observation(&json!({"subject": {"reference": "Patient/P1"}}));
+    told.tell(200, &[FHIR], bundle(&[own(), other.clone()]).to_string(), Framing::Length);
+    let found = ask(&told, "pat", "GET", "/fhir/Patient", "");
+    assert_eq!((found.status, found.json()["entry"].as_array().unwrap().len()), (200, 1), "{}", found.text());
+    assert_no_secret(&found, "search");
+    told.tell(200, &[FHIR], other.to_string(), Framing::Length);
+    for target in ["/fhir/Patient", "/fhir/Patient/P1"] {
+        let answer = ask(&told, "pat", "GET", target, "");
+        answer.outcome(502);
+        assert_no_secret(&answer, target);
+    }
+    ask(&told, "doc", "POST", "/fhir/DocumentReference/$docref?patient=P1", "").outcome(403);
+}
+
+#[test]
+fn no_field_of_openemrs_tells_of_what_was_not_tested() {
+    let told = told();
+    let fields = [
+        FHIR,
+        ("Link", "<https://x.example/Patient/SECRET-OF-P9>; rel=next"),
+        ("Content-Location", "/apis/default/fhir/Patient/SECRET-OF-P9"),
+        ("Location", "/apis/default/fhir/Patient/SECRET-OF-P9"),
+        ("Warning", "199 - \"SECRET-OF-P9\""),
+        ("Content-Disposition", "attachment; filename=\"SECRET-OF-P9\""),
+        ("X-Progress", "SECRET-OF-P9"),
+        ("Content-Language", "SECRET-OF-P9"),
+        ("ETag", "W/\"SECRET-OF-P9\""),
+        ("Preference-Applied", "SECRET-OF-P9"),
+    ];
+    for body in [bundle(&[own()]).to_string(), own().to_string()] {
+        told.tell(200, &fields, body, Framing::Length);
+        for (method, target) in
+            [("GET", "/fhir/Patient"), ("HEAD", "/fhir/Patient"), ("GET", "/fhir/Patient/P1"), ("HEAD", "/fhir/Patient/P1")]
+        {
+            assert_no_secret(&ask(&told, "women", method, target, ""), &format!("{method} {target}"));
+        }
+    }
+    let answer = ask(&told, "women", "GET", "/fhir/Patient/P1", "");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[test]
+fn what_is_no_json_is_not_written() {
+    let told = told();
+    told.tell(200, &[FHIR], own().to_string(), Framing::Length);
+    let good = own().to_string();
+    for bad in ["01e", "nul", "\"a\nb\"", "+1", "[1,]"] {
+        let body = good.replacen('{', &format!("{{\"x\":{bad},"), 1);
+        ask(&told, "women", "PUT", "/fhir/Patient/P1", &body).outcome(400);
+    }
+    assert_eq!(told.raw.received("PUT ").len(), 0);
 }

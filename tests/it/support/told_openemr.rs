@@ -109,7 +109,7 @@ fn statement(request: &Received, openemr: Option<&str>) -> Vec<u8> {
     let interactions = ["read", "search-type", "create", "update"].map(|code| json!({"code": code}));
     let parameters = [json!({"name": "_id", "type": "token"}), json!({"name": "name", "type": "string"})];
     let resource = |kind: &str| json!({"type": kind, "interaction": interactions, "searchParam": parameters, "operation": [{"name": "docref"}]});
-    let resources = ["Patient", "Binary", "DocumentReference"].map(resource);
+    let resources = ["Patient", "Binary", "DocumentReference", "Observation", "Location"].map(resource);
     let base = format!("http://{}/fhir", request.field("host").unwrap());
     let mut statement = json!({
         "resourceType": "CapabilityStatement", "status": "active", "fhirVersion": "4.0.1", "kind": "instance",
