@@ -118,7 +118,8 @@ fn export_scopes(grant: &ExportGrant) -> Vec<String> {
         ExportGrant::Patient => "Patient",
         ExportGrant::AnyGroup | ExportGrant::Group(_) => "Group",
     };
-    vec![format!("system/{level}.$export"), "system/*.$bulkdata-status".to_owned()]
+    // OpenEMR keeps the files as Binaries.
+    [format!("system/{level}.$export"), "system/*.$bulkdata-status".to_owned(), "system/Binary.read".to_owned()].into()
 }
 
 fn operation_scope(grant: &OperationGrant) -> String {

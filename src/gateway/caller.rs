@@ -15,6 +15,7 @@ use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
 use crate::gateway::credentials::{self, NotKnown};
 use crate::gateway::destination::{Destination, LocalRoute};
+use crate::gateway::peer_certificate;
 use crate::gateway::stop::Step;
 use crate::http::forwarded::client::Client;
 
@@ -97,6 +98,7 @@ async fn identify(session: &Session, call: &Call, destination: &Destination) -> 
     }
     match &clients.anonymous {
         Some(policy) => Ok(Caller::anonymous(Arc::clone(policy))),
+        None if due == Due::Yes && peer_certificate::facts(session).is_some() => Err(NotKnown::Certificate),
         None if due == Due::Yes => Err(NotKnown::Missing),
         None => Ok(Caller::anonymous(Policy::nothing())),
     }

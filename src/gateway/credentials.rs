@@ -38,6 +38,9 @@ pub(super) enum NotKnown {
     /// There is no credential where one is due.
     #[error("there is no credential")]
     Missing,
+    /// The client certificate is that of no client.
+    #[error("no rule of access.clients.*.certificates names the client certificate, and there is no other credential")]
+    Certificate,
     /// A field with a credential comes twice.
     #[error("the field {0} comes twice")]
     Twice(&'static str),
@@ -77,6 +80,10 @@ impl From<NotKnown> for Rejection {
         match why {
             NotKnown::Missing => {
                 let text = "A credential is needed: send an API key as X-API-Key, or a token as Authorization: Bearer.";
+                Self::new(StatusCode::UNAUTHORIZED, IssueCode::Login, text).challenging(CHALLENGE)
+            }
+            NotKnown::Certificate => {
+                let text = "The client certificate is that of no client of the gateway.";
                 Self::new(StatusCode::UNAUTHORIZED, IssueCode::Login, text).challenging(CHALLENGE)
             }
             NotKnown::Twice(name) => Self::invalid(format!("The request has the field {name} more than once.")),

@@ -2,6 +2,7 @@
 //!
 //! Decision: `docs/decisions/16-search.md`.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -96,11 +97,11 @@ pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall
 }
 
 /// The query of a search (without `?`) with what it is narrowed by.
-fn narrowed(fhir: &FhirCall) -> Vec<u8> {
+fn narrowed(fhir: &FhirCall) -> Cow<'_, [u8]> {
     let query = fhir.query_sent();
-    let mut query = query.strip_prefix(b"?").unwrap_or(query).to_vec();
+    let mut query = Cow::Borrowed(query.strip_prefix(b"?").unwrap_or(query));
     for (name, value) in fhir.plan.limit.iter().flat_map(|limit| &limit.narrowing) {
-        query::push(&mut query, name, value.as_bytes());
+        query::push(query.to_mut(), name, value.as_bytes());
     }
     query
 }

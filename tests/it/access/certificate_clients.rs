@@ -54,6 +54,8 @@ fn a_certificate_shows_the_client_with_a_rule_for_it() {
             answer.outcome(status);
         }
     }
+    let unnamed = get(Some(&nobody), &[]);
+    assert!(unnamed.text().contains("certificate is that of no client"), "{}", unnamed.text());
     let line = gateway.access_line(get(Some(&lab), &[]).field("x-request-id").unwrap());
     assert!(line.contains("client=lab"), "{line}");
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::api_keys::{digest_of, key_of};
 use crate::support::http::Answer;
+use crate::support::http2::Http2;
 use crate::support::told_openemr::{FRAMINGS, Framing, Told};
 
 /// A text that stands in resources of another patient, and nowhere else.
@@ -43,8 +44,8 @@ fn told_with(configure: impl FnOnce(&mut Value)) -> Told {
 
 fn ask(told: &Told, client: &str, method: &str, target: &str, body: &str) -> Answer {
     let key = key_of(client);
-    let fields = [("X-API-Key", key.as_str()), ("Content-Type", "application/fhir+json"), ("Host", "public.example")];
-    let fields = if body.is_empty() { &fields[..1] } else { &fields[..2] };
+    let fields = [("X-API-Key", key.as_str()), ("Content-Type", "application/fhir+json")];
+    let fields = if body.is_empty() { &fields[..1] } else { &fields[..] };
     told.gateway.caller().send(method, target, fields, body.as_bytes())
 }
 
@@ -431,5 +432,39 @@ fn what_is_no_json_is_not_written() {
         let body = good.replacen('{', &format!("{{\"x\":{bad},"), 1);
         ask(&told, "women", "PUT", "/fhir/Patient/P1", &body).outcome(400);
     }
+    assert_eq!(told.raw.received("PUT ").len(), 0);
+}
+
+#[test]
+fn over_http_2_the_same_is_tested() {
+    let told = told();
+    let connection = Http2::plain(told.gateway.address);
+    let key = key_of("women");
+    let send = |method: &str, target: &str, body: &str| {
+        let fields = [("x-api-key", key.as_str()), ("content-type", "application/fhir+json")];
+        connection.send(method, target, &fields, body.as_bytes())
+    };
+    told.tell(200, &[FHIR], bundle(&[own(), foreign()]).to_string(), Framing::Length);
+    for (method, target, body) in
+        [("GET", "/fhir/Patient", ""), ("POST", "/fhir/Patient/_search", "_count=5"), ("HEAD", "/fhir/Patient", "")]
+    {
+        let form = [("x-api-key", key.as_str()), ("content-type", "application/x-www-form-urlencoded")];
+        let answer = connection.send(method, target, &form, body.as_bytes());
+        assert_eq!(answer.status, 200, "{method}: {}", answer.text());
+        assert!(method == "HEAD" || answer.json()["total"] == 1, "{method}: {}", answer.text());
+        assert_no_secret(&answer, method);
+    }
+    told.tell(200, &[FHIR], foreign().to_string(), Framing::Length);
+    for (method, body, status) in
+        [("GET", String::new(), 404), ("HEAD", String::new(), 404), ("PUT", own().to_string().replace("P1", "P9"), 404)]
+    {
+        let answer = send(method, "/fhir/Patient/P9", &body);
+        assert_eq!(answer.status, status, "{method}: {}", answer.text());
+        assert_no_secret(&answer, method);
+    }
+    let refused = send("PUT", "/fhir/Patient/P9", &foreign().to_string());
+    assert_eq!(refused.status, 403, "{}", refused.text());
+    let long = own().to_string().replace("Own", &"x".repeat(200_000));
+    assert_eq!(send("PUT", "/fhir/Patient/P1", &long).status, 413);
     assert_eq!(told.raw.received("PUT ").len(), 0);
 }
