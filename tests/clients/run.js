@@ -79,6 +79,8 @@ async function main() {
       OLD: started.old.baseUrl,
       SMART: started.smart.baseUrl,
       SMART_KEYS: started.smart.folder,
+      // Behind both are the same people, as long as nobody has written anything.
+      SMART_HOLDS: JSON.stringify(await held(started.modern.baseUrl, ['Patient', 'Condition'])),
       // What no answer may hold: the addresses at which OpenEMR is, and by which it knows itself.
       HIDDEN_ADDRESSES: [PUBLIC_ADDRESS, started.modern.sandbox.base, started.old.sandbox.base, started.smart.sandbox.base, sandboxOf(started.demo)].join(' '),
     };
@@ -99,6 +101,16 @@ async function main() {
   // The line by which a reader, or a machine, knows how it went.
   console.log(`\nclients: ${passed.length} passed, ${failed.length} failed${failed.map((file) => `\n  ${file}`).join('')}`);
   return failed.length === 0 ? 0 : 1;
+}
+
+// The ids of all resources of these types.
+async function held(gateway, types) {
+  const of = async (type) => {
+    const answer = await fetch(`${gateway}/fhir/${type}`, { signal: AbortSignal.timeout(60_000) });
+    const { entry } = await answer.json();
+    return [type, entry.map(({ resource }) => resource.id).sort()];
+  };
+  return Object.fromEntries(await Promise.all(types.map(of)));
 }
 
 // The demo says where its sandbox is.
