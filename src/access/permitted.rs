@@ -21,35 +21,39 @@ struct PolicyTest {
     /// The type that a search is for: its resources are searched, and the others in the answer are read.
     searched: Option<&'static str>,
     bases: Vec<String>,
+    /// How many resources were not permitted until now.
     refused: AtomicU64,
+    /// Whether types alone are tested.
     types_alone: bool,
 }
 
 /// Makes the test for what a caller does with resources. `bases`: the addresses of this server, with which references may begin.
 #[must_use]
 pub(crate) fn permitted(caller: &Caller, letter: Letter, bases: &[String]) -> Permitted {
-    PolicyTest::make(caller, letter, None, bases)
+    PolicyTest::of(caller, letter, bases).shared()
 }
 
 /// Makes the test of the answer to a search for a type: its resources need the letter `s`, and those that are included `r`.
 #[must_use]
 pub(crate) fn permitted_of_search(caller: &Caller, searched: &'static str, bases: &[String]) -> Permitted {
-    PolicyTest::make(caller, Letter::Read, Some(searched), bases)
+    PolicyTest { searched: Some(searched), ..PolicyTest::of(caller, Letter::Read, bases) }.shared()
 }
 
 /// Makes the test of the answer to a search of a caller that may have all resources of the types that it may have: their types alone are
 /// tested.
 #[must_use]
 pub(crate) fn permitted_types(caller: &Caller, searched: &'static str) -> Permitted {
-    let (caller, refused) = (caller.clone(), AtomicU64::new(0));
-    let searched = Some(searched);
-    Permitted(Arc::new(PolicyTest { caller, letter: Letter::Read, searched, bases: Vec::new(), refused, types_alone: true }))
+    PolicyTest { searched: Some(searched), types_alone: true, ..PolicyTest::of(caller, Letter::Read, &[]) }.shared()
 }
 
 impl PolicyTest {
-    fn make(caller: &Caller, letter: Letter, searched: Option<&'static str>, bases: &[String]) -> Permitted {
+    fn of(caller: &Caller, letter: Letter, bases: &[String]) -> Self {
         let (caller, bases, refused) = (caller.clone(), bases.to_vec(), AtomicU64::new(0));
-        Permitted(Arc::new(Self { caller, letter, searched, bases, refused, types_alone: false }))
+        Self { caller, letter, searched: None, bases, refused, types_alone: false }
+    }
+
+    fn shared(self) -> Permitted {
+        Permitted(Arc::new(self))
     }
 
     /// `is_of_known_patient`: it belongs to a patient whose data the caller may have.

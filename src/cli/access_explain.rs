@@ -207,8 +207,7 @@ fn told(caller: &Caller, question: &Question<'_>, asks_for_credentials: bool) ->
 
 /// The addresses of a site's FHIR API that are known without a request, with which references may begin.
 fn addresses(config: &Config, site: &Site) -> Vec<String> {
-    let openemrs = site.upstream.nodes.iter().map(|node| &node.fhir_base).chain(&site.answers.also_known_as);
-    let openemrs = openemrs.map(|base| base.to_string().trim_end_matches('/').to_owned());
+    let openemrs = site.fhir_bases().map(|base| base.to_string().trim_end_matches('/').to_owned());
     let path = bases(config).find(|(known, _)| known.name == site.name).map(|(_, path)| path);
     let own = config.public_url.as_ref().zip(path).map(|(url, path)| format!("{}{path}", url.to_string().trim_end_matches('/')));
     openemrs.chain(own).collect()

@@ -67,6 +67,11 @@ impl Site {
         &first.fhir_base
     }
 
+    /// All addresses of its FHIR API that are written: those of its nodes, and by which it is known besides.
+    pub(crate) fn fhir_bases(&self) -> impl Iterator<Item = &BaseUrl> {
+        self.upstream.nodes.iter().map(|node| &node.fhir_base).chain(&self.answers.also_known_as)
+    }
+
     fn read(name: &str, node: &YamlNode, place: &Place, findings: &mut Findings) -> Option<Self> {
         let section = Section::open(node, place, &SiteFile::keys(), findings)?;
         let name = SiteName::checked(name, place, findings);

@@ -58,7 +58,7 @@ pub(super) async fn decide(session: &mut Session, call: &Call, fhir: &mut FhirCa
 fn bases(session: &Session, call: &Call, fhir: &FhirCall) -> Vec<String> {
     let openemrs = fhir.site.openemr_bases();
     let own = public_base::of(session, call, &fhir.site);
-    openemrs.texts.iter().cloned().chain([own.as_str().to_owned()]).map(|base| base.trim_end_matches('/').to_owned()).collect()
+    openemrs.texts.iter().cloned().chain([own.as_str().trim_end_matches('/').to_owned()]).collect()
 }
 
 /// The parameters of a search by POST, checked for what PHP would read otherwise; empty for every other request.

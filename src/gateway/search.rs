@@ -192,6 +192,9 @@ pub(super) fn bases(site: &Site, capabilities: Option<&Capabilities>, texts: [&[
     if !texts.iter().any(|text| memchr::memmem::find(text, b"http").is_some()) {
         return Vec::new();
     }
-    let configured = site.config.upstream.nodes.iter().map(|node| &node.fhir_base).chain(&site.config.answers.also_known_as);
-    configured.map(BaseUrl::to_string).chain(capabilities.and_then(|capabilities| capabilities.base.clone())).collect()
+    site.config
+        .fhir_bases()
+        .map(BaseUrl::to_string)
+        .chain(capabilities.and_then(|capabilities| capabilities.base.clone()))
+        .collect()
 }

@@ -37,7 +37,7 @@ impl SiteLinks {
     /// The links of a site of which only the configuration is known.
     #[must_use]
     pub(crate) fn new(site: &config::Site) -> Self {
-        let bases = site.upstream.nodes.iter().map(|node| &node.fhir_base).chain(&site.answers.also_known_as);
+        let bases = site.fhir_bases();
         let configured: Vec<BaseUrl> = bases.cloned().collect();
         let openemr = ArcSwap::from_pointee(OpenEmrBases::new(&configured, None));
         Self { configured, openemr, latest_public: ArcSwapOption::empty() }
