@@ -17,6 +17,7 @@
 //! | 5 | `nodes` | OpenEMR's servers: addresses, health, requests in flight |
 //! | 4 | `config` | the YAML file and the environment, checked into a `Config` that cannot be wrong |
 //! | 3 | `access` | clients, policies and the decision on a request |
+//! | 3 | `audit` | the audit trail: records, files with a hash chain, events for a repository |
 //! | 2 | `openemr` | OpenEMR's dialect: Bundles, searches, errors, exports |
 //! | 2 | `scopes` | SMART scopes |
 //! | 1 | `fhir` | FHIR's own words: interactions, OperationOutcomes, media types |
@@ -28,6 +29,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod audit;
 mod callers;
 mod cli;
 mod config;

@@ -13,7 +13,7 @@ use layout::{Edge, Layout, circle, room};
 use source::Source;
 
 /// The rooms with their floors; the sandbox stands apart.
-const FLOORS: [(&str, u8); 17] = [
+const FLOORS: [(&str, u8); 18] = [
     ("cli", 11),
     ("server", 10),
     ("gateway", 9),
@@ -24,6 +24,7 @@ const FLOORS: [(&str, u8); 17] = [
     ("nodes", 5),
     ("config", 4),
     ("access", 3),
+    ("audit", 3),
     ("scopes", 2),
     ("openemr", 2),
     ("fhir", 1),
