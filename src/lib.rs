@@ -60,6 +60,7 @@ pub mod key_files {
 #[doc(hidden)]
 pub mod bench {
     pub use crate::access::bench::{ClientQuestion, LimitedClient, ManyClients};
+    pub use crate::audit::patients::{Form, PatientsFound};
     pub use crate::fhir::body_step::{BodyStep, Verdict};
     pub use crate::fhir::criteria::{Criteria, Illegible};
     pub use crate::fhir::json::pretty::Pretty;
