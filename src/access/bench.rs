@@ -97,6 +97,8 @@ impl ManyClients {
                 certificates: Vec::new(),
                 jwt: None,
                 smart: None,
+                recipient: None,
+                purpose: None,
             })
         };
         Some(Self(Clients::new((0..count).map(client).collect::<Option<_>>()?, Vec::new(), None)))

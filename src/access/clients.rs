@@ -30,6 +30,10 @@ pub(crate) struct Client {
     pub(crate) jwt: Option<Subject>,
     /// The keys with which it authenticates at the gateway's token endpoint.
     pub(crate) smart: Option<SmartKeys>,
+    /// Who receives its data: name and address.
+    pub(crate) recipient: Option<Arc<str>>,
+    /// What the data are for.
+    pub(crate) purpose: Option<Arc<str>>,
 }
 
 /// What the configuration knows of an API key `oegw_{id}_{secret}`: the SHA-256 of the secret. The id is the first 16 hexadecimal
@@ -239,6 +243,8 @@ mod tests {
             ],
             jwt: Some(Subject { issuer: "corp".to_owned(), subject: format!("{name} service") }),
             smart: (number == 7).then(|| SmartKeys::Remote(RemoteKeys::at("https://lab.example.org/jwks"))),
+            recipient: None,
+            purpose: None,
         }
     }
 

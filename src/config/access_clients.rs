@@ -35,6 +35,10 @@ section! {
         jwt: Option<WrittenSubject> = None, derived("none");
         /// Its public keys, with which it gets access tokens at the gateway (SMART Backend Services). Its `client_id` is its name.
         smart: Option<WrittenSmartKeys> = None, derived("none");
+        /// Who receives its data: name and address, for an accounting of disclosures (docs/audit.md).
+        recipient: Option<String> = None, derived("the name of the client");
+        /// What the data are for, in a few words or as a code of PurposeOfUse such as `TREAT`, for an accounting of disclosures.
+        purpose: Option<String> = None;
         flat own: PolicyFile;
     }
     check ClientFile::check
@@ -54,6 +58,12 @@ impl ClientFile {
             findings.problem(
                 problem.remedy("write api_keys, certificates, jwt or smart; openemr-gateway access new-key makes a key"),
             );
+        }
+        for (key, text) in [("recipient", &self.recipient), ("purpose", &self.purpose)] {
+            if text.as_ref().is_some_and(|text| !is_short_text(text)) {
+                let problem = section.place_of(key).problem("is no text of one line with 1 to 256 letters");
+                findings.problem(problem.remedy("write a name, or a few words"));
+            }
         }
         if self.allow_from.as_ref().is_some_and(Vec::is_empty) {
             let problem = section.place_of("allow_from").problem("names no network, so that it could not call");
@@ -186,6 +196,10 @@ fn named<T>(
         }
     }
     Some(all)
+}
+
+fn is_short_text(text: &str) -> bool {
+    (1..=256).contains(&text.chars().count()) && !text.chars().any(char::is_control)
 }
 
 /// Whether a client or a policy can have this name.

@@ -178,6 +178,8 @@ fn client(name: &str, written: &ClientFile, policy: Arc<Policy>, place: &Place) 
         certificates: written.certificates.clone(),
         jwt: written.jwt.as_ref().map(|written| written.subject.clone()),
         smart: written.smart.as_ref().map(|written| written.keys.clone()),
+        recipient: written.recipient.as_deref().map(Arc::from),
+        purpose: written.purpose.as_deref().map(Arc::from),
     }
 }
 

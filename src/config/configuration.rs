@@ -5,6 +5,7 @@ use std::time::Duration;
 use pingora::server::configuration::ServerConf;
 
 use super::access::{Access, ReadyRule, TokenExposure};
+use super::audit::Audit;
 use super::base_url::BaseUrl;
 use super::declaration::section;
 use super::limits::{Compression, Limits, Log};
@@ -41,6 +42,8 @@ section! {
         trusted_proxies: Vec<TrustedProxy> = Vec::new();
         /// Which clients may call, and by which names. Required once an address of `listen` is not loopback.
         access: Access = Access::default(), derived("clients on this machine");
+        /// The audit trail: a record of every request to a FHIR route, and of what changes who may call. audit.md explains it.
+        audit: Audit = Audit::default();
         /// To which clients `POST /oauth/token` shows the access token; the others get the start of its SHA-256.
         token_exposure: TokenExposure = TokenExposure::Loopback;
         /// When `GET /ready` answers 200.

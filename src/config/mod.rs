@@ -6,6 +6,7 @@
 //! | `env`, `dotenv` | `${NAME}`, and the variables that override keys |
 //! | `declaration`, `setting`, `shape`, `section` | how a key is declared, and what is made from its declaration |
 //! | `configuration`, `listening`, `routes`, `access`, `host_pattern`, `trusted_proxies`, `exposure`, `limits`, `server_conf` | the keys of the gateway |
+//! | `audit` | the keys of the audit trail |
 //! | `access_table`, `access_clients`, `access_policies`, `access_credentials`, `access_issuers`, `access_files` | clients and policies |
 //! | `site_file`, `upstream`, `answers`, `cors` | the keys of a site |
 //! | `site`, `node_urls`, `site_name`, `scope_list`, `site_keys`, `site_rotation`, `certificates`, `client_certificates` | a site, or a listener, checked |
@@ -21,6 +22,7 @@ mod access_issuers;
 mod access_policies;
 mod access_table;
 mod answers;
+mod audit;
 mod base_url;
 mod certificates;
 mod client_certificates;
@@ -63,6 +65,8 @@ pub(crate) use access::{ReadyRule, TokenExposure};
 pub(crate) use access_clients::is_name as is_client_name;
 pub(crate) use access_credentials::Expiry;
 pub(crate) use answers::{Answers, Paging, Repairs, Unknown};
+#[allow(unused_imports, reason = "the sinks are being built")]
+pub(crate) use audit::{Audit, AuditRepository, IdForm, Sync};
 pub(crate) use base_url::{BaseUrl, BaseUrlError};
 pub(crate) use certificates::CaFile;
 pub(crate) use client_certificates::{ClientCertificates, ClientDemand};

@@ -69,6 +69,8 @@ impl Corp {
             certificates: Vec::new(),
             jwt: Some(Subject { issuer: "corp".to_owned(), subject: "lab-service".to_owned() }),
             smart: None,
+            recipient: None,
+            purpose: None,
         };
         let clients = Clients::new(vec![client], vec![issuer], None);
         let providers: Vec<_> = clients.issuers.iter().map(Provider::new).collect();
