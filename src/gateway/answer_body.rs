@@ -29,10 +29,7 @@ pub(super) fn begin(session: &Session, head: &mut ResponseHeader, exchange: &mut
     if answer.buffered.is_none() && answer.held.as_ref().is_none_or(|held| !held.has_head()) {
         answer.filters = prepare(session, head, call, fhir, due::is_stored_document(head, fhir.interaction));
         answer.waiting = session.is_http2().then(|| Backlog::new(Arc::clone(memory)));
-        if response_head::has_no_body(&session.req_header().method, head) && !head.status.is_informational() {
-            // Pingora shows no body, whose end the record would come before.
-            recording::answered(session, call, fhir, Ending { status: Some(head.status), bytes: 0, is_whole: true });
-        }
+        recording::ends_with_head(session, call, fhir, head);
     }
 }
 
@@ -121,6 +118,7 @@ pub(super) fn pass(
     let is_due = end_of_stream || body.is_some() || answer.filters.is_empty();
     if let Some(head) = answer.unsent.take_if(|_| is_due) {
         answer.begun = Some(head.status);
+        recording::ends_with_head(session, call, fhir, &head);
         write_head(session, head)?;
     }
     if let Some(waiting) = &mut answer.waiting {
@@ -129,7 +127,7 @@ pub(super) fn pass(
     }
     answer.passed = answer.passed.saturating_add(body.as_ref().map_or(0, Bytes::len));
     recording::progress(session, call, fhir, &mut answer.filters, end_of_stream);
-    if end_of_stream {
+    if end_of_stream && answer.buffered.is_none() {
         let status = session.response_written().map(|head| head.status).or(answer.begun);
         recording::answered(session, call, fhir, Ending { status, bytes: answer.passed, is_whole: true });
     }

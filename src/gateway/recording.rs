@@ -133,6 +133,13 @@ pub(super) fn answered(session: &Session, call: &Call, fhir: &mut FhirCall, endi
     hand_over(session, call, record);
 }
 
+/// Records a FHIR request whose answer ends with this head: Pingora shows no body then, whose end the record could come before.
+pub(super) fn ends_with_head(session: &Session, call: &Call, fhir: &mut FhirCall, head: &ResponseHeader) {
+    if response_head::has_no_body(&session.req_header().method, head) && !head.status.is_informational() {
+        answered(session, call, fhir, Ending { status: Some(head.status), bytes: 0, is_whole: true });
+    }
+}
+
 /// Records a FHIR request that the gateway answers itself.
 pub(super) fn own_answer(session: &Session, call: &Call, fhir: &mut FhirCall, answer: &Answer) {
     let (body, content_type) = answer.body();

@@ -1,0 +1,4 @@
+//! The audit trail: what is recorded, where, and whether it can be relied on.
+
+mod records;
+mod trail;
