@@ -94,8 +94,11 @@ pub(super) fn progress(session: &Session, call: &Call, fhir: &mut FhirCall, filt
             let part = std::mem::replace(&mut fhir.account.patients, rest);
             record_part(session, call, fhir, part);
         }
-    } else if let Some(part) = filters.many_patients(MOST_PATIENTS) {
-        record_part(session, call, fhir, part);
+    } else if let Some(mut found) = filters.many_patients(MOST_PATIENTS) {
+        while !found.is_empty() {
+            let rest = found.split_off(found.len().min(MOST_PATIENTS));
+            record_part(session, call, fhir, std::mem::replace(&mut found, rest));
+        }
     }
 }
 

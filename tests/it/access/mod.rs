@@ -2,7 +2,7 @@
 
 mod access_tokens;
 mod anonymous;
-mod api_keys;
+pub mod api_keys;
 #[path = "../../../src/access/cases/rows.rs"]
 pub mod case_rows;
 mod cases;
