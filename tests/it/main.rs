@@ -9,9 +9,9 @@
 #[cfg(feature = "sandbox")]
 mod access;
 #[cfg(feature = "sandbox")]
-mod audit;
-#[cfg(feature = "sandbox")]
 mod answers;
+#[cfg(feature = "sandbox")]
+mod audit;
 #[cfg(feature = "sandbox")]
 mod bulk;
 mod cli;

@@ -29,21 +29,39 @@ fn each_request_to_a_fhir_route_has_one_record_when_its_answer_has_come() {
     let (clinic, trail) = audited(&json!({"ids": "plain"}));
     let p1 = filled("{P1}");
     for (client, method, target, body, expected) in [
-        ("all", "GET", "/Patient/{P1}", "", json!({"interaction": "read", "type": "Patient", "id": p1, "status": 200, "outcome": "success",
-            "decision": "allowed", "patients": [p1], "entries": 1, "credential": "api_key"})),
+        (
+            "all",
+            "GET",
+            "/Patient/{P1}",
+            "",
+            json!({"interaction": "read", "type": "Patient", "id": p1, "status": 200, "outcome": "success",
+            "decision": "allowed", "patients": [p1], "entries": 1, "credential": "api_key"}),
+        ),
         ("all", "HEAD", "/Patient/{P1}", "", json!({"interaction": "read", "status": 200, "bytes": 0})),
         ("vit", "GET", "/Observation", "", json!({"interaction": "search-type", "decision": "narrowed", "outcome": "success"})),
         ("all", "GET", "/Observation/{O1}", "", json!({"id": filled("{O1}"), "patients": [p1], "patients_unknown": null})),
         ("all", "GET", "/Observation/{O0}", "", json!({"patients": null, "patients_unknown": true})),
         ("all", "GET", "/Patient?_id={P1}", "", json!({"interaction": "search-type", "patients": [p1], "entries": 1})),
         ("all", "GET", "/Patient?_id=nobody", "", json!({"entries": 0, "patients": null, "patients_unknown": null})),
-        ("all", "GET", "/Patient/9d6cf1e0-0000-4000-8000-000000000000", "", json!({"status": 404, "outcome": "refused", "patients": null})),
+        (
+            "all",
+            "GET",
+            "/Patient/9d6cf1e0-0000-4000-8000-000000000000",
+            "",
+            json!({"status": 404, "outcome": "refused", "patients": null}),
+        ),
         ("all", "GET", "/Patient?_sort=favourite", "", json!({"status": 400, "outcome": "refused"})),
         ("all", "GET", "/Nothing/1", "", json!({"status": 404, "type": null})),
         ("vit", "GET", "/Condition/{C1}", "", json!({"status": 403, "outcome": "refused", "decision": "refused"})),
         ("all", "GET", "/metadata", "", json!({"interaction": "capabilities", "status": 200, "patients_unknown": null})),
-        ("nobody", "GET", "/Patient/{P1}", "", json!({"status": 401, "outcome": "refused", "decision": null, "client": null,
-            "credential": "none"})),
+        (
+            "nobody",
+            "GET",
+            "/Patient/{P1}",
+            "",
+            json!({"status": 401, "outcome": "refused", "decision": null, "client": null,
+            "credential": "none"}),
+        ),
         ("all", "GET", "/Patient/%2e%2e/x", "", json!({"status": 400, "outcome": "refused", "interaction": null})),
         ("all", "DELETE", "/Patient/{P1}", "", json!({"interaction": "delete"})),
     ] {
@@ -184,7 +202,8 @@ fn an_answer_that_is_broken_off_is_recorded_with_the_patients_that_may_have_arri
     let record = eventually("the record is there", || trail.of_kind("request").pop());
     assert_eq!((&record["outcome"], &record["status"]), (&json!("broken_off"), &json!(200)), "{record}");
     let text = String::from_utf8_lossy(&body).into_owned();
-    let named: Vec<Value> = trail.records().into_iter().flat_map(|record| record["patients"].as_array().cloned().unwrap_or_default()).collect();
+    let named: Vec<Value> =
+        trail.records().into_iter().flat_map(|record| record["patients"].as_array().cloned().unwrap_or_default()).collect();
     for number in (0..5000).filter(|number| text.contains(&format!("\"many-{number}\""))) {
         assert!(named.contains(&json!(format!("many-{number}"))), "{number}");
     }
