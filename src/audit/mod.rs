@@ -9,6 +9,7 @@
 //! | `record` | what is recorded of a request, and of an event of the gateway's own |
 //! | `ids` | how ids are written: as a keyed hash, plain, or not at all |
 //! | `trail`, `gate` | the way of a record to its writer; what holds the end of an answer back until then |
+//! | `spool` | records that a FHIR repository has not taken yet, on the disk |
 //! | `disk` | a folder, as far as the trail needs one; `simulated_disk` is one that fails |
 
 #![allow(dead_code, reason = "the sinks are being built")]
@@ -19,4 +20,5 @@ pub(crate) mod ids;
 pub(crate) mod record;
 #[cfg(test)]
 pub(crate) mod simulated_disk;
+pub(crate) mod spool;
 pub(crate) mod trail;
