@@ -9,11 +9,13 @@
 //! | `record` | what is recorded of a request, and of an event of the gateway's own |
 //! | `ids` | how ids are written: as a keyed hash, plain, or not at all |
 //! | `trail`, `gate` | the way of a record to its writer; what holds the end of an answer back until then |
+//! | `audit_event` | FHIR AuditEvents of a record |
 //! | `spool` | records that a FHIR repository has not taken yet, on the disk |
 //! | `disk` | a folder, as far as the trail needs one; `simulated_disk` is one that fails |
 
 #![allow(dead_code, reason = "the sinks are being built")]
 
+pub(crate) mod audit_event;
 pub(crate) mod disk;
 pub(crate) mod gate;
 pub(crate) mod ids;
