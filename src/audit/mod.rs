@@ -10,15 +10,20 @@
 //! | `ids` | how ids are written: as a keyed hash, plain, or not at all |
 //! | `patients` | the patients that an answer is about, found while it passes |
 //! | `trail`, `gate` | the way of a record to its writer; what holds the end of an answer back until then |
+//! | `disclosures`, `selection` | what was disclosed of a patient, and what an operator looks for; `period` and `sought` help |
 //! | `disk` | a folder, as far as the trail needs one; `simulated_disk` is one that fails |
 
 #![allow(dead_code, reason = "the sinks are being built")]
 
+pub(crate) mod disclosures;
 pub(crate) mod disk;
 pub(crate) mod gate;
 pub(crate) mod ids;
 pub(crate) mod patients;
+pub(crate) mod period;
 pub(crate) mod record;
+pub(crate) mod selection;
 #[cfg(test)]
 pub(crate) mod simulated_disk;
+pub(crate) mod sought;
 pub(crate) mod trail;
