@@ -10,7 +10,6 @@
 mod access;
 #[cfg(feature = "sandbox")]
 mod answers;
-mod audit;
 #[cfg(feature = "sandbox")]
 mod audit;
 #[cfg(feature = "sandbox")]
