@@ -7,7 +7,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | `record` | what is recorded of a request, and of an event of the gateway's own |
-//! | `ids` | how ids are written: as a keyed hash, plain, or not at all |
+//! | `ids`, `ids_key` | how ids are written: as a keyed hash, plain, or not at all |
 //! | `patients` | the patients that an answer is about, found while it passes |
 //! | `trail`, `gate` | the way of a record to its writer; what holds the end of an answer back until then |
 //! | `disclosures`, `selection` | what was disclosed of a patient, and what an operator looks for; `period` and `sought` help |
@@ -15,10 +15,13 @@
 
 #![allow(dead_code, reason = "the sinks are being built")]
 
+pub(crate) mod checkpoint;
 pub(crate) mod disclosures;
 pub(crate) mod disk;
+pub(crate) mod files;
 pub(crate) mod gate;
 pub(crate) mod ids;
+pub(crate) mod ids_key;
 pub(crate) mod patients;
 pub(crate) mod period;
 pub(crate) mod record;
