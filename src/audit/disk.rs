@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,6 +25,9 @@ pub(crate) trait Disk {
     /// Opens a file to append to it; `None` while another process holds its lock.
     fn open(&self, name: &str) -> io::Result<Option<Self::File>>;
 
+    /// The length of a file in bytes, whoever writes it.
+    fn length(&self, name: &str) -> io::Result<u64>;
+
     /// Reads up to `most` bytes from this position on; fewer only at the end.
     fn read(&self, name: &str, from: u64, most: usize) -> io::Result<Vec<u8>>;
 
@@ -34,6 +37,9 @@ pub(crate) trait Disk {
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
 }
+
+/// What forces a file to the disk itself, on another thread.
+pub(crate) type SyncTask = Box<dyn FnOnce() -> io::Result<()> + Send>;
 
 /// A file that is appended to.
 pub(crate) trait DiskFile: Send {
@@ -113,6 +119,10 @@ impl Disk for Folder {
     fn create(&self, name: &str) -> io::Result<FolderFile> {
         let file = OpenOptions::new().append(true).create_new(true).mode(OWN_FILE).open(self.of(name))?;
         file.try_lock().map_err(io::Error::from)?;
+        // Whoever removes files holds their locks, and may have been quicker with this one.
+        if file.metadata()?.nlink() == 0 {
+            return Err(ErrorKind::NotFound.into());
+        }
         self.sync()?;
         Ok(FolderFile { file, length: 0 })
     }
@@ -124,6 +134,10 @@ impl Disk for Folder {
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
+    }
+
+    fn length(&self, name: &str) -> io::Result<u64> {
+        Ok(fs::metadata(self.of(name))?.len())
     }
 
     fn read(&self, name: &str, from: u64, most: usize) -> io::Result<Vec<u8>> {

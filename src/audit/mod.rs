@@ -10,11 +10,14 @@
 //! | `ids`, `ids_key` | how ids are written: as a keyed hash, plain, or not at all |
 //! | `patients` | the patients that an answer is about, found while it passes |
 //! | `trail`, `gate` | the way of a record to its writer; what holds the end of an answer back until then |
+//! | `audit_event` | FHIR AuditEvents of a record |
+//! | `spool` | records that a FHIR repository has not taken yet, on the disk |
 //! | `disclosures`, `selection` | what was disclosed of a patient, and what an operator looks for; `period` and `sought` help |
 //! | `disk` | a folder, as far as the trail needs one; `simulated_disk` is one that fails |
 
 #![allow(dead_code, reason = "the sinks are being built")]
 
+pub(crate) mod audit_event;
 pub(crate) mod checkpoint;
 pub(crate) mod disclosures;
 pub(crate) mod disk;
@@ -29,4 +32,5 @@ pub(crate) mod selection;
 #[cfg(test)]
 pub(crate) mod simulated_disk;
 pub(crate) mod sought;
+pub(crate) mod spool;
 pub(crate) mod trail;

@@ -110,7 +110,8 @@ impl State {
         let used: usize = self.files.values().map(|file| file.bytes.len() + file.reserved).sum();
         let own = self.files.get(name).map_or(0, |file| file.reserved);
         match self.room {
-            Some(room) if used - own.min(more) + more > room => Err(ErrorKind::StorageFull.into()),
+            // What was set aside is there, whatever else has filled the disk since.
+            Some(room) if more > own && used - own + more > room => Err(ErrorKind::StorageFull.into()),
             _ => Ok(()),
         }
     }
@@ -142,6 +143,10 @@ impl Disk for SimulatedDisk {
             file.is_locked = true;
             Ok(Some(SimulatedFile { disk: self.clone(), name: name.to_owned(), length: file.bytes.len() as u64 }))
         })
+    }
+
+    fn length(&self, name: &str) -> io::Result<u64> {
+        self.step(|state| Ok(state.file(name)?.bytes.len() as u64))
     }
 
     fn read(&self, name: &str, from: u64, most: usize) -> io::Result<Vec<u8>> {
