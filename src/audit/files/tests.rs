@@ -1,7 +1,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::audit::checkpoint::tests::key;
 use crate::audit::finding::{Finding, What};
 use crate::audit::line;
 use crate::audit::lines::{Lines, Next};
