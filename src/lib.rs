@@ -13,6 +13,7 @@
 //! | 8 | `exports` | bulk exports: their plans on the disk, the worker, OpenEMR's side |
 //! | 7 | `site` | one OpenEMR made ready for requests |
 //! | 6 | `callers` | the check of credentials, and the token server for clients |
+//! | 6 | `sinks` | the audit trail's sinks: the thread that writes it, and what is posted to a repository |
 //! | 6 | `smart` | client assertions, the token exchange and the life of an access token |
 //! | 5 | `nodes` | OpenEMR's servers: addresses, health, requests in flight |
 //! | 4 | `config` | the YAML file and the environment, checked into a `Config` that cannot be wrong |
@@ -45,6 +46,7 @@ mod openemr;
 pub mod sandbox;
 mod scopes;
 mod server;
+mod sinks;
 mod site;
 mod smart;
 
@@ -60,6 +62,7 @@ pub mod key_files {
 #[doc(hidden)]
 pub mod bench {
     pub use crate::access::bench::{ClientQuestion, LimitedClient, ManyClients};
+    pub use crate::audit::patients::{Form, PatientsFound};
     pub use crate::fhir::body_step::{BodyStep, Verdict};
     pub use crate::fhir::criteria::{Criteria, Illegible};
     pub use crate::fhir::json::pretty::Pretty;

@@ -16,7 +16,6 @@ pub(crate) struct Caller {
     /// has none, and where they could not be found out: [`Caller::patients`] tells the two apart.
     pub(crate) found: Option<Arc<PatientList>>,
     /// What showed who it is.
-    #[allow(dead_code, reason = "for the trail of who read what, which is not written yet")]
     pub(crate) credential: Credential,
 }
 

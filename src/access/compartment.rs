@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use crate::fhir::json::located::Needle;
+use crate::fhir::without_patients::is_without_patients;
 
 /// The way to an element: the names of members in JSON.
 pub(crate) type Way = Vec<&'static str>;
@@ -20,59 +21,6 @@ pub(crate) struct Belonging {
     /// The members at which these begin; for a Patient, its id.
     pub(crate) members: Vec<Needle>,
 }
-
-/// The types outside of the compartment that hold nothing of patients. OpenEMR's Location is none of them: its rows are the homes of
-/// patients, too, with nothing that says whose.
-const WITHOUT_PATIENTS: [&str; 48] = [
-    "ActivityDefinition",
-    "CapabilityStatement",
-    "CatalogEntry",
-    "ChargeItemDefinition",
-    "CodeSystem",
-    "CompartmentDefinition",
-    "ConceptMap",
-    "DeviceDefinition",
-    "EffectEvidenceSynthesis",
-    "Endpoint",
-    "EventDefinition",
-    "Evidence",
-    "EvidenceVariable",
-    "ExampleScenario",
-    "GraphDefinition",
-    "HealthcareService",
-    "ImplementationGuide",
-    "InsurancePlan",
-    "Library",
-    "Measure",
-    "Medication",
-    "MedicationKnowledge",
-    "MedicinalProduct",
-    "MessageDefinition",
-    "NamingSystem",
-    "ObservationDefinition",
-    "OperationDefinition",
-    "Organization",
-    "OrganizationAffiliation",
-    "PlanDefinition",
-    "Practitioner",
-    "PractitionerRole",
-    "Questionnaire",
-    "ResearchDefinition",
-    "ResearchElementDefinition",
-    "ResearchStudy",
-    "RiskEvidenceSynthesis",
-    "SearchParameter",
-    "Slot",
-    "SpecimenDefinition",
-    "StructureDefinition",
-    "StructureMap",
-    "Substance",
-    "SubstanceSpecification",
-    "TerminologyCapabilities",
-    "TestReport",
-    "TestScript",
-    "ValueSet",
-];
 
 static TABLE: LazyLock<HashMap<&'static str, Belonging>> = LazyLock::new(|| {
     let line = |line: &'static str| {
@@ -103,7 +51,7 @@ pub(crate) fn types() -> impl Iterator<Item = &'static str> {
 /// which nobody knows what they hold.
 #[must_use]
 pub(crate) fn is_of_anything(resource_type: &str) -> bool {
-    of(resource_type).is_none() && WITHOUT_PATIENTS.binary_search(&resource_type).is_err()
+    of(resource_type).is_none() && !is_without_patients(resource_type.as_bytes())
 }
 
 #[cfg(test)]
@@ -114,8 +62,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_to_hold_nothing_of_patients_can_be_anybodys() {
-        assert!(WITHOUT_PATIENTS.is_sorted());
-        assert!(WITHOUT_PATIENTS.iter().all(|name| resource_type::known(name.as_bytes()).is_some() && of(name).is_none()));
+        assert!(types().all(|name| !is_without_patients(name.as_bytes())));
         for (name, expected) in [
             ("Binary", true),
             ("Bundle", true),

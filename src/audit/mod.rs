@@ -7,7 +7,8 @@
 //! | module | what it is |
 //! |---|---|
 //! | `record` | what is recorded of a request, and of an event of the gateway's own |
-//! | `ids` | how ids are written: as a keyed hash, plain, or not at all |
+//! | `ids`, `ids_key` | how ids are written: as a keyed hash, plain, or not at all |
+//! | `patients` | the patients that an answer is about, found while it passes |
 //! | `trail`, `gate` | the way of a record to its writer; what holds the end of an answer back until then |
 //! | `audit_event` | FHIR AuditEvents of a record |
 //! | `spool` | records that a FHIR repository has not taken yet, on the disk |
@@ -16,9 +17,13 @@
 #![allow(dead_code, reason = "the sinks are being built")]
 
 pub(crate) mod audit_event;
+pub(crate) mod checkpoint;
 pub(crate) mod disk;
+pub(crate) mod files;
 pub(crate) mod gate;
 pub(crate) mod ids;
+pub(crate) mod ids_key;
+pub(crate) mod patients;
 pub(crate) mod record;
 #[cfg(test)]
 pub(crate) mod simulated_disk;

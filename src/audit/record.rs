@@ -186,6 +186,12 @@ impl Record {
         }
     }
 
+    /// The record of an event of the gateway's own. `detail`: in words of the gateway's own.
+    #[must_use]
+    pub(crate) fn event(kind: Kind, time: Timestamp, outcome: Outcome, detail: impl Into<Text>) -> Self {
+        Self { outcome: Some(outcome), detail: Some(detail.into()), ..Self::new(kind, time) }
+    }
+
     /// Adds its JSON object to `text`.
     pub(crate) fn write(&self, text: &mut Vec<u8>) {
         // A struct of texts and numbers always serialises, and a vector takes all.

@@ -68,6 +68,9 @@ pub(crate) struct Given {
     token_type: &'static str,
     expires_in: u64,
     scope: String,
+    /// Who got it.
+    #[serde(skip)]
+    pub(crate) client: Arc<str>,
 }
 
 impl AccessTokens {
@@ -153,7 +156,7 @@ impl AccessTokens {
         }
         let scope = scopes.join(" ");
         let access_token = self.sign(Grant { client: &client.name, site: asked.site, scope: &scope }, asked.now)?;
-        Ok(Given { access_token, token_type: "bearer", expires_in: LIFETIME.as_secs(), scope })
+        Ok(Given { access_token, token_type: "bearer", expires_in: LIFETIME.as_secs(), scope, client: Arc::clone(&client.name) })
     }
 
     /// Uses an assertion up, for this process and those that share its folder. The disk also tells whether there is a newer key.

@@ -6,9 +6,9 @@
 //!
 //! Decision: `docs/decisions/39-token-server.md`.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,16 +17,12 @@ use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use log::{info, warn};
 use parking_lot::Mutex;
-use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::callers::signing_key::{BadTokenKeys, MAX_FILE, TokenKeys, with_new_key};
 use crate::keys::key_files::replace;
+use crate::keys::secret_file::{self, SecretFileError};
 
-/// The mode of the file, for its owner alone.
-const SECRET: u32 = 0o600;
-/// The mode of its folder, where that is made.
-const OWN_FOLDER: u32 = 0o700;
 /// How long a key that the gateway made signs.
 const SIGNS_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
@@ -51,30 +47,9 @@ type Version = (i64, i64, u64, u64);
 /// Why there are no keys.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoTokenKeys {
-    /// The file cannot be read.
-    #[error("{path} cannot be read: {source}", path = path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The file, or its folder, cannot be made.
-    #[error("{path} cannot be made: {source}", path = path.display())]
-    Make {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Other users can read the file, or change it.
-    #[error("{path} is open to other users (mode {mode:04o}): close it with  chmod 600", path = path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
+    /// The file cannot be read or made, or is open to others.
+    #[error(transparent)]
+    File(#[from] SecretFileError),
     /// It holds something else.
     #[error("{path} {source}", path = path.display())]
     Bad {
@@ -170,49 +145,22 @@ impl KeyFile {
     }
 
     fn text(&self) -> Result<(Zeroizing<String>, Version), NoTokenKeys> {
-        let failed = |source| NoTokenKeys::Read { path: self.path.clone(), source };
-        let file = File::open(&self.path).map_err(failed)?;
-        let found = file.metadata().map_err(failed)?;
-        // A file of root's that its group can read is how root gives it to a service, or to a container.
-        if found.mode() & 0o037 != 0 || (found.mode() & 0o040 != 0 && found.uid() != 0 && found.uid() != found.gid()) {
-            return Err(NoTokenKeys::Open { path: self.path.clone(), mode: found.mode() & 0o7777 });
-        }
-        // As large as it can become: a text that grows leaves its contents behind.
-        let mut text = Zeroizing::new(String::with_capacity(MAX_FILE + 2));
-        file.take(MAX_FILE as u64 + 1).read_to_string(&mut text).map_err(failed)?;
+        let (text, found) = secret_file::read(&self.path, MAX_FILE)?;
         Ok((text, version(&found)))
     }
 
     /// Makes the file with a new key, unless another process is first.
     fn make(&self, now: Timestamp) -> Result<(), NoTokenKeys> {
-        let failed = |source| NoTokenKeys::Make { path: self.path.clone(), source };
         let text = with_new_key("", now).map_err(|_| NoTokenKeys::Crypto)?;
-        if let Some(folder) = self.path.parent() {
-            DirBuilder::new().recursive(true).mode(OWN_FOLDER).create(folder).map_err(failed)?;
+        if secret_file::make(&self.path, &text)? {
+            info!("the gateway's access tokens are signed with a new key, in {}", self.path.display());
         }
-        let mut name = self.path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}.new", Uuid::new_v4()));
-        let beside = self.path.with_file_name(name);
-        let written = OpenOptions::new().write(true).create_new(true).mode(SECRET).open(&beside).and_then(|mut file| {
-            // The umask may have cleared bits.
-            file.set_permissions(fs::Permissions::from_mode(SECRET))?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        });
-        // A name that is there already is not replaced: the first process wins, and its key is every process's.
-        let linked = written.and_then(|()| fs::hard_link(&beside, &self.path));
-        let _ = fs::remove_file(&beside);
-        match linked {
-            Ok(()) => info!("the gateway's access tokens are signed with a new key, in {}", self.path.display()),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(failed(error)),
-        }
-        self.folder().and_then(|folder| folder.sync_all()).map_err(failed)
+        Ok(())
     }
 
     /// Puts a new key in front, unless another process has just done so.
     fn rotate(&self, now: Timestamp) -> Result<(), NoTokenKeys> {
-        let failed = |source| NoTokenKeys::Make { path: self.path.clone(), source };
+        let failed = |source| SecretFileError::Make { path: self.path.clone(), source };
         // Unlocked when it is closed. On a file system without locks two processes may each make a key; the later one's counts.
         let folder = self.folder().map_err(failed)?;
         let _ = folder.lock();
@@ -247,6 +195,8 @@ fn version(found: &fs::Metadata) -> Version {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn at(text: &str) -> Timestamp {
@@ -328,7 +278,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "hello");
         fs::write(&path, &*with_new_key("", Timestamp::now()).unwrap()).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(matches!(file.open(Timestamp::now()), Err(NoTokenKeys::Open { mode: 0o644, .. })));
+        assert!(matches!(file.open(Timestamp::now()), Err(NoTokenKeys::File(SecretFileError::Open { mode: 0o644, .. }))));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         file.open(Timestamp::now()).unwrap();
         let good = kid(&file);

@@ -34,3 +34,4 @@ pub(crate) mod root;
 pub(crate) mod search_date;
 pub(crate) mod search_parameters;
 pub(crate) mod spliced;
+pub(crate) mod without_patients;

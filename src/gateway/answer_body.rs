@@ -17,6 +17,7 @@ use crate::gateway::due::{self, Came};
 use crate::gateway::exchange::Exchange;
 use crate::gateway::export_file;
 use crate::gateway::held_answer::{HeldAnswer, write_head};
+use crate::gateway::recording::{self, Ending};
 use crate::gateway::stop::{Step, Stop};
 use crate::gateway::{compression, cors, mended_answer, response_head, response_links, search_answer, wire, write_answer};
 use crate::http::answer_protection::protect;
@@ -28,6 +29,7 @@ pub(super) fn begin(session: &Session, head: &mut ResponseHeader, exchange: &mut
     if answer.buffered.is_none() && answer.held.as_ref().is_none_or(|held| !held.has_head()) {
         answer.filters = prepare(session, head, call, fhir, due::is_stored_document(head, fhir.interaction));
         answer.waiting = session.is_http2().then(|| Backlog::new(Arc::clone(memory)));
+        recording::ends_with_head(session, call, fhir, head);
     }
 }
 
@@ -45,8 +47,11 @@ pub(super) fn prepare(
     // What the body becomes on its way changes its length, not whether it is long.
     let length = content_length(&head.headers);
     let mut filters = choose(session, &request.method, head, call, fhir, is_document);
+    if !response_head::has_no_body(&request.method, head) {
+        recording::observe(call, fhir, head, is_document, &mut filters);
+    }
     if let Some(compressor) = compression::choose(request, head, length, call.config().compression) {
-        filters.push(compressor);
+        filters.compress(compressor);
     }
     response_head::rewrite(head, request.version, call.id);
     if call.caller.client.is_some() {
@@ -70,12 +75,14 @@ pub(super) fn whole(
     fhir: &mut FhirCall,
 ) -> Result<(ResponseHeader, Bytes), Stop> {
     let mut filters = choose(session, &Method::GET, &mut head, call, fhir, false);
+    recording::observe(call, fhir, &head, false, &mut filters);
     let length = u64::try_from(body.len()).ok();
     if let Some(compressor) = compression::choose(session.req_header(), &mut head, length, call.config().compression) {
-        filters.push(compressor);
+        filters.compress(compressor);
     }
     let mut body = Some(body);
     filters.pass(&mut body, true);
+    recording::progress(session, call, fhir, &mut filters, true);
     match filters.verdict() {
         Verdict::Bad(broken) => Err(broken.into()),
         Verdict::Undecided | Verdict::Good => Ok((head, body.unwrap_or_default())),
@@ -96,7 +103,7 @@ pub(super) fn pass(
     memory: &Arc<AnswerMemory>,
 ) -> Step {
     release_held(session, exchange, memory);
-    let Exchange { call, attempt, answer, .. } = exchange;
+    let Exchange { call, fhir, attempt, answer } = exchange;
     if answer.held.is_some() {
         return Ok(());
     }
@@ -111,6 +118,7 @@ pub(super) fn pass(
     let is_due = end_of_stream || body.is_some() || answer.filters.is_empty();
     if let Some(head) = answer.unsent.take_if(|_| is_due) {
         answer.begun = Some(head.status);
+        recording::ends_with_head(session, call, fhir, &head);
         write_head(session, head)?;
     }
     if let Some(waiting) = &mut answer.waiting {
@@ -118,6 +126,11 @@ pub(super) fn pass(
         *body = (!passed.is_empty()).then_some(passed);
     }
     answer.passed = answer.passed.saturating_add(body.as_ref().map_or(0, Bytes::len));
+    recording::progress(session, call, fhir, &mut answer.filters, end_of_stream);
+    if end_of_stream && answer.buffered.is_none() {
+        let status = session.response_written().map(|head| head.status).or(answer.begun);
+        recording::answered(session, call, fhir, Ending { status, bytes: answer.passed, is_whole: true });
+    }
     let unsent = answer.passed.saturating_sub(session.body_bytes_sent());
     wire::set_write_deadline(session, unsent, attempt.permit.is_some(), &call.config().limits);
     Ok(())

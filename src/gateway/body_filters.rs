@@ -2,47 +2,88 @@
 
 use bytes::Bytes;
 
+use crate::audit::patients::PatientsFound;
+use crate::audit::record::Text;
 use crate::fhir::body_step::{BodyStep, Verdict};
 
 /// The filters of one body, in order. Without any, pieces pass untouched.
 #[derive(Debug, Default)]
-pub(super) struct BodyFilters(Vec<Box<dyn BodyStep>>);
+pub(super) struct BodyFilters {
+    steps: Vec<Box<dyn BodyStep>>,
+    /// Looks at what comes out of the steps, for the audit trail.
+    patients: Option<Box<PatientsFound>>,
+    /// The last of all.
+    compressor: Option<Box<dyn BodyStep>>,
+}
 
 impl BodyFilters {
     /// Adds a filter behind the others.
     pub(super) fn push(&mut self, step: impl BodyStep + 'static) {
-        self.0.push(Box::new(step));
+        self.steps.push(Box::new(step));
     }
 
     /// Adds a filter behind the others, if there is one.
     pub(super) fn push_some(&mut self, step: Option<impl BodyStep + 'static>) {
-        self.0.extend(step.map(|step| Box::new(step) as Box<dyn BodyStep>));
+        self.steps.extend(step.map(|step| Box::new(step) as Box<dyn BodyStep>));
+    }
+
+    /// Lets the patients be found in what comes out of the filters, before it is compressed.
+    pub(super) fn find_patients(&mut self, found: PatientsFound) {
+        self.patients = Some(Box::new(found));
+    }
+
+    /// Compresses what comes out of the filters.
+    pub(super) fn compress(&mut self, compressor: impl BodyStep + 'static) {
+        self.compressor = Some(Box::new(compressor));
     }
 
     /// Whether the body passes as it is.
     #[must_use]
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.steps.is_empty() && self.compressor.is_none()
     }
 
     /// Whether the answer may go on: only if every filter says so.
     #[must_use]
     pub(super) fn verdict(&self) -> Verdict {
-        self.0.iter().map(|step| step.verdict()).find(|verdict| *verdict != Verdict::Good).unwrap_or(Verdict::Good)
+        self.steps.iter().map(|step| step.verdict()).find(|verdict| *verdict != Verdict::Good).unwrap_or(Verdict::Good)
     }
 
     /// Passes a piece through all filters; at the end, what each still has goes through those behind it.
     pub(super) fn pass(&mut self, body: &mut Option<Bytes>, end_of_stream: bool) {
-        if self.0.is_empty() {
+        if self.is_empty() {
+            if let (Some(patients), Some(piece)) = (&mut self.patients, &*body) {
+                patients.read(piece);
+            }
             return;
         }
         let mut piece = body.take().unwrap_or_default();
-        for step in &mut self.0 {
-            let fed = if piece.is_empty() { piece } else { step.feed(piece) };
-            piece = if end_of_stream { joined(fed, step.finish()) } else { fed };
+        for step in &mut self.steps {
+            piece = passed(step.as_mut(), piece, end_of_stream);
+        }
+        if let Some(patients) = &mut self.patients {
+            patients.read(&piece);
+        }
+        if let Some(compressor) = &mut self.compressor {
+            piece = passed(compressor.as_mut(), piece, end_of_stream);
         }
         *body = (!piece.is_empty()).then_some(piece);
     }
+
+    /// What was found of patients in all that has passed. Nothing more is looked for.
+    pub(super) fn patients_found(&mut self) -> Option<PatientsFound> {
+        self.patients.take().map(|found| *found)
+    }
+
+    /// The patients found since the last time, if there are so many.
+    pub(super) fn many_patients(&mut self, least: usize) -> Option<Vec<Text>> {
+        self.patients.as_mut().filter(|found| found.fresh() >= least).map(|found| found.take())
+    }
+}
+
+fn passed(step: &mut dyn BodyStep, piece: Bytes, end_of_stream: bool) -> Bytes {
+    let fed = if piece.is_empty() { piece } else { step.feed(piece) };
+    if end_of_stream { joined(fed, step.finish()) } else { fed }
 }
 
 fn joined(first: Bytes, second: Bytes) -> Bytes {

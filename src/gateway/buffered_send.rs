@@ -11,6 +11,7 @@ use crate::gateway::call::Call;
 use crate::gateway::context::RequestContext;
 use crate::gateway::destination::{Destination, FhirCall};
 use crate::gateway::due::NotDue;
+use crate::gateway::recording::{self, Ending};
 use crate::gateway::stop::Stop;
 use crate::gateway::{error_answer, recovery, rejection_answer, send, wire, write_answer};
 use crate::http::fields::set_length;
@@ -43,8 +44,9 @@ pub(super) async fn after_end(session: &mut Session, context: &mut RequestContex
     // The client may be gone by now; there is nobody to tell.
     let _ = match judged {
         Err(Stop::Rejected(rejection)) => {
-            let policy = fhir.site.cors.as_ref();
-            send::answer(session, rejection_answer::of_fhir(rejection, call), call, policy).await
+            let answer = rejection_answer::of_fhir(rejection, call);
+            recording::own_answer(session, call, fhir, &answer);
+            send::answer(session, answer, call, fhir.site.cors.as_ref()).await
         }
         Ok(()) | Err(Stop::Answered(_) | Stop::Gone(_)) => send(session, buffered, call, fhir, attempt).await,
     };
@@ -72,6 +74,7 @@ async fn send(
     let mut filters = answer_body::prepare(session, &mut head, call, fhir, false);
     let mut body = Some(body);
     filters.pass(&mut body, true);
+    recording::progress(session, call, fhir, &mut filters, true);
     let body = body.unwrap_or_default();
     set_length(&mut head, body.len());
     let body_is_left = !session.is_body_done();
@@ -79,6 +82,8 @@ async fn send(
         session.set_keepalive(None);
     }
     let head_only = session.req_header().method == Method::HEAD;
+    let bytes = if head_only { 0 } else { body.len() };
+    recording::answered(session, call, fhir, Ending { status: Some(head.status), bytes, is_whole: true });
     session.write_response_header(head, head_only).await?;
     if !head_only {
         wire::set_write_deadline(session, body.len(), false, &call.config().limits);

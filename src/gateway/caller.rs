@@ -16,6 +16,7 @@ use crate::gateway::call::Call;
 use crate::gateway::credentials::{self, NotKnown};
 use crate::gateway::destination::{Destination, LocalRoute};
 use crate::gateway::peer_certificate;
+use crate::gateway::recording;
 use crate::gateway::stop::Step;
 use crate::http::forwarded::client::Client;
 
@@ -82,6 +83,7 @@ pub(super) async fn authenticate(session: &Session, call: &mut Call, destination
         }
         Err(why) => {
             info!("request {}: {why}", call.id);
+            recording::credential_refused(session, call, destination, why);
             Err(Rejection::from(why).into())
         }
     }

@@ -7,6 +7,7 @@ use http::Method;
 use crate::config::Repairs;
 use crate::fhir::interaction::{Interaction, Kind, is_repeatable};
 use crate::fhir::resource_test::Permitted;
+use crate::gateway::account::Account;
 use crate::gateway::export_paths::{self, ExportPath};
 use crate::gateway::plan::Plan;
 use crate::gateway::shown_resource::is_shown;
@@ -61,6 +62,8 @@ pub(super) struct FhirCall {
     pub(super) kind: FhirKind,
     /// What goes to OpenEMR in place of what the client sent.
     pub(super) plan: Plan,
+    /// What of it is to be recorded.
+    pub(super) account: Account,
     target: FhirTarget,
 }
 
@@ -150,7 +153,7 @@ impl FhirCall {
         let interaction = Interaction::of(method, below);
         let kind = FhirKind::of(interaction, below, site.config.answers.repairs);
         let target = FhirTarget { below_base: [below, query].concat().into(), query_at: below.len() };
-        Self { site, interaction, kind, plan: Plan::default(), target }
+        Self { site, interaction, kind, plan: Plan::default(), account: Account::default(), target }
     }
 
     /// The path below the FHIR base, as the client sent it: empty, or with its leading `/`.

@@ -10,12 +10,13 @@ use pingora::proxy::Session;
 use serde::Serialize;
 
 use crate::access::policy::Policy;
+use crate::audit::record::Kind;
 use crate::config::{ReadyRule, TokenExposure};
 use crate::fhir::rejection::{Rejection, whole_seconds};
 use crate::gateway::call::Call;
 use crate::gateway::destination::LocalRoute;
 use crate::gateway::stop::Stop;
-use crate::gateway::token_endpoint;
+use crate::gateway::{recording, token_endpoint};
 use crate::http::answer::Answer;
 use crate::http::fetch_metadata::is_of_browser;
 use crate::site::prepared::Site;
@@ -32,7 +33,7 @@ pub(super) async fn answer(session: &mut Session, route: &LocalRoute, call: &Cal
     let head = session.req_header();
     let (sites, settings, method) = (&call.runtime.sites, call.config(), &head.method);
     Ok(match route {
-        LocalRoute::Health => health(method, sites, call.config().access.clients.is_empty() || call.trace.is_local()),
+        LocalRoute::Health => health(method, call),
         LocalRoute::Ready => ready(method, sites, settings.ready, draining),
         LocalRoute::Jwks(site) => jwks(method, site),
         LocalRoute::Token(query) => match token_request(method, query, sites) {
@@ -47,12 +48,27 @@ pub(super) async fn answer(session: &mut Session, route: &LocalRoute, call: &Cal
                     }
                 };
                 // A page that a browser shows is no program, whatever its origin.
-                token(request, sites, is_shown && !is_of_browser(&head.headers)).await
+                let is_shown = is_shown && !is_of_browser(&head.headers);
+                let answer = token(request, sites, is_shown).await;
+                record_token(session, call, request, is_shown, &answer);
+                answer
             }
             Err(answer) => answer,
         },
         LocalRoute::SmartToken(site) => return token_endpoint::answer(session, call, site).await,
     })
+}
+
+/// Records that a caller has forced a token exchange, or was shown the token.
+fn record_token(session: &Session, call: &Call, request: TokenRequest, is_shown: bool, answer: &Answer) {
+    let (kind, detail) = match (request.force, is_shown && answer.status().is_success()) {
+        (true, false) => (Kind::ForcedRefresh, "a token exchange was forced"),
+        (true, true) => (Kind::ForcedRefresh, "a token exchange was forced, and OpenEMR's token shown"),
+        (false, true) => (Kind::TokenIssued, "OpenEMR's token was shown"),
+        (false, false) => return,
+    };
+    let site = call.runtime.sites.get(request.site).map(|site| site.name());
+    recording::event(session, call, kind, site, answer.status(), detail.into());
 }
 
 #[derive(Serialize)]
@@ -76,6 +92,17 @@ struct Health<'a> {
     status: Status,
     version: &'static str,
     sites: Vec<SiteHealth<'a>>,
+    /// `None` where no trail is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit: Option<AuditHealth>,
+}
+
+#[derive(Serialize)]
+struct AuditHealth {
+    /// Whether the next record can be written, as far as is known.
+    ok: bool,
+    recorded: u64,
+    lost: u64,
 }
 
 #[derive(Serialize)]
@@ -92,14 +119,21 @@ struct SiteHealth<'a> {
 }
 
 /// `GET /health`: what is known this moment. Waits for nothing.
-fn health(method: &Method, sites: &[Arc<Site>], shows_addresses: bool) -> Answer {
+fn health(method: &Method, call: &Call) -> Answer {
     if !is_get(method) {
         return Answer::method_not_allowed("GET, HEAD");
     }
-    let now = Instant::now();
-    let status = status(sites.iter().map(|site| (site.token.usable(now).is_some(), site.token.is_failing())));
+    let (now, sites) = (Instant::now(), &call.runtime.sites);
+    let shows_addresses = call.config().access.clients.is_empty() || call.trace.is_local();
+    let trail = call.runtime.trail.health();
+    let is_unwritten = trail.is_some_and(|trail| !trail.is_ready);
+    let status = match status(sites.iter().map(|site| (site.token.usable(now).is_some(), site.token.is_failing()))) {
+        Status::Ok if is_unwritten => Status::Degraded,
+        status => status,
+    };
     let sites = sites.iter().map(|site| site_health(site, now, shows_addresses)).collect();
-    Answer::json(StatusCode::OK, &Health { status, version: env!("CARGO_PKG_VERSION"), sites })
+    let audit = trail.map(|trail| AuditHealth { ok: trail.is_ready, recorded: trail.written, lost: trail.lost });
+    Answer::json(StatusCode::OK, &Health { status, version: env!("CARGO_PKG_VERSION"), sites, audit })
 }
 
 /// The status over all sites, each with whether it has a token, and whether its latest exchange failed.

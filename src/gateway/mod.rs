@@ -8,6 +8,7 @@
 //! Each phase is a few lines that call a named function; the files beside this one hold the functions. Nothing else in the
 //! crate touches Pingora's `Session`.
 
+mod account;
 mod adapted;
 mod answer_body;
 mod answer_state;
@@ -60,6 +61,7 @@ mod plan;
 mod public_base;
 mod queue;
 pub(crate) mod read_ahead;
+mod recording;
 mod recovery;
 mod refused_token;
 mod rejection_answer;
@@ -283,6 +285,7 @@ impl ProxyHttp for Gateway {
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut RequestContext) {
         buffered_send::after_end(session, context).await;
         http2::after_request(session, error);
+        recording::at_the_end(session, error, context);
         if access_log::is_on() {
             access_log::write(&request_log::access_line(session, error.is_some(), context));
         }
@@ -342,6 +345,7 @@ async fn admit(session: &mut Session, call: &mut Call, destination: &Destination
 /// Prepares a FHIR request: answers what needs no OpenEMR, plans what goes to OpenEMR in place of what the client sent, and
 /// gets a token and a permit. The order is part of what clients see: an error of an earlier step hides those of later ones.
 async fn serve(session: &mut Session, call: &mut Call, fhir: &mut FhirCall, attempt: &mut Attempt, exports: &Exports) -> Step {
+    recording::check(call)?;
     outgoing::check_query(fhir)?;
     patient_group::resolve(call, fhir).await?;
     authorize::decide(session, call, fhir).await?;
@@ -374,9 +378,12 @@ async fn peer(session: &mut Session, exchange: Exchange<'_>) -> Result<HttpPeer,
 }
 
 /// Ends a request that does not go to OpenEMR.
-async fn end(session: &mut Session, stop: Stop, context: &RequestContext) -> pingora::Result<()> {
+async fn end(session: &mut Session, stop: Stop, context: &mut RequestContext) -> pingora::Result<()> {
     match stop {
-        Stop::Answered(answer) => send::answer(session, answer, &context.call, context.destination.cors()).await,
+        Stop::Answered(answer) => {
+            recording::own_answer_to(session, &context.call, &mut context.destination, &answer);
+            send::answer(session, answer, &context.call, context.destination.cors()).await
+        }
         Stop::Rejected(rejection) => {
             request_log::rejected(&rejection, context);
             rejection_answer::send(session, rejection, context).await

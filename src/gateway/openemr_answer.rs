@@ -42,9 +42,12 @@ pub(super) fn head(session: &mut Session, head: &mut ResponseHeader, exchange: &
         response_head::keep_untelling(head);
     }
     let has_no_body = response_head::has_no_body(fhir.method_sent(&session.req_header().method), head);
-    if fhir.repairs().read_bodies() || fhir.plan.search.is_some() {
+    let must_be_read = fhir.repairs().read_bodies() || fhir.plan.search.is_some();
+    if must_be_read || call.runtime.trail.is_on() {
         answer.decoder = match Decoder::after_head(head) {
             Ok(decoder) => decoder,
+            // The trail says that it could not read the answer.
+            Err(UnknownCoding) if !must_be_read => None,
             Err(UnknownCoding) if has_no_body || response_head::is_translated(head, fhir) => None,
             Err(UnknownCoding) => return Err(BadAnswer::Coding.into()),
         };

@@ -12,7 +12,7 @@ use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
 use crate::gateway::context::RequestContext;
 use crate::gateway::destination::Destination;
-use crate::gateway::{credentials, request_log, send, transport};
+use crate::gateway::{credentials, recording, request_log, send, transport};
 use crate::http::answer::Answer;
 
 /// The answer to a request for this destination.
@@ -32,15 +32,17 @@ fn of(rejection: Rejection, call: &Call, destination: &Destination) -> Answer {
 ///
 /// # Errors
 /// The client is gone.
-pub(super) async fn send(session: &mut Session, rejection: Rejection, context: &RequestContext) -> pingora::Result<()> {
+pub(super) async fn send(session: &mut Session, rejection: Rejection, context: &mut RequestContext) -> pingora::Result<()> {
     let RequestContext { call, destination, .. } = context;
     let rejection = credentials::asked_for(rejection, call);
-    send::answer(session, of(rejection, call, destination), call, destination.cors()).await
+    let answer = of(rejection, call, destination);
+    recording::own_answer_to(session, call, destination, &answer);
+    send::answer(session, answer, call, destination.cors()).await
 }
 
 /// Tells the client and the log why the exchange with OpenEMR failed. Gives the status of the answer, 0 when the client is
 /// gone.
-pub(super) async fn after_failure(session: &mut Session, error: &Error, context: &RequestContext) -> u16 {
+pub(super) async fn after_failure(session: &mut Session, error: &Error, context: &mut RequestContext) -> u16 {
     let body_is_missing = !session.is_body_done();
     let rejection = context.rejection.clone().or_else(|| transport::rejection(error, body_is_missing));
     request_log::failed(error, context, rejection.is_some());

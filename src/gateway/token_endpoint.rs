@@ -11,7 +11,7 @@ use crate::callers::access_tokens::{Asked, Given};
 use crate::callers::token_server::{ErrorCode, LONGEST_FORM, OAuthError};
 use crate::gateway::call::Call;
 use crate::gateway::stop::Stop;
-use crate::gateway::{public_base, read_ahead};
+use crate::gateway::{public_base, read_ahead, recording};
 use crate::http::answer::Answer;
 use crate::site::prepared::Site;
 
@@ -47,9 +47,16 @@ pub(super) async fn answer(session: &mut Session, call: &Call, site: &Site) -> R
         is_from: &|networks| client.is_in(networks),
         now: Timestamp::now().as_second(),
     };
-    Ok(match call.runtime.access_tokens.give(asked).await {
-        Ok(given) => success(&given),
-        Err(error) => refusal(&error),
+    let given = call.runtime.access_tokens.give(asked).await;
+    Ok(match given {
+        Ok(given) => {
+            recording::token_issued(session, call, site, &given.client);
+            success(&given)
+        }
+        Err(error) => {
+            recording::assertion_refused(session, call, site, error.status(), error.error_description.clone());
+            refusal(&error)
+        }
     })
 }
 

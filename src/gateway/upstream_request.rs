@@ -51,7 +51,7 @@ pub(super) fn head(
         head.set(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     attempt.request_links = request_links::begin(session, head, call, fhir);
-    if attempt.refused_token.uncompressed || fhir.reads_answer(&request.method) {
+    if attempt.refused_token.uncompressed || fhir.reads_answer(&request.method) || call.runtime.trail.is_on() {
         head.remove_header(&ACCEPT_ENCODING);
     }
     Ok(())

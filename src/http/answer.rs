@@ -76,6 +76,18 @@ impl Answer {
         self
     }
 
+    /// The status.
+    #[must_use]
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The body, and its media type.
+    #[must_use]
+    pub(crate) fn body(&self) -> (&Bytes, &HeaderValue) {
+        (&self.body, &self.content_type)
+    }
+
     /// The head and the body to send; no body where the status allows none.
     #[must_use]
     pub(crate) fn into_parts(self) -> (Box<ResponseHeader>, Option<Bytes>) {

@@ -6,6 +6,7 @@
 //! | `key_error` | why a file holds no usable signing key |
 //! | `not_pem` | what stands where a private key in PEM was due |
 //! | `secret_pem` | PEM text whose copies are zeroed |
+//! | `secret_file` | a file with a secret that the gateway makes for itself |
 //! | `generate`, `certificate` | new keys, and self-signed certificates |
 //! | `jwk_set`, `kid` | JWK Sets and key ids |
 //! | `byte_order_mark` | what is passed over before JSON and YAML |
@@ -26,6 +27,7 @@ pub(crate) mod not_pem;
 pub(crate) mod rotation;
 pub(crate) mod rotation_files;
 mod rotation_state;
+pub(crate) mod secret_file;
 pub(crate) mod secret_pem;
 pub(crate) mod signing_key;
 

@@ -2,7 +2,8 @@
 //!
 //! A read gives no more than who reads ahead can take. A write does not wait for a client that reads slowly while there is
 //! memory for what it has not read: OpenEMR is done with an answer then, and the rest goes out by and by, even when Pingora is
-//! done with the connection. A client that stops reading is given up.
+//! done with the connection. A client that stops reading is given up. What is written while the gate of the audit trail is closed
+//! waits in the same memory.
 //!
 //! Decisions: `docs/decisions/03-concurrency-limit.md` and `docs/decisions/17-request-bodies.md`.
 
@@ -11,10 +12,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use pingora::http::ResponseHeader;
 use pingora::protocols::Stream;
+use pingora::protocols::raw_connect::ProxyDigest;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 use tokio::runtime::Handle;
 
+use crate::audit::gate::Gate;
 use crate::config::Limits;
 use crate::gateway::backlog::{AnswerMemory, Backlog};
 use crate::gateway::connections::Place;
@@ -28,6 +32,8 @@ pub(super) struct ClientStream {
     /// `None` only while it is dropped.
     open: Option<Open>,
     lifecycle: Arc<Lifecycle>,
+    /// What Pingora hands on to each request: the gate.
+    digest: Option<Arc<ProxyDigest>>,
 }
 
 /// The parts of an open connection.
@@ -38,6 +44,8 @@ struct Open {
     /// Whether written bytes wait in the buffers of `stream`.
     flush_is_due: bool,
     stall: Stall,
+    /// What holds bytes back until a record is written.
+    gate: Option<Arc<Gate>>,
     end: End,
     /// Its place among all connections.
     _place: Option<Place>,
@@ -63,12 +71,19 @@ impl ClientStream {
         limits: &Limits,
         memory: &Arc<AnswerMemory>,
         lifecycle: &Arc<Lifecycle>,
+        gate: Option<Arc<Gate>>,
     ) -> Self {
         let stall = Stall::new(stream.get_socket_digest(), limits);
         let stream = stream.take(LONGEST_READ as u64);
         let backlog = Backlog::new(Arc::clone(memory));
-        let open = Open { stream, backlog, flush_is_due: false, stall, end: End::None, _place: place };
-        Self { open: Some(open), lifecycle: Arc::clone(lifecycle) }
+        let digest = gate.clone().and_then(carrier);
+        let open = Open { stream, backlog, flush_is_due: false, stall, gate, end: End::None, _place: place };
+        Self { open: Some(open), lifecycle: Arc::clone(lifecycle), digest }
+    }
+
+    /// What every request on the connection is handed.
+    pub(super) fn digest(&self) -> Option<&Arc<ProxyDigest>> {
+        self.digest.as_ref()
     }
 
     /// The connection under this one.
@@ -93,6 +108,12 @@ impl ClientStream {
             open.stream.get_mut().shutdown().await;
         }
     }
+}
+
+/// What carries the gate to the requests of a connection: Pingora has one place for a thing of ours.
+fn carrier(gate: Arc<Gate>) -> Option<Arc<ProxyDigest>> {
+    let head = ResponseHeader::build(200, Some(0)).ok()?;
+    Some(Arc::new(ProxyDigest::new(Box::new(head), Some(Box::new(gate)))))
 }
 
 impl Drop for ClientStream {
@@ -122,6 +143,11 @@ impl Open {
         if !self.has_unwritten() {
             return Poll::Ready(Ok(()));
         }
+        // It is not the client that keeps bytes waiting at a closed gate.
+        if let Err(error) = ready!(self.poll_gate(context)) {
+            self.end = End::Broken;
+            return Poll::Ready(Err(error));
+        }
         let drained = self.poll_write_backlog(context);
         match &drained {
             Poll::Ready(Ok(())) => self.stall.end(),
@@ -150,6 +176,11 @@ impl Open {
         ready!(stream.poll_flush(context))?;
         self.flush_is_due = false;
         Poll::Ready(Ok(()))
+    }
+
+    /// Whether bytes may leave.
+    fn poll_gate(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.gate.as_ref().map_or(Poll::Ready(Ok(())), |gate| gate.poll(context))
     }
 
     /// Takes bytes for which the connection has no room now; pending when there is no memory for them, either.
@@ -182,9 +213,18 @@ impl AsyncWrite for ClientStream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let open = self.open_mut();
         if open.backlog.is_empty() {
-            let written = Pin::new(open.stream.get_mut()).poll_write(context, bytes);
-            if written.is_ready() {
-                return written;
+            match open.poll_gate(context) {
+                Poll::Ready(Ok(())) => {
+                    let written = Pin::new(open.stream.get_mut()).poll_write(context, bytes);
+                    if written.is_ready() {
+                        return written;
+                    }
+                }
+                Poll::Ready(Err(error)) => {
+                    open.end = End::Broken;
+                    return Poll::Ready(Err(error));
+                }
+                Poll::Pending => {}
             }
         } else if let Poll::Ready(Err(error)) = open.poll_drain(context) {
             return Poll::Ready(Err(error));

@@ -91,7 +91,8 @@ impl ServerApp for Draining {
             Some(_) => None,
             None => Some(place(&self.connections, &self.runtime, stream.get_socket_digest().as_deref())?),
         };
-        let mut stream: Stream = Box::new(ClientStream::new(stream, place, &limits, &self.memory, &self.lifecycle));
+        let gate = self.runtime.load().trail.gate();
+        let mut stream: Stream = Box::new(ClientStream::new(stream, place, &limits, &self.memory, &self.lifecycle, gate));
         if !http2::is_chosen(&mut stream, h2c, limits.head_timeout).await {
             let guard = Guard::new(stream, Arc::clone(&self.runtime), Arc::clone(&self.connections));
             return self.proxy.process_new(Box::new(guard), shutdown).await;

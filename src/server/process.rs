@@ -9,6 +9,7 @@ use pingora::connectors::http::Connector;
 use pingora::server::Server;
 use pingora::server::configuration::ServerConf;
 
+use crate::audit::trail::Trail;
 use crate::config::Config;
 use crate::exports::jobs::Exports;
 use crate::nodes::client::Client;
@@ -71,13 +72,14 @@ impl Process {
         orders: Orders,
         on_ready: impl FnOnce() + Send + Sync + 'static,
         server: &Server,
+        trail: Arc<Trail>,
     ) -> Self {
         let config = Arc::new(config);
         let pingora = Arc::clone(&server.configuration);
         let client = Client::new(Arc::new(Connector::new(Some(ConnectorOptions::from_server_conf(&pingora)))));
-        let (refresher, tokens) = Refresher::new(client.clone());
+        let (refresher, tokens) = Refresher::new(client.clone(), Arc::clone(&trail));
         let (health_checks, nodes) = HealthChecks::new(client);
-        let tasks = Tasks { tokens, nodes, keys: KeyRings::default() };
+        let tasks = Tasks { tokens, nodes, keys: KeyRings::default(), trail };
         let runtime = Runtime::build(Arc::clone(&config), &tasks, None);
         Self {
             certificates: ListenerCertificates::of(&config.listen),

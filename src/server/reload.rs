@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use jiff::Timestamp;
 use log::{error, info, warn};
 use pingora::server::ShutdownWatch;
 use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::audit::record::{Kind, Outcome, Record};
 use crate::callers::access_tokens::AccessTokens;
 use crate::callers::key_file::NoTokenKeys;
 use crate::config::{self, ClientCertificates, Config, Problem, Warning};
@@ -66,8 +68,14 @@ enum Kept {
 
 impl Reloader {
     async fn reload(&self) {
-        match self.read_and_swap().await {
-            Ok(()) => info!("the configuration was read again and is in force"),
+        let result = self.read_and_swap().await;
+        let (outcome, said) = match &result {
+            Ok(()) => (Outcome::Success, "the configuration was read again and is in force"),
+            Err(_) => (Outcome::Failed, "the configuration was read again and cannot be used: the running one stays"),
+        };
+        self.tasks.trail.record(Record::event(Kind::Reload, Timestamp::now(), outcome, said), None);
+        match result {
+            Ok(()) => info!("{said}"),
             Err(reason) => {
                 if let Kept::Problems(problems) = &reason {
                     for problem in problems {

@@ -15,6 +15,7 @@ use crate::server::shutdown_times::ShutdownTimes;
 use crate::server::signals::Signals;
 use crate::server::start_error::StartError;
 use crate::server::upgrade::order::HandOver;
+use crate::sinks::opened;
 
 /// Runs the gateway until a signal ends it. `on_ready` is called once, when the listeners are open.
 ///
@@ -28,13 +29,17 @@ pub(crate) fn run(
     // In an upgrade the running process has the addresses.
     let listeners = if options.upgrade { Listeners::default() } else { Listeners::bind(&config)? };
     open_token_key(&config)?;
+    let (trail, sinks) = opened::open(&config.audit)?;
     let (hand_over, orders) = HandOver::new();
     let times = ShutdownTimes::of(&config);
     let mut pingora = Server::new_with_opt_and_conf(None, pingora_conf(&config, &times));
-    let process = Process::new(config, options, listeners, orders, on_ready, &pingora);
+    let process = Process::new(config, options, listeners, orders, on_ready, &pingora, trail);
     services::add_to(&mut pingora, &process);
     let signals = Signals::new(Arc::clone(&process.lifecycle), times, hand_over);
     pingora.run(RunArgs { shutdown_signal: Box::new(signals) });
+    if let Some(sinks) = sinks {
+        sinks.close();
+    }
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use crate::smart::key_keeper::KeyKeeper;
 
 /// Follows the rotations of signing keys. Ready when it has looked at the key files once.
 pub(super) fn keys(process: &Process) -> Box<dyn ServiceWithDependents> {
-    Box::new(background_service("keys", KeyKeeper::new(process.tasks.keys.clone())))
+    Box::new(background_service("keys", KeyKeeper::new(process.tasks.keys.clone(), Arc::clone(&process.tasks.trail))))
 }
 
 /// Keeps the access tokens fresh. Ready at once.

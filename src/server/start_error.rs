@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use crate::callers::key_file::NoTokenKeys;
 use crate::server::upgrade::take_over::NotTaken;
+use crate::sinks::opened::NoTrail;
 
 /// Why the gateway cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +21,9 @@ pub(crate) enum StartError {
     /// The gateway's own access tokens cannot be signed.
     #[error("access.token_key: {0}")]
     TokenKey(#[source] NoTokenKeys),
+    /// The audit trail cannot be kept.
+    #[error(transparent)]
+    Trail(#[from] NoTrail),
     /// The running process hands nothing over.
     #[error(transparent)]
     NotTaken(#[from] NotTaken),

@@ -57,7 +57,7 @@ impl GetTimingDigest for ClientStream {
 
 impl GetProxyDigest for ClientStream {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.stream().get_proxy_digest()
+        self.digest().map(Arc::clone).or_else(|| self.stream().get_proxy_digest())
     }
 
     fn set_proxy_digest(&mut self, digest: ProxyDigest) {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use crate::audit::trail::Trail;
 use crate::callers::access_tokens::AccessTokens;
 use crate::callers::credentials::Callers;
 use crate::config::{self, Config};
@@ -36,6 +37,8 @@ pub(crate) struct Runtime {
     pub access_tokens: Arc<AccessTokens>,
     /// Checks the credentials that others have issued.
     pub callers: Callers,
+    /// The audit trail.
+    pub trail: Arc<Trail>,
 }
 
 /// Starts background tasks for sites.
@@ -47,6 +50,8 @@ pub(crate) struct Tasks {
     pub nodes: Checks,
     /// Follows the rotations of keys.
     pub keys: KeyRings,
+    /// The audit trail.
+    pub trail: Arc<Trail>,
 }
 
 impl Runtime {
@@ -63,7 +68,7 @@ impl Runtime {
         }
         let access_tokens = AccessTokens::new(&config.access.token_key, previous.map(|previous| &previous.access_tokens));
         let callers = Callers::new(&config.access.clients, &tasks.tokens.client(), previous.map(|previous| &previous.callers));
-        Self { config, sites, access_tokens, callers }
+        Self { config, sites, access_tokens, callers, trail: Arc::clone(&tasks.trail) }
     }
 
     /// Renews tokens that were carried over at this runtime's nodes and with its keys from now on. `build` leaves them alone,
@@ -167,6 +172,6 @@ impl Runtime {
     pub(crate) fn without_sites() -> Self {
         let config = Config::default();
         let access_tokens = AccessTokens::new(&config.access.token_key, None);
-        Self { config: Arc::new(config), sites: Vec::new(), access_tokens, callers: Callers::default() }
+        Self { config: Arc::new(config), sites: Vec::new(), access_tokens, callers: Callers::default(), trail: Trail::off() }
     }
 }

@@ -19,6 +19,8 @@ use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::BackgroundService;
 use tokio::task::JoinSet;
 
+use crate::audit::record::{Kind, Outcome, Record, Text};
+use crate::audit::trail::Trail;
 use crate::config;
 use crate::keys::key_files::{KeyFileError, KeyFiles};
 use crate::keys::rotation::{Event, Rotation, Stage, State, Which};
@@ -55,26 +57,29 @@ impl UpdateError {
 }
 
 /// Follows the rotations of all rings.
-pub(crate) struct KeyKeeper(KeyRings);
+pub(crate) struct KeyKeeper {
+    rings: KeyRings,
+    trail: Arc<Trail>,
+}
 
 impl KeyKeeper {
-    /// A keeper of these rings, and of those that are added later.
+    /// A keeper of these rings, and of those that are added later. Each step of a rotation is recorded.
     #[must_use]
-    pub(crate) fn new(rings: KeyRings) -> Self {
-        Self(rings)
+    pub(crate) fn new(rings: KeyRings, trail: Arc<Trail>) -> Self {
+        Self { rings, trail }
     }
 
     /// Each ring in a task of its own: a slow exchange of one holds up no other.
     fn look_after_all(&self) -> JoinSet<()> {
-        let with_work = self.0.all().into_iter().filter(|ring| has_work(ring));
-        with_work.filter_map(Turn::take).map(look_after).collect()
+        let with_work = self.rings.all().into_iter().filter(|ring| has_work(ring));
+        with_work.filter_map(Turn::take).map(|turn| look_after(turn, Arc::clone(&self.trail))).collect()
     }
 
     /// The pause until the next look: shorter where a rotation is due.
     fn pause(&self) -> Duration {
         let now = now();
         let due = |ring: Arc<SharedRing>| due_at(&ring).map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
-        let soonest = self.0.all().into_iter().filter_map(due).min().unwrap_or(LOOK_EVERY);
+        let soonest = self.rings.all().into_iter().filter_map(due).min().unwrap_or(LOOK_EVERY);
         // Something overdue that cannot be done is no reason to spin.
         if soonest.is_zero() { LOOK_EVERY } else { soonest.min(LOOK_EVERY) }
     }
@@ -88,7 +93,7 @@ impl BackgroundService for KeyKeeper {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(self.pause()) => {}
-                () = self.0.wake().notified() => {}
+                () = self.rings.wake().notified() => {}
                 _ = shutdown.changed() => return,
             }
             self.look_after_all().detach_all();
@@ -112,11 +117,11 @@ impl Drop for Turn {
 }
 
 /// Brings a ring up to date, while no exchange is under way.
-async fn look_after(turn: Turn) {
+async fn look_after(turn: Turn, trail: Arc<Trail>) {
     let ring = &turn.0;
     let _alone = ring.gate.write().await;
     let working = Arc::clone(ring);
-    let result = tokio::task::spawn_blocking(move || bring_up_to_date(&working)).await;
+    let result = tokio::task::spawn_blocking(move || bring_up_to_date(&working, &trail)).await;
     let complaint = result.unwrap_or(Err(UpdateError::Panicked)).err().map(|error| error.to_string());
     let mut seen = ring.seen.lock();
     if let Some(complaint) = &complaint
@@ -156,7 +161,7 @@ fn names(ring: &SharedRing) -> Vec<String> {
 }
 
 /// Reads the state, moves it on, makes the files agree, and installs the keys that are in them now.
-fn bring_up_to_date(ring: &SharedRing) -> Result<(), UpdateError> {
+fn bring_up_to_date(ring: &SharedRing, trail: &Trail) -> Result<(), UpdateError> {
     ring.is_stale.store(false, Ordering::Release);
     // What changes after this look, here or elsewhere, is seen at the next one.
     ring.seen.lock().versions = Some(ring.files.versions());
@@ -175,7 +180,11 @@ fn bring_up_to_date(ring: &SharedRing) -> Result<(), UpdateError> {
             Err(found) => problems.extend(found.into_iter().map(|problem| format!("site {}: {problem}", signer.name()))),
         }
     }
-    report(before.rotation.as_ref(), &after, &files);
+    if let Some(news) = news(before.rotation.as_ref(), &after) {
+        info!("rotation of {}: {news}", files.private_key().display());
+        let record = Record::event(Kind::KeyRotation, Timestamp::now(), Outcome::Success, news);
+        trail.record(Record { site: names(ring).into_iter().next().map(Text::from), ..record }, None);
+    }
     ring.seen.lock().rotation = after.rotation;
     problems.dedup();
     if problems.is_empty() { Ok(()) } else { Err(UpdateError::Keys(problems.join("; ").replace('\n', " "))) }
@@ -203,26 +212,25 @@ fn move_on(ring: &SharedRing, files: &mut KeyFiles, events: &[Event]) -> Result<
     Ok((before, reconcile(after, now, files)?))
 }
 
-/// Logs what has changed.
-fn report(before: Option<&Rotation>, after: &State, files: &KeyFiles) {
-    let key = files.private_key().display();
+/// What has changed, if anything that is worth telling.
+fn news(before: Option<&Rotation>, after: &State) -> Option<String> {
     let stage = |rotation: &Rotation| (rotation.new.kid().map(str::to_owned), rotation.noticed_at.is_some(), rotation.stage);
     match (before, &after.rotation) {
         (Some(_), None) => {
             let kid = after.last.as_ref().map_or("", |last| last.kid.as_str());
-            info!("rotation of {key}: the old key is retired; {kid} is there now and alone");
+            Some(format!("the old key is retired; {kid} is there now and alone"))
         }
         (before, Some(rotation)) if before.map(stage) != Some(stage(rotation)) => {
             let (old, new) = (rotation.kid(Which::Old), rotation.kid(Which::New));
             match rotation.stage {
                 Stage::Published => {
-                    info!("rotation of {key}: {new} is published second; it comes first and signs at {}", rotation.switch_at)
+                    Some(format!("{new} is published second; it comes first and signs at {}", rotation.switch_at))
                 }
-                Stage::Switched { .. } => info!("rotation of {key}: {new} is published first and signs, {old} is second"),
-                Stage::Retiring => {}
+                Stage::Switched { .. } => Some(format!("{new} is published first and signs, {old} is second")),
+                Stage::Retiring => None,
             }
         }
-        (_, Some(_) | None) => {}
+        (_, Some(_) | None) => None,
     }
 }
 

@@ -16,6 +16,7 @@ use pingora::services::background::BackgroundService;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::audit::trail::Trail;
 use crate::nodes::client::Client;
 use crate::nodes::task_end::pass_on_panic;
 use crate::smart::exchange::TokenEndpoint;
@@ -32,6 +33,7 @@ pub(crate) struct Refresher {
 pub(crate) struct TokenTasks {
     tasks: mpsc::UnboundedSender<TokenTask>,
     client: Client,
+    trail: Arc<Trail>,
 }
 
 impl TokenTasks {
@@ -46,7 +48,7 @@ impl TokenTasks {
     /// Starts a task for this endpoint, whose first exchange waits for [`TokenHandle::begin`].
     #[must_use]
     pub(crate) fn prepare(&self, endpoint: TokenEndpoint) -> Arc<TokenHandle> {
-        let (task, handle) = TokenTask::new(endpoint);
+        let (task, handle) = TokenTask::new(endpoint, Arc::clone(&self.trail));
         // There is no service only when the process ends.
         let _ = self.tasks.send(task);
         Arc::new(handle)
@@ -60,11 +62,11 @@ impl TokenTasks {
 }
 
 impl Refresher {
-    /// A refresher without tasks, and what starts them.
+    /// A refresher without tasks, and what starts them. Their exchanges are recorded.
     #[must_use]
-    pub(crate) fn new(client: Client) -> (Self, TokenTasks) {
+    pub(crate) fn new(client: Client, trail: Arc<Trail>) -> (Self, TokenTasks) {
         let (sender, tasks) = mpsc::unbounded_channel();
-        (Self { tasks: Mutex::new(Some(tasks)) }, TokenTasks { tasks: sender, client })
+        (Self { tasks: Mutex::new(Some(tasks)) }, TokenTasks { tasks: sender, client, trail })
     }
 }
 

@@ -4,10 +4,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
+use jiff::Timestamp;
 use log::{error, info, warn};
 use pingora::server::ShutdownWatch;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::audit::record::{Kind, Outcome as Recorded, Record, Text};
+use crate::audit::trail::Trail;
 use crate::smart::exchange::TokenEndpoint;
 use crate::smart::exchanged::{ExchangeError, Exchanged};
 use crate::smart::refresh_request::{NoNewToken, Outcome, RefreshRequest};
@@ -26,17 +29,18 @@ pub(super) struct TokenTask {
     schedule: Schedule,
     last_error: Option<Arc<ExchangeError>>,
     generation: u64,
+    trail: Arc<Trail>,
 }
 
 impl TokenTask {
     /// A task without a token, and the handle that keeps it running.
-    pub(super) fn new(endpoint: TokenEndpoint) -> (Self, TokenHandle) {
+    pub(super) fn new(endpoint: TokenEndpoint, trail: Arc<Trail>) -> (Self, TokenHandle) {
         let (cell, refresh_requests) = TokenCell::new();
         let cell = Arc::new(cell);
         let begin = Arc::<Notify>::default();
         let (handle, dropped) = TokenHandle::new(Arc::clone(&cell), endpoint.nodes(), Arc::clone(&begin));
         let schedule = Schedule::new(endpoint.site().token.forced_refreshes, Instant::now());
-        (Self { endpoint, cell, refresh_requests, dropped, begin, schedule, last_error: None, generation: 0 }, handle)
+        (Self { endpoint, cell, refresh_requests, dropped, begin, schedule, last_error: None, generation: 0, trail }, handle)
     }
 
     /// Runs until the handle is dropped or the process ends. Waits until the handle lets it begin.
@@ -131,6 +135,7 @@ impl TokenTask {
             failures => info!("site {name}: a token at last, after {failures} failures"),
         }
         info!("site {name}: token {} for {} s", token.generation, token.life.as_secs());
+        self.record(Recorded::Success, format!("token {} for {} s", token.generation, token.life.as_secs()).into());
         self.schedule.succeeded(Held { requested_at: token.requested_at, life: token.life }, dice());
         self.generation = token.generation;
         self.last_error = None;
@@ -148,9 +153,15 @@ impl TokenTask {
             ),
             None => error!("site {name}: no token (failure {failures}): {problem}"),
         }
+        self.record(Recorded::Failed, problem.public_summary().into());
         let problem = Arc::new(problem);
         self.last_error = Some(Arc::clone(&problem));
         problem
+    }
+
+    fn record(&self, outcome: Recorded, detail: Text) {
+        let record = Record::event(Kind::TokenExchange, Timestamp::now(), outcome, detail);
+        self.trail.record(Record { site: Some(self.endpoint.name().to_owned().into()), ..record }, None);
     }
 
     fn accept(&self, Exchanged { grant, requested_at }: Exchanged) -> Result<Arc<AccessToken>, TokenError> {

@@ -11,6 +11,8 @@ mod access;
 #[cfg(feature = "sandbox")]
 mod answers;
 #[cfg(feature = "sandbox")]
+mod audit;
+#[cfg(feature = "sandbox")]
 mod bulk;
 mod cli;
 mod configuration;

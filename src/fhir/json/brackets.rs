@@ -3,10 +3,7 @@
 //! Each block becomes four masks with a bit a byte: quotes, backslashes, opening and closing brackets. What is within strings
 //! follows from the quotes by a prefix XOR, so that no byte is looked at alone unless the end is near.
 
-/// The number of bytes that are read at once.
-const BLOCK: usize = 64;
-
-const ODD: u64 = 0xAAAA_AAAA_AAAA_AAAA;
+use super::block::{BLOCK, BRACE, escaped, mask, padded, prefix_xor};
 
 /// Follows the brackets of a value that comes in pieces, in constant memory. Whether `}` closes a `{` or a `[` is not checked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,15 +40,13 @@ impl Brackets {
         if rest.is_empty() {
             return None;
         }
-        let mut block = [b' '; BLOCK];
-        block.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-        self.end_in(&block, rest.len()).map(|end| blocks.len() * BLOCK + end)
+        self.end_in(&padded(rest), rest.len()).map(|end| blocks.len() * BLOCK + end)
     }
 
     /// The same within a block of which the first `length` bytes are the document's, and the others are blanks.
     fn end_in(&mut self, block: &[u8; BLOCK], length: usize) -> Option<usize> {
         let masks = masks(block);
-        let quotes = masks.quotes & !self.escaped(masks.backslashes, length);
+        let quotes = masks.quotes & !escaped(masks.backslashes, length, &mut self.is_escaped);
         let mut in_string = prefix_xor(quotes);
         if self.in_string {
             in_string = !in_string;
@@ -67,21 +62,6 @@ impl Brackets {
         self.in_string = in_string >> (BLOCK - 1) == 1;
         self.depth = self.depth.saturating_add(opening.count_ones()).saturating_sub(closed);
         None
-    }
-
-    /// The bytes that follow an escaping backslash, which may be the last of the block before.
-    fn escaped(&mut self, backslashes: u64, length: usize) -> u64 {
-        let before = u64::from(self.is_escaped);
-        if backslashes == 0 {
-            self.is_escaped = false;
-            return before;
-        }
-        // In a run of backslashes every other one escapes. The subtraction carries through a run and so tells where it began.
-        let candidates = backslashes & !before;
-        let runs = ((candidates << 1) | ODD).wrapping_sub(candidates) ^ ODD;
-        let escaping = runs & backslashes;
-        self.is_escaped = (escaping >> (length - 1)) & 1 == 1;
-        runs ^ (backslashes | before)
     }
 
     fn closed_at(&self, opening: u64, closing: u64) -> Option<usize> {
@@ -103,8 +83,7 @@ impl Brackets {
 /// one is not looked at.
 pub(crate) fn are_strings_on_top(document: &[u8], positions: &[usize]) -> bool {
     let (blocks, rest) = document.as_chunks::<BLOCK>();
-    let mut last = [b' '; BLOCK];
-    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    let last = padded(rest);
     let mut brackets = Brackets::default();
     let mut positions = positions.iter().copied().peekable();
     let mut begin = 0;
@@ -113,7 +92,7 @@ pub(crate) fn are_strings_on_top(document: &[u8], positions: &[usize]) -> bool {
             return true;
         }
         let masks = masks(block);
-        let quotes = masks.quotes & !brackets.escaped(masks.backslashes, BLOCK.min(document.len() - begin));
+        let quotes = masks.quotes & !escaped(masks.backslashes, BLOCK.min(document.len() - begin), &mut brackets.is_escaped);
         let mut in_string = prefix_xor(quotes);
         if brackets.in_string {
             in_string = !in_string;
@@ -139,18 +118,6 @@ pub(crate) fn are_strings_on_top(document: &[u8], positions: &[usize]) -> bool {
     positions.peek().is_none()
 }
 
-/// Each bit is the XOR of itself and all lower ones: set from each opening quote up to the byte before its closing one.
-fn prefix_xor(mask: u64) -> u64 {
-    let mut mask = mask;
-    for shift in [1, 2, 4, 8, 16, 32] {
-        mask ^= mask << shift;
-    }
-    mask
-}
-
-/// `[` and `{`, like `]` and `}`, differ by this bit alone.
-const BRACE: u8 = 0x20;
-
 fn masks(block: &[u8; BLOCK]) -> Masks {
     Masks {
         quotes: mask(block, |byte| byte == b'"'),
@@ -158,20 +125,6 @@ fn masks(block: &[u8; BLOCK]) -> Masks {
         opening: mask(block, |byte| byte | BRACE == b'{'),
         closing: mask(block, |byte| byte | BRACE == b'}'),
     }
-}
-
-/// A bit for each byte. The compiler makes vector instructions of the loop; a multiplication then gathers eight bytes that are
-/// 0 or 1 as the bits of one.
-#[inline(always)]
-fn mask(block: &[u8; BLOCK], is_meant: impl Fn(u8) -> bool) -> u64 {
-    const GATHER: u64 = 0x0102_0408_1020_4080;
-    let mut found = [0; BLOCK];
-    found.iter_mut().zip(block).for_each(|(found, byte)| *found = u8::from(is_meant(*byte)));
-    let mut mask = 0;
-    for (number, word) in found.as_chunks::<8>().0.iter().enumerate() {
-        mask |= (u64::from_le_bytes(*word).wrapping_mul(GATHER) >> 56) << (8 * number);
-    }
-    mask
 }
 
 #[cfg(test)]

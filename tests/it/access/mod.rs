@@ -2,9 +2,9 @@
 
 mod access_tokens;
 mod anonymous;
-mod api_keys;
+pub mod api_keys;
 #[path = "../../../src/access/cases/rows.rs"]
-mod case_rows;
+pub mod case_rows;
 mod cases;
 mod certificate_clients;
 mod certificates;
@@ -16,7 +16,7 @@ mod exporting;
 mod exports;
 mod foreign;
 mod jwts;
-mod limited;
+pub mod limited;
 mod limited_versions;
 mod new_key;
 mod patient_groups;

@@ -13,13 +13,14 @@ use layout::{Edge, Layout, circle, room};
 use source::Source;
 
 /// The rooms with their floors; the sandbox stands apart.
-const FLOORS: [(&str, u8); 18] = [
+const FLOORS: [(&str, u8); 19] = [
     ("cli", 11),
     ("server", 10),
     ("gateway", 9),
     ("exports", 8),
     ("site", 7),
     ("callers", 6),
+    ("sinks", 6),
     ("smart", 6),
     ("nodes", 5),
     ("config", 4),

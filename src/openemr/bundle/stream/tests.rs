@@ -6,11 +6,10 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 
-mod legal_json;
 mod permitted;
 mod tested;
 
-use legal_json::{Json, Writer};
+use crate::fhir::json::legal_json::{Json, Writer};
 
 const BASE: &str = "https://emr/apis/default/fhir";
 const OUTCOME: &str = r#"{"resourceType":"OperationOutcome","issue":[]}"#;

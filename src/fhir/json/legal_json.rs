@@ -2,7 +2,7 @@
 
 /// A document whose members have an order and may come twice.
 #[derive(Debug, Clone)]
-pub(super) enum Json {
+pub(crate) enum Json {
     Null,
     Number(String),
     Text(String),
@@ -12,33 +12,33 @@ pub(super) enum Json {
 
 impl Json {
     /// An object with its members in any order.
-    pub(super) fn object(writer: &mut Writer, members: Vec<(&str, Json)>) -> Self {
+    pub(crate) fn object(writer: &mut Writer, members: Vec<(&str, Json)>) -> Self {
         Self::Object(writer.shuffled(members))
     }
 }
 
 /// Makes up documents and spellings; the same seed makes the same.
-pub(super) struct Writer {
+pub(crate) struct Writer {
     state: u64,
 }
 
 impl Writer {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { state: seed | 1 }
     }
 
-    pub(super) fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;
         self.state ^= self.state << 17;
         (self.state >> 33) as usize % end
     }
 
-    pub(super) fn coin(&mut self) -> bool {
+    pub(crate) fn coin(&mut self) -> bool {
         self.below(2) == 0
     }
 
-    pub(super) fn shuffled(&mut self, mut members: Vec<(&str, Json)>) -> Vec<(String, Json)> {
+    pub(crate) fn shuffled(&mut self, mut members: Vec<(&str, Json)>) -> Vec<(String, Json)> {
         for at in (1..members.len()).rev() {
             let other = self.below(at + 1);
             members.swap(at, other);
@@ -47,7 +47,7 @@ impl Writer {
     }
 
     /// Any value up to a depth, with the names that matter elsewhere.
-    pub(super) fn any(&mut self, depth: usize) -> Json {
+    pub(crate) fn any(&mut self, depth: usize) -> Json {
         let names = ["resourceType", "entry", "resource", "fullUrl", "search", "id", "a\"}{", "", "ä\\"];
         let texts = ["}]}},{\"fullUrl\":\"", "Bundle", "\\", "\\\"", "é\u{1F600}\n\t", "", "/"];
         match self.below(if depth == 0 { 4 } else { 7 }) {
@@ -61,7 +61,7 @@ impl Writer {
         }
     }
 
-    pub(super) fn write(&mut self, value: &Json) -> String {
+    pub(crate) fn write(&mut self, value: &Json) -> String {
         let mut text = String::new();
         self.write_to(value, &mut text);
         text

@@ -1,0 +1,40 @@
+//! Forces records to the disk on a thread of its own: the disk can take long, and records go on being written meanwhile.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::Builder;
+
+use crate::sinks::watch::Troubles;
+
+/// What forces something to the disk.
+pub(super) type Sync = Box<dyn FnOnce() -> io::Result<()> + Send>;
+
+/// The thread.
+#[derive(Debug)]
+pub(super) struct Syncing {
+    work: SyncSender<Sync>,
+}
+
+impl Syncing {
+    /// Starts the thread, which ends with this value.
+    ///
+    /// # Errors
+    /// The system starts none.
+    pub(super) fn start(troubles: Arc<Troubles>) -> io::Result<Self> {
+        let (work, queue): (SyncSender<Sync>, Receiver<Sync>) = sync_channel(1);
+        Builder::new().name("audit sync".to_owned()).spawn(move || {
+            for sync in queue {
+                if let Err(error) = sync() {
+                    troubles.note("forcing records to the disk", &error);
+                }
+            }
+        })?;
+        Ok(Self { work })
+    }
+
+    /// Hands one over. False while an earlier one waits already.
+    pub(super) fn offer(&self, sync: Sync) -> bool {
+        self.work.try_send(sync).is_ok()
+    }
+}

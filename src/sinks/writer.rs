@@ -1,0 +1,128 @@
+//! The thread that writes records: all that wait at once, to every sink, before any of their answers ends.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::audit::disk::Folder;
+use crate::audit::files::Files;
+use crate::audit::ids::Ids;
+use crate::audit::record::{Kind, Record};
+use crate::audit::trail::Inbox;
+use crate::config::{Audit, Sync};
+use crate::sinks::syncing::Syncing;
+use crate::sinks::watch::Troubles;
+
+/// The longest wait for records; then it looks whether something else is due.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+
+/// Writes records to the sinks.
+pub(super) struct Writer {
+    inbox: Inbox,
+    files: Option<Files<Folder>>,
+    ids: Ids,
+    sync: Sync,
+    sync_interval: Duration,
+    syncing: Syncing,
+    /// When records were forced to the disk last, and whether there are new ones.
+    synced: (Instant, bool),
+    /// Of how many lost records the files tell.
+    told: u64,
+    troubles: Arc<Troubles>,
+    ending: Arc<AtomicBool>,
+}
+
+impl Writer {
+    /// A writer of what comes out of the inbox.
+    ///
+    /// # Errors
+    /// The system starts no thread.
+    pub(super) fn new(
+        inbox: Inbox,
+        files: Option<Files<Folder>>,
+        ids: Ids,
+        config: &Audit,
+        troubles: Arc<Troubles>,
+        ending: Arc<AtomicBool>,
+    ) -> io::Result<Self> {
+        let syncing = Syncing::start(Arc::clone(&troubles))?;
+        let Audit { sync, sync_interval, .. } = *config;
+        let synced = (Instant::now(), false);
+        Ok(Self { inbox, files, ids, sync, sync_interval, syncing, synced, told: 0, troubles, ending })
+    }
+
+    /// Writes until the process ends.
+    pub(super) fn run(mut self) {
+        let mut batch = Vec::new();
+        loop {
+            let is_ending = self.ending.load(Ordering::Acquire);
+            let wait = if is_ending { Duration::ZERO } else { self.wait() };
+            let is_open = self.inbox.take(&mut batch, wait);
+            if !batch.is_empty() {
+                let are_written = self.write(&mut batch);
+                self.inbox.done(are_written);
+            }
+            let is_healthy = self.tend();
+            self.inbox.shared().set_ready(is_healthy);
+            if batch.is_empty() && (is_ending || !is_open) {
+                break;
+            }
+        }
+        if let Some(files) = self.files.take() {
+            files.close(Timestamp::now()).unwrap_or_else(|error| self.troubles.note("ending the file", &error));
+        }
+    }
+
+    /// Writes a batch to every sink; gives whether all have it.
+    fn write(&mut self, batch: &mut [Record]) -> bool {
+        let now = Timestamp::now();
+        batch.iter_mut().for_each(|record| self.ids.write(record));
+        let Some(files) = &mut self.files else { return true };
+        let mut written = files.append(batch, now);
+        if self.sync == Sync::Each {
+            written = written.and_then(|()| files.sync());
+        }
+        self.synced.1 = true;
+        written.map_err(|error| self.troubles.note("writing records", &error)).is_ok()
+    }
+
+    /// Does what is due besides; gives whether the next records can be written, as far as is known.
+    fn tend(&mut self) -> bool {
+        let now = Timestamp::now();
+        let lost = self.inbox.shared().health().lost;
+        let Some(files) = &mut self.files else { return true };
+        let mut done = files.tend(now);
+        if lost > self.told {
+            // The trail itself says where it has a gap.
+            let gap = Record { entries: Some(lost - self.told), ..Record::new(Kind::Lost, now) };
+            done = done.and_then(|()| files.append(&[gap], now));
+            if done.is_ok() {
+                self.told = lost;
+            }
+        }
+        if self.sync == Sync::Interval && self.synced.1 && self.synced.0.elapsed() >= self.sync_interval {
+            match files.syncer() {
+                Ok(sync) => {
+                    if self.syncing.offer(sync) {
+                        self.synced = (Instant::now(), false);
+                    }
+                }
+                Err(error) => self.troubles.note("forcing records to the disk", &error),
+            }
+        }
+        done.map_err(|error| self.troubles.note("writing records", &error)).is_ok()
+            && self.files.as_ref().is_none_or(Files::has_room)
+    }
+
+    /// Until something besides records is due.
+    fn wait(&self) -> Duration {
+        let duty = self.files.as_ref().and_then(|files| files.next_duty().duration_since(Timestamp::now()).try_into().ok());
+        let sync =
+            (self.sync == Sync::Interval && self.synced.1).then(|| self.sync_interval.saturating_sub(self.synced.0.elapsed()));
+        let least = duty.into_iter().chain(sync).chain([LONGEST_WAIT]).min().unwrap_or(LONGEST_WAIT);
+        least.max(Duration::from_millis(1))
+    }
+}
