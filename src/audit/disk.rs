@@ -38,6 +38,9 @@ pub(crate) trait Disk {
     fn remove(&self, name: &str) -> io::Result<()>;
 }
 
+/// What forces a file to the disk itself, on another thread.
+pub(crate) type SyncTask = Box<dyn FnOnce() -> io::Result<()> + Send>;
+
 /// A file that is appended to.
 pub(crate) trait DiskFile: Send {
     /// Its length in bytes.

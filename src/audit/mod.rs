@@ -12,20 +12,25 @@
 //! | `trail`, `gate` | the way of a record to its writer; what holds the end of an answer back until then |
 //! | `audit_event` | FHIR AuditEvents of a record |
 //! | `spool` | records that a FHIR repository has not taken yet, on the disk |
+//! | `disclosures`, `selection` | what was disclosed of a patient, and what an operator looks for; `period` and `sought` help |
 //! | `disk` | a folder, as far as the trail needs one; `simulated_disk` is one that fails |
 
 #![allow(dead_code, reason = "the sinks are being built")]
 
 pub(crate) mod audit_event;
 pub(crate) mod checkpoint;
+pub(crate) mod disclosures;
 pub(crate) mod disk;
 pub(crate) mod files;
 pub(crate) mod gate;
 pub(crate) mod ids;
 pub(crate) mod ids_key;
 pub(crate) mod patients;
+pub(crate) mod period;
 pub(crate) mod record;
+pub(crate) mod selection;
 #[cfg(test)]
 pub(crate) mod simulated_disk;
 pub(crate) mod spool;
+pub(crate) mod sought;
 pub(crate) mod trail;

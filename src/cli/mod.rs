@@ -4,6 +4,11 @@ mod access;
 mod access_check;
 mod access_explain;
 mod access_new_key;
+mod audit;
+mod audit_disclosures;
+mod audit_files;
+mod audit_search;
+mod audit_tail;
 mod config;
 #[cfg(feature = "sandbox")]
 mod demo;
@@ -46,6 +51,9 @@ enum Command {
     /// Make keys for clients, and see what their policies permit
     #[command(subcommand)]
     Access(access::Access),
+    /// Read the audit trail
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Inspect the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -67,6 +75,10 @@ pub fn run() -> ExitCode {
             command.run()
         }
         Command::Access(command) => {
+            crate::server::core_dumps::forbid();
+            command.run()
+        }
+        Command::Audit(command) => {
             crate::server::core_dumps::forbid();
             command.run()
         }

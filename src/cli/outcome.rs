@@ -82,11 +82,20 @@ pub(super) fn say(line: String) {
 /// # Errors
 /// Standard output that cannot be written to, such as a file on a full disk.
 pub(super) fn print(text: &str) -> Outcome {
+    print_while_read(text).map(|_| ())
+}
+
+/// The same, and whether there is still a reader.
+///
+/// # Errors
+/// As [`print`].
+pub(super) fn print_while_read(text: &str) -> Result<bool, Vec<Failure>> {
     let mut out = stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => {
             Err(vec![Failure::new(format!("standard output cannot be written to: {error}"), "see where it was redirected to")])
         }
-        _ => Ok(()),
     }
 }

@@ -15,8 +15,10 @@ use crate::audit::disk::Folder;
 use crate::audit::files::{Files, Settings};
 use crate::audit::ids::Ids;
 use crate::audit::ids_key::{self, NoIdsKey};
+use crate::audit::spool::shared::Sizes;
+use crate::audit::spool::{self};
 use crate::audit::trail::Trail;
-use crate::config::{Audit, IdForm};
+use crate::config::{Audit, AuditRepository, IdForm};
 use crate::sinks::watch::{self, Troubles};
 use crate::sinks::writer::Writer;
 
@@ -47,6 +49,14 @@ pub(crate) enum NoTrail {
         /// What the system said.
         source: io::Error,
     },
+    /// The spool, or a file in it.
+    #[error("audit.repository.spool: {path} cannot be written: {source}", path = path.display())]
+    Spool {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// No thread could be started.
     #[error("a thread for the audit trail cannot be started: {0}")]
     Thread(#[source] io::Error),
@@ -61,6 +71,7 @@ pub(crate) fn open(config: &Audit) -> Result<(Arc<Trail>, Option<Sinks>), NoTrai
         return Ok((Trail::off(), None));
     }
     let files = config.folder.as_ref().map(|folder| files(config, folder)).transpose()?;
+    let spool = config.repository.as_ref().map(spool).transpose()?;
     let ids = match config.ids {
         IdForm::Plain => Ids::Plain,
         IdForm::None => Ids::None,
@@ -70,7 +81,8 @@ pub(crate) fn open(config: &Audit) -> Result<(Arc<Trail>, Option<Sinks>), NoTrai
     let ending = Arc::new(AtomicBool::new(false));
     let troubles = Arc::new(Troubles::default());
     let shared = Arc::clone(inbox.shared());
-    let writer = Writer::new(inbox, files, ids, config, Arc::clone(&troubles), Arc::clone(&ending)).map_err(NoTrail::Thread)?;
+    let writer =
+        Writer::new(inbox, (files, spool), ids, config, Arc::clone(&troubles), Arc::clone(&ending)).map_err(NoTrail::Thread)?;
     let watched = Arc::clone(&ending);
     let threads = vec![
         spawn("audit writer", move || writer.run())?,
@@ -94,6 +106,14 @@ fn files(config: &Audit, folder: &std::path::Path) -> Result<Files<Folder>, NoTr
     let (files, notes) = Files::open(disk, settings, key, Timestamp::now()).map_err(failed)?;
     notes.iter().for_each(|note| warn!("audit trail: {note}"));
     Ok(files)
+}
+
+/// The spool of a repository.
+fn spool(repository: &AuditRepository) -> Result<spool::writer::Writer<Folder>, NoTrail> {
+    let failed = |source| NoTrail::Spool { path: repository.spool.clone(), source };
+    let disk = Folder::make(&repository.spool).map_err(failed)?;
+    let sizes = Sizes::of(repository.spool_size as u64);
+    spool::writer::Writer::open(disk, sizes, Arc::default()).map_err(failed)
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, NoTrail> {

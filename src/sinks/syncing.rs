@@ -5,15 +5,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::Builder;
 
+use crate::audit::disk::SyncTask;
 use crate::sinks::watch::Troubles;
-
-/// What forces something to the disk.
-pub(super) type Sync = Box<dyn FnOnce() -> io::Result<()> + Send>;
 
 /// The thread.
 #[derive(Debug)]
 pub(super) struct Syncing {
-    work: SyncSender<Sync>,
+    work: SyncSender<SyncTask>,
 }
 
 impl Syncing {
@@ -22,7 +20,7 @@ impl Syncing {
     /// # Errors
     /// The system starts none.
     pub(super) fn start(troubles: Arc<Troubles>) -> io::Result<Self> {
-        let (work, queue): (SyncSender<Sync>, Receiver<Sync>) = sync_channel(1);
+        let (work, queue): (SyncSender<SyncTask>, Receiver<SyncTask>) = sync_channel(1);
         Builder::new().name("audit sync".to_owned()).spawn(move || {
             for sync in queue {
                 if let Err(error) = sync() {
@@ -34,7 +32,7 @@ impl Syncing {
     }
 
     /// Hands one over. False while an earlier one waits already.
-    pub(super) fn offer(&self, sync: Sync) -> bool {
+    pub(super) fn offer(&self, sync: SyncTask) -> bool {
         self.work.try_send(sync).is_ok()
     }
 }

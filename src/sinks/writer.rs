@@ -11,6 +11,7 @@ use crate::audit::disk::Folder;
 use crate::audit::files::Files;
 use crate::audit::ids::Ids;
 use crate::audit::record::{Kind, Record};
+use crate::audit::spool::writer as spool;
 use crate::audit::trail::Inbox;
 use crate::config::{Audit, Sync};
 use crate::sinks::syncing::Syncing;
@@ -23,6 +24,7 @@ const LONGEST_WAIT: Duration = Duration::from_millis(500);
 pub(super) struct Writer {
     inbox: Inbox,
     files: Option<Files<Folder>>,
+    spool: Option<spool::Writer<Folder>>,
     ids: Ids,
     sync: Sync,
     sync_interval: Duration,
@@ -42,7 +44,7 @@ impl Writer {
     /// The system starts no thread.
     pub(super) fn new(
         inbox: Inbox,
-        files: Option<Files<Folder>>,
+        (files, spool): (Option<Files<Folder>>, Option<spool::Writer<Folder>>),
         ids: Ids,
         config: &Audit,
         troubles: Arc<Troubles>,
@@ -51,7 +53,7 @@ impl Writer {
         let syncing = Syncing::start(Arc::clone(&troubles))?;
         let Audit { sync, sync_interval, .. } = *config;
         let synced = (Instant::now(), false);
-        Ok(Self { inbox, files, ids, sync, sync_interval, syncing, synced, told: 0, troubles, ending })
+        Ok(Self { inbox, files, spool, ids, sync, sync_interval, syncing, synced, told: 0, troubles, ending })
     }
 
     /// Writes until the process ends.
@@ -71,6 +73,9 @@ impl Writer {
                 break;
             }
         }
+        if let Some(spool) = &mut self.spool {
+            spool.sync().unwrap_or_else(|error| self.troubles.note("ending the spool", &error));
+        }
         if let Some(files) = self.files.take() {
             files.close(Timestamp::now()).unwrap_or_else(|error| self.troubles.note("ending the file", &error));
         }
@@ -78,43 +83,63 @@ impl Writer {
 
     /// Writes a batch to every sink; gives whether all have it.
     fn write(&mut self, batch: &mut [Record]) -> bool {
-        let now = Timestamp::now();
+        let is_each = self.sync == Sync::Each;
+        let force = |done: io::Result<()>, sync: &mut dyn FnMut() -> io::Result<()>| {
+            done.and_then(|()| if is_each { sync() } else { Ok(()) })
+        };
+        // The repository needs ids as they are, and queries; files must have neither.
+        let spooled = self.spool.as_mut().map_or(Ok(()), |spool| force(spool.append(batch), &mut || spool.sync()));
         batch.iter_mut().for_each(|record| self.ids.write(record));
-        let Some(files) = &mut self.files else { return true };
-        let mut written = files.append(batch, now);
-        if self.sync == Sync::Each {
-            written = written.and_then(|()| files.sync());
-        }
+        let now = Timestamp::now();
+        let filed = self.files.as_mut().map_or(Ok(()), |files| force(files.append(batch, now), &mut || files.sync()));
         self.synced.1 = true;
-        written.map_err(|error| self.troubles.note("writing records", &error)).is_ok()
+        let noted = |done: io::Result<()>, doing| done.map_err(|error| self.troubles.note(doing, &error)).is_ok();
+        let is_spooled = noted(spooled, "writing to audit.repository.spool");
+        noted(filed, "writing to audit.folder") && is_spooled
     }
 
     /// Does what is due besides; gives whether the next records can be written, as far as is known.
     fn tend(&mut self) -> bool {
-        let now = Timestamp::now();
-        let lost = self.inbox.shared().health().lost;
-        let Some(files) = &mut self.files else { return true };
-        let mut done = files.tend(now);
+        self.sync_by_interval();
+        let is_tended = match self.tend_files() {
+            Ok(has_room) => has_room,
+            Err(error) => {
+                self.troubles.note("writing to audit.folder", &error);
+                false
+            }
+        };
+        is_tended && self.spool.as_mut().is_none_or(spool::Writer::has_room)
+    }
+
+    /// Rotates, signs, and says where the files have a gap; gives whether they have room.
+    fn tend_files(&mut self) -> io::Result<bool> {
+        let (now, lost) = (Timestamp::now(), self.inbox.shared().health().lost);
+        let Some(files) = &mut self.files else { return Ok(true) };
+        files.tend(now)?;
         if lost > self.told {
-            // The trail itself says where it has a gap.
-            let gap = Record { entries: Some(lost - self.told), ..Record::new(Kind::Lost, now) };
-            done = done.and_then(|()| files.append(&[gap], now));
-            if done.is_ok() {
-                self.told = lost;
-            }
+            files.append(&[Record { entries: Some(lost - self.told), ..Record::new(Kind::Lost, now) }], now)?;
+            self.told = lost;
         }
-        if self.sync == Sync::Interval && self.synced.1 && self.synced.0.elapsed() >= self.sync_interval {
-            match files.syncer() {
-                Ok(sync) => {
-                    if self.syncing.offer(sync) {
-                        self.synced = (Instant::now(), false);
-                    }
+        Ok(files.has_room())
+    }
+
+    /// Forces what was written to the disk where that is due, on another thread.
+    fn sync_by_interval(&mut self) {
+        if self.sync != Sync::Interval || !self.synced.1 || self.synced.0.elapsed() < self.sync_interval {
+            return;
+        }
+        let files = self.files.as_ref().map(Files::syncer).transpose();
+        let spool = self.spool.as_mut().map(spool::Writer::syncer).transpose();
+        match files.and_then(|files| Ok((files, spool?))) {
+            Ok((files, spool)) => {
+                let both =
+                    move || files.map_or(Ok(()), |sync| sync()).and_then(|()| spool.flatten().map_or(Ok(()), |sync| sync()));
+                if self.syncing.offer(Box::new(both)) {
+                    self.synced = (Instant::now(), false);
                 }
-                Err(error) => self.troubles.note("forcing records to the disk", &error),
             }
+            Err(error) => self.troubles.note("forcing records to the disk", &error),
         }
-        done.map_err(|error| self.troubles.note("writing records", &error)).is_ok()
-            && self.files.as_ref().is_none_or(Files::has_room)
     }
 
     /// Until something besides records is due.

@@ -27,6 +27,9 @@ fn every_command_shows_an_example() {
         &["keys", "kid"],
         &["keys", "certificate"],
         &["config", "check"],
+        &["audit", "disclosures"],
+        &["audit", "search"],
+        &["audit", "tail"],
     ] {
         let help = good(folder.run(&[command, &["--help"]].concat()));
         assert!(help.contains("Example") && help.contains("  openemr-gateway "), "{command:?}:\n{help}");

@@ -10,6 +10,7 @@
 mod access;
 #[cfg(feature = "sandbox")]
 mod answers;
+mod audit;
 #[cfg(feature = "sandbox")]
 mod audit;
 #[cfg(feature = "sandbox")]

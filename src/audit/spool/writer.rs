@@ -7,7 +7,7 @@ use super::line;
 use super::position::Positions;
 use super::segment;
 use super::shared::{Shared, Sizes};
-use crate::audit::disk::{Disk, DiskFile as _};
+use crate::audit::disk::{Disk, DiskFile as _, SyncTask};
 use crate::audit::record::Record;
 
 /// How many numbers are tried for a new segment: another process may take some at the same time.
@@ -80,6 +80,14 @@ impl<D: Disk> Writer<D> {
             self.left.pop();
         }
         Ok(())
+    }
+
+    /// What does the same for the present segment on another thread; `None` where there is none. Segments that were left are on the disk.
+    ///
+    /// # Errors
+    /// The system has no more files.
+    pub(crate) fn syncer(&mut self) -> io::Result<Option<SyncTask>> {
+        self.segment.as_ref().map(|segment| segment.file.syncer()).transpose()
     }
 
     fn append_lines(&mut self, lines: &[u8]) -> io::Result<()> {

@@ -56,6 +56,9 @@ fn it_serves_each_of_its_clients_what_its_policy_permits() {
     config["sites"]["default"] = site(&openemr.base, "RS384");
     config["sites"]["default"]["scopes"] = scopes;
     config["listen"] = json!([{"tls": server.tls()}]);
+    for (key, name) in [("folder", "audit"), ("ids_key", "ids.key"), ("checkpoint_key", "checkpoint.key")] {
+        config["audit"][key] = json!(files.path(name));
+    }
     config["listen"][0]["tls"]["client_ca"] = json!(files.write("ca.pem", ca.pem()));
     config["listen"][0]["tls"]["client_certificates"] = json!("optional");
     config["access"]["policies"]["lab-feed"]["patients"]["file"] = json!(files.write("panel.txt", format!("{LISTED}\n")));

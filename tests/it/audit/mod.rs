@@ -3,3 +3,7 @@
 mod killed;
 mod records;
 mod trail;
+//! The audit trail.
+
+mod disclosures;
+mod search;

@@ -145,6 +145,11 @@ impl Files {
         Self(tempfile::tempdir().unwrap())
     }
 
+    /// Where a file of that name would be.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
     pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
         let (file, beside) = (self.0.path().join(name), self.0.path().join("new"));
         std::fs::write(&beside, contents).unwrap();
