@@ -11,7 +11,7 @@
 //! | `patients` | the patients that an answer is about, found while it passes |
 //! | `trail`, `gate` | the way of a record to its writer; what holds the end of an answer back until then |
 //! | `audit_event` | FHIR AuditEvents of a record |
-//! | `spool` | records that a FHIR repository has not taken yet, on the disk |
+//! | `spool`, `posting` | records that a FHIR repository has not taken yet, on the disk; what is known of posting them |
 //! | `disclosures`, `selection` | what was disclosed of a patient, and what an operator looks for; `period` and `sought` help |
 //! | `disk` | a folder, as far as the trail needs one; `simulated_disk` is one that fails |
 
@@ -27,10 +27,11 @@ pub(crate) mod ids;
 pub(crate) mod ids_key;
 pub(crate) mod patients;
 pub(crate) mod period;
+pub(crate) mod posting;
 pub(crate) mod record;
 pub(crate) mod selection;
 #[cfg(test)]
 pub(crate) mod simulated_disk;
-pub(crate) mod spool;
 pub(crate) mod sought;
+pub(crate) mod spool;
 pub(crate) mod trail;
