@@ -11,7 +11,7 @@
 //! | `patients` | the patients that an answer is about, found while it passes |
 //! | `trail`, `gate` | the way of a record to its writer; what holds the end of an answer back until then |
 //! | `audit_event` | FHIR AuditEvents of a record |
-//! | `spool` | records that a FHIR repository has not taken yet, on the disk |
+//! | `spool`, `posting` | records that a FHIR repository has not taken yet, on the disk; what is known of posting them |
 //! | `disclosures`, `selection` | what was disclosed of a patient, and what an operator looks for; `period` and `sought` help |
 //! | `tree` | the Merkle tree over the lines of a file |
 //! | `checkpoint`, `checkpoint_key` | its signed root, and the key that signs |
@@ -39,6 +39,7 @@ mod names;
 mod open_file;
 pub(crate) mod patients;
 pub(crate) mod period;
+pub(crate) mod posting;
 pub(crate) mod record;
 mod seal;
 pub(crate) mod selection;

@@ -5,12 +5,13 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::gate::Gate;
+use super::posting::{Posting, PostingHealth};
 use super::record::Record;
 
 /// The most records that wait to be written.
@@ -26,6 +27,8 @@ const BATCH_BYTES: usize = 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct Trail {
     open: Option<Open>,
+    /// Where a repository gets the records, too.
+    posting: OnceLock<Arc<Posting>>,
 }
 
 #[derive(Debug)]
@@ -92,7 +95,7 @@ impl Trail {
     /// A trail that keeps nothing.
     #[must_use]
     pub(crate) fn off() -> Arc<Self> {
-        Arc::new(Self { open: None })
+        Arc::new(Self { open: None, posting: OnceLock::new() })
     }
 
     /// A trail, and where its records come out. `required`: what is not recorded is not answered. `takes_queries`: whether a sink
@@ -112,7 +115,10 @@ impl Trail {
             gates: Mutex::default(),
         });
         let open = Open { queue, shared: Arc::clone(&shared), required, takes_queries };
-        (Arc::new(Self { open: Some(open) }), Inbox { queue: received, shared, gates: Vec::new(), bytes: 0 })
+        (
+            Arc::new(Self { open: Some(open), posting: OnceLock::new() }),
+            Inbox { queue: received, shared, gates: Vec::new(), bytes: 0 },
+        )
     }
 
     /// Whether records are kept.
@@ -166,6 +172,17 @@ impl Trail {
                 gate.open(!shared.required);
             }
         }
+    }
+
+    /// Makes known how posting to a repository goes.
+    pub(crate) fn set_posting(&self, posting: Arc<Posting>) {
+        let _ = self.posting.set(posting);
+    }
+
+    /// What is known of posting to a repository; `None` where there is none.
+    #[must_use]
+    pub(crate) fn posting(&self) -> Option<PostingHealth> {
+        self.posting.get().map(|posting| posting.health())
     }
 
     /// What is known of the trail; `None` where there is none.

@@ -10,6 +10,7 @@ use pingora::proxy::Session;
 use serde::Serialize;
 
 use crate::access::policy::Policy;
+use crate::audit::posting::PostingHealth;
 use crate::audit::record::Kind;
 use crate::config::{ReadyRule, TokenExposure};
 use crate::fhir::rejection::{Rejection, whole_seconds};
@@ -103,6 +104,9 @@ struct AuditHealth {
     ok: bool,
     recorded: u64,
     lost: u64,
+    /// How posting to a repository goes, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repository: Option<PostingHealth>,
 }
 
 #[derive(Serialize)]
@@ -132,7 +136,8 @@ fn health(method: &Method, call: &Call) -> Answer {
         status => status,
     };
     let sites = sites.iter().map(|site| site_health(site, now, shows_addresses)).collect();
-    let audit = trail.map(|trail| AuditHealth { ok: trail.is_ready, recorded: trail.written, lost: trail.lost });
+    let repository = call.runtime.trail.posting();
+    let audit = trail.map(|trail| AuditHealth { ok: trail.is_ready, recorded: trail.written, lost: trail.lost, repository });
     Answer::json(StatusCode::OK, &Health { status, version: env!("CARGO_PKG_VERSION"), sites, audit })
 }
 

@@ -13,6 +13,7 @@ pub(crate) mod framing;
 pub(crate) mod host;
 pub(crate) mod query;
 pub(crate) mod request_target;
+pub(crate) mod retry_after;
 pub(crate) mod set_field;
 pub(crate) mod token_text;
 pub(crate) mod vary;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use pingora::server::{RunArgs, Server};
+use pingora::services::background::background_service;
 
 use crate::callers::access_tokens::AccessTokens;
 use crate::config::Config;
@@ -29,12 +30,15 @@ pub(crate) fn run(
     // In an upgrade the running process has the addresses.
     let listeners = if options.upgrade { Listeners::default() } else { Listeners::bind(&config)? };
     open_token_key(&config)?;
-    let (trail, sinks) = opened::open(&config.audit)?;
+    let (trail, mut sinks) = opened::open(&config.audit)?;
     let (hand_over, orders) = HandOver::new();
     let times = ShutdownTimes::of(&config);
     let mut pingora = Server::new_with_opt_and_conf(None, pingora_conf(&config, &times));
     let process = Process::new(config, options, listeners, orders, on_ready, &pingora, trail);
     services::add_to(&mut pingora, &process);
+    if let Some(repository) = sinks.as_mut().and_then(|sinks| sinks.repository.take()) {
+        pingora.add_service(background_service("audit repository", repository));
+    }
     let signals = Signals::new(Arc::clone(&process.lifecycle), times, hand_over);
     pingora.run(RunArgs { shutdown_signal: Box::new(signals) });
     if let Some(sinks) = sinks {

@@ -15,10 +15,11 @@ use crate::audit::disk::Folder;
 use crate::audit::files::{Files, Settings};
 use crate::audit::ids::Ids;
 use crate::audit::ids_key::{self, NoIdsKey};
-use crate::audit::spool::shared::Sizes;
+use crate::audit::spool::shared::{Shared, Sizes};
 use crate::audit::spool::{self};
 use crate::audit::trail::Trail;
 use crate::config::{Audit, AuditRepository, IdForm};
+use crate::sinks::repository::Repository;
 use crate::sinks::watch::{self, Troubles};
 use crate::sinks::writer::Writer;
 
@@ -28,6 +29,8 @@ const LAST: Duration = Duration::from_secs(10);
 /// The running sinks.
 #[derive(Debug)]
 pub(crate) struct Sinks {
+    /// What posts records to a repository, until it is started.
+    pub(crate) repository: Option<Repository>,
     ending: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -71,13 +74,19 @@ pub(crate) fn open(config: &Audit) -> Result<(Arc<Trail>, Option<Sinks>), NoTrai
         return Ok((Trail::off(), None));
     }
     let files = config.folder.as_ref().map(|folder| files(config, folder)).transpose()?;
-    let spool = config.repository.as_ref().map(spool).transpose()?;
+    let (spool, repository) = match &config.repository {
+        Some(repository) => spool(config, repository).map(|(spool, repository)| (Some(spool), repository))?,
+        None => (None, None),
+    };
     let ids = match config.ids {
         IdForm::Plain => Ids::Plain,
         IdForm::None => Ids::None,
         IdForm::Hashed => Ids::hashed(&*ids_key::open(&config.ids_key)?),
     };
     let (trail, inbox) = Trail::new(config.required, config.repository.is_some());
+    if let Some(repository) = &repository {
+        trail.set_posting(Arc::clone(repository.posting()));
+    }
     let ending = Arc::new(AtomicBool::new(false));
     let troubles = Arc::new(Troubles::default());
     let shared = Arc::clone(inbox.shared());
@@ -91,7 +100,7 @@ pub(crate) fn open(config: &Audit) -> Result<(Arc<Trail>, Option<Sinks>), NoTrai
     if let Some(folder) = &config.folder {
         info!("the audit trail is kept in {}", folder.display());
     }
-    Ok((trail, Some(Sinks { ending, threads })))
+    Ok((trail, Some(Sinks { repository, ending, threads })))
 }
 
 fn files(config: &Audit, folder: &std::path::Path) -> Result<Files<Folder>, NoTrail> {
@@ -108,12 +117,13 @@ fn files(config: &Audit, folder: &std::path::Path) -> Result<Files<Folder>, NoTr
     Ok(files)
 }
 
-/// The spool of a repository.
-fn spool(repository: &AuditRepository) -> Result<spool::writer::Writer<Folder>, NoTrail> {
+/// The spool of a repository: what writes it, and what posts it.
+fn spool(config: &Audit, repository: &AuditRepository) -> Result<(spool::writer::Writer<Folder>, Option<Repository>), NoTrail> {
     let failed = |source| NoTrail::Spool { path: repository.spool.clone(), source };
     let disk = Folder::make(&repository.spool).map_err(failed)?;
-    let sizes = Sizes::of(repository.spool_size as u64);
-    spool::writer::Writer::open(disk, sizes, Arc::default()).map_err(failed)
+    let (sizes, shared) = (Sizes::of(repository.spool_size as u64), Arc::<Shared>::default());
+    let writer = spool::writer::Writer::open(disk.clone(), sizes, Arc::clone(&shared)).map_err(failed)?;
+    Ok((writer, Repository::new(config, disk, &sizes, shared)))
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, NoTrail> {

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::config::{Site, Upstream};
+use crate::http::retry_after;
 use crate::nodes::Nodes;
 use crate::nodes::client::{Client, Connection, Limits};
 use crate::nodes::node::Node;
@@ -20,7 +21,6 @@ use crate::scopes::scope::Scopes;
 use crate::smart::assertion::{self, AssertionError, Claimant};
 use crate::smart::discovery::{self, DiscoveryFailure};
 use crate::smart::exchanged::{Exchange, ExchangeError, Exchanged};
-use crate::smart::retry_after;
 use crate::smart::signer::SharedSigner;
 use crate::smart::signing_keys::Keys;
 use crate::smart::skew::{self, Change, Skew};

@@ -8,7 +8,6 @@
 //! | `token` | an access token, ready to be set on requests |
 //! | `schedule` | when the next exchange is: decisions without a clock |
 //! | `refresh_limit` | how often callers can cause an exchange |
-//! | `retry_after` | how long the token endpoint wants to be left alone |
 //! | `skew` | the difference between OpenEMR's clock and ours |
 //! | `token_cell` | a site's token as requests read it |
 //! | `refresh_request` | a request for a newer token |
@@ -36,7 +35,6 @@ pub(crate) mod key_rings;
 mod refresh_limit;
 pub(crate) mod refresh_request;
 pub(crate) mod refresher;
-mod retry_after;
 pub(crate) mod schedule;
 pub(crate) mod scope_record;
 pub(crate) mod signer;

@@ -1,14 +1,14 @@
-//! `Retry-After` of the token endpoint (RFC 9110 section 10.2.3): how long it wants to be left alone.
+//! `Retry-After` (RFC 9110 section 10.2.3): how long a server wants to be left alone.
 
 use std::time::{Duration, SystemTime};
 
-/// No longer wait is believed: a token endpoint that works again must be found again.
-pub(super) const LONGEST: Duration = Duration::from_secs(5 * 60);
+/// No longer wait is believed: a server that works again must be found again.
+pub(crate) const LONGEST: Duration = Duration::from_secs(5 * 60);
 
 /// The wait that a field value asks for, in seconds or as a date of the server's clock; at most [`LONGEST`]. `None` when the
 /// value is neither.
 #[must_use]
-pub(super) fn parse(field: &str, server_now: SystemTime) -> Option<Duration> {
+pub(crate) fn parse(field: &str, server_now: SystemTime) -> Option<Duration> {
     let field = field.trim();
     let wait = if !field.is_empty() && field.bytes().all(|byte| byte.is_ascii_digit()) {
         // More digits than a number holds are a long wait, too.
