@@ -28,6 +28,11 @@ pub struct Ward {
 impl Ward {
     /// With these clients; `null` is none.
     pub fn with(clients: Value) -> Self {
+        Self::with_config(clients, |_| {})
+    }
+
+    /// The same with a change of the configuration.
+    pub fn with_config(clients: Value, change: impl FnOnce(&mut Value)) -> Self {
         let openemr = OpenEmr::start();
         let folder = tempfile::tempdir().unwrap();
         let mut config = config(&openemr);
@@ -39,6 +44,7 @@ impl Ward {
         if !clients.is_null() {
             config["access"]["clients"] = clients;
         }
+        change(&mut config);
         Self { gateway: Gateway::with(config.clone()), openemr, folder, config }
     }
 

@@ -12,7 +12,7 @@ mod claims;
 mod credentials;
 mod explain;
 mod export_policies;
-mod exporting;
+pub mod exporting;
 mod exports;
 mod foreign;
 mod jwts;

@@ -4,9 +4,13 @@
 mod accounted;
 mod disclosures;
 #[cfg(feature = "sandbox")]
+mod exports;
+#[cfg(feature = "sandbox")]
 mod full;
 #[cfg(feature = "sandbox")]
 mod killed;
+#[cfg(feature = "sandbox")]
+mod latency;
 #[cfg(feature = "sandbox")]
 mod records;
 mod search;
