@@ -3,5 +3,6 @@
 mod disclosures;
 mod killed;
 mod records;
+mod repository;
 mod search;
 mod trail;
