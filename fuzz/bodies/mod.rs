@@ -6,6 +6,7 @@ mod framing;
 mod jwk_set;
 mod mend;
 mod path;
+mod patients;
 mod query;
 mod resource;
 mod search;
@@ -15,13 +16,14 @@ mod token;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     ("bundle", bundle::check),
     ("forwarded", forwarded::check),
     ("framing", framing::check),
     ("jwk_set", jwk_set::check),
     ("mend", mend::check),
     ("path", path::check),
+    ("patients", patients::check),
     ("query", query::check),
     ("resource", resource::check),
     ("search", search::check),

@@ -49,7 +49,7 @@ pub(crate) trait DiskFile: Send {
     /// Appends these bytes. After an error none or some of them may be there; [`DiskFile::length`] is as before.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
 
-    /// Cuts the file to this length.
+    /// Cuts the file to this length. What was set aside beyond it is free again.
     fn truncate(&mut self, length: u64) -> io::Result<()>;
 
     /// Sets room aside so that the file can grow to this length whatever else fills the disk. The length stays. A file system that

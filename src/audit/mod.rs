@@ -13,25 +13,40 @@
 //! | `audit_event` | FHIR AuditEvents of a record |
 //! | `spool`, `posting` | records that a FHIR repository has not taken yet, on the disk; what is known of posting them |
 //! | `disclosures`, `selection` | what was disclosed of a patient, and what an operator looks for; `period` and `sought` help |
+//! | `tree` | the Merkle tree over the lines of a file |
+//! | `checkpoint`, `checkpoint_key` | its signed root, and the key that signs |
+//! | `line`, `lines`, `names` | a record as a line that is bound to the one before, and the files and lines of a folder |
+//! | `files`, `open_file`, `seal` | the files as they are written, one of them, and what becomes of those that a process left without an end |
+//! | `verify`, `check`, `finding` | whether files were changed, and where |
 //! | `disk` | a folder, as far as the trail needs one; `simulated_disk` is one that fails |
 
 #![allow(dead_code, reason = "the sinks are being built")]
 
 pub(crate) mod audit_event;
+mod check;
 pub(crate) mod checkpoint;
+pub(crate) mod checkpoint_key;
 pub(crate) mod disclosures;
 pub(crate) mod disk;
 pub(crate) mod files;
+pub(crate) mod finding;
 pub(crate) mod gate;
 pub(crate) mod ids;
 pub(crate) mod ids_key;
+pub(crate) mod line;
+mod lines;
+mod names;
+mod open_file;
 pub(crate) mod patients;
 pub(crate) mod period;
 pub(crate) mod posting;
 pub(crate) mod record;
+mod seal;
 pub(crate) mod selection;
 #[cfg(test)]
 pub(crate) mod simulated_disk;
 pub(crate) mod sought;
 pub(crate) mod spool;
 pub(crate) mod trail;
+mod tree;
+pub(crate) mod verify;

@@ -200,6 +200,7 @@ impl DiskFile for SimulatedFile {
             let file = state.file(&self.name)?;
             file.bytes.truncate(usize::try_from(length).unwrap_or(usize::MAX));
             file.synced = file.synced.min(file.bytes.len());
+            file.reserved = 0;
             Ok(())
         })?;
         self.length = length;

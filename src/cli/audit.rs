@@ -3,6 +3,7 @@
 use super::audit_disclosures::Disclosures;
 use super::audit_search::Search;
 use super::audit_tail::Tail;
+use super::audit_verify::Verify;
 use super::outcome::Outcome;
 
 /// The subcommands of `audit`.
@@ -19,6 +20,9 @@ pub(super) enum Audit {
     /// Print the latest records, a line each
     #[command(after_help = "Example:\n  openemr-gateway audit tail --follow")]
     Tail(Tail),
+    /// Check that nobody has edited, removed, added or reordered a record, and say which
+    #[command(after_help = "Example:\n  openemr-gateway audit verify state/audit")]
+    Verify(Verify),
 }
 
 impl Audit {
@@ -31,6 +35,7 @@ impl Audit {
             Self::Disclosures(command) => command.run(),
             Self::Search(command) => command.run(),
             Self::Tail(command) => command.run(),
+            Self::Verify(command) => command.run(),
         }
     }
 }

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use zeroize::Zeroizing;
 
 use super::outcome::{Failure, Outcome, load, print_while_read, say};
 use crate::audit::ids::Ids;
+use crate::audit::ids_key;
 use crate::audit::period;
 use crate::audit::record::Record;
 use crate::audit::sought::Sought;
@@ -19,8 +21,6 @@ use crate::config::{CONFIG_FILE, IdForm};
 const MAX_LINE: u64 = 16 * 1024 * 1024;
 /// How much is gathered before it is printed, in bytes.
 const PRINTED_AT_ONCE: usize = 64 * 1024;
-/// The key of hashed ids in its file, in hexadecimal digits.
-const KEY_DIGITS: usize = 64;
 
 /// The arguments that say where the trail is.
 #[derive(Debug, clap::Args)]
@@ -88,7 +88,7 @@ impl Opened {
     pub(super) fn sought(&self, patient: &str) -> Result<Sought, Vec<Failure>> {
         match &self.ids {
             Written::Plain => Ok(Sought::new(patient, None)),
-            Written::Hashed(path) => Ok(Sought::new(patient, Some(&Ids::hashed(&key(path)?)))),
+            Written::Hashed(path) => Ok(Sought::new(patient, Some(&Ids::hashed(&*key(path)?)))),
             Written::Not => Err(vec![Failure::new(
                 "the trail does not say whom records are about: audit.ids is none",
                 "set it to hashed or plain; what is recorded from then on can be found",
@@ -97,22 +97,11 @@ impl Opened {
     }
 }
 
-/// Reads the key of hashed ids.
-fn key(path: &Path) -> Result<[u8; 32], Vec<Failure>> {
-    let failed = |why: &dyn std::fmt::Display| {
-        let message = format!("the key of hashed ids, {}, {why}", shown_path(path));
-        vec![Failure::new(message, "without it nobody can tell whom a record is about")]
-    };
-    let mut text = String::new();
-    let file = File::open(path).map_err(|error| failed(&format!("cannot be read: {error}")))?;
-    file.take(KEY_DIGITS as u64 + 2).read_to_string(&mut text).map_err(|error| failed(&format!("cannot be read: {error}")))?;
-    let digits = text.trim_end();
-    let value = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    let bytes: Option<Vec<u8>> = digits.as_bytes().chunks(2).map(value).collect();
-    bytes
-        .filter(|_| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
-        .and_then(|bytes| bytes.try_into().ok())
-        .ok_or_else(|| failed(&"does not have 64 hexadecimal digits"))
+/// Reads the key of hashed ids. None is made: a new one would find nobody.
+fn key(path: &Path) -> Result<Zeroizing<[u8; 32]>, Vec<Failure>> {
+    ids_key::read(path).map_err(|error| {
+        vec![Failure::new(format!("the key of hashed ids: {error}"), "without the key nobody can tell whom a record is about")]
+    })
 }
 
 /// Reads a date from which on records are meant.
@@ -294,25 +283,5 @@ mod tests {
             lines.push((line.len() as u64, is_whole));
         }
         assert_eq!(lines, [(1, true), (0, true), (MAX_LINE, true), (1, false)]);
-    }
-
-    #[test]
-    fn a_key_has_64_hexadecimal_digits() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("key");
-        let digits = "0f".repeat(32);
-        for (text, is_key) in [
-            (digits.clone(), true),
-            (format!("{digits}\n"), true),
-            (format!("{digits}0"), false),
-            (format!("{digits}00"), false),
-            ("0f".repeat(31), false),
-            ("+f".repeat(32), false),
-            ("é".repeat(32), false),
-        ] {
-            fs::write(&path, &text).unwrap();
-            assert_eq!(key(&path).is_ok_and(|key| key == [15; 32]), is_key, "{text}");
-        }
-        assert!(key(&folder.path().join("none")).is_err());
     }
 }

@@ -9,6 +9,7 @@ mod audit_disclosures;
 mod audit_files;
 mod audit_search;
 mod audit_tail;
+mod audit_verify;
 mod config;
 #[cfg(feature = "sandbox")]
 mod demo;

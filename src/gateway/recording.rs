@@ -204,9 +204,12 @@ fn of_event(kind: RecordKind, session: &Session, call: &Call, site: Option<&str>
     record
 }
 
-/// Hands a record over; nothing is written to the client before it is.
+/// Hands a record over; nothing is written to the client before it is written. A refusal leaves although it cannot be recorded: it has no
+/// data, and says so.
 fn hand_over(session: &Session, call: &Call, record: Record) {
-    call.runtime.trail.record(record, gate(session));
+    let trail = &call.runtime.trail;
+    let is_refusal = matches!(record.outcome, Some(Outcome::Refused | Outcome::Failed));
+    trail.record(record, gate(session).filter(|_| !is_refusal || trail.may_serve()));
 }
 
 /// Records that a client was given an access token of the gateway's own.

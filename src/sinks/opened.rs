@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use log::{info, warn};
 
-use crate::audit::checkpoint::{CheckpointKey, NoCheckpointKey};
+use crate::audit::checkpoint_key::{self, NoCheckpointKey};
 use crate::audit::disk::Folder;
 use crate::audit::files::{Files, Settings};
 use crate::audit::ids::Ids;
@@ -105,7 +105,7 @@ pub(crate) fn open(config: &Audit) -> Result<(Arc<Trail>, Option<Sinks>), NoTrai
 
 fn files(config: &Audit, folder: &std::path::Path) -> Result<Files<Folder>, NoTrail> {
     let failed = |source| NoTrail::Folder { path: folder.to_owned(), source };
-    let key = CheckpointKey::open(&config.checkpoint_key)?;
+    let key = checkpoint_key::open(&config.checkpoint_key, &config.name)?;
     let settings = Settings {
         origin: config.name.clone(),
         rotate_at: config.rotate_at as u64,

@@ -12,8 +12,6 @@ mod access;
 mod answers;
 mod audit;
 #[cfg(feature = "sandbox")]
-mod audit;
-#[cfg(feature = "sandbox")]
 mod bulk;
 mod cli;
 mod configuration;

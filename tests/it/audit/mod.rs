@@ -1,8 +1,17 @@
-//! The audit trail: what is recorded, where, and whether it can be relied on.
+//! The audit trail: what is recorded, where, whether it can be relied on, and how it is read.
 
+#[cfg(feature = "sandbox")]
+mod accounted;
 mod disclosures;
+#[cfg(feature = "sandbox")]
+mod full;
+#[cfg(feature = "sandbox")]
 mod killed;
+#[cfg(feature = "sandbox")]
 mod records;
 mod repository;
 mod search;
+#[cfg(feature = "sandbox")]
 mod trail;
+#[cfg(feature = "sandbox")]
+mod verifying;
