@@ -9,6 +9,7 @@ mod full;
 mod killed;
 #[cfg(feature = "sandbox")]
 mod records;
+#[cfg(feature = "sandbox")]
 mod repository;
 mod search;
 #[cfg(feature = "sandbox")]

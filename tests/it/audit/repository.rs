@@ -99,7 +99,8 @@ fn reads_searches_writes_and_refusals_arrive_as_events_of_their_profiles() {
         (clinic.get("all", "/Patient?_id=nobody"), "E", "0", Some("Query")),
         (clinic.ask("all", "POST", "/Patient", &fhir, &new), "C", "0", None),
         (clinic.get("vit", &filled("/Condition/{C1}")), "R", "4", None),
-        (clinic.get("nobody", &filled("/Patient/{P1}")), "R", "4", None),
+        // Refused before it was looked at, so that its record has no interaction.
+        (clinic.get("nobody", &filled("/Patient/{P1}")), "E", "4", None),
     ];
     let ids: Vec<String> = answers.iter().map(|(answer, ..)| id_of(answer)).collect();
     all_arrive(&clinic.openemr, &ids);
