@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use super::{
+    audit_repository::RepositoryFaults,
     clients::Keys,
     database::Revocation,
     exports::ExportBehavior,
@@ -28,6 +29,8 @@ struct Changes {
     token: Option<Vec<TokenFaults>>,
     #[serde(default, deserialize_with = "sets")]
     fhir: Option<Vec<FhirFaults>>,
+    #[serde(default, deserialize_with = "sets")]
+    audit_repository: Option<Vec<RepositoryFaults>>,
     revoke_tokens: Option<Revocation>,
     #[serde(default)]
     clients: HashMap<String, ClientChange>,
@@ -114,6 +117,7 @@ pub(super) async fn serve(instance: Arc<Instance>, listener: TcpListener) {
 async fn answer(instance: &Instance, head: &RequestHead, body: &ReceivedBody) -> Response {
     let (status, value) = match (head.method.as_str(), head.path()) {
         ("GET", "/__sandbox/state") => (200, state(instance)),
+        ("GET", "/__sandbox/audit-events") => (200, instance.audit_repository.describe()),
         ("GET", "/__sandbox/faults") => (200, instance.faults.describe()),
         ("POST", "/__sandbox/faults") => match serde_json::from_slice::<Changes>(&body.kept) {
             Ok(changes) => match apply(instance, changes).await {
@@ -125,6 +129,7 @@ async fn answer(instance: &Instance, head: &RequestHead, body: &ReceivedBody) ->
         ("DELETE", "/__sandbox/faults") => {
             instance.faults.set_token(Vec::new());
             instance.faults.set_fhir(Vec::new());
+            instance.faults.set_repository(Vec::new());
             (200, instance.faults.describe())
         }
         ("POST", "/__sandbox/reset") => {
@@ -167,6 +172,9 @@ async fn apply(instance: &Instance, changes: Changes) -> Result<(), String> {
     }
     if let Some(faults) = changes.fhir {
         instance.faults.set_fhir(faults);
+    }
+    if let Some(faults) = changes.audit_repository {
+        instance.faults.set_repository(faults);
     }
     if let Some(how) = changes.revoke_tokens {
         instance.database.revoke_all(how).map_err(|error| format!("revoke_tokens: {error}"))?;
@@ -257,6 +265,7 @@ mod tests {
             expected::<Changes>(object()),
             expected::<TokenFaults>(object()),
             expected::<FhirFaults>(object()),
+            expected::<RepositoryFaults>(object()),
             expected::<ExportBehavior>(object()),
             expected::<ClientChange>(object()),
             expected::<NewBinary>(object()),

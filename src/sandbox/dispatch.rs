@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{
     answer::{Answer, Area, HeaderSet},
+    audit_repository::{self, RepositoryFaults},
     counters::InProgress,
     error_answers,
     faults::{FhirFaults, FixedAnswer, ServerError, TokenFaults},
@@ -33,7 +34,9 @@ pub(super) enum Disposition {
     Token(TokenFaults),
     /// The FHIR side handles it, with these faults.
     Fhir(FhirFaults),
-    /// Neither of them handles it.
+    /// The repository for AuditEvents handles it, with these faults.
+    Repository(RepositoryFaults),
+    /// None of them handles it.
     Other,
 }
 
@@ -86,6 +89,9 @@ pub(super) fn begin<'a>(instance: &'a Instance, head: &RequestHead, reused: bool
             Disposition::Token(faults)
         };
         (disposition, Some(in_progress))
+    } else if path == audit_repository::PATH {
+        let faults = instance.faults.for_repository_request();
+        (if faults.down { Disposition::HangUp } else { Disposition::Repository(faults) }, None)
     } else {
         (Disposition::Other, None)
     }
@@ -125,6 +131,10 @@ pub(super) async fn outcome(instance: &Instance, head: &RequestHead, body: &Rece
         let (site, rest) = rest.split_once('/').unwrap_or((rest, ""));
         let faults = if let Disposition::Token(faults) = disposition { faults } else { TokenFaults::default() };
         oauth2(instance, site, rest, head, body, &faults, origin).await
+    } else if let Disposition::Repository(faults) = disposition {
+        wait(faults.delay_ms).await;
+        let answer = instance.audit_repository.answer(head, body, &faults);
+        answer.map_or_else(Outcome::nothing, |answer| Outcome::answered(response(instance, answer, Area::Apis, None)))
     } else {
         let answer = health(instance.personality, path).unwrap_or_else(error_answers::no_such_file);
         Outcome::answered(response(instance, answer, Area::Apis, None))

@@ -8,7 +8,10 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::response::{Ending, Framing};
+use super::{
+    audit_repository::RepositoryFaults,
+    response::{Ending, Framing},
+};
 
 /// The faults of a token request.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
@@ -175,6 +178,7 @@ pub(super) enum ServerError {
 pub(super) struct Faults {
     token: Mutex<Vec<TokenFaults>>,
     fhir: Mutex<Vec<FhirFaults>>,
+    repository: Mutex<Vec<RepositoryFaults>>,
 }
 
 impl Faults {
@@ -188,9 +192,19 @@ impl Faults {
         *self.fhir.lock() = faults;
     }
 
+    /// Replaces the faults of the repository for AuditEvents.
+    pub(super) fn set_repository(&self, faults: Vec<RepositoryFaults>) {
+        *self.repository.lock() = faults;
+    }
+
+    /// Takes the faults of one request to the repository for AuditEvents.
+    pub(super) fn for_repository_request(&self) -> RepositoryFaults {
+        take(&mut self.repository.lock(), |_| true, |faults| &mut faults.times)
+    }
+
     /// Returns the faults in force as JSON.
     pub(super) fn describe(&self) -> Value {
-        json!({"token": *self.token.lock(), "fhir": *self.fhir.lock()})
+        json!({"token": *self.token.lock(), "fhir": *self.fhir.lock(), "audit_repository": *self.repository.lock()})
     }
 
     /// Takes the faults of one token request.

@@ -15,6 +15,7 @@ use tokio::sync::{OwnedMutexGuard, Semaphore, watch};
 
 use super::{
     access_token::AccessTokens,
+    audit_repository::AuditRepository,
     calendar::Clock,
     client_keys::ClientKeys,
     clients::Clients,
@@ -56,6 +57,8 @@ pub(super) struct Instance {
     pub(super) exports: Mutex<Exports>,
     /// The FHIR resources.
     pub(super) population: RwLock<Population>,
+    /// The repository for AuditEvents.
+    pub(super) audit_repository: AuditRepository,
     /// The faults in force.
     pub(super) faults: Faults,
     /// What happened so far.
@@ -116,6 +119,7 @@ impl Instance {
             database,
             exports: Mutex::default(),
             population: RwLock::new(population),
+            audit_repository: AuditRepository::default(),
             faults: Faults::default(),
             counters: Counters::default(),
             wanted_up: watch::Sender::new(true),
@@ -179,6 +183,8 @@ impl Instance {
     pub(super) fn reset(&self) {
         self.faults.set_token(Vec::new());
         self.faults.set_fhir(Vec::new());
+        self.faults.set_repository(Vec::new());
+        self.audit_repository.reset();
         self.set_system_scopes(true);
         self.clock.set_offset(self.at_start.clock_offset);
         self.set_token_lifetime(self.at_start.token_lifetime);

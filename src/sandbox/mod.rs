@@ -17,6 +17,7 @@
 //! | `population`, `resource`, `resources`, `chart`, `operation_definition` | the synthetic patients, and what belongs to them |
 //! | `own_shapes` | what is not valid in what OpenEMR writes |
 //! | `instance`, `database` | the state of one node, and what the nodes of one OpenEMR share |
+//! | `audit_repository` | a FHIR repository for AuditEvents beside OpenEMR |
 //! | `faults`, `admin`, `counters` | what can be made to go wrong, how, and what happened |
 //! | `personality`, `php_json`, `calendar`, `random` | which OpenEMR; JSON and dates as PHP writes them; random values |
 //!
@@ -35,6 +36,7 @@
 mod access_token;
 mod admin;
 mod answer;
+mod audit_repository;
 mod bulk_export;
 mod calendar;
 mod chart;

@@ -146,7 +146,7 @@ async fn serve_requests(instance: &Instance, connection: &mut Connection<Stream>
                 while connection.io().read(&mut rest).await? > 0 {}
                 return Ok(Ending::NoCloseNotify);
             }
-            Disposition::Token(_) | Disposition::Fhir(_) | Disposition::Other => {}
+            Disposition::Token(_) | Disposition::Fhir(_) | Disposition::Repository(_) | Disposition::Other => {}
         }
         served += 1;
         let last = served >= instance.requests_per_connection || !head.keeps_alive();

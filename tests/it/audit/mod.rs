@@ -13,6 +13,8 @@ mod killed;
 mod latency;
 #[cfg(feature = "sandbox")]
 mod records;
+#[cfg(feature = "sandbox")]
+mod repository;
 mod search;
 #[cfg(feature = "sandbox")]
 mod trail;

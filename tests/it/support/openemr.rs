@@ -95,6 +95,11 @@ impl OpenEmr {
         Caller::new(self.admin).get("/__sandbox/state").json()
     }
 
+    /// What the repository for AuditEvents has received: `events`, why others were `invalid`, and the field `authorization`.
+    pub fn audit_events(&self) -> Value {
+        Caller::new(self.admin).get("/__sandbox/audit-events").json()
+    }
+
     /// One counter.
     pub fn count(&self, name: &str) -> u64 {
         self.state()[name].as_u64().unwrap_or_else(|| panic!("no counter {name}"))
