@@ -36,10 +36,11 @@ impl Spool {
         config["audit"] = json!({"repository": repository, "ids_key": self.0.path().join("ids.key"), "name": "gw/audit"});
     }
 
-    /// Names of files that hold records.
+    /// How many files hold records. The running process's own may be empty.
     fn segments(&self) -> usize {
-        let names = fs::read_dir(self.folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        names.filter(|name| name.starts_with("spool-")).count()
+        let entries = fs::read_dir(self.folder()).unwrap().map(|entry| entry.unwrap());
+        let is_segment = |entry: &fs::DirEntry| entry.file_name().to_str().unwrap().starts_with("spool-");
+        entries.filter(|entry| is_segment(entry) && entry.metadata().is_ok_and(|known| known.len() > 0)).count()
     }
 }
 
