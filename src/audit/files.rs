@@ -117,6 +117,7 @@ impl<D: Disk> Files<D> {
     /// # Errors
     /// It is left without an end, which the next process gives it.
     pub(crate) fn close(mut self, now: Timestamp) -> io::Result<()> {
+        self.file.begin(&self.disk, &self.signer, now)?;
         self.file.end(&self.disk, &self.signer, None, now)
     }
 
@@ -128,6 +129,7 @@ impl<D: Disk> Files<D> {
     /// Begins another file where the day or the size says so, and whenever this one has ended.
     fn rotate(&mut self, now: Timestamp) -> io::Result<()> {
         let today = day(now);
+        self.file.begin(&self.disk, &self.signer, now)?;
         if self.file.length() >= self.settings.rotate_at || today > self.day || self.file.is_ended() {
             self.file.end(&self.disk, &self.signer, None, now)?;
             self.file = create(&self.disk, Some(self.file.as_followed()), now)?;
@@ -153,9 +155,9 @@ fn day(now: Timestamp) -> Date {
     now.to_zoned(TimeZone::UTC).date()
 }
 
-/// The newest file with a checkpoint that can be believed, and what was signed of it.
+/// The newest file with a checkpoint that can be believed, and what was signed of it, be it there or not.
 fn newest<D: Disk>(disk: &D, key: &VerifierKey) -> Option<Follows> {
-    let names = names::all(disk).ok()?;
+    let names = names::signed(disk).ok()?;
     names.into_iter().rev().find_map(|file| {
         let note = check::checkpoint(disk, &file).ok()??;
         let Checkpoint { size, root, .. } = Checkpoint::open(&note, std::slice::from_ref(key)).ok()?;
