@@ -75,7 +75,8 @@ impl<D: Disk> Files<D> {
         if !self.file.has_room() {
             self.file.set_room_aside();
         }
-        if self.file.has_unsigned() && now >= self.checkpoint_due() {
+        // A clock that was set back is no reason to wait.
+        if self.file.has_unsigned() && (now >= self.checkpoint_due() || now < self.file.signed_at()) {
             self.file.sign(&self.disk, &self.signer, now)?;
         }
         Ok(())

@@ -4,6 +4,9 @@ use std::fmt;
 
 use super::checkpoint::BadCheckpoint;
 
+/// The most findings of a file that are told.
+pub(crate) const MOST: usize = 100;
+
 /// Something that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finding {
@@ -24,6 +27,12 @@ pub(crate) enum What {
     /// The line is longer than any that is written.
     #[error("is longer than any that is written; what follows was not read")]
     TooLong,
+    /// The file, or its checkpoint, cannot be read.
+    #[error("cannot be read: {0}")]
+    Unreadable(String),
+    /// There is more of this.
+    #[error("has more that is wrong; {MOST} findings of a file are told")]
+    More,
     /// The first record is not the one with which a file begins.
     #[error("is not the record with which a file begins: the file was not written by the gateway, or records were removed")]
     NoBeginning,

@@ -206,7 +206,10 @@ impl Record {
     #[must_use]
     pub(crate) fn size(&self) -> usize {
         const TEXT: usize = size_of::<Text>();
-        size_of::<Self>() + 256 + self.patients.iter().map(|id| TEXT + id.len()).sum::<usize>()
+        size_of::<Self>()
+            + 256
+            + self.query.as_ref().map_or(0, |query| query.len())
+            + self.patients.iter().map(|id| TEXT + id.len()).sum::<usize>()
     }
 }
 

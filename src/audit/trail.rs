@@ -167,6 +167,7 @@ impl Trail {
             },
         };
         if let Some(queued) = refused {
+            shared.set_ready(false);
             shared.ended(1, size, false);
             if let Some(gate) = queued.gate {
                 gate.open(!shared.required);
@@ -183,6 +184,13 @@ impl Trail {
     #[must_use]
     pub(crate) fn posting(&self) -> Option<PostingHealth> {
         self.posting.get().map(|posting| posting.health())
+    }
+
+    /// Counts a record that was not handed over.
+    pub(crate) fn lose(&self) {
+        if let Some(open) = &self.open {
+            open.shared.lost.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// What is known of the trail; `None` where there is none.

@@ -6,7 +6,7 @@ use std::io;
 use super::check::{self, Claim};
 use super::checkpoint::VerifierKey;
 use super::disk::Disk;
-use super::finding::{Finding, What};
+use super::finding::{Finding, MOST, What};
 use super::line::{self, Follows};
 use super::lines::{Lines, Next};
 use super::names;
@@ -35,7 +35,7 @@ pub(crate) fn gone<D: Disk>(disk: &D) -> io::Result<Vec<Finding>> {
 /// Checks these files of a folder, in their order; `report` gets each finding.
 ///
 /// # Errors
-/// A file cannot be read.
+/// The folder cannot be read.
 pub(crate) fn verify<D: Disk>(
     disk: &D,
     files: &[String],
@@ -45,7 +45,8 @@ pub(crate) fn verify<D: Disk>(
     let present = names::all(disk)?;
     let mut claims: HashMap<String, Vec<Claim>> = HashMap::new();
     for file in files {
-        let Some(follows) = follows(disk, file)? else { continue };
+        // One that cannot be read is told of below.
+        let Some(follows) = follows(disk, file).ok().flatten() else { continue };
         if !files.contains(&follows.file) {
             let name = follows.file.clone();
             let has_older = present.iter().any(|present| *present < name);
@@ -58,9 +59,19 @@ pub(crate) fn verify<D: Disk>(
     let mut verified = Vec::with_capacity(files.len());
     for file in files {
         let claims = claims.get(file).map(Vec::as_slice).unwrap_or_default();
-        let mut found = |line, what| report(Finding { file: file.clone(), line, what });
-        let checked = check::check(disk, file, keys, claims, &mut found)?;
-        verified.push(Verified { file: file.clone(), records: checked.tree.size(), signed: checked.signed });
+        let mut told = 0;
+        let mut found = |line, what| {
+            told += 1;
+            match told {
+                1..=MOST => report(Finding { file: file.clone(), line, what }),
+                _ if told == MOST + 1 => report(Finding { file: file.clone(), line: None, what: What::More }),
+                _ => {}
+            }
+        };
+        match check::check(disk, file, keys, claims, &mut found) {
+            Ok(checked) => verified.push(Verified { file: file.clone(), records: checked.tree.size(), signed: checked.signed }),
+            Err(error) => found(None, What::Unreadable(error.to_string())),
+        }
     }
     Ok(verified)
 }

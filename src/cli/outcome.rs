@@ -88,7 +88,7 @@ pub(super) fn print(text: &str) -> Outcome {
 /// The same, and whether there is still a reader.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub(super) fn print_while_read(text: &str) -> Result<bool, Vec<Failure>> {
     let mut out = stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

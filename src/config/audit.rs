@@ -48,19 +48,19 @@ section! {
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub(crate) struct AuditRepository {
         /// Its FHIR base. AuditEvents are posted there in Bundles of type `batch`.
-        url: Option<BaseUrl> = None, required("<https://audit.example.org/fhir>");
+        url: Option<BaseUrl> = None, required("<https://audit.example.org/fhir>"), restart();
         /// A PEM file with a private CA, which is trusted besides the system's.
-        ca_file: Option<CaFile> = None;
+        ca_file: Option<CaFile> = None, restart();
         /// A file with the value of the field Authorization, such as `Bearer …`. It is read before each attempt.
-        authorization_file: Option<PathBuf> = None;
+        authorization_file: Option<PathBuf> = None, restart();
         /// The folder for records that have not been posted yet. They have the ids of patients as they are, and queries.
-        spool: PathBuf = "state/audit-spool".into();
+        spool: PathBuf = "state/audit-spool".into(), restart();
         /// The most bytes in that folder. Further records are lost, or with `required` their requests refused.
-        spool_size: usize = 256 * MIB, between(MIB, 64 * 1024 * MIB);
+        spool_size: usize = 256 * MIB, between(MIB, 64 * 1024 * MIB), restart();
         /// The most events in a Bundle.
-        batch: u32 = 100, unit("events");
+        batch: u32 = 100, unit("events"), restart();
         /// The longest time for one Bundle.
-        timeout: Duration = Duration::from_secs(30);
+        timeout: Duration = Duration::from_secs(30), restart();
     }
     check AuditRepository::check
 }

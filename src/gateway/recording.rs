@@ -93,17 +93,14 @@ pub(super) fn progress(session: &Session, call: &Call, fhir: &mut FhirCall, filt
         if let Some(found) = filters.patients_found() {
             fhir.account.take(found);
         }
-        // The last record names some, too.
-        while fhir.account.patients.len() > MOST_PATIENTS {
-            let rest = fhir.account.patients.split_off(MOST_PATIENTS);
-            let part = std::mem::replace(&mut fhir.account.patients, rest);
-            record_part(session, call, fhir, part);
-        }
     } else if let Some(mut found) = filters.many_patients(MOST_PATIENTS) {
-        while !found.is_empty() {
-            let rest = found.split_off(found.len().min(MOST_PATIENTS));
-            record_part(session, call, fhir, std::mem::replace(&mut found, rest));
-        }
+        fhir.account.patients.append(&mut found);
+    }
+    // The last record names some, too.
+    while fhir.account.patients.len() > MOST_PATIENTS {
+        let rest = fhir.account.patients.split_off(MOST_PATIENTS);
+        let part = std::mem::replace(&mut fhir.account.patients, rest);
+        record_part(session, call, fhir, part);
     }
 }
 
@@ -209,12 +206,14 @@ fn of_event(kind: RecordKind, session: &Session, call: &Call, site: Option<&str>
     record
 }
 
-/// Hands a record over; nothing is written to the client before it is written. A refusal leaves although it cannot be recorded: it has no
-/// data, and says so.
+/// Hands a record over; nothing is written to the client before it is written. While records are required and cannot be written, a refusal
+/// leaves without one and counts as lost: it has no data, and what room there is belongs to the requests that have begun.
 fn hand_over(session: &Session, call: &Call, record: Record) {
     let trail = &call.runtime.trail;
-    let is_refusal = matches!(record.outcome, Some(Outcome::Refused | Outcome::Failed));
-    trail.record(record, gate(session).filter(|_| !is_refusal || trail.may_serve()));
+    match record.outcome {
+        Some(Outcome::Refused | Outcome::Failed) if !trail.may_serve() => trail.lose(),
+        _ => trail.record(record, gate(session)),
+    }
 }
 
 /// Records that a client was given an access token of the gateway's own.

@@ -116,7 +116,8 @@ impl Writer {
         let (now, lost) = (Timestamp::now(), self.inbox.shared().health().lost);
         let Some(files) = &mut self.files else { return Ok(true) };
         files.tend(now)?;
-        if lost > self.told {
+        // What room there is belongs to the requests that have begun.
+        if lost > self.told && files.has_room() {
             files.append(&[Record { entries: Some(lost - self.told), ..Record::new(Kind::Lost, now) }], now)?;
             self.told = lost;
         }

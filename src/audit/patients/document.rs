@@ -45,9 +45,17 @@ struct Levels {
     resources: Vec<Resource>,
     /// Whether a resource begins if an object comes next.
     is_due: bool,
+    /// The levels whose innermost object refers to a Patient that can be read.
+    named: Depths,
+    /// Those whose innermost object says that it refers to a Patient.
+    typed: Depths,
     value: Value,
     is_bundle: bool,
 }
+
+/// A bit for each level.
+#[derive(Debug, Default)]
+struct Depths([u64; MAX_DEPTH / 64 + 1]);
 
 /// A value that is wanted.
 #[derive(Debug, Default)]
@@ -64,6 +72,10 @@ struct Value {
 enum Wanted {
     Reference,
     ResourceType,
+    /// The type of what is contained.
+    ContainedType,
+    /// Of a Reference, perhaps.
+    Type,
     Id,
 }
 
@@ -188,6 +200,9 @@ impl Levels {
 
     fn close(&mut self, is_object: bool, findings: &mut Findings) -> ControlFlow<()> {
         self.is_due = false;
+        // A Reference to a Patient that says so, and does not say to which.
+        let is_named = self.named.take(self.depth);
+        findings.is_unknown |= self.typed.take(self.depth) && !is_named;
         if self.resources.last().is_some_and(|resource| resource.depth == self.depth)
             && let Some(resource) = self.resources.pop()
         {
@@ -214,6 +229,8 @@ impl Levels {
             b"reference" => Wanted::Reference,
             b"id" if is_own => Wanted::Id,
             b"resourceType" if is_own => Wanted::ResourceType,
+            b"resourceType" => Wanted::ContainedType,
+            b"type" if !is_own => Wanted::Type,
             b"entry" if is_own => return resource.list = Some(List::Entries),
             b"parameter" if is_own => return resource.list = Some(List::Parameters),
             b"resource" => return self.is_due = !is_own && resource.list.is_some(),
@@ -236,9 +253,14 @@ impl Levels {
                 }
             }
             Wanted::Id => resource.set_id(text, findings),
+            // Its id is nobody's elsewhere.
+            Wanted::ContainedType => findings.is_unknown |= text == b"Patient",
+            Wanted::Type if text == b"Patient" => self.typed.set(self.depth),
+            Wanted::Type => {}
             Wanted::Reference => match Target::of(text) {
                 Target::Patient(id) => {
                     resource.names_a_patient = true;
+                    self.named.set(self.depth);
                     findings.tell(id);
                 }
                 Target::Unreadable => findings.is_unknown = true,
@@ -256,6 +278,23 @@ impl Levels {
 
     fn is_object(&self, level: usize) -> Option<bool> {
         self.objects.get(level / 64).map(|objects| objects >> (level % 64) & 1 == 1)
+    }
+}
+
+impl Depths {
+    fn set(&mut self, depth: usize) {
+        if let Some(bits) = self.0.get_mut(depth / 64) {
+            *bits |= 1 << (depth % 64);
+        }
+    }
+
+    /// Whether it was set; it is not any more.
+    fn take(&mut self, depth: usize) -> bool {
+        let Some(bits) = self.0.get_mut(depth / 64) else { return false };
+        let bit = 1 << (depth % 64);
+        let is_set = *bits & bit != 0;
+        *bits &= !bit;
+        is_set
     }
 }
 

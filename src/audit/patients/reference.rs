@@ -10,15 +10,14 @@ pub(super) const LONGEST_ID: usize = 64;
 pub(super) enum Target<'r> {
     /// The Patient with this id.
     Patient(&'r [u8]),
-    /// A Patient whose id cannot be one.
+    /// A Patient whose id cannot be one, or that is found by a search.
     Unreadable,
     /// Something else.
     Other,
 }
 
 impl<'r> Target<'r> {
-    /// Reads a reference, relative or absolute with any base, with or without a version. What is contained, conditional or a URN
-    /// is something else.
+    /// Reads a reference, relative or absolute with any base, with or without a version. What is contained or a URN is something else.
     #[must_use]
     pub(super) fn of(reference: &'r [u8]) -> Self {
         let end = reference.iter().position(|byte| matches!(byte, b'?' | b'#' | b'|')).unwrap_or(reference.len());
@@ -34,6 +33,7 @@ impl<'r> Target<'r> {
         match (resource_type, id) {
             (Some(b"Patient"), Some(id)) if is_id(id) => Self::Patient(id),
             (Some(b"Patient"), Some(_)) => Self::Unreadable,
+            (_, Some(b"Patient")) if reference.get(end) == Some(&b'?') => Self::Unreadable,
             _ => Self::Other,
         }
     }
@@ -118,14 +118,20 @@ mod tests {
             ("/", None),
             ("#Patient/1", None),
             ("#p1", None),
-            ("Patient?identifier=x|Patient/1", None),
             ("urn:uuid:a34c6c0e-1b2f-4b0e-9b1c-0123456789ab", None),
             ("urn:Patient/1", None),
         ] {
             let expected = id.map_or(Target::Other, |id| Target::Patient(id.as_bytes()));
             assert_eq!(Target::of(reference.as_bytes()), expected, "{reference}");
         }
-        for reference in ["Patient/a%2Db", "Patient/ä", "http://x/Patient/a b", &too_long] {
+        for reference in [
+            "Patient?identifier=x|Patient/1",
+            "https://x/fhir/Patient?name=a",
+            "Patient/a%2Db",
+            "Patient/ä",
+            "http://x/Patient/a b",
+            &too_long,
+        ] {
             assert_eq!(Target::of(reference.as_bytes()), Target::Unreadable, "{reference}");
         }
     }

@@ -46,7 +46,7 @@ fn a_patient_is_found_however_it_is_written() {
         r#"{"resourceType":"Observation","subject":{"reference":"Patient\/1"}}"#,
         r#"{"resourceType":"Observation","subject":{"re\u0066erence":"https:\/\/emr\/fhir\/Patient\u002f1"}}"#,
         r#"{"resourceType":"Observation","subject":{"reference":"Patient/1/_history/4"},"performer":[{"reference":"Patient/1"}]}"#,
-        r##"{"resourceType":"Observation","contained":[{"resourceType":"Patient","id":"c"}],"subject":{"reference":"#c"},"x":{"y":[{"reference":"Patient/1"}]}}"##,
+        r##"{"resourceType":"Observation","contained":[{"resourceType":"Practitioner","id":"c"}],"subject":{"reference":"#c","type":"Practitioner"},"x":{"y":[{"reference":"Patient/1"}]}}"##,
         r#"{"resourceType":"Practitioner","id":"2","extension":[{"valueReference":{"reference":"Patient/1"}}]}"#,
         r#"{"resourceType":"Binary","id":"2","securityContext":{"reference":"Patient/1"},"data":"AAAA"}"#,
         &long,
@@ -62,10 +62,9 @@ fn what_is_no_patient_is_none() {
         r#"{"resourceType":"Practitioner","id":"1","qualification":[{"id":"Patient"}]}"#,
         r#"{"resourceType":"Practitioner","text":"{\"reference\":\"Patient/1\"}","x":"\"reference\":","y":"Patient/1"}"#,
         r#"{"resourceType":"Practitioner","x\"reference":"Patient/1","reference\"":"Patient/1","xreference":"Patient/1"}"#,
-        r#"{"resourceType":"Organization","a":{"resourceType":"Patient","id":"1"},"contained":[{"resourceType":"Patient","id":"1"}]}"#,
-        r##"{"resourceType":"Organization","a":[{"reference":"#1"},{"reference":"urn:uuid:1"},{"reference":"Patient?identifier=1"}]}"##,
+        r#"{"resourceType":"Organization","type":"Patient","a":{"resourceType":"Endpoint","id":"1"},"contained":[{"id":"1"}]}"#,
+        r##"{"resourceType":"Organization","a":[{"reference":"#1"},{"reference":"urn:uuid:1"}]}"##,
         r#"{"resourceType":"Organization","a":[{"reference":null},{"reference":["Patient/1"]},{"reference":{"a":"Patient/1"}},"reference","Patient/1"]}"#,
-        r#"{"resourceType":"CapabilityStatement","rest":[{"resource":[{"type":"Patient"}]}]}"#,
         r#"{"resourceType":"OperationOutcome","issue":[]}"#,
         r#"{"resourceType":"Parameters"}"#,
     ] {
@@ -108,6 +107,21 @@ fn a_body_whose_patients_cannot_be_told_says_so() {
         (r#"{"resourceType":"Patient","id":5}"#, vec![]),
         (r#"{"resourceType":"Patient","id":"a b"}"#, vec![]),
         (r#"{"resourceType":"Organization","a":{"reference":"Patient/a b"}}"#, vec![]),
+        // One is named, and another is not.
+        (
+            r#"{"resourceType":"Observation","a":{"reference":"Patient/1"},"contained":[{"resourceType":"Patient","id":"2"}]}"#,
+            vec!["1"],
+        ),
+        (r#"{"resourceType":"Observation","a":{"reference":"Patient/1"},"b":{"reference":"Patient?identifier=2"}}"#, vec!["1"]),
+        (
+            r#"{"resourceType":"Observation","a":{"reference":"Patient/1"},"b":{"type":"Patient","identifier":{"value":"2"}}}"#,
+            vec!["1"],
+        ),
+        (
+            r#"{"resourceType":"Observation","a":{"reference":"Patient/1"},"b":{"reference":"urn:uuid:2","type":"Patient"}}"#,
+            vec!["1"],
+        ),
+        (r#"{"resourceType":"Observation","a":{"reference":"Patient/1","b":[{"type":"Patient","reference":"2"}]}}"#, vec!["1"]),
         (r#"{"resourceType":"Patient","id":"1","id":"2"}"#, vec!["2"]),
         (r#"{"resourceType":"Patient","id":"1"}x"#, vec!["1"]),
         (r#"{"resourceType":"Patient","id":"1","a":[}}"#, vec!["1"]),
@@ -190,8 +204,8 @@ fn none_of_many_patients_is_dropped_and_memory_is_bounded() {
 
 /// A value up to a depth, with the names that matter, each once in an object.
 fn any(writer: &mut Writer, depth: usize) -> Json {
-    const NAMES: [&str; 10] =
-        ["reference", "id", "resourceType", "resource", "entry", "parameter", "contained", "x\"}{:", "", "référence"];
+    const NAMES: [&str; 11] =
+        ["reference", "type", "id", "resourceType", "resource", "entry", "parameter", "contained", "x\"}{:", "", "référence"];
     const TEXTS: [&str; 14] = [
         "Patient/p1",
         "https://emr/fhir/Patient/p2/_history/1",
@@ -278,6 +292,12 @@ impl Model {
         match value {
             Value::Array(items) => items.iter().for_each(|item| self.value(item, list, names_a_patient)),
             Value::Object(members) => {
+                let is = |name: &str| members.get(name).and_then(Value::as_str) == Some("Patient");
+                let mut is_named = false;
+                if let Some(Value::String(text)) = members.get("reference") {
+                    Self::default().reference(text, &mut is_named);
+                }
+                self.is_unknown |= is("resourceType") || (is("type") && !is_named);
                 for (name, value) in members {
                     match (name.as_str(), value, list) {
                         ("reference", Value::String(text), _) => self.reference(text, names_a_patient),
@@ -294,6 +314,7 @@ impl Model {
     }
 
     fn reference(&mut self, text: &str, names_a_patient: &mut bool) {
+        self.is_unknown |= text.starts_with("Patient?");
         if let Some((_, id)) = text.split_once("Patient/").filter(|_| !text.contains(['?', '"'])) {
             let id = id.split('/').next().unwrap();
             self.is_unknown |= id == "ä";
