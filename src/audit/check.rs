@@ -234,6 +234,9 @@ impl<'c> Check<'c> {
             Place::Between => return,
         }
         self.found.is_ended = item.head.as_ref().is_some_and(|head| head.kind == Kind::FileEnded);
+        if item.line == 1 && !self.has_fault && item.head.as_ref().is_none_or(|head| head.kind != Kind::FileBegun) {
+            self.find(Some(1), What::NoBeginning);
+        }
     }
 
     fn place_of(&self, item: &Item, next: Option<&Item>) -> Place {

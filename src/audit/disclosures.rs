@@ -140,9 +140,10 @@ impl Accounting {
     }
 }
 
-/// Whether records with the same id are of the same request: clients choose ids, and may choose the same.
+/// Whether records with the same id are of the same request: trusted proxies give ids, and may give the same twice.
 fn is_of_one_answer(part: &Record, other: &Record) -> bool {
-    (part.client.is_none() || part.client == other.client)
+    part.serial == other.serial
+        && (part.client.is_none() || part.client == other.client)
         && (part.address.is_none() || part.address == other.address)
         && (part.interaction.is_none() || part.interaction == other.interaction)
 }

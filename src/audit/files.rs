@@ -204,9 +204,9 @@ fn day(now: Timestamp) -> Date {
     now.to_zoned(TimeZone::UTC).date()
 }
 
-/// The newest file with a checkpoint that can be believed, and what was signed of it.
+/// The newest file with a checkpoint that can be believed, and what was signed of it, be it there or not.
 fn newest<D: Disk>(disk: &D, key: &VerifierKey) -> Option<Follows> {
-    let names = names::all(disk).ok()?;
+    let names = names::signed(disk).ok()?;
     names.into_iter().rev().find_map(|file| {
         let note = check::checkpoint(disk, &file).ok()??;
         let Checkpoint { size, root, .. } = Checkpoint::open(&note, std::slice::from_ref(key)).ok()?;

@@ -24,6 +24,9 @@ pub(crate) enum What {
     /// The line is longer than any that is written.
     #[error("is longer than any that is written; what follows was not read")]
     TooLong,
+    /// The first record is not the one with which a file begins.
+    #[error("is not the record with which a file begins: the file was not written by the gateway, or records were removed")]
+    NoBeginning,
     /// The record was changed.
     #[error("was changed: its hash is not the one that the next line has")]
     Changed,
@@ -93,6 +96,9 @@ pub(crate) enum What {
     /// Its checkpoint is one of another file.
     #[error("has the checkpoint of another file: {0}")]
     OtherOrigin(String),
+    /// A file is not there, although its checkpoint is.
+    #[error("is not there, although its signed checkpoint is: it was removed")]
+    Gone,
     /// A file is not there, although older ones are.
     #[error("follows {0}, which is not there: it was removed")]
     FileRemoved(String),

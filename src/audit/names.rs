@@ -11,6 +11,7 @@ use super::disk::Disk;
 
 const BEGINS: &str = "audit-";
 const ENDS: &str = ".jsonl";
+const CHECKPOINT: &str = ".jsonl.checkpoint";
 const FORMAT: &str = "%Y%m%dT%H%M%S%.3fZ";
 
 /// A name for a file that begins now, such as `audit-20261129T080203.123Z-0a1b2c3d.jsonl`. It comes after all that there are, also when
@@ -19,7 +20,7 @@ const FORMAT: &str = "%Y%m%dT%H%M%S%.3fZ";
 /// # Errors
 /// The folder cannot be read.
 pub(crate) fn new<D: Disk>(disk: &D, now: Timestamp) -> io::Result<String> {
-    let newest = all(disk)?.last().and_then(|name| begun(name));
+    let newest = all(disk)?.into_iter().chain(signed(disk)?).filter_map(|name| begun(&name)).max();
     let after = newest.and_then(|newest| newest.checked_add(SignedDuration::from_millis(1)).ok());
     let time = after.map_or(now, |after| after.max(now));
     let (random, ..) = Uuid::new_v4().as_fields();
@@ -45,6 +46,18 @@ pub(crate) fn checkpoint(file: &str) -> String {
 pub(crate) fn all<D: Disk>(disk: &D) -> io::Result<Vec<String>> {
     let mut names = disk.list()?;
     names.retain(|name| name.starts_with(BEGINS) && name.ends_with(ENDS));
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// The names of the files that have a checkpoint, the oldest first, be they there or not.
+///
+/// # Errors
+/// The folder cannot be read.
+pub(crate) fn signed<D: Disk>(disk: &D) -> io::Result<Vec<String>> {
+    let mut names = disk.list()?;
+    names.retain(|name| name.starts_with(BEGINS) && name.ends_with(CHECKPOINT));
+    names.iter_mut().for_each(|name| name.truncate(name.len() - CHECKPOINT.len() + ENDS.len()));
     names.sort_unstable();
     Ok(names)
 }

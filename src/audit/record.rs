@@ -22,6 +22,9 @@ pub(crate) struct Record {
     /// The request's id, as in the access log and in `X-Request-Id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) request_id: Option<Text>,
+    /// The gateway's own id of the request, where `request_id` is one that a trusted proxy gave, and may give twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) serial: Option<Text>,
     /// The client's name in the configuration; `None` for a caller without credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) client: Option<Text>,
@@ -160,6 +163,7 @@ impl Record {
             time,
             kind,
             request_id: None,
+            serial: None,
             client: None,
             credential: None,
             recipient: None,

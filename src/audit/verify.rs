@@ -22,6 +22,16 @@ pub(crate) struct Verified {
     pub(crate) signed: u64,
 }
 
+/// Finds the files of a folder that are gone although their checkpoints are there.
+///
+/// # Errors
+/// The folder cannot be read.
+pub(crate) fn gone<D: Disk>(disk: &D) -> io::Result<Vec<Finding>> {
+    let present = names::all(disk)?;
+    let gone = names::signed(disk)?.into_iter().filter(|name| !present.contains(name));
+    Ok(gone.map(|file| Finding { file, line: None, what: What::Gone }).collect())
+}
+
 /// Checks these files of a folder, in their order; `report` gets each finding.
 ///
 /// # Errors

@@ -167,8 +167,10 @@ pub(super) fn names(folder: &Path) -> Result<Vec<String>, Vec<Failure>> {
     };
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name().into_string().unwrap_or_default();
-        if name.starts_with("audit-") && name.ends_with(".jsonl") {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name().into_string().unwrap_or_default();
+        // Opening a named pipe would wait for its writer.
+        if name.starts_with("audit-") && name.ends_with(".jsonl") && entry.file_type().map_err(failed)?.is_file() {
             names.push(name);
         }
     }

@@ -10,7 +10,8 @@ use super::outcome::{Failure, Outcome, load, print, say};
 use crate::audit::checkpoint::VerifierKey;
 use crate::audit::checkpoint_key::public_file;
 use crate::audit::disk::Folder;
-use crate::audit::verify::{Verified, verify};
+use crate::audit::finding::Finding;
+use crate::audit::verify::{Verified, gone, verify};
 use crate::config::CONFIG_FILE;
 use crate::config::problem::shown_path;
 
@@ -39,19 +40,24 @@ impl Verify {
     pub(super) fn run(self) -> Outcome {
         let keys = self.keys()?;
         let mut faults = Vec::new();
-        for (folder, names) in by_folder(&self.files)? {
+        for (folder, Named { names, is_whole }) in by_folder(&self.files)? {
             let failed = |error: io::Error| {
                 let message = format!("the trail in {} cannot be read: {error}", shown_path(&folder));
                 vec![Failure::new(message, "see who may read it")]
             };
             let at = |file: &str| folder.join(file).display().to_string();
-            let verified = verify(&Folder::at(&folder), &names, &keys, &mut |mut finding| {
+            let mut report = |mut finding: Finding| {
                 finding.file = at(&finding.file);
                 match finding.what.is_fault() {
                     true => faults.push(Failure::of(finding)),
                     false => say(format!("note: {finding}")),
                 }
-            });
+            };
+            let disk = Folder::at(&folder);
+            if is_whole {
+                gone(&disk).map_err(failed)?.into_iter().for_each(&mut report);
+            }
+            let verified = verify(&disk, &names, &keys, &mut report);
             for Verified { file, records, signed } in verified.map_err(failed)? {
                 print(&format!("{}: {records} records, {signed} signed\n", at(&file)))?;
             }
@@ -72,12 +78,22 @@ impl Verify {
     }
 }
 
-/// The names of the files by their folders, the oldest first.
-fn by_folder(files: &[PathBuf]) -> Result<BTreeMap<PathBuf, Vec<String>>, Vec<Failure>> {
-    let mut all: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
+/// The files of one folder.
+#[derive(Debug, Default)]
+struct Named {
+    names: Vec<String>,
+    /// Whether the folder itself was named.
+    is_whole: bool,
+}
+
+/// The files by their folders, the oldest first.
+fn by_folder(files: &[PathBuf]) -> Result<BTreeMap<PathBuf, Named>, Vec<Failure>> {
+    let mut all: BTreeMap<PathBuf, Named> = BTreeMap::new();
     for path in files {
         if path.is_dir() {
-            all.entry(path.clone()).or_default().extend(some_names(path)?);
+            let named = all.entry(path.clone()).or_default();
+            named.names.extend(some_names(path)?);
+            named.is_whole = true;
             continue;
         }
         let name = path.file_name().and_then(|name| name.to_str()).filter(|_| path.is_file());
@@ -85,9 +101,9 @@ fn by_folder(files: &[PathBuf]) -> Result<BTreeMap<PathBuf, Vec<String>>, Vec<Fa
             return Err(vec![Failure::new(format!("{} is no file", shown_path(path)), "name a file of the audit trail")]);
         };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        all.entry(folder.to_owned()).or_default().push(name.to_owned());
+        all.entry(folder.to_owned()).or_default().names.push(name.to_owned());
     }
-    for names in all.values_mut() {
+    for Named { names, .. } in all.values_mut() {
         names.sort_unstable();
         names.dedup();
     }

@@ -201,6 +201,7 @@ fn choose(
         }
         return filters;
     }
+    recording::note_count(fhir);
     match instead {
         Some(instead) => filters.push(instead),
         None => {

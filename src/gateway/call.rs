@@ -26,6 +26,8 @@ pub(super) struct Call {
     pub(super) runtime: Arc<Runtime>,
     /// The request's name in the log.
     pub(super) id: RequestId,
+    /// The gateway's own id of it, where a trusted proxy has given another one.
+    pub(super) serial: Option<RequestId>,
     /// From where it came, and its place in a trace.
     pub(super) trace: Trace,
     /// Who sent it: nobody who may do anything until its credentials have been checked.
@@ -45,6 +47,7 @@ impl Call {
         Self {
             runtime,
             id: RequestId::next(),
+            serial: None,
             trace: Trace::unknown(),
             caller: Caller::anonymous(Policy::nothing()),
             started: Instant::now(),
@@ -61,7 +64,7 @@ impl Call {
         let hops = peer.map_or(Hops::unknown(), |peer| Hops::of(&head.headers, head.version, peer, trusted));
         self.trace = Trace::of(&head.headers, hops);
         if let Some(id) = peer.and_then(|peer| proxy(peer, trusted)).and_then(|_| given_id(head)) {
-            self.id = id;
+            self.serial = Some(std::mem::replace(&mut self.id, id));
         }
         self.negotiated = negotiated(head, None);
     }

@@ -82,6 +82,11 @@ pub(super) fn observe(call: &Call, fhir: &mut FhirCall, head: &ResponseHeader, i
     }
 }
 
+/// Notes that an answer tells how many resources there are and shows none: what it says of patients stands in the question.
+pub(super) fn note_count(fhir: &mut FhirCall) {
+    fhir.account.is_illegible |= fhir.plan.search.as_ref().is_some_and(|terms| !terms.entries);
+}
+
 /// Takes what was found of a body that goes by, and records a part of the patients when there are many.
 pub(super) fn progress(session: &Session, call: &Call, fhir: &mut FhirCall, filters: &mut BodyFilters, is_end: bool) {
     if is_end {
@@ -229,6 +234,7 @@ pub(super) fn assertion_refused(session: &Session, call: &Call, site: &Site, sta
 pub(super) fn of_request(kind: RecordKind, session: &Session, call: &Call, fhir: Option<&FhirCall>) -> Record {
     let mut record = Record::new(kind, Timestamp::now());
     record.request_id = Some(call.id.as_str().to_owned().into());
+    record.serial = call.serial.map(|id| id.as_str().to_owned().into());
     record.address = call.trace.client().address();
     record.credential = Some(Cow::Borrowed(credential(call.caller.credential)));
     if let Some(name) = &call.caller.client {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use log::{error, info, warn};
+use parking_lot::Mutex;
 use pingora::server::ShutdownWatch;
 use pingora::services::ServiceWithDependents;
 use pingora::services::background::{BackgroundService, background_service};
@@ -17,6 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::observe::log_writer;
 use crate::server::process::Process;
+use crate::sinks::opened::Sinks;
 use crate::site::lifecycle::Lifecycle;
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -24,6 +26,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 const LAST_FRAMES: Duration = Duration::from_secs(2);
 /// How long the system may take to send what was written to a socket, before the process and its sockets are gone.
 const LAST_BYTES: Duration = Duration::from_millis(50);
+
+/// What is open until the process ends: each of the ways to its end closes it.
+static SINKS: Mutex<Option<Sinks>> = Mutex::new(None);
 
 /// Ends the process when its requests have ended, or when their time is up.
 #[must_use]
@@ -53,6 +58,8 @@ impl BackgroundService for Ending {
             0 => info!("every request has been answered: the process ends"),
             left => warn!("{left} requests are cut off: their time is up"),
         }
+        // The ends of answers wait for their records, and the system for neither.
+        write_the_last();
         tokio::time::sleep(LAST_BYTES).await;
         exit();
     }
@@ -73,15 +80,28 @@ impl Ending {
     }
 }
 
-/// Writes what the log still holds and exits with code 0.
-pub(super) fn exit() -> ! {
+/// Keeps the sinks of the audit trail open until the process ends, whichever way that is.
+pub(super) fn keep_open(sinks: Option<Sinks>) {
+    *SINKS.lock() = sinks;
+}
+
+/// Writes what the audit trail was handed, ends its files, and writes what the log still holds.
+fn write_the_last() {
+    if let Some(sinks) = SINKS.lock().take() {
+        sinks.close();
+    }
     log_writer::flush();
+}
+
+/// Writes what the audit trail and the log still hold, and exits with code 0.
+pub(super) fn exit() -> ! {
+    write_the_last();
     std::process::exit(0)
 }
 
-/// Logs why the process cannot go on, and exits with code 1.
+/// Logs why the process cannot go on, writes what the audit trail and the log still hold, and exits with code 1.
 pub(super) fn fail(problem: impl Display) -> ! {
     error!("{problem}: the process ends");
-    log_writer::flush();
+    write_the_last();
     std::process::exit(1)
 }

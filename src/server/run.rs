@@ -7,6 +7,7 @@ use pingora::services::background::background_service;
 
 use crate::callers::access_tokens::AccessTokens;
 use crate::config::Config;
+use crate::server::ending;
 use crate::server::listeners::Listeners;
 use crate::server::options::RunOptions;
 use crate::server::pingora_conf::pingora_conf;
@@ -40,10 +41,8 @@ pub(crate) fn run(
         pingora.add_service(background_service("audit repository", repository));
     }
     let signals = Signals::new(Arc::clone(&process.lifecycle), times, hand_over);
+    ending::keep_open(sinks);
     pingora.run(RunArgs { shutdown_signal: Box::new(signals) });
-    if let Some(sinks) = sinks {
-        sinks.close();
-    }
     Ok(())
 }
 

@@ -24,7 +24,7 @@ use crate::sinks::watch::{self, Troubles};
 use crate::sinks::writer::Writer;
 
 /// How long the end of the process waits for the last records.
-const LAST: Duration = Duration::from_secs(10);
+const LAST: Duration = Duration::from_secs(3);
 
 /// The running sinks.
 #[derive(Debug)]

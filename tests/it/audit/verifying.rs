@@ -43,6 +43,10 @@ fn a_trail_verifies_although_a_process_was_killed_and_no_longer_once_a_record_is
     assert_eq!(code, 0, "{out}{err}");
     assert!(out.contains("nothing was changed") && out.lines().count() == 4, "{out}");
     let files = trail.files();
+    for (file, is_killed) in files.iter().zip([false, true, false]) {
+        let last = fs::read_to_string(file).unwrap().lines().last().map(str::to_owned).unwrap();
+        assert!(last.contains("\"file_ended\"") && last.contains("without an end") == is_killed, "{last}");
+    }
     let original = fs::read_to_string(&files[1]).unwrap();
     assert!(original.lines().last().unwrap().contains("\"file_ended\"") && original.contains("the process ended without an end"));
     let lines: Vec<&str> = original.lines().collect();
@@ -69,9 +73,21 @@ fn a_trail_verifies_although_a_process_was_killed_and_no_longer_once_a_record_is
     }
     fs::write(&files[1], &original).unwrap();
     assert_eq!(verify(&trail, &files[1]).0, 0);
-    fs::remove_file(&files[1]).unwrap();
+    for gone in [1, 2] {
+        fs::rename(&files[gone], trail.beside("kept")).unwrap();
+        let (code, _, err) = verify(&trail, &trail.folder());
+        assert!(code == 1 && err.contains(files[gone].to_str().unwrap()) && err.contains("it was removed"), "{err}");
+        fs::rename(trail.beside("kept"), &files[gone]).unwrap();
+    }
+    // What the gateway did not write: a file of somebody's own, and what is no file.
+    let forged = trail.folder().join("audit-20000101T000000.000Z-00000000.jsonl");
+    fs::write(&forged, "{\"n\":0,\"time\":\"2000-01-01T00:00:00.000Z\",\"kind\":\"request\"}\n").unwrap();
     let (code, _, err) = verify(&trail, &trail.folder());
-    assert!(code == 1 && err.contains("which is not there: it was removed"), "{err}");
+    assert!(code == 1 && err.contains("line 1 is not the record with which a file begins"), "{err}");
+    fs::remove_file(&forged).unwrap();
+    let pipe = trail.folder().join("audit-20000101T000000.000Z-11111111.jsonl");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert_eq!(verify(&trail, &trail.folder()).0, 0);
 }
 
 #[test]
