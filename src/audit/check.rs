@@ -222,8 +222,10 @@ impl<'c> Check<'c> {
                 self.due = due + 1;
             }
             Place::InsteadOf => {
+                // A record that ends the file and stands elsewhere does not end it there.
                 self.prev = None;
                 self.due = due + 1;
+                return;
             }
             Place::AfterGap => {
                 self.prev = Some(item.hash);

@@ -40,7 +40,16 @@ pub(crate) struct Files<D: Disk> {
     file: OpenFile<D::File>,
     /// The day of the file.
     day: Date,
+    /// The file that will follow, while its first line or its checkpoint could not be written.
+    next: Option<OpenFile<D::File>>,
+    /// The file before, while its end could not be written.
+    ending: Option<OpenFile<D::File>>,
+    /// When what has failed is tried again.
+    again_at: Option<Timestamp>,
 }
+
+/// What has failed is tried again after this time.
+const AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(1);
 
 impl<D: Disk> Files<D> {
     /// Ends the files that a process left without an end, and begins a new one. Gives what the log should say of the old ones.
@@ -51,9 +60,9 @@ impl<D: Disk> Files<D> {
         let signer = Signer { origin: settings.origin.clone(), key };
         let notes = seal::all(&disk, &signer, now);
         let follows = newest(&disk, signer.key.verifier());
-        let file = create(&disk, follows, now)?;
-        let mut files = Self { disk, settings, signer, file, day: day(now) };
-        files.file.begin(&files.disk, &files.signer, now)?;
+        let mut file = create(&disk, follows, now)?;
+        file.begin(&disk, &signer, now)?;
+        let files = Self { disk, settings, signer, file, day: day(now), next: None, ending: None, again_at: None };
         Ok((files, notes))
     }
 
@@ -62,7 +71,13 @@ impl<D: Disk> Files<D> {
     /// # Errors
     /// None of them is in a file; the call can be repeated.
     pub(crate) fn append(&mut self, records: &[Record], now: Timestamp) -> io::Result<()> {
-        self.rotate(now)?;
+        self.file.follow_clock(now);
+        // What a failed append has left is gone before another file can get these records.
+        self.file.mend()?;
+        if self.is_rotation_due(now) {
+            // Where no other file can be begun, this one has room; `tend` says why, and tries again.
+            let _ = self.rotate(now);
+        }
         self.file.append(records)
     }
 
@@ -71,12 +86,22 @@ impl<D: Disk> Files<D> {
     /// # Errors
     /// It could not be done, and is due again.
     pub(crate) fn tend(&mut self, now: Timestamp) -> io::Result<()> {
-        self.rotate(now)?;
+        self.file.follow_clock(now);
+        let done = self.do_duties(now);
+        self.again_at = done.is_err().then(|| now.saturating_add(AGAIN_AFTER).unwrap_or(Timestamp::MAX));
+        done
+    }
+
+    fn do_duties(&mut self, now: Timestamp) -> io::Result<()> {
         if !self.file.has_room() {
             self.file.set_room_aside();
         }
-        // A clock that was set back is no reason to wait.
-        if self.file.has_unsigned() && (now >= self.checkpoint_due() || now < self.file.signed_at()) {
+        self.file.mend()?;
+        self.finish_ending(now)?;
+        if self.is_rotation_due(now) {
+            self.rotate(now)?;
+        }
+        if self.file.has_unsigned() && now >= self.checkpoint_due() {
             self.file.sign(&self.disk, &self.signer, now)?;
         }
         Ok(())
@@ -88,7 +113,7 @@ impl<D: Disk> Files<D> {
         let checkpoint = self.file.has_unsigned().then(|| self.checkpoint_due());
         let midnight =
             self.day.tomorrow().ok().and_then(|day| day.to_zoned(TimeZone::UTC).ok()).map(|midnight| midnight.timestamp());
-        checkpoint.into_iter().chain(midnight).min().unwrap_or(Timestamp::MAX)
+        self.again_at.or_else(|| checkpoint.into_iter().chain(midnight).min()).unwrap_or(Timestamp::MAX)
     }
 
     /// Whether the records of requests that have begun have room, whatever else fills the disk.
@@ -97,11 +122,12 @@ impl<D: Disk> Files<D> {
         self.file.has_room()
     }
 
-    /// Waits until all that was appended to the present file is on the disk itself.
+    /// Waits until all that was appended is on the disk itself.
     ///
     /// # Errors
     /// It may not be.
     pub(crate) fn sync(&self) -> io::Result<()> {
+        self.ending.as_ref().map_or(Ok(()), OpenFile::sync)?;
         self.file.sync()
     }
 
@@ -110,7 +136,9 @@ impl<D: Disk> Files<D> {
     /// # Errors
     /// The system has no more files.
     pub(crate) fn syncer(&self) -> io::Result<SyncTask> {
-        self.file.syncer()
+        let ending = self.ending.as_ref().map(OpenFile::syncer).transpose()?;
+        let file = self.file.syncer()?;
+        Ok(Box::new(move || ending.map_or(Ok(()), |sync| sync()).and_then(|()| file())))
     }
 
     /// Ends the file.
@@ -118,8 +146,10 @@ impl<D: Disk> Files<D> {
     /// # Errors
     /// It is left without an end, which the next process gives it.
     pub(crate) fn close(mut self, now: Timestamp) -> io::Result<()> {
-        self.file.begin(&self.disk, &self.signer, now)?;
-        self.file.end(&self.disk, &self.signer, None, now)
+        let before = self.finish_ending(now);
+        let next = self.next.as_mut().filter(|next| next.has_begun());
+        let next = next.map_or(Ok(()), |next| next.end(&self.disk, &self.signer, None, now));
+        before.and(next).and(self.file.end(&self.disk, &self.signer, None, now))
     }
 
     fn checkpoint_due(&self) -> Timestamp {
@@ -127,16 +157,34 @@ impl<D: Disk> Files<D> {
         self.file.signed_at().saturating_add(every).unwrap_or(Timestamp::MAX)
     }
 
-    /// Begins another file where the day or the size says so, and whenever this one has ended.
+    fn is_rotation_due(&self, now: Timestamp) -> bool {
+        self.file.length() >= self.settings.rotate_at || day(now) > self.day
+    }
+
+    /// Begins another file, and ends the one before when that is done: at every moment there is one that takes records, with room.
     fn rotate(&mut self, now: Timestamp) -> io::Result<()> {
-        let today = day(now);
-        self.file.begin(&self.disk, &self.signer, now)?;
-        if self.file.length() >= self.settings.rotate_at || today > self.day || self.file.is_ended() {
-            self.file.end(&self.disk, &self.signer, None, now)?;
-            self.file = create(&self.disk, Some(self.file.as_followed()), now)?;
-            self.day = today;
+        self.finish_ending(now)?;
+        if self.next.is_none() {
+            // The next one says of this one what is signed, and signed is only what a power failure leaves.
+            self.file.sign(&self.disk, &self.signer, now)?;
+            self.next = Some(create(&self.disk, Some(self.file.as_followed()), now)?);
         }
-        self.file.begin(&self.disk, &self.signer, now)
+        if let Some(next) = &mut self.next {
+            next.begin(&self.disk, &self.signer, now)?;
+        }
+        if let Some(next) = self.next.take() {
+            self.ending = Some(std::mem::replace(&mut self.file, next));
+            self.day = day(now);
+        }
+        self.finish_ending(now)
+    }
+
+    fn finish_ending(&mut self, now: Timestamp) -> io::Result<()> {
+        if let Some(file) = &mut self.ending {
+            file.end(&self.disk, &self.signer, None, now)?;
+        }
+        self.ending = None;
+        Ok(())
     }
 }
 

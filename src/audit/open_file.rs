@@ -40,8 +40,6 @@ pub(super) struct OpenFile<F> {
     /// Whether something may stand behind these.
     is_torn: bool,
     is_ended: bool,
-    /// Whether the ended file is on the disk itself.
-    is_settled: bool,
     signed: u64,
     signed_at: Timestamp,
     /// To which length room is set aside.
@@ -64,7 +62,6 @@ impl<F: DiskFile> OpenFile<F> {
             length: 0,
             is_torn: false,
             is_ended: false,
-            is_settled: false,
             signed: 0,
             signed_at: now,
             reserved: 0,
@@ -94,9 +91,14 @@ impl<F: DiskFile> OpenFile<F> {
         self.signed < self.tree.size()
     }
 
-    /// Whether a record ends it.
-    pub(super) fn is_ended(&self) -> bool {
-        self.is_ended
+    /// Whether its first line is there.
+    pub(super) fn has_begun(&self) -> bool {
+        self.tree.size() > 0
+    }
+
+    /// Keeps a clock that was set back from delaying the next checkpoint.
+    pub(super) fn follow_clock(&mut self, now: Timestamp) {
+        self.signed_at = self.signed_at.min(now);
     }
 
     /// Whether the next records have room that is set aside.
@@ -114,7 +116,7 @@ impl<F: DiskFile> OpenFile<F> {
     /// # Errors
     /// They are not; the call can be repeated.
     pub(super) fn begin<D: Disk>(&mut self, disk: &D, signer: &Signer, now: Timestamp) -> io::Result<()> {
-        if self.tree.size() == 0 {
+        if !self.has_begun() {
             let version = concat!("openemr-gateway ", env!("CARGO_PKG_VERSION"));
             self.append(&[Record { detail: Some(version.into()), ..Record::new(Kind::FileBegun, now) }])?;
         }
@@ -169,7 +171,10 @@ impl<F: DiskFile> OpenFile<F> {
     }
 
     /// Cuts off what a failed append has left.
-    fn mend(&mut self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// It may still be there.
+    pub(super) fn mend(&mut self) -> io::Result<()> {
         if self.is_torn {
             self.file.truncate(self.length)?;
             self.is_torn = false;
@@ -179,11 +184,12 @@ impl<F: DiskFile> OpenFile<F> {
         Ok(())
     }
 
-    /// Signs what is there.
+    /// Signs what is there. It is on the disk itself before: a power failure must not leave a checkpoint of records that are lost.
     ///
     /// # Errors
     /// The checkpoint cannot be written; the one before stays.
     pub(super) fn sign<D: Disk>(&mut self, disk: &D, signer: &Signer, now: Timestamp) -> io::Result<()> {
+        self.file.sync()?;
         let checkpoint =
             Checkpoint { origin: format!("{}/{}", signer.origin, self.name), size: self.tree.size(), root: self.tree.root() };
         disk.replace(&names::checkpoint(&self.name), signer.key.sign(&checkpoint).as_bytes())?;
@@ -204,14 +210,14 @@ impl<F: DiskFile> OpenFile<F> {
         now: Timestamp,
     ) -> io::Result<()> {
         if !self.is_ended {
+            if self.signed == 0 {
+                // No file has a second record before its first checkpoint: whoever checks it relies on that.
+                self.sign(disk, signer, now)?;
+            }
             self.append(&[Record { detail: why.map(Into::into), ..Record::new(Kind::FileEnded, now) }])?;
             self.is_ended = true;
             // Nothing more comes, so that no room need be set aside.
             let _ = self.file.truncate(self.length);
-        }
-        if !self.is_settled {
-            self.file.sync()?;
-            self.is_settled = true;
         }
         if self.has_unsigned() { self.sign(disk, signer, now) } else { Ok(()) }
     }

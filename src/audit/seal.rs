@@ -42,15 +42,14 @@ fn one<D: Disk>(disk: &D, signer: &Signer, name: &str, now: Timestamp) -> io::Re
             fault = Some(Finding { file: name.to_owned(), line, what });
         }
     })?;
-    // A process that was killed at once has left nothing, or the first line without a checkpoint.
-    let is_signed = check::checkpoint(disk, name)?.is_some();
-    if found.tree.size() == 0 && !is_signed {
+    if let Some(fault) = fault {
+        return Ok(Some(format!("{fault}; it is left as it is")));
+    }
+    // Nothing was signed of it: its process ended before the first line was on the disk.
+    if found.tree.size() == 0 {
         drop(file);
         disk.remove(name)?;
         return Ok(None);
-    }
-    if let Some(fault) = fault {
-        return Ok(Some(format!("{fault}; it is left as it is")));
     }
     let records = found.tree.size();
     let mut left = OpenFile::left(name.to_owned(), file, found.tree, found.last, found.length, found.is_ended, now);

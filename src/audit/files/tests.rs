@@ -166,9 +166,13 @@ proptest! {
         process.files = None;
         process.disk.lose_power(kept);
         process.start();
+        process.do_step(&Step::End);
         let found = process.found();
         prop_assert!(process.written.iter().take(process.synced).all(|number| found.contains(number)));
         prop_assert!(found.is_sorted_by(|one, other| one < other));
+        // Nobody has changed anything.
+        let faults: Vec<_> = process.findings().into_iter().filter(|finding| finding.what.is_fault()).collect();
+        prop_assert!(faults.is_empty(), "{faults:?}");
     }
 
     #[test]
@@ -310,4 +314,62 @@ fn room_is_set_aside_so_that_a_full_disk_loses_nothing_of_what_has_begun() {
     files.tend(process.now).unwrap();
     assert!(files.has_room());
     files.append(&records, process.now).unwrap();
+}
+
+#[test]
+fn at_midnight_on_a_full_disk_what_has_begun_is_recorded() {
+    let mut process = Process::new();
+    process.start();
+    process.append(1);
+    process.disk.set_room(Some(1));
+    process.now += SignedDuration::from_secs(700);
+    assert!(process.files.as_ref().unwrap().has_room());
+    process.append(1);
+    assert_eq!(process.written, [0, 1]);
+    assert!(process.files.as_mut().unwrap().tend(process.now).is_err());
+    process.disk.set_room(None);
+    process.do_step(&Step::Wait(1));
+    process.append(1);
+    process.do_step(&Step::End);
+    assert_eq!(process.found(), [0, 1, 2]);
+    assert_eq!(names::all(&process.disk).unwrap().len(), 3);
+    assert!(process.findings().iter().all(|finding| !finding.what.is_fault()), "{:?}", process.findings());
+}
+
+#[test]
+fn a_file_that_somebody_emptied_is_told_of_and_stays() {
+    let mut process = Process::new();
+    process.start();
+    process.append(3);
+    process.files = None;
+    process.disk.kill();
+    let name = names::all(&process.disk).unwrap().remove(0);
+    process.disk.tamper(&name, Vec::clear);
+    let notes = process.start();
+    assert!(notes.iter().any(|note| note.contains(&name) && note.contains("was removed")), "{notes:?}");
+    assert!(names::all(&process.disk).unwrap().contains(&name));
+}
+
+#[test]
+fn a_clock_that_is_set_back_delays_no_checkpoint() {
+    let mut process = Process::new();
+    process.start();
+    process.now -= SignedDuration::from_hours(5);
+    process.append(1);
+    assert!(process.files.as_ref().unwrap().next_duty() <= process.now + SignedDuration::from_secs(60));
+}
+
+#[test]
+fn a_last_record_that_is_moved_is_blamed_alone() {
+    let mut process = Process::new();
+    process.start();
+    process.append(6);
+    process.do_step(&Step::End);
+    let name = names::all(&process.disk).unwrap().remove(0);
+    let text = String::from_utf8(process.disk.content(&name)).unwrap();
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.swap(2, 7);
+    process.disk.tamper(&name, |bytes| *bytes = lines.iter().flat_map(|line| [line, "\n"]).collect::<String>().into_bytes());
+    let blamed: Vec<_> = process.findings().into_iter().filter_map(|finding| finding.line).collect();
+    assert_eq!(blamed, [3, 8]);
 }
