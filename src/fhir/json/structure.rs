@@ -6,7 +6,7 @@
 
 use std::ops::ControlFlow;
 
-use memchr::memchr;
+use memchr::{memchr, memrchr};
 
 use super::block::{BLOCK, BRACE, escaped, mask, padded, prefix_xor};
 
@@ -81,7 +81,13 @@ impl Structure {
         while let Some(rest) = piece.get(at..).filter(|rest| !rest.is_empty()) {
             if is_long && !self.is_escaped {
                 is_long = false;
-                at += self.closing_quote(rest);
+                let length = self.closing_quote(rest);
+                // What is longer is no name that is told.
+                let passed = rest.get(..length).filter(|passed| passed.len() <= LONGEST_NAME);
+                if let Some(backslash) = passed.and_then(|passed| memrchr(b'\\', passed)) {
+                    last.backslash = at + backslash + 1;
+                }
+                at += length;
                 continue;
             }
             let padding;
@@ -167,7 +173,7 @@ impl Name {
     fn tell(&self, piece: &[u8], last: Last, tell: impl FnOnce(Mark<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
         if last.quote_before != EARLIER {
             let written = piece.get(last.quote_before..last.quote - 1).filter(|name| name.len() <= LONGEST_NAME);
-            let is_escaped = last.backslash > last.quote_before;
+            let is_escaped = written.is_some() && last.backslash > last.quote_before;
             return tell(Mark::Name { written: written.unwrap_or_default(), is_escaped });
         }
         let mut name = self.clone();
