@@ -155,7 +155,9 @@ impl<D: Disk> Writer<D> {
             }
             self.segment = Some(Segment { number, file });
             // What other processes have appended meanwhile counts, too.
-            return self.shared.count(&self.disk).map(|_| ());
+            let used = self.shared.count(&self.disk)?;
+            let is_full = used.saturating_add(bytes) > self.sizes.segments;
+            return if is_full { Err(ErrorKind::StorageFull.into()) } else { Ok(()) };
         }
         Err(ErrorKind::AlreadyExists.into())
     }
