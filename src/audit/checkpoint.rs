@@ -169,12 +169,6 @@ impl VerifierKey {
         is_key_name(name).then(|| Self { name: name.to_owned(), id, public })
     }
 
-    /// Its name.
-    #[must_use]
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
     /// Reads a key from one line.
     #[must_use]
     pub(crate) fn parse(line: &str) -> Option<Self> {

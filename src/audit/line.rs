@@ -92,6 +92,7 @@ pub(crate) fn head(line: &[u8]) -> Option<Head> {
 }
 
 /// Reads a line, given without its line feed; `None` for what is no record.
+#[cfg(test)]
 #[must_use]
 pub(crate) fn read(line: &[u8]) -> Option<(Head, Record)> {
     Some((head(line)?, serde_json::from_slice(line).ok()?))

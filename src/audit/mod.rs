@@ -20,8 +20,6 @@
 //! | `verify`, `check`, `finding` | whether files were changed, and where |
 //! | `disk` | a folder, as far as the trail needs one; `simulated_disk` is one that fails |
 
-#![allow(dead_code, reason = "the sinks are being built")]
-
 pub(crate) mod audit_event;
 mod check;
 pub(crate) mod checkpoint;

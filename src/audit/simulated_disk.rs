@@ -55,12 +55,6 @@ impl SimulatedDisk {
         self.0.lock().room = room;
     }
 
-    /// How many steps there were.
-    #[must_use]
-    pub(crate) fn steps(&self) -> u64 {
-        self.0.lock().steps
-    }
-
     /// The process ends: locks are gone. What was written stays.
     pub(crate) fn kill(&self) {
         let mut state = self.0.lock();

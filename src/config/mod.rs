@@ -65,7 +65,6 @@ pub(crate) use access::{ReadyRule, TokenExposure};
 pub(crate) use access_clients::is_name as is_client_name;
 pub(crate) use access_credentials::Expiry;
 pub(crate) use answers::{Answers, Paging, Repairs, Unknown};
-#[allow(unused_imports, reason = "the sinks are being built")]
 pub(crate) use audit::{Audit, AuditRepository, IdForm, Sync};
 pub(crate) use base_url::{BaseUrl, BaseUrlError};
 pub(crate) use certificates::CaFile;

@@ -65,6 +65,7 @@ impl Shared {
     }
 
     /// Last lines that were not written whole.
+    #[cfg(test)]
     #[must_use]
     pub(crate) fn torn(&self) -> u64 {
         self.torn.load(Ordering::Relaxed)

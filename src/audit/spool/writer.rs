@@ -42,6 +42,7 @@ impl<D: Disk> Writer<D> {
     }
 
     /// What it shares with the other end.
+    #[cfg(test)]
     #[must_use]
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
