@@ -26,7 +26,9 @@ use crate::gateway::{outgoing, public_base};
 /// The policy does not permit it, or nobody can tell; the client is gone.
 pub(super) async fn decide(session: &mut Session, call: &Call, fhir: &mut FhirCall) -> Step {
     if call.caller.policy.is_everything || fhir.is_public() {
-        fhir.account.permitted_by(&call.caller);
+        if call.runtime.trail.is_on() {
+            fhir.account.permitted_by(&call.caller);
+        }
         return Ok(());
     }
     let form = form(session, call, fhir).await?;
@@ -43,7 +45,9 @@ pub(super) async fn decide(session: &mut Session, call: &Call, fhir: &mut FhirCa
         plans_searches: fhir.repairs().search,
     };
     let decision = decision(&call.caller, &Question::read(&asked)?);
-    fhir.account.decided(&decision);
+    if call.runtime.trail.is_on() {
+        fhir.account.decided(&decision);
+    }
     let shown = fhir.interaction.kind.is_write().then(|| permitted(&call.caller, Letter::Read, &bases));
     let mut limit = Limit::of(decision, shown)?;
     if let (None, Kind::Search, Some(searched)) = (&limit.test, fhir.interaction.kind, fhir.interaction.resource_type) {
