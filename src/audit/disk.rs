@@ -6,6 +6,8 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::keys::key_files::replace;
+
 /// The mode of files, for their owner alone.
 const OWN_FILE: u32 = 0o600;
 /// The mode of a folder that is made.
@@ -149,12 +151,7 @@ impl Disk for Folder {
     }
 
     fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
-        let temporary = self.of(&format!("{name}.new"));
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(OWN_FILE).open(&temporary)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&temporary, self.of(name))?;
-        self.sync()
+        replace(&self.of(name), content, OWN_FILE, None)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

@@ -1,5 +1,6 @@
 //! The file with the key of hashed ids: 64 hexadecimal digits.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -50,17 +51,12 @@ pub(crate) fn open(path: &Path) -> Result<Zeroizing<[u8; 32]>, NoIdsKey> {
         aws_lc_rs::rand::fill(&mut *key).map_err(|_| NoIdsKey::Crypto)?;
         let mut text = Zeroizing::new(String::with_capacity(DIGITS + 1));
         for byte in key.iter() {
-            text.push(hex(byte >> 4));
-            text.push(hex(byte & 0xf));
+            let _ = write!(text, "{byte:02x}");
         }
         text.push('\n');
         secret_file::make(path, &text)?;
     }
     read(path)
-}
-
-fn hex(nibble: u8) -> char {
-    char::from_digit(nibble.into(), 16).unwrap_or('0')
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub(crate) mod ids;
 pub(crate) mod ids_key;
 pub(crate) mod line;
 mod lines;
-mod names;
+pub(crate) mod names;
 mod open_file;
 pub(crate) mod patients;
 pub(crate) mod period;

@@ -1,6 +1,6 @@
 //! What the commands on the audit trail share: where its files are, how they are read, and how much is printed at once.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -9,8 +9,10 @@ use jiff::tz::TimeZone;
 use zeroize::Zeroizing;
 
 use super::outcome::{Failure, Outcome, load, print_while_read, say};
+use crate::audit::disk::Folder;
 use crate::audit::ids::Ids;
 use crate::audit::ids_key;
+use crate::audit::names;
 use crate::audit::period;
 use crate::audit::record::Record;
 use crate::audit::sought::Sought;
@@ -165,17 +167,7 @@ pub(super) fn names(folder: &Path) -> Result<Vec<String>, Vec<Failure>> {
         let message = format!("the folder of the audit trail, {}, cannot be read: {error}", shown_path(folder));
         vec![Failure::new(message, "name it with --folder")]
     };
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let name = entry.file_name().into_string().unwrap_or_default();
-        // Opening a named pipe would wait for its writer.
-        if name.starts_with("audit-") && name.ends_with(".jsonl") && entry.file_type().map_err(failed)?.is_file() {
-            names.push(name);
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
+    names::all(&Folder::at(folder)).map_err(failed)
 }
 
 /// The same, if there are any.

@@ -128,7 +128,7 @@ pub(super) fn pass(
     answer.passed = answer.passed.saturating_add(body.as_ref().map_or(0, Bytes::len));
     recording::progress(session, call, fhir, &mut answer.filters, end_of_stream);
     if end_of_stream && answer.buffered.is_none() {
-        let status = session.response_written().map(|head| head.status).or(answer.begun);
+        let status = answer.status(session);
         recording::answered(session, call, fhir, Ending { status, bytes: answer.passed, is_whole: true });
     }
     let unsent = answer.passed.saturating_sub(session.body_bytes_sent());

@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
 
 use crate::fhir::json::completeness::Completeness;
 use crate::gateway::backlog::Backlog;
@@ -37,6 +38,12 @@ pub(super) struct AnswerState {
 }
 
 impl AnswerState {
+    /// The status of what the client has of an answer, this one or another in its place.
+    #[must_use]
+    pub(super) fn status(&self, session: &Session) -> Option<StatusCode> {
+        session.response_written().map(|head| head.status).or(self.begun)
+    }
+
     /// Drops what is known of an answer that the client does not get.
     pub(super) fn forget(&mut self) {
         self.decoder = None;

@@ -128,12 +128,10 @@ pub(super) fn answered(session: &Session, call: &Call, fhir: &mut FhirCall, endi
         let new: Vec<Text> = found.take().into_iter().filter(|id| !fhir.account.patients.contains(id)).collect();
         fhir.account.patients.extend(new);
     }
+    record.patients_unknown = fhir.account.patients_are_unknown(fhir.interaction.resource_type, record.id.is_some(), is_data);
     let Account { patients, parts, entries, .. } = &mut fhir.account;
     record.patients = std::mem::take(patients);
     (record.parts, record.entries) = (*parts, *entries);
-    let has_patients = !record.patients.is_empty();
-    let unknown = fhir.account.patients_are_unknown(fhir.interaction.resource_type, record.id.is_some(), is_data);
-    record.patients_unknown = unknown && (fhir.account.is_illegible || !has_patients);
     record.left_out = fhir.left_out();
     hand_over(session, call, record);
 }
@@ -177,7 +175,7 @@ pub(super) fn at_the_end(session: &Session, error: Option<&Error>, context: &mut
     let RequestContext { call, destination: Destination::Fhir(fhir), answer, .. } = context else { return };
     if !fhir.account.is_recorded {
         progress(session, call, fhir, &mut answer.filters, true);
-        let status = session.response_written().map(|head| head.status).or(answer.begun);
+        let status = answer.status(session);
         answered(session, call, fhir, Ending { status, bytes: session.body_bytes_sent(), is_whole: error.is_none() });
     }
 }

@@ -93,7 +93,7 @@ pub(super) fn access_line<'a>(session: &'a Session, failed: bool, context: &'a R
         site: fhir.map(|fhir| fhir.site.name()),
         resource_type: fhir.and_then(|fhir| fhir.interaction.resource_type),
         interaction: fhir.map(|fhir| fhir.interaction.kind.code()),
-        status: session.response_written().map(|head| head.status).or(context.answer.begun).map(|status| status.as_u16()),
+        status: context.answer.status(session).map(|status| status.as_u16()),
         whole: !failed,
         bytes: session.body_bytes_sent(),
         duration: call.started.elapsed(),
