@@ -19,6 +19,7 @@
 //! | 4 | `config` | the YAML file and the environment, checked into a `Config` that cannot be wrong |
 //! | 3 | `access` | clients, policies and the decision on a request |
 //! | 3 | `audit` | the audit trail: records, files with a hash chain, events for a repository |
+//! | 2 | `limits` | how often callers may ask, whose request is next, how many requests OpenEMR can take |
 //! | 2 | `openemr` | OpenEMR's dialect: Bundles, searches, errors, exports |
 //! | 2 | `scopes` | SMART scopes |
 //! | 1 | `fhir` | FHIR's own words: interactions, OperationOutcomes, media types |
@@ -39,6 +40,7 @@ mod fhir;
 mod gateway;
 mod http;
 mod keys;
+mod limits;
 mod nodes;
 mod observe;
 mod openemr;
