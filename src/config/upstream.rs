@@ -80,26 +80,42 @@ section! {
     pub struct InFlightLimit {
         /// The most requests under way, over all nodes of the site.
         most: u32 = 32, unit("requests");
-        /// The most requests that wait for one of these to end. More get 503.
+        /// Whether the limit follows what OpenEMR can do: up to `most` while answers take what they usually take, down while they take
+        /// longer.
+        adaptive: bool = true;
+        /// The most requests that wait for one of these to end. More get 503, those of the client first whose waiting requests cost
+        /// OpenEMR most.
         queue: u32 = 64, unit("requests");
-        /// The most requests of one client under way; of the queue it gets the same part. Clients are told apart by their addresses.
-        most_of_a_client: Option<u32> = None, derived("three quarters of `most`");
+        /// The most requests of one client under way; of the queue it gets the same part. A client is one of `access.clients`, or else
+        /// an address.
+        most_of_a_client: Option<u32> = None, derived("three quarters of the limit");
+        /// The most requests of bulk exports under way.
+        most_of_exports: Option<u32> = None, derived("a quarter of the limit");
         /// The longest wait in this queue. A request that waits longer gets 503.
         queue_timeout: Duration = Duration::from_secs(5);
+        /// The wait that may last. Where all requests of a client wait longer for four times as long, those at the head of its queue get
+        /// 503, ever more of them until the wait is shorter; never the only one.
+        queue_target: Duration = Duration::from_secs(1);
     }
 }
 
 impl InFlightLimit {
-    /// The most requests of one client under way.
+    /// The most requests of one client under way while there may be `limit` in all.
     #[must_use]
-    pub(crate) fn most_of_a_client(&self) -> u32 {
-        self.most_of_a_client.unwrap_or_else(|| three_quarters(self.most)).min(self.most)
+    pub(crate) fn most_of_a_client_of(&self, limit: u32) -> u32 {
+        self.most_of_a_client.unwrap_or_else(|| three_quarters(limit)).clamp(1, limit.max(1))
+    }
+
+    /// The most requests of bulk exports under way while there may be `limit` in all.
+    #[must_use]
+    pub(crate) fn most_of_exports_of(&self, limit: u32) -> u32 {
+        self.most_of_exports.unwrap_or_else(|| limit.div_ceil(4)).clamp(1, limit.max(1))
     }
 
     /// The most requests of one client that wait.
     #[must_use]
     pub(crate) fn queue_of_a_client(&self) -> u32 {
-        let part = u64::from(self.queue) * u64::from(self.most_of_a_client());
+        let part = u64::from(self.queue) * u64::from(self.most_of_a_client_of(self.most));
         u32::try_from(part.div_ceil(u64::from(self.most.max(1)))).unwrap_or(u32::MAX)
     }
 }

@@ -55,6 +55,9 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// How many kinds there are.
+    pub(crate) const COUNT: usize = Self::Other as usize + 1;
+
     /// Whether it creates, changes or deletes a resource.
     #[must_use]
     pub(crate) fn is_write(self) -> bool {

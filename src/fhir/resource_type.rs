@@ -5,9 +5,17 @@
 /// Returns the resource type of that name; `None` when there is none. Case counts (FHIR R4, "RESTful API", 3.1.0.1.2).
 #[must_use]
 pub(crate) fn known(name: &[u8]) -> Option<&'static str> {
-    let index = NAMES.binary_search_by(|known| known.as_bytes().cmp(name)).ok()?;
-    NAMES.get(index).copied()
+    NAMES.get(index(name)?).copied()
 }
+
+/// Returns the place of that name among all resource types, below [`COUNT`].
+#[must_use]
+pub(crate) fn index(name: &[u8]) -> Option<usize> {
+    NAMES.binary_search_by(|known| known.as_bytes().cmp(name)).ok()
+}
+
+/// How many resource types there are.
+pub(crate) const COUNT: usize = NAMES.len();
 
 /// Returns the resource type that was probably meant by a misspelt name.
 #[must_use]

@@ -97,7 +97,7 @@ pub(super) async fn answer(
     resource_type: &'static str,
     forms: Vec<Vec<u8>>,
 ) -> Step {
-    queue::enter(session, call, &fhir.site, attempt).await?;
+    queue::enter(session, call, fhir, attempt).await?;
     let permit = attempt.permit.take();
     debug!("request {}: asks OpenEMR {} times", call.id, forms.len());
     let (bodies, date) = while_there(session, ask(call, fhir, permit.as_ref(), resource_type, forms)).await?;

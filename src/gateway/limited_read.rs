@@ -76,7 +76,7 @@ impl From<NotRead> for Rejection {
 /// [`Stop::Answered`] with the resource; there is none that the client may have, or OpenEMR cannot be asked; the client is gone.
 pub(super) async fn answer(session: &mut Session, call: &Call, fhir: &mut FhirCall, attempt: &mut Attempt) -> Step {
     let Some(test) = fhir.test().filter(|_| fhir.interaction.kind == Kind::Read).cloned() else { return Ok(()) };
-    queue::enter(session, call, &fhir.site, attempt).await?;
+    queue::enter(session, call, fhir, attempt).await?;
     let permit = attempt.permit.take();
     let body = while_there(session, permitted(call, fhir, &test, permit.as_ref())).await?;
     drop(permit);

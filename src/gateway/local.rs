@@ -117,9 +117,19 @@ struct SiteHealth<'a> {
     fhir_base: Option<String>,
     token: TokenState,
     expires_in: u64,
+    requests: Requests,
     /// How often each repair of a resource was made.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     mended: BTreeMap<&'static str, u64>,
+}
+
+/// The requests of a site at OpenEMR.
+#[derive(Serialize)]
+struct Requests {
+    in_flight: u32,
+    /// How many there may be, as far as is known by now.
+    limit: u32,
+    waiting: u32,
 }
 
 /// `GET /health`: what is known this moment. Waits for nothing.
@@ -194,8 +204,15 @@ fn site_health(site: &Site, now: Instant, shows_addresses: bool) -> SiteHealth<'
         fhir_base: shows_addresses.then(|| site.config.fhir_base().to_string()),
         token: state,
         expires_in: token.map_or(0, |token| token.left(now).as_secs()),
+        requests: requests(site),
         mended: site.mending.mended.made().map(|(repair, count)| (repair.name(), count)).collect(),
     }
+}
+
+fn requests(site: &Site) -> Requests {
+    let requests = site.nodes.in_flight();
+    let (in_flight, waiting) = requests.counts();
+    Requests { in_flight, limit: requests.limit(), waiting }
 }
 
 /// `GET /.well-known/jwks.json`: the JWK Set (RFC 7517 section 5), for OpenEMR's `jwks_uri`.

@@ -366,14 +366,14 @@ async fn serve(session: &mut Session, call: &mut Call, fhir: &mut FhirCall, atte
     limited_write::check_existing(session, call, fhir).await?;
     conditional_create::decide(session, call, fhir, attempt).await?;
     write_body::adapt(session.req_header(), call, fhir).await?;
-    queue::enter(session, call, &fhir.site, attempt).await
+    queue::enter(session, call, fhir, attempt).await
 }
 
 /// Prepares a try: a token in place of a refused one, the permit again if that was given up, and a node.
 async fn peer(session: &mut Session, exchange: Exchange<'_>) -> Result<HttpPeer, Stop> {
     let Exchange { call, fhir, attempt, .. } = exchange;
     recovery::renew(&fhir.site, attempt).await?;
-    queue::enter(session, call, &fhir.site, attempt).await?;
+    queue::enter(session, call, fhir, attempt).await?;
     Ok(upstream::peer(session.req_header().version, fhir, attempt)?)
 }
 

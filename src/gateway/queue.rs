@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 use log::debug;
 use pingora::proxy::Session;
 
+use crate::fhir::interaction::Kind;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::attempt::Attempt;
 use crate::gateway::call::Call;
+use crate::gateway::destination::FhirCall;
 use crate::gateway::stop::Step;
-use crate::nodes::in_flight::{Entry, Permit, Ticket};
-use crate::site::prepared::Site;
+use crate::limits::class::Class;
+use crate::nodes::in_flight::{Entry, Flow, InFlight, Ticket, Waited};
 
 /// Why a request gets no permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +22,9 @@ pub(super) enum NoPermit {
     /// As many requests wait for OpenEMR as may; each waits this long at most.
     #[error("the wait queue, or the client's part of it, is full (in_flight.queue, in_flight.most_of_a_client)")]
     QueueFull(Duration),
+    /// The client's requests wait for too long already.
+    #[error("the client's queue does not get shorter (in_flight.queue_target)")]
+    CutOff(Duration),
     /// No permit came within this long.
     #[error("no permit within {} ms (in_flight.queue_timeout)", .0.as_millis())]
     TimedOut(Duration),
@@ -29,6 +34,9 @@ impl From<NoPermit> for Rejection {
     fn from(none: NoPermit) -> Self {
         match none {
             NoPermit::QueueFull(wait) => Self::unavailable(wait, "OpenEMR is busy, and too many requests wait for it already."),
+            NoPermit::CutOff(wait) => {
+                Self::unavailable(wait, "OpenEMR is busy, and too many of your requests wait for it already.")
+            }
             NoPermit::TimedOut(wait) => Self::unavailable(wait, "OpenEMR is busy: the request waited for its turn too long."),
         }
         .because(none)
@@ -40,15 +48,15 @@ impl From<NoPermit> for Rejection {
 ///
 /// # Errors
 /// The queue is full, the wait took too long, or the client is gone.
-pub(super) async fn enter(session: &mut Session, call: &Call, site: &Site, attempt: &mut Attempt) -> Step {
+pub(super) async fn enter(session: &mut Session, call: &Call, fhir: &FhirCall, attempt: &mut Attempt) -> Step {
     if attempt.permit.is_some() {
         return Ok(());
     }
-    let in_flight = site.nodes.in_flight();
-    let wait = in_flight.limit().queue_timeout;
+    let in_flight = fhir.site.nodes.in_flight();
+    let wait = in_flight.configured().queue_timeout;
+    let (flow, class, now) = (flow(in_flight, call, fhir), class(fhir), Instant::now());
     let has_been_in = attempt.refused_token.renewals > 0;
-    let (client, now) = (call.trace.client().address(), Instant::now());
-    let entry = if has_been_in { in_flight.return_to(client, now) } else { in_flight.enter(client, now) };
+    let entry = if has_been_in { in_flight.return_to(flow, class, now) } else { in_flight.enter(flow, class, now) };
     let ticket = match entry {
         Entry::Admitted(permit) => {
             attempt.permit = Some(permit);
@@ -58,22 +66,39 @@ pub(super) async fn enter(session: &mut Session, call: &Call, site: &Site, attem
         Entry::Queued(ticket) => ticket,
     };
     debug!("request {}: waits until OpenEMR has room", call.id);
-    attempt.permit = Some(permit_or_hang_up(session, ticket).await?.ok_or(NoPermit::TimedOut(wait))?);
+    match turn_or_hang_up(session, ticket).await? {
+        Waited::Admitted(permit) => attempt.permit = Some(permit),
+        Waited::CutOff => return Err(NoPermit::CutOff(wait).into()),
+        Waited::TimedOut => return Err(NoPermit::TimedOut(wait).into()),
+    }
     // The token that the request came with may have expired by now.
-    if let Some(newer) = site.token.usable(Instant::now()) {
+    if let Some(newer) = fhir.site.token.usable(Instant::now()) {
         attempt.token = Some(newer);
     }
     Ok(())
 }
 
-/// Waits for a permit. A client that hangs up meanwhile is noticed, unless a part of its body is still to be read.
-async fn permit_or_hang_up(session: &mut Session, ticket: Ticket) -> pingora::Result<Option<Permit>> {
+/// Who shares OpenEMR with others by this request: its client, or the exports, whose files are theirs.
+fn flow(in_flight: &InFlight, call: &Call, fhir: &FhirCall) -> Flow {
+    if fhir.interaction.kind == Kind::Export || fhir.plan.own_file.is_some() {
+        return Flow::Exports;
+    }
+    in_flight.client(call.caller.client.as_deref(), call.trace.client().address())
+}
+
+/// What it is that OpenEMR is asked for.
+fn class(fhir: &FhirCall) -> Class {
+    Class::of(fhir.interaction, fhir.plan.form.as_deref().unwrap_or(fhir.query_sent()))
+}
+
+/// Waits for a turn. A client that hangs up meanwhile is noticed, unless a part of its body is still to be read.
+async fn turn_or_hang_up(session: &mut Session, ticket: Ticket) -> pingora::Result<Waited> {
     if !session.is_body_done() {
-        return Ok(ticket.permit().await);
+        return Ok(ticket.wait().await);
     }
     tokio::select! {
-        permit = ticket.permit() => Ok(permit),
+        waited = ticket.wait() => Ok(waited),
         // Behind the end of a body there is nothing to read but the end of the connection.
-        gone = session.as_mut().read_body_or_idle(true) => gone.map(|_| None).map_err(|error| error.into_down()),
+        gone = session.as_mut().read_body_or_idle(true) => gone.map(|_| Waited::TimedOut).map_err(|error| error.into_down()),
     }
 }

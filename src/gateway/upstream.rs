@@ -76,8 +76,11 @@ fn give_up_node(attempt: &mut Attempt, is_its_fault: bool) {
     attempt.node = on.and_then(|on| on.unreachable(is_its_fault, &mut attempt.tried, Instant::now()));
 }
 
-/// The head of OpenEMR's answer has come: the node is alive.
+/// The head of OpenEMR's answer has come: the node is alive, and what it took tells how busy OpenEMR is.
 pub(super) fn after_head(head: &ResponseHeader, attempt: &mut Attempt) {
+    if let (Some(permit), Some(took)) = (&attempt.permit, attempt.upstream_time) {
+        permit.answered(took, head.status);
+    }
     if let Some(on) = &mut attempt.node {
         on.answered(attempt.upstream_time, head.status.is_server_error());
     }
@@ -89,6 +92,9 @@ pub(super) fn decide_repeat(session: &Session, client_reused: bool, context: &mu
         return error.set_retry(true);
     }
     let (attempt, fhir) = (&context.attempt, context.destination.fhir());
+    if let Some(permit) = attempt.permit.as_ref().filter(|_| is_silence(error)) {
+        permit.timed_out();
+    }
     // A 100 of the gateway's own is no part of the answer.
     let body_is_begun = fhir.is_some_and(|fhir| fhir.plan.body_is_begun);
     // What a client may repeat may be none of OpenEMR's to repeat.
@@ -103,6 +109,11 @@ pub(super) fn decide_repeat(session: &Session, client_reused: bool, context: &mu
         was_refused: was_refused(error),
     };
     after_broken_connection(broken, context, error);
+}
+
+/// Whether OpenEMR took too long.
+fn is_silence(error: &Error) -> bool {
+    *error.esource() == ErrorSource::Upstream && matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout)
 }
 
 /// After a connection that broke: repeats a request once, if nobody can notice. Apache closes idle connections, and

@@ -1,43 +1,67 @@
 //! The limit on requests in flight at one site, and the wait queue in front of it: OpenEMR is PHP, each request occupies
 //! one of a few dozen workers, and beyond those it only gets slower.
 //!
-//! A [`Semaphore`] gives out the permits, in the order of arrival: a permit that is given back while requests wait goes to
-//! the first of them without being free in between, so that no newcomer overtakes. What is added here is the bound of the
-//! queue, the time after which a waiting request gets no permit, and that no client gets more than its share of either: a
-//! request waits for a permit of its client's first.
+//! What is here lets requests through and counts them. Whose turn is next is decided by the [`FairQueue`], how many there may be by the
+//! [`Load`]. While nobody waits, a request passes with two atomic operations; only a request that has to wait, and one that ends while others
+//! do, takes the lock of the queue.
 //!
 //! Decision: `docs/decisions/03-concurrency-limit.md`.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use http::StatusCode;
+use log::{Level, log};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use crate::config::InFlightLimit;
+use crate::limits::class::Class;
+use crate::limits::fair_queue::{Arrival, Bounds, Cost, FairQueue, Head};
+use crate::limits::load::{Load, Probe};
 
 /// The limit and the wait queue of one site.
 #[derive(Debug)]
 pub(crate) struct InFlight {
+    site: String,
     limit: InFlightLimit,
-    permits: Arc<Semaphore>,
-    waiting: AtomicU32,
+    load: Load,
+    counts: Counts,
+    /// What each flow has in flight; clients that fall into the same place, by chance, have it together.
     shares: Box<[Share]>,
     clients: RandomState,
+    queue: Mutex<FairQueue<Flow, Waiter>>,
+    /// The limit that the log has told last.
+    told: AtomicU32,
 }
 
-/// What one client may have at once; clients that fall into the same share, by chance, have it together.
-#[derive(Debug)]
+/// Who shares OpenEMR with whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Flow {
+    /// A client, by the hash of its name or address.
+    Client(u64),
+    /// Bulk exports.
+    Exports,
+    /// The gateway's own requests.
+    Own,
+}
+
+/// What a flow has in flight.
+#[derive(Debug, Default)]
 struct Share {
-    permits: Arc<Semaphore>,
-    waiting: AtomicU32,
+    in_flight: AtomicU32,
+    /// Those of them that have not been in the queue, where they would have been charged for.
+    uncharged: AtomicU32,
 }
 
-/// How many shares there are for clients. Behind them is that of the gateway's own requests, which is all.
+/// How many are in flight, in the upper half, and how many wait: one number, since whoever enters must see both.
+#[derive(Debug, Default)]
+struct Counts(AtomicU64);
+
+/// How many places there are for clients. Behind them are those of the exports and of the gateway's own requests.
 const SHARES: usize = 256;
 
 /// What became of a request that asked for a permit.
@@ -51,152 +75,353 @@ pub(crate) enum Entry {
     Full,
 }
 
+/// How the wait of a request ended.
+#[derive(Debug)]
+pub(crate) enum Waited {
+    /// It has a permit.
+    Admitted(Permit),
+    /// It was cut off: its client's queue stands, or is the longest while the queue is full.
+    CutOff,
+    /// `queue_timeout` is over.
+    TimedOut,
+}
+
+/// What a request in the queue is told.
+#[derive(Debug)]
+enum Turn {
+    Permit(Permit),
+    CutOff,
+}
+
 /// A permit to be in flight, given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    _permit: OwnedSemaphorePermit,
-    // Given back after the other: the client's next request is behind those that wait already.
-    _of_client: OwnedSemaphorePermit,
+    in_flight: Arc<InFlight>,
+    share: usize,
+    is_charged: bool,
+    probe: Probe,
 }
 
 /// A place in the wait queue, left when dropped.
-pub(crate) struct Ticket {
-    permit: Acquisition,
-    deadline: Instant,
-    _waiting: Waiting,
-}
-
-type Acquisition = Pin<Box<dyn Future<Output = Result<Permit, AcquireError>> + Send>>;
-
-/// Counts a request in the wait queue.
 #[derive(Debug)]
-struct Waiting {
+pub(crate) struct Ticket {
     in_flight: Arc<InFlight>,
-    share: usize,
+    flow: Flow,
+    id: u64,
+    turn: oneshot::Receiver<Turn>,
+    deadline: Instant,
 }
 
 impl InFlight {
-    /// A limit with nothing in flight.
+    /// A limit with nothing in flight. `before`: that of the same OpenEMR until now, whose experience counts.
     #[must_use]
-    pub(crate) fn new(limit: InFlightLimit) -> Self {
-        let semaphore = |permits: u32| Arc::new(Semaphore::new(permits as usize));
-        let share = || Share { permits: semaphore(limit.most_of_a_client()), waiting: AtomicU32::new(0) };
-        let own = Share { permits: semaphore(limit.most), waiting: AtomicU32::new(0) };
+    pub(crate) fn new(site: &str, limit: InFlightLimit, before: Option<&Self>) -> Self {
+        let load = Load::new(limit.most, limit.adaptive, before.map(|before| &before.load), Instant::now());
         Self {
+            site: site.to_owned(),
             limit,
-            permits: semaphore(limit.most),
-            waiting: AtomicU32::new(0),
-            shares: std::iter::repeat_with(share).take(SHARES).chain([own]).collect(),
+            counts: Counts::default(),
+            shares: std::iter::repeat_with(Share::default).take(SHARES + 2).collect(),
             clients: RandomState::new(),
+            queue: Mutex::default(),
+            told: AtomicU32::new(load.limit()),
+            load,
         }
     }
 
-    /// The limit.
+    /// What is configured.
     #[must_use]
-    pub(crate) fn limit(&self) -> InFlightLimit {
+    pub(crate) fn configured(&self) -> InFlightLimit {
         self.limit
     }
 
+    /// The most requests in flight, as far as is known by now.
+    #[must_use]
+    pub(crate) fn limit(&self) -> u32 {
+        self.load.limit()
+    }
+
     /// How many are in flight, and how many wait.
-    #[cfg(test)]
-    fn counts(&self) -> (u64, u64) {
-        let free = self.permits.available_permits() as u64;
-        (u64::from(self.limit.most).saturating_sub(free), u64::from(self.waiting.load(Ordering::Relaxed)))
+    #[must_use]
+    pub(crate) fn counts(&self) -> (u32, u32) {
+        self.counts.read()
     }
 
-    /// Takes a permit for this client, or a place in the queue until `now` + `queue_timeout`. Clients without an address are one.
-    pub(crate) fn enter(self: &Arc<Self>, client: Option<IpAddr>, now: Instant) -> Entry {
-        self.enter_queue(self.share_of(client), now, [self.limit.queue, self.limit.queue_of_a_client()])
-    }
-
-    /// The same for a request of the gateway's own.
-    pub(crate) fn enter_own(self: &Arc<Self>, now: Instant) -> Entry {
-        self.enter_queue(SHARES, now, [self.limit.queue; 2])
-    }
-
-    /// The same for a request that was in flight before: for it the queue is never full. There are never more of these than
-    /// may be in flight.
-    pub(crate) fn return_to(self: &Arc<Self>, client: Option<IpAddr>, now: Instant) -> Entry {
-        self.enter_queue(self.share_of(client), now, [u32::MAX; 2])
-    }
-
-    fn enter_queue(self: &Arc<Self>, at: usize, now: Instant, longest: [u32; 2]) -> Entry {
-        let Some(share) = self.shares.get(at) else { return Entry::Full };
-        if let Ok(of_client) = Arc::clone(&share.permits).try_acquire_owned()
-            && let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned()
-        {
-            return Entry::Admitted(Permit { _permit: permit, _of_client: of_client });
-        }
-        let Some(waiting) = Waiting::join(self, at, longest) else { return Entry::Full };
-        let (all, of_client) = (Arc::clone(&self.permits), Arc::clone(&share.permits));
-        let mut permit: Acquisition = Box::pin(async move {
-            let of_client = of_client.acquire_owned().await?;
-            Ok(Permit { _permit: all.acquire_owned().await?, _of_client: of_client })
-        });
-        // The first poll joins the semaphore's queue: the place is that of the arrival, not of the first wait.
-        match permit.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            // A request has ended since.
-            Poll::Ready(Ok(permit)) => Entry::Admitted(permit),
-            Poll::Ready(Err(_)) => Entry::Full,
-            Poll::Pending => Entry::Queued(Ticket { permit, deadline: now + self.limit.queue_timeout, _waiting: waiting }),
-        }
-    }
-
-    /// The share of a client. One client has a whole network of IPv6: the first 64 bits.
-    fn share_of(&self, client: Option<IpAddr>) -> usize {
-        let client = match client {
+    /// The flow of a client: by its name, or else by its address. One client has a whole network of IPv6, the first 64 bits; clients of
+    /// whom neither is known are one.
+    #[must_use]
+    pub(crate) fn client(&self, name: Option<&str>, address: Option<IpAddr>) -> Flow {
+        let address = match address {
             Some(IpAddr::V6(address)) => u128::from(address) >> 64 << 64,
             Some(IpAddr::V4(address)) => u128::from(u32::from(address)) + 1,
             None => 0,
         };
-        self.clients.hash_one(client) as usize % SHARES
+        Flow::Client(self.clients.hash_one(name.ok_or(address)))
     }
-}
 
-impl Waiting {
-    /// Joins the queue and the client's part of it, unless one of them is that long already.
-    fn join(in_flight: &Arc<InFlight>, share: usize, [longest, longest_of_client]: [u32; 2]) -> Option<Self> {
-        let one_more = |waiting: &AtomicU32, longest: u32| {
-            let joined = |waiting: u32| (waiting < longest).then_some(waiting + 1);
-            waiting.fetch_update(Ordering::AcqRel, Ordering::Relaxed, joined).is_ok()
+    /// Takes a permit for a request of this flow, or a place in the queue until `now` + `queue_timeout`.
+    pub(crate) fn enter(self: &Arc<Self>, flow: Flow, class: Class, now: Instant) -> Entry {
+        let longest_of_flow = match flow {
+            Flow::Client(_) => self.limit.queue_of_a_client(),
+            Flow::Exports | Flow::Own => self.limit.queue,
         };
-        let of_client = &in_flight.shares.get(share)?.waiting;
-        if !one_more(of_client, longest_of_client) {
+        self.enter_queue(flow, class, [self.limit.queue, longest_of_flow], now)
+    }
+
+    /// The same for a request that was in flight before: for it the queue is never full. There are never more of these than
+    /// may be in flight.
+    pub(crate) fn return_to(self: &Arc<Self>, flow: Flow, class: Class, now: Instant) -> Entry {
+        self.enter_queue(flow, class, [u32::MAX; 2], now)
+    }
+
+    fn enter_queue(self: &Arc<Self>, flow: Flow, class: Class, [longest, of_flow]: [u32; 2], now: Instant) -> Entry {
+        if let Some(permit) = self.pass(flow, class) {
+            return Entry::Admitted(permit);
+        }
+        self.load.note_reached();
+        let bounds = Bounds { longest: longest as usize, longest_of_flow: of_flow as usize, ..self.bounds() };
+        let (sender, turn) = oneshot::channel();
+        let (waiter, cost) = (Waiter { sender, class }, self.load.cost(class));
+        let uncharged = self.shares.get(share(flow)).map_or(0, |share| share.uncharged.load(Ordering::Relaxed));
+        let arrival = {
+            let mut queue = self.queue.lock();
+            let cost = Cost { own: cost, before: cost * uncharged };
+            let arrival = queue.push(flow, waiter, cost, bounds, now);
+            if let Arrival::Waits(_) = arrival {
+                self.counts.joined();
+            }
+            arrival
+        };
+        let id = match arrival {
+            Arrival::Waits(id) => id,
+            Arrival::InPlaceOf(other, id) => {
+                let _ = other.sender.send(Turn::CutOff);
+                id
+            }
+            Arrival::NoRoom(_) => {
+                // For a moment, this request had a place among those of its client, for which another one waits.
+                self.let_through(now);
+                return Entry::Full;
+            }
+        };
+        let mut ticket = Ticket { in_flight: Arc::clone(self), flow, id, turn, deadline: now + self.limit.queue_timeout };
+        // One may have ended since.
+        self.let_through(now);
+        match ticket.turn.try_recv() {
+            Ok(Turn::Permit(permit)) => Entry::Admitted(permit),
+            Ok(Turn::CutOff) => Entry::Full,
+            Err(_) => Entry::Queued(ticket),
+        }
+    }
+
+    /// A permit, if nobody waits and there is room.
+    fn pass(self: &Arc<Self>, flow: Flow, class: Class) -> Option<Permit> {
+        let (share, most) = (share(flow), self.most_of(flow));
+        let of_flow = self.shares.get(share)?;
+        let one_more = |in_flight: u32| (in_flight < most).then_some(in_flight + 1);
+        of_flow.in_flight.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more).ok()?;
+        match self.counts.pass(self.limit()) {
+            Some(at_once) => {
+                of_flow.uncharged.fetch_add(1, Ordering::Relaxed);
+                Some(self.permit(share, false, self.load.begin(class, at_once)))
+            }
+            None => {
+                of_flow.in_flight.fetch_sub(1, Ordering::AcqRel);
+                None
+            }
+        }
+    }
+
+    fn permit(self: &Arc<Self>, share: usize, is_charged: bool, probe: Probe) -> Permit {
+        Permit { in_flight: Arc::clone(self), share, is_charged, probe }
+    }
+
+    /// Lets those through whose turn it is, as far as there is room.
+    fn let_through(self: &Arc<Self>, now: Instant) {
+        while let Some((sender, turn)) = self.next(now) {
+            // One that has left while it was told has its permit dropped, and that lets the next one through.
+            let _ = sender.send(turn);
+        }
+    }
+
+    fn next(self: &Arc<Self>, now: Instant) -> Option<(oneshot::Sender<Turn>, Turn)> {
+        let mut queue = self.queue.lock();
+        if self.counts.read().0 >= self.limit() {
             return None;
         }
-        if !one_more(&in_flight.waiting, longest) {
-            of_client.fetch_sub(1, Ordering::AcqRel);
-            return None;
+        match queue.pop(self.bounds(), now, |flow| self.has_share(flow))? {
+            Head::Cut(waiter) => {
+                self.counts.left();
+                Some((waiter.sender, Turn::CutOff))
+            }
+            Head::Next(flow, waiter) => {
+                let share = share(flow);
+                self.shares.get(share)?.in_flight.fetch_add(1, Ordering::AcqRel);
+                let probe = self.load.begin(waiter.class, self.counts.passed_from_queue());
+                Some((waiter.sender, Turn::Permit(self.permit(share, true, probe))))
+            }
         }
-        Some(Self { in_flight: Arc::clone(in_flight), share })
+    }
+
+    fn has_share(&self, flow: Flow) -> bool {
+        self.shares.get(share(flow)).is_some_and(|share| share.in_flight.load(Ordering::Acquire) < self.most_of(flow))
+    }
+
+    /// The most requests of a flow in flight.
+    fn most_of(&self, flow: Flow) -> u32 {
+        let limit = self.limit();
+        match flow {
+            Flow::Client(_) => self.limit.most_of_a_client_of(limit),
+            Flow::Exports => self.limit.most_of_exports_of(limit),
+            Flow::Own => limit,
+        }
+    }
+
+    fn bounds(&self) -> Bounds {
+        let longest = self.limit.queue as usize;
+        Bounds { longest, longest_of_flow: longest, target: self.limit.queue_target }
+    }
+
+    fn give_back(self: &Arc<Self>, share: usize, is_charged: bool) {
+        if let Some(of_flow) = self.shares.get(share) {
+            of_flow.in_flight.fetch_sub(1, Ordering::AcqRel);
+            of_flow.uncharged.fetch_sub(u32::from(!is_charged), Ordering::Relaxed);
+        }
+        if self.counts.ended() > 0 {
+            self.let_through(Instant::now());
+        }
+    }
+
+    /// Tells the log when the limit has become half of what it was, or twice.
+    fn tell_limit(&self) {
+        let (limit, told) = (self.limit(), self.told.load(Ordering::Relaxed));
+        if (limit > told / 2 && limit < told.saturating_mul(2)) || self.told.swap(limit, Ordering::Relaxed) != told {
+            return;
+        }
+        let level = if limit < told { Level::Info } else { Level::Debug };
+        let most = self.limit.most;
+        log!(level, "site {}: OpenEMR gets {limit} requests at once at most, after {told} (in_flight.most: {most})", self.site);
     }
 }
 
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.in_flight.waiting.fetch_sub(1, Ordering::AcqRel);
-        if let Some(share) = self.in_flight.shares.get(self.share) {
-            share.waiting.fetch_sub(1, Ordering::AcqRel);
+/// A request in the queue.
+#[derive(Debug)]
+struct Waiter {
+    sender: oneshot::Sender<Turn>,
+    class: Class,
+}
+
+/// The place of a flow's count.
+fn share(flow: Flow) -> usize {
+    match flow {
+        Flow::Client(client) => client as usize % SHARES,
+        Flow::Exports => SHARES,
+        Flow::Own => SHARES + 1,
+    }
+}
+
+impl Counts {
+    const ONE_IN_FLIGHT: u64 = 1 << 32;
+
+    fn split(both: u64) -> (u32, u32) {
+        ((both >> 32) as u32, both as u32)
+    }
+
+    fn read(&self) -> (u32, u32) {
+        Self::split(self.0.load(Ordering::Acquire))
+    }
+
+    /// One more in flight, if nobody waits and there are fewer than `limit`; gives how many there are then.
+    fn pass(&self, limit: u32) -> Option<u32> {
+        let one_more = |both: u64| match Self::split(both) {
+            (in_flight, 0) if in_flight < limit => Some(both + Self::ONE_IN_FLIGHT),
+            _ => None,
+        };
+        let before = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).ok()?;
+        Some(Self::split(before).0 + 1)
+    }
+
+    /// One of those that wait is in flight; gives how many are then. With the queue locked.
+    fn passed_from_queue(&self) -> u32 {
+        Self::split(self.0.fetch_add(Self::ONE_IN_FLIGHT - 1, Ordering::AcqRel)).0 + 1
+    }
+
+    /// One more waits. With the queue locked.
+    fn joined(&self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// One of those that wait has left. With the queue locked.
+    fn left(&self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// One in flight has ended; gives how many wait.
+    fn ended(&self) -> u32 {
+        Self::split(self.0.fetch_sub(Self::ONE_IN_FLIGHT, Ordering::AcqRel)).1
+    }
+}
+
+impl Permit {
+    /// The head of OpenEMR's answer came so long after the request was sent.
+    pub(crate) fn answered(&self, after: Duration, status: StatusCode) {
+        // A part of an export takes minutes, and tells nothing.
+        if self.share == SHARES {
+            return;
         }
+        match status {
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => self.overloaded(),
+            // An error is quickly found.
+            status if status.is_success() => {
+                self.in_flight.load.answered(self.probe, after, Instant::now());
+                self.in_flight.tell_limit();
+            }
+            _ => {}
+        }
+    }
+
+    /// OpenEMR did not answer in time.
+    pub(crate) fn timed_out(&self) {
+        self.overloaded();
+    }
+
+    fn overloaded(&self) {
+        self.in_flight.load.overloaded(self.probe, self.in_flight.counts().0, Instant::now());
+        self.in_flight.tell_limit();
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.in_flight.give_back(self.share, self.is_charged);
     }
 }
 
 impl Ticket {
-    /// Waits for a permit; `None` when `queue_timeout` is over. Dropping it leaves the queue.
-    pub(crate) async fn permit(mut self) -> Option<Permit> {
-        let permit = tokio::time::timeout_at(self.deadline.into(), self.permit.as_mut()).await.ok()?.ok()?;
-        self.accept(permit, Instant::now())
+    /// Waits for a permit, until `queue_timeout` is over at the latest. Dropping it leaves the queue.
+    pub(crate) async fn wait(mut self) -> Waited {
+        match tokio::time::timeout_at(self.deadline.into(), &mut self.turn).await {
+            Ok(Ok(turn)) => self.accept(turn, Instant::now()),
+            Ok(Err(_)) | Err(_) => Waited::TimedOut,
+        }
     }
 
     /// A permit that came too late, because a timer was late, goes to the next in the queue.
-    fn accept(&self, permit: Permit, now: Instant) -> Option<Permit> {
-        (now < self.deadline).then_some(permit)
+    fn accept(&self, turn: Turn, now: Instant) -> Waited {
+        match turn {
+            Turn::CutOff => Waited::CutOff,
+            Turn::Permit(permit) if now < self.deadline => Waited::Admitted(permit),
+            Turn::Permit(_) => Waited::TimedOut,
+        }
     }
 }
 
-impl std::fmt::Debug for Ticket {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ticket").field("deadline", &self.deadline).finish_non_exhaustive()
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut queue = self.in_flight.queue.lock();
+        if queue.remove(self.flow, self.id).is_some() {
+            self.in_flight.counts.left();
+        }
     }
 }
 

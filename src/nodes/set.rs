@@ -49,13 +49,23 @@ impl Nodes {
         Self::with(site.name.as_str(), site.upstream.clone())
     }
 
+    /// The nodes of a site that had others until now. Where these are the same servers, what OpenEMR can do is known.
+    #[must_use]
+    pub(crate) fn after(site: &config::Site, before: &Self) -> Self {
+        let mut nodes = Self::new(site);
+        if before.upstream.nodes == nodes.upstream.nodes {
+            nodes.in_flight = Arc::new(InFlight::new(&nodes.site, nodes.upstream.in_flight, Some(&before.in_flight)));
+        }
+        nodes
+    }
+
     pub(super) fn with(site: &str, upstream: Upstream) -> Self {
         let nodes: Vec<Node> = upstream.nodes.iter().map(|node| Node::new(node, &upstream)).collect();
         Self {
             site: site.to_owned(),
             next: AtomicUsize::new(0),
             breaker: Mutex::new(Breaker::new(nodes.len())),
-            in_flight: Arc::new(InFlight::new(upstream.in_flight)),
+            in_flight: Arc::new(InFlight::new(site, upstream.in_flight, None)),
             created: Instant::now(),
             changes: watch::Sender::new(()),
             nodes,
@@ -148,7 +158,7 @@ impl Nodes {
         let is =
             |index: usize, health: Health| !tried.has(index) && self.nodes.get(index).is_some_and(|node| node.health() == health);
         let healthy = self.nodes.iter().filter(|node| node.health() == Health::Healthy).count().max(1);
-        let share = (self.upstream.in_flight.most as usize).div_ceil(healthy);
+        let share = (self.in_flight.limit() as usize).div_ceil(healthy);
         let has_room = |index: usize| self.nodes.get(index).is_some_and(|node| node.load.load(Ordering::Relaxed) < share);
         self.pick(next, now, |index| is(index, Health::Healthy) && has_room(index))
             .or_else(|| self.pick(next, now, |index| is(index, Health::Healthy)))

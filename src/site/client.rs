@@ -8,9 +8,11 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{HeaderName, Method, StatusCode};
 
+use crate::fhir::interaction::Interaction;
+use crate::limits::class::Class;
 use crate::nodes::client::{Client, Limits, Request, Response};
 use crate::nodes::client_error::ClientError;
-use crate::nodes::in_flight::{Entry, Permit};
+use crate::nodes::in_flight::{Entry, Flow, Permit, Waited};
 use crate::nodes::{NodeLease, Nodes, Tried};
 use crate::smart::token::AccessToken;
 use crate::smart::token_cell::TokenHandle;
@@ -39,6 +41,8 @@ pub(crate) struct FhirRequest<'a> {
     pub max_body: usize,
     /// Between two reads of the answer.
     pub read_timeout: Duration,
+    /// Whether it is a part of a bulk export.
+    pub is_of_export: bool,
     /// The permit of the client on whose behalf it is sent; `None` for one of the gateway's own.
     pub permit: Option<&'a Permit>,
 }
@@ -65,7 +69,13 @@ impl<'a> FhirRequest<'a> {
     #[must_use]
     pub(crate) fn get(target: &'a str, max_body: usize, read_timeout: Duration) -> Self {
         let fields = vec![(ACCEPT, HeaderValue::from_static("application/fhir+json"))];
-        Self { method: Method::GET, target, fields, max_body, read_timeout, permit: None }
+        Self { method: Method::GET, target, fields, max_body, read_timeout, is_of_export: false, permit: None }
+    }
+
+    /// The same as a part of a bulk export.
+    #[must_use]
+    pub(crate) fn of_export(self) -> Self {
+        Self { is_of_export: true, ..self }
     }
 }
 
@@ -101,10 +111,11 @@ impl SiteClient {
         body: Option<&Bytes>,
         token: Option<&AccessToken>,
     ) -> Result<Response, SiteClientError> {
-        let _permit = match request.permit {
+        let own = match request.permit {
             Some(_) => None,
-            None => Some(permit(&self.nodes).await?),
+            None => Some(permit(&self.nodes, request).await?),
         };
+        let permit = request.permit.or(own.as_ref());
         let limits = Limits { step: Some(request.read_timeout), total: None, body: request.max_body };
         let mut tried = Tried::default();
         let mut lease = NodeLease::take(&self.nodes, tried, Instant::now()).map_err(|_| SiteClientError::NoNode)?;
@@ -120,8 +131,15 @@ impl SiteClient {
                 },
             };
             let sent = Instant::now();
-            let response = connected.send(at(&lease, request, body, token)).await?.whole().await?;
-            lease.answered(Some(sent.elapsed()), response.status.is_server_error());
+            let response = async { connected.send(at(&lease, request, body, token)).await?.whole().await }.await;
+            let took = sent.elapsed();
+            match (permit, &response) {
+                (Some(permit), Ok(response)) => permit.answered(took, response.status),
+                (Some(permit), Err(error)) if error.is_timeout() => permit.timed_out(),
+                _ => {}
+            }
+            let response = response?;
+            lease.answered(Some(took), response.status.is_server_error());
             return Ok(response);
         }
     }
@@ -162,10 +180,16 @@ impl SiteClient {
     }
 }
 
-async fn permit(nodes: &Nodes) -> Result<Permit, SiteClientError> {
-    match nodes.in_flight().enter_own(Instant::now()) {
+async fn permit(nodes: &Nodes, request: &FhirRequest<'_>) -> Result<Permit, SiteClientError> {
+    let (path, query) = request.target.split_at(request.target.find('?').unwrap_or(request.target.len()));
+    let class = Class::of(Interaction::of(&request.method, path.as_bytes()), query.as_bytes());
+    let flow = if request.is_of_export { Flow::Exports } else { Flow::Own };
+    match nodes.in_flight().enter(flow, class, Instant::now()) {
         Entry::Admitted(permit) => Ok(permit),
-        Entry::Queued(ticket) => ticket.permit().await.ok_or(SiteClientError::Busy),
+        Entry::Queued(ticket) => match ticket.wait().await {
+            Waited::Admitted(permit) => Ok(permit),
+            Waited::CutOff | Waited::TimedOut => Err(SiteClientError::Busy),
+        },
         Entry::Full => Err(SiteClientError::Busy),
     }
 }

@@ -114,9 +114,12 @@ impl<'a> Earlier<'a> {
 /// The parts of a site: shared with an earlier site where the configuration of that part is equal, made anew otherwise.
 fn parts(config: &Arc<config::Site>, tasks: &Tasks, earlier: Earlier<'_>) -> Parts {
     let same_nodes = earlier.find(|site| *site.nodes.upstream() == config.upstream);
-    let nodes = same_nodes.map_or_else(|| new_nodes(config, &tasks.nodes), |site| Arc::clone(&site.nodes));
     let turns = same_nodes.map(|site| Arc::clone(&site.turns)).unwrap_or_default();
     let same_name = earlier.in_previous.iter().find(|site| site.name() == config.name.as_str());
+    let nodes = match same_nodes {
+        Some(site) => Arc::clone(&site.nodes),
+        None => new_nodes(config, &tasks.nodes, same_name.map(|site| &*site.nodes)),
+    };
     let mended = same_name.map(|site| Arc::clone(&site.mending.mended)).unwrap_or_default();
     let identity = TokenIdentity::of(config);
     // Another OpenEMR, or another client of it, may have other Groups by the same ids.
@@ -150,8 +153,8 @@ fn parts(config: &Arc<config::Site>, tasks: &Tasks, earlier: Earlier<'_>) -> Par
     }
 }
 
-fn new_nodes(config: &config::Site, checks: &Checks) -> Arc<Nodes> {
-    let nodes = Arc::new(Nodes::new(config));
+fn new_nodes(config: &config::Site, checks: &Checks, before: Option<&Nodes>) -> Arc<Nodes> {
+    let nodes = Arc::new(before.map_or_else(|| Nodes::new(config), |before| Nodes::after(config, before)));
     checks.start(&nodes);
     nodes
 }
