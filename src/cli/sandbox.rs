@@ -9,7 +9,7 @@ use std::{
 
 use clap::Args;
 
-use crate::sandbox::{Client, Keys, Personality, Sandbox, SandboxError, Settings, Shapes, Tls};
+use crate::sandbox::{Client, Keys, Personality, Sandbox, SandboxError, Settings, Shapes, Timings, Tls};
 
 /// The arguments of `sandbox`.
 #[derive(Args, Debug)]
@@ -82,6 +82,9 @@ pub(super) struct SandboxArgs {
     /// How many requests are processed at once; more wait
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub(super) workers: usize,
+    /// How long a worker is busy with a request: as long as OpenEMR on two processors (openemr), or no longer than needed (none)
+    #[arg(long, value_name = "HOW", default_value_t)]
+    pub(super) timings: Timings,
     /// How many synthetic patients there are
     #[arg(long, value_name = "N", default_value_t = 300)]
     pub(super) patients: usize,
@@ -174,6 +177,7 @@ fn settings(args: &SandboxArgs) -> Result<Settings, SandboxCommandError> {
         site_address: args.site_address.clone(),
         database: args.database.clone(),
         workers: args.workers,
+        timings: args.timings,
         patients: args.patients,
         shapes: args.resources,
         keep_alive: Duration::from_millis(args.keep_alive),

@@ -2,7 +2,7 @@
 //!
 //! docs/sandbox.md describes its requests; a test below checks that it lists every member and every word that they take.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned, de::Error as _};
@@ -39,6 +39,7 @@ struct Changes {
     token_lifetime_seconds: Option<u32>,
     strict_kid: Option<bool>,
     jwks_cache_seconds: Option<u64>,
+    workers: Option<NonZeroUsize>,
     listener: Option<ListenerState>,
     binary: Option<NewBinary>,
     export: Option<ExportBehavior>,
@@ -194,6 +195,9 @@ async fn apply(instance: &Instance, changes: Changes) -> Result<(), String> {
     if let Some(seconds) = changes.jwks_cache_seconds {
         instance.client_keys.set_cache(Duration::from_secs(seconds));
     }
+    if let Some(workers) = changes.workers {
+        instance.workers.set(workers);
+    }
     if let Some(binary) = changes.binary {
         instance.exports.lock().publish(binary.id, binary.bytes);
     }
@@ -232,6 +236,8 @@ fn state(instance: &Instance) -> Value {
         "openemr": instance.personality.to_string(),
         "listener": if *instance.is_up.borrow() { "up" } else { "down" },
         "clock_offset_seconds": instance.clock.offset(),
+        "workers": instance.workers.wanted(),
+        "workers_busy": instance.workers.busy(),
         "jwks_fetches": instance.client_keys.fetches(),
     });
     if let (Value::Object(state), Value::Object(counters)) = (&mut state, instance.counters.describe()) {

@@ -63,6 +63,8 @@ pub(super) struct Answer {
     pub(super) extra: Vec<(&'static str, String)>,
     /// The milliseconds after which it is sent.
     pub(super) delay_ms: u32,
+    /// How many entries the Bundle of a search has.
+    pub(super) entries: usize,
 }
 
 impl Answer {
@@ -103,6 +105,7 @@ impl Answer {
             header_set: HeaderSet::Standard,
             extra: Vec::new(),
             delay_ms: 0,
+            entries: 0,
         }
     }
 
@@ -115,6 +118,12 @@ impl Answer {
     /// Delays the answer.
     pub(super) fn delayed_by(mut self, milliseconds: u32) -> Answer {
         self.delay_ms = milliseconds;
+        self
+    }
+
+    /// Says how many entries its Bundle has.
+    pub(super) fn with_entries(mut self, entries: usize) -> Answer {
+        self.entries = entries;
         self
     }
 

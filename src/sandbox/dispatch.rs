@@ -4,6 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{
     answer::{Answer, Area, HeaderSet},
@@ -21,6 +22,7 @@ use super::{
     request_head::RequestHead,
     response::{Body, Ending, Response},
     rewrite,
+    timings::Takes,
     token_endpoint::{self, Assertion, ExchangeError, TokenForm},
 };
 
@@ -190,6 +192,7 @@ async fn fhir(instance: &Instance, request: &FhirRequest<'_>, faults: &FhirFault
     let route = if let Route::Named(route) = &request.route { Some(route.as_str()) } else { None };
     remember(instance, request.head, request.body, route);
     wait(faults.delay_ms).await;
+    let begun = Instant::now();
     let answer = if let Some(error) = faults.error {
         error_answers::server_error(instance.personality, error)
     } else if let Some(rejection) = faults.refuse {
@@ -205,8 +208,10 @@ async fn fhir(instance: &Instance, request: &FhirRequest<'_>, faults: &FhirFault
     } else {
         error_answers::no_such_site(instance.personality, false)
     };
+    let takes = Takes::of(request, &answer);
     let answer = if instance.personality == Personality::Next { next_answers::dressed(answer) } else { answer };
     wait(answer.delay_ms.into()).await;
+    instance.timings.fill(instance.personality, takes, begun).await;
     if faults.lose_answer {
         instance.counters.requests_dropped.fetch_add(1, Ordering::Relaxed);
         return Outcome::nothing();
@@ -234,6 +239,7 @@ async fn oauth2(
     origin: Option<&str>,
 ) -> Outcome {
     let discovery = instance.sites.get(site);
+    let begun = Instant::now();
     let answer = match (head.method.as_str(), rest, discovery) {
         (_, "token", _) => return token(instance, site, head, body, faults, origin).await,
         (_, _, None) => error_answers::no_such_site(instance.personality, true),
@@ -242,6 +248,7 @@ async fn oauth2(
         ("POST", "registration", _) => registration::register(instance, site, &body.kept),
         _ => error_answers::route_not_found(instance.personality),
     };
+    instance.timings.fill(instance.personality, Takes::Read, begun).await;
     Outcome::answered(response(instance, answer, Area::OAuth2, origin))
 }
 
@@ -262,6 +269,7 @@ async fn token(
         "assertion_claims": assertion.as_ref().map(|assertion| assertion.claims.clone()),
     });
     wait(faults.delay_ms).await;
+    let begun = Instant::now();
     let answer = if let Some(fixed) = &faults.answer {
         fixed_answer(fixed)
     } else if faults.html {
@@ -282,6 +290,7 @@ async fn token(
             error_answer(instance.personality, &error, head)
         })
     };
+    instance.timings.fill(instance.personality, Takes::Exchange, begun).await;
     if faults.lose_answer {
         instance.counters.requests_dropped.fetch_add(1, Ordering::Relaxed);
         return Outcome::nothing();

@@ -243,5 +243,5 @@ fn bundle(instance: &Instance, request: &FhirRequest<'_>, entries: &[Bytes]) -> 
         bundle.extend_from_slice(entry);
     }
     bundle.extend_from_slice(if entries.is_empty() { b"}" } else { b"]}" });
-    Answer::new(200, "application/json", Body::Whole(Bytes::from(bundle)))
+    Answer::new(200, "application/json", Body::Whole(Bytes::from(bundle))).with_entries(entries.len())
 }

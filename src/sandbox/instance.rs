@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     io,
+    num::NonZeroUsize,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,7 +12,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{OwnedMutexGuard, Semaphore, watch};
+use tokio::sync::{OwnedMutexGuard, watch};
 
 use super::{
     access_token::AccessTokens,
@@ -29,6 +30,8 @@ use super::{
     population::Population,
     scopes::KnownScopes,
     settings::Settings,
+    timings::Timings,
+    workers::Workers,
 };
 
 /// One OpenEMR node.
@@ -67,10 +70,10 @@ pub(super) struct Instance {
     pub(super) wanted_up: watch::Sender<bool>,
     /// Whether the listener is up.
     pub(super) is_up: watch::Sender<bool>,
-    /// One permit for each worker.
-    pub(super) workers: Arc<Semaphore>,
-    /// The number of workers.
-    pub(super) worker_count: usize,
+    /// The workers.
+    pub(super) workers: Workers,
+    /// How long they are busy with a request.
+    pub(super) timings: Timings,
     /// How long an idle connection is kept.
     pub(super) keep_alive: Duration,
     /// How many requests a connection serves.
@@ -84,6 +87,7 @@ pub(super) struct Instance {
 /// The settings that [`Instance::reset`] restores.
 struct AtStart {
     clients: Clients,
+    workers: NonZeroUsize,
     clock_offset: i64,
     token_lifetime: Duration,
     strict_kid: bool,
@@ -102,7 +106,7 @@ impl Instance {
         let strict_kid = settings.strict_kid || personality == Personality::Next;
         client_keys.set_strict_kid(strict_kid);
         client_keys.set_cache(settings.jwks_cache);
-        let workers = settings.workers.max(1);
+        let workers = NonZeroUsize::new(settings.workers).unwrap_or(NonZeroUsize::MIN);
         let database = Arc::new(Database::open(settings.database.as_deref())?);
         let population =
             Population::written(settings.shapes, personality, &site_address, settings.patients, settings.seed, made_at);
@@ -124,14 +128,15 @@ impl Instance {
             counters: Counters::default(),
             wanted_up: watch::Sender::new(true),
             is_up: watch::Sender::new(true),
-            workers: Arc::new(Semaphore::new(workers)),
-            worker_count: workers,
+            workers: Workers::new(workers),
+            timings: settings.timings,
             keep_alive: settings.keep_alive,
             requests_per_connection: settings.requests_per_connection.max(1),
             token_lifetime: Mutex::new(settings.token_lifetime),
             system_scopes: AtomicBool::new(true),
             at_start: AtStart {
                 clients,
+                workers,
                 clock_offset: settings.clock_offset,
                 token_lifetime: settings.token_lifetime,
                 strict_kid,
@@ -178,7 +183,7 @@ impl Instance {
         session.lock_owned().await
     }
 
-    /// Clears faults and counters and restores clock, clients and their settings as they were at the start. Tokens,
+    /// Clears faults and counters and restores workers, clock, clients and their settings as they were at the start. Tokens,
     /// used jtis and created patients stay.
     pub(super) fn reset(&self) {
         self.faults.set_token(Vec::new());
@@ -190,6 +195,7 @@ impl Instance {
         self.set_token_lifetime(self.at_start.token_lifetime);
         self.client_keys.set_strict_kid(self.at_start.strict_kid);
         self.client_keys.set_cache(self.at_start.jwks_cache);
+        self.workers.set(self.at_start.workers);
         self.wanted_up.send_replace(true);
         self.clients.lock().extend(self.at_start.clients.clone());
         self.counters.reset();

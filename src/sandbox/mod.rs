@@ -4,7 +4,8 @@
 //! | module | what it is |
 //! |---|---|
 //! | `settings`, `start` | how a sandbox is configured, and how it starts and runs |
-//! | `server` | connections: accepting, TLS, keep-alive, workers, sessions |
+//! | `server` | connections: accepting, TLS, keep-alive, sessions |
+//! | `workers`, `timings` | how many requests are processed at once, and how long each takes |
 //! | `http1`, `request_head`, `response` | HTTP/1.1 by hand, so that it can be broken on purpose |
 //! | `rewrite`, `php_variables`, `multipart` | what Apache and PHP make of a request |
 //! | `dispatch` | from a request to what happens on its connection, faults included |
@@ -78,8 +79,10 @@ mod server;
 mod settings;
 mod start;
 mod tampering;
+mod timings;
 mod tls;
 mod token_endpoint;
+mod workers;
 mod write;
 mod written;
 
@@ -88,4 +91,5 @@ pub use own_shapes::{Shapes, UnknownShapes};
 pub use personality::{Personality, UnknownVersion};
 pub use settings::Settings;
 pub use start::{Sandbox, SandboxError};
+pub use timings::{Timings, UnknownTimings};
 pub use tls::{Tls, TlsError};

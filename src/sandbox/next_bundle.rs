@@ -56,12 +56,13 @@ pub(super) fn bundle(
     insert("id", json!(random_uuid()));
     insert("timestamp", json!(format!("{}Z", calendar::date_time(now))));
     insert("type", json!("searchset"));
+    let entry_count = entries.len();
     if !entries.is_empty() {
         insert("entry", Value::Array(entries));
     }
     insert("link", Value::Array(links));
     insert("total", json!(found.total));
-    resource(200, &Value::Object(bundle))
+    resource(200, &Value::Object(bundle)).with_entries(entry_count)
 }
 
 /// Returns the Bundle of the only OperationDefinition.

@@ -152,9 +152,8 @@ async fn serve_requests(instance: &Instance, connection: &mut Connection<Stream>
         let last = served >= instance.requests_per_connection || !head.keeps_alive();
         let Outcome { response, ending, closes_silently } = {
             // Held until the last byte is written: the worker is busy until then.
-            let _worker = instance.workers.acquire().await.map_err(|_| io::ErrorKind::Other)?;
-            let busy = instance.worker_count.saturating_sub(instance.workers.available_permits());
-            instance.counters.most_workers_busy.fetch_max(busy as u64, Ordering::Relaxed);
+            let _worker = instance.workers.acquire().await;
+            instance.counters.most_workers_busy.fetch_max(instance.workers.busy() as u64, Ordering::Relaxed);
             let body = connection.read_body(&head, KEPT).await?;
             let _session = match session_id(&head) {
                 Some(id) => Some(instance.session(&id).await),

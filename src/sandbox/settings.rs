@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use super::{clients::Client, own_shapes::Shapes, personality::Personality, tls::Tls};
+use super::{clients::Client, own_shapes::Shapes, personality::Personality, timings::Timings, tls::Tls};
 
 /// The settings of a sandbox.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub struct Settings {
     pub database: Option<PathBuf>,
     /// How many requests are processed at once; more wait.
     pub workers: usize,
+    /// How long a worker is busy with a request.
+    pub timings: Timings,
     /// How many synthetic patients there are.
     pub patients: usize,
     /// How resources are written.
@@ -63,6 +65,7 @@ impl Default for Settings {
             site_address: None,
             database: None,
             workers: 50,
+            timings: Timings::default(),
             patients: 300,
             shapes: Shapes::default(),
             seed: 1,

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::support::gateway::{Gateway, config};
 use crate::support::openemr::OpenEmr;
 use crate::support::sandbox::{
-    CLIENT, PATIENT_READ, PATIENTS, RunningSandbox, exchange, jwk_set, read_answer, refused, send, sign, sign_as, started,
-    tls_stream, write_request,
+    CLIENT, DEADLINE, PATIENT_READ, PATIENTS, RunningSandbox, exchange, jwk_set, read_answer, refused, send, sign, sign_as,
+    started, tls_stream, write_request,
 };
 use aws_lc_rs::{rsa::KeySize, signature::RsaKeyPair};
-use openemr_gateway::sandbox::{Client, Keys, Personality, Settings, Tls};
+use openemr_gateway::sandbox::{Client, Keys, Personality, Settings, Timings, Tls};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -262,6 +262,66 @@ async fn no_more_requests_are_worked_on_than_there_are_workers() {
     }
     assert!(since.elapsed() >= Duration::from_millis(300));
     assert_eq!(sandbox.state().await["most_workers_busy"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_number_of_workers_changes_while_they_work() {
+    let sandbox = RunningSandbox::start(Settings { workers: 3, patients: 1, ..Settings::default() }, None).await;
+    let ask = || {
+        let address = sandbox.address;
+        tokio::spawn(async move { send(address, "GET", "/apis/default/fhir/metadata", &[], "").await.status })
+    };
+    let busy = async || sandbox.state().await["workers_busy"].as_u64().unwrap();
+    sandbox.order(&json!({"fhir": {"delay_ms": 3_000}})).await;
+    let mut asked: Vec<_> = (0..3).map(|_| ask()).collect();
+    until(async || busy().await == 3).await;
+    sandbox.order(&json!({"workers": 1})).await;
+    assert_eq!(sandbox.state().await["workers"], 1);
+    asked.extend((0..2).map(|_| ask()));
+    for task in asked.drain(..3) {
+        assert_eq!(task.await.unwrap(), 200);
+    }
+    until(async || busy().await == 1).await;
+    sandbox.order(&json!({"workers": 4})).await;
+    asked.extend((0..4).map(|_| ask()));
+    until(async || busy().await == 4).await;
+    for task in asked {
+        assert_eq!(task.await.unwrap(), 200);
+    }
+    assert_eq!(send(sandbox.admin, "POST", "/__sandbox/faults", &[], "{\"workers\": 0}").await.status, 400);
+    send(sandbox.admin, "POST", "/__sandbox/reset", &[], "").await;
+    assert_eq!(sandbox.state().await["workers"], 3);
+}
+
+async fn until(is_so: impl AsyncFn() -> bool) {
+    let waited = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, waited).await.expect("in time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_takes_as_long_as_openemr_also_for_a_client_that_hangs_up() {
+    let settings = Settings { workers: 1, patients: 20, timings: Timings::OpenEmr, ..Settings::default() };
+    let sandbox = RunningSandbox::start(settings, None).await;
+    let scopes = "system/Patient.read system/Encounter.read";
+    let token = sandbox.token(scopes).await;
+    for (target, at_least) in [("metadata", 290), ("Patient?_count=5", 31), ("Encounter", 890)] {
+        let since = Instant::now();
+        assert_eq!(sandbox.get(&format!("/apis/default/fhir/{target}"), &token).await.unwrap().status, 200);
+        assert!(since.elapsed() >= Duration::from_millis(at_least), "{target}");
+    }
+    let mut leaves = TcpStream::connect(sandbox.address).await.unwrap();
+    let authorization = format!("Bearer {token}");
+    let since = Instant::now();
+    let fields = [("Authorization", authorization.as_str())];
+    write_request(&mut leaves, "GET", "/apis/default/fhir/Encounter", &fields, b"").await.unwrap();
+    until(async || sandbox.state().await["workers_busy"] == 1).await;
+    drop(leaves);
+    assert_eq!(sandbox.get(PATIENTS, &token).await.unwrap().status, 200);
+    assert!(since.elapsed() >= Duration::from_millis(890), "the worker was free before its time");
 }
 
 #[tokio::test]

@@ -98,6 +98,10 @@ impl Caller {
 
     /// From another address of this machine.
     pub fn connect_from(&self, source: IpAddr) -> Connection {
+        Connection::plain(self.stream_from(source))
+    }
+
+    fn stream_from(&self, source: IpAddr) -> TcpStream {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
         let stream = runtime.block_on(async {
             let socket = tokio::net::TcpSocket::new_v4().unwrap();
@@ -105,26 +109,36 @@ impl Caller {
             socket.connect(self.address).await.unwrap().into_std().unwrap()
         });
         stream.set_nonblocking(false).unwrap();
-        Connection::plain(stream)
+        stream
     }
 
     /// Over TLS, trusting `certificate` alone.
     pub fn connect_tls(&self, certificate: &Path) -> Connection {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(certificate).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        self.connect_as(Arc::new(config))
+        self.connect_as(trusting(certificate))
+    }
+
+    /// The same, from another address of this machine.
+    pub fn connect_tls_from(&self, source: IpAddr, certificate: &Path) -> Connection {
+        Connection::tls(self.stream_from(source), trusting(certificate))
     }
 
     /// Over TLS, as this client. The handshake begins with the first bytes.
     pub fn connect_as(&self, config: Arc<ClientConfig>) -> Connection {
         Connection::tls(TcpStream::connect(self.address).unwrap(), config)
     }
+}
+
+/// A TLS client that trusts this certificate alone.
+pub fn trusting(certificate: &Path) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(certificate).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Arc::new(config)
 }
 
 /// The bytes of a request.

@@ -2,10 +2,10 @@
 //! optimised, and strict, because a body that is not whole must not pass for an answer.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// Why there is no answer, in words that are counted.
 #[derive(Debug)]
@@ -37,8 +37,18 @@ struct Head {
 
 impl Connection {
     pub async fn open(address: SocketAddr) -> Result<Self, Failure> {
-        let stream = TcpStream::connect(address).await.map_err(|error| Failure(format!("connect: {}", error.kind())))?;
-        stream.set_nodelay(true).map_err(|error| Failure(format!("connect: {}", error.kind())))?;
+        Self::of(TcpStream::connect(address).await)
+    }
+
+    /// From another address of this machine.
+    pub async fn open_from(source: Ipv4Addr, address: SocketAddr) -> Result<Self, Failure> {
+        Self::of(connect_from(source, address).await)
+    }
+
+    fn of(stream: io::Result<TcpStream>) -> Result<Self, Failure> {
+        let failed = |error: io::Error| Failure(format!("connect: {}", error.kind()));
+        let stream = stream.map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
         Ok(Self { stream, read: Vec::with_capacity(16 * 1024), body: Vec::new(), served: 0, over: false })
     }
 
@@ -160,6 +170,15 @@ impl Connection {
             Err(error) => Err(Failure(format!("within the body of an answer: {}", error.kind()))),
         }
     }
+}
+
+/// Connects from another address of this machine.
+pub async fn connect_from(source: Ipv4Addr, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    // For sources that are used for thousands of connections the port must be chosen when the other end is known.
+    socket.set_reuseaddr(true)?;
+    socket.bind(SocketAddr::new(source.into(), 0))?;
+    socket.connect(address).await
 }
 
 fn parse(method: &str, read: &[u8]) -> Result<Option<Head>, Failure> {

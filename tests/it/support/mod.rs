@@ -3,6 +3,8 @@
 
 #[cfg(feature = "sandbox")]
 pub mod certificates;
+#[cfg(feature = "sandbox")]
+pub mod closed_load;
 pub mod command;
 #[cfg(feature = "sandbox")]
 pub mod gateway;
@@ -15,7 +17,7 @@ pub mod http2_front;
 #[cfg(feature = "sandbox")]
 pub mod load;
 #[cfg(feature = "sandbox")]
-mod load_connection;
+pub mod load_connection;
 #[cfg(feature = "sandbox")]
 pub mod load_report;
 #[cfg(feature = "sandbox")]

@@ -1,0 +1,241 @@
+//! A polite client among greedy ones, and what OpenEMR gets done meanwhile: `bench/fairness.sh` prints the table. Here every client is
+//! answered, and OpenEMR has no more to do at once than it has workers.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::access::api_keys;
+use crate::support::closed_load::{Client, Plan, Sample};
+use crate::support::eventually;
+use crate::support::gateway::{Gateway, config};
+use crate::support::openemr::OpenEmr;
+use crate::support::permits::LOADS;
+
+/// The polite client's place among all.
+const POLITE: usize = 0;
+/// What the sandbox is busy with a request of each kind, in milliseconds. A search for Observations has no patient.
+const BUSY_MS: [u64; 3] = [30, 650, 890];
+const KINDS: [&str; 3] = ["read", "observations", "encounters"];
+/// 12 reads, 5 searches for Observations and 3 for Encounters.
+const MIXED: [usize; 20] = [0, 0, 1, 0, 0, 2, 0, 1, 0, 0, 1, 0, 2, 0, 0, 1, 0, 2, 0, 1];
+const READS: [usize; 1] = [0];
+
+/// What is measured: `bench/fairness.sh` sets all of it.
+struct Bench {
+    /// Name and `in_flight`, by lines `NAME YAML`.
+    settings: Vec<(String, Value)>,
+    seconds: Duration,
+    warm_up: Duration,
+    greedy: usize,
+    open: usize,
+    pause: Duration,
+    /// Whether clients are told apart by API keys, all at one address.
+    by_key: bool,
+}
+
+impl Bench {
+    fn from_environment() -> Option<Self> {
+        let text = std::env::var("FAIRNESS_SETTINGS").ok()?;
+        let number = |name: &str, default: u64| match std::env::var(name) {
+            Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text} is no whole number")),
+            Err(_) => default,
+        };
+        let setting = |line: &str| {
+            let (name, in_flight) = line.trim().split_once(' ').unwrap_or_else(|| panic!("{line}: no NAME YAML"));
+            (name.to_owned(), serde_yaml::from_str(in_flight).unwrap_or_else(|error| panic!("{line}: {error}")))
+        };
+        Some(Self {
+            settings: text.lines().filter(|line| !line.trim().is_empty()).map(setting).collect(),
+            seconds: Duration::from_secs(number("FAIRNESS_SECONDS", 6)),
+            warm_up: Duration::from_secs(number("FAIRNESS_WARM_UP", 1)),
+            greedy: number("FAIRNESS_GREEDY", 64) as usize,
+            open: number("FAIRNESS_OPEN", 1) as usize,
+            pause: Duration::from_millis(number("FAIRNESS_PAUSE_MS", 500)),
+            by_key: number("FAIRNESS_BY_KEY", 0) == 1,
+        })
+    }
+
+    /// The polite client, and so many greedy ones.
+    fn clients(&self, greedy: usize) -> Vec<Client> {
+        let client = |index: usize| {
+            let source = if self.by_key { 2 } else { 2 + index };
+            let fields = if self.by_key { vec![("X-API-Key".to_owned(), api_keys::key_of(&name(index)))] } else { Vec::new() };
+            let (open, pause) = if index == POLITE { (1, self.pause) } else { (self.open, Duration::ZERO) };
+            Client { source: Ipv4Addr::new(127, 0, 0, u8::try_from(source).unwrap()), fields, open, pause }
+        };
+        (0..=greedy).map(client).collect()
+    }
+
+    fn start(&self, in_flight: &Value, workers: u32) -> (OpenEmr, Gateway) {
+        let workers = workers.to_string();
+        let openemr = OpenEmr::with(&["--workers", &workers, "--timings", "openemr", "--patients", "40"]);
+        let mut config = config(&openemr);
+        let site = &mut config["sites"]["default"];
+        site["scopes"] = json!(["system/Patient.read", "system/Observation.read", "system/Encounter.read"]);
+        if !in_flight.is_null() {
+            site["in_flight"] = in_flight.clone();
+        }
+        config["log"]["level"] = json!("warn");
+        if self.by_key {
+            let named = |index| (name(index), api_keys::client(&name(index)));
+            let clients: serde_json::Map<String, Value> = (0..=self.greedy).map(named).collect();
+            config["access"] = json!({"clients": clients});
+        }
+        (openemr, Gateway::with(config))
+    }
+
+    fn plan(&self, gateway: &Gateway, greedy: usize, cycle: &[usize]) -> Plan {
+        let clients = self.clients(greedy);
+        let fields: Vec<(&str, &str)> =
+            clients[POLITE].fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let patients = eventually("the gateway has a token", || {
+            let answer = gateway.caller().send("GET", "/fhir/Patient?_count=200", &fields, b"");
+            (answer.status == 200).then(|| answer.json())
+        });
+        let ids = patients["entry"].as_array().unwrap().iter().map(|entry| entry["resource"]["id"].as_str().unwrap());
+        // Clients that ask for the same at the same time would be answered at once.
+        let searches = |name: &str| (0..40).map(|number| format!("/fhir/{name}?_count={}", 5 + number)).collect();
+        let targets = [ids.map(|id| format!("/fhir/Patient/{id}")).collect(), searches("Observation"), searches("Encounter")];
+        Plan { address: gateway.address, clients, kinds: targets.to_vec(), cycle: cycle.to_vec() }
+    }
+
+    /// Runs one scenario with workers that change from one phase to the next, and prints a line for each phase.
+    fn measure(&self, scenario: &str, cycle: &[usize], (setting, in_flight): (&str, &Value), greedy: usize, phases: &[u32]) {
+        let (openemr, gateway) = self.start(in_flight, phases[0]);
+        let running = self.plan(&gateway, greedy, cycle).start();
+        std::thread::sleep(self.warm_up);
+        let mut edges = vec![Instant::now()];
+        for (index, workers) in phases.iter().enumerate() {
+            if index > 0 {
+                openemr.order(&json!({"workers": workers}));
+            }
+            std::thread::sleep(self.seconds);
+            edges.push(Instant::now());
+        }
+        let samples = running.stop();
+        for (index, edge) in edges.windows(2).enumerate() {
+            let within = samples.iter().filter(|sample| sample.ended > edge[0] && sample.ended <= edge[1]);
+            let phase = match index {
+                0 => phases[0].to_string(),
+                _ => format!("{} to {}", phases[index - 1], phases[index]),
+            };
+            println!("FAIRNESS|{scenario}|{phase}|{setting}|{}", Row::of(within, edge[1] - edge[0]));
+        }
+    }
+}
+
+fn name(client: usize) -> String {
+    format!("client-{client}")
+}
+
+/// What a phase came to.
+struct Row {
+    seconds: f64,
+    answers: usize,
+    busy_ms: u64,
+    rejected: usize,
+    failed: usize,
+    polite_rejected: usize,
+    polite: BTreeMap<usize, Vec<Duration>>,
+}
+
+impl Row {
+    fn of<'s>(samples: impl Iterator<Item = &'s Sample>, lasted: Duration) -> Self {
+        let seconds = lasted.as_secs_f64();
+        let mut row =
+            Self { seconds, answers: 0, busy_ms: 0, rejected: 0, failed: 0, polite_rejected: 0, polite: BTreeMap::new() };
+        for sample in samples {
+            let is_polite = sample.client == POLITE;
+            match sample.status {
+                Some(200) => {
+                    row.answers += 1;
+                    row.busy_ms += BUSY_MS[sample.kind];
+                    if is_polite {
+                        row.polite.entry(sample.kind).or_default().push(sample.took);
+                    }
+                }
+                Some(503) => {
+                    row.rejected += 1;
+                    row.polite_rejected += usize::from(is_polite);
+                }
+                _ => row.failed += 1,
+            }
+        }
+        row
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let per_second = |count: f64| count / self.seconds;
+        write!(
+            formatter,
+            "{:.1}|{:.2}|{}|{}|{}",
+            per_second(self.answers as f64),
+            per_second(self.busy_ms as f64 / 1000.0),
+            self.rejected,
+            self.failed,
+            self.polite_rejected
+        )?;
+        write!(formatter, "|{}", spread(self.polite.values().flatten().copied().collect()))?;
+        for kind in 0..KINDS.len() {
+            write!(formatter, "|{}", spread(self.polite.get(&kind).cloned().unwrap_or_default()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Count, median, 99th percentile and maximum in milliseconds, by nearest rank.
+fn spread(mut took: Vec<Duration>) -> String {
+    took.sort_unstable();
+    let Some(last) = took.len().checked_sub(1) else { return "0".to_owned() };
+    let at = |share: f64| took[((took.len() as f64 * share).ceil() as usize).saturating_sub(1).min(last)].as_millis();
+    format!("{}: {}/{}/{}", took.len(), at(0.5), at(0.99), took[last].as_millis())
+}
+
+#[test]
+fn greedy_clients_and_a_polite_one_are_all_answered() {
+    let _permit = LOADS.take();
+    let Some(bench) = Bench::from_environment() else {
+        all_are_answered();
+        return;
+    };
+    println!("FAIRNESS of {} greedy clients with {} open each; kinds: {}", bench.greedy, bench.open, KINDS.join(", "));
+    for (scenario, cycle) in [("mixed", &MIXED[..]), ("reads", &READS)] {
+        let (name, in_flight) = &bench.settings[0];
+        bench.measure(scenario, cycle, (&format!("{name}, alone"), in_flight), 0, &[5]);
+        for phases in [&[5][..], &[16, 4]] {
+            for (name, in_flight) in &bench.settings {
+                bench.measure(scenario, cycle, (name, in_flight), bench.greedy, phases);
+            }
+        }
+    }
+}
+
+/// Twelve greedy clients and a polite one, for as long as it takes until each has had an answer of each kind.
+fn all_are_answered() {
+    let (greedy, open) = (12, 2);
+    let pause = Duration::from_millis(50);
+    let bench =
+        Bench { settings: Vec::new(), seconds: Duration::ZERO, warm_up: Duration::ZERO, greedy, open, pause, by_key: false };
+    // No client waits too long, however slow the machine is.
+    let in_flight = json!({"most": 5, "queue": 64, "queue_timeout": "120s"});
+    let (openemr, gateway) = bench.start(&in_flight, 5);
+    let running = bench.plan(&gateway, greedy, &MIXED).start();
+    let answered = |samples: &[Sample], client: usize, kind: usize| {
+        samples.iter().any(|sample| (sample.client, sample.kind, sample.status) == (client, kind, Some(200)))
+    };
+    eventually("every client has an answer of every kind", || {
+        let samples = running.samples();
+        (0..=greedy).all(|client| (0..KINDS.len()).all(|kind| answered(&samples, client, kind))).then_some(())
+    });
+    let samples = running.stop();
+    let unexpected: Vec<_> = samples.iter().filter(|sample| sample.status != Some(200)).collect();
+    assert!(unexpected.is_empty(), "{unexpected:?}");
+    assert!(openemr.count("most_workers_busy") <= 5);
+    assert!(openemr.count("most_fhir_at_once") <= 5, "no more than in_flight.most were at OpenEMR at once");
+}
