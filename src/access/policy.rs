@@ -8,6 +8,7 @@ use crate::access::patients::Patients;
 use crate::access::rule::{Constraint, Letter, Letters, Rule};
 use crate::access::table::{Compiled, Extent, RuleTable};
 use crate::fhir::export_level::Level;
+use crate::limits::client_limits::ClientLimits;
 
 /// What a client may do. Rules widen each other; the constraints within one narrow it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,6 +29,8 @@ pub(crate) struct Policy {
     pub(crate) sites: Option<Vec<String>>,
     /// The gateway's own routes.
     pub(crate) local: LocalGrants,
+    /// How often, and how many at once, each client that has it may ask.
+    pub(crate) limits: ClientLimits,
     /// Whether everything is permitted, so that nothing need be decided.
     pub(crate) is_everything: bool,
     /// The rules by type.

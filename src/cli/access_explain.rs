@@ -17,6 +17,7 @@ use crate::config::{CONFIG_FILE, Config, Site};
 use crate::fhir::if_none_exist::IF_NONE_EXIST;
 use crate::fhir::interaction::{Interaction, Kind};
 use crate::http::request_target::Target;
+use crate::limits::client_limits::ClientLimits;
 
 /// The arguments of `access explain`.
 #[derive(Debug, clap::Args)]
@@ -146,6 +147,9 @@ impl Explain {
         };
         let name = self.client.as_deref().unwrap_or("without credentials");
         let _ = writeln!(text, "caller      {name}, policy {}", caller.policy.name);
+        if caller.policy.limits != ClientLimits::default() {
+            let _ = writeln!(text, "limits      {}", caller.policy.limits);
+        }
         let found = (!self.patient.is_empty()).then(|| Arc::new(self.patient.iter().cloned().collect()));
         match &caller.policy.patients {
             Patients::All | Patients::Listed(_) => {}

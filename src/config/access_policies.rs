@@ -8,7 +8,7 @@ use serde_yaml::{Mapping, Value as Yaml};
 use super::access_files;
 use super::declaration::{section, section_shape, words};
 use super::node::{Node, Value};
-use super::problem::{Findings, Place, Written, did_you_mean, shown};
+use super::problem::{Findings, Place, Problem, Written, did_you_mean, shown};
 use super::section::{Section, elements, text};
 use super::setting::Setting;
 use super::shape::Shape;
@@ -19,6 +19,8 @@ use crate::access::policy::Policy;
 use crate::access::rule::{Letter, Letters, Rule};
 use crate::fhir::id::{is_id, is_path_id};
 use crate::fhir::resource_type;
+use crate::limits::client_limits::ClientLimits;
+use crate::limits::rate::{MOST_BURST, Rate};
 
 /// The built-in policy that permits everything of the FHIR API.
 pub(super) const EVERYTHING: &str = "everything";
@@ -45,7 +47,16 @@ section! {
         sites: Option<Vec<Written<String>>> = None, derived("all");
         /// What of the gateway's own routes may be used.
         local: Vec<LocalGrant> = Vec::new();
+        /// How often each client with the policy may send requests; a client's own `rate`, `burst` and `at_once` count in place of its
+        /// policy's, one by one. More get 429. Callers without credentials have it by address (IPv6: by /64 network).
+        rate: Option<Rate> = None, example("20/s");
+        /// How many requests such a client may send at once after a pause.
+        burst: Option<u32> = None, at_most(Some(MOST_BURST)), unit("requests"),
+            derived("the requests of one second, but 10 at least unless `rate` names fewer");
+        /// How many requests of such a client may be at work at once. More get 429.
+        at_once: Option<u32> = None, unit("requests");
     }
+    check PolicyFile::check
 }
 
 words! {
@@ -59,6 +70,19 @@ words! {
 }
 
 impl PolicyFile {
+    fn check(self, section: &Section<'_>, findings: &mut Findings) -> Option<Self> {
+        // The rate of a client can stand in the policy that it names.
+        if self.burst.is_some() && self.rate.is_none() && !section.has("policy") {
+            findings.problem(burst_without_rate(&section.place_of("burst")));
+        }
+        Some(self)
+    }
+
+    /// The limits of its clients.
+    pub(super) fn limits(&self) -> ClientLimits {
+        ClientLimits { rate: self.rate, burst: self.burst, at_once: self.at_once }
+    }
+
     /// The keys, with which a client can have a policy of its own.
     pub(super) const KEYS: [&'static str; 6] = ["scopes", "patients", "export", "operations", "sites", "local"];
 
@@ -74,6 +98,7 @@ impl PolicyFile {
             operations: self.operations.clone(),
             sites: self.sites.as_ref().map(|sites| sites.iter().map(|site| site.value.clone()).collect()),
             local: LocalGrants { force_refresh: has(LocalGrant::ForceRefresh), token: has(LocalGrant::Token) },
+            limits: self.limits(),
             ..Policy::default()
         }
     }
@@ -105,6 +130,11 @@ impl PolicyFile {
             PatientsSource::Inline => None,
         }
     }
+}
+
+/// A burst that belongs to no rate.
+pub(super) fn burst_without_rate(place: &Place) -> Problem {
+    place.problem("is written, and `rate` is not").remedy("write  rate: 20/s  or leave the burst out")
 }
 
 /// The line of a place.

@@ -95,6 +95,7 @@ impl AccessTable {
                 None => Some(Arc::new(written.own.policy(name, place))),
             };
             let Some(policy) = policy else { continue };
+            let policy = limited(policy, &written.own, place, findings);
             check_claim(name, written, &policy, place, findings);
             clients.push(client(name, written, policy, place));
         }
@@ -166,6 +167,18 @@ fn unknown<'n>(name: &str, place: &Place, kind: &str, section: &str, names: impl
         None if names.len() <= 20 => problem.remedy(format!("write it under {section}, or name one of {}", names.join(", "))),
         None => problem.remedy(format!("write it under {section}, or name one that is there")),
     }
+}
+
+/// The policy with the limits that are written at the client itself.
+fn limited(policy: Arc<Policy>, own: &PolicyFile, place: &Place, findings: &mut Findings) -> Arc<Policy> {
+    let limits = own.limits().or(policy.limits);
+    if limits == policy.limits {
+        return policy;
+    }
+    if limits.burst.is_some() && limits.rate.is_none() {
+        findings.problem(access_policies::burst_without_rate(&place.member("burst")));
+    }
+    Arc::new(Policy { limits, ..Policy::clone(&policy) })
 }
 
 fn client(name: &str, written: &ClientFile, policy: Arc<Policy>, place: &Place) -> Client {

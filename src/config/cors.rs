@@ -52,8 +52,8 @@ section! {
         ]);
         /// The fields of an answer that pages see.
         exposed: Vec<Token> = tokens(&[
-            "Content-Disposition", "Content-Location", "ETag", "Link", "Location", "Retry-After", "WWW-Authenticate",
-            "X-Progress", "X-Request-Id",
+            "Content-Disposition", "Content-Location", "ETag", "Link", "Location", "RateLimit", "RateLimit-Policy", "Retry-After",
+            "WWW-Authenticate", "X-Progress", "X-Request-Id",
         ]);
         /// Whether browsers send their credentials.
         credentials: bool = false;

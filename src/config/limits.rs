@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::declaration::{section, words};
 use super::problem::Findings;
 use super::section::Section;
+use crate::limits::rate::{MOST_BURST, Period, Quota, Rate};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -29,6 +30,18 @@ section! {
         connections: Option<u32> = None, derived("what the limit on open files leaves"), restart();
         /// The most connections from one address (IPv6: one /64 network), but for trusted proxies. More are closed.
         connections_per_address: Option<u32> = None, derived("three quarters of `connections`"), restart();
+        /// How often one address (IPv6: one /64 network) may send requests, but for those to the gateway's own routes: behind trusted proxies the address that they report, elsewhere
+        /// that of the connection. More get 429, whoever sends them.
+        rate_per_address: Option<Rate> = None, example("20/s");
+        /// How many requests an address may send at once after a pause.
+        burst_per_address: Option<u32> = None, at_most(Some(MOST_BURST)), unit("requests"),
+            derived("the requests of one second, but 10 at least unless `rate_per_address` names fewer");
+        /// How many requests of an address may be at work at once. More get 429.
+        requests_per_address: Option<u32> = None, unit("requests");
+        /// The same as `rate_per_address`, for the gateway's own routes and for paths that there are not.
+        local_rate_per_address: Rate = Rate::new(200, Period::Second);
+        /// How many requests to these an address may send at once after a pause.
+        local_burst_per_address: u32 = 1000, at_most(MOST_BURST), unit("requests");
         /// The most requests at once on one HTTP/2 connection.
         http2_streams: u32 = 100, unit("requests");
         /// The longest that the head of an HTTP/1 request may take, from its first byte, or from the opening of the connection, to its end. Slower ones get 408.
@@ -56,7 +69,23 @@ impl Limits {
             let problem = section.place_of("request_target").problem("is outside 256 bytes to request_head");
             findings.problem(problem.remedy("lower it, or raise request_head"));
         }
+        if self.burst_per_address.is_some() && self.rate_per_address.is_none() {
+            let problem = section.place_of("burst_per_address").problem("is written, and `rate_per_address` is not");
+            findings.problem(problem.remedy("write  rate_per_address: 20/s  or leave the burst out"));
+        }
         Some(self)
+    }
+
+    /// How often an address may ask for anything but local routes.
+    #[must_use]
+    pub(crate) fn quota_per_address(&self) -> Option<Quota> {
+        self.rate_per_address.map(|rate| rate.quota(self.burst_per_address))
+    }
+
+    /// How often an address may ask for local routes.
+    #[must_use]
+    pub(crate) fn local_quota(&self) -> Quota {
+        self.local_rate_per_address.quota(Some(self.local_burst_per_address))
     }
 }
 

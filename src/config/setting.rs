@@ -13,6 +13,7 @@ use super::problem::{Findings, Place, Written, shown};
 use super::section::{elements, text};
 use super::shape::{RestartRequired, Shape};
 use super::value;
+use crate::limits::rate::Rate;
 
 /// A type whose values can be written in the configuration.
 pub(super) trait Setting: Sized {
@@ -96,6 +97,20 @@ impl Setting for Duration {
 
     fn to_yaml(&self) -> Yaml {
         value::duration_text(*self).into()
+    }
+}
+
+impl Setting for Rate {
+    fn shape() -> Shape {
+        Shape::Text("rate")
+    }
+
+    fn read(node: &Node, place: &Place, findings: &mut Findings) -> Option<Self> {
+        parsed(node, place, "a rate such as 20/s", findings, Self::parse)
+    }
+
+    fn to_yaml(&self) -> Yaml {
+        self.to_string().into()
     }
 }
 

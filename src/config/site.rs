@@ -21,6 +21,7 @@ use super::site_name::{Audience, ClientId, SiteName};
 use super::site_rotation::{self, SiteKeys};
 use super::upstream::{Node, RefreshLimit, Upstream};
 use crate::keys::key_files::KeyFiles;
+use crate::limits::rate::{Quota, Rate};
 use crate::scopes::scope::Scopes;
 
 /// One OpenEMR site and the client that the gateway is there.
@@ -44,6 +45,10 @@ pub struct Site {
     pub keys: SiteKeys,
     /// What answers are made to be.
     pub answers: Answers,
+    /// How often requests may go to OpenEMR.
+    pub(crate) rate: Option<Rate>,
+    /// How many may at once after a pause.
+    pub(crate) burst: Option<u32>,
 }
 
 /// What tokens are requested with, besides the key.
@@ -70,6 +75,12 @@ impl Site {
     /// All addresses of its FHIR API that are written: those of its nodes, and by which it is known besides.
     pub(crate) fn fhir_bases(&self) -> impl Iterator<Item = &BaseUrl> {
         self.upstream.nodes.iter().map(|node| &node.fhir_base).chain(&self.answers.also_known_as)
+    }
+
+    /// How often requests may go to OpenEMR, with the burst.
+    #[must_use]
+    pub(crate) fn quota(&self) -> Option<Quota> {
+        self.rate.map(|rate| rate.quota(self.burst))
     }
 
     fn read(name: &str, node: &YamlNode, place: &Place, findings: &mut Findings) -> Option<Self> {
@@ -103,6 +114,8 @@ impl Site {
             fixed_kid: file.kid.map(|kid| kid.value),
             keys: keys?,
             answers: file.answers,
+            rate: file.rate,
+            burst: file.burst,
         })
     }
 
@@ -128,6 +141,8 @@ impl Site {
             balance: upstream.balance,
             health_check: upstream.health_check,
             in_flight: upstream.in_flight,
+            rate: self.rate,
+            burst: self.burst,
             forced_refreshes: token.forced_refreshes,
             openemr_site: None,
             answers: answers.clone(),

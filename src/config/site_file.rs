@@ -8,6 +8,7 @@ use super::problem::{Findings, Written};
 use super::section::Section;
 use super::site_name::{Audience, ClientId, SiteName};
 use super::upstream::{Balance, Connections, HealthCheck, InFlightLimit, RefreshLimit, Timeouts};
+use crate::limits::rate::{MOST_BURST, Rate};
 use crate::scopes::scope::Scopes;
 
 section! {
@@ -48,6 +49,11 @@ section! {
         health_check: HealthCheck = HealthCheck::default();
         /// How many requests OpenEMR works on at once.
         in_flight: InFlightLimit = InFlightLimit::default();
+        /// How often requests may go to OpenEMR for this site, of all clients together. More get 429.
+        rate: Option<Rate> = None, example("30/s");
+        /// How many requests may go there at once after a pause.
+        burst: Option<u32> = None, at_most(Some(MOST_BURST)), unit("requests"),
+            derived("the requests of one second, but 10 at least unless `rate` names fewer");
         /// How often clients can cause a token exchange.
         forced_refreshes: RefreshLimit = RefreshLimit::default();
         /// OpenEMR's site id, where it is not the name of the site.
@@ -64,6 +70,10 @@ impl SiteFile {
             let or_variable = if section.is_default_site() { ", or set OEMR_BASE" } else { "" };
             let problem = section.place_of("openemr").problem(what);
             findings.problem(problem.remedy(format!("write  openemr: <https://emr.example.org>{or_variable}")));
+        }
+        if self.burst.is_some() && self.rate.is_none() {
+            let problem = section.place_of("burst").problem("is written, and `rate` is not");
+            findings.problem(problem.remedy("write  rate: 30/s  or leave the burst out"));
         }
         Some(self)
     }

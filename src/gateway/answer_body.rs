@@ -19,7 +19,7 @@ use crate::gateway::export_file;
 use crate::gateway::held_answer::{HeldAnswer, write_head};
 use crate::gateway::recording::{self, Ending};
 use crate::gateway::stop::{Step, Stop};
-use crate::gateway::{compression, cors, mended_answer, response_head, response_links, search_answer, wire, write_answer};
+use crate::gateway::{compression, cors, mended_answer, rate, response_head, response_links, search_answer, wire, write_answer};
 use crate::http::answer_protection::protect;
 use crate::http::fields::{content_length, forget_length};
 
@@ -57,6 +57,7 @@ pub(super) fn prepare(
     if call.caller.client.is_some() {
         response_head::keep_private(head);
     }
+    rate::mark(head, call);
     protect(head);
     cors::mark(request, head, fhir.site.cors.as_ref());
     filters

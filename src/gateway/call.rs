@@ -11,6 +11,7 @@ use crate::access::policy::Policy;
 use crate::config::Config;
 use crate::fhir::media_type::Format;
 use crate::fhir::negotiation::Negotiated;
+use crate::gateway::counted::Counted;
 use crate::gateway::negotiation::negotiated;
 use crate::gateway::trace::{self, Trace};
 use crate::http::forwarded::hops::Hops;
@@ -34,6 +35,8 @@ pub(super) struct Call {
     pub(super) caller: Caller,
     /// When its head had been read.
     pub(super) started: Instant,
+    /// What the limits of its caller said.
+    pub(super) counted: Counted,
     /// The format of errors, and whether the client accepts a resource at all.
     pub(super) negotiated: Negotiated,
     /// Counts the request, for a process that waits for its last ones.
@@ -51,6 +54,7 @@ impl Call {
             trace: Trace::unknown(),
             caller: Caller::anonymous(Policy::nothing()),
             started: Instant::now(),
+            counted: Counted::default(),
             negotiated: Negotiated { errors: Format::Json, acceptable: true },
             _in_flight: in_flight,
         }

@@ -36,12 +36,17 @@ impl From<NotAllowed> for Rejection {
 /// # Errors
 /// It may not use the gateway.
 pub(super) fn check(call: &Call, destination: &Destination) -> Result<(), NotAllowed> {
-    let client = match (destination, call.trace.hops.proxy_itself()) {
+    if call.config().access.allow_from.allows(client(call, destination)) { Ok(()) } else { Err(NotAllowed) }
+}
+
+/// The client, as far as its address is concerned.
+#[must_use]
+pub(super) fn client(call: &Call, destination: &Destination) -> Client {
+    match (destination, call.trace.hops.proxy_itself()) {
         // The health checks of a proxy have no client.
         (Destination::Local(LocalRoute::Health | LocalRoute::Ready), Some(proxy)) => Client::At(proxy),
         _ => call.trace.client(),
-    };
-    if call.config().access.allow_from.allows(client) { Ok(()) } else { Err(NotAllowed) }
+    }
 }
 
 /// Whether a request needs a credential.

@@ -27,6 +27,7 @@ mod conditional_create;
 pub(crate) mod connections;
 mod context;
 mod cors;
+mod counted;
 mod credentials;
 mod destination;
 mod documents;
@@ -60,6 +61,7 @@ mod peer_certificate;
 mod plan;
 mod public_base;
 mod queue;
+mod rate;
 pub(crate) mod read_ahead;
 mod recording;
 mod recovery;
@@ -335,11 +337,13 @@ impl Gateway {
 /// Decides whether a request may pass, on every route.
 async fn admit(session: &mut Session, call: &mut Call, destination: &Destination) -> Step {
     caller::check(call, destination)?;
+    rate::check_address(call, destination)?;
     host::check(session, call)?;
     cors::check(session.req_header(), destination, call.config().public_url.as_ref())?;
     wire::check(session, &call.config().limits, destination)?;
     peer_certificate::check(session)?;
-    caller::authenticate(session, call, destination).await
+    caller::authenticate(session, call, destination).await?;
+    Ok(rate::check_client(call, destination)?)
 }
 
 /// Prepares a FHIR request: answers what needs no OpenEMR, plans what goes to OpenEMR in place of what the client sent, and
@@ -354,6 +358,7 @@ async fn serve(session: &mut Session, call: &mut Call, fhir: &mut FhirCall, atte
     availability::check(fhir)?;
     request_repairs::plan(session, call, fhir).await?;
     documents::answer(session, call, fhir).await?;
+    rate::check_site(call, fhir)?;
     write_conditions::check(&session.req_header().headers, fhir).await?;
     token::take(call, &fhir.site, attempt).await?;
     outgoing::check_body(session, call, fhir).await?;

@@ -91,6 +91,7 @@ fn error_word(status: StatusCode) -> &'static str {
         408 => "request_timeout",
         413 => "body_too_large",
         414 => "url_too_long",
+        429 => "too_many_requests",
         431 => "head_too_large",
         503 => "unavailable",
         _ => "failed",

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use http::Method;
+use http::{Method, StatusCode};
 use log::{info, warn};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
@@ -73,10 +73,12 @@ fn latest_node(context: &RequestContext) -> Option<&Node> {
     fhir.site.nodes.get(node)
 }
 
-/// Logs why a request was refused before it went to OpenEMR, where that is not the client's doing.
+/// Logs why a request was refused before it went to OpenEMR, where that is not the client's doing, or a limit's.
 pub(super) fn rejected(rejection: &Rejection, context: &RequestContext) {
     if rejection.status.is_server_error() {
         warn!("request {}: site {}: {}", context.call.id, site(context), Cause(rejection));
+    } else if rejection.status == StatusCode::TOO_MANY_REQUESTS {
+        info!("request {}: {}", context.call.id, Cause(rejection));
     }
 }
 

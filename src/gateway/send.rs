@@ -8,7 +8,7 @@ use pingora::proxy::Session;
 
 use crate::gateway::call::Call;
 use crate::gateway::trace::X_REQUEST_ID;
-use crate::gateway::{cors, wire};
+use crate::gateway::{cors, rate, wire};
 use crate::http::answer::Answer;
 use crate::http::answer_protection::protect;
 use crate::http::fields::content_length;
@@ -27,6 +27,7 @@ const SHORT: u64 = 64 * 1024;
 pub(super) async fn answer(session: &mut Session, answer: Answer, call: &Call, policy: Option<&Policy>) -> pingora::Result<()> {
     let (mut head, body) = answer.into_parts();
     head.set(&X_REQUEST_ID, call.id.header_value());
+    rate::mark(&mut head, call);
     protect(&mut head);
     cors::mark(session.req_header(), &mut head, policy);
     let body_is_left = !session.is_body_done() && !drain_short_body(session).await;

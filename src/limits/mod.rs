@@ -7,10 +7,19 @@
 //! | `class`, `usual` | classes of requests, and how long OpenEMR usually takes for each |
 //! | `adaptive`, `load` | the limit that finds itself: its arithmetic, and what it is fed with |
 //! | `fair_queue`, `standing` | the queue that clients share fairly, and when a part of it stands |
+//! | `rate`, `rate_table`, `admission`, `usage` | how often callers may ask, the states of callers, and what they are told |
+//! | `at_once`, `client_limits`, `subject` | requests at once, what clients have for limits, and who is counted |
 
 mod adaptive;
+pub(crate) mod admission;
+pub(crate) mod at_once;
 pub(crate) mod class;
+pub(crate) mod client_limits;
 pub(crate) mod fair_queue;
 pub(crate) mod load;
+pub(crate) mod rate;
+pub(crate) mod rate_table;
 mod standing;
+pub(crate) mod subject;
+pub(crate) mod usage;
 mod usual;

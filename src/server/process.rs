@@ -1,6 +1,7 @@
 //! What the services of one process share.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -12,6 +13,7 @@ use pingora::server::configuration::ServerConf;
 use crate::audit::trail::Trail;
 use crate::config::Config;
 use crate::exports::jobs::Exports;
+use crate::limits::usage::Usage;
 use crate::nodes::client::Client;
 use crate::nodes::health::HealthChecks;
 use crate::server::certificates::ListenerCertificates;
@@ -79,7 +81,7 @@ impl Process {
         let client = Client::new(Arc::new(Connector::new(Some(ConnectorOptions::from_server_conf(&pingora)))));
         let (refresher, tokens) = Refresher::new(client.clone(), Arc::clone(&trail));
         let (health_checks, nodes) = HealthChecks::new(client);
-        let tasks = Tasks { tokens, nodes, keys: KeyRings::default(), trail };
+        let tasks = Tasks { tokens, nodes, keys: KeyRings::default(), trail, usage: Arc::new(Usage::new(Instant::now())) };
         let runtime = Runtime::build(Arc::clone(&config), &tasks, None);
         Self {
             certificates: ListenerCertificates::of(&config.listen),

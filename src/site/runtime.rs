@@ -13,6 +13,7 @@ use crate::audit::trail::Trail;
 use crate::callers::access_tokens::AccessTokens;
 use crate::callers::credentials::Callers;
 use crate::config::{self, Config};
+use crate::limits::usage::Usage;
 use crate::nodes::Nodes;
 use crate::nodes::health::Checks;
 use crate::site::capability_cache::{self, CapabilityCache};
@@ -39,6 +40,8 @@ pub(crate) struct Runtime {
     pub callers: Callers,
     /// The audit trail.
     pub trail: Arc<Trail>,
+    /// What callers have used of their limits.
+    pub usage: Arc<Usage>,
 }
 
 /// Starts background tasks for sites.
@@ -52,6 +55,8 @@ pub(crate) struct Tasks {
     pub keys: KeyRings,
     /// The audit trail.
     pub trail: Arc<Trail>,
+    /// What callers have used of their limits.
+    pub usage: Arc<Usage>,
 }
 
 impl Runtime {
@@ -68,7 +73,8 @@ impl Runtime {
         }
         let access_tokens = AccessTokens::new(&config.access.token_key, previous.map(|previous| &previous.access_tokens));
         let callers = Callers::new(&config.access.clients, &tasks.tokens.client(), previous.map(|previous| &previous.callers));
-        Self { config, sites, access_tokens, callers, trail: Arc::clone(&tasks.trail) }
+        let (trail, usage) = (Arc::clone(&tasks.trail), Arc::clone(&tasks.usage));
+        Self { config, sites, access_tokens, callers, trail, usage }
     }
 
     /// Renews tokens that were carried over at this runtime's nodes and with its keys from now on. `build` leaves them alone,
@@ -175,6 +181,8 @@ impl Runtime {
     pub(crate) fn without_sites() -> Self {
         let config = Config::default();
         let access_tokens = AccessTokens::new(&config.access.token_key, None);
-        Self { config: Arc::new(config), sites: Vec::new(), access_tokens, callers: Callers::default(), trail: Trail::off() }
+        let usage = Arc::new(Usage::new(std::time::Instant::now()));
+        let (config, callers) = (Arc::new(config), Callers::default());
+        Self { config, sites: Vec::new(), access_tokens, callers, trail: Trail::off(), usage }
     }
 }

@@ -10,7 +10,7 @@ fn folder() -> Folder {
     let key = |digit: u8| format!("api_keys: [\"sha256:{}\"]", format!("{digit:02x}").repeat(32));
     let clients = [
         ("all", "policy: everything".to_owned()),
-        ("pat", "scopes: [system/Patient.rs]".to_owned()),
+        ("pat", "scopes: [system/Patient.rs], rate: 20/s, at_once: 4".to_owned()),
         ("vit", format!("scopes: [\"system/Observation.rs?category={VITALS}\"]")),
         ("panel", "scopes: [system/Patient.rs, system/Observation.rs], patients: {ids: [P1, P2]}".to_owned()),
         ("group", "scopes: [system/Patient.rs], patients: {group: Group/7}".to_owned()),
@@ -34,7 +34,15 @@ fn the_decision_is_told_with_its_lines() {
     let folder = folder();
     for (client, request, words) in [
         ("all", "GET /fhir/Condition", &["allowed     everything is", "the built-in policy everything"][..]),
-        ("pat", "GET /fhir/Patient/P1", &["allowed     as it is", "by          access.clients.pat.scopes[0] (line 11)"]),
+        (
+            "pat",
+            "GET /fhir/Patient/P1",
+            &[
+                "limits      20/s, 20 after a pause; 4 at once",
+                "allowed     as it is",
+                "by          access.clients.pat.scopes[0] (line 11)",
+            ],
+        ),
         ("pat", "GET /fhir/Observation?patient=P1", &["refused     403: ", "system/Observation.s"]),
         (
             "vit",

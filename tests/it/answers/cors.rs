@@ -68,7 +68,8 @@ fn answers_say_who_may_see_them_and_openemr_has_no_say() {
     assert_eq!((seen.status, seen.field("access-control-allow-origin")), (200, Some(APP)));
     assert_eq!(seen.field("access-control-allow-credentials"), None);
     let exposed = seen.field("access-control-expose-headers").unwrap();
-    for name in ["ETag", "Location", "Content-Location", "X-Request-Id", "Retry-After", "X-Progress", "Link"] {
+    for name in ["ETag", "Location", "Content-Location", "X-Request-Id", "Retry-After", "RateLimit-Policy", "X-Progress", "Link"]
+    {
         assert!(exposed.contains(name), "{exposed}");
     }
     assert!(openemr.received("origin").is_empty());

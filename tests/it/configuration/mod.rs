@@ -5,6 +5,7 @@ mod answers;
 mod described;
 #[cfg(feature = "sandbox")]
 mod forms;
+mod limits;
 mod mistakes;
 mod permissions;
 mod sources;

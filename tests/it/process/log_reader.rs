@@ -30,6 +30,8 @@ impl Quiet {
         let mut config = config(openemr);
         config["listen"] = json!([{"address": address.to_string()}]);
         config["server"] = json!({"upgrade_sock": folder.path().join("upgrade.sock")});
+        // As many requests as it takes, of one address.
+        config["limits"] = json!({"local_rate_per_address": "1000000/s", "local_burst_per_address": 100_000});
         // This key is warned of before the log begins.
         config["sites"]["other"] = site(&openemr.base, "ES384");
         std::fs::write(&file, config.to_string()).unwrap();
