@@ -18,6 +18,8 @@ mod configuration;
 #[cfg(feature = "sandbox")]
 mod fuzz;
 #[cfg(feature = "sandbox")]
+mod limits;
+#[cfg(feature = "sandbox")]
 mod load;
 #[cfg(feature = "sandbox")]
 mod nodes;

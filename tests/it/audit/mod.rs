@@ -17,6 +17,6 @@ mod records;
 mod repository;
 mod search;
 #[cfg(feature = "sandbox")]
-mod trail;
+pub mod trail;
 #[cfg(feature = "sandbox")]
 mod verifying;
