@@ -31,6 +31,9 @@ section! {
         cors: Option<Cors> = None;
         /// Bulk exports.
         bulk_data: BulkData = BulkData::default();
+        /// Whether identical GETs of a client that are at OpenEMR at the same time share one answer. Under `conformance: pass_through`
+        /// it is off unless it is written here.
+        share_answers: bool = true;
     }
     check Answers::check
 }
@@ -40,6 +43,7 @@ impl Answers {
         if self.conformance == Conformance::PassThrough {
             let written = section.node("repairs").map(|(node, _)| node);
             self.repairs = Repairs::NONE.with(written, &section.place_of("repairs"), findings);
+            self.share_answers &= section.node("share_answers").is_some();
         }
         Some(self)
     }
@@ -100,6 +104,8 @@ repairs! {
     writes;
     /// HEAD works.
     head;
+    /// Reads have an `ETag`, and one that the client has already is 304. It needs `errors`.
+    validators;
     /// A slash at the end of a path does no harm.
     trailing_slash;
     /// What OpenEMR does not do is refused with 405 or 501.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;
-use http::header::{CONTENT_LENGTH, ETAG};
+use http::header::CONTENT_LENGTH;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
@@ -19,7 +19,10 @@ use crate::gateway::export_file;
 use crate::gateway::held_answer::{HeldAnswer, write_head};
 use crate::gateway::recording::{self, Ending};
 use crate::gateway::stop::{Step, Stop};
-use crate::gateway::{compression, cors, mended_answer, rate, response_head, response_links, search_answer, wire, write_answer};
+use crate::gateway::{
+    compression, cors, mended_answer, rate, response_head, response_links, search_answer, shared_answer, validators, wire,
+    write_answer,
+};
 use crate::http::answer_protection::protect;
 use crate::http::fields::{content_length, forget_length};
 
@@ -63,7 +66,7 @@ pub(super) fn prepare(
     filters
 }
 
-/// Makes what the client gets of a whole answer to a search that the gateway has asked for itself: as [`prepare`] and [`pass`] do of
+/// Makes what the client gets of a whole answer that came to the gateway and not through it: as [`prepare`] and [`pass`] do of
 /// one that goes by. The body for a HEAD request is that of a GET, whose length the head tells.
 ///
 /// # Errors
@@ -81,12 +84,17 @@ pub(super) fn whole(
     if let Some(compressor) = compression::choose(session.req_header(), &mut head, length, call.config().compression) {
         filters.compress(compressor);
     }
+    validators::begin(session.req_header(), &head, fhir, &mut filters);
     let mut body = Some(body);
     filters.pass(&mut body, true);
     recording::progress(session, call, fhir, &mut filters, true);
     match filters.verdict() {
         Verdict::Bad(broken) => Err(broken.into()),
-        Verdict::Undecided | Verdict::Good => Ok((head, body.unwrap_or_default())),
+        Verdict::Undecided | Verdict::Good => {
+            let body = body.unwrap_or_default();
+            validators::tell(&mut head, filters.tagged(), body.len());
+            Ok((head, body))
+        }
     }
 }
 
@@ -116,8 +124,10 @@ pub(super) fn pass(
         Verdict::Undecided if !end_of_stream => return Ok(()),
         Verdict::Undecided | Verdict::Good => {}
     }
+    recording::progress(session, call, fhir, &mut answer.filters, end_of_stream);
     let is_due = end_of_stream || body.is_some() || answer.filters.is_empty();
-    if let Some(head) = answer.unsent.take_if(|_| is_due) {
+    if let Some(mut head) = answer.unsent.take_if(|_| is_due) {
+        validators::tell(&mut head, answer.filters.tagged(), body.as_ref().map_or(0, Bytes::len));
         answer.begun = Some(head.status);
         recording::ends_with_head(session, call, fhir, &head);
         write_head(session, head)?;
@@ -127,7 +137,6 @@ pub(super) fn pass(
         *body = (!passed.is_empty()).then_some(passed);
     }
     answer.passed = answer.passed.saturating_add(body.as_ref().map_or(0, Bytes::len));
-    recording::progress(session, call, fhir, &mut answer.filters, end_of_stream);
     if end_of_stream && answer.buffered.is_none() {
         let status = answer.status(session);
         recording::answered(session, call, fhir, Ending { status, bytes: answer.passed, is_whole: true });
@@ -147,6 +156,9 @@ fn release_held(session: &Session, exchange: &mut Exchange<'_>, memory: &Arc<Ans
             response_head::name_json(&mut head);
         }
         answer.filters = prepare(session, &mut head, call, fhir, came == Came::Document);
+        if came == Came::Fhir {
+            validators::begin(session.req_header(), &head, fhir, &mut answer.filters);
+        }
         answer.waiting = session.is_http2().then(|| Backlog::new(Arc::clone(memory)));
         answer.unsent = Some(head);
     }
@@ -166,6 +178,7 @@ pub(super) fn end_at_trailers(
     if let Some(held) = &mut exchange.answer.held {
         held.take(&mut last, true)?;
     }
+    shared_answer::take(&mut exchange.answer.shared, last.as_ref(), true);
     pass(session, &mut last, true, exchange, memory)?;
     Ok(last.unwrap_or_default())
 }
@@ -198,7 +211,7 @@ fn choose(
         if (fhir.plan.method.is_some() && response_head::is_json(head)) || fhir.test().is_some() {
             // They are of the body as OpenEMR sent it, not as it would have gone on.
             head.remove_header(&CONTENT_LENGTH);
-            head.remove_header(&ETAG);
+            response_head::forget_validator(head, fhir);
         }
         return filters;
     }
@@ -220,7 +233,7 @@ fn choose(
     }
     if !filters.is_empty() {
         // Its length, and a validator of its bytes, are of the body as OpenEMR sent it.
-        head.remove_header(&ETAG);
+        response_head::forget_validator(head, fhir);
         forget_length(head);
     }
     filters

@@ -10,6 +10,7 @@ use crate::gateway::body_filters::BodyFilters;
 use crate::gateway::buffered_answer::BufferedAnswer;
 use crate::gateway::due::Due;
 use crate::gateway::held_answer::HeldAnswer;
+use crate::gateway::shared_answer::SharedPieces;
 use crate::http::decoder::Decoder;
 
 /// What becomes of OpenEMR's answer.
@@ -23,6 +24,8 @@ pub(super) struct AnswerState {
     pub(super) buffered: Option<BufferedAnswer>,
     /// What a buffered answer must be.
     pub(super) due: Option<Due>,
+    /// What has come of an answer that others wait for.
+    pub(super) shared: Option<SharedPieces>,
     /// An answer whose head is not sent before the beginning of its body is known.
     pub(super) held: Option<HeldAnswer>,
     /// The head of such an answer, until there is something of the body to send.
@@ -50,6 +53,7 @@ impl AnswerState {
         self.completeness = None;
         self.buffered = None;
         self.due = None;
+        self.shared = None;
         self.held = None;
         self.unsent = None;
     }

@@ -9,6 +9,7 @@ use crate::fhir::resource_identity::IdentityCheck;
 use crate::gateway::pace::Pace;
 use crate::nodes::in_flight::Permit;
 use crate::nodes::{NodeLease, Tried};
+use crate::site::flights::Leader;
 use crate::site::turns::Turn;
 use crate::smart::token::AccessToken;
 
@@ -19,6 +20,10 @@ pub(super) struct Attempt {
     pub(super) token: Option<Arc<AccessToken>>,
     /// The permit to be in flight at OpenEMR, until its answer has ended.
     pub(super) permit: Option<Permit>,
+    /// The part of a request that others follow, until the head of its answer has come.
+    pub(super) leader: Option<Leader>,
+    /// Whether the request got the answer to another one.
+    pub(super) is_shared: bool,
     /// The turn of a conditional create, until its answer has ended.
     pub(super) turn: Option<Turn>,
     /// The node that the request goes to, until its answer has ended.

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use crate::audit::patients::PatientsFound;
 use crate::audit::record::Text;
 use crate::fhir::body_step::{BodyStep, Verdict};
+use crate::gateway::tagger::{Tagged, Tagger};
 
 /// The filters of one body, in order. Without any, pieces pass untouched.
 #[derive(Debug, Default)]
@@ -12,6 +13,8 @@ pub(super) struct BodyFilters {
     steps: Vec<Box<dyn BodyStep>>,
     /// Looks at what comes out of the steps, for the audit trail.
     patients: Option<Box<PatientsFound>>,
+    /// Keeps it until its tag is known.
+    tagger: Option<Box<Tagger>>,
     /// The last of all.
     compressor: Option<Box<dyn BodyStep>>,
 }
@@ -32,6 +35,23 @@ impl BodyFilters {
         self.patients = Some(Box::new(found));
     }
 
+    /// Keeps what comes out of the filters until its tag is known.
+    pub(super) fn tag(&mut self, tagger: Tagger) {
+        self.tagger = Some(Box::new(tagger));
+    }
+
+    /// The tag of the body, once it is known.
+    #[must_use]
+    pub(super) fn tagged(&self) -> Option<&Tagged> {
+        self.tagger.as_ref()?.tagged()
+    }
+
+    /// Whether the body is compressed here.
+    #[must_use]
+    pub(super) fn compress_body(&self) -> bool {
+        self.compressor.is_some()
+    }
+
     /// Compresses what comes out of the filters.
     pub(super) fn compress(&mut self, compressor: impl BodyStep + 'static) {
         self.compressor = Some(Box::new(compressor));
@@ -40,13 +60,15 @@ impl BodyFilters {
     /// Whether the body passes as it is.
     #[must_use]
     pub(super) fn is_empty(&self) -> bool {
-        self.steps.is_empty() && self.compressor.is_none()
+        self.steps.is_empty() && self.tagger.is_none() && self.compressor.is_none()
     }
 
     /// Whether the answer may go on: only if every filter says so.
     #[must_use]
     pub(super) fn verdict(&self) -> Verdict {
-        self.steps.iter().map(|step| step.verdict()).find(|verdict| *verdict != Verdict::Good).unwrap_or(Verdict::Good)
+        let tagger = self.tagger.iter().map(|tagger| tagger.verdict());
+        let mut verdicts = self.steps.iter().map(|step| step.verdict()).chain(tagger);
+        verdicts.find(|verdict| *verdict != Verdict::Good).unwrap_or(Verdict::Good)
     }
 
     /// Passes a piece through all filters; at the end, what each still has goes through those behind it.
@@ -63,6 +85,12 @@ impl BodyFilters {
         }
         if let Some(patients) = &mut self.patients {
             patients.read(&piece);
+        }
+        if let Some(tagger) = &mut self.tagger {
+            piece = passed(tagger.as_mut(), piece, end_of_stream);
+            if tagger.is_known() {
+                self.compressor = None;
+            }
         }
         if let Some(compressor) = &mut self.compressor {
             piece = passed(compressor.as_mut(), piece, end_of_stream);

@@ -21,9 +21,10 @@ use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::limit::NotPermitted;
 use crate::gateway::mended_answer::mended;
+use crate::gateway::shared::Joined;
 use crate::gateway::stop::{Step, Stop};
 use crate::gateway::while_there::while_there;
-use crate::gateway::{answer_body, queue};
+use crate::gateway::{answer_body, queue, shared};
 use crate::http::answer::Answer;
 use crate::http::set_field::SetField;
 use crate::nodes::in_flight::Permit;
@@ -76,10 +77,17 @@ impl From<NotRead> for Rejection {
 /// [`Stop::Answered`] with the resource; there is none that the client may have, or OpenEMR cannot be asked; the client is gone.
 pub(super) async fn answer(session: &mut Session, call: &Call, fhir: &mut FhirCall, attempt: &mut Attempt) -> Step {
     let Some(test) = fhir.test().filter(|_| fhir.interaction.kind == Kind::Read).cloned() else { return Ok(()) };
-    queue::enter(session, call, fhir, attempt).await?;
-    let permit = attempt.permit.take();
-    let body = while_there(session, permitted(call, fhir, &test, permit.as_ref())).await?;
-    drop(permit);
+    let body = match shared::join_read(session, call, fhir, attempt).await? {
+        Joined::Has(shared) => shared.body.clone(),
+        Joined::Asks(leader) => {
+            queue::enter(session, call, fhir, attempt).await?;
+            let permit = attempt.permit.take();
+            let found = while_there(session, found(call, fhir, permit.as_ref())).await?;
+            shared::land(leader, &found);
+            found
+        }
+    };
+    let body = tested(fhir, &test, body)?;
     let mut head = ResponseHeader::build(StatusCode::OK, None).expect("a StatusCode is a status");
     head.set(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     head.set(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -91,12 +99,12 @@ pub(super) async fn answer(session: &mut Session, call: &Call, fhir: &mut FhirCa
 ///
 /// # Errors
 /// There is none that it may have, or OpenEMR cannot be asked.
-pub(super) async fn permitted(
-    call: &Call,
-    fhir: &FhirCall,
-    Permitted(test): &Permitted,
-    permit: Option<&Permit>,
-) -> Result<Bytes, Stop> {
+pub(super) async fn permitted(call: &Call, fhir: &FhirCall, test: &Permitted, permit: Option<&Permit>) -> Result<Bytes, Stop> {
+    tested(fhir, test, found(call, fhir, permit).await?)
+}
+
+/// Reads the resource of the request as OpenEMR has it.
+async fn found(call: &Call, fhir: &FhirCall, permit: Option<&Permit>) -> Result<Bytes, Stop> {
     let (Some(resource_type), Ok(target)) = (fhir.interaction.resource_type, std::str::from_utf8(fhir.path_sent())) else {
         return Err(NotPermitted::Untested.into());
     };
@@ -105,15 +113,20 @@ pub(super) async fn permitted(
     request.fields.extend(call.trace.names(call.id));
     let found = fhir.site.client.send_with_token(&request).await.map_err(NotRead::NoAnswer)?;
     match found.status {
-        StatusCode::OK => {}
-        StatusCode::NOT_FOUND | StatusCode::GONE => return Err(NotPermitted::Unknown(resource_type).into()),
-        status if is_malformed_id(status, &found.body) => return Err(NotPermitted::Unknown(resource_type).into()),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(NotRead::Refused(resource_type).into()),
-        _ => return Err(NotRead::Unusable(found.explain().to_string()).into()),
+        StatusCode::OK => Ok(found.body),
+        StatusCode::NOT_FOUND | StatusCode::GONE => Err(NotPermitted::Unknown(resource_type).into()),
+        status if is_malformed_id(status, &found.body) => Err(NotPermitted::Unknown(resource_type).into()),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(NotRead::Refused(resource_type).into()),
+        _ => Err(NotRead::Unusable(found.explain().to_string()).into()),
     }
+}
+
+/// The resource, if the client may have it.
+fn tested(fhir: &FhirCall, Permitted(test): &Permitted, resource: Bytes) -> Result<Bytes, Stop> {
+    let Some(resource_type) = fhir.interaction.resource_type else { return Err(NotPermitted::Untested.into()) };
     // It is tested as the client will see it.
-    match test.permits(resource_type, &mended(found.body.clone(), &fhir.site)).map_err(NotPermitted::from)? {
-        true => Ok(found.body),
+    match test.permits(resource_type, &mended(resource.clone(), &fhir.site)).map_err(NotPermitted::from)? {
+        true => Ok(resource),
         false => Err(NotPermitted::Unknown(resource_type).into()),
     }
 }

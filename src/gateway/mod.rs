@@ -47,6 +47,7 @@ mod host;
 pub(crate) mod http2;
 pub(crate) mod http2_connection;
 mod informational;
+mod kept_body;
 mod limit;
 mod limited_read;
 mod limited_write;
@@ -78,14 +79,19 @@ mod response_links;
 mod search;
 mod search_answer;
 mod send;
+mod shared;
+mod shared_answer;
+mod shared_key;
 mod shown_resource;
 mod stop;
+mod tagger;
 mod token;
 mod token_endpoint;
 mod trace;
 mod transport;
 mod upstream;
 mod upstream_request;
+mod validators;
 mod while_there;
 mod wire;
 mod write_answer;
@@ -276,6 +282,7 @@ impl ProxyHttp for Gateway {
 
     /// Nothing more can be done: the client gets an OperationOutcome, unless it is gone or has a part of an answer.
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut RequestContext) -> FailToProxy {
+        shared::fail(session, context);
         if buffered_send::after_early_end(session, error, context).await {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         }
@@ -371,6 +378,7 @@ async fn serve(session: &mut Session, call: &mut Call, fhir: &mut FhirCall, atte
     limited_write::check_existing(session, call, fhir).await?;
     conditional_create::decide(session, call, fhir, attempt).await?;
     write_body::adapt(session.req_header(), call, fhir).await?;
+    shared::join(session, call, fhir, attempt).await?;
     queue::enter(session, call, fhir, attempt).await
 }
 
@@ -384,6 +392,7 @@ async fn peer(session: &mut Session, exchange: Exchange<'_>) -> Result<HttpPeer,
 
 /// Ends a request that does not go to OpenEMR.
 async fn end(session: &mut Session, stop: Stop, context: &mut RequestContext) -> pingora::Result<()> {
+    shared::fail(session, context);
     match stop {
         Stop::Answered(answer) => {
             recording::own_answer_to(session, &context.call, &mut context.destination, &answer);

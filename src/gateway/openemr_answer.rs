@@ -16,7 +16,7 @@ use crate::gateway::exchange::Exchange;
 use crate::gateway::held_answer::HeldAnswer;
 use crate::gateway::response_head::{self, BadAnswer};
 use crate::gateway::stop::Step;
-use crate::gateway::{export_file, recovery, trace, upstream};
+use crate::gateway::{export_file, recovery, shared, shared_answer, trace, upstream};
 use crate::http::decoder::{Decoder, UnknownCoding};
 use crate::http::token_text::holds_token;
 use crate::nodes::cause::Unusable;
@@ -33,6 +33,7 @@ struct Explained(String);
 pub(super) fn head(session: &mut Session, head: &mut ResponseHeader, exchange: &mut Exchange<'_>) -> Step {
     let Exchange { call, fhir, attempt, answer } = exchange;
     attempt.note_answered();
+    shared::note_write(session, fhir);
     upstream::after_head(head, attempt);
     trace::mark_answer(head);
     let limit = call.config().limits.response_head;
@@ -64,6 +65,7 @@ pub(super) fn head(session: &mut Session, head: &mut ResponseHeader, exchange: &
     if ends_by_itself && (status.is_success() || (can_be_a_refusal && answer.buffered.is_some())) {
         answer.completeness = Some(Completeness::default());
     }
+    answer.shared = shared_answer::begin(head, has_no_body, attempt);
     match (due, &answer.buffered) {
         (Some(due), None) => answer.held = Some(HeldAnswer::begin(session, head, due)),
         (due, _) => answer.due = due,
@@ -126,6 +128,7 @@ pub(super) fn body(session: &mut Session, piece: &mut Option<Bytes>, end_of_stre
         held.take(piece, end_of_stream)?;
     }
     recovery::after_body(session, piece, end_of_stream, fhir, attempt, answer)?;
+    shared_answer::take(&mut answer.shared, piece.as_ref(), end_of_stream);
     if end_of_stream {
         if let (Some(due), Some(buffered)) = (answer.due, &answer.buffered) {
             due.judge(buffered.root())?;

@@ -4,7 +4,7 @@
 
 use http::header::{
     ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, IF_MODIFIED_SINCE,
-    IF_UNMODIFIED_SINCE,
+    IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
 };
 use http::{Method, StatusCode};
 use pingora::http::RequestHeader;
@@ -12,6 +12,7 @@ use pingora::http::RequestHeader;
 use crate::fhir::media_type::essence;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::rejection::Rejection;
+use crate::http::entity_tag;
 use crate::http::field_filter;
 use crate::http::fields::members;
 use crate::http::set_field::SetField;
@@ -31,6 +32,9 @@ pub(super) fn rewrite(head: &mut RequestHeader, target: &[u8], host: &HeaderValu
     head.set_raw_path(target)?;
     let method = head.method.clone();
     field_filter::retain(head, |name, _| passes(name, &method));
+    if entity_tag::has_own(&head.headers) {
+        keep_foreign_tags(head);
+    }
     if accepts_anything(head) {
         head.set(ACCEPT, FHIR_JSON);
     }
@@ -39,9 +43,17 @@ pub(super) fn rewrite(head: &mut RequestHeader, target: &[u8], host: &HeaderValu
     Ok(())
 }
 
+/// Leaves the gateway's own tags out of If-None-Match: what they stand for OpenEMR cannot know.
+fn keep_foreign_tags(head: &mut RequestHeader) {
+    match entity_tag::foreign(&head.headers) {
+        Some(foreign) => head.set(IF_NONE_MATCH, foreign),
+        None => drop(head.remove_header(&IF_NONE_MATCH)),
+    }
+}
+
 /// Whether a field of the client's goes on to OpenEMR with this method. `name` is in lower case. What the gateway sets itself is
 /// not among them: the token, the request's names, and who sent it.
-fn passes(name: &str, method: &Method) -> bool {
+pub(super) fn passes(name: &str, method: &Method) -> bool {
     match name {
         "accept" | "accept-encoding" | "accept-language" | "prefer" | "user-agent" | "tracestate" | "via"
         // Framing, and the wait for a body.

@@ -101,6 +101,7 @@ pub(super) fn access_line<'a>(session: &'a Session, failed: bool, context: &'a R
         duration: call.started.elapsed(),
         upstream: attempt.upstream_time,
         retries: attempt.retries(),
+        shared: attempt.is_shared,
         left_out: fhir.map_or(0, FhirCall::left_out),
     }
 }

@@ -266,6 +266,32 @@ pub(super) fn name_fhir_json(head: &mut ResponseHeader, interaction: Interaction
     }
 }
 
+/// Whether the server has versions of resources of this type, as far as is known: its tags say them, and writes can name them.
+#[must_use]
+pub(super) fn has_versions(fhir: &FhirCall) -> bool {
+    let capabilities = fhir.site.capability_cache.known();
+    let known = capabilities.as_ref().zip(fhir.interaction.resource_type).and_then(|(all, name)| all.types.get(name));
+    known.is_some_and(|known| known.versioned)
+}
+
+/// Removes a validator of the body as OpenEMR sent it. The version of a resource stays, whatever is repaired in it.
+pub(super) fn forget_validator(head: &mut ResponseHeader, fhir: &FhirCall) {
+    let is_version = head.headers.get(ETAG).is_some_and(|tag| tag.as_bytes().starts_with(b"W/")) && has_versions(fhir);
+    let is_of_one = matches!(
+        fhir.interaction.kind,
+        Kind::Read
+            | Kind::VersionRead
+            | Kind::Create
+            | Kind::Update
+            | Kind::ConditionalUpdate
+            | Kind::Patch
+            | Kind::ConditionalPatch
+    );
+    if !(is_version && is_of_one) {
+        head.remove_header(&ETAG);
+    }
+}
+
 /// Whether no body comes after this head (RFC 9112 section 6.3).
 #[must_use]
 pub(super) fn has_no_body(method: &Method, head: &ResponseHeader) -> bool {

@@ -17,7 +17,7 @@ use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::stop::Step;
 use crate::gateway::wire::BadHead;
-use crate::gateway::{request_body, request_head, request_links, trace, write_body};
+use crate::gateway::{request_body, request_head, request_links, shared, trace, write_body};
 use crate::http::request_target;
 use crate::http::set_field::SetField;
 
@@ -34,6 +34,7 @@ pub(super) fn head(
 ) -> pingora::Result<()> {
     let has_unsent_body = !session.is_body_empty();
     attempt.begin_try(Instant::now());
+    shared::note_write(session, fhir);
     let (Some(on), Some(token)) = (&attempt.node, &attempt.token) else {
         return Err(Error::new_in(ErrorType::InternalError));
     };

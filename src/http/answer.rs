@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pingora::http::ResponseHeader;
 use serde::Serialize;
 
@@ -38,8 +38,8 @@ impl Answer {
     #[must_use]
     pub(crate) fn of(head: ResponseHeader, body: Bytes) -> Self {
         let content_type = head.headers.get(CONTENT_TYPE).cloned().unwrap_or(JSON);
-        let fields = head.headers.iter().filter(|(name, _)| !matches!(**name, CONTENT_TYPE | CONTENT_LENGTH | TRANSFER_ENCODING));
-        let fields = fields.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let names = head.headers.keys().filter(|name| !matches!(**name, CONTENT_TYPE | CONTENT_LENGTH | TRANSFER_ENCODING));
+        let fields = names.filter_map(|name| Some((name.clone(), one_line(&head.headers, name)?))).collect();
         Self { status: head.status, content_type, fields, body }
     }
 
@@ -102,5 +102,35 @@ impl Answer {
         }
         complete_retry_after(&mut head);
         (Box::new(head), has_body.then_some(self.body))
+    }
+}
+
+/// The lines of a field as one (RFC 9110 section 5.3): an answer has each field once.
+fn one_line(fields: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
+    let mut lines = fields.get_all(name).iter();
+    match (lines.next(), lines.next()) {
+        (Some(one), None) => Some(one.clone()),
+        _ => {
+            let all: Vec<&[u8]> = fields.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+            HeaderValue::from_bytes(&all.join(&b", "[..])).ok()
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use http::header::VIA;
+
+    #[test]
+    fn no_line_of_a_field_is_lost() {
+        let mut head = ResponseHeader::build(200, None).unwrap();
+        for (name, value) in [("Via", "1.1 apache"), ("Via", "1.1 openemr-gateway"), ("Date", "x"), ("Content-Length", "9")] {
+            head.append_header(name, value).unwrap();
+        }
+        let (head, body) = Answer::of(head, Bytes::from_static(b"{}")).into_parts();
+        assert_eq!(head.headers.get_all(VIA).iter().collect::<Vec<_>>(), ["1.1 apache, 1.1 openemr-gateway"]);
+        assert_eq!((head.headers.get(CONTENT_LENGTH).unwrap(), body.unwrap().len()), (&HeaderValue::from_static("2"), 2));
     }
 }

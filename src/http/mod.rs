@@ -5,6 +5,7 @@ pub(crate) mod answer_protection;
 pub(crate) mod coding;
 pub(crate) mod compressor;
 pub(crate) mod decoder;
+pub(crate) mod entity_tag;
 pub(crate) mod fetch_metadata;
 pub(crate) mod field_filter;
 pub(crate) mod fields;

@@ -45,6 +45,8 @@ pub(crate) struct Line<'a> {
     pub(crate) upstream: Option<Duration>,
     /// How often the request was sent again.
     pub(crate) retries: u32,
+    /// Whether the client got OpenEMR's answer to an identical request that was there already.
+    pub(crate) shared: bool,
     /// How many resources of OpenEMR's answer the client did not get, because its policy does not permit them.
     pub(crate) left_out: u64,
 }
@@ -74,6 +76,7 @@ pub(crate) fn write(line: &Line<'_>) {
         duration_ms = milliseconds(line.duration),
         upstream_ms = line.upstream.map_or(0.0, milliseconds),
         retries = line.retries,
+        shared = line.shared,
         left_out = line.left_out;
         "access"
     );

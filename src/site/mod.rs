@@ -3,7 +3,7 @@
 pub(crate) mod capability_cache;
 pub(crate) mod client;
 pub(crate) mod cors;
-
+pub(crate) mod flights;
 pub(crate) mod lifecycle;
 pub(crate) mod links;
 pub(crate) mod mending;

@@ -14,6 +14,7 @@ use crate::openemr::mend::repairs::Mended;
 use crate::site::capability_cache::{CapabilityCache, Origin, Statement};
 use crate::site::client::SiteClient;
 use crate::site::cors::Policy;
+use crate::site::flights::{Flights, WriteCount};
 use crate::site::links::{OpenEmrBases, SiteLinks};
 use crate::site::mending::Mending;
 use crate::site::metadata::{Document, Metadata};
@@ -50,6 +51,8 @@ pub(crate) struct Site {
     pub capability_cache: Arc<CapabilityCache>,
     /// The turns of its conditional creates.
     pub turns: Arc<Turns>,
+    /// Its requests that share an answer of OpenEMR's.
+    pub flights: Arc<Flights>,
     /// The members of the Groups that policies name.
     pub patient_groups: PatientGroups,
     /// Mends its resources.
@@ -89,6 +92,8 @@ pub(crate) struct Parts {
     pub capability_cache: Arc<CapabilityCache>,
     /// See [`Site::turns`].
     pub turns: Arc<Turns>,
+    /// How many writes have begun or ended.
+    pub writes: Arc<WriteCount>,
     /// See [`Site::patient_groups`].
     pub patient_groups: PatientGroups,
     /// How often each repair of a resource was made.
@@ -100,8 +105,20 @@ impl Site {
     #[must_use]
     pub(crate) fn new(parts: Parts, in_whole: &Config, is_first: bool) -> Self {
         let (routes, clients) = (&in_whole.routes, &in_whole.access.clients);
-        let Parts { config, identity, nodes, token, keys, signer, client, capability_cache, turns, patient_groups, mended } =
-            parts;
+        let Parts {
+            config,
+            identity,
+            nodes,
+            token,
+            keys,
+            signer,
+            client,
+            capability_cache,
+            turns,
+            writes,
+            patient_groups,
+            mended,
+        } = parts;
         let prefix = if is_first { String::new() } else { format!("/{}", config.name.as_str()) };
         let below = |route: &Option<RoutePath>| route.as_ref().map(|path| format!("{prefix}{path}"));
         let authentication = authentication(clients, config.name.as_str(), routes.smart_token.is_some());
@@ -123,6 +140,7 @@ impl Site {
             client,
             capability_cache,
             turns,
+            flights: Arc::new(Flights::new(writes)),
             patient_groups,
         }
     }

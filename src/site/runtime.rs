@@ -127,6 +127,8 @@ fn parts(config: &Arc<config::Site>, tasks: &Tasks, earlier: Earlier<'_>) -> Par
         None => new_nodes(config, &tasks.nodes, same_name.map(|site| &*site.nodes)),
     };
     let mended = same_name.map(|site| Arc::clone(&site.mending.mended)).unwrap_or_default();
+    // The OpenEMR is the same, or may be.
+    let writes = same_nodes.or(same_name).map(|site| Arc::clone(site.flights.writes())).unwrap_or_default();
     let identity = TokenIdentity::of(config);
     // Another OpenEMR, or another client of it, may have other Groups by the same ids.
     let same_openemr = same_name.filter(|site| site.identity == identity && *site.nodes.upstream() == config.upstream);
@@ -154,6 +156,7 @@ fn parts(config: &Arc<config::Site>, tasks: &Tasks, earlier: Earlier<'_>) -> Par
         client,
         capability_cache,
         turns,
+        writes,
         patient_groups,
         mended,
     }

@@ -91,6 +91,7 @@ fn log(call: &Call, stream: &Stream, head: &ResponseHeader, bytes: usize) {
         duration: Duration::ZERO,
         upstream: None,
         retries: 0,
+        shared: false,
         left_out: 0,
     });
 }

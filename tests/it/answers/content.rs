@@ -144,7 +144,10 @@ fn head_gives_the_head_of_a_get() {
                 connection.write(&request("HEAD", target, &[], b""));
                 let head = connection.read("HEAD");
                 assert_eq!(head.status, get.status, "{framing} {target}");
-                assert_eq!(without_date(&head), without_date(&get), "{framing} {target}");
+                // The tag of a read is known when its body is whole, and may be missing (RFC 9110 section 9.3.2).
+                let is_told = |(name, _): &(String, String)| target != read || name != "etag";
+                let told = |answer: &Answer| without_date(answer).into_iter().filter(is_told).collect::<Vec<_>>();
+                assert_eq!(told(&head), told(&get), "{framing} {target}");
                 if target != "/fhir/metadata" {
                     assert_eq!(openemr.state()["last_fhir_request"]["method"], "GET", "{target}");
                 }

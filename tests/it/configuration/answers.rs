@@ -16,10 +16,22 @@ fn repairs_that_are(on: bool, site: &Value) -> Vec<String> {
 
 #[test]
 fn every_repair_is_made_unless_it_is_switched_off() {
-    assert_eq!(repairs_that_are(true, &site("paging: slice")).len(), 21);
+    assert_eq!(repairs_that_are(true, &site("paging: slice")).len(), 22);
     assert_eq!(repairs_that_are(false, &site("repairs: {links: false, head: false}")), ["links", "head"]);
     assert_eq!(repairs_that_are(true, &site("conformance: pass_through")), Vec::<String>::new());
     assert_eq!(repairs_that_are(true, &site("conformance: pass_through\n    repairs: {errors: true}")), ["errors"]);
+}
+
+#[test]
+fn answers_are_shared_unless_openemrs_are_to_pass_as_they_are() {
+    for (keys, shares) in [
+        ("paging: slice", true),
+        ("share_answers: false", false),
+        ("conformance: pass_through", false),
+        ("conformance: pass_through\n    share_answers: true", true),
+    ] {
+        assert_eq!(site(keys)["share_answers"], Value::Bool(shares), "{keys}");
+    }
 }
 
 #[test]
@@ -63,6 +75,7 @@ fn what_makes_no_sense_is_refused_with_a_remedy() {
             "write repair or pass_through",
         ),
         ("repairs: {link: true}", "sites.default.repairs.link: unknown key `link`", "did you mean `links`?"),
+        ("share_answers: 1", "sites.default.share_answers: a number where true or false was due", "write true or false"),
         ("paging: on", "sites.default.paging: `on` is not one of slice, native, off", "write slice or native or off"),
         (
             "also_known_as: emr.example.org",

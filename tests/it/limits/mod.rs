@@ -1,8 +1,11 @@
-//! Limits: what no client can take from the others, and what becomes of requests beyond them.
+//! Limits: what no client can take from the others, what becomes of requests beyond them, and what is asked of OpenEMR once.
 
 mod at_once;
 mod connections;
 mod fairness;
+mod held_openemr;
 mod rates;
+mod shared;
 mod slow;
 mod told;
+mod validators;

@@ -35,6 +35,7 @@ fn an_access_line_has_every_field() {
         "status=200 ",
         &bytes,
         " retries=0",
+        " shared=false",
         " left_out=0",
     ] {
         assert!(line.contains(part), "{part:?} in {line}");

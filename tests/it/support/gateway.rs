@@ -60,7 +60,7 @@ pub fn pass_through(openemr: &OpenEmr) -> Value {
     config
 }
 
-/// A site of that OpenEMR, with keys of `algorithm`.
+/// A site of that OpenEMR, with keys of `algorithm`. Requests share no answers: tests count what OpenEMR is asked.
 pub fn site(base: &str, algorithm: &str) -> Value {
     let keys = keys(algorithm);
     json!({
@@ -69,6 +69,7 @@ pub fn site(base: &str, algorithm: &str) -> Value {
         "private_key": keys.join("private_key.pem"),
         "jwks": keys.join("jwks.json"),
         "scopes": ["system/Patient.read", "system/Observation.read", "system/Binary.read"],
+        "share_answers": false,
     })
 }
 
