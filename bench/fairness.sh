@@ -8,10 +8,12 @@
 #   FAIRNESS_BY_KEY=1 bench/fairness.sh                   clients are told apart by API keys, all at one address
 #   FAIRNESS_SETTINGS='mine {most: 12}' bench/fairness.sh one limit alone: lines of a name and `in_flight` in YAML
 #
-# FAIRNESS_GREEDY (64), FAIRNESS_PAUSE_MS (500, of the polite one between an answer and its next request) and FAIRNESS_WARM_UP (1 s,
-# not counted) can be set, too.
+# FAIRNESS_GREEDY (64), FAIRNESS_PAUSE_MS (500, of the polite one between an answer and its next request) and FAIRNESS_WARM_UP (1 s
+# at the beginning of each phase, not counted) can be set, too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+target=${CARGO_TARGET_DIR:-$PWD/target}
+log=$target/fairness.log
 export PATH="$PATH:$HOME/.cargo/bin"
 export FAIRNESS_SETTINGS=${FAIRNESS_SETTINGS:-'
     none {most: 10000, most_of_a_client: 10000}
@@ -24,10 +26,11 @@ export FAIRNESS_SETTINGS=${FAIRNESS_SETTINGS:-'
 if [ -z "${OPENEMR_GATEWAY:-}" ]; then
     scripts/prerequisites build
     cargo build --locked --release
-    export OPENEMR_GATEWAY=${CARGO_TARGET_DIR:-$PWD/target}/release/openemr-gateway
+    export OPENEMR_GATEWAY=$target/release/openemr-gateway
 fi
+echo "The whole output is kept in $log."
 echo "Times of the polite client: count: p50/p99/max in ms. busy: workers' seconds a second behind answers with 200."
-cargo test --locked --test it -- --test-threads=1 --nocapture limits::fairness 2>&1 | awk -F '|' '
+cargo test --locked --test it -- --test-threads=1 --nocapture limits::fairness 2>&1 | tee "$log" | awk -F '|' '
     function line(scenario, workers, setting, answers, busy, rejected, failed, own, all, read, observations, encounters) {
         printf "%-6s %-8s %-15s %9s %6s %7s %6s %6s  %-22s %-22s %-20s %s\n", scenario, workers, setting, answers, busy, rejected,
             failed, own, all, read, observations, encounters
@@ -43,8 +46,8 @@ cargo test --locked --test it -- --test-threads=1 --nocapture limits::fairness 2
     }
     /^test result|panicked/ { print }
     END {
-        for (index_ = 1; index_ <= count; index_++) {
-            key = order[index_]
+        for (at = 1; at <= count; at++) {
+            key = order[at]
             if (!(key in told)) { told[key] = 1; split(key, part, SUBSEP); printf "best fixed limit, %s with %s workers: %s (%s busy/s)\n", part[1], part[2], name[key], best[key] }
         }
         exit !rows

@@ -70,7 +70,7 @@ pub(super) enum Takes {
     /// A read, and whatever else is cheap.
     Read,
     /// A search for patients, with this many entries in its answer.
-    PatientSearch(usize),
+    PatientSearch(u32),
     /// A search for Observations of one patient.
     ObservationsOfAPatient,
     /// A search for Observations of everybody.
@@ -111,7 +111,7 @@ impl Takes {
             Takes::Exchange if personality == Personality::V7_0_3 => return Duration::from_millis(140),
             Takes::Exchange => 35,
             Takes::Metadata => 290,
-            Takes::PatientSearch(entries) => 30 + entries as u64 / 5,
+            Takes::PatientSearch(entries) => 30 + u64::from(entries) / 5,
             Takes::ObservationsOfAPatient => 57,
             Takes::Observations => 650,
             Takes::Encounters => 890,

@@ -28,6 +28,7 @@ const READS: [usize; 1] = [0];
 struct Bench {
     /// Name and `in_flight`, by lines `NAME YAML`.
     settings: Vec<(String, Value)>,
+    /// How long a phase is measured, after a warm-up.
     seconds: Duration,
     warm_up: Duration,
     greedy: usize,
@@ -107,23 +108,23 @@ impl Bench {
     fn measure(&self, scenario: &str, cycle: &[usize], (setting, in_flight): (&str, &Value), greedy: usize, phases: &[u32]) {
         let (openemr, gateway) = self.start(in_flight, phases[0]);
         let running = self.plan(&gateway, greedy, cycle).start();
-        std::thread::sleep(self.warm_up);
-        let mut edges = vec![Instant::now()];
+        let mut measured = Vec::new();
         for (index, workers) in phases.iter().enumerate() {
-            if index > 0 {
-                openemr.order(&json!({"workers": workers}));
-            }
+            let phase = match index {
+                0 => workers.to_string(),
+                _ => format!("{} to {workers}", phases[index - 1]),
+            };
+            openemr.order(&json!({"workers": workers}));
+            // What began with more workers would count for the fewer.
+            std::thread::sleep(self.warm_up);
+            let begun = Instant::now();
             std::thread::sleep(self.seconds);
-            edges.push(Instant::now());
+            measured.push((phase, begun, Instant::now()));
         }
         let samples = running.stop();
-        for (index, edge) in edges.windows(2).enumerate() {
-            let within = samples.iter().filter(|sample| sample.ended > edge[0] && sample.ended <= edge[1]);
-            let phase = match index {
-                0 => phases[0].to_string(),
-                _ => format!("{} to {}", phases[index - 1], phases[index]),
-            };
-            println!("FAIRNESS|{scenario}|{phase}|{setting}|{}", Row::of(within, edge[1] - edge[0]));
+        for (phase, begun, ended) in measured {
+            let within = samples.iter().filter(|sample| sample.ended > begun && sample.ended <= ended);
+            println!("FAIRNESS|{scenario}|{phase}|{setting}|{}", Row::of(within, ended - begun));
         }
     }
 }
