@@ -123,7 +123,8 @@ impl Load {
 
     /// OpenEMR did not answer in time, or said that it is overloaded, while there are so many requests.
     pub(crate) fn overloaded(&self, probe: Probe, at_once: u32, now: Instant) {
-        let Some(search) = &self.search else { return };
+        // Of a class that was never answered, silence is what is usual.
+        let Some(search) = self.search.as_ref().filter(|_| self.times.known(probe.class).is_some()) else { return };
         let mut search = search.lock();
         // Of all requests that were under way, the first one tells it.
         if probe.epoch == self.epoch.load(Ordering::Relaxed) {

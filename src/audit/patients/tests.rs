@@ -282,7 +282,7 @@ impl Model {
             (Some("Patient"), Some(id)) if id.starts_with('p') => drop(self.ids.insert(id.to_owned())),
             (Some("Practitioner" | "Bundle" | "Parameters"), _) => {}
             (Some("Provenance"), _) => self.is_dependent |= !names_a_patient,
-            (Some("Observation" | "Binary"), _) if names_a_patient => {}
+            (Some(other), _) if other != "Patient" && names_a_patient => {}
             _ => self.is_unknown = true,
         }
     }

@@ -212,6 +212,15 @@ fn a_fixed_limit_stays_where_it_is() {
 }
 
 #[test]
+fn silence_of_what_was_never_answered_is_no_overload() {
+    let mut run = Simulation::new(load(100), 200, usual(16, &READS), 1);
+    run.run(30);
+    let before = run.load.limit();
+    run.load.overloaded(run.load.begin(class("/Provenance"), before), before, epoch() + Duration::from_secs(30));
+    assert_eq!(run.load.limit(), before);
+}
+
+#[test]
 fn one_overload_is_one_decrease() {
     let mut run = Simulation::new(load(100), 200, usual(16, &READS), 1);
     run.run(30);

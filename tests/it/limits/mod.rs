@@ -4,6 +4,7 @@ mod at_once;
 mod connections;
 mod fairness;
 mod held_openemr;
+mod queue;
 mod rates;
 mod shared;
 mod slow;
