@@ -13,7 +13,7 @@ use layout::{Edge, Layout, circle, room};
 use source::Source;
 
 /// The rooms with their floors; the sandbox stands apart.
-const FLOORS: [(&str, u8); 19] = [
+const FLOORS: [(&str, u8); 20] = [
     ("cli", 11),
     ("server", 10),
     ("gateway", 9),
@@ -27,6 +27,7 @@ const FLOORS: [(&str, u8); 19] = [
     ("access", 3),
     ("audit", 3),
     ("scopes", 2),
+    ("limits", 2),
     ("openemr", 2),
     ("fhir", 1),
     ("http", 1),
