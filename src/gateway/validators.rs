@@ -66,8 +66,9 @@ mod tests {
         let mut not_modified = head(200, &fields);
         tell(&mut not_modified, Some(&tagged(true)), 0);
         assert_eq!(not_modified.status, 304);
-        let names: Vec<&str> = not_modified.headers.keys().map(http::HeaderName::as_str).collect();
-        assert_eq!(names, ["vary", "cache-control", "etag"]);
+        let mut names: Vec<&str> = not_modified.headers.keys().map(http::HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["cache-control", "etag", "vary"]);
         let mut whole = head(200, &fields);
         tell(&mut whole, Some(&tagged(false)), 7);
         assert_eq!((whole.status.as_u16(), whole.headers.get(CONTENT_LENGTH).unwrap().as_bytes()), (200, &b"7"[..]));
