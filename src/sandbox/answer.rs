@@ -64,7 +64,7 @@ pub(super) struct Answer {
     /// The milliseconds after which it is sent.
     pub(super) delay_ms: u32,
     /// How many entries the Bundle of a search has.
-    pub(super) entries: u32,
+    pub(super) entries: u16,
 }
 
 impl Answer {
@@ -123,7 +123,7 @@ impl Answer {
 
     /// Says how many entries its Bundle has.
     pub(super) fn with_entries(mut self, entries: usize) -> Answer {
-        self.entries = u32::try_from(entries).unwrap_or(u32::MAX);
+        self.entries = u16::try_from(entries).unwrap_or(u16::MAX);
         self
     }
 

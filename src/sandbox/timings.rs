@@ -70,7 +70,7 @@ pub(super) enum Takes {
     /// A read, and whatever else is cheap.
     Read,
     /// A search for patients, with this many entries in its answer.
-    PatientSearch(u32),
+    PatientSearch(u16),
     /// A search for Observations of one patient.
     ObservationsOfAPatient,
     /// A search for Observations of everybody.
