@@ -15,8 +15,6 @@ use crate::support::gateway::{Gateway, config};
 use crate::support::openemr::OpenEmr;
 use crate::support::permits::LOADS;
 
-/// The polite client's place among all.
-const POLITE: usize = 0;
 /// What the sandbox is busy with a request of each kind, in milliseconds. A search for Observations has no patient.
 const BUSY_MS: [u64; 3] = [30, 650, 890];
 const KINDS: [&str; 3] = ["read", "observations", "encounters"];
@@ -31,9 +29,10 @@ struct Bench {
     /// How long a phase is measured, after a warm-up.
     seconds: Duration,
     warm_up: Duration,
+    /// How many polite clients there are, first among all: each asks for less than its share. Several give more samples of the same.
+    polite: usize,
     greedy: usize,
     open: usize,
-    pause: Duration,
     /// Whether clients are told apart by API keys, all at one address.
     by_key: bool,
 }
@@ -52,23 +51,23 @@ impl Bench {
         Some(Self {
             settings: text.lines().filter(|line| !line.trim().is_empty()).map(setting).collect(),
             seconds: Duration::from_secs(number("FAIRNESS_SECONDS", 6)),
-            warm_up: Duration::from_secs(number("FAIRNESS_WARM_UP", 1)),
+            warm_up: Duration::from_secs(number("FAIRNESS_WARM_UP", 5)),
+            polite: number("FAIRNESS_POLITE", 8) as usize,
             greedy: number("FAIRNESS_GREEDY", 64) as usize,
             open: number("FAIRNESS_OPEN", 1) as usize,
-            pause: Duration::from_millis(number("FAIRNESS_PAUSE_MS", 500)),
             by_key: number("FAIRNESS_BY_KEY", 0) == 1,
         })
     }
 
-    /// The polite client, and so many greedy ones.
-    fn clients(&self, greedy: usize) -> Vec<Client> {
+    /// The polite clients, which rest so long after each answer, and so many greedy ones.
+    fn clients(&self, greedy: usize, rest: Duration) -> Vec<Client> {
         let client = |index: usize| {
             let source = if self.by_key { 2 } else { 2 + index };
             let fields = if self.by_key { vec![("X-API-Key".to_owned(), api_keys::key_of(&name(index)))] } else { Vec::new() };
-            let (open, pause) = if index == POLITE { (1, self.pause) } else { (self.open, Duration::ZERO) };
+            let (open, pause) = if index < self.polite { (1, rest) } else { (self.open, Duration::ZERO) };
             Client { source: Ipv4Addr::new(127, 0, 0, u8::try_from(source).unwrap()), fields, open, pause }
         };
-        (0..=greedy).map(client).collect()
+        (0..self.polite + greedy).map(client).collect()
     }
 
     fn start(&self, in_flight: &Value, workers: u32) -> (OpenEmr, Gateway) {
@@ -83,16 +82,15 @@ impl Bench {
         config["log"]["level"] = json!("warn");
         if self.by_key {
             let named = |index| (name(index), api_keys::client(&name(index)));
-            let clients: serde_json::Map<String, Value> = (0..=self.greedy).map(named).collect();
+            let clients: serde_json::Map<String, Value> = (0..self.polite + self.greedy).map(named).collect();
             config["access"] = json!({"clients": clients});
         }
         (openemr, Gateway::with(config))
     }
 
-    fn plan(&self, gateway: &Gateway, greedy: usize, cycle: &[usize]) -> Plan {
-        let clients = self.clients(greedy);
-        let fields: Vec<(&str, &str)> =
-            clients[POLITE].fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    fn plan(&self, gateway: &Gateway, greedy: usize, (cycle, rest): (&[usize], Duration)) -> Plan {
+        let clients = self.clients(greedy, rest);
+        let fields: Vec<(&str, &str)> = clients[0].fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let patients = eventually("the gateway has a token", || {
             let answer = gateway.caller().send("GET", "/fhir/Patient?_count=200", &fields, b"");
             (answer.status == 200).then(|| answer.json())
@@ -105,9 +103,9 @@ impl Bench {
     }
 
     /// Runs one scenario with workers that change from one phase to the next, and prints a line for each phase.
-    fn measure(&self, scenario: &str, cycle: &[usize], (setting, in_flight): (&str, &Value), greedy: usize, phases: &[u32]) {
+    fn measure(&self, (scenario, cycle, rest): Scenario, (setting, in_flight): (&str, &Value), greedy: usize, phases: &[u32]) {
         let (openemr, gateway) = self.start(in_flight, phases[0]);
-        let running = self.plan(&gateway, greedy, cycle).start();
+        let running = self.plan(&gateway, greedy, (cycle, rest)).start();
         let mut measured = Vec::new();
         for (index, workers) in phases.iter().enumerate() {
             let phase = match index {
@@ -124,10 +122,13 @@ impl Bench {
         let samples = running.stop();
         for (phase, begun, ended) in measured {
             let within = samples.iter().filter(|sample| sample.ended > begun && sample.ended <= ended);
-            println!("FAIRNESS|{scenario}|{phase}|{setting}|{}", Row::of(within, ended - begun));
+            println!("FAIRNESS|{scenario}|{phase}|{setting}|{}", Row::of(within, self.polite, ended - begun));
         }
     }
 }
+
+/// Its name, the kinds of requests in turn, and how long polite clients rest after each answer.
+type Scenario<'s> = (&'s str, &'s [usize], Duration);
 
 fn name(client: usize) -> String {
     format!("client-{client}")
@@ -145,12 +146,12 @@ struct Row {
 }
 
 impl Row {
-    fn of<'s>(samples: impl Iterator<Item = &'s Sample>, lasted: Duration) -> Self {
+    fn of<'s>(samples: impl Iterator<Item = &'s Sample>, polite: usize, lasted: Duration) -> Self {
         let seconds = lasted.as_secs_f64();
         let mut row =
             Self { seconds, answers: 0, busy_ms: 0, rejected: 0, failed: 0, polite_rejected: 0, polite: BTreeMap::new() };
         for sample in samples {
-            let is_polite = sample.client == POLITE;
+            let is_polite = sample.client < polite;
             match sample.status {
                 Some(200) => {
                     row.answers += 1;
@@ -205,13 +206,15 @@ fn greedy_clients_and_a_polite_one_are_all_answered() {
         all_are_answered();
         return;
     };
-    println!("FAIRNESS of {} greedy clients with {} open each; kinds: {}", bench.greedy, bench.open, KINDS.join(", "));
-    for (scenario, cycle) in [("mixed", &MIXED[..]), ("reads", &READS)] {
+    let Bench { polite, greedy, open, .. } = bench;
+    println!("FAIRNESS of {polite} polite clients and {greedy} greedy ones with {open} open each; kinds: {}", KINDS.join(", "));
+    // A request of the mix takes a third of a second: with these rests a client asks for less than its share of five workers.
+    for scenario in [("mixed", &MIXED[..], Duration::from_secs(5)), ("reads", &READS, Duration::from_millis(500))] {
         let (name, in_flight) = &bench.settings[0];
-        bench.measure(scenario, cycle, (&format!("{name}, alone"), in_flight), 0, &[5]);
+        bench.measure(scenario, (&format!("{name}, alone"), in_flight), 0, &[5]);
         for phases in [&[5][..], &[16, 4]] {
             for (name, in_flight) in &bench.settings {
-                bench.measure(scenario, cycle, (name, in_flight), bench.greedy, phases);
+                bench.measure(scenario, (name, in_flight), bench.greedy, phases);
             }
         }
     }
@@ -219,14 +222,13 @@ fn greedy_clients_and_a_polite_one_are_all_answered() {
 
 /// Twelve greedy clients and a polite one, for as long as it takes until each has had an answer of each kind.
 fn all_are_answered() {
-    let (greedy, open) = (12, 2);
-    let pause = Duration::from_millis(50);
+    let (polite, greedy, open) = (1, 12, 2);
     let bench =
-        Bench { settings: Vec::new(), seconds: Duration::ZERO, warm_up: Duration::ZERO, greedy, open, pause, by_key: false };
+        Bench { settings: Vec::new(), seconds: Duration::ZERO, warm_up: Duration::ZERO, polite, greedy, open, by_key: false };
     // No client waits too long, however slow the machine is.
-    let in_flight = json!({"most": 5, "queue": 64, "queue_timeout": "120s"});
+    let in_flight = json!({"most": 5, "queue": 64, "queue_timeout": "120s", "queue_target": "120s"});
     let (openemr, gateway) = bench.start(&in_flight, 5);
-    let running = bench.plan(&gateway, greedy, &MIXED).start();
+    let running = bench.plan(&gateway, greedy, (&MIXED, Duration::from_millis(50))).start();
     let answered = |samples: &[Sample], client: usize, kind: usize| {
         samples.iter().any(|sample| (sample.client, sample.kind, sample.status) == (client, kind, Some(200)))
     };

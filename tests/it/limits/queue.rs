@@ -82,7 +82,8 @@ fn a_standing_queue_is_cut_at_its_head_and_a_single_request_is_not() {
 #[test]
 fn a_full_queue_has_room_for_who_has_less_in_it() {
     let openemr = OpenEmr::start();
-    let gateway = gateway(&openemr, json!({"most": 1, "queue": 4, "most_of_a_client": 1, "queue_timeout": "60s", "queue_target": "60s"}));
+    let gateway =
+        gateway(&openemr, json!({"most": 1, "queue": 4, "most_of_a_client": 1, "queue_timeout": "60s", "queue_target": "60s"}));
     openemr.order(&json!({"fhir": {"delay_ms": 500}}));
     let mut greedy = send(&gateway, GREEDY, "greedy", 5);
     eventually("the queue is full", || (requests(&gateway) == [1, 1, 4]).then_some(()));
