@@ -85,7 +85,7 @@ section! {
         adaptive: bool = true;
         /// The most requests that wait for one of these to end. More get 503, those of the client first whose waiting requests cost
         /// OpenEMR most.
-        queue: u32 = 64, unit("requests");
+        queue: u32 = 256, unit("requests");
         /// The most requests of one client under way; of the queue it gets the same part. A client is one of `access.clients`, or else
         /// an address.
         most_of_a_client: Option<u32> = None, derived("three quarters of the limit");

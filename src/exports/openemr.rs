@@ -11,6 +11,7 @@ use log::warn;
 
 use crate::fhir::id::is_path_id;
 use crate::nodes::client::Response;
+use crate::nodes::in_flight::Flow;
 use crate::openemr::export::manifest::{self, MAX_MANIFEST};
 use crate::openemr::export::plan::Plan;
 use crate::openemr::export::refusal::refuses_types;
@@ -79,7 +80,7 @@ pub(crate) async fn kick_off(tokens: &TokenTasks, site: &Site, plan: &Plan, one:
         (HeaderName::from_static("prefer"), HeaderValue::from_static("respond-async")),
     ];
     let read_timeout = site.config.upstream.timeouts.export;
-    let request = FhirRequest { fields, ..FhirRequest::get(&target, MOST, read_timeout).of_export() };
+    let request = FhirRequest { fields, ..FhirRequest::get(&target, MOST, read_timeout).of(Flow::Exports) };
     let response = match site.client.send(&request, Some(first)).await {
         Ok(response) if refuses_the_token(&response) => match narrow_token(tokens, site, one).await {
             Ok(second) => site.client.send(&request, Some(&second)).await,
@@ -144,7 +145,7 @@ fn job(fields: &HeaderMap) -> Option<String> {
 /// Asks how far a job is. OpenEMR accepts any token of the client.
 pub(crate) async fn progress(site: &Site, job: &str, one: &TypePlan) -> Progress {
     let target = format!("/$bulkdata-status?job={job}");
-    let request = FhirRequest::get(&target, MAX_MANIFEST, site.config.upstream.timeouts.read).of_export();
+    let request = FhirRequest::get(&target, MAX_MANIFEST, site.config.upstream.timeouts.read).of(Flow::Exports);
     match site.client.send_with_token(&request).await {
         Ok(response) => match response.status.as_u16() {
             200 => match manifest::read(&response.body, one) {
@@ -172,7 +173,7 @@ pub(crate) async fn progress(site: &Site, job: &str, one: &TypePlan) -> Progress
 /// Makes OpenEMR delete a job and its files. When that fails, OpenEMR deletes them after an hour.
 pub(crate) async fn delete(site: &Site, job: &str) {
     let target = format!("/$bulkdata-status?job={job}");
-    let request = FhirRequest::get(&target, MOST, site.config.upstream.timeouts.read).of_export();
+    let request = FhirRequest::get(&target, MOST, site.config.upstream.timeouts.read).of(Flow::Exports);
     let request = FhirRequest { method: Method::DELETE, ..request };
     let _ = site.client.send_with_token(&request).await;
 }

@@ -27,7 +27,7 @@ use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::stop::{Step, Stop};
 use crate::gateway::while_there::while_there;
-use crate::gateway::{public_base, request_links, search, write_answer};
+use crate::gateway::{public_base, queue, request_links, search, write_answer};
 use crate::http::answer::Answer;
 use crate::openemr::search::condition::{Condition, Matches};
 use crate::site::client::{FhirRequest, SiteClientError};
@@ -146,7 +146,8 @@ async fn ask(call: &Call, fhir: &FhirCall, resource_type: &'static str, conditio
 
 async fn matches(call: &Call, fhir: &FhirCall, resource_type: &'static str, condition: &Condition) -> Result<Matches, Stop> {
     let target = format!("/{resource_type}/_search");
-    let mut request = FhirRequest::get(&target, MOST, fhir.site.config.upstream.timeouts.read);
+    let request = FhirRequest::get(&target, MOST, fhir.site.config.upstream.timeouts.read);
+    let mut request = request.of(queue::client(call, &fhir.site));
     request.method = Method::POST;
     request.fields.extend(call.trace.names(call.id));
     let form = Bytes::copy_from_slice(&condition.form);

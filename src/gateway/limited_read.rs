@@ -108,7 +108,8 @@ async fn found(call: &Call, fhir: &FhirCall, permit: Option<&Permit>) -> Result<
     let (Some(resource_type), Ok(target)) = (fhir.interaction.resource_type, std::str::from_utf8(fhir.path_sent())) else {
         return Err(NotPermitted::Untested.into());
     };
-    let mut request = FhirRequest::get(target, MOST, fhir.site.config.upstream.timeouts.read);
+    let request = FhirRequest::get(target, MOST, fhir.site.config.upstream.timeouts.read);
+    let mut request = request.of(queue::client(call, &fhir.site));
     request.permit = permit;
     request.fields.extend(call.trace.names(call.id));
     let found = fhir.site.client.send_with_token(&request).await.map_err(NotRead::NoAnswer)?;

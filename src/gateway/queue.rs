@@ -14,7 +14,8 @@ use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::stop::Step;
 use crate::limits::class::Class;
-use crate::nodes::in_flight::{Entry, Flow, InFlight, Ticket, Waited};
+use crate::nodes::in_flight::{Entry, Flow, Ticket, Waited};
+use crate::site::prepared::Site;
 
 /// Why a request gets no permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -54,7 +55,7 @@ pub(super) async fn enter(session: &mut Session, call: &Call, fhir: &FhirCall, a
     }
     let in_flight = fhir.site.nodes.in_flight();
     let wait = in_flight.configured().queue_timeout;
-    let (flow, class, now) = (flow(in_flight, call, fhir), class(fhir), Instant::now());
+    let (flow, class, now) = (flow(call, fhir), class(fhir), Instant::now());
     let has_been_in = attempt.refused_token.renewals > 0;
     let entry = if has_been_in { in_flight.return_to(flow, class, now) } else { in_flight.enter(flow, class, now) };
     let ticket = match entry {
@@ -79,11 +80,17 @@ pub(super) async fn enter(session: &mut Session, call: &Call, fhir: &FhirCall, a
 }
 
 /// Who shares OpenEMR with others by this request: its client, or the exports, whose files are theirs.
-fn flow(in_flight: &InFlight, call: &Call, fhir: &FhirCall) -> Flow {
+fn flow(call: &Call, fhir: &FhirCall) -> Flow {
     if fhir.interaction.kind == Kind::Export || fhir.plan.own_file.is_some() {
         return Flow::Exports;
     }
-    in_flight.client(call.caller.client.as_deref(), call.trace.client().address())
+    client(call, &fhir.site)
+}
+
+/// The client of a request, as it shares the site's OpenEMR with others.
+#[must_use]
+pub(super) fn client(call: &Call, site: &Site) -> Flow {
+    site.nodes.in_flight().client(call.caller.client.as_deref(), call.trace.client().address())
 }
 
 /// What it is that OpenEMR is asked for.

@@ -27,7 +27,7 @@ use crate::http::answer::Answer;
 use crate::site::flights::{Entry, Key, Leader, SharedAnswer};
 use crate::site::prepared::Site;
 
-/// How often a request follows another one that fails, before it goes alone.
+/// How many others a request follows that fail, before it goes alone.
 const MOST_FAILED: usize = 2;
 
 /// What a request does that may share an answer.
@@ -82,7 +82,7 @@ async fn enter(
     key: impl Fn(&Session, &Call, &FhirCall) -> Option<Key>,
 ) -> Result<Joined, Stop> {
     let until = Instant::now() + patience(&fhir.site);
-    for _ in 0..=MOST_FAILED {
+    for _ in 0..MOST_FAILED {
         let Some(key) = key(session, call, fhir) else { break };
         let follower = match fhir.site.flights.enter(key) {
             Entry::Leader(leader) => return Ok(Joined::Asks(Some(leader))),
@@ -148,7 +148,9 @@ pub(super) fn land(leader: Option<Leader>, body: &Bytes) {
 pub(super) fn fail(session: &Session, context: &mut RequestContext) {
     context.attempt.leader = None;
     context.answer.shared = None;
-    if let Destination::Fhir(fhir) = &context.destination {
+    if let Destination::Fhir(fhir) = &context.destination
+        && context.attempt.sent.is_some()
+    {
         note_write(session, fhir);
     }
 }

@@ -78,8 +78,11 @@ fn give_up_node(attempt: &mut Attempt, is_its_fault: bool) {
 
 /// The head of OpenEMR's answer has come: the node is alive, and what it took tells how busy OpenEMR is.
 pub(super) fn after_head(head: &ResponseHeader, attempt: &mut Attempt) {
-    if let (Some(permit), Some(took)) = (&attempt.permit, attempt.upstream_time) {
-        permit.answered(took, head.status);
+    match (&attempt.permit, attempt.upstream_time) {
+        // The client has sent its body meanwhile, as fast as it liked.
+        (Some(permit), Some(took)) if attempt.body_pace.is_some() => permit.kept(took),
+        (Some(permit), Some(took)) => permit.answered(took, head.status),
+        _ => {}
     }
     if let Some(on) = &mut attempt.node {
         on.answered(attempt.upstream_time, head.status.is_server_error());
@@ -92,8 +95,8 @@ pub(super) fn decide_repeat(session: &Session, client_reused: bool, context: &mu
         return error.set_retry(true);
     }
     let (attempt, fhir) = (&context.attempt, context.destination.fhir());
-    if let Some(permit) = attempt.permit.as_ref().filter(|_| is_silence(error)) {
-        permit.timed_out();
+    if let Some(permit) = attempt.permit.as_ref().filter(|_| is_silence(error) && attempt.body_pace.is_none()) {
+        permit.timed_out(attempt.sent.map(|sent| sent.elapsed()).unwrap_or_default());
     }
     // A 100 of the gateway's own is no part of the answer.
     let body_is_begun = fhir.is_some_and(|fhir| fhir.plan.body_is_begun);

@@ -21,6 +21,7 @@ use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::mended_answer::mended;
 use crate::gateway::negotiation::preferences;
+use crate::gateway::queue;
 use crate::gateway::shown_resource::Shown;
 use crate::http::set_field::SetField;
 use crate::openemr::created::Created;
@@ -187,9 +188,9 @@ pub(super) async fn read(target: &str, call: &Call, site: &Site) -> Option<Bytes
     }
 }
 
-/// A read of the gateway's own, on behalf of a request.
+/// A read of the gateway's own, on behalf of a client.
 fn own_read<'a>(target: &'a str, call: &Call, site: &Site) -> FhirRequest<'a> {
-    let mut request = FhirRequest::get(target, MOST, site.config.upstream.timeouts.read);
+    let mut request = FhirRequest::get(target, MOST, site.config.upstream.timeouts.read).of(queue::client(call, site));
     request.fields.extend(call.trace.names(call.id));
     request
 }

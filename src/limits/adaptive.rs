@@ -18,19 +18,23 @@ const TOLERANCE: f64 = 1.3;
 const SLACK_MS: f64 = 5.0;
 /// An answer that took longer than so many times what it may counts as if it had taken that.
 const OUTLIER: f64 = 4.0;
-/// Answers that take less than this part of the usual time tell that OpenEMR has become faster.
-pub(super) const FASTER: f64 = 0.85;
 /// The most that is taken away at once: a part of so many.
 const STEEPEST: f64 = 0.5;
 /// What is left after OpenEMR said that it is overloaded.
 const AFTER_ERROR: f64 = 0.7;
+/// The part of a window's answers that may say that OpenEMR is overloaded, or may not come in time, one in so many.
+const FAILED_PART: u32 = 10;
 /// The least answers in a window.
 const LEAST_ANSWERS: u32 = 16;
 /// What was seen since the limit was changed last, or looked at.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Window {
-    /// Answers.
+    /// Answers, those that say that OpenEMR is overloaded among them.
     pub(crate) answers: u32,
+    /// How many say so, or did not come in time, of how many.
+    pub(crate) failures: (u32, u32),
+    /// Those that tell how long OpenEMR takes.
+    pub(crate) comparable: u32,
     /// Those of them of whose class it is known what is usual.
     pub(crate) compared: u32,
     /// What these took, together, in ms.
@@ -110,8 +114,12 @@ impl Search {
 
     /// Draws the conclusion from a window.
     pub(super) fn conclude(&mut self, window: &Window) -> Finding {
+        let (failed, of) = window.failures;
+        if failed * FAILED_PART > of {
+            return self.overloaded(window.most);
+        }
         // Too many of classes that were never seen before.
-        if window.compared * 2 < window.answers {
+        if window.compared * 2 < window.comparable {
             return Finding::Same;
         }
         let (excess, ratio, at_once) = (window.excess(), window.ratio(), self.limit.min(f64::from(window.most.max(1))));
@@ -121,8 +129,7 @@ impl Search {
         self.decreasing_from = None;
         self.is_failing = false;
         let before = self.limit();
-        // Where OpenEMR has become faster, that is found out before anything else.
-        if window.is_reached && excess < 0.95 && ratio >= FASTER {
+        if window.is_reached {
             let grown = match self.limit < self.known_good {
                 true => (self.limit * 2.0).min(self.known_good.max(self.limit + 1.0)),
                 false => self.limit + 1.0,
@@ -134,8 +141,8 @@ impl Search {
 
     fn too_many(&mut self, excess: f64, ratio: f64, at_once: f64) -> Finding {
         if at_once <= f64::from(FLOOR) {
-            // There and back again: what held before may hold still.
-            self.known_good = self.decreasing_from.take().unwrap_or(self.limit).min(self.ceiling);
+            // So few are never too many. If it has come down to that: what held before may hold still.
+            self.known_good = self.decreasing_from.take().unwrap_or(self.known_good).min(self.ceiling);
             return Finding::Slower(ratio);
         }
         self.decreasing_from.get_or_insert(at_once);
@@ -143,14 +150,17 @@ impl Search {
         Finding::Changed
     }
 
-    /// OpenEMR has said that it is overloaded, while there were `most` requests at once. One that was away comes back as it was: what
-    /// held before it failed is not forgotten.
-    pub(super) fn overloaded(&mut self, most: u32) {
-        let good = self.known_good;
-        self.decrease_to(self.limit.min(f64::from(most.max(1))) * AFTER_ERROR);
-        if std::mem::replace(&mut self.is_failing, true) {
-            self.known_good = good;
+    /// OpenEMR has said that it is overloaded, while there were `most` requests at once. So few as always are let through are not
+    /// the cause. An OpenEMR that was away comes back as it was: what held before it failed is not forgotten.
+    fn overloaded(&mut self, most: u32) -> Finding {
+        if most <= FLOOR {
+            return Finding::Same;
         }
+        let good = if self.is_failing { self.known_good } else { self.limit * AFTER_ERROR };
+        self.decrease_to(self.limit.min(f64::from(most)) * AFTER_ERROR);
+        self.known_good = good.clamp(self.limit, self.ceiling);
+        self.is_failing = true;
+        Finding::Changed
     }
 
     fn decrease_to(&mut self, limit: f64) {

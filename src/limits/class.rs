@@ -3,14 +3,14 @@
 use crate::fhir::interaction::{Interaction, Kind};
 use crate::fhir::resource_type;
 
-/// An interaction with a type, and whether it is about one patient or resource: an Observation search without takes OpenEMR ten times
-/// as long.
+/// An interaction with a type, and whether a search names a patient, or else a resource: an Observation search without takes OpenEMR ten
+/// times as long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Class(u16);
 
 impl Class {
     /// How many classes there are.
-    pub(super) const COUNT: usize = (resource_type::COUNT + 1) * Kind::COUNT * 2;
+    pub(super) const COUNT: usize = (resource_type::COUNT + 1) * Kind::COUNT * 3;
 
     /// The class of a request for this interaction, whose query, or form, is `query`.
     #[must_use]
@@ -18,8 +18,8 @@ impl Class {
         let name = interaction.resource_type;
         let of_type = name.and_then(|name| resource_type::index(name.as_bytes())).unwrap_or(resource_type::COUNT);
         let is_search = matches!(interaction.kind, Kind::Search | Kind::SearchSystem | Kind::SearchCompartment);
-        let is_bounded = usize::from(is_search && names_one(query));
-        let class = (of_type * Kind::COUNT + interaction.kind as usize) * 2 + is_bounded;
+        let bound = if is_search { bound(query) } else { Bound::None };
+        let class = (of_type * Kind::COUNT + interaction.kind as usize) * 3 + bound as usize;
         Self(u16::try_from(class).unwrap_or_default())
     }
 
@@ -28,13 +28,28 @@ impl Class {
     }
 }
 
+/// What bounds a search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bound {
+    None,
+    Id,
+    Patient,
+}
+
 /// Whether a query names a patient or a resource. A name in another spelling, or with nothing behind it, is none.
-fn names_one(query: &[u8]) -> bool {
+fn bound(query: &[u8]) -> Bound {
     let query = query.strip_prefix(b"?").unwrap_or(query);
-    query.split(|byte| *byte == b'&').any(|pair| {
+    let mut bound = Bound::None;
+    for pair in query.split(|byte| *byte == b'&') {
         let end = pair.iter().position(|byte| matches!(byte, b'=' | b':' | b'.')).unwrap_or(pair.len());
-        matches!(pair.get(..end), Some(b"patient" | b"subject" | b"_id")) && pair.contains(&b'=') && !pair.ends_with(b"=")
-    })
+        let has_value = pair.contains(&b'=') && !pair.ends_with(b"=");
+        match pair.get(..end) {
+            Some(b"patient" | b"subject") if has_value => return Bound::Patient,
+            Some(b"_id") if has_value => bound = Bound::Id,
+            _ => {}
+        }
+    }
+    bound
 }
 
 #[cfg(test)]
@@ -55,6 +70,8 @@ mod tests {
         for query in ["", "?", "?patient=", "?patientx=1", "?category=patient", "?patient", "?_idx=1"] {
             assert_eq!(class("/Observation", query), all, "{query}");
         }
+        assert_ne!(class("/Observation", "?_id=1"), class("/Observation", "?patient=1"));
+        assert_eq!(class("/Observation", "?_id=1&patient=1"), class("/Observation", "?patient=1"));
         assert_eq!(class("/Patient/1", "?_id=1"), class("/Patient/2", ""), "a read names one in any case");
     }
 

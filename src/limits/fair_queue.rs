@@ -198,6 +198,13 @@ impl<K: Copy + Ord + Hash, T> FairQueue<K, T> {
         Some(request)
     }
 
+    /// Charges a flow for what a request of its has taken beyond its cost. What is forgotten of a flow that is away is forgotten.
+    pub(crate) fn charge_more(&mut self, key: K, cost: Duration) {
+        if let Some(given) = self.flows.get(&key).map(|flow| flow.place.given) {
+            self.charge(key, given.saturating_add(micros(cost)));
+        }
+    }
+
     /// Charges a flow for a request that is served.
     fn charge(&mut self, key: K, given: u64) {
         let Some(flow) = self.flows.get_mut(&key) else { return };

@@ -7,17 +7,19 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::limits::adaptive::{FASTER, FLOOR, Finding, Search, Window, counted};
+use crate::limits::adaptive::{FLOOR, Finding, Search, Window, counted};
 use crate::limits::class::Class;
+use crate::limits::parties::{Parties, Sums};
 use crate::limits::usual::UsualTimes;
+
+/// Answers that take less than this part of the usual time tell that OpenEMR has become faster.
+const FASTER: f64 = 0.85;
 
 /// What is known of the load, and the limit on requests at once.
 #[derive(Debug)]
 pub(crate) struct Load {
     times: Arc<UsualTimes>,
     limit: AtomicU32,
-    /// Counts the changes of the limit: of requests from before one, no other decreases it again.
-    epoch: AtomicU32,
     created: Instant,
     /// From when on answers are counted, in microseconds since `created`: those that come soon after a change of the limit are of before,
     /// or the quick ones alone.
@@ -25,14 +27,13 @@ pub(crate) struct Load {
     /// The usual time of the dearest requests of late, in microseconds.
     longest: AtomicU64,
     answers: AtomicU32,
-    compared: AtomicU32,
-    /// In microseconds.
-    took: AtomicU64,
-    usual: AtomicU64,
+    parties: Parties,
     most: AtomicU32,
     is_reached: AtomicBool,
     /// How many times as long as usual answers take, smoothed, as the bits of an f32.
     ratio: AtomicU32,
+    /// How much longer than usual they take, in microseconds.
+    wait: AtomicU64,
     search: Option<Mutex<Search>>,
 }
 
@@ -41,9 +42,10 @@ pub(crate) struct Load {
 pub(crate) struct Probe {
     /// What it asks for.
     pub(crate) class: Class,
+    /// Who asks for it, as a number: clients are told apart by it.
+    pub(crate) party: usize,
     /// How many requests there were with it.
     pub(crate) at_once: u32,
-    epoch: u32,
 }
 
 impl Load {
@@ -55,17 +57,15 @@ impl Load {
         Self {
             times: before.map(|before| Arc::clone(&before.times)).unwrap_or_default(),
             limit: AtomicU32::new(search.as_ref().map_or(most, Search::limit)),
-            epoch: AtomicU32::new(0),
             created: now,
             counted_from: AtomicU64::new(0),
             longest: AtomicU64::new(0),
             answers: AtomicU32::new(0),
-            compared: AtomicU32::new(0),
-            took: AtomicU64::new(0),
-            usual: AtomicU64::new(0),
+            parties: Parties::default(),
             most: AtomicU32::new(0),
             is_reached: AtomicBool::new(false),
             ratio: AtomicU32::new(1.0_f32.to_bits()),
+            wait: AtomicU64::new(0),
             search: search.map(Mutex::new),
         }
     }
@@ -80,12 +80,6 @@ impl Load {
     #[must_use]
     pub(crate) fn cost(&self, class: Class) -> Duration {
         self.times.cost(class)
-    }
-
-    /// A request of this class is let through, as one of so many.
-    #[must_use]
-    pub(crate) fn begin(&self, class: Class, at_once: u32) -> Probe {
-        Probe { class, at_once, epoch: self.epoch.load(Ordering::Relaxed) }
     }
 
     /// A request has to wait for the limit.
@@ -103,34 +97,42 @@ impl Load {
         } else if self.times.is_new(probe.class) {
             self.times.learn(probe.class, took.div_f32(self.ratio().max(1.0)));
         }
-        let at = self.micros(now);
-        if self.search.is_none() || at < self.counted_from.load(Ordering::Relaxed) {
-            return;
-        }
-        self.most.fetch_max(probe.at_once, Ordering::Relaxed);
-        if let Some(usual) = known {
-            self.note_longest(usual);
-            let (took, usual) = (took.as_secs_f64() * 1e3, usual.as_secs_f64() * 1e3);
-            self.took.fetch_add((counted(took, usual) * 1e3) as u64, Ordering::Relaxed);
-            self.usual.fetch_add((usual * 1e3) as u64, Ordering::Relaxed);
-            self.compared.fetch_add(1, Ordering::Relaxed);
-        }
-        let answers = self.answers.fetch_add(1, Ordering::Relaxed) + 1;
-        if answers >= self.limit() && at >= self.counted_from.load(Ordering::Relaxed) + self.pause() / 2 {
-            self.conclude(at);
+        if self.counts(probe, now) {
+            if let Some(usual) = known {
+                self.note_longest(usual);
+            }
+            let compared = known.map(|usual| {
+                let (took, usual) = (took.as_secs_f64() * 1e3, usual.as_secs_f64() * 1e3);
+                (counted(took, usual), usual)
+            });
+            self.parties.answered(probe.party, compared);
+            self.conclude(now);
         }
     }
 
-    /// OpenEMR did not answer in time, or said that it is overloaded, while there are so many requests.
-    pub(crate) fn overloaded(&self, probe: Probe, at_once: u32, now: Instant) {
+    /// OpenEMR did not answer in time, or said that it is overloaded.
+    pub(crate) fn overloaded(&self, probe: Probe, now: Instant) {
         // Of a class that was never answered, silence is what is usual.
-        let Some(search) = self.search.as_ref().filter(|_| self.times.known(probe.class).is_some()) else { return };
-        let mut search = search.lock();
-        // Of all requests that were under way, the first one tells it.
-        if probe.epoch == self.epoch.load(Ordering::Relaxed) {
-            search.overloaded(at_once);
-            self.put(&search, self.micros(now));
+        if self.times.known(probe.class).is_some() && self.counts(probe, now) {
+            self.parties.failed(probe.party);
+            self.conclude(now);
         }
+    }
+
+    /// By how much longer an answer took than could be expected of what it was taken for.
+    #[must_use]
+    pub(crate) fn surplus(&self, cost: Duration, took: Duration) -> Duration {
+        let expected = (cost + Duration::from_micros(self.wait.load(Ordering::Relaxed))) * 2;
+        took.saturating_sub(expected)
+    }
+
+    /// Whether an answer that comes now counts.
+    fn counts(&self, probe: Probe, now: Instant) -> bool {
+        let counts = self.search.is_some() && self.micros(now) >= self.counted_from.load(Ordering::Relaxed);
+        if counts {
+            self.most.fetch_max(probe.at_once, Ordering::Relaxed);
+        }
+        counts
     }
 
     fn ratio(&self) -> f32 {
@@ -138,23 +140,22 @@ impl Load {
     }
 
     /// Draws the conclusion from what was seen, if it is enough and nobody else does.
-    fn conclude(&self, at: u64) {
+    fn conclude(&self, now: Instant) {
+        let (answers, at) = (self.answers.fetch_add(1, Ordering::Relaxed) + 1, self.micros(now));
+        if answers < self.limit() || at < self.counted_from.load(Ordering::Relaxed) + self.pause() / 2 {
+            return;
+        }
         let Some(mut search) = self.search.as_ref().and_then(Mutex::try_lock) else { return };
-        let window = Window {
-            answers: self.answers.load(Ordering::Relaxed),
-            compared: self.compared.load(Ordering::Relaxed),
-            took: self.took.load(Ordering::Relaxed) as f64 / 1e3,
-            usual: self.usual.load(Ordering::Relaxed) as f64 / 1e3,
-            most: self.most.load(Ordering::Relaxed),
-            is_reached: self.is_reached.load(Ordering::Relaxed),
-        };
+        let mut window = self.window();
         if !window.is_full(search.limit()) {
             return;
         }
         let mut ratio = f64::from(self.ratio()) * 0.7 + window.ratio() * 0.3;
-        if ratio < FASTER {
-            // A part of the way, in case that it is luck.
-            let step = 1.0 - (1.0 - ratio) / 3.0;
+        let others = self.parties.without_the_worst(|sums| -sums.surplus()).map_or(0.0, Sums::ratio);
+        if ratio.max(others) < FASTER {
+            // A part of the way, in case that it is luck; nothing grows until that is found out.
+            window.is_reached = false;
+            let step = 1.0 - (1.0 - ratio.max(others)) / 3.0;
             self.times.stretch(step);
             ratio /= step;
         }
@@ -164,15 +165,36 @@ impl Load {
             ratio = 1.0;
         }
         self.ratio.store((ratio as f32).to_bits(), Ordering::Relaxed);
+        let wait = (window.took - window.usual).max(0.0) * 1e3 / f64::from(window.compared.max(1));
+        self.wait.store(wait as u64, Ordering::Relaxed);
         match finding {
             Finding::Same => self.begin_window(at),
             Finding::Changed | Finding::Slower(_) => self.put(&search, at),
         }
     }
 
+    /// What was seen by all, or without the party that had to wait longest, or met most failures, where that looks better: what a single
+    /// party meets can be its own doing.
+    fn window(&self) -> Window {
+        let all = self.parties.all();
+        let of_others = self.parties.without_the_worst(|sums| f64::from(sums.failed));
+        let failing = of_others.filter(|others| others.failed_part() < all.failed_part()).unwrap_or(all);
+        let of_others = self.parties.without_the_worst(Sums::surplus);
+        let slow = of_others.filter(|others| others.compared > 0 && others.ratio() < all.ratio()).unwrap_or(all);
+        Window {
+            answers: all.answers,
+            failures: (failing.failed, failing.answers),
+            comparable: slow.answers.saturating_sub(slow.failed),
+            compared: slow.compared,
+            took: slow.took,
+            usual: slow.usual,
+            most: self.most.load(Ordering::Relaxed),
+            is_reached: self.is_reached.load(Ordering::Relaxed),
+        }
+    }
+
     fn put(&self, search: &Search, at: u64) {
         self.limit.store(search.limit(), Ordering::Relaxed);
-        self.epoch.fetch_add(1, Ordering::Relaxed);
         self.begin_window(at + self.pause());
     }
 
@@ -195,12 +217,9 @@ impl Load {
 
     fn begin_window(&self, from: u64) {
         self.counted_from.store(from, Ordering::Relaxed);
-        for count in [&self.answers, &self.compared, &self.most] {
-            count.store(0, Ordering::Relaxed);
-        }
-        for sum in [&self.took, &self.usual] {
-            sum.store(0, Ordering::Relaxed);
-        }
+        self.answers.store(0, Ordering::Relaxed);
+        self.most.store(0, Ordering::Relaxed);
+        self.parties.clear();
         self.is_reached.store(false, Ordering::Relaxed);
     }
 }

@@ -5,7 +5,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | `class`, `usual` | classes of requests, and how long OpenEMR usually takes for each |
-//! | `adaptive`, `load` | the limit that finds itself: its arithmetic, and what it is fed with |
+//! | `adaptive`, `load`, `parties` | the limit that finds itself: its arithmetic, and what it is fed with |
 //! | `fair_queue`, `standing` | the queue that clients share fairly, and when a part of it stands |
 //! | `rate`, `rate_table`, `admission`, `usage` | how often callers may ask, the states of callers, and what they are told |
 //! | `at_once`, `client_limits`, `subject` | requests at once, what clients have for limits, and who is counted |
@@ -17,6 +17,7 @@ pub(crate) mod class;
 pub(crate) mod client_limits;
 pub(crate) mod fair_queue;
 pub(crate) mod load;
+mod parties;
 pub(crate) mod rate;
 pub(crate) mod rate_table;
 mod standing;

@@ -18,7 +18,7 @@ use log::{Level, log};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::config::InFlightLimit;
+use crate::config::{InFlightLimit, three_quarters};
 use crate::limits::class::Class;
 use crate::limits::fair_queue::{Arrival, Bounds, Cost, FairQueue, Head};
 use crate::limits::load::{Load, Probe};
@@ -98,7 +98,8 @@ enum Turn {
 pub(crate) struct Permit {
     in_flight: Arc<InFlight>,
     share: usize,
-    is_charged: bool,
+    /// Who was charged how much for it in the queue, if it was there.
+    charged: Option<(Flow, Duration)>,
     probe: Probe,
 }
 
@@ -178,10 +179,14 @@ impl InFlight {
         if let Some(permit) = self.pass(flow, class) {
             return Entry::Admitted(permit);
         }
-        self.load.note_reached();
+        // Short of that it is the share of its flow alone that it waits for.
+        if self.counts().0 >= three_quarters(self.limit()) {
+            self.load.note_reached();
+        }
         let bounds = Bounds { longest: longest as usize, longest_of_flow: of_flow as usize, ..self.bounds() };
         let (sender, turn) = oneshot::channel();
-        let (waiter, cost) = (Waiter { sender, class }, self.load.cost(class));
+        let cost = self.load.cost(class);
+        let waiter = Waiter { sender, class, cost };
         let uncharged = self.shares.get(share(flow)).map_or(0, |share| share.uncharged.load(Ordering::Relaxed));
         let arrival = {
             let mut queue = self.queue.lock();
@@ -223,7 +228,7 @@ impl InFlight {
         match self.counts.pass(self.limit()) {
             Some(at_once) => {
                 of_flow.uncharged.fetch_add(1, Ordering::Relaxed);
-                Some(self.permit(share, false, self.load.begin(class, at_once)))
+                Some(self.permit(share, None, Probe { class, party: share, at_once }))
             }
             None => {
                 of_flow.in_flight.fetch_sub(1, Ordering::AcqRel);
@@ -232,8 +237,8 @@ impl InFlight {
         }
     }
 
-    fn permit(self: &Arc<Self>, share: usize, is_charged: bool, probe: Probe) -> Permit {
-        Permit { in_flight: Arc::clone(self), share, is_charged, probe }
+    fn permit(self: &Arc<Self>, share: usize, charged: Option<(Flow, Duration)>, probe: Probe) -> Permit {
+        Permit { in_flight: Arc::clone(self), share, charged, probe }
     }
 
     /// Lets those through whose turn it is, as far as there is room.
@@ -257,8 +262,9 @@ impl InFlight {
             Head::Next(flow, waiter) => {
                 let share = share(flow);
                 self.shares.get(share)?.in_flight.fetch_add(1, Ordering::AcqRel);
-                let probe = self.load.begin(waiter.class, self.counts.passed_from_queue());
-                Some((waiter.sender, Turn::Permit(self.permit(share, true, probe))))
+                let Waiter { sender, class, cost } = waiter;
+                let probe = Probe { class, party: share, at_once: self.counts.passed_from_queue() };
+                Some((sender, Turn::Permit(self.permit(share, Some((flow, cost)), probe))))
             }
         }
     }
@@ -309,6 +315,8 @@ impl InFlight {
 struct Waiter {
     sender: oneshot::Sender<Turn>,
     class: Class,
+    /// What its flow is charged.
+    cost: Duration,
 }
 
 /// The place of a flow's count.
@@ -373,6 +381,7 @@ impl Permit {
             StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => self.overloaded(),
             // An error is quickly found.
             status if status.is_success() => {
+                self.charge(after);
                 self.in_flight.load.answered(self.probe, after, Instant::now());
                 self.in_flight.tell_limit();
             }
@@ -380,20 +389,35 @@ impl Permit {
         }
     }
 
-    /// OpenEMR did not answer in time.
-    pub(crate) fn timed_out(&self) {
+    /// OpenEMR did not answer in time: this long.
+    pub(crate) fn timed_out(&self, after: Duration) {
+        self.charge(after);
         self.overloaded();
     }
 
+    /// The request was at OpenEMR this long, for which OpenEMR is not to blame.
+    pub(crate) fn kept(&self, after: Duration) {
+        self.charge(after);
+    }
+
+    /// Charges the flow for what its request took beyond what it was taken for.
+    fn charge(&self, took: Duration) {
+        let Some((flow, cost)) = self.charged else { return };
+        let surplus = self.in_flight.load.surplus(cost, took);
+        if !surplus.is_zero() {
+            self.in_flight.queue.lock().charge_more(flow, surplus);
+        }
+    }
+
     fn overloaded(&self) {
-        self.in_flight.load.overloaded(self.probe, self.in_flight.counts().0, Instant::now());
+        self.in_flight.load.overloaded(self.probe, Instant::now());
         self.in_flight.tell_limit();
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.in_flight.give_back(self.share, self.is_charged);
+        self.in_flight.give_back(self.share, self.charged.is_some());
     }
 }
 

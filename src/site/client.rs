@@ -41,8 +41,8 @@ pub(crate) struct FhirRequest<'a> {
     pub max_body: usize,
     /// Between two reads of the answer.
     pub read_timeout: Duration,
-    /// Whether it is a part of a bulk export.
-    pub is_of_export: bool,
+    /// Who shares OpenEMR with others by it, where it has no permit yet.
+    pub flow: Flow,
     /// The permit of the client on whose behalf it is sent; `None` for one of the gateway's own.
     pub permit: Option<&'a Permit>,
 }
@@ -69,13 +69,13 @@ impl<'a> FhirRequest<'a> {
     #[must_use]
     pub(crate) fn get(target: &'a str, max_body: usize, read_timeout: Duration) -> Self {
         let fields = vec![(ACCEPT, HeaderValue::from_static("application/fhir+json"))];
-        Self { method: Method::GET, target, fields, max_body, read_timeout, is_of_export: false, permit: None }
+        Self { method: Method::GET, target, fields, max_body, read_timeout, flow: Flow::Own, permit: None }
     }
 
-    /// The same as a part of a bulk export.
+    /// The same on behalf of somebody.
     #[must_use]
-    pub(crate) fn of_export(self) -> Self {
-        Self { is_of_export: true, ..self }
+    pub(crate) fn of(self, flow: Flow) -> Self {
+        Self { flow, ..self }
     }
 }
 
@@ -135,7 +135,7 @@ impl SiteClient {
             let took = sent.elapsed();
             match (permit, &response) {
                 (Some(permit), Ok(response)) => permit.answered(took, response.status),
-                (Some(permit), Err(error)) if error.is_timeout() => permit.timed_out(),
+                (Some(permit), Err(error)) if error.is_timeout() => permit.timed_out(took),
                 _ => {}
             }
             let response = response?;
@@ -183,8 +183,7 @@ impl SiteClient {
 async fn permit(nodes: &Nodes, request: &FhirRequest<'_>) -> Result<Permit, SiteClientError> {
     let (path, query) = request.target.split_at(request.target.find('?').unwrap_or(request.target.len()));
     let class = Class::of(Interaction::of(&request.method, path.as_bytes()), query.as_bytes());
-    let flow = if request.is_of_export { Flow::Exports } else { Flow::Own };
-    match nodes.in_flight().enter(flow, class, Instant::now()) {
+    match nodes.in_flight().enter(request.flow, class, Instant::now()) {
         Entry::Admitted(permit) => Ok(permit),
         Entry::Queued(ticket) => match ticket.wait().await {
             Waited::Admitted(permit) => Ok(permit),

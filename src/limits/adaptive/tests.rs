@@ -5,7 +5,16 @@ use proptest::prelude::*;
 fn window(ratio: f64, most: u32, is_reached: bool) -> Window {
     let answers = most.max(LEAST_ANSWERS);
     let usual = 300.0 * f64::from(answers);
-    Window { answers, compared: answers, took: usual * ratio, usual, most, is_reached }
+    Window {
+        answers,
+        failures: (0, answers),
+        comparable: answers,
+        compared: answers,
+        took: usual * ratio,
+        usual,
+        most,
+        is_reached,
+    }
 }
 
 /// A search that has found so much.
@@ -85,8 +94,16 @@ fn a_decrease_goes_on_until_it_has_helped() {
 fn one_odd_answer_among_many_is_not_overload() {
     assert_eq!(counted(20_000.0, 890.0), OUTLIER * (TOLERANCE * 890.0 + SLACK_MS));
     let usual = 15.0 * 890.0 + 890.0;
-    let odd =
-        Window { answers: 16, compared: 16, took: 15.0 * 890.0 + counted(20_000.0, 890.0), usual, most: 4, is_reached: true };
+    let odd = Window {
+        answers: 16,
+        failures: (0, 16),
+        comparable: 16,
+        compared: 16,
+        took: 15.0 * 890.0 + counted(20_000.0, 890.0),
+        usual,
+        most: 4,
+        is_reached: true,
+    };
     assert!(odd.excess() < 1.1, "{}", odd.excess());
 }
 
@@ -97,6 +114,8 @@ fn a_dear_search_is_not_overload_and_a_slow_read_is() {
         let took = counted(took, usual);
         search.conclude(&Window {
             answers: 20,
+            failures: (0, 20),
+            comparable: 20,
             compared: 20,
             took: took * 20.0,
             usual: usual * 20.0,
@@ -113,16 +132,39 @@ fn a_dear_search_is_not_overload_and_a_slow_read_is() {
 #[test]
 fn classes_of_which_nothing_is_known_say_nothing() {
     let mut search = at(20);
-    let strange = Window { answers: 20, compared: 9, took: 9e9, usual: 9.0, most: 20, is_reached: true };
+    let strange =
+        Window { answers: 20, failures: (0, 20), comparable: 20, compared: 9, took: 9e9, usual: 9.0, most: 20, is_reached: true };
     assert_eq!(search.conclude(&strange), Finding::Same);
     assert_eq!(search.limit(), 20);
+}
+
+/// A window in which so many of 20 answers say that OpenEMR is overloaded.
+fn failing(failed: u32, most: u32) -> Window {
+    Window { failures: (failed, 20), most, ..window(1.0, 20, true) }
+}
+
+#[test]
+fn a_part_of_answers_that_fail_is_overload_and_a_few_are_not() {
+    let mut search = at(20);
+    search.conclude(&failing(2, 20));
+    assert_eq!(search.limit(), 21, "a tenth");
+    search.conclude(&failing(3, 20));
+    assert_eq!(search.limit(), 14);
+}
+
+#[test]
+fn what_goes_wrong_with_few_requests_says_nothing_about_many() {
+    let mut search = at(26);
+    assert_eq!(search.conclude(&failing(20, 1)), Finding::Same);
+    assert_eq!(search.conclude(&window(3.0, 2, false)), Finding::Slower(3.0));
+    assert_eq!(search.limit(), 26);
 }
 
 #[test]
 fn an_openemr_that_was_away_comes_back_as_it_was() {
     let mut search = at(40);
     for _ in 0..20 {
-        search.overloaded(search.limit());
+        search.conclude(&failing(20, search.limit()));
     }
     assert_eq!(search.limit(), 4);
     for limit in [8, 16, 28] {
@@ -141,7 +183,7 @@ proptest! {
         let mut search = Search::new(ceiling, None);
         for (ratio, most, is_reached, is_error) in events {
             if is_error {
-                search.overloaded(most);
+                search.conclude(&failing(20, most));
             } else {
                 search.conclude(&window(ratio, most, is_reached));
             }

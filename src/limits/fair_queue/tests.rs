@@ -116,6 +116,19 @@ fn who_was_served_without_a_queue_is_charged_for_it_when_there_is_one() {
 }
 
 #[test]
+fn who_took_more_than_it_was_charged_for_pays_the_rest() {
+    let mut queue = Queue::default();
+    for item in 0..3 {
+        wait(&mut queue, 1, item, 30);
+        wait(&mut queue, 2, 10 + item, 30);
+    }
+    assert_eq!(next(&mut queue), Some((1, 0)));
+    queue.charge_more(1, ms(600));
+    queue.charge_more(9, ms(600));
+    assert_eq!(order(&mut queue), [10, 11, 12, 1, 2]);
+}
+
+#[test]
 fn whoever_may_not_be_served_now_keeps_its_place() {
     let mut queue = Queue::default();
     wait(&mut queue, 1, 0, 30);

@@ -117,7 +117,8 @@ impl Simulation {
             let spread = 1.0 + self.openemr.spread * (2.0 * self.random.next() - 1.0);
             let took = (chosen.1 * self.openemr.slowness * spread * 1000.0) as u64;
             self.flying += 1;
-            let probe = self.load.begin(class(chosen.0), self.flying);
+            let party = (self.random.next() * 64.0) as usize;
+            let probe = Probe { class: class(chosen.0), party, at_once: self.flying };
             self.backlog.push_back((self.now, took, probe));
         }
         if self.clients > self.load.limit() {
@@ -181,13 +182,27 @@ fn an_openemr_that_has_become_slower_keeps_its_workers_busy() {
         run.run(30);
         run.openemr.slowness = slowness;
         run.run(120);
+        let (used, _) = run.run(120);
+        assert!(used > 0.8, "{slowness} times as slow: {used} used");
+        quiet_moment(&mut run);
         let (used, limit) = run.run(120);
-        assert!(used > 0.95 && limit < 40.0, "{slowness} times as slow: {used} used at a limit of {limit}");
+        assert!(used > 0.95 && limit < 40.0, "{slowness} times as slow, known: {used} used at a limit of {limit}");
         run.openemr.slowness = 1.0;
-        run.run(60);
+        run.run(120);
         let (used, limit) = run.run(120);
-        assert!(used > 0.95 && limit < 32.0, "as fast as before: {used} used at a limit of {limit}");
+        assert!(used > 0.95 && limit < 64.0, "as fast as before: {used} used at a limit of {limit}");
+        quiet_moment(&mut run);
+        let (used, limit) = run.run(120);
+        assert!(used > 0.95 && limit < 24.0, "as fast as before, known: {used} used at a limit of {limit}");
     }
+}
+
+/// Four clients ask one after the other, for half a minute.
+fn quiet_moment(run: &mut Simulation) {
+    let clients = std::mem::replace(&mut run.clients, 4);
+    run.run(30);
+    run.clients = clients;
+    run.run(30);
 }
 
 /// Whatever was learnt in the meantime, an hour at the limit does not make a longer queue at OpenEMR usual.
@@ -206,28 +221,98 @@ fn a_fixed_limit_stays_where_it_is() {
     let mut run = Simulation::new(Load::new(32, false, None, epoch()), 64, usual(4, &MIX), 1);
     let (_, limit) = run.run(30);
     assert!((limit - 32.0).abs() < 1e-6, "{limit}");
-    run.load.overloaded(run.load.begin(class("/Patient/1"), 32), 32, epoch());
+    for _ in 0..1000 {
+        run.load.overloaded(probe("/Patient/1", 1, 32), epoch() + Duration::from_secs(40));
+    }
     assert_eq!(run.load.limit(), 32);
     assert!(run.load.cost(class("/Encounter")) > run.load.cost(class("/Patient/1")), "but costs are learnt");
 }
 
-#[test]
-fn silence_of_what_was_never_answered_is_no_overload() {
-    let mut run = Simulation::new(load(100), 200, usual(16, &READS), 1);
-    run.run(30);
-    let before = run.load.limit();
-    run.load.overloaded(run.load.begin(class("/Provenance"), before), before, epoch() + Duration::from_secs(30));
-    assert_eq!(run.load.limit(), before);
+/// A request of this party, as one of so many.
+fn probe(path: &str, party: usize, at_once: u32) -> Probe {
+    Probe { class: class(path), party, at_once }
+}
+
+/// A run that has found its limit, and that limit.
+fn found(workers: usize) -> (Load, u32) {
+    let mut run = Simulation::new(load(100), 200, usual(workers, &MIX), 1);
+    run.run(60);
+    let limit = run.load.limit();
+    (run.load, limit)
+}
+
+/// When answers count again, after a run of [`found`].
+fn later(seconds: u64) -> Instant {
+    epoch() + Duration::from_secs(100 + seconds)
 }
 
 #[test]
-fn one_overload_is_one_decrease() {
-    let mut run = Simulation::new(load(100), 200, usual(16, &READS), 1);
-    run.run(30);
-    let before = run.load.limit();
-    let probes = vec![run.load.begin(class("/Patient/1"), before); 10];
-    for probe in probes {
-        run.load.overloaded(probe, before, epoch() + Duration::from_secs(30));
+fn silence_of_what_was_never_answered_is_no_overload() {
+    let (load, limit) = found(16);
+    for turn in 0..1000 {
+        load.overloaded(probe("/Provenance", turn, limit), later(turn as u64));
     }
-    assert_eq!(run.load.limit(), (f64::from(before) * 0.7) as u32);
+    assert_eq!(load.limit(), limit);
+}
+
+#[test]
+fn failures_of_all_are_overload_and_those_of_one_party_are_not() {
+    for (parties, is_overload) in [(1, false), (16, true)] {
+        let (load, limit) = found(16);
+        for turn in 0..200 {
+            let (of, now) = (probe("/Patient/1", turn % parties, limit), later(turn as u64));
+            load.overloaded(of, now);
+            load.answered(probe("/Patient/1", 1 + turn % 15, limit), Duration::from_millis(31), now);
+        }
+        assert_eq!(load.limit() < limit, is_overload, "{parties}");
+    }
+}
+
+/// A client that asks for what is dear, under the name of what is cheap, is slow by itself.
+#[test]
+fn one_party_that_is_slow_says_nothing_about_openemr() {
+    for (parties, is_overload) in [(1, false), (16, true)] {
+        let (load, limit) = found(16);
+        for turn in 0..200 {
+            let now = later(turn as u64);
+            for again in 0..10 {
+                load.answered(probe("/Patient/1", (turn + again) % parties, limit), Duration::from_millis(300), now);
+            }
+            load.answered(
+                probe("/Encounter", 1 + turn % 15, limit),
+                Duration::from_millis(if parties == 1 { 900 } else { 2000 }),
+                now,
+            );
+            load.answered(
+                probe("/Encounter", 1 + turn % 14, limit),
+                Duration::from_millis(if parties == 1 { 900 } else { 2000 }),
+                now,
+            );
+        }
+        assert_eq!(load.limit() < limit, is_overload, "{parties}");
+    }
+}
+
+/// And one that asks for what is cheap under the name of what is dear does not make it usual.
+#[test]
+fn one_party_that_is_quick_does_not_make_others_slow() {
+    let (load, _) = found(16);
+    let usual = load.cost(class("/Encounter"));
+    for turn in 0..200 {
+        let now = later(turn as u64);
+        for _ in 0..10 {
+            load.answered(probe("/Observation", 0, 20), Duration::from_millis(30), now);
+        }
+        load.answered(probe("/Encounter", 1 + turn % 15, 20), Duration::from_millis(890), now);
+        load.answered(probe("/Encounter", 1 + turn % 14, 20), Duration::from_millis(890), now);
+    }
+    assert!(load.cost(class("/Encounter")) > usual.mul_f64(0.8));
+}
+
+#[test]
+fn what_took_longer_than_it_was_taken_for_is_told() {
+    let load = load(100);
+    let ms = Duration::from_millis;
+    assert_eq!(load.surplus(ms(57), ms(650)), ms(536));
+    assert_eq!(load.surplus(ms(57), ms(100)), ms(0));
 }

@@ -75,7 +75,7 @@ fn without_tls_both_are_spoken_where_the_listener_says_so() {
 #[test]
 fn many_requests_share_a_connection() {
     let openemr = OpenEmr::start();
-    let gateway = h2c(&openemr, |_| {});
+    let gateway = h2c(&openemr, |config| config["sites"]["default"]["in_flight"] = json!({"adaptive": false}));
     let client = Http2::plain(gateway.address);
     openemr.order(&json!({"fhir": {"delay_ms": 3_000}}));
     let begun: Vec<_> = (0..20).map(|_| client.begin("GET", PATIENTS, &[], true)).collect();

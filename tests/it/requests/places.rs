@@ -251,7 +251,7 @@ fn one_address_and_one_connection_leave_places_to_others() {
     let openemr = OpenEmr::start();
     let mut config = config(&openemr);
     config["listen"] = json!([{"h2c": true}]);
-    config["sites"]["default"]["in_flight"] = json!({"most": 4, "queue": 8, "queue_timeout": "60s"});
+    config["sites"]["default"]["in_flight"] = json!({"most": 4, "queue": 8, "queue_timeout": "60s", "queue_target": "60s"});
     let gateway = Gateway::with(config);
     assert_eq!(gateway.caller().get(PATIENTS).status, 200);
     const GREEDY: &str = "/fhir/Patient?_count=1&_id=occupy";

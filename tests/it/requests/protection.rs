@@ -15,6 +15,8 @@ const PATIENTS: &str = "/fhir/Patient?_count=1";
 fn limited(openemr: &OpenEmr, mut in_flight: Value) -> Gateway {
     // All requests come from one address here.
     in_flight["most_of_a_client"] = in_flight["most"].clone();
+    in_flight["adaptive"] = json!(false);
+    in_flight["queue_target"] = json!("60s");
     let mut config = config(openemr);
     config["sites"]["default"]["in_flight"] = in_flight;
     // Tells when a request has to wait.
