@@ -240,5 +240,6 @@ fn all_are_answered() {
     let unexpected: Vec<_> = samples.iter().filter(|sample| sample.status != Some(200)).collect();
     assert!(unexpected.is_empty(), "{unexpected:?}");
     assert!(openemr.count("most_workers_busy") <= 5);
-    assert!(openemr.count("most_fhir_at_once") <= 5, "no more than in_flight.most were at OpenEMR at once");
+    // And a health check, which does not wait.
+    assert!(openemr.count("most_fhir_at_once") <= 6, "no more than in_flight.most were at OpenEMR at once");
 }
