@@ -83,8 +83,7 @@ section! {
         /// Whether the limit follows what OpenEMR can do: up to `most` while answers take what they usually take, down while they take
         /// longer.
         adaptive: bool = true;
-        /// The most requests that wait for one of these to end. More get 503, those of the client first whose waiting requests cost
-        /// OpenEMR most.
+        /// The most requests that wait for one of these to end. More get 503, those of the client first that would be served last.
         queue: u32 = 256, unit("requests");
         /// The most requests of one client under way; of the queue it gets the same part. A client is one of `access.clients`, or else
         /// an address.

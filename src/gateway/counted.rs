@@ -1,6 +1,7 @@
 //! What has been counted of a request in the limits of its caller, and what is told of it.
 
 use std::fmt::Write as _;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, StatusCode};
@@ -44,8 +45,10 @@ pub(super) enum Throttled {
 /// What has been counted of a request.
 #[derive(Debug, Default)]
 pub(super) struct Counted {
-    /// What the rates said: of the address, of the client, of the site.
-    rates: [Option<(Limit, Admission)>; 3],
+    /// What the rates said: of the address, of the client.
+    rates: [Option<(Limit, Admission)>; 2],
+    /// That of the site: known last, when nobody may change anything of the call any more.
+    site: OnceLock<Admission>,
     /// Its places among the requests at work, which it has until its end: of the address, of the client.
     places: [Option<Place>; 2],
 }
@@ -110,17 +113,17 @@ impl Counted {
         now: impl FnOnce() -> Instant,
     ) -> Result<(), Throttled> {
         let Some(quota) = quota else { return Ok(()) };
-        let now = now();
-        let admission = usage.admit(subject, quota, now);
+        let admission = admit(usage, subject, quota, now());
         if let Some(free) = self.rates.iter_mut().find(|rate| rate.is_none()) {
             *free = Some((limit, admission));
         }
-        if let Some(count) = usage.evicted_untold(now) {
-            warn!(
-                "limits: {count} states of callers were evicted while some of their rate was used up: too many callers at once"
-            );
-        }
         if admission.is_admitted { Ok(()) } else { Err(Throttled::Rate(limit, admission.next)) }
+    }
+
+    /// Counts a request in the rate of its site, unless that was done.
+    pub(super) fn count_site(&self, usage: &Usage, subject: Subject<'_>, quota: Quota) -> Result<(), Throttled> {
+        let admission = self.site.get_or_init(|| admit(usage, subject, quota, Instant::now()));
+        if admission.is_admitted { Ok(()) } else { Err(Throttled::Rate(Limit::Site, admission.next)) }
     }
 
     /// Takes a place among the requests at work, if there is a limit.
@@ -142,9 +145,10 @@ impl Counted {
     /// The values of `RateLimit-Policy` and `RateLimit`; `None` where no rate applies.
     pub(super) fn fields(&self) -> Option<[HeaderValue; 2]> {
         let (mut policy, mut state) = (String::new(), String::new());
-        for (limit, Admission { quota, remaining, next, .. }) in self.rates.iter().flatten() {
+        let of_site = self.site.get().map(|admission| (Limit::Site, *admission));
+        for (limit, Admission { quota, remaining, next, .. }) in self.rates.iter().flatten().copied().chain(of_site) {
             let (name, comma) = (limit.name(), if policy.is_empty() { "" } else { ", " });
-            let (burst, window, next) = (quota.burst(), whole_seconds(quota.window()), whole_seconds(*next));
+            let (burst, window, next) = (quota.burst(), whole_seconds(quota.window()), whole_seconds(next));
             let _ = write!(policy, "{comma}\"{name}\";q={burst};w={window}");
             let _ = write!(state, "{comma}\"{name}\";r={remaining};t={next}");
         }
@@ -153,6 +157,15 @@ impl Counted {
         }
         Some([HeaderValue::try_from(policy).ok()?, HeaderValue::try_from(state).ok()?])
     }
+}
+
+/// Decides on a request, and tells the log of states that had to go.
+fn admit(usage: &Usage, subject: Subject<'_>, quota: Quota, now: Instant) -> Admission {
+    let admission = usage.admit(subject, quota, now);
+    if let Some(count) = usage.evicted_untold(now) {
+        warn!("limits: {count} states of callers were evicted while some of their rate was used up: too many callers at once");
+    }
+    admission
 }
 
 #[cfg(test)]
@@ -218,7 +231,7 @@ mod tests {
         fn every_field_is_a_structured_field(requests in 1_u32..=1_000_000, burst in 1_u32..=100_000, period in 0..3_usize) {
             let period = [Period::Second, Period::Minute, Period::Hour][period];
             let quota = Rate::new(requests, period).quota(Some(burst));
-            let (counted, _) = counted(&[(Limit::Local, quota), (Limit::Client, quota), (Limit::Site, quota)], 3);
+            let (counted, _) = counted(&[(Limit::Local, quota), (Limit::Client, quota)], 3);
             let [policy, state] = counted.fields().unwrap();
             for ((name, policy), (same, state)) in parsed(&policy).into_iter().zip(parsed(&state)) {
                 prop_assert_eq!(name, same);

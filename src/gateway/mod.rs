@@ -365,7 +365,6 @@ async fn serve(session: &mut Session, call: &mut Call, fhir: &mut FhirCall, atte
     availability::check(fhir)?;
     request_repairs::plan(session, call, fhir).await?;
     documents::answer(session, call, fhir).await?;
-    rate::check_site(call, fhir)?;
     write_conditions::check(&session.req_header().headers, fhir).await?;
     token::take(call, &fhir.site, attempt).await?;
     outgoing::check_body(session, call, fhir).await?;

@@ -12,6 +12,7 @@ use crate::fhir::rejection::Rejection;
 use crate::gateway::attempt::Attempt;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
+use crate::gateway::rate;
 use crate::gateway::stop::Step;
 use crate::limits::class::Class;
 use crate::nodes::in_flight::{Entry, Flow, Ticket, Waited};
@@ -48,11 +49,12 @@ impl From<NoPermit> for Rejection {
 /// of the body as Pingora keeps has been read by then.
 ///
 /// # Errors
-/// The queue is full, the wait took too long, or the client is gone.
+/// The site's rate is used up, the queue is full, the wait took too long, or the client is gone.
 pub(super) async fn enter(session: &mut Session, call: &Call, fhir: &FhirCall, attempt: &mut Attempt) -> Step {
     if attempt.permit.is_some() {
         return Ok(());
     }
+    rate::check_site(call, fhir)?;
     let in_flight = fhir.site.nodes.in_flight();
     let wait = in_flight.configured().queue_timeout;
     let (flow, class, now) = (flow(call, fhir), class(fhir), Instant::now());

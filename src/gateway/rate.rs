@@ -55,14 +55,14 @@ pub(super) fn check_client(call: &mut Call, destination: &Destination) -> Result
     counted.enter(&runtime.usage, Limit::Client, subject, limits.at_once)
 }
 
-/// Counts a request that goes to OpenEMR. What the gateway answers or refuses by itself uses up nothing of a site's rate.
+/// Counts a request that goes to OpenEMR, once. What the gateway answers or refuses by itself uses up nothing of a site's rate.
 ///
 /// # Errors
 /// The site gets more than it takes.
-pub(super) fn check_site(call: &mut Call, fhir: &FhirCall) -> Result<(), Throttled> {
-    let Call { runtime, counted, .. } = call;
+pub(super) fn check_site(call: &Call, fhir: &FhirCall) -> Result<(), Throttled> {
     let config = &fhir.site.config;
-    counted.count(&runtime.usage, Limit::Site, Subject::Site(config.name.as_str()), config.quota(), Instant::now)
+    let Some(quota) = config.quota() else { return Ok(()) };
+    call.counted.count_site(&call.runtime.usage, Subject::Site(config.name.as_str()), quota)
 }
 
 /// Sets the fields that tell a client of the rates that apply to it, on every answer to which one did.

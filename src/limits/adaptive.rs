@@ -13,7 +13,7 @@
 /// The least limit, unless the ceiling is lower: what the smallest OpenEMR can work on at once.
 pub(crate) const FLOOR: u32 = 4;
 /// By what factor answers may take longer than usual before there are too many requests.
-const TOLERANCE: f64 = 1.3;
+const TOLERANCE: f64 = 1.4;
 /// What an answer may take besides, in ms: below that, a queue is not worth a limit.
 const SLACK_MS: f64 = 5.0;
 /// An answer that took longer than so many times what it may counts as if it had taken that.
@@ -22,8 +22,9 @@ const OUTLIER: f64 = 4.0;
 const STEEPEST: f64 = 0.5;
 /// What is left after OpenEMR said that it is overloaded.
 const AFTER_ERROR: f64 = 0.7;
-/// The part of a window's answers that may say that OpenEMR is overloaded, or may not come in time, one in so many.
-const FAILED_PART: u32 = 10;
+/// A decrease to this part, after which answers take as long as they did but for this part, has not helped.
+const DECREASED: f64 = 0.8;
+const UNCHANGED: f64 = 0.9;
 /// The least answers in a window.
 const LEAST_ANSWERS: u32 = 16;
 /// What was seen since the limit was changed last, or looked at.
@@ -31,8 +32,8 @@ const LEAST_ANSWERS: u32 = 16;
 pub(crate) struct Window {
     /// Answers, those that say that OpenEMR is overloaded among them.
     pub(crate) answers: u32,
-    /// How many say so, or did not come in time, of how many.
-    pub(crate) failures: (u32, u32),
+    /// Whether that is a part of them which is no accident.
+    pub(crate) is_failing: bool,
     /// Those that tell how long OpenEMR takes.
     pub(crate) comparable: u32,
     /// Those of them of whose class it is known what is usual.
@@ -65,8 +66,8 @@ pub(crate) struct Search {
     ceiling: f64,
     /// Up to here the limit grows fast: it held before.
     known_good: f64,
-    /// Where the limit was when it began to decrease, while it does.
-    decreasing_from: Option<f64>,
+    /// While the limit decreases: the requests at once with which that began, and how much longer than usual answers took.
+    decreasing_from: Option<(f64, f64)>,
     /// Whether OpenEMR has said that it is overloaded, and nothing better since.
     is_failing: bool,
 }
@@ -114,8 +115,7 @@ impl Search {
 
     /// Draws the conclusion from a window.
     pub(super) fn conclude(&mut self, window: &Window) -> Finding {
-        let (failed, of) = window.failures;
-        if failed * FAILED_PART > of {
+        if window.is_failing {
             return self.overloaded(window.most);
         }
         // Too many of classes that were never seen before.
@@ -142,10 +142,15 @@ impl Search {
     fn too_many(&mut self, excess: f64, ratio: f64, at_once: f64) -> Finding {
         if at_once <= f64::from(FLOOR) {
             // So few are never too many. If it has come down to that: what held before may hold still.
-            self.known_good = self.decreasing_from.take().unwrap_or(self.known_good).min(self.ceiling);
+            self.known_good = self.decreasing_from.take().map_or(self.known_good, |(from, _)| from).min(self.ceiling);
             return Finding::Slower(ratio);
         }
-        self.decreasing_from.get_or_insert(at_once);
+        let (from, before) = *self.decreasing_from.get_or_insert((at_once, ratio));
+        if at_once <= from * DECREASED && ratio >= before * UNCHANGED {
+            // It has not helped: they do not wait for each other. What they take is found out with few of them.
+            self.decrease_to(f64::from(FLOOR));
+            return Finding::Changed;
+        }
         self.decrease_to(at_once * (1.0 / excess).clamp(STEEPEST, 0.95));
         Finding::Changed
     }

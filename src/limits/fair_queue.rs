@@ -84,7 +84,7 @@ struct Request<T> {
 pub(crate) enum Arrival<T> {
     /// It waits, by this id.
     Waits(u64),
-    /// It waits in the place of this one, from the flow with the dearest requests.
+    /// It waits in the place of this one, from the flow whose requests would be served last.
     InPlaceOf(T, u64),
     /// There is no room for it.
     NoRoom(T),
@@ -109,14 +109,15 @@ impl<K: Copy + Ord + Hash, T> FairQueue<K, T> {
     /// Takes a request.
     pub(crate) fn push(&mut self, key: K, item: T, cost: Cost, bounds: Bounds, now: Instant) -> Arrival<T> {
         let (cost, before) = (micros(cost.own).max(1), micros(cost.before));
-        let (of_flow, flow_cost) = self.flows.get(&key).map_or((0, 0), |flow| (flow.requests.len(), flow.cost));
-        if of_flow >= bounds.longest_of_flow {
+        let flow = self.flows.get(&key);
+        if flow.map_or(0, |flow| flow.requests.len()) >= bounds.longest_of_flow {
             return Arrival::NoRoom(item);
         }
         let mut instead = None;
         if self.waiting >= bounds.longest {
-            match self.dearest(flow_cost + cost) {
-                Some(dearest) => instead = self.take_head(dearest).map(|request| request.item),
+            let given = flow.map_or(0, |flow| flow.place.given + flow.cost).max(self.given) + before;
+            match self.furthest(given) {
+                Some(furthest) => instead = self.take_head(furthest).map(|request| request.item),
                 None => return Arrival::NoRoom(item),
             }
         }
@@ -127,10 +128,11 @@ impl<K: Copy + Ord + Hash, T> FairQueue<K, T> {
         }
     }
 
-    /// The flow whose requests here cost most, and more than this.
-    fn dearest(&self, than: u64) -> Option<K> {
-        let flows = self.flows.iter().filter(|(_, flow)| flow.cost > than);
-        flows.max_by_key(|(key, flow)| (flow.cost, **key)).map(|(key, _)| *key)
+    /// The flow whose last request is served last of all: when it has been given more than this.
+    fn furthest(&self, given: u64) -> Option<K> {
+        let last = |flow: &Flow<T>| Some(flow.place.given + flow.cost - flow.requests.back()?.cost);
+        let flows = self.flows.iter().filter_map(|(key, flow)| Some((last(flow)?, *key)));
+        flows.max().filter(|(last, _)| *last > given).map(|(_, key)| key)
     }
 
     fn join(&mut self, key: K, mut request: Request<T>, before: u64) -> u64 {

@@ -173,17 +173,15 @@ impl Load {
         }
     }
 
-    /// What was seen by all, or without the party that had to wait longest, or met most failures, where that looks better: what a single
-    /// party meets can be its own doing.
+    /// What was seen by all, or without the party that had to wait longest, where that looks better: what a single party meets can be
+    /// its own doing.
     fn window(&self) -> Window {
         let all = self.parties.all();
-        let of_others = self.parties.without_the_worst(|sums| f64::from(sums.failed));
-        let failing = of_others.filter(|others| others.failed_part() < all.failed_part()).unwrap_or(all);
         let of_others = self.parties.without_the_worst(Sums::surplus);
-        let slow = of_others.filter(|others| others.compared > 0 && others.ratio() < all.ratio()).unwrap_or(all);
+        let slow = of_others.filter(|others| others.ratio() < all.ratio()).unwrap_or(all);
         Window {
             answers: all.answers,
-            failures: (failing.failed, failing.answers),
+            is_failing: self.parties.most_fail(),
             comparable: slow.answers.saturating_sub(slow.failed),
             compared: slow.compared,
             took: slow.took,

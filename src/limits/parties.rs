@@ -5,8 +5,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// How many parties there are. Clients that fall together count as one.
 pub(super) const PARTIES: usize = 16;
-/// The fewest answers of the others that tell anything.
-const LEAST_OTHERS: u32 = 2;
+/// The fewest answers by which the others can speak for all, and the part of the usual time that these take, one in so many.
+const LEAST_OTHERS: u32 = 4;
+const LEAST_PART: f64 = 4.0;
+/// The part of a party's answers that may say that OpenEMR is overloaded, or not come in time, one in so many.
+const FAILED_PART: u32 = 10;
 
 /// The sums of one window.
 #[derive(Debug, Default)]
@@ -57,11 +60,22 @@ impl Parties {
         self.0.iter().map(Party::sums).fold(Sums::default(), Sums::and)
     }
 
-    /// All but the party that stands out most, as `weight` says; `None` where there are hardly any others.
+    /// All but the party that stands out most, as `weight` says; `None` where the others are too few to speak for all.
     pub(super) fn without_the_worst(&self, weight: impl Fn(Sums) -> f64) -> Option<Sums> {
         let worst = self.0.iter().map(Party::sums).max_by(|one, other| weight(*one).total_cmp(&weight(*other)));
-        let others = self.all().without(worst.unwrap_or_default());
-        (others.answers >= LEAST_OTHERS).then_some(others)
+        let all = self.all();
+        let others = all.without(worst.unwrap_or_default());
+        (others.compared >= LEAST_OTHERS && others.usual * LEAST_PART >= all.usual).then_some(others)
+    }
+
+    /// Whether most parties meet failures.
+    pub(super) fn most_fail(&self) -> bool {
+        let (mut all, mut failing) = (0, 0);
+        for Sums { answers, failed, .. } in self.0.iter().map(Party::sums) {
+            all += u32::from(answers > 0);
+            failing += u32::from(failed * FAILED_PART > answers);
+        }
+        failing * 2 > all
     }
 
     /// Begins a new window.
@@ -90,11 +104,6 @@ impl Sums {
     /// How many times as long as usual answers took.
     pub(super) fn ratio(self) -> f64 {
         if self.usual > 0.0 { self.took / self.usual } else { 1.0 }
-    }
-
-    /// The part of them that says that OpenEMR is overloaded.
-    pub(super) fn failed_part(self) -> f64 {
-        f64::from(self.failed) / f64::from(self.answers.max(1))
     }
 
     /// By how much longer they took, in ms.
@@ -134,15 +143,12 @@ mod tests {
         for _ in 0..30 {
             parties.answered(1, Some((650.0, 57.0)));
         }
-        for party in 2..5 {
-            parties.answered(party, Some((31.0, 30.0)));
+        for party in 2..18 {
+            parties.answered(party, Some((910.0, 890.0)));
             parties.answered(party, None);
         }
         let others = parties.without_the_worst(Sums::surplus).unwrap();
-        assert_eq!((others.answers, others.compared), (6, 3));
-        assert!(others.ratio() < 1.1 && parties.all().ratio() > 10.0);
-        parties.failed(1);
-        assert_eq!(parties.without_the_worst(|sums| f64::from(sums.failed)).unwrap().failed, 0);
+        assert!(others.ratio() < 1.1 && parties.all().ratio() > 2.0);
         parties.clear();
         assert_eq!(parties.all(), Sums::default());
     }
@@ -153,7 +159,21 @@ mod tests {
         for _ in 0..30 {
             parties.answered(1, Some((650.0, 57.0)));
         }
-        parties.failed(2);
-        assert_eq!(parties.without_the_worst(Sums::surplus), None);
+        parties.answered(2, Some((1.0, 57.0)));
+        assert_eq!(parties.without_the_worst(Sums::surplus), None, "few quick answers do not speak for all");
+    }
+
+    #[test]
+    fn failures_count_where_most_parties_meet_them() {
+        let parties = Parties::default();
+        assert!(!parties.most_fail());
+        for _ in 0..100 {
+            parties.failed(1);
+        }
+        assert!(parties.most_fail(), "it is the only one");
+        parties.answered(2, None);
+        assert!(!parties.most_fail());
+        parties.failed(3);
+        assert!(parties.most_fail());
     }
 }

@@ -377,11 +377,11 @@ impl Permit {
         if self.share == SHARES {
             return;
         }
+        self.charge(after);
         match status {
             StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => self.overloaded(),
             // An error is quickly found.
             status if status.is_success() => {
-                self.charge(after);
                 self.in_flight.load.answered(self.probe, after, Instant::now());
                 self.in_flight.tell_limit();
             }

@@ -5,16 +5,7 @@ use proptest::prelude::*;
 fn window(ratio: f64, most: u32, is_reached: bool) -> Window {
     let answers = most.max(LEAST_ANSWERS);
     let usual = 300.0 * f64::from(answers);
-    Window {
-        answers,
-        failures: (0, answers),
-        comparable: answers,
-        compared: answers,
-        took: usual * ratio,
-        usual,
-        most,
-        is_reached,
-    }
+    Window { answers, is_failing: false, comparable: answers, compared: answers, took: usual * ratio, usual, most, is_reached }
 }
 
 /// A search that has found so much.
@@ -66,9 +57,12 @@ fn a_decrease_begins_at_what_was_really_there() {
 #[test]
 fn what_answers_take_at_the_floor_is_usual_and_what_held_before_is_soon_tried_again() {
     let mut search = at(20);
+    let mut limits = Vec::new();
     while search.limit() > 4 {
         assert_eq!(search.conclude(&window(1.8, search.limit(), true)), Finding::Changed);
+        limits.push(search.limit());
     }
+    assert_eq!(limits, [15, 4], "a decrease that does not help is no way");
     assert_eq!(search.conclude(&window(1.8, 4, true)), Finding::Slower(1.8));
     for limit in [8, 16, 20, 21] {
         search.conclude(&window(1.0, search.limit(), true));
@@ -96,7 +90,7 @@ fn one_odd_answer_among_many_is_not_overload() {
     let usual = 15.0 * 890.0 + 890.0;
     let odd = Window {
         answers: 16,
-        failures: (0, 16),
+        is_failing: false,
         comparable: 16,
         compared: 16,
         took: 15.0 * 890.0 + counted(20_000.0, 890.0),
@@ -114,7 +108,7 @@ fn a_dear_search_is_not_overload_and_a_slow_read_is() {
         let took = counted(took, usual);
         search.conclude(&Window {
             answers: 20,
-            failures: (0, 20),
+            is_failing: false,
             comparable: 20,
             compared: 20,
             took: took * 20.0,
@@ -133,29 +127,20 @@ fn a_dear_search_is_not_overload_and_a_slow_read_is() {
 fn classes_of_which_nothing_is_known_say_nothing() {
     let mut search = at(20);
     let strange =
-        Window { answers: 20, failures: (0, 20), comparable: 20, compared: 9, took: 9e9, usual: 9.0, most: 20, is_reached: true };
+        Window { answers: 20, is_failing: false, comparable: 20, compared: 9, took: 9e9, usual: 9.0, most: 20, is_reached: true };
     assert_eq!(search.conclude(&strange), Finding::Same);
     assert_eq!(search.limit(), 20);
 }
 
-/// A window in which so many of 20 answers say that OpenEMR is overloaded.
-fn failing(failed: u32, most: u32) -> Window {
-    Window { failures: (failed, 20), most, ..window(1.0, 20, true) }
-}
-
-#[test]
-fn a_part_of_answers_that_fail_is_overload_and_a_few_are_not() {
-    let mut search = at(20);
-    search.conclude(&failing(2, 20));
-    assert_eq!(search.limit(), 21, "a tenth");
-    search.conclude(&failing(3, 20));
-    assert_eq!(search.limit(), 14);
+/// A window in which OpenEMR says that it is overloaded.
+fn failing(most: u32) -> Window {
+    Window { is_failing: true, most, ..window(1.0, 20, true) }
 }
 
 #[test]
 fn what_goes_wrong_with_few_requests_says_nothing_about_many() {
     let mut search = at(26);
-    assert_eq!(search.conclude(&failing(20, 1)), Finding::Same);
+    assert_eq!(search.conclude(&failing(1)), Finding::Same);
     assert_eq!(search.conclude(&window(3.0, 2, false)), Finding::Slower(3.0));
     assert_eq!(search.limit(), 26);
 }
@@ -164,7 +149,7 @@ fn what_goes_wrong_with_few_requests_says_nothing_about_many() {
 fn an_openemr_that_was_away_comes_back_as_it_was() {
     let mut search = at(40);
     for _ in 0..20 {
-        search.conclude(&failing(20, search.limit()));
+        search.conclude(&failing(search.limit()));
     }
     assert_eq!(search.limit(), 4);
     for limit in [8, 16, 28] {
@@ -183,7 +168,7 @@ proptest! {
         let mut search = Search::new(ceiling, None);
         for (ratio, most, is_reached, is_error) in events {
             if is_error {
-                search.conclude(&failing(20, most));
+                search.conclude(&failing(most));
             } else {
                 search.conclude(&window(ratio, most, is_reached));
             }

@@ -141,7 +141,7 @@ fn whoever_may_not_be_served_now_keeps_its_place() {
 }
 
 #[test]
-fn a_full_queue_has_room_for_who_has_less_in_it() {
+fn a_full_queue_has_room_for_who_is_served_before_others() {
     let bounds = Bounds { longest: 3, ..BOUNDS };
     let (mut queue, now) = (Queue::default(), Instant::now());
     let mut push = |flow: u8, item: u64, cost: u64| queue.push(flow, item, costs(cost), bounds, now);
@@ -149,10 +149,10 @@ fn a_full_queue_has_room_for_who_has_less_in_it() {
         assert!(matches!(push(1, item, 100), Arrival::Waits(_)));
     }
     assert_eq!(push(1, 3, 100), Arrival::NoRoom(3), "not for more of the same");
-    assert!(matches!(push(2, 10, 100), Arrival::InPlaceOf(0, _)));
-    assert_eq!(push(2, 11, 100), Arrival::NoRoom(11), "both have as much by then");
-    assert!(matches!(push(3, 20, 30), Arrival::InPlaceOf(1, _)), "the head of the dearest");
-    assert_eq!(push(4, 30, 200), Arrival::NoRoom(30));
+    assert!(matches!(push(2, 10, 900), Arrival::InPlaceOf(0, _)), "however dear it is: it has been given nothing");
+    assert!(matches!(push(3, 20, 30), Arrival::InPlaceOf(1, _)), "the head of the longest");
+    assert_eq!(push(4, 30, 30), Arrival::NoRoom(30), "all are as short by then");
+    assert_eq!(push(2, 11, 100), Arrival::NoRoom(11));
     assert_eq!(queue.len(), 3);
     assert_eq!(order(&mut queue), [2, 10, 20]);
 }
