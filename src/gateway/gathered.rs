@@ -128,7 +128,10 @@ async fn ask(
 ) -> Result<(Vec<Bytes>, Option<HeaderValue>), Stop> {
     let target = format!("/{resource_type}/_search");
     let (mut bodies, mut date, mut room) = (Vec::with_capacity(forms.len()), None, MOST);
-    for form in forms {
+    for (number, form) in forms.into_iter().enumerate() {
+        if let Some(permit) = permit.filter(|_| number > 0) {
+            permit.sent_again();
+        }
         let mut request = FhirRequest::get(&target, room, fhir.site.config.upstream.timeouts.read);
         request.method = Method::POST;
         request.permit = permit;

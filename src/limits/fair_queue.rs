@@ -17,6 +17,9 @@ use crate::limits::standing::Standing;
 /// How many flows are remembered that have no request here, for what they have been given.
 const MOST_IDLE: usize = 1024;
 
+/// The most newcomers that are served in a row while others wait.
+const MOST_NEWCOMERS: u32 = 8;
+
 /// How long the queue may be, and how long a request may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Bounds {
@@ -35,6 +38,8 @@ pub(crate) struct Cost {
     pub(crate) own: Duration,
     /// What its flow has been given without a queue, and is charged for when it joins one.
     pub(crate) before: Duration,
+    /// Newcomers of a lower rank are served before others.
+    pub(crate) rank: u8,
 }
 
 /// The requests that wait.
@@ -47,6 +52,8 @@ pub(crate) struct FairQueue<K, T> {
     given: u64,
     latest: u64,
     waiting: usize,
+    /// How many newcomers were served in a row.
+    newcomers: u32,
 }
 
 /// The place of a flow in the order: the one that has been given least is first.
@@ -57,6 +64,8 @@ struct Place {
     /// Whether it has come so far by what it was given. Of those that have been given as much, newcomers are first, who had less; or all
     /// of a round would be before them.
     is_earned: bool,
+    /// Of newcomers, those of a lower rank are first.
+    rank: u8,
     /// The one that came first is first.
     number: u64,
 }
@@ -101,14 +110,14 @@ pub(crate) enum Head<K, T> {
 
 impl<K, T> Default for FairQueue<K, T> {
     fn default() -> Self {
-        Self { flows: HashMap::new(), order: BTreeSet::new(), given: 0, latest: 0, waiting: 0 }
+        Self { flows: HashMap::new(), order: BTreeSet::new(), given: 0, latest: 0, waiting: 0, newcomers: 0 }
     }
 }
 
 impl<K: Copy + Ord + Hash, T> FairQueue<K, T> {
     /// Takes a request.
     pub(crate) fn push(&mut self, key: K, item: T, cost: Cost, bounds: Bounds, now: Instant) -> Arrival<T> {
-        let (cost, before) = (micros(cost.own).max(1), micros(cost.before));
+        let (cost, before, rank) = (micros(cost.own).max(1), micros(cost.before), cost.rank);
         let flow = self.flows.get(&key);
         if flow.map_or(0, |flow| flow.requests.len()) >= bounds.longest_of_flow {
             return Arrival::NoRoom(item);
@@ -121,7 +130,7 @@ impl<K: Copy + Ord + Hash, T> FairQueue<K, T> {
                 None => return Arrival::NoRoom(item),
             }
         }
-        let id = self.join(key, Request { id: self.latest, item, cost, arrived: now }, before);
+        let id = self.join(key, Request { id: self.latest, item, cost, arrived: now }, before, rank);
         match instead {
             Some(instead) => Arrival::InPlaceOf(instead, id),
             None => Arrival::Waits(id),
@@ -135,20 +144,20 @@ impl<K: Copy + Ord + Hash, T> FairQueue<K, T> {
         flows.max().filter(|(last, _)| *last > given).map(|(_, key)| key)
     }
 
-    fn join(&mut self, key: K, mut request: Request<T>, before: u64) -> u64 {
+    fn join(&mut self, key: K, mut request: Request<T>, before: u64, rank: u8) -> u64 {
         self.latest += 1;
         self.waiting += 1;
         request.id = self.latest;
         let (given, latest) = (self.given, self.latest);
         let flow = self.flows.entry(key).or_insert_with(|| Flow {
             requests: VecDeque::new(),
-            place: Place { given: 0, is_earned: false, number: latest },
+            place: Place { given: 0, is_earned: false, rank, number: latest },
             cost: 0,
             standing: Standing::default(),
         });
         if flow.requests.is_empty() {
             let is_earned = flow.place.given > given || before > 0;
-            flow.place = Place { given: flow.place.given.max(given) + before, is_earned, number: latest };
+            flow.place = Place { given: flow.place.given.max(given) + before, is_earned, rank, number: latest };
             self.order.insert((flow.place, key));
         }
         flow.cost += request.cost;
@@ -156,9 +165,13 @@ impl<K: Copy + Ord + Hash, T> FairQueue<K, T> {
         latest
     }
 
-    /// Takes out what is at the head: of the flows that may have a request served now, the one that has been given least.
+    /// Takes out what is at the head: of the flows that may have a request served now, the one that has been given least. Newcomers, of
+    /// whom there may be ever more, do not have every turn.
     pub(crate) fn pop(&mut self, bounds: Bounds, now: Instant, may: impl Fn(K) -> bool) -> Option<Head<K, T>> {
-        let (place, key) = *self.order.iter().find(|(_, key)| may(*key))?;
+        let mut waiting = self.order.iter().filter(|(_, key)| may(*key));
+        let first = *waiting.next()?;
+        let are_enough = self.newcomers >= MOST_NEWCOMERS && !first.0.is_earned;
+        let (place, key) = waiting.find(|(place, _)| are_enough && place.is_earned).copied().unwrap_or(first);
         let flow = self.flows.get_mut(&key)?;
         let waited = now.saturating_duration_since(flow.requests.front()?.arrived);
         // The only request of a flow is no queue.
@@ -173,6 +186,7 @@ impl<K: Copy + Ord + Hash, T> FairQueue<K, T> {
         if is_cut {
             return Some(Head::Cut(request.item));
         }
+        self.newcomers = if place.is_earned { 0 } else { self.newcomers.saturating_add(1) };
         self.given = self.given.max(place.given);
         self.charge(key, place.given + request.cost);
         self.forget_idle();
@@ -211,7 +225,8 @@ impl<K: Copy + Ord + Hash, T> FairQueue<K, T> {
     fn charge(&mut self, key: K, given: u64) {
         let Some(flow) = self.flows.get_mut(&key) else { return };
         self.latest += 1;
-        let old = std::mem::replace(&mut flow.place, Place { given, is_earned: true, number: self.latest });
+        let new = Place { given, is_earned: true, number: self.latest, ..flow.place };
+        let old = std::mem::replace(&mut flow.place, new);
         if !flow.requests.is_empty() {
             self.order.remove(&(old, key));
             self.order.insert((flow.place, key));

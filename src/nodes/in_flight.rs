@@ -41,8 +41,10 @@ pub(crate) struct InFlight {
 /// Who shares OpenEMR with whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Flow {
-    /// A client, by the hash of its name or address.
+    /// A client, by the hash of its name.
     Client(u64),
+    /// A client of which nothing is known but its address, by the hash of that.
+    Address(u64),
     /// Bulk exports.
     Exports,
     /// The gateway's own requests.
@@ -157,13 +159,16 @@ impl InFlight {
             Some(IpAddr::V4(address)) => u128::from(u32::from(address)) + 1,
             None => 0,
         };
-        Flow::Client(self.clients.hash_one(name.ok_or(address)))
+        match name {
+            Some(name) => Flow::Client(self.clients.hash_one(name)),
+            None => Flow::Address(self.clients.hash_one(address)),
+        }
     }
 
     /// Takes a permit for a request of this flow, or a place in the queue until `now` + `queue_timeout`.
     pub(crate) fn enter(self: &Arc<Self>, flow: Flow, class: Class, now: Instant) -> Entry {
         let longest_of_flow = match flow {
-            Flow::Client(_) => self.limit.queue_of_a_client(),
+            Flow::Client(_) | Flow::Address(_) => self.limit.queue_of_a_client(),
             Flow::Exports | Flow::Own => self.limit.queue,
         };
         self.enter_queue(flow, class, [self.limit.queue, longest_of_flow], now)
@@ -190,7 +195,7 @@ impl InFlight {
         let uncharged = self.shares.get(share(flow)).map_or(0, |share| share.uncharged.load(Ordering::Relaxed));
         let arrival = {
             let mut queue = self.queue.lock();
-            let cost = Cost { own: cost, before: cost * uncharged };
+            let cost = Cost { own: cost, before: cost * uncharged, rank: u8::from(matches!(flow, Flow::Address(_))) };
             let arrival = queue.push(flow, waiter, cost, bounds, now);
             if let Arrival::Waits(_) = arrival {
                 self.counts.joined();
@@ -277,7 +282,7 @@ impl InFlight {
     fn most_of(&self, flow: Flow) -> u32 {
         let limit = self.limit();
         match flow {
-            Flow::Client(_) => self.limit.most_of_a_client_of(limit),
+            Flow::Client(_) | Flow::Address(_) => self.limit.most_of_a_client_of(limit),
             Flow::Exports => self.limit.most_of_exports_of(limit),
             Flow::Own => limit,
         }
@@ -322,7 +327,7 @@ struct Waiter {
 /// The place of a flow's count.
 fn share(flow: Flow) -> usize {
     match flow {
-        Flow::Client(client) => client as usize % SHARES,
+        Flow::Client(client) | Flow::Address(client) => client as usize % SHARES,
         Flow::Exports => SHARES,
         Flow::Own => SHARES + 1,
     }
@@ -398,6 +403,13 @@ impl Permit {
     /// The request was at OpenEMR this long, for which OpenEMR is not to blame.
     pub(crate) fn kept(&self, after: Duration) {
         self.charge(after);
+    }
+
+    /// Another request like this one is sent with the same permit.
+    pub(crate) fn sent_again(&self) {
+        if let Some((flow, cost)) = self.charged {
+            self.in_flight.queue.lock().charge_more(flow, cost);
+        }
     }
 
     /// Charges the flow for what its request took beyond what it was taken for.

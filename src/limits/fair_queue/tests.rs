@@ -9,7 +9,7 @@ fn ms(ms: u64) -> Duration {
 }
 
 fn costs(cost: u64) -> Cost {
-    Cost { own: ms(cost), before: Duration::ZERO }
+    Cost { own: ms(cost), before: Duration::ZERO, rank: 0 }
 }
 
 /// A queue of requests that are told apart by numbers.
@@ -98,7 +98,11 @@ fn who_asks_for_less_than_its_share_is_next() {
     for turn in 0..10_000_u64 {
         if turn % 100 == 99 {
             wait(&mut queue, 200, turn, 30);
-            assert_eq!(next(&mut queue), Some((200, turn)));
+            // Nine newcomers in a row would be one too many.
+            if let Some((other, _)) = next(&mut queue).filter(|(flow, _)| *flow != 200) {
+                wait(&mut queue, other, turn, 30);
+                assert_eq!(next(&mut queue), Some((200, turn)));
+            }
         }
         let (flow, _) = next(&mut queue).unwrap();
         wait(&mut queue, flow, turn, 30);
@@ -108,7 +112,7 @@ fn who_asks_for_less_than_its_share_is_next() {
 #[test]
 fn who_was_served_without_a_queue_is_charged_for_it_when_there_is_one() {
     let (mut queue, now) = (Queue::default(), Instant::now());
-    queue.push(1, 0, Cost { own: ms(30), before: ms(90) }, BOUNDS, now);
+    queue.push(1, 0, Cost { own: ms(30), before: ms(90), rank: 0 }, BOUNDS, now);
     for item in 10..15 {
         wait(&mut queue, 2, item, 30);
     }
@@ -126,6 +130,36 @@ fn who_took_more_than_it_was_charged_for_pays_the_rest() {
     queue.charge_more(1, ms(600));
     queue.charge_more(9, ms(600));
     assert_eq!(order(&mut queue), [10, 11, 12, 1, 2]);
+}
+
+/// A thousand strangers, each new: a client that asks one request after the other is not kept from being served.
+#[test]
+fn newcomers_without_end_leave_turns_to_those_who_are_here() {
+    let (mut queue, now) = (FairQueue::<u64, u64>::default(), Instant::now());
+    let of = |rank| Cost { rank, ..costs(30) };
+    let (mut stranger, mut own) = (1000, 0);
+    queue.push(1, 0, of(0), BOUNDS, now);
+    for turn in 0..1000_u64 {
+        while queue.len() < 200 {
+            stranger += 1;
+            queue.push(stranger, 0, of(1), BOUNDS, now);
+        }
+        if let Some(Head::Next(1, _)) = queue.pop(BOUNDS, now, |_| true) {
+            own += 1;
+            queue.push(1, 0, of(0), BOUNDS, now);
+        }
+        assert!(own >= turn / 9, "{own} of {turn}");
+    }
+}
+
+#[test]
+fn of_newcomers_those_who_are_known_are_first() {
+    let (mut queue, now) = (Queue::default(), Instant::now());
+    for flow in 1..4 {
+        queue.push(flow, u64::from(flow), Cost { rank: 1, ..costs(30) }, BOUNDS, now);
+    }
+    queue.push(4, 4, costs(30), BOUNDS, now);
+    assert_eq!(order(&mut queue), [4, 1, 2, 3]);
 }
 
 #[test]

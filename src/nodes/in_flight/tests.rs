@@ -230,6 +230,28 @@ fn a_client_is_known_by_its_name_or_else_by_its_network() {
 }
 
 #[test]
+fn who_asks_in_parts_is_charged_for_each() {
+    let now = Instant::now();
+    let in_flight = of(limit(1, 10));
+    let other = another(&in_flight);
+    let first = admitted(enter(&in_flight, CLIENT, now));
+    let [in_parts, next] = [(); 2].map(|()| queued(enter(&in_flight, CLIENT, now)));
+    let others: Vec<Ticket> = (0..3).map(|_| queued(enter(&in_flight, other, now))).collect();
+    let [mut one, mut two, mut three]: [Ticket; 3] = others.try_into().unwrap();
+    drop(first);
+    // It was charged for its first request when it joined the queue.
+    drop(permit(std::mem::replace(&mut one, queued(enter(&in_flight, other, now))), now));
+    let in_parts = permit(in_parts, now);
+    (0..5).for_each(|_| in_parts.sent_again());
+    drop(in_parts);
+    for ticket in [&mut two, &mut three, &mut one] {
+        let Look::Permit(served) = look(ticket, now) else { panic!("it has been given less") };
+        drop(served);
+    }
+    drop(permit(next, now));
+}
+
+#[test]
 fn exports_have_a_share_of_their_own() {
     let now = Instant::now();
     let in_flight = of(limit(8, 8));
