@@ -96,7 +96,7 @@ fn who_asks_for_less_than_its_share_is_next() {
         wait(&mut queue, flow, 0, 30);
     }
     for turn in 0..10_000_u64 {
-        if turn % 100 == 99 {
+        if turn > 200 && turn % 100 == 99 {
             wait(&mut queue, 200, turn, 30);
             // Nine newcomers in a row would be one too many.
             if let Some((other, _)) = next(&mut queue).filter(|(flow, _)| *flow != 200) {
