@@ -187,8 +187,10 @@ impl<K: Copy + Ord + Hash, T> FairQueue<K, T> {
             return Some(Head::Cut(request.item));
         }
         self.newcomers = if place.is_earned { 0 } else { self.newcomers.saturating_add(1) };
-        self.given = self.given.max(place.given);
-        self.charge(key, place.given + request.cost);
+        // Out of its turn, a flow is not charged, and newcomers still start where those are that were passed over.
+        let cost = if place == first.0 { request.cost } else { 0 };
+        self.given = self.given.max(first.0.given);
+        self.charge(key, place.given + cost);
         self.forget_idle();
         Some(Head::Next(key, request.item))
     }

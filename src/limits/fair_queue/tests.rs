@@ -327,3 +327,34 @@ proptest! {
         prop_assert_eq!(queue.len(), 0);
     }
 }
+
+/// Five workers, clients in a closed loop: those that rest for longer than a round wait for hardly anybody.
+#[test]
+fn in_a_closed_loop_who_rests_for_a_round_is_next() {
+    let (mut queue, start) = (Queue::default(), Instant::now());
+    let (workers, cost, rest) = (5, 30_u64, 500_u64);
+    // When each flow comes again; when each worker is free, and for whom.
+    let mut coming: BTreeMap<u64, Vec<u8>> = BTreeMap::from([(0, (0..72).collect())]);
+    let mut running: Vec<(u64, u8)> = Vec::new();
+    let mut since: BTreeMap<u8, u64> = BTreeMap::new();
+    let mut waits = Vec::new();
+    for now in 0..20_000_u64 {
+        for (_, flow) in running.extract_if(.., |(end, _)| *end <= now) {
+            let next = if flow < 8 { now + rest } else { now };
+            coming.entry(next).or_default().push(flow);
+        }
+        for flow in coming.remove(&now).unwrap_or_default() {
+            queue.push(flow, 0, costs(cost), BOUNDS, start + ms(now));
+            since.insert(flow, now);
+        }
+        while running.len() < workers {
+            let Some(Head::Next(flow, _)) = queue.pop(BOUNDS, start + ms(now), |_| true) else { break };
+            running.push((now + cost, flow));
+            if flow < 8 && now > 5000 {
+                waits.push(now - since[&flow]);
+            }
+        }
+    }
+    waits.sort_unstable();
+    assert!(waits[waits.len() * 99 / 100] <= 60, "{waits:?}");
+}
