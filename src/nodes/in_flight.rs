@@ -22,6 +22,7 @@ use crate::config::{InFlightLimit, three_quarters};
 use crate::limits::class::Class;
 use crate::limits::fair_queue::{Arrival, Bounds, Cost, FairQueue, Head};
 use crate::limits::load::{Load, Probe};
+use crate::limits::subject::Network;
 
 /// The limit and the wait queue of one site.
 #[derive(Debug)]
@@ -154,14 +155,9 @@ impl InFlight {
     /// whom neither is known are one.
     #[must_use]
     pub(crate) fn client(&self, name: Option<&str>, address: Option<IpAddr>) -> Flow {
-        let address = match address {
-            Some(IpAddr::V6(address)) => u128::from(address) >> 64 << 64,
-            Some(IpAddr::V4(address)) => u128::from(u32::from(address)) + 1,
-            None => 0,
-        };
         match name {
             Some(name) => Flow::Client(self.clients.hash_one(name)),
-            None => Flow::Address(self.clients.hash_one(address)),
+            None => Flow::Address(self.clients.hash_one(Network::of(address))),
         }
     }
 
