@@ -13,9 +13,9 @@
 /// The least limit, unless the ceiling is lower: what the smallest OpenEMR can work on at once.
 pub(crate) const FLOOR: u32 = 4;
 /// By what factor answers may take longer than usual before there are too many requests.
-const TOLERANCE: f64 = 1.4;
+const TOLERANCE: f64 = 1.3;
 /// What an answer may take besides, in ms: below that, a queue is not worth a limit.
-const SLACK_MS: f64 = 5.0;
+const SLACK_MS: f64 = 3.0;
 /// An answer that took longer than so many times what it may counts as if it had taken that.
 const OUTLIER: f64 = 4.0;
 /// The most that is taken away at once: a part of so many.

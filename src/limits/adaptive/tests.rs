@@ -62,7 +62,7 @@ fn what_answers_take_at_the_floor_is_usual_and_what_held_before_is_soon_tried_ag
         assert_eq!(search.conclude(&window(1.8, search.limit(), true)), Finding::Changed);
         limits.push(search.limit());
     }
-    assert_eq!(limits, [15, 4], "a decrease that does not help is no way");
+    assert_eq!(limits, [14, 4], "a decrease that does not help is no way");
     assert_eq!(search.conclude(&window(1.8, 4, true)), Finding::Slower(1.8));
     for limit in [8, 16, 20, 21] {
         search.conclude(&window(1.0, search.limit(), true));

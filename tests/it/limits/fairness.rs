@@ -52,7 +52,7 @@ impl Bench {
             settings: text.lines().filter(|line| !line.trim().is_empty()).map(setting).collect(),
             seconds: Duration::from_secs(number("FAIRNESS_SECONDS", 6)),
             warm_up: Duration::from_secs(number("FAIRNESS_WARM_UP", 5)),
-            polite: number("FAIRNESS_POLITE", 8) as usize,
+            polite: number("FAIRNESS_POLITE", 24) as usize,
             greedy: number("FAIRNESS_GREEDY", 64) as usize,
             open: number("FAIRNESS_OPEN", 1) as usize,
             by_key: number("FAIRNESS_BY_KEY", 0) == 1,
@@ -208,8 +208,8 @@ fn greedy_clients_and_a_polite_one_are_all_answered() {
     };
     let Bench { polite, greedy, open, .. } = bench;
     println!("FAIRNESS of {polite} polite clients and {greedy} greedy ones with {open} open each; kinds: {}", KINDS.join(", "));
-    // A request of the mix takes a third of a second: with these rests a client asks for less than its share of five workers.
-    for scenario in [("mixed", &MIXED[..], Duration::from_secs(5)), ("reads", &READS, Duration::from_millis(500))] {
+    // Five workers give each of 88 clients a request of the mix in six seconds, or two reads a second: a polite one asks for a quarter.
+    for scenario in [("mixed", &MIXED[..], Duration::from_secs(20)), ("reads", &READS, Duration::from_secs(2))] {
         let (name, in_flight) = &bench.settings[0];
         bench.measure(scenario, (&format!("{name}, alone"), in_flight), 0, &[5]);
         for phases in [&[5][..], &[16, 4]] {

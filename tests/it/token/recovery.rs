@@ -100,8 +100,9 @@ fn tokens_taken_back_again_and_again_are_never_mistaken_for_a_missing_scope() {
             scope.spawn(move || {
                 while !over.load(Ordering::Relaxed) {
                     let answer = gateway.caller().get(PATIENTS);
-                    assert_eq!(answer.status, 200, "{}", answer.text());
-                    count.fetch_add(1, Ordering::SeqCst);
+                    // On a machine that is busy enough, the new token takes more than the five seconds that a request waits for it.
+                    assert!(answer.status == 200 || is_without_a_token_yet(&answer), "{} {}", answer.status, answer.text());
+                    count.fetch_add(u64::from(answer.status == 200), Ordering::SeqCst);
                 }
             });
         }
@@ -112,13 +113,22 @@ fn tokens_taken_back_again_and_again_are_never_mistaken_for_a_missing_scope() {
             for _ in 0..2 {
                 let before = openemr.count("tokens_issued");
                 openemr.order(&json!({"revoke_tokens": way}));
-                assert_eq!(gateway.caller().get(PATIENTS).status, 200);
+                eventually("there are patients again", || {
+                    let answer = gateway.caller().get(PATIENTS);
+                    assert!(answer.status == 200 || is_without_a_token_yet(&answer), "{} {}", answer.status, answer.text());
+                    (answer.status == 200).then_some(())
+                });
                 assert!(openemr.count("tokens_issued") > before);
             }
             // No request is there from one way to the next: none is refused more than twice.
             all_went_on();
         }
     });
+}
+
+/// Whether the gateway says that the token which is to replace the refused one is late.
+fn is_without_a_token_yet(answer: &Answer) -> bool {
+    answer.status == 503 && answer.field("retry-after").is_some()
 }
 
 #[test]
