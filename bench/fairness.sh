@@ -8,8 +8,8 @@
 #   FAIRNESS_BY_KEY=1 bench/fairness.sh                   clients are told apart by API keys, all at one address
 #   FAIRNESS_SETTINGS='mine {most: 12}' bench/fairness.sh one limit alone: lines of a name and `in_flight` in YAML
 #
-# FAIRNESS_GREEDY (64), FAIRNESS_POLITE (8: each asks for less than its share, so that several give more samples of the same) and
-# FAIRNESS_WARM_UP (5 s, not counted) can be set, too.
+# FAIRNESS_GREEDY (64), FAIRNESS_POLITE (24: each asks for a quarter of its share, and several give more samples of the same),
+# FAIRNESS_WARM_UP (5 s, not counted) and FAIRNESS_SCENARIO (mixed or reads; else both) can be set, too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-$PWD/target}

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use crate::config::{Limits, three_quarters};
 use crate::http::forwarded::trusted_proxy::{TrustedProxy, proxy};
+use crate::limits::subject::Network;
 
 /// The least time between two lines in the log about refused connections.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
@@ -28,7 +29,7 @@ pub(crate) struct Connections {
     most: u32,
     most_of_an_address: u32,
     open: AtomicU32,
-    by_address: Mutex<HashMap<IpAddr, u32>>,
+    by_address: Mutex<HashMap<Network, u32>>,
     refused: Mutex<Refused>,
 }
 
@@ -36,7 +37,7 @@ pub(crate) struct Connections {
 #[derive(Debug)]
 pub(crate) struct Place {
     connections: Arc<Connections>,
-    address: IpAddr,
+    network: Network,
 }
 
 /// Connections that were refused and not told of yet.
@@ -72,14 +73,14 @@ impl Connections {
     }
 
     fn take_one(self: &Arc<Self>, peer: IpAddr, is_proxy: bool) -> Option<Place> {
-        let address = one_client(peer);
+        let network = Network::of(Some(peer));
         let most = if peer.is_loopback() { self.most } else { self.most - self.most.div_ceil(LOCAL_PART).min(self.most - 1) };
         let mut by_address = self.by_address.lock();
-        let of_address = by_address.entry(address).or_default();
+        let of_address = by_address.entry(network).or_default();
         let is_full = self.open.load(Ordering::Relaxed) >= most || (!is_proxy && *of_address >= self.most_of_an_address);
         if is_full {
             if *of_address == 0 {
-                by_address.remove(&address);
+                by_address.remove(&network);
             }
             drop(by_address);
             self.tell_refused(Instant::now());
@@ -87,7 +88,7 @@ impl Connections {
         }
         *of_address += 1;
         self.open.fetch_add(1, Ordering::Relaxed);
-        Some(Place { connections: Arc::clone(self), address })
+        Some(Place { connections: Arc::clone(self), network })
     }
 
     /// How long an idle connection is kept: less while half of all places are taken.
@@ -114,23 +115,15 @@ impl Connections {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Self { connections, address } = self;
+        let Self { connections, network } = self;
         let mut by_address = connections.by_address.lock();
         connections.open.fetch_sub(1, Ordering::Relaxed);
-        if let Some(count) = by_address.get_mut(address) {
+        if let Some(count) = by_address.get_mut(network) {
             *count -= 1;
             if *count == 0 {
-                by_address.remove(address);
+                by_address.remove(network);
             }
         }
-    }
-}
-
-/// What counts as one address: of IPv6 the network, since one client has all of it.
-fn one_client(peer: IpAddr) -> IpAddr {
-    match peer {
-        IpAddr::V4(_) => peer,
-        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
     }
 }
 

@@ -23,8 +23,8 @@ const STEEPEST: f64 = 0.5;
 /// What is left after OpenEMR said that it is overloaded.
 const AFTER_ERROR: f64 = 0.7;
 /// A decrease to this part, after which answers take as long as they did but for this part, has not helped.
-const DECREASED: f64 = 0.8;
-const UNCHANGED: f64 = 0.9;
+const DECREASED: f64 = 0.7;
+const UNCHANGED: f64 = 0.95;
 /// The least answers in a window.
 const LEAST_ANSWERS: u32 = 16;
 /// What was seen since the limit was changed last, or looked at.
@@ -145,10 +145,14 @@ impl Search {
             self.known_good = self.decreasing_from.take().map_or(self.known_good, |(from, _)| from).min(self.ceiling);
             return Finding::Slower(ratio);
         }
-        let (from, before) = *self.decreasing_from.get_or_insert((at_once, ratio));
+        // What was longest by then: the first answers with too many at once are quick, because those before them were few.
+        let (from, before) = self.decreasing_from.filter(|(_, before)| ratio <= *before).unwrap_or((at_once, ratio));
+        self.decreasing_from = Some((from, before));
         if at_once <= from * DECREASED && ratio >= before * UNCHANGED {
-            // It has not helped: they do not wait for each other. What they take is found out with few of them.
+            // It has not helped: they do not wait for each other. What they take is found out with few of them; if it was an
+            // accident, the way back is short.
             self.decrease_to(f64::from(FLOOR));
+            self.known_good = at_once * DECREASED;
             return Finding::Changed;
         }
         self.decrease_to(at_once * (1.0 / excess).clamp(STEEPEST, 0.95));

@@ -158,6 +158,19 @@ fn finds_what_the_workers_can_do_and_keeps_them_busy() {
     }
 }
 
+/// In the first seconds the limit goes too far, and what is too much shows late: it comes back to what the workers can do, and no further.
+#[test]
+fn finds_it_within_seconds_after_a_start() {
+    for seed in 1..=40 {
+        for spread in [0.0, 0.15, 0.4] {
+            let mut run = Simulation::new(load(32), 88, OpenEmr { spread, ..usual(16, &MIX) }, seed);
+            run.run(8);
+            let (used, limit) = run.run(50);
+            assert!(used > 0.95, "spread {spread}, seed {seed}: {used} used at a limit of {limit}");
+        }
+    }
+}
+
 #[test]
 fn follows_when_workers_go_and_come_back() {
     for seed in 1..=4 {

@@ -209,7 +209,9 @@ fn greedy_clients_and_a_polite_one_are_all_answered() {
     let Bench { polite, greedy, open, .. } = bench;
     println!("FAIRNESS of {polite} polite clients and {greedy} greedy ones with {open} open each; kinds: {}", KINDS.join(", "));
     // Five workers give each of 88 clients a request of the mix in six seconds, or two reads a second: a polite one asks for a quarter.
-    for scenario in [("mixed", &MIXED[..], Duration::from_secs(20)), ("reads", &READS, Duration::from_secs(2))] {
+    let scenarios = [("mixed", &MIXED[..], Duration::from_secs(20)), ("reads", &READS, Duration::from_secs(2))];
+    let wanted = std::env::var("FAIRNESS_SCENARIO").ok();
+    for scenario in scenarios.into_iter().filter(|(name, ..)| wanted.as_deref().is_none_or(|wanted| wanted == *name)) {
         let (name, in_flight) = &bench.settings[0];
         bench.measure(scenario, (&format!("{name}, alone"), in_flight), 0, &[5]);
         for phases in [&[5][..], &[16, 4]] {

@@ -24,7 +24,8 @@ pub struct Client {
     pub fields: Vec<(String, String)>,
     /// How many requests it keeps open.
     pub open: usize,
-    /// How long it waits between an answer and its next request.
+    /// How long it waits between an answer and its next request, on average: half of it to one and a half times as long, so that
+    /// clients that were answered together do not ask together ever after.
     pub pause: Duration,
 }
 
@@ -108,6 +109,7 @@ async fn ask(plan: Arc<Plan>, index: usize, lane: usize, samples: Arc<Mutex<Vec<
     let mut kept = None;
     // Primes, so that the places are spread over the cycle and over the targets.
     let mut turn = index * 7 + lane * 3;
+    let mut random = Random(1 + turn as u64);
     loop {
         let kind = plan.cycle[turn % plan.cycle.len()];
         let targets = &plan.kinds[kind];
@@ -117,10 +119,24 @@ async fn ask(plan: Arc<Plan>, index: usize, lane: usize, samples: Arc<Mutex<Vec<
         let status = once(client.source, plan.address, &mut kept, &bytes).await.ok();
         let ended = Instant::now();
         samples.lock().unwrap().push(Sample { client: index, kind, ended, took: ended - since, status });
-        let pause = if status == Some(200) { client.pause } else { client.pause.max(AFTER_A_REJECTION) };
+        let pause = client.pause.mul_f64(0.5 + random.next());
+        let pause = if status == Some(200) { pause } else { pause.max(AFTER_A_REJECTION) };
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
+    }
+}
+
+/// xorshift64*: the same numbers in each run.
+struct Random(u64);
+
+impl Random {
+    /// From 0 to 1.
+    fn next(&mut self) -> f64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 
