@@ -11,6 +11,7 @@
 //! | 10 | `server` | the process: services, listeners, signals, upgrade, reload |
 //! | 9 | `gateway` | the Pingora proxy: the life of one request |
 //! | 8 | `exports` | bulk exports: their plans on the disk, the worker, OpenEMR's side |
+//! | 7 | `diagnosis` | the check of a set-up, from the configuration to a patient |
 //! | 7 | `site` | one OpenEMR made ready for requests |
 //! | 6 | `callers` | the check of credentials, and the token server for clients |
 //! | 6 | `sinks` | the audit trail's sinks: the thread that writes it, and what is posted to a repository |
@@ -35,6 +36,7 @@ mod audit;
 mod callers;
 mod cli;
 mod config;
+mod diagnosis;
 mod exports;
 mod fhir;
 mod gateway;

@@ -10,6 +10,10 @@ mod audit_files;
 mod audit_search;
 mod audit_tail;
 mod audit_verify;
+mod check;
+mod check_json;
+mod check_progress;
+mod check_text;
 mod config;
 #[cfg(feature = "sandbox")]
 mod demo;
@@ -40,6 +44,8 @@ struct Cli {
 enum Command {
     /// Run the gateway
     Serve(serve::Serve),
+    /// Check a set-up from the configuration to OpenEMR's patients, and say what mends it
+    Check(check::Check),
     /// Try the gateway in front of a sandbox, with nothing to configure
     #[cfg(feature = "sandbox")]
     Demo(demo::Demo),
@@ -61,12 +67,13 @@ enum Command {
 }
 
 /// Parses the command line and runs the command in it. The exit code is 0 for success, 1 for a failure and 2 for a wrong command
-/// line.
+/// line; `check` has more.
 pub fn run() -> ExitCode {
     // Before Pingora installs another provider of cryptography.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let result = match Cli::parse().command {
         Command::Serve(command) => command.run(),
+        Command::Check(command) => return command.run(),
         #[cfg(feature = "sandbox")]
         Command::Demo(command) => command.run(),
         #[cfg(feature = "sandbox")]

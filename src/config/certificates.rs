@@ -239,7 +239,7 @@ fn warn_of_expiry(certificates: &[CertificateDer<'_>], written: &Written<String>
 
 /// What is wrong with a certificate's validity at this time, as the end of a sentence that begins with its file's name.
 /// `None` for a certificate that cannot be read: its user says what is wrong with it.
-fn invalidity(certificate: &[u8], now: SystemTime) -> Option<String> {
+pub(crate) fn invalidity(certificate: &[u8], now: SystemTime) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let seconds = |time: SystemTime| {
         let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

@@ -10,6 +10,7 @@
 //! | `access_table`, `access_clients`, `access_policies`, `access_credentials`, `access_issuers`, `access_files` | clients and policies |
 //! | `site_file`, `upstream`, `answers`, `cors` | the keys of a site |
 //! | `site`, `node_urls`, `site_name`, `scope_list`, `site_keys`, `site_rotation`, `certificates`, `client_certificates` | a site, or a listener, checked |
+//! | `bare` | an OpenEMR that is named on the command line |
 //! | `schema`, `reference` | the JSON Schema and docs/configuration.md |
 //! | `permissions` | who else can change or read a file |
 //! | `problem` | errors and warnings with their places |
@@ -23,6 +24,7 @@ mod access_policies;
 mod access_table;
 mod answers;
 mod audit;
+mod bare;
 mod base_url;
 mod certificates;
 mod client_certificates;
@@ -66,8 +68,9 @@ pub(crate) use access_clients::is_name as is_client_name;
 pub(crate) use access_credentials::Expiry;
 pub(crate) use answers::{Answers, Paging, Repairs, Unknown};
 pub(crate) use audit::{Audit, AuditRepository, IdForm, Sync};
+pub(crate) use bare::upstream_of;
 pub(crate) use base_url::{BaseUrl, BaseUrlError};
-pub(crate) use certificates::CaFile;
+pub(crate) use certificates::{CaFile, invalidity};
 pub(crate) use client_certificates::{ClientCertificates, ClientDemand};
 pub(crate) use configuration::Config;
 pub(crate) use cors::{Cors, Origins};

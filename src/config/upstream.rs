@@ -28,13 +28,19 @@ pub struct Upstream {
     pub in_flight: InFlightLimit,
 }
 
-#[cfg(test)]
 impl Upstream {
     /// The default way to these nodes.
+    #[cfg(test)]
     pub(crate) fn for_tests(nodes: Vec<Node>) -> Self {
+        Self::with_defaults(nodes, None)
+    }
+
+    /// The way to these nodes with the defaults for everything else.
+    #[must_use]
+    pub(super) fn with_defaults(nodes: Vec<Node>, ca_file: Option<CaFile>) -> Self {
         Self {
             nodes,
-            ca_file: None,
+            ca_file,
             timeouts: Timeouts::default(),
             connections: Connections::default(),
             balance: Balance::RoundRobin,

@@ -151,32 +151,63 @@ impl From<&ResolveError> for Cause {
     }
 }
 
-impl fmt::Display for Explained<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { place: Place { url, key }, cause } = self;
-        write!(f, "{url}: ")?;
-        match cause {
-            Cause::Unresolved(problem) => write!(f, "{problem}: is the name in {key} right?"),
-            Cause::Refused => {
-                write!(f, "nothing listens there (Connection refused): is OpenEMR running, and the port in {key} right?")
-            }
-            Cause::NoRoute => write!(f, "there is no route to that address (No route to host): is the address in {key} right?"),
-            Cause::ConnectTimeout => write!(
-                f,
-                "no connection within timeouts.connect and timeouts.total_connect: is a firewall in between, or the address in {key} wrong?"
-            ),
-            Cause::Tls(failure) => write!(f, "{failure}. {}", tls_remedy(failure, url, key)),
-            Cause::TlsPort => write!(f, "the port speaks TLS, and http was spoken to it. Write https:// in {key}"),
-            Cause::Closed(summary) => write!(f, "the connection was closed before the answer was whole ({summary})"),
-            Cause::ReadTimeout => f.write_str("no answer came in time (the limits are under timeouts)"),
-            Cause::NotHttp => write!(f, "the answer is not HTTP: is the port in {key} right?"),
-            Cause::Redirect { status, to } => redirect(f, url, *status, to.as_ref(), key),
+impl Explained<'_> {
+    /// What happened, in an operator's words, without the URL.
+    #[must_use]
+    pub(crate) fn cause(&self) -> String {
+        match &self.cause {
+            Cause::Unresolved(problem) => problem.clone(),
+            Cause::Refused => "nothing listens there (Connection refused)".to_owned(),
+            Cause::NoRoute => "there is no route to that address (No route to host)".to_owned(),
+            Cause::ConnectTimeout => "no connection within timeouts.connect and timeouts.total_connect".to_owned(),
+            Cause::Tls(failure) => failure.to_string(),
+            Cause::TlsPort => "the port speaks TLS, and http was spoken to it".to_owned(),
+            Cause::Closed(summary) => format!("the connection was closed before the answer was whole ({summary})"),
+            Cause::ReadTimeout => "no answer came in time (the limits are under timeouts)".to_owned(),
+            Cause::NotHttp => "the answer is not HTTP".to_owned(),
+            Cause::Redirect { status, to } => redirect(&self.place.url, *status, to.as_ref()),
             Cause::WrongPath { status, is_page } => {
                 let page = if *is_page { " with an HTML page" } else { "" };
-                write!(f, "OpenEMR's API is not there, the answer is {}{page}. {}", status.as_u16(), path_remedy(url, key))
+                format!("OpenEMR's API is not there, the answer is {}{page}", status.as_u16())
             }
-            Cause::Status(status) => write!(f, "the answer is status {}", status.as_u16()),
-            Cause::Other(summary) => f.write_str(summary),
+            Cause::Status(status) => format!("the answer is status {}", status.as_u16()),
+            Cause::Other(summary) => summary.clone(),
+        }
+    }
+
+    /// What to do about it, or to look at; `None` where nothing is known. What begins with a small letter goes on from the cause.
+    #[must_use]
+    pub(crate) fn remedy(&self) -> Option<String> {
+        let Place { url, key } = self.place;
+        Some(match &self.cause {
+            Cause::Unresolved(_) => format!("is the name in {key} right?"),
+            Cause::Refused => format!("is OpenEMR running, and the port in {key} right?"),
+            Cause::NoRoute => format!("is the address in {key} right?"),
+            Cause::ConnectTimeout => format!("is a firewall in between, or the address in {key} wrong?"),
+            Cause::Tls(failure) => tls_remedy(failure, url, key),
+            Cause::TlsPort => format!("Write https:// in {key}"),
+            Cause::NotHttp => format!("is the port in {key} right?"),
+            Cause::Redirect { to: Some(_), .. } => format!("Write that address in {key}"),
+            Cause::Redirect { to: None, .. } => format!("Write the final address in {key}"),
+            Cause::WrongPath { .. } => path_remedy(url, key),
+            Cause::Closed(_) | Cause::ReadTimeout | Cause::Status(_) | Cause::Other(_) => return None,
+        })
+    }
+
+    /// Whether the certificate is not trusted because its issuer is not.
+    #[must_use]
+    pub(crate) fn is_unknown_issuer(&self) -> bool {
+        self.cause == Cause::Tls(TlsFailure::UnknownIssuer)
+    }
+}
+
+impl fmt::Display for Explained<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place.url, self.cause())?;
+        match self.remedy() {
+            Some(remedy) if remedy.starts_with(|c: char| c.is_ascii_lowercase()) => write!(f, ": {remedy}"),
+            Some(remedy) => write!(f, ". {remedy}"),
+            None => Ok(()),
         }
     }
 }
@@ -203,17 +234,13 @@ fn tls_remedy(failure: &TlsFailure, url: &BaseUrl, key: &str) -> String {
     }
 }
 
-fn redirect(f: &mut fmt::Formatter<'_>, url: &BaseUrl, status: StatusCode, to: Option<&BaseUrl>, key: &str) -> fmt::Result {
+fn redirect(url: &BaseUrl, status: StatusCode, to: Option<&BaseUrl>) -> String {
     let status = status.as_u16();
     match to {
         Some(to) => {
-            write!(f, "it redirects to {to} (status {status}){}, and redirects are not followed. ", likely_reason(url, to))?;
-            write!(f, "Write that address in {key}")
+            format!("it redirects to {to} (status {status}){}, and redirects are not followed", likely_reason(url, to))
         }
-        None => write!(
-            f,
-            "it redirects elsewhere (status {status}), and redirects are not followed. Write the final address in {key}"
-        ),
+        None => format!("it redirects elsewhere (status {status}), and redirects are not followed"),
     }
 }
 

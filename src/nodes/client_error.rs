@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::nodes::cause::{Cause, Place, is_no_connection};
+use crate::nodes::cause::{Cause, Explained, Place, is_no_connection};
 use crate::nodes::resolve::ResolveError;
 
 /// Names and values of an answer's head may have this many bytes, as `limits.response_head` is by default.
@@ -14,6 +14,19 @@ pub(super) const MAX_HEAD: usize = 64 * 1024;
 pub(crate) struct ClientError {
     place: Place,
     problem: Problem,
+}
+
+/// How far a request of the gateway's own came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The name was looked up.
+    Name,
+    /// A connection was tried.
+    Connection,
+    /// The TLS handshake was tried.
+    Tls,
+    /// The request was sent.
+    Answer,
 }
 
 /// What happened to a request of the gateway's own.
@@ -76,6 +89,55 @@ impl ClientError {
     }
 }
 
+impl ClientError {
+    /// Where the request ended.
+    #[must_use]
+    pub(crate) fn stage(&self) -> Stage {
+        use pingora::ErrorType::{HandshakeError, InvalidCert, TLSHandshakeFailure, TLSHandshakeTimedout};
+        match &self.problem {
+            Problem::Unresolved(_) => Stage::Name,
+            Problem::NotConnected(error) => match error.etype() {
+                TLSHandshakeFailure | TLSHandshakeTimedout | InvalidCert | HandshakeError => Stage::Tls,
+                _ => Stage::Connection,
+            },
+            Problem::Broken(_) | Problem::TimedOut(_) | Problem::HeadTooLong | Problem::BodyTooLong(_) => Stage::Answer,
+        }
+    }
+
+    /// What happened, in an operator's words, without the URL.
+    #[must_use]
+    pub(crate) fn cause(&self) -> String {
+        match &self.problem {
+            Problem::Unresolved(error) => self.place.with(Cause::from(error)).cause(),
+            Problem::NotConnected(error) | Problem::Broken(error) => self.place.explain(error).cause(),
+            Problem::TimedOut(total) => format!("no whole answer within {total:?}"),
+            Problem::HeadTooLong => format!("the head of the answer is larger than {MAX_HEAD} bytes"),
+            Problem::BodyTooLong(limit) => format!("the body of the answer is larger than {limit} bytes"),
+        }
+    }
+
+    /// What to do about it, where that is known.
+    #[must_use]
+    pub(crate) fn remedy(&self) -> Option<String> {
+        self.explained()?.remedy()
+    }
+
+    /// Whether the certificate is not trusted because its issuer is not.
+    #[must_use]
+    pub(crate) fn is_unknown_issuer(&self) -> bool {
+        self.explained().is_some_and(|explained| explained.is_unknown_issuer())
+    }
+
+    /// The cause at its place; `None` for a limit of the gateway's own.
+    fn explained(&self) -> Option<Explained<'_>> {
+        match &self.problem {
+            Problem::Unresolved(error) => Some(self.place.with(Cause::from(error))),
+            Problem::NotConnected(error) | Problem::Broken(error) => Some(self.place.explain(error)),
+            Problem::TimedOut(_) | Problem::HeadTooLong | Problem::BodyTooLong(_) => None,
+        }
+    }
+}
+
 fn is_timeout(error: &pingora::Error) -> bool {
     use pingora::ErrorType::{ConnectTimedout, ReadTimedout, TLSHandshakeTimedout, WriteTimedout};
     matches!(error.etype(), ConnectTimedout | TLSHandshakeTimedout | ReadTimedout | WriteTimedout)
@@ -83,13 +145,9 @@ fn is_timeout(error: &pingora::Error) -> bool {
 
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let url = &self.place.url;
-        match &self.problem {
-            Problem::Unresolved(error) => self.place.with(Cause::from(error)).fmt(f),
-            Problem::NotConnected(error) | Problem::Broken(error) => self.place.explain(error).fmt(f),
-            Problem::TimedOut(total) => write!(f, "{url}: no whole answer within {total:?}"),
-            Problem::HeadTooLong => write!(f, "{url}: the head of the answer is larger than {MAX_HEAD} bytes"),
-            Problem::BodyTooLong(limit) => write!(f, "{url}: the body of the answer is larger than {limit} bytes"),
+        match self.explained() {
+            Some(explained) => explained.fmt(f),
+            None => write!(f, "{}: {}", self.place.url, self.cause()),
         }
     }
 }

@@ -135,6 +135,17 @@ impl Origin {
         result
     }
 
+    /// Looks the name up and keeps nothing; the address itself where the host is one.
+    ///
+    /// # Errors
+    /// [`ResolveError`].
+    pub(crate) async fn addresses(&self) -> Result<Vec<SocketAddr>, ResolveError> {
+        match self.url().host.parse::<IpAddr>() {
+            Ok(address) => Ok(vec![SocketAddr::new(address, self.url().port)]),
+            Err(_) => look_up(&self.url().host, self.url().port).await,
+        }
+    }
+
     async fn refresh_addresses(&self) -> Result<(), ResolveError> {
         let addresses = look_up(&self.url().host, self.url().port).await?;
         if !self.has_exactly(&addresses) {

@@ -59,7 +59,9 @@ impl Nodes {
         nodes
     }
 
-    pub(super) fn with(site: &str, upstream: Upstream) -> Self {
+    /// The nodes of an OpenEMR, which the log calls `site`.
+    #[must_use]
+    pub(crate) fn with(site: &str, upstream: Upstream) -> Self {
         let nodes: Vec<Node> = upstream.nodes.iter().map(|node| Node::new(node, &upstream)).collect();
         Self {
             site: site.to_owned(),

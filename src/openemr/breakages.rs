@@ -210,6 +210,12 @@ impl Measured {
     }
 }
 
+/// Everything in the table that this OpenEMR does wrong.
+pub(crate) fn known(capabilities: &Capabilities) -> impl Iterator<Item = &'static Breakage> {
+    let measured = Measured::of(Some(capabilities));
+    TABLE.iter().filter(move |breakage| measured.has(breakage))
+}
+
 /// Whether there are versions in which OpenEMR fails on every read of a type.
 #[must_use]
 pub(crate) fn reads_may_fail(resource_type: &str) -> bool {

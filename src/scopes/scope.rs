@@ -51,6 +51,15 @@ impl Scope {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Returns the resource type that the scope permits to search, with whatever narrows it left out.
+    #[must_use]
+    pub(crate) fn searched_type(&self) -> Option<&str> {
+        let (resource, permission) = self.0.strip_prefix("system/")?.split_once('.')?;
+        let permission = permission.split('?').next().unwrap_or_default();
+        let search = Letters([false, false, false, false, true]);
+        Letters::of(permission)?.contains(search).then_some(resource)
+    }
 }
 
 impl fmt::Display for Scope {

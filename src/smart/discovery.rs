@@ -13,10 +13,10 @@ use crate::nodes::client_error::ClientError;
 use crate::nodes::origin::Origin;
 
 /// The path of a SMART configuration, below the FHIR base.
-const PATH: &str = "/.well-known/smart-configuration";
+pub(crate) const PATH: &str = "/.well-known/smart-configuration";
 
 /// The largest document that is read, in bytes.
-const MAX_DOCUMENT: usize = 64 * 1024;
+pub(crate) const MAX_DOCUMENT: usize = 64 * 1024;
 
 /// Why a SMART configuration does not say where the token endpoint is.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +62,7 @@ pub(crate) enum DiscoveryFailure {
 
 /// A token endpoint.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(crate) struct Found {
     /// Where it is.
     pub url: BaseUrl,
     /// The same, to the letter.
@@ -97,7 +97,7 @@ pub(super) async fn find(client: &Client, fhir: &Origin, audience: Option<&str>)
 ///
 /// # Errors
 /// No token endpoint that may be used: the same rules hold as for one that is configured.
-pub(super) fn token_endpoint(json: &[u8]) -> Result<Found, DiscoveryError> {
+pub(crate) fn token_endpoint(json: &[u8]) -> Result<Found, DiscoveryError> {
     let SmartConfiguration { token_endpoint: text } =
         serde_json::from_slice(without_byte_order_mark(json)).map_err(|_| DiscoveryError::Unnamed)?;
     let url = BaseUrl::parse(&text)?;
@@ -107,7 +107,11 @@ pub(super) fn token_endpoint(json: &[u8]) -> Result<Found, DiscoveryError> {
     Ok(Found { url, text })
 }
 
-fn at_a_known_origin(found: Found, fhir: &BaseUrl, audience: Option<&str>) -> Result<Found, DiscoveryError> {
+/// Checks that an endpoint is at the origin of the audience that is configured, or at that of the FHIR base.
+///
+/// # Errors
+/// [`DiscoveryError::OtherOrigin`].
+pub(crate) fn at_a_known_origin(found: Found, fhir: &BaseUrl, audience: Option<&str>) -> Result<Found, DiscoveryError> {
     let Some(audience) = audience else { return Ok(found) };
     let audience = BaseUrl::parse(audience).ok();
     let is_known = [Some(fhir), audience.as_ref()].into_iter().flatten().any(|known| found.url.has_origin_of(known));

@@ -16,6 +16,7 @@
 //! | `discovery` | the token endpoint, from a server's SMART configuration |
 //! | `exchange` | a site's token endpoint, and one exchange with it |
 //! | `exchanged` | the outcome of an exchange |
+//! | `remedy` | what to do about an exchange that brought no token |
 //! | `key_ring` | the key files that several sites may sign with |
 //! | `key_rings` | all key rings, and the signers that share each |
 //! | `signer` | which key signs a site's assertions, and the second try in a rotation |
@@ -25,9 +26,9 @@
 //! | `scope_record` | the scopes that are granted and refused all the same |
 
 mod assertion;
-mod discovery;
+pub(crate) mod discovery;
 pub(crate) mod exchange;
-mod exchanged;
+pub(crate) mod exchanged;
 pub(crate) mod identity;
 pub(crate) mod key_keeper;
 mod key_ring;
@@ -35,11 +36,12 @@ pub(crate) mod key_rings;
 mod refresh_limit;
 pub(crate) mod refresh_request;
 pub(crate) mod refresher;
+pub(crate) mod remedy;
 pub(crate) mod schedule;
 pub(crate) mod scope_record;
 pub(crate) mod signer;
 mod signing_keys;
-mod skew;
+pub(crate) mod skew;
 pub(crate) mod token;
 pub(crate) mod token_cell;
 mod token_request;

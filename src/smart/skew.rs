@@ -10,16 +10,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Less than this, in seconds, is the resolution of Date and the time of the exchange, and not corrected.
 const CORRECTED_FROM: i64 = 3;
 /// From this many seconds on, the difference is logged.
-const NOTABLE_FROM: i64 = 11;
+pub(crate) const NOTABLE_FROM: i64 = 11;
 /// A change of up to this many seconds is the same skew, measured again.
 const SAME_WITHIN: i64 = 5;
 /// A difference above this, in seconds, is not believed.
-const ABSURD_FROM: i64 = 24 * 60 * 60;
+pub(crate) const ABSURD_FROM: i64 = 24 * 60 * 60;
 
 /// Seconds by which the server's clock is ahead of ours, from its Date field in an answer to a request that was sent at
 /// `sent` and took `took`. `None` when the field is no date.
 #[must_use]
-pub(super) fn measure(date: &str, sent: SystemTime, took: Duration) -> Option<i64> {
+pub(crate) fn measure(date: &str, sent: SystemTime, took: Duration) -> Option<i64> {
     let theirs = httpdate::parse_http_date(date).ok()?.duration_since(UNIX_EPOCH).ok()?;
     let ours = sent.duration_since(UNIX_EPOCH).ok()? + took / 2;
     // Date is cut to the second: half of one is the likeliest rest.

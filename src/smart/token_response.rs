@@ -83,6 +83,7 @@ impl Refusal {
             (400, "invalid_client") => {
                 "OpenEMR does not accept the assertion: the signing key is not the first RSA key of the registered JWK Set, the clocks differ, token_audience is not OpenEMR's own token URL (its site_addr_oath + /oauth2/{site}/token), or the key is not for RS384"
             }
+            (404, _) => "OpenEMR's APIs are off, or this is not its token endpoint",
             (_, "invalid_scope") => {
                 "OpenEMR does not know a scope: the one in its hint is misspelt, a wildcard or not of this version, or system scopes are off (Administration > Config > Connectors)"
             }

@@ -27,6 +27,7 @@ fn every_command_shows_an_example() {
         &["keys", "kid"],
         &["keys", "certificate"],
         &["config", "check"],
+        &["check"],
         &["audit", "disclosures"],
         &["audit", "search"],
         &["audit", "tail"],

@@ -13,6 +13,8 @@ mod answers;
 mod audit;
 #[cfg(feature = "sandbox")]
 mod bulk;
+#[cfg(feature = "sandbox")]
+mod check;
 mod cli;
 mod configuration;
 #[cfg(feature = "sandbox")]

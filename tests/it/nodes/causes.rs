@@ -1,63 +1,19 @@
 //! What newcomers meet first: the log names the URL, the cause in an operator's words, and the configuration key that mends it.
 
-use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::thread;
 
+use crate::support::broken::{Certified, canned};
 use crate::support::gateway::{Gateway, config, config_for, free_address};
 use crate::support::openemr::OpenEmr;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+use rcgen::{BasicConstraints, IsCa};
 use serde_json::{Value, json};
-use tempfile::TempDir;
-
-/// A certificate and its key, as files.
-struct Files {
-    certificate: PathBuf,
-    key: PathBuf,
-    _folder: TempDir,
-}
-
-impl Files {
-    fn write(names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Self {
-        let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
-        change(&mut params);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let file = |name: &str, text: String| {
-            let path = folder.path().join(name);
-            std::fs::write(&path, text).unwrap();
-            path
-        };
-        Self { certificate: file("c.pem", certificate.pem()), key: file("k.pem", key.serialize_pem()), _folder: folder }
-    }
-
-    fn openemr(&self) -> OpenEmr {
-        let [certificate, key] = [&self.certificate, &self.key].map(|path| path.to_str().unwrap());
-        OpenEmr::with(&["--tls", "--tls-certificate", certificate, "--tls-key", key])
-    }
-}
 
 /// A site at `base` that trusts a certificate besides the system's.
 fn trusting(base: &str, certificate: &PathBuf) -> Value {
     let mut config = config_for(base);
     config["sites"]["default"]["ca_file"] = json!(certificate);
     config
-}
-
-/// A server that answers each request with these bytes, and closes.
-fn server(answer: &'static str) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let base = format!("http://{}", listener.local_addr().unwrap());
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let _ = stream.read(&mut [0; 16 * 1024]);
-            let _ = stream.write_all(answer.as_bytes());
-        }
-    });
-    base
 }
 
 /// What the log says of the first token that does not come.
@@ -75,7 +31,7 @@ fn a_self_signed_certificate_names_ca_file() {
 
 #[test]
 fn a_certificate_made_as_an_authoritys_names_the_command_that_makes_another() {
-    let files = Files::write(&["127.0.0.1"], |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
+    let files = Certified::write(&["127.0.0.1"], |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
     let openemr = files.openemr();
     let words = [openemr.base.as_str(), "marked as that of an authority", "keys certificate --host 127.0.0.1", "ca_file"];
     no_token(trusting(&openemr.base, &files.certificate), &words);
@@ -83,7 +39,7 @@ fn a_certificate_made_as_an_authoritys_names_the_command_that_makes_another() {
 
 #[test]
 fn a_certificate_for_other_names_names_them() {
-    let files = Files::write(&["emr.example.org", "emr.internal"], |_| {});
+    let files = Certified::write(&["emr.example.org", "emr.internal"], |_| {});
     let openemr = files.openemr();
     let words = [openemr.base.as_str(), "not valid for name 127.0.0.1", "only for emr.example.org or emr.internal", "in openemr"];
     no_token(trusting(&openemr.base, &files.certificate), &words);
@@ -91,14 +47,14 @@ fn a_certificate_for_other_names_names_them() {
 
 #[test]
 fn a_certificate_without_a_name_that_counts_says_so() {
-    let files = Files::write(&[], |_| {});
+    let files = Certified::write(&[], |_| {});
     let openemr = files.openemr();
     no_token(trusting(&openemr.base, &files.certificate), &[&openemr.base, "no subjectAltName", "keys certificate --host"]);
 }
 
 #[test]
 fn an_expired_certificate_says_so() {
-    let files = Files::write(&["127.0.0.1"], |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
+    let files = Certified::write(&["127.0.0.1"], |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
     let openemr = files.openemr();
     no_token(trusting(&openemr.base, &files.certificate), &[&openemr.base, "its certificate has expired"]);
 }
@@ -120,7 +76,7 @@ fn http_to_a_port_that_speaks_tls_says_so() {
 #[test]
 fn the_400_of_a_web_server_to_http_on_its_tls_port_is_understood() {
     let nginx = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n<center>The plain HTTP request was sent to HTTPS port</center>";
-    let base = server(nginx);
+    let base = canned(nginx);
     no_token(config_for(&base), &[&base, "the port speaks TLS", "Write https:// in openemr"]);
 }
 
@@ -157,7 +113,7 @@ fn a_web_page_at_the_token_url_names_the_key() {
     let openemr = OpenEmr::start();
     let page = "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=UTF-8\r\nConnection: close\r\n\r\n<html>Welcome</html>";
     let mut config = config(&openemr);
-    let token_url = format!("{}/oauth2/default/token", server(page));
+    let token_url = format!("{}/oauth2/default/token", canned(page));
     config["sites"]["default"]["token_url"] = json!(token_url);
     no_token(config, &[&token_url, "HTML page", "Is the path in token_url right?"]);
 }
@@ -165,7 +121,7 @@ fn a_web_page_at_the_token_url_names_the_key() {
 #[test]
 fn a_redirect_at_the_token_url_says_where_it_leads() {
     let redirect = "HTTP/1.1 301 Moved Permanently\r\nLocation: https://emr.example.org/oauth2/default/token?code=secret\r\nContent-Length: 0\r\n\r\n";
-    let base = server(redirect);
+    let base = canned(redirect);
     let gateway = Gateway::with(config_for(&base));
     let leads_to = "redirects to https://emr.example.org/oauth2/default/token (status 301)";
     let line = gateway.logs(&["ERROR", "no token", &base, leads_to, "Write that address in openemr"]);
@@ -220,7 +176,7 @@ fn a_failed_request_names_node_stage_and_cause() {
     let base = format!("{}/apis/default/fhir", self_signed.base);
     failed_request(&base, None, &["connecting", "self-signed", "UnknownIssuer", "ca_file"]);
 
-    let files = Files::write(&["emr.example.org"], |_| {});
+    let files = Certified::write(&["emr.example.org"], |_| {});
     let other_name = files.openemr();
     let base = format!("{}/apis/default/fhir", other_name.base);
     failed_request(&base, Some(&files.certificate), &["connecting", "only for emr.example.org", "in fhir_base"]);

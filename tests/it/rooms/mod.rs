@@ -13,11 +13,12 @@ use layout::{Edge, Layout, circle, room};
 use source::Source;
 
 /// The rooms with their floors; the sandbox stands apart.
-const FLOORS: [(&str, u8); 20] = [
+const FLOORS: [(&str, u8); 21] = [
     ("cli", 11),
     ("server", 10),
     ("gateway", 9),
     ("exports", 8),
+    ("diagnosis", 7),
     ("site", 7),
     ("callers", 6),
     ("sinks", 6),

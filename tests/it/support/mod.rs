@@ -2,6 +2,8 @@
 //! what comes off the wire strictly.
 
 #[cfg(feature = "sandbox")]
+pub mod broken;
+#[cfg(feature = "sandbox")]
 pub mod certificates;
 #[cfg(feature = "sandbox")]
 pub mod closed_load;

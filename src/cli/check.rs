@@ -1,0 +1,212 @@
+//! `check`: walks from the configuration to a patient, and says at each step what mends it.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use pingora::connectors::ConnectorOptions;
+use pingora::connectors::http::Connector;
+
+use super::check_json;
+use super::check_text::Text;
+use super::outcome::{Failure, failures, print, say};
+use crate::config::problem::{Place, Source, shown};
+use crate::config::{self, CONFIG_FILE, Config, Problem, Warning};
+use crate::diagnosis::outcome::{Area, Outcome, Step, Verdict, first_failure};
+use crate::diagnosis::shields::Release;
+use crate::diagnosis::subject::Subject;
+use crate::diagnosis::walk::{Walk, Watcher};
+use crate::diagnosis::{local, site};
+use crate::nodes::client::Client;
+use crate::server::core_dumps;
+
+/// The arguments of `check`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exit code:
+  0  everything is good, or warnings alone
+  1  something on this machine: the configuration, a file, a key
+  2  the command line
+  3  the way to OpenEMR: a name, a connection, a certificate, an address
+  4  OpenEMR: it refuses the client, the assertion, a scope or a search, or fails
+  5  warnings alone, with --strict
+Of several failures the first one counts.
+
+Examples:
+  openemr-gateway check --config conf/gateway.yaml
+  openemr-gateway check --config conf/gateway.yaml --json
+  openemr-gateway check --openemr https://emr.example.org")]
+pub(super) struct Check {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", default_value = CONFIG_FILE)]
+    config: PathBuf,
+    /// A file of KEY=VALUE lines; the process environment wins over it
+    #[arg(long, value_name = "FILE")]
+    env_file: Option<PathBuf>,
+    /// Check what is there without a configuration: OpenEMR's address, with its sub-folder if it has one
+    #[arg(long, value_name = "URL", conflicts_with_all = ["config", "env_file"])]
+    openemr: Option<String>,
+    /// With --openemr: a PEM file of certificates that are trusted besides the system's
+    #[arg(long, value_name = "FILE", requires = "openemr")]
+    ca_file: Option<PathBuf>,
+    /// This site alone; with --openemr, OpenEMR's site id [default: every site, or `default`]
+    #[arg(long, value_name = "NAME")]
+    site: Option<String>,
+    /// The release of OpenEMR, such as 8.0.0.3, which it does not say itself from 7.0.4 on: see Administration > About there
+    #[arg(long, value_name = "NUMBER", value_parser = release)]
+    release: Option<Release>,
+    /// Write the certificate that would have to be trusted to this file, which must not exist
+    #[arg(long, value_name = "FILE")]
+    save_certificate: Option<PathBuf>,
+    /// Exit with 5 when there are warnings
+    #[arg(long)]
+    strict: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// The exit codes beside clap's 2.
+const GOOD: u8 = 0;
+const HERE: u8 = 1;
+const NETWORK: u8 = 3;
+const OPENEMR: u8 = 4;
+const WARNINGS: u8 = 5;
+
+impl Check {
+    /// Runs the command.
+    pub(super) fn run(self) -> ExitCode {
+        core_dumps::forbid();
+        let subject = match self.subject() {
+            Ok(subject) => subject,
+            Err(failures) => return fail(failures),
+        };
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return fail(vec![Failure::of(format!("cannot start: {error}"))]),
+        };
+        let mut view = if self.json { View::Json } else { View::Text(Text::of_terminal()) };
+        let mut walk = Walk::new(&mut view);
+        runtime.block_on(self.walk(&mut walk, subject));
+        let outcomes = walk.into_outcomes();
+        let code = self.code(&outcomes);
+        let printed = print(&view.end(&outcomes, code));
+        // A connection that hangs is not waited for.
+        runtime.shutdown_background();
+        match printed.and_then(|()| self.save(&outcomes)) {
+            Ok(()) => ExitCode::from(code),
+            Err(failures) => fail(failures),
+        }
+    }
+
+    /// What is named on the command line in place of a configuration.
+    fn subject(&self) -> Result<Option<Subject>, Vec<Failure>> {
+        let Some(openemr) = &self.openemr else { return Ok(None) };
+        let name = self.site.as_deref().unwrap_or("default");
+        let (upstream, warnings) = config::upstream_of(openemr, name, self.ca_file.as_deref()).map_err(failures)?;
+        super::outcome::warn(warnings);
+        Ok(Some(Subject::at(name, upstream).running(self.release)))
+    }
+
+    async fn walk(&self, walk: &mut Walk<'_>, subject: Option<Subject>) {
+        if let Some(subject) = subject {
+            let client = Client::new(Arc::new(Connector::new(None)));
+            return site::check(walk, &client, &subject).await;
+        }
+        let Some(config) = local::configuration(walk, &self.config, || self.read()) else { return };
+        local::check_gateway(walk, &config);
+        let options = ConnectorOptions::from_server_conf(&config.server);
+        let client = Client::new(Arc::new(Connector::new(Some(options))));
+        let is_meant = |name: &str| self.site.as_ref().is_none_or(|site| site == name);
+        for one in config.sites.iter().filter(|site| is_meant(site.name.as_str())) {
+            site::check(walk, &client, &Subject::of(one).running(self.release)).await;
+        }
+    }
+
+    fn read(&self) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
+        let (config, warnings) = config::load(&self.config, self.env_file.as_deref())?;
+        match &self.site {
+            Some(name) if !config.sites.iter().any(|site| site.name.as_str() == name) => {
+                let names: Vec<&str> = config.sites.iter().map(|site| site.name.as_str()).collect();
+                let problem = Place::whole(Source::CommandLine).member("--site").problem(format!("`{}` is no site", shown(name)));
+                Err(vec![problem.remedy(format!("name one of  {}", names.join(", ")))])
+            }
+            _ => Ok((config, warnings)),
+        }
+    }
+
+    fn code(&self, outcomes: &[Outcome]) -> u8 {
+        let is_warning = |outcome: &Outcome| outcome.finding.verdict == Verdict::Warning;
+        match first_failure(outcomes) {
+            Some(Area::Here) => HERE,
+            Some(Area::Network) => NETWORK,
+            Some(Area::OpenEmr) => OPENEMR,
+            None if self.strict && outcomes.iter().any(is_warning) => WARNINGS,
+            None => GOOD,
+        }
+    }
+
+    /// Writes the certificate that would have to be trusted, where one was asked for.
+    fn save(&self, outcomes: &[Outcome]) -> Result<(), Vec<Failure>> {
+        let Some(path) = &self.save_certificate else { return Ok(()) };
+        let found =
+            outcomes.iter().filter(|outcome| outcome.step == Step::Tls).find_map(|outcome| outcome.finding.to_trust.as_ref());
+        let Some(certificate) = found else {
+            say("no certificate is there to be saved: none is untrusted, or its authority did not send its own".to_owned());
+            return Ok(());
+        };
+        write_new(path, &certificate.to_pem()).map_err(|error| {
+            vec![Failure::new(format!("{} cannot be written: {error}", path.display()), "name a file that does not exist")]
+        })?;
+        say(format!("{}: the certificate with the SHA-256 {}", path.display(), certificate.sha256));
+        Ok(())
+    }
+}
+
+fn release(text: &str) -> Result<Release, &'static str> {
+    Release::parse(text).ok_or("a release is up to four numbers with points between, such as 8.0.0.3")
+}
+
+fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
+    OpenOptions::new().write(true).create_new(true).open(path)?.write_all(text.as_bytes())
+}
+
+fn fail(failures: Vec<Failure>) -> ExitCode {
+    for failure in failures {
+        say(format!("error: {}", failure.text()));
+    }
+    ExitCode::from(HERE)
+}
+
+/// What is made of the steps.
+enum View {
+    /// One document at the end.
+    Json,
+    /// Lines, each when its step has ended.
+    Text(Text),
+}
+
+impl View {
+    fn end(&self, outcomes: &[Outcome], code: u8) -> String {
+        match self {
+            Self::Json => check_json::document(outcomes, code),
+            Self::Text(text) => text.summary(outcomes),
+        }
+    }
+}
+
+impl Watcher for View {
+    fn begins(&mut self, did: &str) {
+        if let Self::Text(text) = self {
+            text.begins(did);
+        }
+    }
+
+    fn ended(&mut self, outcome: &Outcome) {
+        if let Self::Text(text) = self {
+            text.ended(outcome);
+        }
+    }
+}
