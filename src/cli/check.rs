@@ -13,7 +13,7 @@ use super::check_json;
 use super::check_text::Text;
 use super::outcome::{Failure, failures, print, say};
 use crate::config::problem::{Place, Source, shown};
-use crate::config::{self, CONFIG_FILE, Config, Problem, Warning};
+use crate::config::{self, CONFIG_FILE, Config, Loaded, Problem, Warning};
 use crate::diagnosis::outcome::{Area, Outcome, Step, Verdict, first_failure};
 use crate::diagnosis::shields::Release;
 use crate::diagnosis::subject::Subject;
@@ -126,7 +126,7 @@ impl Check {
     }
 
     fn read(&self) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
-        let (config, warnings) = config::load(&self.config, self.env_file.as_deref())?;
+        let Loaded { config, warnings, .. } = config::load(&self.config, self.env_file.as_deref())?;
         match &self.site {
             Some(name) if !config.sites.iter().any(|site| site.name.as_str() == name) => {
                 let names: Vec<&str> = config.sites.iter().map(|site| site.name.as_str()).collect();

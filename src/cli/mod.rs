@@ -14,27 +14,32 @@ mod check;
 mod check_json;
 mod check_progress;
 mod check_text;
+mod completions;
 mod config;
 #[cfg(feature = "sandbox")]
 mod demo;
+mod health;
 mod keys;
 mod keys_rotate;
 mod keys_status;
 mod keys_target;
+mod man;
 mod outcome;
+mod own_requests;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod serve;
+mod token;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::observe::log_writer;
+use crate::observe::{built, log_writer};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
-#[command(name = "openemr-gateway", version, about, max_term_width = 100, arg_required_else_help = true)]
+#[command(name = "openemr-gateway", version = built::VERSION, about, max_term_width = 100, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -64,6 +69,14 @@ enum Command {
     /// Inspect the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Show what a token from OpenEMR is good for
+    Token(token::Token),
+    /// Ask a running gateway whether it runs, or is ready
+    Health(health::Health),
+    /// Print the script that completes commands in a shell
+    Completions(completions::Completions),
+    /// Print manual pages
+    Man(man::Man),
 }
 
 /// Parses the command line and runs the command in it. The exit code is 0 for success, 1 for a failure and 2 for a wrong command
@@ -91,6 +104,13 @@ pub fn run() -> ExitCode {
             command.run()
         }
         Command::Config(command) => command.run(),
+        Command::Token(command) => {
+            crate::server::core_dumps::forbid();
+            command.run()
+        }
+        Command::Health(command) => command.run(),
+        Command::Completions(command) => command.run(&mut Cli::command()),
+        Command::Man(command) => command.run(Cli::command()),
     };
     log_writer::flush();
     match result {

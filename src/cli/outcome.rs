@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use crate::config::{self, Config, Problem, Warning};
+use crate::config::{self, Config, Loaded, Problem, Warning};
 
 /// How long a line for standard error may take.
 const SAY_WITHIN: Duration = Duration::from_secs(2);
@@ -52,9 +52,17 @@ pub(super) fn failures(problems: Vec<Problem>) -> Vec<Failure> {
 /// # Errors
 /// Every problem of the configuration.
 pub(super) fn load(config: &Path, env_file: Option<&Path>) -> Result<Config, Vec<Failure>> {
-    let (config, warnings) = config::load(config, env_file).map_err(failures)?;
+    load_with_digest(config, env_file).map(|(config, _)| config)
+}
+
+/// The same, with the SHA-256 of the file in hexadecimal digits, where there is a file.
+///
+/// # Errors
+/// As [`load()`].
+pub(super) fn load_with_digest(config: &Path, env_file: Option<&Path>) -> Result<(Config, Option<String>), Vec<Failure>> {
+    let Loaded { config, warnings, sha256 } = config::load(config, env_file).map_err(failures)?;
     warn(warnings);
-    Ok(config)
+    Ok((config, sha256))
 }
 
 /// Prints warnings to standard error.

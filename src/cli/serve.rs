@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::outcome::{Failure, Outcome, failures, load, print};
+use super::outcome::{Failure, Outcome, failures, load_with_digest, print};
 use crate::config::{CONFIG_FILE, Config, LogFormat, listening};
 use crate::observe::log_format::Format;
 use crate::observe::start_log;
@@ -39,7 +39,7 @@ impl Serve {
     /// Every problem of the configuration, and addresses that cannot be listened on.
     pub(super) fn run(self) -> Outcome {
         let memory = server::core_dumps::forbid();
-        let config = load(&self.config, self.env_file.as_deref())?;
+        let (config, sha256) = load_with_digest(&self.config, self.env_file.as_deref())?;
         if config.core_dumps {
             memory.allow();
         }
@@ -59,7 +59,7 @@ impl Serve {
             LogFormat::Json => Format::Json,
         };
         start_log(config.log.level, format);
-        server::run(config, RunOptions { source: Some(source), upgrade: self.upgrade }, || {}).map_err(|error| {
+        server::run(config, RunOptions { source: Some(source), sha256, upgrade: self.upgrade }, || {}).map_err(|error| {
             vec![Failure::new(
                 format!("{}: {error}", self.config.display()),
                 "`serve --test` checks the rest of the configuration",

@@ -18,7 +18,7 @@ use super::server_conf;
 use super::setting::Setting as _;
 use super::shape::RestartRequired;
 use super::site::Sites;
-use super::{exposure, trusted_proxies};
+use super::{changes, exposure, trusted_proxies};
 use crate::http::forwarded::trusted_proxy::TrustedProxy;
 
 /// The most sites that one gateway serves.
@@ -84,6 +84,12 @@ impl Config {
     pub(crate) fn effective_yaml(&self) -> String {
         // A tree of strings, numbers and lists always serialises. What begins with ${ was escaped, and is again.
         serde_yaml::to_string(&escaped(self.to_yaml())).unwrap_or_default()
+    }
+
+    /// The paths of the keys whose value in `new` is another one, as [`Config::effective_yaml`] names them, in its order.
+    #[must_use]
+    pub(crate) fn changed_keys(&self, new: &Self) -> Vec<String> {
+        changes::paths(&self.to_yaml(), &new.to_yaml())
     }
 
     fn check(mut self, section: &Section<'_>, findings: &mut Findings) -> Option<Self> {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::certificates::CaFile;
 use super::configuration::Config;
 use super::declaration::Members as _;
 use super::env::Environment;
@@ -13,12 +14,23 @@ use super::site::Site;
 use super::site_rotation::SiteKeys;
 use super::text::{self, NotText};
 use super::{permissions, site_keys, site_rotation, yaml};
-use crate::keys::{SigningKey, without_byte_order_mark};
+use crate::keys::{SigningKey, sha256_hex, without_byte_order_mark};
 
 /// The file that is read when none is named.
 pub(crate) const CONFIG_FILE: &str = "conf/gateway.yaml";
 /// The largest configuration file that is read, in bytes: room for 100,000 clients.
 const MAX_CONFIG_FILE: usize = 32 * 1024 * 1024;
+
+/// A configuration that was read.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What is odd about it and keeps nothing from working.
+    pub warnings: Vec<Warning>,
+    /// The SHA-256 of the file as it was read, in hexadecimal digits; `None` where variables stand in for the file.
+    pub sha256: Option<String>,
+}
 
 /// Reads and checks the configuration.
 ///
@@ -27,12 +39,13 @@ const MAX_CONFIG_FILE: usize = 32 * 1024 * 1024;
 ///
 /// # Errors
 /// Every problem found, not only the first.
-pub(crate) fn load(config_path: &Path, env_file: Option<&Path>) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
+pub(crate) fn load(config_path: &Path, env_file: Option<&Path>) -> Result<Loaded, Vec<Problem>> {
     let mut findings = Findings::default();
     let environment = Environment::of_process(env_file, &mut findings);
     let place = Place::whole(Source::File(config_path.into()));
-    let mut config = None;
-    if let Some(mut root) = root(config_path, &place, &environment, &mut findings) {
+    let (mut config, mut sha256) = (None, None);
+    if let Some((mut root, digest)) = root(config_path, &place, &environment, &mut findings) {
+        sha256 = digest;
         if root.value == Value::Null {
             root.value = Value::Map(Vec::new());
         }
@@ -42,7 +55,7 @@ pub(crate) fn load(config_path: &Path, env_file: Option<&Path>) -> Result<(Confi
     }
     findings.settle_readable_keys(config.as_ref().is_some_and(|config| config.keys_readable_by_others));
     match config {
-        Some(config) if findings.problems.is_empty() => Ok((config, findings.warnings)),
+        Some(config) if findings.problems.is_empty() => Ok(Loaded { config, warnings: findings.warnings, sha256 }),
         _ => Err(findings.problems),
     }
 }
@@ -82,6 +95,17 @@ pub(crate) fn read_private_key(path: &Path) -> Result<(SigningKey, Vec<Warning>)
     }
 }
 
+/// Reads the certificates of a CA whose file was named on the command line, with the checks of `ca_file`.
+///
+/// # Errors
+/// What keeps the file from being read, or why it holds no certificate of a CA.
+pub(crate) fn read_ca_file(path: &Path) -> Result<(CaFile, Vec<Warning>), Vec<Problem>> {
+    let mut findings = Findings::default();
+    let node = Node { value: Value::Text(path.to_string_lossy().into_owned()), ..Node::nothing() };
+    let file = CaFile::read(&node, &Place::whole(Source::CommandLine).member("--ca-file"), &mut findings);
+    file.filter(|_| findings.problems.is_empty()).map(|file| (file, findings.warnings)).ok_or(findings.problems)
+}
+
 /// Reads the keys of a site again, with the same checks as at start. Changes nothing.
 ///
 /// # Errors
@@ -98,13 +122,13 @@ pub(crate) fn reread_keys(site: &Site) -> Result<SiteKeys, Vec<Problem>> {
         .ok_or(findings.problems)
 }
 
-/// The YAML tree, or an empty one when variables stand in for it.
-fn root(path: &Path, place: &Place, environment: &Environment, findings: &mut Findings) -> Option<Node> {
+/// The YAML tree with the SHA-256 of its file, or an empty one when variables stand in for it.
+fn root(path: &Path, place: &Place, environment: &Environment, findings: &mut Findings) -> Option<(Node, Option<String>)> {
     permissions::check_writers(path, place, findings);
     let bytes = match read::file(path, MAX_CONFIG_FILE) {
         Ok(bytes) => bytes,
         Err(ReadError::Missing) if path == Path::new(CONFIG_FILE) && environment.describes_a_site() => {
-            return Some(Node::nothing());
+            return Some((Node::nothing(), None));
         }
         Err(error) => {
             let problem = Problem { place: place.clone(), message: format!("{} {error}", shown_path(path)), remedy: None };
@@ -133,7 +157,7 @@ fn root(path: &Path, place: &Place, environment: &Environment, findings: &mut Fi
         }
     };
     match yaml::parse(text) {
-        Ok(node) => Some(node),
+        Ok(node) => Some((node, Some(sha256_hex(&bytes)))),
         Err(error) => {
             let problem = place.clone().at(error.mark).problem(format!(
                 "{} is not valid YAML: {}",

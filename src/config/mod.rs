@@ -11,6 +11,7 @@
 //! | `site_file`, `upstream`, `answers`, `cors` | the keys of a site |
 //! | `site`, `node_urls`, `site_name`, `scope_list`, `site_keys`, `site_rotation`, `certificates`, `client_certificates` | a site, or a listener, checked |
 //! | `bare` | an OpenEMR that is named on the command line |
+//! | `changes` | which keys differ between two configurations |
 //! | `schema`, `reference` | the JSON Schema and docs/configuration.md |
 //! | `permissions` | who else can change or read a file |
 //! | `problem` | errors and warnings with their places |
@@ -27,6 +28,7 @@ mod audit;
 mod bare;
 mod base_url;
 mod certificates;
+mod changes;
 mod client_certificates;
 mod configuration;
 mod cors;
@@ -82,7 +84,7 @@ pub(crate) use listening::LISTEN;
 pub(crate) use listening::{Listener, ListenerTls};
 #[cfg(feature = "sandbox")]
 pub(crate) use load::read_text;
-pub(crate) use load::{CONFIG_FILE, load, read_private_key, reread_keys};
+pub(crate) use load::{CONFIG_FILE, Loaded, load, read_ca_file, read_private_key, reread_keys};
 pub(crate) use problem::{Problem, Warning};
 pub(crate) use reference::markdown_reference;
 pub(crate) use routes::RoutePath;

@@ -47,7 +47,9 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     digest(&SHA256, bytes).as_ref().try_into().expect("a SHA-256 has 32 bytes")
 }
 
-fn sha256_hex(bytes: &[u8]) -> String {
+/// Returns the SHA-256 of bytes in hexadecimal digits.
+#[must_use]
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     sha256(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

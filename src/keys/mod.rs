@@ -34,5 +34,5 @@ pub(crate) mod signing_key;
 pub(crate) use byte_order_mark::without_byte_order_mark;
 pub(crate) use jwk_set::Jwk;
 pub use jwk_set::JwkSet;
-pub(crate) use kid::{KidMethod, kid, sha256, thumbprint};
+pub(crate) use kid::{KidMethod, kid, sha256, sha256_hex, thumbprint};
 pub use signing_key::{Algorithm, SigningKey};

@@ -20,7 +20,7 @@ use crate::nodes::tls_failure::TlsFailure;
 pub(crate) struct Place {
     /// The URL; it has neither userinfo nor query.
     pub url: BaseUrl,
-    /// The key below `sites.{site}` that names it.
+    /// The key below `sites.{site}` that names it, or the option of a command with which the gateway itself is asked.
     pub key: &'static str,
 }
 
@@ -181,7 +181,10 @@ impl Explained<'_> {
         let Place { url, key } = self.place;
         Some(match &self.cause {
             Cause::Unresolved(_) => format!("is the name in {key} right?"),
-            Cause::Refused => format!("is OpenEMR running, and the port in {key} right?"),
+            Cause::Refused => {
+                let server = if matches!(*key, "--url" | "--config") { "the gateway" } else { "OpenEMR" };
+                format!("is {server} running, and the port in {key} right?")
+            }
             Cause::NoRoute => format!("is the address in {key} right?"),
             Cause::ConnectTimeout => format!("is a firewall in between, or the address in {key} wrong?"),
             Cause::Tls(failure) => tls_remedy(failure, url, key),

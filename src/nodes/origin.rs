@@ -60,6 +60,17 @@ impl Origin {
         Self::with(Place { url, key }, &Timeouts::default(), &Connections::default(), authorities)
     }
 
+    /// Prepares an origin on this machine, whose certificate is for the names by which others call it and is not checked. The chain
+    /// of the certificate is named all the same: without any authority, as in a small container, Pingora would not connect.
+    #[must_use]
+    pub(crate) fn on_this_machine(url: BaseUrl, key: &'static str, chain: Option<&[CertificateDer<'static>]>) -> Self {
+        let mut origin = Self::elsewhere(url, key, chain);
+        (origin.template.options.verify_cert, origin.template.options.verify_hostname) = (false, false);
+        let address = origin.url().host.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, origin.url().port));
+        origin.set_addresses(address);
+        origin
+    }
+
     fn with(
         place: Place,
         timeouts: &Timeouts,

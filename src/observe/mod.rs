@@ -2,6 +2,7 @@
 //! body, a token or a key.
 
 pub(crate) mod access_log;
+pub(crate) mod built;
 mod foreign_message;
 pub(crate) mod log_format;
 pub(crate) mod log_writer;

@@ -9,16 +9,18 @@ use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
 use sd_notify::NotifyState;
 
 use crate::config::Config;
-use crate::server::ending;
 use crate::server::listeners::{Listeners, Stage};
+use crate::server::options::RunOptions;
 use crate::server::process::{OnReady, Process};
 use crate::server::upgrade::take_over::KeptPredecessor;
+use crate::server::{ending, start_line};
 
 /// Reports once that connections are accepted.
 #[must_use]
 pub(super) fn service(process: &Process) -> Box<dyn ServiceWithDependents> {
     Box::new(Announcement {
         config: Arc::clone(&process.config),
+        options: process.options.clone(),
         listeners: Arc::clone(&process.listeners),
         predecessor: Arc::clone(&process.predecessor),
         on_ready: Arc::clone(&process.on_ready),
@@ -27,6 +29,7 @@ pub(super) fn service(process: &Process) -> Box<dyn ServiceWithDependents> {
 
 struct Announcement {
     config: Arc<Config>,
+    options: RunOptions,
     listeners: Arc<Listeners>,
     predecessor: Arc<KeptPredecessor>,
     on_ready: OnReady,
@@ -60,9 +63,9 @@ impl ServiceWithDependents for Announcement {
             () = self.takes_over() => {}
             _ = shutdown.changed() => return,
         }
+        start_line::log(&self.config, &self.options);
         for listener in &self.config.listen {
-            let scheme = if listener.tls.is_some() { "https" } else { "http" };
-            info!("listening on {scheme}://{}", listener.address);
+            info!("listening on {}", start_line::url(listener));
         }
         let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::MainPid(std::process::id())]);
         let on_ready = self.on_ready.lock().take();

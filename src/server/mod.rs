@@ -25,6 +25,7 @@ mod site_tasks;
 mod stall;
 mod start_error;
 mod start_gate;
+mod start_line;
 mod stream_traits;
 mod upgrade;
 

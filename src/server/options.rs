@@ -7,6 +7,8 @@ use std::path::PathBuf;
 pub(crate) struct RunOptions {
     /// Where the configuration was read from, and is read again on a reload. Without it there are no reloads.
     pub source: Option<ConfigSource>,
+    /// The SHA-256 of the configuration's file as it was read, in hexadecimal digits, where there is a file.
+    pub sha256: Option<String>,
     /// Take the listeners over from a running gateway.
     pub upgrade: bool,
 }

@@ -20,7 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::audit::record::{Kind, Outcome, Record};
 use crate::callers::access_tokens::AccessTokens;
 use crate::callers::key_file::NoTokenKeys;
-use crate::config::{self, ClientCertificates, Config, Problem, Warning};
+use crate::config::{self, ClientCertificates, Config, Loaded, Problem, Warning};
 use crate::server::certificates::ListenerCertificates;
 use crate::server::file_watch::FileWatch;
 use crate::server::options::ConfigSource;
@@ -29,6 +29,8 @@ use crate::site::runtime::{Runtime, Tasks};
 
 /// How long a changed site may take to get its first token before the old configuration is kept.
 const FIRST_TOKEN_WITHIN: Duration = Duration::from_secs(10);
+/// How many changed keys the log names.
+const MOST_KEYS: usize = 40;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Reads the configuration again and swaps it in.
@@ -88,14 +90,19 @@ impl Reloader {
     }
 
     async fn read_and_swap(&self) -> Result<(), Kept> {
-        let source = self.source.clone();
-        let read = tokio::task::spawn_blocking(move || config::load(&source.config, source.env_file.as_deref())).await;
-        let (config, warnings) = read.map_err(|_| Kept::BrokenOff)?.map_err(Kept::Problems)?;
+        let (source, running) = (self.source.clone(), self.runtime.load_full());
+        let before = Arc::clone(&running.config);
+        let read = tokio::task::spawn_blocking(move || {
+            config::load(&source.config, source.env_file.as_deref()).map(|loaded| {
+                let changed = before.changed_keys(&loaded.config);
+                (loaded, changed)
+            })
+        });
+        let (Loaded { config, warnings, sha256 }, changed) = read.await.map_err(|_| Kept::BrokenOff)?.map_err(Kept::Problems)?;
         for Warning(warning) in warnings {
             warn!("{warning}");
         }
         let config = Arc::new(config);
-        let running = self.runtime.load_full();
         if AccessTokens::are_given(&config.access.clients) {
             AccessTokens::new(&config.access.token_key, Some(&running.access_tokens)).open()?;
         }
@@ -109,6 +116,7 @@ impl Reloader {
         next.begin_exchanges();
         self.certificates.replace(&config.listen);
         log::set_max_level(config.log.level);
+        info!(config_sha256 = sha256.as_deref().unwrap_or("none"); "{}", changes_text(&changed));
         for key in self.started.restart_required().changed(&config.restart_required()) {
             warn!("{key} has changed: that takes effect with an upgrade (serve --upgrade) or a restart");
         }
@@ -120,6 +128,16 @@ impl Reloader {
         let config = &self.runtime.load().config;
         let own = std::iter::once(&self.source.config).chain(&self.source.env_file);
         (config.watch, own.chain(named_files(config)).cloned().collect())
+    }
+}
+
+/// Says which keys have changed, without their values.
+fn changes_text(changed: &[String]) -> String {
+    let named = changed.get(..MOST_KEYS.min(changed.len())).unwrap_or_default().join(", ");
+    match changed.len().saturating_sub(MOST_KEYS) {
+        _ if changed.is_empty() => "no key of the configuration has changed".to_owned(),
+        0 => format!("changed in the configuration: {named}"),
+        more => format!("changed in the configuration: {named} and {more} more"),
     }
 }
 

@@ -82,6 +82,12 @@ impl TokenEndpoint {
         &self.site
     }
 
+    /// The URL that was asked last; `None` before an exchange.
+    #[must_use]
+    pub(crate) fn asked(&self) -> Option<&str> {
+        self.asked.as_deref()
+    }
+
     /// The scopes that are asked for.
     #[must_use]
     pub(crate) fn scopes(&self) -> &Scopes {

@@ -71,6 +71,12 @@ impl Signer {
         &self.name
     }
 
+    /// The `kid` of the key that signs now.
+    #[must_use]
+    pub(crate) fn kid(&self) -> String {
+        self.keys.load().kid().to_owned()
+    }
+
     /// Signs with the keys that this configuration of the site has read: at once, or where an exchange is under way, when the
     /// keeper finds it ended.
     pub(crate) fn adopt(&self, site: &Arc<config::Site>) {

@@ -31,6 +31,10 @@ fn every_command_shows_an_example() {
         &["audit", "disclosures"],
         &["audit", "search"],
         &["audit", "tail"],
+        &["token"],
+        &["health"],
+        &["completions"],
+        &["man"],
     ] {
         let help = good(folder.run(&[command, &["--help"]].concat()));
         assert!(help.contains("Example") && help.contains("  openemr-gateway "), "{command:?}:\n{help}");

@@ -16,6 +16,7 @@ mod bulk;
 #[cfg(feature = "sandbox")]
 mod check;
 mod cli;
+mod commands;
 mod configuration;
 #[cfg(feature = "sandbox")]
 mod fuzz;

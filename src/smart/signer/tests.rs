@@ -37,7 +37,7 @@ impl Setting {
             "private_key": path("private_key.pem"), "jwks": path("jwks.json"),
         }}});
         fs::write(path("gateway.yaml"), config.to_string()).unwrap();
-        let (config, _) = config::load(&path("gateway.yaml"), None).unwrap();
+        let config = config::load(&path("gateway.yaml"), None).unwrap().config;
         let signer = KeyRings::default().signer(config.sites.first().unwrap());
         Self { _folder: folder, files, state, signer }
     }

@@ -7,6 +7,7 @@ mod memory;
 mod readiness;
 mod reload;
 mod shutdown;
+mod started;
 mod tracing;
 mod upgrade;
 mod upgrade_neighbours;

@@ -1,0 +1,7 @@
+//! What this program was built from.
+
+/// The version, the commit where one is known, and the target.
+pub(crate) const VERSION: &str = env!("OPENEMR_GATEWAY_VERSION");
+
+/// The commit, or `unknown`; it ends with `modified` where the sources differed from it.
+pub(crate) const COMMIT: &str = env!("OPENEMR_GATEWAY_BUILT_FROM");
