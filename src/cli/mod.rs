@@ -19,6 +19,7 @@ mod config;
 #[cfg(feature = "sandbox")]
 mod demo;
 mod health;
+mod import_env;
 mod keys;
 mod keys_rotate;
 mod keys_status;
@@ -26,6 +27,8 @@ mod keys_target;
 mod man;
 mod outcome;
 mod own_requests;
+mod register;
+mod rewritten_file;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod serve;
@@ -69,6 +72,10 @@ enum Command {
     /// Inspect the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Make a configuration of the Python proxy's variables
+    ImportEnv(import_env::ImportEnv),
+    /// Register the gateway as a client of OpenEMR
+    Register(Box<register::Register>),
     /// Show what a token from OpenEMR is good for
     Token(token::Token),
     /// Ask a running gateway whether it runs, or is ready
@@ -108,6 +115,11 @@ pub fn run() -> ExitCode {
             crate::server::core_dumps::forbid();
             command.run()
         }
+        Command::Register(command) => {
+            crate::server::core_dumps::forbid();
+            command.run()
+        }
+        Command::ImportEnv(command) => command.run(),
         Command::Health(command) => command.run(),
         Command::Completions(command) => command.run(&mut Cli::command()),
         Command::Man(command) => command.run(Cli::command()),

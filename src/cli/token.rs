@@ -38,7 +38,7 @@ pub(super) struct Token {
 }
 
 /// What an exchange was made with, and what came of it.
-struct Made {
+pub(super) struct Made {
     exchanged: Exchanged,
     /// The URL that was asked.
     endpoint: String,
@@ -82,7 +82,10 @@ pub(super) fn site<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Arc
 }
 
 /// Makes one exchange, as a gateway with this configuration would at its start.
-async fn exchange(site: Arc<Site>) -> Result<Made, ExchangeError> {
+///
+/// # Errors
+/// Whatever kept a usable token from coming back.
+pub(super) async fn exchange(site: Arc<Site>) -> Result<Made, ExchangeError> {
     let signer = KeyRings::default().signer(&site);
     let shared = Arc::new(ArcSwap::new(Arc::clone(&signer)));
     let nodes = Arc::new(Nodes::new(&site));

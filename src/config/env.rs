@@ -36,6 +36,18 @@ impl Environment {
         Self { process, file }
     }
 
+    /// Reads the variables of a file alone.
+    pub(super) fn of_file(path: &Path, findings: &mut Findings) -> Self {
+        let process = HashMap::new();
+        let file = read_file(path, &process, findings);
+        Self { process, file }
+    }
+
+    /// The names of the variables in the file, in no particular order.
+    pub(super) fn names(&self) -> impl Iterator<Item = String> {
+        self.file.iter().flat_map(|(_, variables)| variables.keys().cloned())
+    }
+
     /// Returns a variable and its place.
     pub(super) fn get(&self, name: &str) -> Option<Written<String>> {
         let place = |source, mark| Place { source, mark, key: name.to_owned() };

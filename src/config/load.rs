@@ -19,7 +19,7 @@ use crate::keys::{SigningKey, sha256_hex, without_byte_order_mark};
 /// The file that is read when none is named.
 pub(crate) const CONFIG_FILE: &str = "conf/gateway.yaml";
 /// The largest configuration file that is read, in bytes: room for 100,000 clients.
-const MAX_CONFIG_FILE: usize = 32 * 1024 * 1024;
+pub(super) const MAX_CONFIG_FILE: usize = 32 * 1024 * 1024;
 
 /// A configuration that was read.
 #[derive(Debug)]
@@ -64,7 +64,6 @@ pub(crate) fn load(config_path: &Path, env_file: Option<&Path>) -> Result<Loaded
 ///
 /// # Errors
 /// Every problem found, not only the first.
-#[cfg(feature = "sandbox")]
 pub(crate) fn read_text(text: &str) -> Result<Config, Vec<Problem>> {
     let mut findings = Findings::default();
     let place = Place::whole(Source::CommandLine);
@@ -123,7 +122,12 @@ pub(crate) fn reread_keys(site: &Site) -> Result<SiteKeys, Vec<Problem>> {
 }
 
 /// The YAML tree with the SHA-256 of its file, or an empty one when variables stand in for it.
-fn root(path: &Path, place: &Place, environment: &Environment, findings: &mut Findings) -> Option<(Node, Option<String>)> {
+pub(super) fn root(
+    path: &Path,
+    place: &Place,
+    environment: &Environment,
+    findings: &mut Findings,
+) -> Option<(Node, Option<String>)> {
     permissions::check_writers(path, place, findings);
     let bytes = match read::file(path, MAX_CONFIG_FILE) {
         Ok(bytes) => bytes,

@@ -12,6 +12,8 @@
 //! | `site`, `node_urls`, `site_name`, `scope_list`, `site_keys`, `site_rotation`, `certificates`, `client_certificates` | a site, or a listener, checked |
 //! | `bare` | an OpenEMR that is named on the command line |
 //! | `changes` | which keys differ between two configurations |
+//! | `unregistered`, `client_id_text` | a configuration whose client is yet to be registered, and its id in the text of the file |
+//! | `import` | a configuration made from the Python proxy's variables |
 //! | `schema`, `reference` | the JSON Schema and docs/configuration.md |
 //! | `permissions` | who else can change or read a file |
 //! | `problem` | errors and warnings with their places |
@@ -30,6 +32,7 @@ mod base_url;
 mod certificates;
 mod changes;
 mod client_certificates;
+mod client_id_text;
 mod configuration;
 mod cors;
 mod declaration;
@@ -38,6 +41,7 @@ mod env;
 mod expansion;
 mod exposure;
 mod host_pattern;
+mod import;
 mod limits;
 pub(crate) mod listening;
 mod load;
@@ -61,6 +65,7 @@ mod site_name;
 mod site_rotation;
 mod text;
 mod trusted_proxies;
+mod unregistered;
 mod upstream;
 pub(crate) mod value;
 mod yaml;
@@ -78,6 +83,7 @@ pub(crate) use configuration::Config;
 pub(crate) use cors::{Cors, Origins};
 #[cfg(test)]
 pub(crate) use host_pattern::HostPattern;
+pub(crate) use import::{Imported, import_env};
 pub(crate) use limits::{Compression, Limits, LogFormat};
 #[cfg(feature = "sandbox")]
 pub(crate) use listening::LISTEN;
@@ -91,4 +97,5 @@ pub(crate) use routes::RoutePath;
 pub(crate) use schema::json_schema;
 pub(crate) use site::{Site, TokenSettings};
 pub(crate) use site_rotation::SiteKeys;
+pub(crate) use unregistered::{Unregistered, load_unregistered};
 pub(crate) use upstream::{Balance, Connections, InFlightLimit, Node, RefreshLimit, Timeouts, Upstream, three_quarters};

@@ -245,7 +245,7 @@ async fn oauth2(
         (_, _, None) => error_answers::no_such_site(instance.personality, true),
         ("GET", ".well-known/openid-configuration", Some(discovery)) => Answer::json(200, discovery.openid_configuration.clone()),
         ("GET", "jwk", _) => Answer::json(200, instance.tokens.jwk_set()),
-        ("POST", "registration", _) => registration::register(instance, site, &body.kept),
+        ("POST", "registration", _) => registration::register(instance, site, head.field("content-type"), &body.kept),
         _ => error_answers::route_not_found(instance.personality),
     };
     instance.timings.fill(instance.personality, Takes::Read, begun).await;

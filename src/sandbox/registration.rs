@@ -18,8 +18,11 @@ fn rejected(error: &str, description: &str) -> Answer {
     Answer::value(400, &body, Escapes::Plain)
 }
 
-/// Registers the client that `body` describes.
-pub(super) fn register(instance: &Instance, site: &str, body: &[u8]) -> Answer {
+/// Registers the client that `body` describes; `content_type` is the request's.
+pub(super) fn register(instance: &Instance, site: &str, content_type: Option<&str>, body: &[u8]) -> Answer {
+    if !content_type.is_some_and(|kind| kind.starts_with("application/json")) {
+        return rejected("invalid_client_metadata", "Unexpected content type");
+    }
     let Ok(sent) = serde_json::from_slice::<Map<String, Value>>(body) else {
         return rejected("invalid_client_metadata", "Invalid JSON");
     };
@@ -36,8 +39,14 @@ pub(super) fn register(instance: &Instance, site: &str, body: &[u8]) -> Answer {
     if !method.is_empty() && !methods.contains(&method) {
         return rejected("invalid_client_metadata", &format!("Unsupported token_endpoint_auth_method value : {method}"));
     }
-    let scopes: Vec<String> = text("scope").split_whitespace().map(str::to_owned).collect();
-    if let Some(unknown) = scopes.iter().find(|scope| !instance.known_scopes.knows(scope)) {
+    let asked = text("scope");
+    if asked.trim().is_empty() {
+        return ExchangeError::InvalidScope(String::new()).answer();
+    }
+    let scopes: Vec<String> = asked.split_whitespace().map(str::to_owned).collect();
+    let is_known =
+        |scope: &str| instance.known_scopes.knows(scope) && (instance.system_scopes_on() || !scope.starts_with("system/"));
+    if let Some(unknown) = scopes.iter().find(|scope| !is_known(scope)) {
         return ExchangeError::InvalidScope(unknown.clone()).answer();
     }
     let wants_system = scopes.iter().any(|scope| scope.starts_with("system/"));

@@ -14,6 +14,7 @@
 //! | `token_task` | the task that keeps one token |
 //! | `identity` | what must be equal for two sites to share a token |
 //! | `discovery` | the token endpoint, from a server's SMART configuration |
+//! | `registration` | the registration of a client at OpenEMR |
 //! | `exchange` | a site's token endpoint, and one exchange with it |
 //! | `exchanged` | the outcome of an exchange |
 //! | `remedy` | what to do about an exchange that brought no token |
@@ -36,6 +37,7 @@ pub(crate) mod key_rings;
 mod refresh_limit;
 pub(crate) mod refresh_request;
 pub(crate) mod refresher;
+pub(crate) mod registration;
 pub(crate) mod remedy;
 pub(crate) mod schedule;
 pub(crate) mod scope_record;

@@ -31,6 +31,8 @@ fn every_command_shows_an_example() {
         &["audit", "disclosures"],
         &["audit", "search"],
         &["audit", "tail"],
+        &["import-env"],
+        &["register"],
         &["token"],
         &["health"],
         &["completions"],

@@ -57,7 +57,8 @@ fn https_is_verified_by_url_and_not_on_this_machine() {
     let url = format!("https://localhost:{}", gateway.address.port());
     let ca_file = certificate.certificate.to_str().unwrap();
     assert_eq!(good(ask(&["--url", &url, "--ca-file", ca_file])), "ok\n");
-    fails(ask(&["--url", &url]), "ca_file");
+    // The system may know an authority of the same name: then it is the signature that is wrong, not the issuer that is unknown.
+    fails(ask(&["--url", &url]), &format!("error: {url}: "));
     assert_eq!(good(ask(&["--config", gateway.config_file().to_str().unwrap()])), "ok\n");
     fails(ask(&["--url", &format!("http://{}", gateway.address)]), "error: ");
 }

@@ -3,6 +3,9 @@
 mod build_script;
 #[cfg(feature = "sandbox")]
 mod health;
+mod import_env;
+#[cfg(feature = "sandbox")]
+mod register;
 #[cfg(feature = "sandbox")]
 mod token;
 

@@ -308,7 +308,8 @@ async fn a_worker_takes_as_long_as_openemr_also_for_a_client_that_hangs_up() {
     let sandbox = RunningSandbox::start(settings, None).await;
     let scopes = "system/Patient.read system/Encounter.read";
     let token = sandbox.token(scopes).await;
-    for (target, at_least) in [("metadata", 290), ("Patient?_count=5", 31), ("Encounter", 890)] {
+    // 15 % less than usual, at least.
+    for (target, at_least) in [("metadata", 246), ("Patient?_count=5", 26), ("Encounter", 756)] {
         let since = Instant::now();
         assert_eq!(sandbox.get(&format!("/apis/default/fhir/{target}"), &token).await.unwrap().status, 200);
         assert!(since.elapsed() >= Duration::from_millis(at_least), "{target}");
@@ -321,7 +322,7 @@ async fn a_worker_takes_as_long_as_openemr_also_for_a_client_that_hangs_up() {
     until(async || sandbox.state().await["workers_busy"] == 1).await;
     drop(leaves);
     assert_eq!(sandbox.get(PATIENTS, &token).await.unwrap().status, 200);
-    assert!(since.elapsed() >= Duration::from_millis(890), "the worker was free before its time");
+    assert!(since.elapsed() >= Duration::from_millis(756), "the worker was free before its time");
 }
 
 #[tokio::test]
@@ -378,7 +379,8 @@ async fn a_registered_client_works_once_it_is_enabled() {
             "token_endpoint_auth_method": "client_secret_post", "jwks": jwk_set(&[&key]), "scope": PATIENT_READ,
         });
         let path = "/oauth2/default/registration";
-        let answer = send(sandbox.address, "POST", path, &[], &request.to_string()).await.json();
+        let json = [("Content-Type", "application/json")];
+        let answer = send(sandbox.address, "POST", path, &json, &request.to_string()).await.json();
         let id = answer["client_id"].as_str().unwrap();
         assert_eq!(id.len(), 43);
         let assertion = || {

@@ -1,0 +1,64 @@
+//! `import-env`: the Python proxy's variables become a configuration that means the same.
+
+use crate::support::command::Folder;
+
+const VARIABLES: &str = "\
+# the old proxy
+OEMR_BASE=https://emr.example.org
+CLIENT_ID='a${b}'
+PRIVATE_KEY_PATH=keys/private_key.pem
+JWKS_PATH=keys/jwks.json
+SCOPE=\"system/Patient.read system/Observation.read\"
+LOG_LEVEL=WARNING
+REDIS_PASSWORD=geheim
+VERIFY_TLS=false
+";
+
+fn effective(folder: &Folder, arguments: &[&str]) -> String {
+    let ended = folder.run(&[&["config", "check"], arguments].concat());
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    ended.out
+}
+
+#[test]
+fn the_configuration_means_what_the_variables_do() {
+    for site in ["", "SITE=second\n"] {
+        let folder = Folder::good();
+        folder.write(".env", &format!("{VARIABLES}{site}"));
+        let ended = folder.run(&["import-env", ".env", "--out", "new.yaml"]);
+        assert_eq!((ended.code, ended.out.as_str()), (0, "wrote new.yaml\n"), "{}", ended.err);
+        for name in ["REDIS_PASSWORD", "VERIFY_TLS"] {
+            assert!(ended.err.contains(&format!("{name}: no key of the gateway has this variable")), "{}", ended.err);
+        }
+        let yaml = folder.read("new.yaml");
+        assert!(!yaml.contains("geheim") && !ended.err.contains("geheim"), "{yaml}");
+        assert!(yaml.contains("openemr: \"https://emr.example.org\"   # OEMR_BASE"), "{yaml}");
+        std::fs::remove_file(folder.path("conf/gateway.yaml")).unwrap();
+        let (by_file, by_variables) =
+            (effective(&folder, &["--config", "new.yaml"]), effective(&folder, &["--env-file", ".env"]));
+        let named = |text: &str| text.replace("  second:\n", "  default:\n");
+        assert_eq!(named(&by_file), named(&by_variables));
+
+        let again = folder.run(&["import-env", ".env", "--out", "new.yaml"]);
+        assert!(again.code == 1 && again.err.contains("already exists"), "{}", again.err);
+        assert_eq!(folder.run(&["import-env", ".env", "--out", "new.yaml", "--force"]).code, 0);
+        assert_eq!(folder.run(&["import-env", ".env"]).out, yaml);
+    }
+}
+
+#[test]
+fn what_the_gateway_would_refuse_is_not_written() {
+    let folder = Folder::good();
+    let key = "-----BEGIN PRIVATE KEY-----";
+    for (from, to, message) in [
+        ("keys/private_key.pem", "keys/none.pem", "does not exist"),
+        ("system/Observation.read", "system/*.read", "scopes"),
+        ("keys/private_key.pem", key, "private_key"),
+    ] {
+        folder.write(".env", &VARIABLES.replace(from, to));
+        let ended = folder.run(&["import-env", ".env", "--out", "new.yaml"]);
+        assert!(ended.code == 1 && ended.err.contains(message), "not `{message}` but\n{}", ended.err);
+        assert!(!folder.path("new.yaml").exists());
+        assert!(!ended.err.contains("geheim"), "{}", ended.err);
+    }
+}
