@@ -12,6 +12,7 @@ use pingora::connectors::http::Connector;
 use super::check_json;
 use super::check_text::Text;
 use super::outcome::{Failure, failures, print, say};
+use super::own_requests;
 use crate::config::problem::{Place, Source, shown};
 use crate::config::{self, CONFIG_FILE, Config, Loaded, Problem, Warning};
 use crate::diagnosis::outcome::{Area, Outcome, Step, Verdict, first_failure};
@@ -83,18 +84,14 @@ impl Check {
             Ok(subject) => subject,
             Err(failures) => return fail(failures),
         };
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => return fail(vec![Failure::of(format!("cannot start: {error}"))]),
-        };
         let mut view = if self.json { View::Json } else { View::Text(Text::of_terminal()) };
         let mut walk = Walk::new(&mut view);
-        runtime.block_on(self.walk(&mut walk, subject));
+        if let Err(failures) = own_requests::wait_for(self.walk(&mut walk, subject)) {
+            return fail(failures);
+        }
         let outcomes = walk.into_outcomes();
         let code = self.code(&outcomes);
         let printed = print(&view.end(&outcomes, code));
-        // A connection that hangs is not waited for.
-        runtime.shutdown_background();
         match printed.and_then(|()| self.save(&outcomes)) {
             Ok(()) => ExitCode::from(code),
             Err(failures) => fail(failures),
@@ -112,7 +109,7 @@ impl Check {
 
     async fn walk(&self, walk: &mut Walk<'_>, subject: Option<Subject>) {
         if let Some(subject) = subject {
-            let client = Client::new(Arc::new(Connector::new(None)));
+            let client = own_requests::client();
             return site::check(walk, &client, &subject).await;
         }
         let Some(config) = local::configuration(walk, &self.config, || self.read()) else { return };

@@ -8,11 +8,11 @@ use http::StatusCode;
 use http::header::{ACCEPT, HeaderValue};
 use serde::Deserialize;
 
-use super::outcome::{Failure, Outcome, failures, load, print, warn};
+use super::outcome::{Failure, Outcome, load, print};
 use super::own_requests;
 use crate::config::problem::shown;
 use crate::config::value::duration;
-use crate::config::{BaseUrl, ClientDemand, Config, Listener, RoutePath, read_ca_file};
+use crate::config::{BaseUrl, ClientDemand, Config, Listener, RoutePath};
 use crate::nodes::client::{Limits, Request, Response};
 use crate::nodes::client_error::ClientError;
 use crate::nodes::origin::Origin;
@@ -84,14 +84,7 @@ impl Health {
         })?;
         let default = if self.ready { "/ready" } else { "/health" };
         let path = if url.path.is_empty() { default.to_owned() } else { url.path.clone() };
-        let authorities = match &self.ca_file {
-            None => None,
-            Some(file) => {
-                let (file, warnings) = read_ca_file(file).map_err(failures)?;
-                warn(warnings);
-                Some(file.certificates)
-            }
-        };
+        let authorities = own_requests::authorities(self.ca_file.as_deref())?;
         Ok((Origin::elsewhere(url, "--url", authorities.as_deref()), path))
     }
 

@@ -1,11 +1,14 @@
 //! Requests that a command sends itself, by the client of the gateway's own requests.
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 
 use pingora::connectors::http::Connector;
+use rustls::pki_types::CertificateDer;
 
-use super::outcome::Failure;
+use super::outcome::{Failure, failures, warn};
+use crate::config::read_ca_file;
 use crate::nodes::client::Client;
 
 /// Does work that waits for answers. What is left over at its end, such as the lookup of a name, keeps nobody waiting.
@@ -18,6 +21,17 @@ pub(super) fn wait_for<T>(work: impl Future<Output = T>) -> Result<T, Vec<Failur
     let done = runtime.block_on(work);
     runtime.shutdown_background();
     Ok(done)
+}
+
+/// The certificates that are trusted besides the system's: those in the file that `--ca-file` names.
+///
+/// # Errors
+/// What keeps the file from being read, or why it holds no certificate of a CA.
+pub(super) fn authorities(file: Option<&Path>) -> Result<Option<Vec<CertificateDer<'static>>>, Vec<Failure>> {
+    let Some(file) = file else { return Ok(None) };
+    let (file, warnings) = read_ca_file(file).map_err(failures)?;
+    warn(warnings);
+    Ok(Some(file.certificates))
 }
 
 /// A client with connections of its own. Call it within [`wait_for`].

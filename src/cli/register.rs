@@ -13,7 +13,7 @@ use super::rewritten_file::{self, Backup};
 use super::token;
 use crate::config::problem::{shell_word, shown, shown_path};
 use crate::config::value::{duration, duration_text};
-use crate::config::{BaseUrl, CONFIG_FILE, Site, Unregistered, load_unregistered, read_ca_file};
+use crate::config::{BaseUrl, CONFIG_FILE, Site, Unregistered, load_unregistered};
 use crate::keys::JwkSet;
 use crate::nodes::Nodes;
 use crate::nodes::client::Limits;
@@ -103,14 +103,7 @@ impl Register {
             (None, None) => return Err(vec![Failure::new("no keys are named", "name them with --jwks FILE or --jwks-uri URL")]),
         };
         let registration = self.registration(scope, keys)?;
-        let authorities = match &self.ca_file {
-            None => None,
-            Some(file) => {
-                let (file, warnings) = read_ca_file(file).map_err(failures)?;
-                warn(warnings);
-                Some(file.certificates)
-            }
-        };
+        let authorities = own_requests::authorities(self.ca_file.as_deref())?;
         let site = self.site.as_deref().unwrap_or("default");
         let endpoint = Origin::elsewhere(url.join(&format!("/oauth2/{site}/token")), "openemr", authorities.as_deref());
         let id = own_requests::wait_for(send(&endpoint, &registration))?.map_err(|error| vec![Failure::of(error)])?;

@@ -13,13 +13,12 @@ use crate::keys::without_byte_order_mark;
 use crate::nodes::client::{Client, Limits, Request, Response};
 use crate::nodes::client_error::ClientError;
 use crate::nodes::origin::Origin;
+use crate::smart::token_response::quotable;
 
 /// The largest answer that is read: it repeats the JWK Set.
 const LARGEST_ANSWER: usize = 1024 * 1024;
 /// The longest client id that is taken.
 const LONGEST_ID: usize = 512;
-/// How many characters of OpenEMR's words are quoted.
-const LONGEST_QUOTE: usize = 300;
 
 /// What a client is registered with.
 #[derive(Debug)]
@@ -150,8 +149,8 @@ fn read(response: &Response) -> Result<String, NotRegistered> {
             let description = words.into_iter().flatten().collect::<Vec<_>>().join("; ");
             Err(NotRegistered::Refused {
                 status: response.status.as_u16(),
-                error: quoted(&refusal.error),
-                description: quoted(&description),
+                error: quotable(&refusal.error),
+                description: quotable(&description),
             })
         }
         Ok(_) | Err(_) => Err(NotRegistered::NotUnderstood(response.explain().to_string())),
@@ -163,10 +162,6 @@ fn is_id(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= LONGEST_ID
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte))
-}
-
-fn quoted(text: &str) -> String {
-    text.chars().take(LONGEST_QUOTE).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn remedy(error: &str) -> &'static str {

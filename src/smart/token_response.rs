@@ -263,7 +263,7 @@ fn is_html(answer: Answer<'_>) -> bool {
 }
 
 /// A server's text on one log line, without words that can be a token or an assertion.
-fn quotable(words: &str) -> String {
+pub(super) fn quotable(words: &str) -> String {
     let words = words.split(|c: char| c.is_control() || c == ' ');
     let words =
         words.map(|word| if may_be_secret(word) { Cow::Owned(format!("[{} bytes]", word.len())) } else { Cow::Borrowed(word) });
