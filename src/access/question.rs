@@ -5,6 +5,7 @@ use http::{HeaderMap, Method};
 use crate::fhir::if_none_exist::IF_NONE_EXIST;
 use crate::fhir::interaction::{Interaction, Kind};
 use crate::fhir::prefer::Handling;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::openemr::php::variables::variables;
 use crate::openemr::request_parameters::{self, BadParameters};
@@ -62,7 +63,7 @@ impl From<Unreadable> for Rejection {
     fn from(unreadable: Unreadable) -> Self {
         match unreadable {
             Unreadable::Parameters(bad) => bad.into(),
-            Unreadable::Condition => Self::invalid(unreadable.to_string()),
+            Unreadable::Condition => Self::invalid(Reason::Parameter, unreadable.to_string()),
         }
     }
 }

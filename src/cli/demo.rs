@@ -46,7 +46,7 @@ impl Demo {
         let jwks = JwkSet::of(&key, &kid);
         let (openemr, admin) = start_sandbox(&jwks)?;
         let config = config(self.listen, openemr, &folder)?;
-        observe::start_log(config.log.level, Format::Text);
+        observe::start_log(server::log_settings(&config.log), Format::Text);
         let listen = self.listen;
         server::run(config, RunOptions::default(), move || greet(listen, openemr, admin))
             .map_err(|error| vec![Failure::new(error, "listen elsewhere:  openemr-gateway demo --listen 127.0.0.1:8001")])

@@ -38,7 +38,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::observe::{built, log_writer};
+use crate::observe::{built, flush_log};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -124,7 +124,7 @@ pub fn run() -> ExitCode {
         Command::Completions(command) => command.run(&mut Cli::command()),
         Command::Man(command) => command.run(Cli::command()),
     };
-    log_writer::flush();
+    flush_log();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failures) => {

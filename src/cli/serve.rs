@@ -58,7 +58,7 @@ impl Serve {
             LogFormat::Text => Format::Text,
             LogFormat::Json => Format::Json,
         };
-        start_log(config.log.level, format);
+        start_log(server::log_settings(&config.log), format);
         server::run(config, RunOptions { source: Some(source), sha256, upgrade: self.upgrade }, || {}).map_err(|error| {
             vec![Failure::new(
                 format!("{}: {error}", self.config.display()),

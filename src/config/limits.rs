@@ -110,6 +110,22 @@ section! {
         level: log::LevelFilter = log::LevelFilter::Info, variable("LOG_LEVEL");
         /// How a message is written.
         format: LogFormat = LogFormat::Text, restart();
+        /// What becomes of a line while 4 MiB of lines wait to be written.
+        when_full: WhenFull = WhenFull::Drop;
+        /// Within how long a warning or error about requests that repeats is written once, and then counted. `0s` writes each one.
+        repeats: Duration = Duration::from_secs(10), at_most(Duration::from_secs(3600));
+        /// Whether answers of `/health` and `/ready` with status 200 have access lines.
+        probes: bool = true;
+    }
+}
+
+words! {
+    /// What becomes of a log line that finds no room.
+    pub(crate) enum WhenFull {
+        /// It is dropped, and counted.
+        Drop = "drop",
+        /// It waits, and with it the request or task that logs it.
+        Wait = "wait",
     }
 }
 

@@ -84,7 +84,7 @@ pub(crate) use cors::{Cors, Origins};
 #[cfg(test)]
 pub(crate) use host_pattern::HostPattern;
 pub(crate) use import::{Imported, import_env};
-pub(crate) use limits::{Compression, Limits, LogFormat};
+pub(crate) use limits::{Compression, Limits, Log, LogFormat, WhenFull};
 #[cfg(feature = "sandbox")]
 pub(crate) use listening::LISTEN;
 pub(crate) use listening::{Listener, ListenerTls};

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use bytes::Bytes;
 
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 
 /// Rewrites a body piece by piece, in bounded memory. The pieces may be cut anywhere.
@@ -45,6 +46,6 @@ pub struct Broken {
 
 impl From<Broken> for Rejection {
     fn from(broken: Broken) -> Self {
-        Self::bad_gateway(IssueCode::Exception, broken.text).because(broken)
+        Self::bad_gateway(IssueCode::Exception, Reason::NotFhir, broken.text).because(broken)
     }
 }

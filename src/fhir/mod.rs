@@ -26,6 +26,7 @@ pub(crate) mod prefer;
 pub(crate) mod projection;
 pub(crate) mod query_links;
 pub(crate) mod quoted;
+pub(crate) mod reason;
 pub(crate) mod rejection;
 pub(crate) mod resource_identity;
 pub(crate) mod resource_test;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::{HeaderValue, StatusCode};
 
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason::Reason;
 
 /// The error that a client gets in place of an answer.
 ///
@@ -19,6 +20,8 @@ pub(crate) struct Rejection {
     pub(crate) status: StatusCode,
     /// The code of the OperationOutcome's issue.
     pub(crate) code: IssueCode,
+    /// Why, as a code for the log and the metrics.
+    pub(crate) reason: Reason,
     /// A sentence for a person.
     pub(crate) text: Cow<'static, str>,
     /// FHIRPaths of the elements that it is about.
@@ -38,12 +41,13 @@ pub(crate) struct Rejection {
 }
 
 impl Rejection {
-    /// Makes a rejection of a status, a code and a sentence.
+    /// Makes a rejection of a status, a code, a reason and a sentence.
     #[must_use]
-    pub(crate) fn new(status: StatusCode, code: IssueCode, text: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn new(status: StatusCode, code: IssueCode, reason: Reason, text: impl Into<Cow<'static, str>>) -> Self {
         Self {
             status,
             code,
+            reason,
             text: text.into(),
             expression: Box::default(),
             retry_after: None,
@@ -57,33 +61,33 @@ impl Rejection {
 
     /// Makes a 400: the request is not valid.
     #[must_use]
-    pub(crate) fn invalid(text: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, IssueCode::Invalid, text)
+    pub(crate) fn invalid(reason: Reason, text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, IssueCode::Invalid, reason, text)
     }
 
     /// Makes a 403: the policy of the caller does not permit it.
     #[must_use]
     pub(crate) fn by_policy(text: impl Into<Cow<'static, str>>) -> Self {
-        Self { by_policy: true, ..Self::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, text) }
+        Self { by_policy: true, ..Self::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, Reason::Policy, text) }
     }
 
     /// Makes a 502: the server, or the way to it, failed.
     #[must_use]
-    pub(crate) fn bad_gateway(code: IssueCode, text: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(StatusCode::BAD_GATEWAY, code, text)
+    pub(crate) fn bad_gateway(code: IssueCode, reason: Reason, text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, code, reason, text)
     }
 
     /// Makes a 503: the same request may succeed after `wait`.
     #[must_use]
-    pub(crate) fn unavailable(wait: Duration, text: impl Into<Cow<'static, str>>) -> Self {
-        let rejection = Self::new(StatusCode::SERVICE_UNAVAILABLE, IssueCode::Transient, text);
+    pub(crate) fn unavailable(reason: Reason, wait: Duration, text: impl Into<Cow<'static, str>>) -> Self {
+        let rejection = Self::new(StatusCode::SERVICE_UNAVAILABLE, IssueCode::Transient, reason, text);
         Self { retry_after: Some(whole_seconds(wait)), ..rejection }
     }
 
     /// Makes a 405 with the methods that the address takes.
     #[must_use]
     pub(crate) fn method_not_allowed(text: impl Into<Cow<'static, str>>, allow: HeaderValue) -> Self {
-        let rejection = Self::new(StatusCode::METHOD_NOT_ALLOWED, IssueCode::NotSupported, text);
+        let rejection = Self::new(StatusCode::METHOD_NOT_ALLOWED, IssueCode::NotSupported, Reason::NotSupported, text);
         Self { allow: Some(Box::new(allow)), ..rejection }
     }
 
@@ -121,8 +125,7 @@ pub(crate) fn whole_seconds(wait: Duration) -> u64 {
 /// Two rejections are equal when their clients get the same answer.
 impl PartialEq for Rejection {
     fn eq(&self, other: &Self) -> bool {
-        let Self { status, code, text, expression, retry_after, allow, challenge, by_policy: _, on_every_route: _, cause: _ } =
-            self;
+        let Self { status, code, text, expression, retry_after, allow, challenge, .. } = self;
         (status, code, text, expression) == (&other.status, &other.code, &other.text, &other.expression)
             && (retry_after, allow, challenge) == (&other.retry_after, &other.allow, &other.challenge)
     }

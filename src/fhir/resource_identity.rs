@@ -8,6 +8,7 @@ use http::StatusCode;
 
 use crate::fhir::json::walk::{JsonWalk, Part};
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 
 /// More of a name, with its quotes and escapes, cannot be `resourceType`.
@@ -38,7 +39,7 @@ impl From<BadIdentity> for Rejection {
             BadIdentity::NoObject | BadIdentity::Twice(_) => IssueCode::Structure,
             BadIdentity::OtherType | BadIdentity::OtherId => IssueCode::Invariant,
         };
-        Self::new(StatusCode::BAD_REQUEST, code, bad.to_string())
+        Self::new(StatusCode::BAD_REQUEST, code, Reason::Resource, bad.to_string())
     }
 }
 

@@ -5,6 +5,7 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
 use crate::fhir::json::completeness::Completeness;
+use crate::fhir::reason::Reason;
 use crate::gateway::backlog::Backlog;
 use crate::gateway::body_filters::BodyFilters;
 use crate::gateway::buffered_answer::BufferedAnswer;
@@ -38,6 +39,8 @@ pub(super) struct AnswerState {
     pub(super) waiting: Option<Backlog>,
     /// Bytes of the body that have passed both.
     pub(super) passed: usize,
+    /// Why the client did not get what it asked for.
+    pub(super) reason: Option<Reason>,
 }
 
 impl AnswerState {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
+
 use crate::fhir::json::member_search::MemberSearch;
 use crate::fhir::link_rewriter::LinkRewriter;
 use crate::fhir::resource_identity::IdentityCheck;
@@ -38,10 +40,20 @@ pub(super) struct Attempt {
     pub(super) repeats: u32,
     /// What the request met when OpenEMR refused its token.
     pub(super) refused_token: RefusedToken,
+    /// When the latest try got its node.
+    pub(super) begun: Option<Instant>,
     /// When the latest try was sent.
     pub(super) sent: Option<Instant>,
     /// From there to the head of OpenEMR's answer.
     pub(super) upstream_time: Option<Duration>,
+    /// From the begin of the latest try to its failure.
+    pub(super) failed_after: Option<Duration>,
+    /// The status of OpenEMR's answer.
+    pub(super) upstream_status: Option<StatusCode>,
+    /// How long the request has waited in the site's queue.
+    pub(super) queued: Duration,
+    /// How long it has waited for an access token.
+    pub(super) token_wait: Duration,
     /// Bytes of the client's body that the latest try has sent.
     pub(super) body_sent: usize,
     /// Checks a resource on its way to OpenEMR.
@@ -77,11 +89,25 @@ impl Attempt {
     }
 
     /// Notes that the head of OpenEMR's answer has come.
-    pub(super) fn note_answered(&mut self) {
+    pub(super) fn note_answered(&mut self, status: StatusCode) {
+        self.upstream_status = Some(status);
         self.upstream_time = self.sent.map(|sent| sent.elapsed());
         if let Some(turn) = &mut self.turn {
             turn.note_answered();
         }
+    }
+
+    /// Notes that the latest try has failed, unless it was answered.
+    pub(super) fn note_failed(&mut self) {
+        if self.upstream_time.is_none() {
+            self.failed_after = self.begun.max(self.sent).map(|begun| begun.elapsed());
+        }
+    }
+
+    /// How long OpenEMR took for the head of its answer, or until the try failed.
+    #[must_use]
+    pub(super) fn upstream(&self) -> Option<Duration> {
+        self.upstream_time.or(self.failed_after)
     }
 
     /// Ends it after the whole answer: the next conditional create has its turn, too.
@@ -105,6 +131,8 @@ impl Attempt {
     /// Begins a try: nothing of its body has been sent.
     pub(super) fn begin_try(&mut self, now: Instant) {
         self.sent = Some(now);
+        self.failed_after = None;
+        self.upstream_status = None;
         self.body_sent = 0;
         self.body_pace = None;
         if let Some(turn) = &mut self.turn {

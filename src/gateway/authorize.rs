@@ -13,6 +13,7 @@ use crate::access::refusal::Refusal;
 use crate::access::rule::Letter;
 use crate::fhir::interaction::Kind;
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
@@ -84,8 +85,8 @@ impl From<Refusal> for Rejection {
         let text = refusal.to_string();
         match refusal {
             Refusal::Scope(_) | Refusal::Forbidden(_) => Self::by_policy(text),
-            Refusal::Unclear(_) => Self::invalid(text),
-            Refusal::NotFound => Self::new(StatusCode::NOT_FOUND, IssueCode::NotSupported, text),
+            Refusal::Unclear(_) => Self::invalid(Reason::Parameter, text),
+            Refusal::NotFound => Self::new(StatusCode::NOT_FOUND, IssueCode::NotSupported, Reason::Policy, text),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::destination::{FhirCall, FhirKind};
 use crate::nodes::NoNode;
@@ -21,8 +22,8 @@ pub(super) enum Unreachable {
 impl From<Unreachable> for Rejection {
     fn from(unreachable: Unreachable) -> Self {
         match unreachable {
-            Unreachable::AllEjected(wait) => Self::unavailable(wait, "OpenEMR cannot be reached at the moment."),
-            Unreachable::NoAddress => Self::bad_gateway(IssueCode::Transient, "OpenEMR cannot be found."),
+            Unreachable::AllEjected(wait) => Self::unavailable(Reason::NoNode, wait, "OpenEMR cannot be reached at the moment."),
+            Unreachable::NoAddress => Self::bad_gateway(IssueCode::Transient, Reason::NoNode, "OpenEMR cannot be found."),
         }
         .because(unreachable)
     }

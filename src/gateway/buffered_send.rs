@@ -44,6 +44,7 @@ pub(super) async fn after_end(session: &mut Session, context: &mut RequestContex
     // The client may be gone by now; there is nobody to tell.
     let _ = match judged {
         Err(Stop::Rejected(rejection)) => {
+            answer.reason = Some(rejection.reason);
             let answer = rejection_answer::of_fhir(rejection, call);
             recording::own_answer(session, call, fhir, &answer);
             send::answer(session, answer, call, fhir.site.cors.as_ref()).await

@@ -11,6 +11,7 @@ use pingora::proxy::Session;
 use crate::access::caller::Caller;
 use crate::access::policy::Policy;
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
 use crate::gateway::credentials::{self, NotKnown};
@@ -27,7 +28,7 @@ pub(super) struct NotAllowed;
 
 impl From<NotAllowed> for Rejection {
     fn from(_: NotAllowed) -> Self {
-        Self::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, "This address may not use the gateway.")
+        Self::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, Reason::Address, "This address may not use the gateway.")
     }
 }
 
@@ -87,7 +88,7 @@ pub(super) async fn authenticate(session: &Session, call: &mut Call, destination
             Ok(())
         }
         Err(why) => {
-            info!("request {}: {why}", call.id);
+            info!(request_id:% = call.id; "{why}");
             recording::credential_refused(session, call, destination, why);
             Err(Rejection::from(why).into())
         }

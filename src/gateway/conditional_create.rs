@@ -21,6 +21,7 @@ use crate::fhir::interaction::Kind;
 use crate::fhir::media_type::Format;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::prefer::Return;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::{Rejection, whole_seconds};
 use crate::gateway::attempt::Attempt;
 use crate::gateway::call::Call;
@@ -66,18 +67,19 @@ impl From<NotKnown> for Rejection {
     fn from(unknown: NotKnown) -> Self {
         match &unknown {
             NotKnown::NoCapabilities => {
-                Self::unavailable(RETRY, "OpenEMR does not say at the moment by what it can search, so nothing was created.")
+                Self::unavailable(Reason::Capabilities, RETRY, "OpenEMR does not say at the moment by what it can search, so nothing was created.")
             }
             NotKnown::Busy => {
                 let text = "Another request with the same If-None-Exist is under way, so nothing was created. Try again later.";
-                let rejection = Self::new(StatusCode::CONFLICT, IssueCode::LockError, text);
+                let rejection = Self::new(StatusCode::CONFLICT, IssueCode::LockError, Reason::Precondition, text);
                 Self { retry_after: Some(whole_seconds(RETRY)), ..rejection }
             }
             NotKnown::NoAnswer(error) if error.is_unsent() => {
-                Self::unavailable(RETRY, "OpenEMR cannot be asked for matches at the moment, so nothing was created.")
+                Self::unavailable(Reason::OwnRequest, RETRY, "OpenEMR cannot be asked for matches at the moment, so nothing was created.")
             }
             NotKnown::NoAnswer(_) | NotKnown::Unusable(_) => Self::bad_gateway(
                 IssueCode::Exception,
+                Reason::OwnRequest,
                 "OpenEMR did not answer the search of the conditional create, so nothing was created.",
             ),
             NotKnown::Refused(resource_type) => {
@@ -85,7 +87,7 @@ impl From<NotKnown> for Rejection {
                     "OpenEMR does not let the gateway's client search {resource_type}, which a conditional create needs, so nothing \
                      was created. The scope is system/{resource_type}.read."
                 );
-                Self::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, text)
+                Self::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, Reason::Scope, text)
             }
         }
         .because(unknown)
@@ -139,7 +141,7 @@ fn key(resource_type: &str, form: &[u8]) -> Key {
 async fn ask(call: &Call, fhir: &FhirCall, resource_type: &'static str, condition: &Condition) -> Result<(Turn, Matches), Stop> {
     let key = key(resource_type, &condition.form);
     let turn = timeout(TURN_WITHIN, fhir.site.turns.take(key)).await.map_err(|_| NotKnown::Busy)?;
-    debug!("request {}: asks OpenEMR what matches If-None-Exist", call.id);
+    debug!(request_id:% = call.id; "asks OpenEMR what matches If-None-Exist");
     let matches = matches(call, fhir, resource_type, condition).await?;
     Ok((turn, matches))
 }
@@ -174,7 +176,7 @@ async fn existing(session: &Session, call: &Call, fhir: &FhirCall, target: &str)
                 "The resource exists already, and nothing was created. The policy of this client does not permit it to read the resource.",
             ),
             None => {
-                warn!("request {}: the answer to a conditional create has no resource", call.id);
+                warn!(request_id:% = call.id; "the answer to a conditional create has no resource");
                 write_answer::outcome(
                     call,
                     "The resource exists already, and nothing was created. It cannot be read at the moment.",

@@ -14,6 +14,7 @@ use pingora::http::ResponseHeader;
 
 use crate::config::BaseUrl;
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::destination::Destination;
 use crate::gateway::stop::{Step, Stop};
@@ -36,7 +37,7 @@ pub(super) struct ForeignPage;
 impl From<ForeignPage> for Rejection {
     fn from(_: ForeignPage) -> Self {
         let text = "A web page of this origin may not call the gateway, unless cors.origins names the origin.";
-        Self::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, text)
+        Self::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, Reason::ForeignPage, text)
     }
 }
 

@@ -8,6 +8,7 @@ use http::{HeaderValue, StatusCode};
 use log::warn;
 
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::{Rejection, whole_seconds};
 use crate::limits::admission::Admission;
 use crate::limits::at_once::Place;
@@ -97,7 +98,11 @@ impl From<Throttled> for Rejection {
                 ("As many requests of this client are at work as may be at once. Send the next one when one is answered.", SOON)
             }
         };
-        let rejection = Self::new(StatusCode::TOO_MANY_REQUESTS, IssueCode::Throttled, text);
+        let reason = match throttled {
+            Throttled::Rate(..) => Reason::Rate,
+            Throttled::AtOnce(_) => Reason::AtOnce,
+        };
+        let rejection = Self::new(StatusCode::TOO_MANY_REQUESTS, IssueCode::Throttled, reason, text);
         Self { retry_after: Some(whole_seconds(wait)), ..rejection }.because(throttled)
     }
 }

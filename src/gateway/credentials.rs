@@ -21,6 +21,7 @@ use crate::callers::access_tokens::Holder;
 use crate::callers::issued::NotIssued;
 use crate::callers::jwt::NotTaken;
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
 use crate::gateway::destination::Destination;
@@ -75,22 +76,28 @@ pub(super) enum NotKnown {
 
 impl From<NotKnown> for Rejection {
     fn from(why: NotKnown) -> Self {
-        let wrong =
-            |text: &'static str| Self::new(StatusCode::UNAUTHORIZED, IssueCode::Login, text).challenging(INVALID_TOKEN.clone());
+        let wrong = |text: &'static str| {
+            Self::new(StatusCode::UNAUTHORIZED, IssueCode::Login, Reason::BadCredential, text).challenging(INVALID_TOKEN.clone())
+        };
         match why {
             NotKnown::Missing => {
                 let text = "A credential is needed: send an API key as X-API-Key, or a token as Authorization: Bearer.";
-                Self::new(StatusCode::UNAUTHORIZED, IssueCode::Login, text).challenging(CHALLENGE)
+                Self::new(StatusCode::UNAUTHORIZED, IssueCode::Login, Reason::NoCredential, text).challenging(CHALLENGE)
             }
             NotKnown::Certificate => {
                 let text = "The client certificate is that of no client of the gateway.";
-                Self::new(StatusCode::UNAUTHORIZED, IssueCode::Login, text).challenging(CHALLENGE)
+                Self::new(StatusCode::UNAUTHORIZED, IssueCode::Login, Reason::BadCredential, text).challenging(CHALLENGE)
             }
-            NotKnown::Twice(name) => Self::invalid(format!("The request has the field {name} more than once.")),
-            NotKnown::Different => Self::invalid("The request shows the credentials of two clients: send those of one."),
-            NotKnown::Query => {
-                Self::invalid("The query has an access_token: send it as Authorization: Bearer. URLs are written to logs.")
+            NotKnown::Twice(name) => {
+                Self::invalid(Reason::Malformed, format!("The request has the field {name} more than once."))
             }
+            NotKnown::Different => {
+                Self::invalid(Reason::BadCredential, "The request shows the credentials of two clients: send those of one.")
+            }
+            NotKnown::Query => Self::invalid(
+                Reason::BadCredential,
+                "The query has an access_token: send it as Authorization: Bearer. URLs are written to logs.",
+            ),
             NotKnown::Form => {
                 wrong("The credential is none that the gateway takes: an API key, or a token as Authorization: Bearer.")
             }
@@ -100,6 +107,7 @@ impl From<NotKnown> for Rejection {
                 wrong("The user name is not that of the API key's client: leave it empty, or write the client's name.")
             }
             NotKnown::Jwt(NotTaken::NoKeys) => Self::unavailable(
+                Reason::ClientKeys,
                 std::time::Duration::from_secs(5),
                 "The keys with which the token is checked cannot be had at the moment.",
             ),
@@ -114,9 +122,12 @@ impl From<NotKnown> for Rejection {
                 wrong("The access token is for another site: get one from the token endpoint of this site.")
             }
             NotKnown::Jwt(_) | NotKnown::Issued(_) => wrong("The access token is not good: get another one."),
-            NotKnown::Address => {
-                Self::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, "The client may not call from this address.")
-            }
+            NotKnown::Address => Self::new(
+                StatusCode::FORBIDDEN,
+                IssueCode::Forbidden,
+                Reason::Address,
+                "The client may not call from this address.",
+            ),
         }
         .because(why)
     }

@@ -6,6 +6,7 @@ use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, VARY};
 use pingora::proxy::Session;
 
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
 use crate::gateway::destination::{FhirCall, FhirKind};
@@ -50,7 +51,7 @@ pub(super) struct NoStatement;
 impl From<NoStatement> for Rejection {
     fn from(missing: NoStatement) -> Self {
         let text = "OpenEMR's CapabilityStatement cannot be had at the moment.";
-        Self::unavailable(Duration::from_secs(5), text).because(missing)
+        Self::unavailable(Reason::Capabilities, Duration::from_secs(5), text).because(missing)
     }
 }
 

@@ -11,6 +11,7 @@ use crate::fhir::interaction::{Interaction, Kind};
 use crate::fhir::link_text::LinkText;
 use crate::fhir::media_type::essence;
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::fhir::root::Root;
 use crate::gateway::response_head::{is_html, is_json};
@@ -84,7 +85,7 @@ impl From<NotDue> for Rejection {
         let text = match not {
             NotDue::NoBinary => {
                 let text = "OpenEMR has no Binary at this address.";
-                return Self::new(StatusCode::NOT_FOUND, IssueCode::NotFound, text);
+                return Self::new(StatusCode::NOT_FOUND, IssueCode::NotFound, Reason::NotFound, text);
             }
             NotDue::Nothing => "OpenEMR's answer is empty.",
             NotDue::NotJson | NotDue::NoObject | NotDue::NoResource | NotDue::MediaType => {
@@ -95,7 +96,8 @@ impl From<NotDue> for Rejection {
             NotDue::OtherType => "OpenEMR answered with a resource of another type than was asked for.",
             NotDue::Part => "OpenEMR answered with a part of what was asked for.",
         };
-        Self::bad_gateway(IssueCode::Exception, text).because(not)
+        Self::bad_gateway(IssueCode::Exception, if not == NotDue::CutShort { Reason::CutShort } else { Reason::NotFhir }, text)
+            .because(not)
     }
 }
 

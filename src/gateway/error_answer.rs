@@ -38,7 +38,7 @@ const DROPPED: [HeaderName; 13] = [
 /// kind of body it was; never its words, which can be a patient's data or the token.
 pub(super) fn translate(head: &mut ResponseHeader, body: &[u8], call: &Call, interaction: Interaction) -> Bytes {
     let status = head.status.as_u16();
-    debug!("request {}: OpenEMR answered {status} with {} of {} bytes", call.id, kind(head, body), body.len());
+    debug!(request_id:% = call.id; "OpenEMR answered {status} with {} of {} bytes", kind(head, body), body.len());
     // What is compressed is not read.
     let body = if head.headers.contains_key(CONTENT_ENCODING) { &[][..] } else { body };
     let answer = ErrorAnswer { status: error::cause(status, body), resource_type: interaction.resource_type };

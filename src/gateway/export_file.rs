@@ -16,6 +16,7 @@ use crate::exports::jobs::Exports;
 use crate::fhir::interaction::Kind;
 use crate::fhir::link_text::LinkText;
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
@@ -44,12 +45,14 @@ impl From<NotServed> for Rejection {
         match not {
             NotServed::Withheld => {
                 let text = "This is the file of no export that the gateway knows: take the addresses from the manifest.";
-                Self::new(StatusCode::NOT_FOUND, IssueCode::NotFound, text)
+                Self::new(StatusCode::NOT_FOUND, IssueCode::NotFound, Reason::NotFound, text)
             }
-            NotServed::NoFile => {
-                Self::bad_gateway(IssueCode::Exception, "OpenEMR answered with something else than the file of this export.")
-                    .because(not)
-            }
+            NotServed::NoFile => Self::bad_gateway(
+                IssueCode::Exception,
+                Reason::NotFhir,
+                "OpenEMR answered with something else than the file of this export.",
+            )
+            .because(not),
         }
     }
 }
@@ -82,7 +85,7 @@ pub(super) async fn take(call: &Call, fhir: &mut FhirCall, exports: &Exports, jo
     }
     let jobs = exports.of(&fhir.site.config);
     let known = jobs.file(file.id.to_owned(), Some(plan.job)).await;
-    let known = known.map_err(|error| disk_failed(&fhir.site, &jobs, error))?;
+    let known = known.map_err(|error| disk_failed(&jobs, error))?;
     if matches!(known, ExportFile::Unknown) {
         return Err(unknown().into());
     }
@@ -121,7 +124,7 @@ pub(super) async fn attribute(call: &Call, fhir: &mut FhirCall, exports: &Export
     let file = match file {
         Ok(file) => file,
         Err(error) => {
-            let failed = disk_failed(&fhir.site, &jobs, error);
+            let failed = disk_failed(&jobs, error);
             if is_named {
                 return Err(failed.into());
             }

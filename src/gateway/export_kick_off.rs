@@ -15,6 +15,7 @@ use crate::fhir::export_level::Level;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::parameters::{self, MAX_PARAMETERS};
 use crate::fhir::prefer::{self, Handling};
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::attempt::Attempt;
 use crate::gateway::call::Call;
@@ -74,7 +75,9 @@ pub(super) async fn answer(
     let separator = if honoured.is_empty() { "" } else { "?" };
     let request = format!("{}{}{separator}{honoured}", base.as_str(), kick_off.level.path());
     if request.len() > MAX_URL {
-        return Err(Rejection::new(StatusCode::URI_TOO_LONG, IssueCode::TooCostly, "The URL is too long.").into());
+        return Err(
+            Rejection::new(StatusCode::URI_TOO_LONG, IssueCode::TooCostly, Reason::HeadTooLarge, "The URL is too long.").into()
+        );
     }
     let job = Uuid::new_v4();
     begin(fhir, exports, Plan::new(job, kick_off, request, owner(call), now()), base.as_str()).await
@@ -112,11 +115,11 @@ async fn begin(fhir: &FhirCall, exports: &Exports, plan: Plan, base: &str) -> Re
     match jobs.add(plan).await {
         Ok(()) => {}
         Err(AddError::TooMany) => return Err(too_many().into()),
-        Err(AddError::Store(error)) => return Err(disk_failed(&fhir.site, &jobs, error).into()),
+        Err(AddError::Store(error)) => return Err(disk_failed(&jobs, error).into()),
     }
     match HeaderValue::try_from(format!("{base}/$bulkdata-status?job={job}")) {
         Ok(location) => Ok(empty(StatusCode::ACCEPTED).with(CONTENT_LOCATION, location)),
-        Err(_) => Err(Rejection::invalid("The Host cannot be used.").into()),
+        Err(_) => Err(Rejection::invalid(Reason::Malformed, "The Host cannot be used.").into()),
     }
 }
 
@@ -130,14 +133,14 @@ fn check_head(call: &Call, fields: &HeaderMap, level: &Level, granted: &str) -> 
             Level::Group(_) => "a group",
         };
         let text = format!("An export of {what} needs the scope {}, which the gateway's token lacks.", missing.join(" and "));
-        return Err(Rejection::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, text));
+        return Err(Rejection::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, Reason::Scope, text));
     }
     if !call.negotiated.acceptable {
         let text = "An export is told of in application/fhir+json alone.";
-        return Err(Rejection::new(StatusCode::NOT_ACCEPTABLE, IssueCode::NotSupported, text));
+        return Err(Rejection::new(StatusCode::NOT_ACCEPTABLE, IssueCode::NotSupported, Reason::NotAcceptable, text));
     }
     if prefer::value_of(preferences(fields), "respond-async").is_none() {
-        return Err(Rejection::invalid("An export needs the field  Prefer: respond-async"));
+        return Err(Rejection::invalid(Reason::Parameter, "An export needs the field  Prefer: respond-async"));
     }
     if content_length(fields).is_some_and(|length| length > 0) { check_media_type(fields) } else { Ok(()) }
 }
@@ -147,7 +150,7 @@ fn check_media_type(fields: &HeaderMap) -> Result<(), Rejection> {
         return Ok(());
     }
     let text = "The body of a kick-off is a Parameters resource in JSON.";
-    Err(Rejection::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, IssueCode::NotSupported, text))
+    Err(Rejection::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, IssueCode::NotSupported, Reason::MediaType, text))
 }
 
 /// Judges the parameters, by what can be exported.
@@ -157,7 +160,7 @@ fn judge(level: Level, fields: &HeaderMap, query: &str, body: &Bytes, may: &May<
     }
     let mut parameters: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     let of_body = parameters::read(body);
-    parameters.extend(of_body.ok_or_else(|| Rejection::invalid("The body is no Parameters resource."))?);
+    parameters.extend(of_body.ok_or_else(|| Rejection::invalid(Reason::Resource, "The body is no Parameters resource."))?);
     let handling = Handling::named(preferences(fields));
     Ok(KickOff::validate(level, &parameters, handling, may)?)
 }
@@ -169,11 +172,11 @@ fn is_json(media_type: &HeaderValue) -> bool {
 
 fn too_large() -> Rejection {
     let text = format!("The body of a kick-off is larger than {MAX_PARAMETERS} bytes.");
-    Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooCostly, text)
+    Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooCostly, Reason::BodyTooLarge, text)
 }
 
 fn too_many() -> Rejection {
     let text = "As many exports are under way as the gateway takes on.";
-    let rejection = Rejection::new(StatusCode::TOO_MANY_REQUESTS, IssueCode::TooCostly, text);
+    let rejection = Rejection::new(StatusCode::TOO_MANY_REQUESTS, IssueCode::TooCostly, Reason::ExportLimit, text);
     Rejection { retry_after: Some(ROOM_AGAIN), ..rejection }
 }

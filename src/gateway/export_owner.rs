@@ -32,7 +32,7 @@ pub(super) fn owner(call: &Call) -> Owner {
 pub(super) async fn find(call: &Call, site: &Site, exports: &Exports, job: Option<Uuid>) -> Result<Plan, Rejection> {
     let job = job.ok_or_else(unknown)?;
     let jobs = exports.of(&site.config);
-    let found = known(call, jobs.find(job).await).map_err(|problem| disk_failed(site, &jobs, problem))?;
+    let found = known(call, jobs.find(job).await).map_err(|problem| disk_failed(&jobs, problem))?;
     let plan = found.ok_or_else(unknown)?;
     check_level(call, &plan.level)?;
     Ok(plan)
@@ -48,7 +48,7 @@ pub(super) async fn delete(call: &Call, site: &Site, exports: &Exports, job: Opt
     if let Ok(found) = known(call, jobs.find(job).await) {
         check_level(call, &found.ok_or_else(unknown)?.level)?;
     }
-    jobs.delete(job).await.map_err(|problem| disk_failed(site, &jobs, problem))
+    jobs.delete(job).await.map_err(|problem| disk_failed(&jobs, problem))
 }
 
 /// Leaves out what the caller may not know of.

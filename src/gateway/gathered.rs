@@ -16,6 +16,7 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::attempt::Attempt;
 use crate::gateway::call::Call;
@@ -60,25 +61,27 @@ impl From<NotGathered> for Rejection {
     fn from(missing: NotGathered) -> Self {
         match &missing {
             NotGathered::NoAnswer(error) if error.is_unsent() => {
-                Self::unavailable(RETRY, "OpenEMR cannot be asked at the moment.")
+                Self::unavailable(Reason::OwnRequest, RETRY, "OpenEMR cannot be asked at the moment.")
             }
             NotGathered::NoAnswer(SiteClientError::Failed(error)) if error.is_timeout() => {
                 let text = "OpenEMR took too long to answer a part of the search: ask for one of the values at a time.";
-                Self::new(StatusCode::GATEWAY_TIMEOUT, IssueCode::Timeout, text)
+                Self::new(StatusCode::GATEWAY_TIMEOUT, IssueCode::Timeout, Reason::UpstreamTimeout, text)
             }
-            NotGathered::NoAnswer(_) | NotGathered::Unusable(_) => {
-                Self::bad_gateway(IssueCode::Exception, "OpenEMR did not answer a part of the search with a Bundle.")
-            }
+            NotGathered::NoAnswer(_) | NotGathered::Unusable(_) => Self::bad_gateway(
+                IssueCode::Exception,
+                Reason::OwnRequest,
+                "OpenEMR did not answer a part of the search with a Bundle.",
+            ),
             NotGathered::TooLong | NotGathered::TooMany => {
                 let text =
                     "OpenEMR finds more than the gateway can join: ask for one of the values at a time, or for one patient.";
-                Self::new(StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooCostly, text)
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooCostly, Reason::TooCostly, text)
             }
             NotGathered::Refused(resource_type) => {
                 let text = format!(
                     "OpenEMR does not let the gateway's client search {resource_type}. The scope is system/{resource_type}.read."
                 );
-                Self::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, text)
+                Self::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, Reason::Scope, text)
             }
         }
         .because(missing)
@@ -99,7 +102,7 @@ pub(super) async fn answer(
 ) -> Step {
     queue::enter(session, call, fhir, attempt).await?;
     let permit = attempt.permit.take();
-    debug!("request {}: asks OpenEMR {} times", call.id, forms.len());
+    debug!(request_id:% = call.id; "asks OpenEMR {} times", forms.len());
     let (bodies, date) = while_there(session, ask(call, fhir, permit.as_ref(), resource_type, forms)).await?;
     drop(permit);
     let body = joined(&bodies).map_err(|fault| match fault {

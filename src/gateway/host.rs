@@ -15,6 +15,7 @@ use pingora::proxy::Session;
 
 use crate::config::Config;
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
 use crate::http::forwarded::called_at::CalledAt;
@@ -43,13 +44,14 @@ pub(super) enum BadHost {
 impl From<BadHost> for Rejection {
     fn from(bad: BadHost) -> Self {
         let rejection = match bad {
-            BadHost::Missing => Self::invalid("The request has no Host field."),
-            BadHost::Several => Self::invalid("The request has more than one Host field."),
-            BadHost::TwoHosts => Self::invalid("The request names two different hosts."),
-            BadHost::Invalid(reason) => Self::invalid(format!("The host of the request {reason}.")),
+            BadHost::Missing => Self::invalid(Reason::Malformed, "The request has no Host field."),
+            BadHost::Several => Self::invalid(Reason::Malformed, "The request has more than one Host field."),
+            BadHost::TwoHosts => Self::invalid(Reason::Malformed, "The request names two different hosts."),
+            BadHost::Invalid(reason) => Self::invalid(Reason::Malformed, format!("The host of the request {reason}.")),
             BadHost::Unknown => Self::new(
                 StatusCode::MISDIRECTED_REQUEST,
                 IssueCode::Forbidden,
+                Reason::UnknownHost,
                 "The gateway is not known by the host name of this request. Its operator can add the name to access.hosts.",
             ),
         };

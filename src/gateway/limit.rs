@@ -9,6 +9,7 @@ use crate::access::refusal::Refusal;
 use crate::fhir::criteria::Illegible;
 use crate::fhir::interaction::{Interaction, Kind};
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::fhir::resource_test::Permitted;
 
@@ -58,21 +59,25 @@ impl From<NotPermitted> for Rejection {
             ),
             NotPermitted::Unknown(resource_type) => {
                 let text = format!("OpenEMR has no {resource_type} at this address.");
-                Self::new(StatusCode::NOT_FOUND, IssueCode::NotFound, text)
+                Self::new(StatusCode::NOT_FOUND, IssueCode::NotFound, Reason::Policy, text)
             }
             NotPermitted::Body => Self::by_policy("The resource in the body is none that the policy of this client permits."),
             NotPermitted::TooLong => {
                 let text = "A client that may write some resources alone sends one of 64 KiB at most.";
-                Self::new(StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooLong, text)
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooLong, Reason::BodyTooLarge, text)
             }
             NotPermitted::IllegibleBody => Self::new(
                 StatusCode::BAD_REQUEST,
                 IssueCode::Structure,
+                Reason::Resource,
                 "The resource in the body cannot be read, or has a member twice on which the policy of this client depends.",
             ),
-            NotPermitted::Illegible => {
-                Self::bad_gateway(IssueCode::Exception, "OpenEMR's answer has a resource that could not be read.").because(not)
-            }
+            NotPermitted::Illegible => Self::bad_gateway(
+                IssueCode::Exception,
+                Reason::NotFhir,
+                "OpenEMR's answer has a resource that could not be read.",
+            )
+            .because(not),
         }
     }
 }

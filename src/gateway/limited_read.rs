@@ -14,6 +14,7 @@ use pingora::proxy::Session;
 
 use crate::fhir::interaction::Kind;
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::fhir::resource_test::Permitted;
 use crate::gateway::attempt::Attempt;
@@ -53,18 +54,23 @@ enum NotRead {
 impl From<NotRead> for Rejection {
     fn from(not: NotRead) -> Self {
         match &not {
-            NotRead::NoAnswer(error) if error.is_unsent() => Self::unavailable(RETRY, "OpenEMR cannot be asked at the moment."),
-            NotRead::NoAnswer(SiteClientError::Failed(error)) if error.is_timeout() => {
-                Self::new(StatusCode::GATEWAY_TIMEOUT, IssueCode::Timeout, "OpenEMR did not finish in time.")
+            NotRead::NoAnswer(error) if error.is_unsent() => {
+                Self::unavailable(Reason::OwnRequest, RETRY, "OpenEMR cannot be asked at the moment.")
             }
+            NotRead::NoAnswer(SiteClientError::Failed(error)) if error.is_timeout() => Self::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                IssueCode::Timeout,
+                Reason::UpstreamTimeout,
+                "OpenEMR did not finish in time.",
+            ),
             NotRead::NoAnswer(_) | NotRead::Unusable(_) => {
-                Self::bad_gateway(IssueCode::Exception, "OpenEMR did not answer with a resource.")
+                Self::bad_gateway(IssueCode::Exception, Reason::OwnRequest, "OpenEMR did not answer with a resource.")
             }
             NotRead::Refused(resource_type) => {
                 let text = format!(
                     "OpenEMR does not let the gateway's client read {resource_type}. The scope is system/{resource_type}.read."
                 );
-                Self::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, text)
+                Self::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, Reason::Scope, text)
             }
         }
         .because(not)

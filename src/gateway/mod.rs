@@ -55,6 +55,7 @@ mod local;
 mod mended_answer;
 mod negotiation;
 mod openemr_answer;
+mod outcome;
 mod outgoing;
 pub(crate) mod pace;
 mod patient_group;
@@ -295,8 +296,8 @@ impl ProxyHttp for Gateway {
         buffered_send::after_end(session, context).await;
         http2::after_request(session, error);
         recording::at_the_end(session, error, context);
-        if access_log::is_on() {
-            access_log::write(&request_log::access_line(session, error.is_some(), context));
+        if access_log::is_on() && request_log::is_of_interest(session, context) {
+            access_log::write(&outcome::record(session, error.is_some(), context));
         }
     }
 
@@ -394,6 +395,7 @@ async fn end(session: &mut Session, stop: Stop, context: &mut RequestContext) ->
     shared::fail(session, context);
     match stop {
         Stop::Answered(answer) => {
+            context.answer.reason = outcome::of_own_answer(&context.destination, answer.status());
             recording::own_answer_to(session, &context.call, &mut context.destination, &answer);
             send::answer(session, answer, &context.call, context.destination.cors()).await
         }

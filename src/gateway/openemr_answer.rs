@@ -32,7 +32,7 @@ struct Explained(String);
 /// A rejection, or an error that makes Pingora try again.
 pub(super) fn head(session: &mut Session, head: &mut ResponseHeader, exchange: &mut Exchange<'_>) -> Step {
     let Exchange { call, fhir, attempt, answer } = exchange;
-    attempt.note_answered();
+    attempt.note_answered(head.status);
     shared::note_write(session, fhir);
     upstream::after_head(head, attempt);
     trace::mark_answer(head);

@@ -11,6 +11,7 @@ use pingora::proxy::Session;
 use crate::fhir::interaction::Kind;
 use crate::fhir::media_type::{essence, is_json, is_of_other_version};
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::fhir::resource_identity::{BadIdentity, IdentityCheck};
 use crate::gateway::call::Call;
@@ -48,18 +49,21 @@ enum BadBody {
 
 impl From<BadBody> for Rejection {
     fn from(bad: BadBody) -> Self {
-        let unsupported = |text| Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, IssueCode::NotSupported, text);
+        let unsupported = |text| Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, IssueCode::NotSupported, Reason::MediaType, text);
         match bad {
             BadBody::NoForm => unsupported("A search by POST has its parameters in a form: application/x-www-form-urlencoded."),
-            BadBody::FormTooLarge => {
-                Self::new(StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooCostly, "A form may have 64 KiB at most.")
-            }
+            BadBody::FormTooLarge => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                IssueCode::TooCostly,
+                Reason::BodyTooLarge,
+                "A form may have 64 KiB at most.",
+            ),
             BadBody::Multipart => unsupported("OpenEMR's FHIR API takes no multipart/form-data."),
             BadBody::NoJson => {
                 unsupported("OpenEMR takes a resource in JSON alone, without a content coding: application/fhir+json.")
             }
             BadBody::OtherVersion => unsupported("OpenEMR takes resources of FHIR R4 alone: fhirVersion=4.0."),
-            BadBody::SeveralTypes => Self::invalid("The request has more than one Content-Type field."),
+            BadBody::SeveralTypes => Self::invalid(Reason::Malformed, "The request has more than one Content-Type field."),
         }
     }
 }

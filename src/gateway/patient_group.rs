@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::access::patients::Patients;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
@@ -31,7 +32,7 @@ pub(super) async fn resolve(call: &mut Call, fhir: &FhirCall) -> Result<(), Reje
         }
         Members::Unknown => {
             let text = "The Group that has the patients of this client cannot be read at the moment.";
-            Err(Rejection::unavailable(AGAIN, text))
+            Err(Rejection::unavailable(Reason::OwnRequest, AGAIN, text))
         }
     }
 }

@@ -11,6 +11,7 @@ use rustls::pki_types::UnixTime;
 use crate::access::certificates::CertificateFacts;
 use crate::callers::client_certificates::{BadCertificate, PeerCertificate};
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 
 /// What the certificate says of its owner; `None` without TLS, and where none was shown. [`check`] says whether it is good.
@@ -43,6 +44,6 @@ impl From<BadCertificate> for Rejection {
                 "The client certificate of this connection is not good any more: it was revoked, has expired, or its CA is no longer trusted."
             }
         };
-        Self::new(StatusCode::UNAUTHORIZED, IssueCode::Login, text).because(bad)
+        Self::new(StatusCode::UNAUTHORIZED, IssueCode::Login, Reason::Certificate, text).because(bad)
     }
 }

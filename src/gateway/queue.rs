@@ -8,6 +8,7 @@ use log::debug;
 use pingora::proxy::Session;
 
 use crate::fhir::interaction::Kind;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::attempt::Attempt;
 use crate::gateway::call::Call;
@@ -35,11 +36,15 @@ pub(super) enum NoPermit {
 impl From<NoPermit> for Rejection {
     fn from(none: NoPermit) -> Self {
         match none {
-            NoPermit::QueueFull(wait) => Self::unavailable(wait, "OpenEMR is busy, and too many requests wait for it already."),
-            NoPermit::CutOff(wait) => {
-                Self::unavailable(wait, "OpenEMR is busy, and too many of your requests wait for it already.")
+            NoPermit::QueueFull(wait) => {
+                Self::unavailable(Reason::QueueFull, wait, "OpenEMR is busy, and too many requests wait for it already.")
             }
-            NoPermit::TimedOut(wait) => Self::unavailable(wait, "OpenEMR is busy: the request waited for its turn too long."),
+            NoPermit::CutOff(wait) => {
+                Self::unavailable(Reason::QueueFull, wait, "OpenEMR is busy, and too many of your requests wait for it already.")
+            }
+            NoPermit::TimedOut(wait) => {
+                Self::unavailable(Reason::QueueTimeout, wait, "OpenEMR is busy: the request waited for its turn too long.")
+            }
         }
         .because(none)
     }
@@ -68,8 +73,10 @@ pub(super) async fn enter(session: &mut Session, call: &Call, fhir: &FhirCall, a
         Entry::Full => return Err(NoPermit::QueueFull(wait).into()),
         Entry::Queued(ticket) => ticket,
     };
-    debug!("request {}: waits until OpenEMR has room", call.id);
-    match turn_or_hang_up(session, ticket).await? {
+    debug!(request_id:% = call.id; "waits until OpenEMR has room");
+    let waited = turn_or_hang_up(session, ticket).await;
+    attempt.queued += now.elapsed();
+    match waited? {
         Waited::Admitted(permit) => attempt.permit = Some(permit),
         Waited::CutOff => return Err(NoPermit::CutOff(wait).into()),
         Waited::TimedOut => return Err(NoPermit::TimedOut(wait).into()),

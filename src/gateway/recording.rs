@@ -20,6 +20,7 @@ use crate::audit::record::{Kind as RecordKind, Outcome, Record, Text};
 use crate::fhir::id::is_path_id;
 use crate::fhir::interaction::Kind;
 use crate::fhir::media_type::{essence, is_json};
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::account::Account;
 use crate::gateway::body_filters::BodyFilters;
@@ -46,7 +47,8 @@ pub(super) struct NotRecorded;
 
 impl From<NotRecorded> for Rejection {
     fn from(why: NotRecorded) -> Self {
-        Self::unavailable(RETRY, "The request cannot be recorded at the moment, and is not answered without.").because(why)
+        Self::unavailable(Reason::Audit, RETRY, "The request cannot be recorded at the moment, and is not answered without.")
+            .because(why)
     }
 }
 

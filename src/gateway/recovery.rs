@@ -2,7 +2,7 @@
 //!
 //! Decisions: `docs/decisions/02-repeated-requests.md` and `docs/decisions/05-rejected-tokens.md`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -195,7 +195,9 @@ pub(super) async fn renew(site: &Site, attempt: &mut Attempt) -> Result<(), Toke
     let Some(refused) = attempt.refused_token.generation.take() else { return Ok(()) };
     // A request that waits for a token keeps no other from OpenEMR.
     attempt.leave_openemr();
+    let since = Instant::now();
     let token = site.token.replacement(refused, PATIENCE).await;
+    attempt.token_wait += since.elapsed();
     attempt.token = Some(token.map_err(|Unavailable { retry_after }| TokenRefused::NoNewToken(retry_after))?);
     attempt.refused_token.renewals += 1;
     Ok(())

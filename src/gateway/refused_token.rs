@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::scopes::required::RequiredScope;
 use crate::smart::scope_record::ScopeRecord;
@@ -40,18 +41,20 @@ pub(super) enum TokenRefused {
 
 impl From<TokenRefused> for Rejection {
     fn from(refused: TokenRefused) -> Self {
-        let forbidden = |text: String| Self::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, text);
+        let forbidden = |text: String| Self::new(StatusCode::FORBIDDEN, IssueCode::Forbidden, Reason::Scope, text);
         match refused {
             TokenRefused::NoNewToken(wait) => Self::unavailable(
+                Reason::NoToken,
                 wait,
                 "OpenEMR no longer takes the gateway's access token, and there is no new one yet.",
             ),
             TokenRefused::NotRepeatable => Self::unavailable(
+                Reason::TokenRefused,
                 Duration::ZERO,
                 "OpenEMR refused the gateway's access token before it looked at the request, which was not carried out. Send it again.",
             ),
             TokenRefused::NewTokensToo => {
-                Self::unavailable(Duration::from_secs(5), "OpenEMR refuses access tokens that it has just granted.")
+                Self::unavailable(Reason::TokenRefused, Duration::from_secs(5), "OpenEMR refuses access tokens that it has just granted.")
             }
             TokenRefused::NotGranted(need) => {
                 forbidden(format!("This needs the scope {need}, which OpenEMR did not grant to the gateway."))

@@ -33,7 +33,8 @@ fn of(rejection: Rejection, call: &Call, destination: &Destination) -> Answer {
 /// # Errors
 /// The client is gone.
 pub(super) async fn send(session: &mut Session, rejection: Rejection, context: &mut RequestContext) -> pingora::Result<()> {
-    let RequestContext { call, destination, .. } = context;
+    let RequestContext { call, destination, answer: state, .. } = context;
+    state.reason = Some(rejection.reason);
     let rejection = credentials::asked_for(rejection, call);
     let answer = of(rejection, call, destination);
     recording::own_answer_to(session, call, destination, &answer);
@@ -45,6 +46,8 @@ pub(super) async fn send(session: &mut Session, rejection: Rejection, context: &
 pub(super) async fn after_failure(session: &mut Session, error: &Error, context: &mut RequestContext) -> u16 {
     let body_is_missing = !session.is_body_done();
     let rejection = context.rejection.clone().or_else(|| transport::rejection(error, body_is_missing));
+    context.attempt.note_failed();
+    context.answer.reason = rejection.as_ref().map(|rejection| rejection.reason);
     request_log::failed(error, context, rejection.is_some());
     let Some(rejection) = rejection else { return 0 };
     let status = rejection.status.as_u16();

@@ -10,6 +10,7 @@ use pingora::proxy::Session;
 
 use crate::config::Limits;
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::attempt::Attempt;
 use crate::gateway::destination::FhirCall;
@@ -29,7 +30,7 @@ struct NoBody;
 
 impl From<NoBody> for Rejection {
     fn from(_: NoBody) -> Self {
-        Self::invalid("A request with this method has no body.")
+        Self::invalid(Reason::Malformed, "A request with this method has no body.")
     }
 }
 
@@ -41,7 +42,7 @@ pub(super) struct TooSlow;
 impl From<TooSlow> for Rejection {
     fn from(_: TooSlow) -> Self {
         let text = "The request's body did not arrive in time.";
-        Self::new(StatusCode::REQUEST_TIMEOUT, IssueCode::Timeout, text)
+        Self::new(StatusCode::REQUEST_TIMEOUT, IssueCode::Timeout, Reason::RequestTimeout, text)
     }
 }
 

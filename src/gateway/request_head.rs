@@ -11,6 +11,7 @@ use pingora::http::RequestHeader;
 
 use crate::fhir::media_type::essence;
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::http::entity_tag;
 use crate::http::field_filter;
@@ -86,16 +87,20 @@ pub(super) enum BadField {
 impl From<BadField> for Rejection {
     fn from(bad: BadField) -> Self {
         match bad {
-            BadField::Twice(name) => Self::invalid(format!("The request has the field {name} more than once.")),
-            BadField::SeveralTypes => Self::invalid("The request's Content-Type names more than one type."),
+            BadField::Twice(name) => {
+                Self::invalid(Reason::Malformed, format!("The request has the field {name} more than once."))
+            }
+            BadField::SeveralTypes => Self::invalid(Reason::Malformed, "The request's Content-Type names more than one type."),
             BadField::Encoded => Self::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 IssueCode::NotSupported,
+                Reason::MediaType,
                 "The gateway takes no compressed bodies: send it without Content-Encoding.",
             ),
             BadField::TooLong => Self::new(
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 IssueCode::TooLong,
+                Reason::HeadTooLarge,
                 "The request has a header field that is longer than OpenEMR takes.",
             ),
         }

@@ -1,18 +1,18 @@
-//! What the log says of a request: why it failed, and its access line.
+//! What the log says of a request: why it failed.
 
 use std::fmt;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use log::{info, warn};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
 
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::context::RequestContext;
-use crate::gateway::destination::FhirCall;
+use crate::gateway::destination::{Destination, LocalRoute};
 use crate::nodes::cause::{is_no_connection, summary};
 use crate::nodes::node::Node;
-use crate::observe::access_log;
 
 /// The cause of a rejection: its own words where it has no other.
 struct Cause<'a>(&'a Rejection);
@@ -59,16 +59,21 @@ pub(super) fn failed(error: &Error, context: &RequestContext, client_is_there: b
     let (id, site) = (context.call.id, site(context));
     match (&context.rejection, latest_node(context)) {
         (Some(rejection), Some(node)) => {
-            warn!("request {id}: site {site}: node {}: {}", node.fhir.url(), Cause(rejection));
+            warn!(request_id:% = id, reason = rejection.reason.code(); "site {site}: node {}: {}", node.fhir.url(), Cause(rejection));
         }
-        (Some(rejection), None) => warn!("request {id}: site {site}: {}", Cause(rejection)),
-        (None, _) if client_is_there => warn!("request {id}: site {site}: {}", Failure(error, context)),
-        (None, _) => info!("request {id}: site {site}: the client left: {}", summary(error)),
+        (Some(rejection), None) => {
+            warn!(request_id:% = id, reason = rejection.reason.code(); "site {site}: {}", Cause(rejection));
+        }
+        (None, _) if client_is_there => {
+            let reason = context.answer.reason.map_or("-", Reason::code);
+            warn!(request_id:% = id, reason = reason; "site {site}: {}", Failure(error, context));
+        }
+        (None, _) => info!(request_id:% = id; "site {site}: the client left: {}", summary(error)),
     }
 }
 
 /// The node of the latest try.
-fn latest_node(context: &RequestContext) -> Option<&Node> {
+pub(super) fn latest_node(context: &RequestContext) -> Option<&Node> {
     let (fhir, node) = context.destination.fhir().zip(context.attempt.latest_node)?;
     fhir.site.nodes.get(node)
 }
@@ -76,51 +81,20 @@ fn latest_node(context: &RequestContext) -> Option<&Node> {
 /// Logs why a request was refused before it went to OpenEMR, where that is not the client's doing, or a limit's.
 pub(super) fn rejected(rejection: &Rejection, context: &RequestContext) {
     if rejection.status.is_server_error() {
-        warn!("request {}: site {}: {}", context.call.id, site(context), Cause(rejection));
+        let reason = rejection.reason.code();
+        warn!(request_id:% = context.call.id, reason = reason; "site {}: {}", site(context), Cause(rejection));
     } else if rejection.status == StatusCode::TOO_MANY_REQUESTS {
-        info!("request {}: {}", context.call.id, Cause(rejection));
+        info!(request_id:% = context.call.id, reason = rejection.reason.code(); "{}", Cause(rejection));
     }
 }
 
-/// The access line of a request.
-pub(super) fn access_line<'a>(session: &'a Session, failed: bool, context: &'a RequestContext) -> access_log::Line<'a> {
-    let RequestContext { call, destination, attempt, .. } = context;
-    let fhir = destination.fhir();
-    access_log::Line {
-        request_id: call.id,
-        caller: call.trace.client().address(),
-        client: call.caller.client.as_deref(),
-        trace_id: call.trace.context.trace_id(),
-        method: known_method(&session.req_header().method),
-        site: fhir.map(|fhir| fhir.site.name()),
-        resource_type: fhir.and_then(|fhir| fhir.interaction.resource_type),
-        interaction: fhir.map(|fhir| fhir.interaction.kind.code()),
-        status: context.answer.status(session).map(|status| status.as_u16()),
-        whole: !failed,
-        bytes: session.body_bytes_sent(),
-        duration: call.started.elapsed(),
-        upstream: attempt.upstream_time,
-        retries: attempt.retries(),
-        shared: attempt.is_shared,
-        left_out: fhir.map_or(0, FhirCall::left_out),
-    }
+/// Whether a request has an access line: probes can be left out.
+pub(super) fn is_of_interest(session: &Session, context: &RequestContext) -> bool {
+    let RequestContext { call, destination, answer, .. } = context;
+    let is_probe = matches!(destination, Destination::Local(LocalRoute::Health | LocalRoute::Ready));
+    call.config().log.probes || !is_probe || answer.status(session) != Some(StatusCode::OK)
 }
 
 fn site(context: &RequestContext) -> &str {
     context.destination.fhir().map_or("-", |fhir| fhir.site.name())
-}
-
-/// The method's name, unless the client made it up: what it writes itself is not logged.
-fn known_method(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::PATCH => "PATCH",
-        Method::DELETE => "DELETE",
-        Method::OPTIONS => "OPTIONS",
-        Method::TRACE => "TRACE",
-        _ => "other",
-    }
 }

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use crate::fhir::format_parameters;
 use crate::fhir::interaction::Kind;
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
@@ -32,7 +33,7 @@ impl From<NotAcceptable> for Rejection {
     fn from(_: NotAcceptable) -> Self {
         let text =
             "OpenEMR speaks FHIR R4 in JSON alone: ask for application/fhir+json, without fhirVersion or with fhirVersion=4.0.";
-        Self::new(StatusCode::NOT_ACCEPTABLE, IssueCode::NotSupported, text)
+        Self::new(StatusCode::NOT_ACCEPTABLE, IssueCode::NotSupported, Reason::NotAcceptable, text)
     }
 }
 

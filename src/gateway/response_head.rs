@@ -15,6 +15,7 @@ use pingora::http::ResponseHeader;
 use crate::fhir::interaction::{Interaction, Kind};
 use crate::fhir::media_type::essence;
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::trace::X_REQUEST_ID;
@@ -158,17 +159,17 @@ pub(super) enum BadAnswer {
 
 impl From<BadAnswer> for Rejection {
     fn from(bad: BadAnswer) -> Self {
-        let text = match bad {
-            BadAnswer::HeadTooLarge => "The head of OpenEMR's answer is larger than the gateway takes.",
-            BadAnswer::Page => "OpenEMR answered with a web page where FHIR was due.",
-            BadAnswer::Redirect => "OpenEMR sent the gateway to another address.",
-            BadAnswer::CutShort | BadAnswer::NotDecodable(_) => "OpenEMR's answer ended too soon.",
+        let (reason, text) = match bad {
+            BadAnswer::HeadTooLarge => (Reason::BadAnswer, "The head of OpenEMR's answer is larger than the gateway takes."),
+            BadAnswer::Page => (Reason::NotFhir, "OpenEMR answered with a web page where FHIR was due."),
+            BadAnswer::Redirect => (Reason::NotFhir, "OpenEMR sent the gateway to another address."),
+            BadAnswer::CutShort | BadAnswer::NotDecodable(_) => (Reason::CutShort, "OpenEMR's answer ended too soon."),
             BadAnswer::Coding | BadAnswer::Status | BadAnswer::Framing | BadAnswer::OtherProtocol => {
-                "OpenEMR's answer could not be read."
+                (Reason::BadAnswer, "OpenEMR's answer could not be read.")
             }
-            BadAnswer::TooLong => "OpenEMR's refusal is too long to be read.",
+            BadAnswer::TooLong => (Reason::BadAnswer, "OpenEMR's refusal is too long to be read."),
         };
-        Self::bad_gateway(IssueCode::Exception, text).because(bad)
+        Self::bad_gateway(IssueCode::Exception, reason, text).because(bad)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::fhir::format_parameters::{FormatParameters, NamedFormat};
 use crate::fhir::interaction::Kind;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::prefer::Handling;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::fhir::resource_test::Permitted;
 use crate::gateway::attempt::Attempt;
@@ -160,7 +161,7 @@ impl From<NoLinks> for Rejection {
     fn from(_: NoLinks) -> Self {
         let text = "The search is too long to come in pages, because the links to them would be: leave _count out, or ask for fewer \
                     values at a time.";
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooLong, text)
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, IssueCode::TooLong, Reason::TooCostly, text)
     }
 }
 

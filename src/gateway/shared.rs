@@ -89,7 +89,7 @@ async fn enter(
             Entry::Alone => break,
             Entry::Follower(follower) => follower,
         };
-        debug!("request {}: waits for the answer to an identical one", call.id);
+        debug!(request_id:% = call.id; "waits for the answer to an identical one");
         let left = until.saturating_duration_since(Instant::now());
         let wait = async { Ok(timeout(left, follower.answer()).await.ok().flatten()) };
         if let Some(shared) = while_there(session, wait).await? {

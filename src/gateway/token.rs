@@ -1,7 +1,8 @@
 //! The access token that a request goes to OpenEMR with.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::attempt::Attempt;
 use crate::gateway::call::Call;
@@ -18,7 +19,8 @@ pub(super) struct NoToken(Duration);
 
 impl From<NoToken> for Rejection {
     fn from(missing: NoToken) -> Self {
-        Self::unavailable(missing.0, "The gateway has no access token for OpenEMR at the moment.").because(missing)
+        Self::unavailable(Reason::NoToken, missing.0, "The gateway has no access token for OpenEMR at the moment.")
+            .because(missing)
     }
 }
 
@@ -29,7 +31,12 @@ impl From<NoToken> for Rejection {
 pub(super) async fn take(call: &Call, site: &Site, attempt: &mut Attempt) -> Result<(), NoToken> {
     attempt.token = Some(match site.token.usable(call.started) {
         Some(token) => token,
-        None => site.token.wait(PATIENCE).await.map_err(|Unavailable { retry_after }| NoToken(retry_after))?,
+        None => {
+            let since = Instant::now();
+            let waited = site.token.wait(PATIENCE).await;
+            attempt.token_wait += since.elapsed();
+            waited.map_err(|Unavailable { retry_after }| NoToken(retry_after))?
+        }
     });
     Ok(())
 }

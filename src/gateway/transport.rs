@@ -6,6 +6,7 @@ use http::StatusCode;
 use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::request_body::TooSlow;
 use crate::http::framing::violation::Violation;
@@ -18,28 +19,31 @@ pub(super) fn rejection(error: &Error, body_is_missing: bool) -> Option<Rejectio
     if let Some(violation) = violation(error) {
         return Some(violation.into());
     }
-    let exception = |text: &'static str| Some(Rejection::bad_gateway(IssueCode::Exception, text));
-    let rejection = |status, code, text: &'static str| Some(Rejection::new(status, code, text));
+    let exception = |reason, text: &'static str| Some(Rejection::bad_gateway(IssueCode::Exception, reason, text));
+    let rejection = |status, code, reason, text: &'static str| Some(Rejection::new(status, code, reason, text));
     match (error.esource(), error.etype()) {
-        (ErrorSource::Downstream, ReadTimedout) => {
-            rejection(StatusCode::REQUEST_TIMEOUT, IssueCode::Timeout, "The request did not arrive in time.")
-        }
+        (ErrorSource::Downstream, ReadTimedout) => rejection(
+            StatusCode::REQUEST_TIMEOUT,
+            IssueCode::Timeout,
+            Reason::RequestTimeout,
+            "The request did not arrive in time.",
+        ),
         (ErrorSource::Upstream, ReadTimedout) if body_is_missing => Some(TooSlow.into()),
         (ErrorSource::Downstream, ReadError | WriteError | WriteTimedout | ConnectionClosed | ConnectError) => None,
-        (ErrorSource::Downstream, _) => Some(Rejection::invalid("The request is not well-formed HTTP.")),
+        (ErrorSource::Downstream, _) => Some(Rejection::invalid(Reason::Malformed, "The request is not well-formed HTTP.")),
         (ErrorSource::Upstream, ConnectTimedout | TLSHandshakeTimedout | ReadTimedout | WriteTimedout) => {
-            rejection(StatusCode::GATEWAY_TIMEOUT, IssueCode::Timeout, "OpenEMR did not answer in time.")
+            rejection(StatusCode::GATEWAY_TIMEOUT, IssueCode::Timeout, Reason::UpstreamTimeout, "OpenEMR did not answer in time.")
         }
         (ErrorSource::Upstream, TLSHandshakeFailure | InvalidCert | HandshakeError) => {
-            exception("The gateway does not trust OpenEMR's certificate, or cannot agree with it on TLS.")
+            exception(Reason::Tls, "The gateway does not trust OpenEMR's certificate, or cannot agree with it on TLS.")
         }
         (ErrorSource::Upstream, ConnectRefused | ConnectNoRoute | ConnectError | ConnectProxyFailure | SocketError) => {
-            Some(Rejection::bad_gateway(IssueCode::Transient, "OpenEMR cannot be reached."))
+            Some(Rejection::bad_gateway(IssueCode::Transient, Reason::Connect, "OpenEMR cannot be reached."))
         }
-        (ErrorSource::Upstream, _) => exception("OpenEMR's answer could not be read."),
+        (ErrorSource::Upstream, _) => exception(Reason::BadAnswer, "OpenEMR's answer could not be read."),
         (ErrorSource::Internal | ErrorSource::Unset, _) => {
             let text = "The gateway could not handle the request.";
-            rejection(StatusCode::INTERNAL_SERVER_ERROR, IssueCode::Exception, text)
+            rejection(StatusCode::INTERNAL_SERVER_ERROR, IssueCode::Exception, Reason::Internal, text)
         }
     }
 }

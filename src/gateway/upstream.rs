@@ -32,6 +32,7 @@ static NEXT_FRESH_GROUP: AtomicU64 = AtomicU64::new(1 << 32);
 /// All nodes are ejected, or none of their names has ever been resolved.
 pub(super) fn peer(version: Version, fhir: &FhirCall, attempt: &mut Attempt) -> Result<HttpPeer, Unreachable> {
     let site = &fhir.site;
+    attempt.begun = Some(Instant::now());
     if attempt.node.is_none() {
         attempt.node = Some(NodeLease::take(&site.nodes, attempt.tried, Instant::now())?);
     }

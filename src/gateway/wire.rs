@@ -10,6 +10,7 @@ use pingora::proxy::Session;
 
 use crate::config::Limits;
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::cors::METHODS;
 use crate::gateway::destination::Destination;
@@ -57,32 +58,42 @@ impl From<BadHead> for Rejection {
             BadHead::MethodNotAllowed => Self::method_not_allowed("The gateway does not take this method.", METHODS),
             BadHead::UnknownMethod => {
                 let text = "The gateway does not know this method.";
-                Self { allow: Some(Box::new(METHODS)), ..Self::new(StatusCode::NOT_IMPLEMENTED, IssueCode::NotSupported, text) }
+                Self {
+                    allow: Some(Box::new(METHODS)),
+                    ..Self::new(StatusCode::NOT_IMPLEMENTED, IssueCode::NotSupported, Reason::NotSupported, text)
+                }
             }
             BadHead::TargetTooLong => Self::new(
                 StatusCode::URI_TOO_LONG,
                 IssueCode::TooLong,
+                Reason::HeadTooLarge,
                 "The request's URL is longer than the gateway takes. A search can be sent as POST to _search.",
             ),
             BadHead::TooLarge => Self::new(
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 IssueCode::TooLong,
+                Reason::HeadTooLarge,
                 "The request's head is larger than the gateway takes.",
             ),
             BadHead::TooManyFields => Self::new(
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 IssueCode::TooLong,
+                Reason::HeadTooLarge,
                 "The request has more header fields than the gateway takes.",
             ),
             BadHead::BodyTooLarge => Self::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 IssueCode::TooLong,
+                Reason::BodyTooLarge,
                 "The request's body is larger than the gateway takes.",
             ),
-            BadHead::Upgrade => {
-                Self::new(StatusCode::BAD_REQUEST, IssueCode::NotSupported, "The gateway does not switch protocols.")
-            }
-            BadHead::UnsafeTarget(reason) => Self::invalid(format!("The request was refused: {reason}.")),
+            BadHead::Upgrade => Self::new(
+                StatusCode::BAD_REQUEST,
+                IssueCode::NotSupported,
+                Reason::NotSupported,
+                "The gateway does not switch protocols.",
+            ),
+            BadHead::UnsafeTarget(reason) => Self::invalid(Reason::UnsafeTarget, format!("The request was refused: {reason}.")),
             BadHead::Field(bad) => bad.into(),
         }
     }

@@ -122,7 +122,7 @@ pub(super) async fn of_unknown_id(head: &mut ResponseHeader, body: Bytes, call: 
         }
         Ok(_) => body,
         Err(error) => {
-            warn!("request {}: it cannot be told whether the resource exists: {error}", call.id);
+            warn!(request_id:% = call.id; "it cannot be told whether the resource exists: {error}");
             body
         }
     }
@@ -178,11 +178,11 @@ pub(super) async fn read(target: &str, call: &Call, site: &Site) -> Option<Bytes
     match site.client.send_with_token(&own_read(target, call, site)).await {
         Ok(response) if response.status == StatusCode::OK => Some(mended(response.body, site)),
         Ok(response) => {
-            warn!("request {}: the resource cannot be read back: {}", call.id, response.explain());
+            warn!(request_id:% = call.id; "the resource cannot be read back: {}", response.explain());
             None
         }
         Err(error) => {
-            warn!("request {}: the resource cannot be read back: {error}", call.id);
+            warn!(request_id:% = call.id; "the resource cannot be read back: {error}");
             None
         }
     }

@@ -11,6 +11,7 @@ use crate::fhir::interaction::Kind;
 use crate::fhir::json::member_search::MemberSearch;
 use crate::fhir::operation_outcome::{Issue, IssueCode, Severity};
 use crate::fhir::prefer::Handling;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::adapted::Adapted;
 use crate::gateway::call::Call;
@@ -41,7 +42,7 @@ pub(super) enum NotTaken {
 
 impl From<NotTaken> for Rejection {
     fn from(refused: NotTaken) -> Self {
-        let of = |code, text: String| Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, text);
+        let of = |code, text: String| Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, Reason::Resource, text);
         match refused {
             NotTaken::Modifiers(paths) => of(
                 IssueCode::Extension,

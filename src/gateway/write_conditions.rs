@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use crate::fhir::if_none_exist::IF_NONE_EXIST;
 use crate::fhir::interaction::Kind;
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::stop::Step;
@@ -35,7 +36,7 @@ pub(super) enum BadCondition {
 
 impl From<BadCondition> for Rejection {
     fn from(bad: BadCondition) -> Self {
-        let failed = |text: String| Self::new(StatusCode::PRECONDITION_FAILED, IssueCode::Conflict, text);
+        let failed = |text: String| Self::new(StatusCode::PRECONDITION_FAILED, IssueCode::Conflict, Reason::Precondition, text);
         match bad {
             BadCondition::Unversioned(field) => failed(format!(
                 "OpenEMR has no versions of this resource, so {field} cannot be met, and nothing was changed. To overwrite the \
@@ -46,7 +47,7 @@ impl From<BadCondition> for Rejection {
                  create a resource, use POST."
                     .to_owned(),
             ),
-            BadCondition::WithoutCreate => Self::invalid("If-None-Exist is for a create alone: POST to the resource type."),
+            BadCondition::WithoutCreate => Self::invalid(Reason::Precondition, "If-None-Exist is for a create alone: POST to the resource type."),
         }
     }
 }

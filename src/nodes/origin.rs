@@ -139,7 +139,7 @@ impl Origin {
         let result = self.refresh_addresses().await;
         let was_lost = self.is_lost.swap(result.is_err(), Ordering::Relaxed);
         match &result {
-            Err(error) if !was_lost => warn!("{error}"),
+            Err(error) if !was_lost => warn!("a name is not resolved: {error}"),
             Ok(()) if was_lost => info!("{} is resolved again", self.url().host),
             Ok(()) | Err(_) => {}
         }

@@ -82,11 +82,32 @@ pub(super) fn is_own(target: &str) -> bool {
     target == access_log::TARGET || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
+/// The beginning of Pingora's error after a TLS handshake that failed, and of that after one that took too long.
+const HANDSHAKE: &str = "Downstream handshake ";
+/// How the cause of one reads whose client left: a probe of the port, or a scan. The last is the gateway's own, which it reports
+/// itself.
+const LEFT: [&str; 5] = ["handshake eof", "unexpected end of file", "(os error 32)", "(os error 104)", "too many connections"];
+
+/// Returns the level at which a record is logged: a client whose handshake fails is no error of the gateway's.
+pub(super) fn level(record: &Record<'_>) -> Level {
+    let is_handshake = || record.args().to_string().starts_with(HANDSHAKE);
+    if record.level() == Level::Error && is_listening(record) && is_handshake() { Level::Warn } else { record.level() }
+}
+
+fn is_listening(record: &Record<'_>) -> bool {
+    record.target() == "pingora_core::services::listening"
+}
+
 /// Returns whether a record reports no problem: Pingora logs an error when it takes another connection because the pool is
-/// checking the first one, and when a new process waits for the listeners of the old one.
+/// checking the first one, when a new process waits for the listeners of the old one, and when a client leaves before the end
+/// of its TLS handshake.
 pub(super) fn is_noise(record: &Record<'_>) -> bool {
     match record.target() {
         "pingora_core::connectors" => record.level() == Level::Error,
+        "pingora_core::services::listening" => {
+            let message = record.args().to_string();
+            message.starts_with(HANDSHAKE) && LEFT.iter().any(|cause| message.contains(cause))
+        }
         "pingora_core::server::transfer_fd" => record.args().to_string().starts_with("No incoming socket transfer"),
         _ => false,
     }
@@ -106,9 +127,14 @@ pub(super) fn safe_part(record: &Record<'_>) -> String {
         return format!("{name}: {message}");
     }
     match KNOWN.iter().find_map(|known| Some((known, message.strip_prefix(known)?))) {
-        Some((known, rest)) => format!("{name}: {known}{}{}", class(rest), system_error(rest)),
+        Some((known, rest)) => format!("{name}: {known}{}{}", class(behind_address(rest)), system_error(rest)),
         None => format!("{target}: a message of {} bytes is withheld{}", message.len(), system_error(&message)),
     }
+}
+
+/// Returns what follows a client's address: ` from 127.0.0.1:4711: …`.
+fn behind_address(rest: &str) -> &str {
+    rest.strip_prefix(" from ").and_then(|rest| Some(rest.split_once(": ")?.1)).unwrap_or(rest)
 }
 
 /// Returns the class of the error at the beginning of `rest`: `: Downstream ReadError`.
@@ -144,6 +170,31 @@ mod tests {
         assert!(!noise("pingora_core::connectors", Level::Warn));
         assert!(!noise("pingora_core::connectors::l4", Level::Error));
         assert!(!noise("openemr_gateway", Level::Error));
+    }
+
+    #[test]
+    fn a_probe_of_a_tls_port_is_no_error() {
+        let listening = |text: &str| {
+            let text = text.to_owned();
+            let target = "pingora_core::services::listening";
+            let record = |at| {
+                let args = format_args!("{text}");
+                let record = Record::builder().target(target).level(at).args(args).build();
+                (is_noise(&record), level(&record), safe_part(&record))
+            };
+            record(Level::Error)
+        };
+        let failed = |cause: &str| {
+            listening(&format!(
+                "Downstream handshake error from 127.0.0.1:4711:  TLSHandshakeFailure context: TLS accept() failed: {cause}"
+            ))
+        };
+        assert!(failed("tls handshake eof").0);
+        assert!(failed("Connection reset by peer (os error 104)").0);
+        let (is_noise, level, text) = failed("peer is incompatible: Doe");
+        assert_eq!((is_noise, level, &*text), (false, Level::Warn, "pingora: Downstream handshake error: TLSHandshakeFailure"));
+        let (is_noise, level, _) = listening("Accept() failed Too many open files (os error 24)");
+        assert_eq!((is_noise, level), (false, Level::Error));
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! The format of log lines: text, or one JSON object on each line.
+//! The format of log lines: text, with colours and local time on a terminal, or one JSON object on each line.
 //!
-//! Decision: `docs/decisions/09-log.md`.
+//! Decisions: `docs/decisions/09-log.md` and `docs/decisions/47-log-lines.md`.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use jiff::Timestamp;
+use jiff::{Timestamp, Zoned};
 use log::kv::{Error as KvError, Key, Value, VisitSource};
 use log::{Level, Record};
 
@@ -16,32 +16,35 @@ use super::foreign_message;
 pub(crate) enum Format {
     /// `2026-11-24T04:00:00.000Z INFO message key=value …`
     Text,
+    /// The same for a person: local time, and colours.
+    Terminal,
     /// `{"time":"…","level":"info","message":"…","key":"value",…}`
     Json,
 }
 
 impl Format {
-    /// Writes one record as one line, or nothing if it is noise. Of another crate's message it writes only what cannot hold data.
+    /// Writes a record as one line, with this level and this message.
     ///
     /// # Errors
     /// Those of `out`.
-    pub(super) fn write(self, out: &mut Vec<u8>, record: &Record<'_>) -> io::Result<()> {
-        let is_own = foreign_message::is_own(record.target());
-        if !is_own && foreign_message::is_noise(record) {
-            return Ok(());
-        }
-        let message = match record.args().as_str() {
-            _ if !is_own => Cow::Owned(foreign_message::safe_part(record)),
-            Some(constant) => Cow::Borrowed(constant),
-            None => Cow::Owned(record.args().to_string()),
-        };
-        self.begin(out, record.level(), &message)?;
-        if is_own {
+    pub(super) fn write(self, out: &mut Vec<u8>, record: &Record<'_>, at: Level, message: &str) -> io::Result<()> {
+        self.begin(out, at, message)?;
+        if foreign_message::is_own(record.target()) {
             let _ = match self {
                 Self::Text => record.key_values().visit(&mut Text(out)),
+                Self::Terminal => record.key_values().visit(&mut Coloured(out)),
                 Self::Json => record.key_values().visit(&mut Json(out)),
             };
         }
+        self.end(out)
+    }
+
+    /// Writes a line that belongs to no record.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub(super) fn write_message(self, out: &mut Vec<u8>, at: Level, message: &str) -> io::Result<()> {
+        self.begin(out, at, message)?;
         self.end(out)
     }
 
@@ -51,7 +54,7 @@ impl Format {
         let plural = if count == 1 { "" } else { "s" };
         let message = format!("{count} line{plural} lost: they came faster than the log could be written");
         // A vector takes everything.
-        let _ = self.begin(&mut out, Level::Warn, &message).and_then(|()| self.end(&mut out));
+        let _ = self.write_message(&mut out, Level::Warn, &message);
         out
     }
 
@@ -59,6 +62,10 @@ impl Format {
         let time = Timestamp::now();
         match self {
             Self::Text => write!(out, "{time:.3} {at:5} {}", one_line(message)),
+            Self::Terminal => {
+                let (now, colour) = (Zoned::now(), colour(at));
+                write!(out, "{DIM}{}{RESET} {colour}{at:5}{RESET} {}", now.strftime("%Y-%m-%d %H:%M:%S%.3f"), one_line(message))
+            }
             Self::Json => {
                 write!(out, r#"{{"time":"{time:.3}","level":"{}","message":"#, level(at))?;
                 Ok(serde_json::to_writer(out, message)?)
@@ -68,10 +75,35 @@ impl Format {
 
     fn end(self, out: &mut Vec<u8>) -> io::Result<()> {
         out.write_all(match self {
-            Self::Text => b"\n",
+            Self::Text | Self::Terminal => b"\n",
             Self::Json => b"}\n",
         })
     }
+}
+
+const DIM: &str = "\x1b[2m";
+const RESET: &str = "\x1b[0m";
+
+/// Returns the escape sequence that begins the colour of a level.
+fn colour(level: Level) -> &'static str {
+    match level {
+        Level::Error => "\x1b[1;31m",
+        Level::Warn => "\x1b[33m",
+        Level::Info => "\x1b[32m",
+        Level::Debug => "\x1b[34m",
+        Level::Trace => DIM,
+    }
+}
+
+/// Returns what is logged of a record: nothing if it is noise; of another crate's message only what cannot hold data.
+pub(super) fn message<'a>(record: &Record<'a>) -> Option<Cow<'a, str>> {
+    if !foreign_message::is_own(record.target()) {
+        return (!foreign_message::is_noise(record)).then(|| Cow::Owned(foreign_message::safe_part(record)));
+    }
+    Some(match record.args().as_str() {
+        Some(constant) => Cow::Borrowed(constant),
+        None => Cow::Owned(record.args().to_string()),
+    })
 }
 
 fn level(level: Level) -> &'static str {
@@ -93,6 +125,15 @@ struct Text<'a>(&'a mut Vec<u8>);
 impl<'kvs> VisitSource<'kvs> for Text<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), KvError> {
         write!(self.0, " {key}={value}")?;
+        Ok(())
+    }
+}
+
+struct Coloured<'a>(&'a mut Vec<u8>);
+
+impl<'kvs> VisitSource<'kvs> for Coloured<'_> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), KvError> {
+        write!(self.0, " {DIM}{key}={RESET}{value}")?;
         Ok(())
     }
 }
@@ -125,8 +166,18 @@ mod tests {
         let values = [("route", "health")];
         let mut record = Record::builder();
         record.target(target).level(Level::Info).key_values(&values);
-        format.write(&mut out, &record.args(format_args!("{message}")).build()).unwrap();
+        let args = format_args!("{message}");
+        let record = record.args(args).build();
+        let shown = super::message(&record).unwrap();
+        format.write(&mut out, &record, Level::Info, &shown).unwrap();
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_terminal_gets_colours_and_no_other_control_character() {
+        let text = line(Format::Terminal, "openemr_gateway", "a\nb\u{1b}c");
+        assert!(text.contains("\u{1b}[32mINFO \u{1b}[0m a b c \u{1b}[2mroute=\u{1b}[0mhealth\n"), "{text:?}");
+        assert_eq!(text.lines().count(), 1);
     }
 
     #[test]
@@ -141,7 +192,7 @@ mod tests {
 
     #[test]
     fn of_other_crates_no_value_is_written() {
-        for format in [Format::Text, Format::Json] {
+        for format in [Format::Text, Format::Terminal, Format::Json] {
             let line = line(format, "h2", "Doe");
             assert!(!line.contains("Doe") && !line.contains("health"), "{line}");
         }

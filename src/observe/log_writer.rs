@@ -1,11 +1,12 @@
-//! Writes log lines to standard error in a thread of its own, many at once. Nobody waits for it: lines that the reader of the
-//! log does not take in time are dropped and counted, and the count is the next line.
+//! Writes log lines to standard error in a thread of its own, many at once. Nobody waits for it, unless `log.when_full` is `wait`:
+//! lines that the reader of the log does not take in time are dropped and counted, and the count is the next line.
 //!
-//! Decision: `docs/decisions/09-log.md`.
+//! Decisions: `docs/decisions/09-log.md` and `docs/decisions/47-log-lines.md`.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
@@ -30,8 +31,12 @@ struct Queue {
     waiting: Mutex<Waiting>,
     /// Signals that there is something to write, or that it is to be written now.
     filled: Condvar,
+    /// Signals that there is room again.
+    taken: Condvar,
     /// Signals that everything that waited has been written.
     drained: Condvar,
+    /// The lines that were lost since the start.
+    all_lost: AtomicU64,
 }
 
 #[derive(Default)]
@@ -47,12 +52,20 @@ struct Waiting {
 /// The queue; `None` when the thread could not be started.
 static QUEUE: OnceLock<Option<Arc<Queue>>> = OnceLock::new();
 
-/// Queues a line for standard error. It never waits for the line to be written.
+/// Whether a line that finds no room waits for it.
+static WAITS: AtomicBool = AtomicBool::new(false);
+
+/// Decides whether a line that finds no room waits for it, or is dropped.
+pub(super) fn set_waits(waits: bool) {
+    WAITS.store(waits, Ordering::Relaxed);
+}
+
+/// Queues a line for standard error. It does not wait for the line to be written.
 ///
 /// The first line starts the thread: Pingora's daemon forks before it logs, and threads do not survive a fork.
 pub(super) fn write(line: &[u8], lost_line: LostLine) {
     if let Some(queue) = QUEUE.get_or_init(|| start(lost_line)) {
-        queue.push(line);
+        queue.push(line, WAITS.load(Ordering::Relaxed));
     }
 }
 
@@ -73,11 +86,16 @@ fn start(lost_line: LostLine) -> Option<Arc<Queue>> {
 }
 
 impl Queue {
-    fn push(&self, line: &[u8]) {
+    fn push(&self, line: &[u8], waits: bool) {
+        let has_no_room = |waiting: &Waiting| waiting.lines.len() + line.len() > MOST_WAITING;
         let mut waiting = self.waiting.lock();
+        if waits {
+            self.taken.wait_while(&mut waiting, |waiting| has_no_room(waiting) && !waiting.lines.is_empty());
+        }
         let was_empty = waiting.is_empty();
-        if waiting.lost > 0 || waiting.lines.len() + line.len() > MOST_WAITING {
+        if !waits && (waiting.lost > 0 || has_no_room(&waiting)) {
             waiting.lost += 1;
+            self.all_lost.fetch_add(1, Ordering::Relaxed);
         } else {
             waiting.lines.extend_from_slice(line);
         }
@@ -105,6 +123,7 @@ impl Queue {
             std::mem::swap(&mut batch, &mut waiting.lines);
             let lost = std::mem::take(&mut waiting.lost);
             waiting.is_writing = true;
+            self.taken.notify_all();
             parking_lot::MutexGuard::unlocked(&mut waiting, || {
                 if lost > 0 {
                     batch.extend_from_slice(&lost_line(lost));
@@ -177,23 +196,44 @@ mod tests {
         let queue = Arc::new(Queue::default());
         let writing = Arc::clone(&queue);
         thread::spawn(move || writing.write_batches(&mut Pipe(sender), lost));
-        queue.push(b"first\n");
+        queue.push(b"first\n", false);
         while !queue.waiting.lock().is_writing {
             thread::yield_now();
         }
         // The thread is stuck with the first line. One line fills what may wait; two find no room.
         let long = vec![b'x'; MOST_WAITING];
-        queue.push(&long);
-        queue.push(b"too many\n");
-        queue.push(b"too many\n");
+        queue.push(&long, false);
+        queue.push(b"too many\n", false);
+        queue.push(b"too many\n", false);
         queue.flush(Duration::from_millis(1));
         assert_eq!(queue.waiting.lock().lines.len(), MOST_WAITING);
+        assert_eq!(queue.all_lost.load(Ordering::Relaxed), 2);
 
         assert_eq!(receiver.recv().as_deref(), Ok(&b"first\n"[..]));
         let second = receiver.recv().expect("the thread goes on");
         assert!(second.starts_with(&long) && second.ends_with(b"x2 lost\n"));
-        queue.push(b"last\n");
+        queue.push(b"last\n", false);
         assert_eq!(receiver.recv().as_deref(), Ok(&b"last\n"[..]));
+    }
+
+    #[test]
+    fn a_line_can_wait_for_room() {
+        let (sender, receiver) = mpsc::sync_channel(0);
+        let queue = Arc::new(Queue::default());
+        let (writing, pushing) = (Arc::clone(&queue), Arc::clone(&queue));
+        thread::spawn(move || writing.write_batches(&mut Pipe(sender), lost));
+        queue.push(b"first\n", true);
+        while !queue.waiting.lock().is_writing {
+            thread::yield_now();
+        }
+        let long = vec![b'x'; MOST_WAITING];
+        queue.push(&long, true);
+        let waiting = thread::spawn(move || pushing.push(b"last\n", true));
+        assert_eq!(receiver.recv().as_deref(), Ok(&b"first\n"[..]));
+        assert_eq!(receiver.recv().as_deref(), Ok(&long[..]));
+        assert!(waiting.join().is_ok());
+        assert_eq!(receiver.recv().as_deref(), Ok(&b"last\n"[..]));
+        assert_eq!(queue.all_lost.load(Ordering::Relaxed), 0);
     }
 
     /// Fails a few times, then takes three bytes at a time.

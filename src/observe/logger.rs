@@ -2,33 +2,72 @@
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::io::{self, IsTerminal};
 use std::panic::{self, PanicHookInfo};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
+use log::kv::Key;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-use super::foreign_message::is_own;
-use super::log_format::Format;
+use super::foreign_message::{self, is_own};
+use super::log_format::{self, Format};
 use super::log_writer;
+use super::repeated_lines::{Count, RepeatedLines, Seen};
 
 /// The most that is kept of a thread's memory for one line, in bytes.
 const KEPT: usize = 4096;
+/// The field of a line that belongs to a request.
+const REQUEST_ID: &str = "request_id";
 
-/// Starts the log on standard error. Later calls change the level alone.
-pub(crate) fn start_log(level: LevelFilter, format: Format) {
+/// What a reload can change of the log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogSettings {
+    /// The least important messages that are written.
+    pub(crate) level: LevelFilter,
+    /// Whether a line that finds no room waits for it.
+    pub(crate) waits: bool,
+    /// Within how long a message that repeats is written once.
+    pub(crate) repeats: Duration,
+}
+
+/// Starts the log on standard error. Later calls change the settings alone.
+pub(crate) fn start_log(settings: LogSettings, format: Format) {
+    let is_for_a_person = format == Format::Text && io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let logger: &'static Logger = match format {
+        Format::Text if is_for_a_person => &Logger(Format::Terminal),
         Format::Text => &Logger(Format::Text),
+        Format::Terminal => &Logger(Format::Terminal),
         Format::Json => &Logger(Format::Json),
     };
     // Tests in one process start it more than once.
     if log::set_logger(logger).is_ok() {
         panic::set_hook(Box::new(log_panic));
     }
-    // The only level that a reload can change.
-    log::set_max_level(level);
+    adjust_log(settings);
+}
+
+/// Changes the settings of the log.
+pub(crate) fn adjust_log(settings: LogSettings) {
+    log::set_max_level(settings.level);
+    log_writer::set_waits(settings.waits);
+    WINDOW.store(u64::try_from(settings.repeats.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+}
+
+/// Writes what the log still holds, the counts of repeated messages among it; waits 2 s at most. It is called before the process
+/// ends.
+pub(crate) fn flush_log() {
+    log::logger().flush();
 }
 
 struct Logger(Format);
+
+/// The messages that repeat.
+static REPEATED: LazyLock<RepeatedLines> = LazyLock::new(RepeatedLines::default);
+/// Within how many milliseconds such a message is written once.
+static WINDOW: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -44,30 +83,78 @@ impl Log for Logger {
         if !self.enabled(record.metadata()) {
             return;
         }
+        let Some(message) = log_format::message(record) else { return };
+        let level = foreign_message::level(record);
+        if level > log::max_level() || self.is_counted(record, level, &message) {
+            return;
+        }
         LINE.with(|line| match line.try_borrow_mut() {
             Ok(mut line) => {
-                self.write(record, &mut line);
+                self.write(&mut line, |line| self.0.write(line, record, level, &message));
                 line.clear();
                 line.shrink_to(KEPT);
             }
             // A value that is being formatted logs something itself, or panics.
-            Err(_) => self.write(record, &mut Vec::new()),
+            Err(_) => self.write(&mut Vec::new(), |line| self.0.write(line, record, level, &message)),
         });
     }
 
     fn flush(&self) {
+        self.write_counts(REPEATED.all(Instant::now()));
         log_writer::flush();
     }
 }
 
 impl Logger {
-    fn write(&self, record: &Record<'_>, line: &mut Vec<u8>) {
+    fn write(&self, line: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) {
         let lost_line = match self.0 {
             Format::Text => |count| Format::Text.lost_line(count),
+            Format::Terminal => |count| Format::Terminal.lost_line(count),
             Format::Json => |count| Format::Json.lost_line(count),
         };
-        if self.0.write(line, record).is_ok() && !line.is_empty() {
+        if write(line).is_ok() {
             log_writer::write(line, lost_line);
+        }
+    }
+
+    /// Counts a line that has been written in this window. Only warnings and errors that a client can cause as often as it likes
+    /// are counted: those of a request, and those of other crates.
+    fn is_counted(&self, record: &Record<'_>, level: Level, message: &str) -> bool {
+        let window = Duration::from_millis(WINDOW.load(Ordering::Relaxed));
+        let of_request = || record.key_values().get(Key::from_str(REQUEST_ID)).is_some();
+        if window.is_zero() || level > Level::Warn || !(of_request() || !is_own(record.target())) {
+            return false;
+        }
+        match REPEATED.see(level, message, window, Instant::now()) {
+            Seen::First => false,
+            Seen::Counted => true,
+            Seen::CountedUnwatched => {
+                let logger = Self(self.0);
+                let thread = thread::Builder::new().name("log counts".to_owned()).spawn(move || logger.watch(window));
+                // Without the thread the count comes with the end of the process.
+                drop(thread);
+                true
+            }
+        }
+    }
+
+    /// Writes the counts at the ends of their windows, until there is none.
+    fn watch(&self, window: Duration) {
+        let mut next = Instant::now() + window;
+        loop {
+            thread::sleep(next.saturating_duration_since(Instant::now()));
+            let (counts, later) = REPEATED.ended(Instant::now());
+            self.write_counts(counts);
+            match later {
+                Some(later) => next = later,
+                None => return,
+            }
+        }
+    }
+
+    fn write_counts(&self, counts: Vec<Count>) {
+        for Count { level, text } in counts {
+            self.write(&mut Vec::new(), |line| self.0.write_message(line, level, &text));
         }
     }
 }

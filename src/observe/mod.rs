@@ -5,9 +5,11 @@ pub(crate) mod access_log;
 pub(crate) mod built;
 mod foreign_message;
 pub(crate) mod log_format;
-pub(crate) mod log_writer;
+mod log_writer;
 mod logger;
+mod repeated_lines;
 pub(crate) mod request_id;
+pub(crate) mod request_record;
 pub(crate) mod trace_context;
 
-pub(crate) use logger::start_log;
+pub(crate) use logger::{LogSettings, adjust_log, flush_log, start_log};

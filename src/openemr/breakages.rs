@@ -12,6 +12,7 @@ use http::StatusCode;
 
 use crate::fhir::capabilities::Capabilities;
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::openemr::version::Version;
 
@@ -229,7 +230,7 @@ pub(crate) struct BrokenRead(&'static str);
 
 impl From<BrokenRead> for Rejection {
     fn from(broken: BrokenRead) -> Self {
-        Self::new(StatusCode::NOT_IMPLEMENTED, IssueCode::NotSupported, broken.to_string())
+        Self::new(StatusCode::NOT_IMPLEMENTED, IssueCode::NotSupported, Reason::NotSupported, broken.to_string())
     }
 }
 

@@ -11,6 +11,7 @@ use http::{HeaderValue, Method, StatusCode};
 use crate::fhir::capabilities::{Capabilities, TypeCapabilities};
 use crate::fhir::interaction::{Interaction, Kind, operation_name};
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::fhir::resource_type;
 
@@ -89,7 +90,10 @@ impl NotOffered {
 impl From<NotOffered> for Rejection {
     fn from(refused: NotOffered) -> Self {
         let allow = refused.allowed().and_then(|allowed| HeaderValue::from_str(&allowed.to_string()).ok());
-        Self { allow: allow.map(Box::new), ..Self::new(refused.status(), refused.code(), refused.to_string()) }
+        Self {
+            allow: allow.map(Box::new),
+            ..Self::new(refused.status(), refused.code(), Reason::NotSupported, refused.to_string())
+        }
     }
 }
 

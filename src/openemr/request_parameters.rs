@@ -10,6 +10,7 @@ use http::StatusCode;
 
 use crate::fhir::interaction::{Interaction, Kind};
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::openemr::php::name::is_plain;
 use crate::openemr::php::variables::{MAX_INPUT_VARS, variables};
@@ -111,7 +112,7 @@ impl From<BadParameters> for Rejection {
             BadParameters::Unknown(_) | BadParameters::Array | BadParameters::Repeated(_) => IssueCode::NotSupported,
             BadParameters::SortKey | BadParameters::NoName => IssueCode::Value,
         };
-        Self::new(StatusCode::BAD_REQUEST, code, bad.to_string())
+        Self::new(StatusCode::BAD_REQUEST, code, Reason::Parameter, bad.to_string())
     }
 }
 

@@ -16,7 +16,7 @@ use pingora::services::ServiceWithDependents;
 use pingora::services::background::{BackgroundService, background_service};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::observe::log_writer;
+use crate::observe::flush_log;
 use crate::server::process::Process;
 use crate::sinks::opened::Sinks;
 use crate::site::lifecycle::Lifecycle;
@@ -90,7 +90,7 @@ fn write_the_last() {
     if let Some(sinks) = SINKS.lock().take() {
         sinks.close();
     }
-    log_writer::flush();
+    flush_log();
 }
 
 /// Writes what the audit trail and the log still hold, and exits with code 0.

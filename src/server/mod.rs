@@ -11,6 +11,7 @@ mod exports;
 mod file_watch;
 mod guard;
 mod listeners;
+mod log_settings;
 mod opening;
 mod options;
 mod pingora_conf;
@@ -29,6 +30,7 @@ mod start_line;
 mod stream_traits;
 mod upgrade;
 
+pub(crate) use log_settings::log_settings;
 pub(crate) use options::{ConfigSource, RunOptions};
 pub(crate) use run::{check_token_key, run};
 pub(crate) use upgrade::socket::UpgradeSocket;

@@ -21,8 +21,10 @@ use crate::audit::record::{Kind, Outcome, Record};
 use crate::callers::access_tokens::AccessTokens;
 use crate::callers::key_file::NoTokenKeys;
 use crate::config::{self, ClientCertificates, Config, Loaded, Problem, Warning};
+use crate::observe::adjust_log;
 use crate::server::certificates::ListenerCertificates;
 use crate::server::file_watch::FileWatch;
+use crate::server::log_settings::log_settings;
 use crate::server::options::ConfigSource;
 use crate::server::process::Process;
 use crate::site::runtime::{Runtime, Tasks};
@@ -115,7 +117,7 @@ impl Reloader {
         // New sites wait until now, when their JWK Sets are served.
         next.begin_exchanges();
         self.certificates.replace(&config.listen);
-        log::set_max_level(config.log.level);
+        adjust_log(log_settings(&config.log));
         info!(config_sha256 = sha256.as_deref().unwrap_or("none"); "{}", changes_text(&changed));
         for key in self.started.restart_required().changed(&config.restart_required()) {
             warn!("{key} has changed: that takes effect with an upgrade (serve --upgrade) or a restart");

@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
 use http::header::{CONNECTION, DATE, HeaderValue};
-use pingora::http::ResponseHeader;
 use pingora::protocols::Stream;
 
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
 use crate::gateway::rejection_answer;
@@ -20,19 +20,20 @@ use crate::http::forwarded::trusted_proxy::proxy;
 use crate::http::framing::violation::Violation;
 use crate::http::set_field::SetField;
 use crate::observe::access_log;
+use crate::observe::request_record::{AnsweredBy, RequestRecord};
 use crate::site::runtime::Runtime;
 
 impl From<Violation> for Rejection {
     fn from(violation: Violation) -> Self {
-        let (status, code) = match violation {
-            Violation::TargetTooLong => (StatusCode::URI_TOO_LONG, IssueCode::TooLong),
+        let (status, code, reason) = match violation {
+            Violation::TargetTooLong => (StatusCode::URI_TOO_LONG, IssueCode::TooLong, Reason::HeadTooLarge),
             Violation::HeadTooLarge | Violation::TooManyFields => {
-                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, IssueCode::TooLong)
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, IssueCode::TooLong, Reason::HeadTooLarge)
             }
-            Violation::Version => (StatusCode::HTTP_VERSION_NOT_SUPPORTED, IssueCode::NotSupported),
-            Violation::Connect => (StatusCode::METHOD_NOT_ALLOWED, IssueCode::NotSupported),
-            Violation::TransferCoding => (StatusCode::NOT_IMPLEMENTED, IssueCode::NotSupported),
-            Violation::Late => (StatusCode::REQUEST_TIMEOUT, IssueCode::Timeout),
+            Violation::Version => (StatusCode::HTTP_VERSION_NOT_SUPPORTED, IssueCode::NotSupported, Reason::NotSupported),
+            Violation::Connect => (StatusCode::METHOD_NOT_ALLOWED, IssueCode::NotSupported, Reason::NotSupported),
+            Violation::TransferCoding => (StatusCode::NOT_IMPLEMENTED, IssueCode::NotSupported, Reason::NotSupported),
+            Violation::Late => (StatusCode::REQUEST_TIMEOUT, IssueCode::Timeout, Reason::RequestTimeout),
             Violation::NotHttp
             | Violation::RequestLine
             | Violation::Target
@@ -45,9 +46,9 @@ impl From<Violation> for Rejection {
             | Violation::TransferEncoding
             | Violation::Host
             | Violation::Chunk
-            | Violation::Trailer => (StatusCode::BAD_REQUEST, IssueCode::Invalid),
+            | Violation::Trailer => (StatusCode::BAD_REQUEST, IssueCode::Invalid, Reason::Malformed),
         };
-        Self::new(status, code, violation.to_string())
+        Self::new(status, code, reason, violation.to_string())
     }
 }
 
@@ -55,7 +56,9 @@ impl From<Violation> for Rejection {
 #[must_use]
 pub(super) fn answer(violation: Violation, stream: &Stream, runtime: Arc<Runtime>) -> Bytes {
     let call = Call::new(runtime, None);
-    let (mut head, body) = rejection_answer::of_fhir(violation.into(), &call).into_parts();
+    let rejection = Rejection::from(violation);
+    let reason = rejection.reason;
+    let (mut head, body) = rejection_answer::of_fhir(rejection, &call).into_parts();
     let body = body.unwrap_or_default();
     protect(&mut head);
     head.set(&X_REQUEST_ID, call.id.header_value());
@@ -63,7 +66,7 @@ pub(super) fn answer(violation: Violation, stream: &Stream, runtime: Arc<Runtime
     if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now())) {
         head.set(DATE, date);
     }
-    log(&call, stream, &head, body.len());
+    log(&call, stream, head.status, reason, body.len());
     let mut bytes = BytesMut::with_capacity(512 + body.len());
     bytes.put_slice(format!("HTTP/1.1 {}\r\n", head.status).as_bytes());
     head.header_to_h1_wire(&mut bytes);
@@ -72,24 +75,35 @@ pub(super) fn answer(violation: Violation, stream: &Stream, runtime: Arc<Runtime
     bytes.freeze()
 }
 
-fn log(call: &Call, stream: &Stream, head: &ResponseHeader, bytes: usize) {
+fn log(call: &Call, stream: &Stream, status: StatusCode, reason: Reason, bytes: usize) {
     if !access_log::is_on() {
         return;
     }
-    access_log::write(&access_log::Line {
+    let tls = stream.get_ssl_digest();
+    access_log::write(&RequestRecord {
         request_id: call.id,
         trace_id: call.trace.context.trace_id(),
         client: None,
         caller: caller(call, stream),
+        proto: "other",
+        tls: tls.as_ref().map(|tls| &*tls.version),
         method: "other",
+        route: "none",
         site: None,
         resource_type: None,
         interaction: None,
-        status: Some(head.status.as_u16()),
+        status: Some(status.as_u16()),
+        by: AnsweredBy::Gateway,
+        reason: Some(reason.code()),
         whole: true,
+        bytes_in: 0,
         bytes,
         duration: Duration::ZERO,
+        queued: Duration::ZERO,
+        token_wait: Duration::ZERO,
         upstream: None,
+        node: None,
+        upstream_status: None,
         retries: 0,
         shared: false,
         left_out: 0,

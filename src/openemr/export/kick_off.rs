@@ -9,6 +9,7 @@ use crate::fhir::export_level::Level;
 use crate::fhir::instant;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::prefer::Handling;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::fhir::resource_type;
 use crate::openemr::export::left_out::LeftOut;
@@ -88,6 +89,20 @@ impl KickOffError {
         }
     }
 
+    fn reason(&self) -> Reason {
+        match self {
+            Self::TooManyParameters
+            | Self::Since
+            | Self::SinceTwice
+            | Self::OutputFormat
+            | Self::Patient
+            | Self::Filter(_)
+            | Self::NotSupported(_) => Reason::Parameter,
+            Self::ForeignPatient | Self::NothingPermitted => Reason::Policy,
+            Self::NotGranted(_) | Self::NothingGranted | Self::NothingForProvenance => Reason::Scope,
+        }
+    }
+
     fn code(&self) -> IssueCode {
         match self {
             Self::TooManyParameters | Self::Since | Self::SinceTwice => IssueCode::Invalid,
@@ -103,7 +118,7 @@ impl KickOffError {
 
 impl From<KickOffError> for Rejection {
     fn from(error: KickOffError) -> Self {
-        Self::new(error.status(), error.code(), error.to_string())
+        Self::new(error.status(), error.code(), error.reason(), error.to_string())
     }
 }
 

@@ -13,6 +13,7 @@ use crate::fhir::capabilities::{Capabilities, TypeCapabilities};
 use crate::fhir::id::is_path_id;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::prefer::Handling;
+use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::http::query::{self, Parameter, as_uri};
 use crate::openemr::request_parameters;
@@ -70,15 +71,15 @@ pub(crate) enum BadCondition {
 
 impl From<BadCondition> for Rejection {
     fn from(bad: BadCondition) -> Self {
-        let (status, code) = match bad {
-            BadCondition::Malformed | BadCondition::Empty => (StatusCode::BAD_REQUEST, IssueCode::Invalid),
+        let (status, code, reason) = match bad {
+            BadCondition::Malformed | BadCondition::Empty => (StatusCode::BAD_REQUEST, IssueCode::Invalid, Reason::Parameter),
             BadCondition::NotSearchable { .. } | BadCondition::NoSearch(_) | BadCondition::NotKept => {
-                (StatusCode::PRECONDITION_FAILED, IssueCode::NotSupported)
+                (StatusCode::PRECONDITION_FAILED, IssueCode::NotSupported, Reason::Precondition)
             }
-            BadCondition::OtherSystem => (StatusCode::PRECONDITION_FAILED, IssueCode::Duplicate),
-            BadCondition::Several => (StatusCode::PRECONDITION_FAILED, IssueCode::MultipleMatches),
+            BadCondition::OtherSystem => (StatusCode::PRECONDITION_FAILED, IssueCode::Duplicate, Reason::Precondition),
+            BadCondition::Several => (StatusCode::PRECONDITION_FAILED, IssueCode::MultipleMatches, Reason::Precondition),
         };
-        Self::new(status, code, bad.to_string())
+        Self::new(status, code, reason, bad.to_string())
     }
 }
 

@@ -7,6 +7,7 @@ use http::StatusCode;
 use crate::fhir::capabilities::{Capabilities, TypeCapabilities};
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::prefer::Handling;
+use crate::fhir::reason;
 use crate::fhir::rejection::Rejection;
 use crate::fhir::resource_test::Permitted;
 use crate::fhir::search_date::with_pluses;
@@ -86,12 +87,12 @@ pub(crate) enum SearchError {
 
 impl From<SearchError> for Rejection {
     fn from(error: SearchError) -> Self {
-        let code = match error {
+        let (code, reason) = match error {
             SearchError::Refused(refusals) => return refusals.into(),
-            SearchError::TooManyParameters | SearchError::TakesMinutes(_) => IssueCode::TooCostly,
-            SearchError::Repeated(_) => IssueCode::NotSupported,
+            SearchError::TooManyParameters | SearchError::TakesMinutes(_) => (IssueCode::TooCostly, reason::Reason::TooCostly),
+            SearchError::Repeated(_) => (IssueCode::NotSupported, reason::Reason::Parameter),
         };
-        Self::new(StatusCode::BAD_REQUEST, code, error.to_string())
+        Self::new(StatusCode::BAD_REQUEST, code, reason, error.to_string())
     }
 }
 

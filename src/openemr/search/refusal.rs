@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::fhir::operation_outcome::IssueCode;
+use crate::fhir::reason;
 use crate::fhir::rejection::Rejection;
 use crate::openemr::breakages::Breakage;
 use crate::openemr::search::warning::{MAX_NAMED, Parameter, Reason, Weight};
@@ -232,9 +233,9 @@ impl From<Refusals> for Rejection {
         let text = refusals.to_string();
         if refusals.are_for_now() {
             // What is the server's fault is logged, and a name may be a value that stands in the wrong place.
-            return Self::unavailable(WAIT, text).because(NotSaidYet);
+            return Self::unavailable(reason::Reason::Capabilities, WAIT, text).because(NotSaidYet);
         }
-        Self::new(StatusCode::BAD_REQUEST, refusals.code(), text)
+        Self::new(StatusCode::BAD_REQUEST, refusals.code(), reason::Reason::Parameter, text)
     }
 }
 

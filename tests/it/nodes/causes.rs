@@ -165,7 +165,7 @@ fn failed_request(fhir_base: &str, ca_file: Option<&PathBuf>, words: &[&str]) {
     let gateway = Gateway::with(config);
     let answer = gateway.caller().get("/fhir/Patient?name=Zebedee");
     assert!(matches!(answer.status, 502 | 504), "{}", answer.text());
-    let line = gateway.logs(&[&["WARN", "request ", "site default", &format!("node {fhir_base}: ")], words].concat());
+    let line = gateway.logs(&[&["WARN", "request_id=", "site default", &format!("node {fhir_base}: ")], words].concat());
     assert!(!line.contains("Zebedee"), "{line}");
     assert!(!answer.text().contains("127.0.0.1") && !answer.text().contains("ca_file"), "{}", answer.text());
 }

@@ -34,6 +34,16 @@ fn an_access_line_has_every_field() {
         "interaction=search-type ",
         "status=200 ",
         &bytes,
+        "proto=HTTP/1.1 ",
+        "tls=- ",
+        "route=fhir ",
+        "by=openemr ",
+        "reason=- ",
+        "bytes_in=0 ",
+        "queue_ms=0 ",
+        "token_ms=0 ",
+        "node=http",
+        "upstream_status=200 ",
         " retries=0",
         " shared=false",
         " left_out=0",
@@ -46,6 +56,12 @@ fn an_access_line_has_every_field() {
     }
     let lines = gateway.log().lines().filter(|line| line.contains(" access ")).count();
     assert_eq!(lines, 1);
+    // Each field is documented, and nothing else is.
+    let names = line.split(' ').filter_map(|word| Some(word.split_once('=')?.0));
+    let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/logs.md")).unwrap();
+    let table = document.split_once("| Field | Meaning |").unwrap().1.split_once("\n\n").unwrap().0;
+    let rows = table.lines().filter_map(|row| row.strip_prefix("| `")?.split_once('`').map(|(name, _)| name));
+    assert_eq!(names.collect::<Vec<_>>(), rows.collect::<Vec<_>>());
 }
 
 #[test]
@@ -100,7 +116,7 @@ fn a_failed_request_names_the_node_the_stage_and_the_cause() {
     openemr.order(&json!({"listener": "up", "token": {"down": true}}));
     let without = Gateway::start(&openemr);
     without.caller().get("/fhir/Patient?name=x").outcome(503);
-    without.logs(&["WARN", "request ", "site default: there is no access token"]);
+    without.logs(&["WARN", "request_id=", "reason=no_token", "site default: there is no access token"]);
     assert!(!gateway.log().contains("name=x") && !without.log().contains("name=x"));
 }
 

@@ -1,6 +1,8 @@
 //! The process: idle connections, logs, readiness, reload, shutdown, upgrade.
 
 mod core_dumps;
+mod log_documents;
+mod log_lines;
 mod log_reader;
 mod logs;
 mod memory;

@@ -1,0 +1,165 @@
+//! How a request ended: who made the answer, why it is not what the client asked for, and the record of all that.
+
+use http::{Method, StatusCode, Version};
+use pingora::proxy::Session;
+
+use crate::fhir::reason::Reason;
+use crate::gateway::context::RequestContext;
+use crate::gateway::destination::{Destination, FhirCall, FhirKind, LocalRoute};
+use crate::gateway::request_log::latest_node;
+use crate::observe::request_record::{AnsweredBy, RequestRecord};
+
+/// The record of a request that has ended. `failed`: not all of its answer was sent.
+pub(super) fn record<'a>(session: &'a Session, failed: bool, context: &'a RequestContext) -> RequestRecord<'a> {
+    let RequestContext { call, destination, attempt, answer, .. } = context;
+    let fhir = destination.fhir();
+    let head = session.req_header();
+    let status = answer.status(session);
+    RequestRecord {
+        request_id: call.id,
+        trace_id: call.trace.context.trace_id(),
+        caller: call.trace.client().address(),
+        client: call.caller.client.as_deref(),
+        proto: protocol(head.version),
+        tls: session.digest().and_then(|digest| digest.ssl_digest.as_ref()).map(|tls| &*tls.version),
+        method: known_method(&head.method),
+        route: route(destination),
+        site: fhir.map(|fhir| fhir.site.name()),
+        resource_type: fhir.and_then(|fhir| fhir.interaction.resource_type),
+        interaction: fhir.map(|fhir| fhir.interaction.kind.code()),
+        status: status.map(|status| status.as_u16()),
+        by: answered_by(context),
+        reason: reason(context, status, failed).map(Reason::code),
+        whole: !failed,
+        bytes_in: session.body_bytes_read(),
+        bytes: session.body_bytes_sent(),
+        duration: call.started.elapsed(),
+        queued: attempt.queued,
+        token_wait: attempt.token_wait,
+        upstream: attempt.upstream(),
+        node: latest_node(context).map(|node| node.fhir.url().to_string()),
+        upstream_status: attempt.upstream_status.map(|status| status.as_u16()),
+        retries: attempt.retries(),
+        shared: attempt.is_shared,
+        left_out: fhir.map_or(0, FhirCall::left_out),
+    }
+}
+
+/// Why a request did not get the answer that it asked for; `None` when it did.
+fn reason(context: &RequestContext, status: Option<StatusCode>, failed: bool) -> Option<Reason> {
+    context.answer.reason.or_else(|| status.and_then(of_openemr)).or(failed.then_some(Reason::ClientLeft))
+}
+
+/// The reason of an error that OpenEMR answered with.
+fn of_openemr(status: StatusCode) -> Option<Reason> {
+    match status {
+        status if status.is_client_error() => Some(Reason::OpenEmrRefused),
+        status if status.is_server_error() => Some(Reason::OpenEmrFailed),
+        _ => None,
+    }
+}
+
+/// The reason of an answer that the gateway gives itself in place of OpenEMR, without a rejection.
+#[must_use]
+pub(super) fn of_own_answer(destination: &Destination, status: StatusCode) -> Option<Reason> {
+    if !(status.is_client_error() || status.is_server_error()) {
+        return None;
+    }
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        return Some(Reason::NotSupported);
+    }
+    Some(match destination {
+        Destination::NotFound | Destination::Unsafe { .. } => Reason::NoRoute,
+        Destination::Local(LocalRoute::Ready | LocalRoute::Health) => Reason::NotReady,
+        Destination::Local(LocalRoute::Jwks(_)) => Reason::Internal,
+        Destination::Local(LocalRoute::Token(_)) => match status {
+            StatusCode::TOO_MANY_REQUESTS => Reason::RefreshLimit,
+            status if status.is_server_error() => Reason::NoToken,
+            _ => Reason::Parameter,
+        },
+        Destination::Local(LocalRoute::SmartToken(_)) => match status {
+            StatusCode::PAYLOAD_TOO_LARGE => Reason::BodyTooLarge,
+            status if status.is_server_error() => Reason::ClientKeys,
+            _ => Reason::BadCredential,
+        },
+        Destination::Fhir(fhir) => match fhir.kind {
+            FhirKind::Export(_) => Reason::Exports,
+            FhirKind::Capabilities | FhirKind::SmartConfiguration => Reason::Capabilities,
+            FhirKind::Proxied => of_openemr(status)?,
+        },
+    })
+}
+
+fn answered_by(context: &RequestContext) -> AnsweredBy {
+    let RequestContext { destination, attempt, answer, rejection, .. } = context;
+    let Destination::Fhir(fhir) = destination else { return AnsweredBy::Gateway };
+    let is_refused = rejection.is_some() || answer.reason.is_some_and(|reason| !is_of_openemr(reason));
+    match fhir.kind {
+        _ if is_refused => AnsweredBy::Gateway,
+        _ if attempt.is_shared => AnsweredBy::Memory,
+        FhirKind::Capabilities | FhirKind::SmartConfiguration => AnsweredBy::Memory,
+        FhirKind::Proxied | FhirKind::Export(_) if attempt.upstream_status.is_some() => AnsweredBy::OpenEmr,
+        FhirKind::Proxied | FhirKind::Export(_) => AnsweredBy::Gateway,
+    }
+}
+
+fn is_of_openemr(reason: Reason) -> bool {
+    matches!(reason, Reason::OpenEmrRefused | Reason::OpenEmrFailed)
+}
+
+fn route(destination: &Destination) -> &'static str {
+    match destination {
+        Destination::Fhir(_) => "fhir",
+        Destination::Local(LocalRoute::Health) => "health",
+        Destination::Local(LocalRoute::Ready) => "ready",
+        Destination::Local(LocalRoute::Jwks(_)) => "jwks",
+        Destination::Local(LocalRoute::Token(_)) => "token",
+        Destination::Local(LocalRoute::SmartToken(_)) => "smart_token",
+        Destination::NotFound | Destination::Unsafe { .. } => "none",
+    }
+}
+
+/// The version of HTTP.
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_11 => "HTTP/1.1",
+        Version::HTTP_10 => "HTTP/1.0",
+        _ => "other",
+    }
+}
+
+/// The method's name, unless the client made it up: what it writes itself is not logged.
+fn known_method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        Method::TRACE => "TRACE",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_own_answer_has_a_reason_when_it_is_an_error() {
+        for (destination, status, reason) in [
+            (Destination::NotFound, StatusCode::NOT_FOUND, Some(Reason::NoRoute)),
+            (Destination::Local(LocalRoute::Health), StatusCode::OK, None),
+            (Destination::Local(LocalRoute::Health), StatusCode::METHOD_NOT_ALLOWED, Some(Reason::NotSupported)),
+            (Destination::Local(LocalRoute::Ready), StatusCode::SERVICE_UNAVAILABLE, Some(Reason::NotReady)),
+            (Destination::Local(LocalRoute::Token(Vec::new())), StatusCode::TOO_MANY_REQUESTS, Some(Reason::RefreshLimit)),
+            (Destination::Local(LocalRoute::Token(Vec::new())), StatusCode::BAD_GATEWAY, Some(Reason::NoToken)),
+            (Destination::Local(LocalRoute::Token(Vec::new())), StatusCode::NOT_FOUND, Some(Reason::Parameter)),
+        ] {
+            assert_eq!(of_own_answer(&destination, status), reason, "{destination:?} {status}");
+        }
+    }
+}
