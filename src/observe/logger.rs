@@ -122,7 +122,7 @@ impl Logger {
     fn is_counted(&self, record: &Record<'_>, level: Level, message: &str) -> bool {
         let window = Duration::from_millis(WINDOW.load(Ordering::Relaxed));
         let of_request = || record.key_values().get(Key::from_str(REQUEST_ID)).is_some();
-        if window.is_zero() || level > Level::Warn || !(of_request() || !is_own(record.target())) {
+        if window.is_zero() || level > Level::Warn || (is_own(record.target()) && !of_request()) {
             return false;
         }
         match REPEATED.see(level, message, window, Instant::now()) {
