@@ -45,7 +45,7 @@ section! {
         connections: Connections = Connections::default();
         /// How requests are spread over several nodes.
         balance: Balance = Balance::RoundRobin;
-        /// Nodes are asked for `/metadata`; a single one only after it could not be reached.
+        /// Nodes are asked for `/metadata`; a single one when it could not be reached, or nothing has come from it for six intervals.
         health_check: HealthCheck = HealthCheck::default();
         /// How many requests OpenEMR works on at once.
         in_flight: InFlightLimit = InFlightLimit::default();

@@ -1,6 +1,5 @@
-//! The routes that the gateway answers itself: health, readiness, JWK Set, token.
+//! The routes that the gateway answers itself: health and readiness (see [`health`]), JWK Set, token.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,21 +9,19 @@ use pingora::proxy::Session;
 use serde::Serialize;
 
 use crate::access::policy::Policy;
-use crate::audit::posting::PostingHealth;
 use crate::audit::record::Kind;
-use crate::config::{ReadyRule, TokenExposure};
+use crate::config::TokenExposure;
 use crate::fhir::rejection::{Rejection, whole_seconds};
 use crate::gateway::call::Call;
 use crate::gateway::destination::LocalRoute;
 use crate::gateway::stop::Stop;
-use crate::gateway::{recording, token_endpoint};
+use crate::gateway::{health, recording, token_endpoint};
 use crate::http::answer::Answer;
 use crate::http::fetch_metadata::is_of_browser;
 use crate::site::prepared::Site;
 use crate::smart::refresh_request::NoNewToken;
 use crate::smart::schedule::Reason;
 use crate::smart::token::AccessToken;
-use crate::smart::token_cell::Phase;
 
 /// Answers a request for a local route.
 ///
@@ -34,8 +31,9 @@ pub(super) async fn answer(session: &mut Session, route: &LocalRoute, call: &Cal
     let head = session.req_header();
     let (sites, settings, method) = (&call.runtime.sites, call.config(), &head.method);
     Ok(match route {
-        LocalRoute::Health => health(method, call),
-        LocalRoute::Ready => ready(method, sites, settings.ready, draining),
+        LocalRoute::Health | LocalRoute::Ready if !is_get(method) => Answer::method_not_allowed("GET, HEAD"),
+        LocalRoute::Health => health::health(call),
+        LocalRoute::Ready => health::ready(&call.runtime, draining),
         LocalRoute::Jwks(site) => jwks(method, site),
         LocalRoute::Token(query) => match token_request(method, query, sites) {
             Ok(request) if !may_use(&call.caller.policy, request, sites) => return Err(forbidden(request).into()),
@@ -70,149 +68,6 @@ fn record_token(session: &Session, call: &Call, request: TokenRequest, is_shown:
     };
     let site = call.runtime.sites.get(request.site).map(|site| site.name());
     recording::event(session, call, kind, site, answer.status(), detail.into());
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Status {
-    Ok,
-    Degraded,
-    Down,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "lowercase")]
-enum TokenState {
-    Valid,
-    Refreshing,
-    Missing,
-}
-
-#[derive(Serialize)]
-struct Health<'a> {
-    status: Status,
-    version: &'static str,
-    sites: Vec<SiteHealth<'a>>,
-    /// `None` where no trail is kept.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    audit: Option<AuditHealth>,
-}
-
-#[derive(Serialize)]
-struct AuditHealth {
-    /// Whether the next record can be written, as far as is known.
-    ok: bool,
-    recorded: u64,
-    lost: u64,
-    /// How posting to a repository goes, where there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    repository: Option<PostingHealth>,
-}
-
-#[derive(Serialize)]
-struct SiteHealth<'a> {
-    name: &'a str,
-    /// `None` where the caller is not to learn internal addresses.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fhir_base: Option<String>,
-    token: TokenState,
-    expires_in: u64,
-    requests: Requests,
-    /// How often each repair of a resource was made.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    mended: BTreeMap<&'static str, u64>,
-}
-
-/// The requests of a site at OpenEMR.
-#[derive(Serialize)]
-struct Requests {
-    in_flight: u32,
-    /// How many there may be, as far as is known by now.
-    limit: u32,
-    waiting: u32,
-}
-
-/// `GET /health`: what is known this moment. Waits for nothing.
-fn health(method: &Method, call: &Call) -> Answer {
-    if !is_get(method) {
-        return Answer::method_not_allowed("GET, HEAD");
-    }
-    let (now, sites) = (Instant::now(), &call.runtime.sites);
-    let shows_addresses = call.config().access.clients.is_empty() || call.trace.is_local();
-    let trail = call.runtime.trail.health();
-    let is_unwritten = trail.is_some_and(|trail| !trail.is_ready);
-    let status = match status(sites.iter().map(|site| (site.token.usable(now).is_some(), site.token.is_failing()))) {
-        Status::Ok if is_unwritten => Status::Degraded,
-        status => status,
-    };
-    let sites = sites.iter().map(|site| site_health(site, now, shows_addresses)).collect();
-    let repository = call.runtime.trail.posting();
-    let audit = trail.map(|trail| AuditHealth { ok: trail.is_ready, recorded: trail.written, lost: trail.lost, repository });
-    Answer::json(StatusCode::OK, &Health { status, version: env!("CARGO_PKG_VERSION"), sites, audit })
-}
-
-/// The status over all sites, each with whether it has a token, and whether its latest exchange failed.
-fn status(sites: impl Iterator<Item = (bool, bool)>) -> Status {
-    let (mut all, mut any, mut failing) = (true, false, false);
-    for (has_token, is_failing) in sites {
-        all &= has_token;
-        any |= has_token;
-        failing |= is_failing;
-    }
-    match (any, all && !failing) {
-        (false, _) => Status::Down,
-        (true, false) => Status::Degraded,
-        (true, true) => Status::Ok,
-    }
-}
-
-#[derive(Serialize)]
-struct Readiness<'a> {
-    ready: bool,
-    sites: BTreeMap<&'a str, bool>,
-}
-
-/// `GET /ready`: whether a load balancer should send requests here. Waits for nothing.
-fn ready(method: &Method, sites: &[Arc<Site>], rule: ReadyRule, draining: bool) -> Answer {
-    if !is_get(method) {
-        return Answer::method_not_allowed("GET, HEAD");
-    }
-    let now = Instant::now();
-    let sites = sites.iter().map(|site| (site.name(), site.token.usable(now).is_some())).collect();
-    let ready = is_ready(&sites, rule, draining);
-    Answer::json(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &Readiness { ready, sites })
-}
-
-fn is_ready(sites: &BTreeMap<&str, bool>, rule: ReadyRule, draining: bool) -> bool {
-    let mut sites = sites.values();
-    let enough = match rule {
-        ReadyRule::All => sites.all(|has_token| *has_token),
-        ReadyRule::Any => sites.any(|has_token| *has_token),
-    };
-    enough && !draining
-}
-
-fn site_health(site: &Site, now: Instant, shows_addresses: bool) -> SiteHealth<'_> {
-    let token = site.token.usable(now);
-    let state = match (&token, site.token.phase()) {
-        (_, Phase::Exchanging) => TokenState::Refreshing,
-        (Some(_), Phase::Resting | Phase::BackingOff(_)) => TokenState::Valid,
-        (None, Phase::Resting | Phase::BackingOff(_)) => TokenState::Missing,
-    };
-    SiteHealth {
-        name: site.name(),
-        fhir_base: shows_addresses.then(|| site.config.fhir_base().to_string()),
-        token: state,
-        expires_in: token.map_or(0, |token| token.left(now).as_secs()),
-        requests: requests(site),
-        mended: site.mending.mended.made().map(|(repair, count)| (repair.name(), count)).collect(),
-    }
-}
-
-fn requests(site: &Site) -> Requests {
-    let requests = site.nodes.in_flight();
-    let (in_flight, waiting) = requests.counts();
-    Requests { in_flight, limit: requests.limit(), waiting }
 }
 
 /// `GET /.well-known/jwks.json`: the JWK Set (RFC 7517 section 5), for OpenEMR's `jwks_uri`.
@@ -353,37 +208,4 @@ pub(super) fn not_found() -> Answer {
 
 fn is_get(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn readiness_follows_the_rule_and_ends_with_draining() {
-        for (tokens, all, any) in
-            [(&[true, true][..], true, true), (&[true, false], false, true), (&[false, false], false, false)]
-        {
-            let names = ["a", "b"];
-            let sites = names.iter().copied().zip(tokens.iter().copied()).collect();
-            assert_eq!(is_ready(&sites, ReadyRule::All, false), all, "{tokens:?}");
-            assert_eq!(is_ready(&sites, ReadyRule::Any, false), any, "{tokens:?}");
-            assert!(!is_ready(&sites, ReadyRule::All, true) && !is_ready(&sites, ReadyRule::Any, true));
-        }
-    }
-
-    #[test]
-    fn health_is_degraded_before_it_is_down() {
-        for (sites, expected) in [
-            (&[(true, false)][..], "ok"),
-            (&[(true, true)], "degraded"),
-            (&[(false, true)], "down"),
-            (&[(false, false)], "down"),
-            (&[(true, false), (false, false)], "degraded"),
-            (&[(true, false), (true, false)], "ok"),
-            (&[], "down"),
-        ] {
-            assert_eq!(serde_json::to_value(status(sites.iter().copied())).ok(), Some(expected.into()), "{sites:?}");
-        }
-    }
 }

@@ -42,6 +42,7 @@ mod export_paths;
 mod exports;
 mod gathered;
 pub(crate) mod guard;
+mod health;
 mod held_answer;
 mod host;
 pub(crate) mod http2;

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::nodes::breaker::{CheckResult, Health};
-use crate::nodes::client::{Client, Limits, Request};
+use crate::nodes::client::{Client, Connection, Limits, Request};
 use crate::nodes::client_error::ClientError;
 use crate::nodes::origin::Origin;
 use crate::nodes::set::Nodes;
@@ -28,6 +28,8 @@ use crate::nodes::task_end::pass_on_panic;
 
 /// The first pause between two checks of a node in doubt; doubled up to `health_check.interval`.
 const RECHECK: Duration = Duration::from_secs(1);
+/// After how many intervals without an answer the only node of a site is checked.
+const QUIET_INTERVALS: u32 = 6;
 /// The most of a CapabilityStatement that is read, in bytes. OpenEMR's has 35 kB.
 const MAX_STATEMENT: usize = 256 * 1024;
 
@@ -126,20 +128,28 @@ async fn keep_resolving(nodes: Weak<Nodes>, index: usize, mut changes: watch::Re
 
 async fn keep_checking(nodes: Weak<Nodes>, index: usize, mut changes: watch::Receiver<()>, client: Client) {
     let mut latest: Option<Instant> = None;
+    let mut changed_at = Instant::now();
     let mut bad_in_a_row = 0;
     loop {
         let due = {
             let Some(nodes) = nodes.upgrade() else { return };
             let (health, failures, is_alone) = nodes.state(index);
             let pause = pause(health, failures, is_alone, bad_in_a_row, nodes.upstream().health_check.interval);
-            pause.map(|pause| latest.map_or_else(Instant::now, |latest| latest + pause))
+            // While requests find out how the only node is, nobody else needs to.
+            let is_left_to_requests = is_alone && health != Health::Ejected;
+            let known = if is_left_to_requests { nodes.heard_at(index).max(Some(changed_at)).max(latest) } else { latest };
+            known.map_or_else(|| Some(Instant::now()), |known| known.checked_add(pause))
         };
-        tokio::select! {
-            () = sleep_until(due) => {}
-            changed = changes.changed() => match changed {
-                Ok(()) => continue,
-                Err(_) => return,
-            },
+        if due.is_none_or(|due| due > Instant::now()) {
+            tokio::select! {
+                () = sleep_until(due) => {}
+                changed = changes.changed() => match changed {
+                    Ok(()) => changed_at = Instant::now(),
+                    Err(_) => return,
+                },
+            }
+            // It may have answered meanwhile.
+            continue;
         }
         let Some(nodes) = nodes.upgrade() else { return };
         let (result, cause) = check(&nodes, index, &client).await;
@@ -156,41 +166,46 @@ async fn sleep_until(due: Option<Instant>) {
     }
 }
 
-/// How long after a check the next one comes; `None`: not before something happens. The only node of a site is checked
-/// when it is ejected: until then requests find out for themselves, and OpenEMR works a third of a second on an answer.
-fn pause(health: Health, failures: u32, is_alone: bool, bad_in_a_row: u32, interval: Duration) -> Option<Duration> {
+/// How long after a check the next one comes. The only node of a site is checked when nothing has come from it for long, which no
+/// request would find out, and less often than others while requests do: OpenEMR works a third of a second on an answer.
+fn pause(health: Health, failures: u32, is_alone: bool, bad_in_a_row: u32, interval: Duration) -> Duration {
     match (health, failures) {
-        (Health::Healthy | Health::Degraded, _) if is_alone => None,
-        (Health::Healthy, 0) => Some(interval),
+        (Health::Healthy, 0) if is_alone => interval.saturating_mul(QUIET_INTERVALS),
+        (Health::Healthy | Health::Degraded, _) if is_alone => interval,
+        (Health::Healthy, 0) => interval,
         (Health::Healthy | Health::Degraded | Health::Ejected, _) => {
-            Some(interval.min(RECHECK.saturating_mul(1 << bad_in_a_row.saturating_sub(1).min(10))))
+            interval.min(RECHECK.saturating_mul(1 << bad_in_a_row.saturating_sub(1).min(10)))
         }
     }
 }
 
 /// The result of a check, and its cause where it is no good one.
 async fn check(nodes: &Nodes, index: usize, client: &Client) -> (CheckResult, Option<String>) {
-    let node = nodes.node(index);
-    if node.health() == Health::Ejected {
+    let (node, (health, _, is_alone)) = (nodes.node(index), nodes.state(index));
+    if health == Health::Ejected {
         // Its name may have another address by now; without an answer, the known ones are tried.
         let _ = node.fhir.resolve().await;
     }
-    match status(&node.fhir, nodes.upstream().health_check.timeout, client).await {
-        Ok(status) if status.is_server_error() => (CheckResult::Errors, Some(format!("status {}", status.as_u16()))),
-        Ok(_) => (CheckResult::Good, None),
-        Err(error) => {
-            debug!("site {}: a check failed: {error}", nodes.site());
-            (CheckResult::NoAnswer, Some(error.to_string()))
-        }
-    }
+    let limits = Limits { step: None, total: Some(nodes.upstream().health_check.timeout), body: MAX_STATEMENT };
+    let (result, error) = match client.connect(&node.fhir, limits).await {
+        Ok(connection) => match status(connection, &node.fhir).await {
+            Ok(status) if status.is_server_error() => return (CheckResult::Errors, Some(format!("status {}", status.as_u16()))),
+            Ok(_) => return (CheckResult::Good, None),
+            // Requests have longer than a check: they are not refused because the only node is slow.
+            Err(error) if is_alone && health != Health::Ejected => (CheckResult::Errors, error),
+            Err(error) => (CheckResult::NoAnswer, error),
+        },
+        Err(error) => (CheckResult::NoAnswer, error),
+    };
+    debug!("site {}: a check failed: {error}", nodes.site());
+    (result, Some(error.to_string()))
 }
 
 /// The status of `GET {fhir_base}/metadata`, which needs no token.
-async fn status(origin: &Origin, timeout: Duration, client: &Client) -> Result<StatusCode, ClientError> {
+async fn status(connection: Connection, origin: &Origin) -> Result<StatusCode, ClientError> {
     let fields = vec![(ACCEPT, HeaderValue::from_static("application/fhir+json"))];
     let request = Request::get(format!("{}/metadata", origin.url().path), fields);
-    let limits = Limits { step: None, total: Some(timeout), body: MAX_STATEMENT };
-    let mut incoming = client.connect(origin, limits).await?.send(request).await?;
+    let mut incoming = connection.send(request).await?;
     // PHP that is cut off in the middle complains in OpenEMR's log.
     loop {
         match incoming.piece().await {
@@ -206,23 +221,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_in_doubt_is_checked_sooner_and_the_only_one_when_it_is_out() {
+    fn a_node_in_doubt_is_checked_sooner_and_the_only_one_when_it_is_quiet() {
         use Health::{Degraded, Ejected, Healthy};
         let (seconds, interval) = (Duration::from_secs, Duration::from_secs(10));
         for (health, failures, is_alone, bad, expected) in [
-            (Healthy, 0, false, 0, Some(seconds(10))),
-            (Healthy, 1, false, 0, Some(seconds(1))),
-            (Healthy, 2, false, 2, Some(seconds(2))),
-            (Ejected, 3, false, 1, Some(seconds(1))),
-            (Ejected, 3, false, 4, Some(seconds(8))),
-            (Ejected, 3, false, 99, Some(seconds(10))),
-            (Degraded, 0, false, 3, Some(seconds(4))),
-            (Healthy, 0, true, 0, None),
-            (Healthy, 4, true, 0, None),
-            (Ejected, 5, true, 0, Some(seconds(1))),
+            (Healthy, 0, false, 0, seconds(10)),
+            (Healthy, 1, false, 0, seconds(1)),
+            (Healthy, 2, false, 2, seconds(2)),
+            (Ejected, 3, false, 1, seconds(1)),
+            (Ejected, 3, false, 4, seconds(8)),
+            (Ejected, 3, false, 99, seconds(10)),
+            (Degraded, 0, false, 3, seconds(4)),
+            (Healthy, 0, true, 0, seconds(60)),
+            (Healthy, 4, true, 3, seconds(10)),
+            (Degraded, 0, true, 1, seconds(10)),
+            (Ejected, 5, true, 0, seconds(1)),
         ] {
             assert_eq!(pause(health, failures, is_alone, bad, interval), expected, "{health:?} {failures} {is_alone} {bad}");
         }
-        assert_eq!(pause(Ejected, 9, false, 9, Duration::from_millis(300)), Some(Duration::from_millis(300)));
+        assert_eq!(pause(Ejected, 9, false, 9, Duration::from_millis(300)), Duration::from_millis(300));
     }
 }

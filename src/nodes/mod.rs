@@ -12,6 +12,7 @@
 //! | `places` | the URLs of a node, with the keys that name them |
 //! | `tried` | the nodes that a request has given up |
 //! | `balance` | which node is next: pure |
+//! | `counts` | how many nodes are healthy, for those who ask the gateway |
 //! | `breaker` | which nodes are healthy, and when requests are rejected at once: pure |
 //! | `in_flight` | the limit on requests in flight, and the wait queue in front of it |
 //! | `health` | active checks and name lookups, in the background |
@@ -25,6 +26,7 @@ pub(crate) mod breaker;
 pub(crate) mod cause;
 pub(crate) mod client;
 pub(crate) mod client_error;
+pub(crate) mod counts;
 pub(crate) mod health;
 pub(crate) mod in_flight;
 mod lease;

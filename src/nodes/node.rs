@@ -19,7 +19,9 @@ pub(crate) struct Node {
     /// Its token endpoint.
     pub tokens: TokenOrigins,
     health: AtomicU8,
-    pub(super) has_failures: AtomicBool,
+    has_failures: AtomicBool,
+    /// When it answered last, in milliseconds since the nodes were created and one more; 0 before its first answer.
+    heard: AtomicU64,
     /// Requests that it has at the moment.
     pub(super) load: AtomicUsize,
     /// The average time to an answer, in microseconds; 0 before the first.
@@ -35,6 +37,7 @@ impl Node {
             tokens: TokenOrigins::new(node, upstream),
             health: AtomicU8::new(Health::Healthy as u8),
             has_failures: AtomicBool::new(false),
+            heard: AtomicU64::new(0),
             load: AtomicUsize::new(0),
             latency: AtomicU64::new(0),
             measured: AtomicU64::new(0),
@@ -68,6 +71,26 @@ impl Node {
         self.health.store(health as u8, Ordering::Relaxed);
     }
 
+    /// Whether the latest connection to it failed, or the latest check had no good answer.
+    pub(super) fn has_failures(&self) -> bool {
+        self.has_failures.load(Ordering::Relaxed)
+    }
+
+    /// Whether that is a change.
+    pub(super) fn set_has_failures(&self, has_failures: bool) -> bool {
+        self.has_failures.swap(has_failures, Ordering::Relaxed) != has_failures
+    }
+
+    /// Notes that it answered, when the nodes are so old.
+    pub(super) fn note_answer(&self, age: Duration) {
+        self.heard.store(milliseconds(age).saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// How old the nodes were when it answered last; `None` before its first answer.
+    pub(super) fn heard(&self) -> Option<Duration> {
+        self.heard.load(Ordering::Relaxed).checked_sub(1).map(Duration::from_millis)
+    }
+
     /// What one more request would cost here, when the nodes are so old; see [`balance::cost`].
     pub(super) fn cost(&self, age: Duration) -> u64 {
         let measured = Duration::from_millis(self.measured.load(Ordering::Relaxed));
@@ -79,6 +102,10 @@ impl Node {
     pub(super) fn measure(&self, age: Duration, answered_after: Duration) {
         let average = balance::average(self.latency.load(Ordering::Relaxed), answered_after);
         self.latency.store(average, Ordering::Relaxed);
-        self.measured.store(u64::try_from(age.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.measured.store(milliseconds(age), Ordering::Relaxed);
     }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

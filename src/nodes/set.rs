@@ -208,18 +208,27 @@ impl Nodes {
         (breaker.health(index), breaker.failures(index), self.nodes.len() == 1)
     }
 
+    /// When a node answered last; `None` before its first answer.
+    pub(super) fn heard_at(&self, index: usize) -> Option<Instant> {
+        self.get(index).and_then(Node::heard).and_then(|age| self.created.checked_add(age))
+    }
+
     /// Records the result of an active check, with the cause for the log where it is no good one.
     pub(super) fn checked(&self, index: usize, result: CheckResult, cause: Option<&str>) {
+        if result == CheckResult::Good {
+            self.node(index).note_answer(self.created.elapsed());
+        }
         self.update(cause, |breaker| breaker.checked(index, result, Instant::now()));
     }
 
     /// Records an answer: `after` so long, unless it is not to be measured; within a trial.
     pub(super) fn answered(&self, index: usize, after: Option<Duration>, trial: Option<Trial>) {
-        let node = self.node(index);
+        let (node, age) = (self.node(index), self.created.elapsed());
+        node.note_answer(age);
         if let (Balance::LeastLatency, Some(after)) = (self.upstream.balance, after) {
-            node.measure(self.created.elapsed(), after);
+            node.measure(age, after);
         }
-        if trial.is_some() || node.has_failures.load(Ordering::Relaxed) {
+        if trial.is_some() || node.has_failures() {
             self.update(None, |breaker| breaker.answered(index, trial));
         }
     }
@@ -247,7 +256,7 @@ impl Nodes {
         for (index, node) in self.nodes.iter().enumerate() {
             node.set_health(breaker.health(index));
             let has_failures = breaker.failures(index) > 0;
-            has_changed |= node.has_failures.swap(has_failures, Ordering::Relaxed) != has_failures;
+            has_changed |= node.set_has_failures(has_failures);
         }
         // Under the lock, so that the log has changes in their order.
         for change in changes {
@@ -265,6 +274,9 @@ impl Nodes {
         let url = |index| self.node(index).fhir.url();
         match change {
             Change::Node(index, Health::Healthy) => info!("site {site}: node {} is back", url(index)),
+            Change::Node(index, Health::Degraded) if self.nodes.len() == 1 => {
+                warn!("site {site}: node {} answers its checks with errors, or not in time{because}", url(index));
+            }
             Change::Node(index, Health::Degraded) => {
                 warn!("site {site}: node {} answers its checks with errors, others go first{because}", url(index));
             }

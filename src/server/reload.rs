@@ -116,6 +116,7 @@ impl Reloader {
         self.runtime.store(Arc::clone(&next));
         // New sites wait until now, when their JWK Sets are served.
         next.begin_exchanges();
+        tell_of_sites_without_token(&next);
         self.certificates.replace(&config.listen);
         adjust_log(log_settings(&config.log));
         info!(config_sha256 = sha256.as_deref().unwrap_or("none"); "{}", changes_text(&changed));
@@ -159,6 +160,22 @@ async fn wait_for_tokens(running: &Runtime, next: &Runtime) -> Result<(), Kept> 
         }
     }
     Ok(())
+}
+
+/// Says which new sites have no token after their first exchange: `/ready` does not depend on them, so that nothing else would.
+fn tell_of_sites_without_token(next: &Runtime) {
+    let deadline = Instant::now() + FIRST_TOKEN_WITHIN;
+    for site in next.sites.iter().filter(|site| !site.is_counted()).cloned() {
+        tokio::spawn(async move {
+            site.token.first_outcome(deadline).await;
+            if !site.is_counted() {
+                warn!(
+                    "site {} is new and has no token: its requests are refused, and /ready does not count it until it has one",
+                    site.name()
+                );
+            }
+        });
+    }
 }
 
 /// The files that a configuration names and that are read with it.

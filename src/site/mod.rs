@@ -11,6 +11,8 @@ pub(crate) mod metadata;
 pub(crate) mod patient_groups;
 pub(crate) mod prepared;
 pub(crate) mod public_base;
+pub(crate) mod readiness;
 pub(crate) mod runtime;
 mod single_fetch;
+pub(crate) mod status;
 pub(crate) mod turns;

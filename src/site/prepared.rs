@@ -41,6 +41,8 @@ pub(crate) struct Site {
     pub identity: TokenIdentity,
     /// Its access token.
     pub token: Arc<TokenHandle>,
+    /// Whether it was there when the process started, or has had a token before the latest reload.
+    pub is_established: bool,
     /// Its signing keys, whose public halves are in its JWK Set.
     pub keys: Arc<Signer>,
     /// Signs the client assertions for its token; that of another site when the two share the token.
@@ -82,6 +84,8 @@ pub(crate) struct Parts {
     pub nodes: Arc<Nodes>,
     /// See [`Site::token`].
     pub token: Arc<TokenHandle>,
+    /// See [`Site::is_established`].
+    pub is_established: bool,
     /// See [`Site::keys`].
     pub keys: Arc<Signer>,
     /// See [`Site::signer`].
@@ -110,6 +114,7 @@ impl Site {
             identity,
             nodes,
             token,
+            is_established,
             keys,
             signer,
             client,
@@ -135,6 +140,7 @@ impl Site {
             identity,
             nodes,
             token,
+            is_established,
             keys,
             signer,
             client,

@@ -67,7 +67,8 @@ impl Runtime {
         let mut sites: Vec<Arc<Site>> = Vec::with_capacity(config.sites.len());
         for site in &config.sites {
             let is_first = sites.is_empty();
-            let earlier = Earlier { in_this: &sites, in_previous: previous.map_or(&[], |previous| &previous.sites) };
+            let in_previous = previous.map_or(&[][..], |previous| &previous.sites);
+            let earlier = Earlier { in_this: &sites, in_previous, is_start: previous.is_none() };
             let parts = parts(site, tasks, earlier);
             sites.push(Arc::new(Site::new(parts, &config, is_first)));
         }
@@ -109,6 +110,8 @@ impl Runtime {
 struct Earlier<'a> {
     in_this: &'a [Arc<Site>],
     in_previous: &'a [Arc<Site>],
+    /// There is no runtime that this one replaces.
+    is_start: bool,
 }
 
 impl<'a> Earlier<'a> {
@@ -151,6 +154,7 @@ fn parts(config: &Arc<config::Site>, tasks: &Tasks, earlier: Earlier<'_>) -> Par
         identity,
         nodes,
         token,
+        is_established: earlier.is_start || same_name.is_some_and(|site| site.is_counted()),
         keys,
         signer,
         client,

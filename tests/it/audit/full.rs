@@ -54,6 +54,7 @@ fn where_records_are_required_a_request_is_refused_before_it_is_sent() {
     let sent = openemr.count("fhir_requests");
     gateway.caller().get("/fhir/Patient?_count=1").outcome(503);
     assert_eq!(openemr.count("fhir_requests"), sent);
+    assert_eq!(gateway.caller().get("/health").json()["status"], "down");
     assert_eq!(gateway.caller().get("/ready").status, 200);
     let answered = trail.of_kind("request").into_iter().filter(|record| record["outcome"] == "success").count();
     assert!(answered > 0);

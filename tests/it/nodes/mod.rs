@@ -3,5 +3,6 @@
 mod causes;
 mod failures;
 mod faults_under_load;
+mod health;
 mod names;
 mod several;
