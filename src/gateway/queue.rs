@@ -22,10 +22,10 @@ use crate::site::prepared::Site;
 /// Why a request gets no permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoPermit {
-    /// As many requests wait for OpenEMR as may; each waits this long at most.
+    /// As many requests wait for OpenEMR as may; there may be room after this long.
     #[error("the wait queue, or the client's part of it, is full (in_flight.queue, in_flight.most_of_a_client)")]
     QueueFull(Duration),
-    /// The client's requests wait for too long already.
+    /// The client's requests wait for too long already; fewer may wait after this long.
     #[error("the client's queue does not get shorter (in_flight.queue_target)")]
     CutOff(Duration),
     /// No permit came within this long.
@@ -61,7 +61,6 @@ pub(super) async fn enter(session: &mut Session, call: &Call, fhir: &FhirCall, a
     }
     rate::check_site(call, fhir)?;
     let in_flight = fhir.site.nodes.in_flight();
-    let wait = in_flight.configured().queue_timeout;
     let (flow, class, now) = (flow(call, fhir), class(fhir), Instant::now());
     let has_been_in = attempt.refused_token.renewals > 0;
     let entry = if has_been_in { in_flight.return_to(flow, class, now) } else { in_flight.enter(flow, class, now) };
@@ -70,7 +69,7 @@ pub(super) async fn enter(session: &mut Session, call: &Call, fhir: &FhirCall, a
             attempt.permit = Some(permit);
             return Ok(());
         }
-        Entry::Full => return Err(NoPermit::QueueFull(wait).into()),
+        Entry::Full => return Err(NoPermit::QueueFull(in_flight.free_in(flow, now)).into()),
         Entry::Queued(ticket) => ticket,
     };
     debug!(request_id:% = call.id; "waits until OpenEMR has room");
@@ -78,8 +77,9 @@ pub(super) async fn enter(session: &mut Session, call: &Call, fhir: &FhirCall, a
     attempt.queued += now.elapsed();
     match waited? {
         Waited::Admitted(permit) => attempt.permit = Some(permit),
-        Waited::CutOff => return Err(NoPermit::CutOff(wait).into()),
-        Waited::TimedOut => return Err(NoPermit::TimedOut(wait).into()),
+        Waited::CutOff => return Err(NoPermit::CutOff(in_flight.free_in(flow, Instant::now())).into()),
+        // Its own wait is what is known best.
+        Waited::TimedOut => return Err(NoPermit::TimedOut(in_flight.configured().queue_timeout).into()),
     }
     // The token that the request came with may have expired by now.
     if let Some(newer) = fhir.site.token.usable(Instant::now()) {

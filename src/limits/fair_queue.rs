@@ -99,6 +99,17 @@ pub(crate) enum Arrival<T> {
     NoRoom(T),
 }
 
+/// What is ahead of a request, in OpenEMR's time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ahead {
+    /// What the requests of its flow cost that wait.
+    pub(crate) own: Duration,
+    /// The same with those of others that are served before.
+    pub(crate) of_all: Duration,
+    /// How long the first one of its flow has waited already.
+    pub(crate) waited: Duration,
+}
+
 /// What comes out at the head.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Head<K, T> {
@@ -245,6 +256,22 @@ impl<K: Copy + Ord + Hash, T> FairQueue<K, T> {
         self.flows.retain(|_, flow| !flow.requests.is_empty() || flow.place.given > given);
         if self.flows.len() - self.order.len() > MOST_IDLE {
             self.flows.retain(|_, flow| !flow.requests.is_empty());
+        }
+    }
+
+    /// What is ahead of a request of this flow that comes now.
+    pub(crate) fn ahead(&self, key: K, now: Instant) -> Ahead {
+        let own = self.flows.get(&key).filter(|flow| !flow.requests.is_empty());
+        let flows = self.order.iter().filter_map(|(_, key)| self.flows.get(key));
+        // Until the last request of its flow is served, each other flow is given as much. One that has nothing here and finds no room
+        // has been given more than all that wait.
+        let most = own.map_or(u64::MAX, |own| own.cost);
+        let cost: u64 = flows.map(|flow| flow.cost.min(most)).fold(0, u64::saturating_add);
+        let oldest = own.and_then(|own| own.requests.front()).map(|request| request.arrived);
+        Ahead {
+            own: Duration::from_micros(own.map_or(0, |own| own.cost)),
+            of_all: Duration::from_micros(cost),
+            waited: oldest.map_or(Duration::ZERO, |arrived| now.saturating_duration_since(arrived)),
         }
     }
 

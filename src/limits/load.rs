@@ -82,6 +82,13 @@ impl Load {
         self.times.cost(class)
     }
 
+    /// How long requests that cost so much together take, when as many of them are at OpenEMR at once.
+    #[must_use]
+    pub(crate) fn time(&self, cost: Duration, at_once: u32) -> Duration {
+        let seconds = cost.as_secs_f64() * f64::from(self.ratio().max(1.0)) / f64::from(at_once.max(1));
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+    }
+
     /// A request has to wait for the limit.
     pub(crate) fn note_reached(&self) {
         if !self.is_reached.load(Ordering::Relaxed) {

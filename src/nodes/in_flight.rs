@@ -161,6 +161,16 @@ impl InFlight {
         }
     }
 
+    /// After how long a request of this flow that has found no room may find some: when what waits before it has been served, at the
+    /// pace of now. If that has taken longer already, the pace is not what it was. After `queue_timeout` none of those that wait now does.
+    #[must_use]
+    pub(crate) fn free_in(&self, flow: Flow, now: Instant) -> Duration {
+        let ahead = self.queue.lock().ahead(flow, now);
+        let shared = self.load.time(ahead.of_all, self.limit());
+        let own = self.load.time(ahead.own, self.most_of(flow));
+        shared.max(own).max(ahead.waited).min(self.limit.queue_timeout)
+    }
+
     /// Takes a permit for a request of this flow, or a place in the queue until `now` + `queue_timeout`.
     pub(crate) fn enter(self: &Arc<Self>, flow: Flow, class: Class, now: Instant) -> Entry {
         let longest_of_flow = match flow {

@@ -358,3 +358,20 @@ fn in_a_closed_loop_who_rests_for_a_round_is_next() {
     waits.sort_unstable();
     assert!(waits[waits.len() * 99 / 100] <= 60, "{waits:?}");
 }
+
+#[test]
+fn what_is_ahead_of_a_request_is_its_own_flow_and_as_much_of_each_other() {
+    let (mut queue, now) = (Queue::default(), Instant::now());
+    let push = |queue: &mut Queue, flow, cost, at| queue.push(flow, 0, costs(cost), BOUNDS, at);
+    for (flow, cost) in [(1, 400), (1, 400), (2, 100), (3, 250), (3, 250)] {
+        push(&mut queue, flow, cost, now);
+    }
+    let later = now + ms(70);
+    let ahead = |flow| queue.ahead(flow, later);
+    assert_eq!(ahead(1), Ahead { own: ms(800), of_all: ms(1400), waited: ms(70) });
+    assert_eq!(ahead(2), Ahead { own: ms(100), of_all: ms(300), waited: ms(70) });
+    assert_eq!(ahead(3), Ahead { own: ms(500), of_all: ms(1100), waited: ms(70) });
+    // It has nothing here, and found no room.
+    assert_eq!(ahead(4), Ahead { own: ms(0), of_all: ms(1400), waited: ms(0) });
+    assert_eq!(Queue::default().ahead(1, now), Ahead { own: ms(0), of_all: ms(0), waited: ms(0) });
+}

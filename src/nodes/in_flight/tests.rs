@@ -278,6 +278,22 @@ fn gateways_own_requests_have_no_share_but_a_turn() {
 
 /// The limit grows while it is reached and answers take as long as ever, and comes down when OpenEMR says that it is too much.
 #[test]
+fn room_is_expected_when_what_waits_has_been_served_and_the_queue_has_timed_out_at_the_latest() {
+    let (in_flight, now) = (in_flight(2, 4), Instant::now());
+    let flow = in_flight.client(None, CLIENT);
+    assert_eq!(in_flight.free_in(flow, now), Duration::ZERO);
+    let _flying: Vec<Permit> = (0..2).map(|_| admitted(enter(&in_flight, CLIENT, now))).collect();
+    let _waiting: Vec<Ticket> = (0..4).map(|_| queued(enter(&in_flight, CLIENT, now))).collect();
+    assert!(matches!(enter(&in_flight, CLIENT, now), Entry::Full));
+    // Four requests, two at once.
+    let two = in_flight.load.cost(read()) * 2;
+    assert_eq!(in_flight.free_in(flow, now).as_micros(), two.as_micros());
+    // It goes more slowly than that.
+    assert_eq!(in_flight.free_in(flow, now + Duration::from_secs(3)), Duration::from_secs(3));
+    assert_eq!(in_flight.free_in(flow, now + Duration::from_secs(60)), TIMEOUT);
+}
+
+#[test]
 fn the_limit_follows_the_answers() {
     let now = Instant::now();
     let in_flight = of(InFlightLimit { adaptive: true, ..limit(32, 1000) });

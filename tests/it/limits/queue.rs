@@ -73,7 +73,9 @@ fn a_standing_queue_is_cut_at_its_head_and_a_single_request_is_not() {
     assert!(!cut.is_empty() && cut.len() < answers.len());
     for answer in cut {
         assert_eq!(answer.outcome(503), "OpenEMR is busy, and too many of your requests wait for it already.");
-        assert_eq!(answer.field("retry-after"), Some("60"));
+        // What waits is served within a few seconds, however long it might wait.
+        let seconds: u64 = answer.field("retry-after").unwrap().parse().unwrap();
+        assert!((1..=30).contains(&seconds), "{seconds}");
     }
     assert_eq!(requests(&gateway), [0, 1, 0]);
     assert!(gateway.log().contains("in_flight.queue_target"));
