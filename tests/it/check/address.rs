@@ -140,6 +140,23 @@ fn a_server_that_takes_no_connection_names_the_limits() {
 }
 
 #[test]
+fn a_server_that_takes_connections_and_does_not_speak() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut config = config_for(&format!("https://{}", listener.local_addr().unwrap()));
+    config["sites"]["default"]["timeouts"] = json!({"connect": "1s", "total_connect": "1s"});
+    let checked = check(&config);
+    checked.fails("tls", 3, &["the TLS handshake does not end within timeouts.total_connect", "is the port in openemr one"]);
+    checked.ended("tcp", "ok");
+    stops(&checked, "tls");
+}
+
+#[test]
+fn an_address_without_a_route() {
+    let checked = check_in(&Folder::empty(), &["--openemr", "https://255.255.255.255"]);
+    checked.fails("tcp", 3, &["there is no route to that address", "is the address in openemr right?"]);
+}
+
+#[test]
 fn a_name_that_nobody_knows() {
     let checked = check(&config_for("https://no-such-host.invalid"));
     checked.fails("dns", 3, &["no-such-host.invalid cannot be resolved", "is the name in openemr right?"]);
@@ -153,7 +170,10 @@ fn a_redirect_names_the_address_to_write() {
         "HTTP/1.1 301 Moved Permanently\r\nLocation: https://emr.example.org/oauth2/default/token?code=secret\r\nContent-Length: 0\r\n\r\n",
     );
     let checked = check(&config_for(&base));
-    says(checked.ended("token", "failed"), &["redirects to https://emr.example.org/oauth2/default/token", "in openemr"]);
+    let token = checked.ended("token", "failed");
+    let cause = token["cause"].as_str().unwrap();
+    assert!(cause.starts_with("it redirects to https://emr.example.org/oauth2/default/token"), "{cause}");
+    assert_eq!(token["remedy"], "Write that address in openemr");
     assert!(checked.code == 3 && !checked.said.contains("secret"), "{}", checked.said);
 }
 
