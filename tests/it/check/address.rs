@@ -44,7 +44,15 @@ fn a_self_signed_certificate_is_shown_saved_and_then_trusted() {
     assert_eq!(same(&folder.read("openemr.pem")), presented);
     assert_eq!(same(certificate["pem"].as_str().unwrap()), presented);
     let again = check_in(&folder, &["--config", "gateway.yaml", "--save-certificate", "openemr.pem"]);
-    assert!(again.code == 1 && again.said.contains("openemr.pem cannot be written"), "{}", again.said);
+    says(
+        again.ended("files", "failed"),
+        &["save the certificate to openemr.pem", "cannot be written", "name a file that does not"],
+    );
+    assert_eq!((again.code, &again.document["exit_code"]), (3, &json!(3)), "the first failure counts: {}", again.said);
+    says(
+        checked.steps("files").last().unwrap(),
+        &["openemr.pem", "the one with the SHA-256", certificate["sha256"].as_str().unwrap()],
+    );
 
     let trusted = check(&trusting(&openemr.base, &folder.path("openemr.pem")));
     trusted.passes();
