@@ -1,6 +1,6 @@
 //! `register`: registers the gateway as a client of OpenEMR, and writes the id into the configuration.
 
-use std::io::{IsTerminal as _, stderr};
+use std::io::{IsTerminal as _, Write as _, stderr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -179,16 +179,22 @@ impl Register {
                         return Err(vec![Failure::new(message, check)]);
                     }
                     Err(error) if may_become_enabled(&error) => {
-                        if stderr().is_terminal() {
-                            let left = until.saturating_duration_since(Instant::now()).as_secs();
-                            eprint!("\rnot enabled yet; {left:>5} s left ");
-                        }
+                        let left = until.saturating_duration_since(Instant::now()).as_secs();
+                        show_waiting(&format!("not enabled yet; {left:>5} s left"));
                         tokio::time::sleep(ASK_EVERY).await;
+                        show_waiting("");
                     }
                     Err(error) => return Err(vec![Failure::new(error, "docs/troubleshooting.md has what helps, by cause")]),
                 }
             }
         })?
+    }
+}
+
+/// Shows these words, and nothing else, on the terminal's line.
+fn show_waiting(words: &str) {
+    if stderr().is_terminal() {
+        let _ = write!(stderr(), "\r{words:<30}\r");
     }
 }
 
