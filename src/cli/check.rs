@@ -11,11 +11,11 @@ use pingora::connectors::http::Connector;
 
 use super::check_json;
 use super::check_text::Text;
-use super::outcome::{Failure, failures, print, say};
+use super::outcome::{Failure, print, say};
 use super::own_requests;
-use crate::config::problem::{Place, Source, shown};
+use crate::config::problem::{Place, Source, shown, shown_path};
 use crate::config::{self, CONFIG_FILE, Config, Loaded, Problem, Warning};
-use crate::diagnosis::outcome::{Area, Outcome, Step, Verdict, first_failure};
+use crate::diagnosis::outcome::{Area, Finding, Outcome, Step, Verdict, first_failure};
 use crate::diagnosis::shields::Release;
 use crate::diagnosis::subject::Subject;
 use crate::diagnosis::walk::{Walk, Watcher};
@@ -28,10 +28,10 @@ use crate::server::core_dumps;
 #[command(after_help = "\
 Exit code:
   0  everything is good, or warnings alone
-  1  something on this machine: the configuration, a file, a key
-  2  the command line
+  1  something on this machine: the configuration, or the options in its place, a file, a key
+  2  the command line cannot be read
   3  the way to OpenEMR: a name, a connection, a certificate, an address
-  4  OpenEMR: it refuses the client, the assertion, a scope or a search, or fails
+  4  OpenEMR: it refuses the client, the assertion, a scope or a search, fails, or is not set up for this
   5  warnings alone, with --strict
 Of several failures the first one counts.
 
@@ -80,39 +80,32 @@ impl Check {
     /// Runs the command.
     pub(super) fn run(self) -> ExitCode {
         core_dumps::forbid();
-        let subject = match self.subject() {
-            Ok(subject) => subject,
-            Err(failures) => return fail(failures),
-        };
         let mut view = if self.json { View::Json } else { View::Text(Text::of_terminal()) };
         let mut walk = Walk::new(&mut view);
-        if let Err(failures) = own_requests::wait_for(self.walk(&mut walk, subject)) {
-            return fail(failures);
+        if let Err(failures) = own_requests::wait_for(self.walk(&mut walk)) {
+            let starting = walk.begin(Step::Configuration, "start");
+            let causes: Vec<&str> = failures.iter().map(Failure::text).collect();
+            walk.end(starting, Finding::failed("it cannot").cause(causes.join("\n")));
         }
+        self.save(&mut walk);
         let outcomes = walk.into_outcomes();
         let code = self.code(&outcomes);
-        let printed = print(&view.end(&outcomes, code));
-        match printed.and_then(|()| self.save(&outcomes)) {
+        match print(&view.end(&outcomes, code)) {
             Ok(()) => ExitCode::from(code),
             Err(failures) => fail(failures),
         }
     }
 
-    /// What is named on the command line in place of a configuration.
-    fn subject(&self) -> Result<Option<Subject>, Vec<Failure>> {
-        let Some(openemr) = &self.openemr else { return Ok(None) };
-        let name = self.site.as_deref().unwrap_or("default");
-        let (upstream, warnings) = config::upstream_of(openemr, name, self.ca_file.as_deref()).map_err(failures)?;
-        super::outcome::warn(warnings);
-        Ok(Some(Subject::at(name, upstream).running(self.release)))
-    }
-
-    async fn walk(&self, walk: &mut Walk<'_>, subject: Option<Subject>) {
-        if let Some(subject) = subject {
-            let client = own_requests::client();
-            return site::check(walk, &client, &subject).await;
+    async fn walk(&self, walk: &mut Walk<'_>) {
+        if let Some(openemr) = &self.openemr {
+            let found = |_: &Subject| format!("OpenEMR at {}", shown(openemr));
+            if let Some(subject) = local::configuration(walk, "read the options".to_owned(), || self.named(openemr), found) {
+                site::check(walk, &own_requests::client(), &subject).await;
+            }
+            return;
         }
-        let Some(config) = local::configuration(walk, &self.config, || self.read()) else { return };
+        let did = format!("read {}", shown_path(&self.config));
+        let Some(config) = local::configuration(walk, did, || self.read(), sites) else { return };
         local::check_gateway(walk, &config);
         let options = ConnectorOptions::from_server_conf(&config.server);
         let client = Client::new(Arc::new(Connector::new(Some(options))));
@@ -120,6 +113,13 @@ impl Check {
         for one in config.sites.iter().filter(|site| is_meant(site.name.as_str())) {
             site::check(walk, &client, &Subject::of(one).running(self.release)).await;
         }
+    }
+
+    /// What is named on the command line in place of a configuration.
+    fn named(&self, openemr: &str) -> Result<(Subject, Vec<Warning>), Vec<Problem>> {
+        let name = self.site.as_deref().unwrap_or("default");
+        let (upstream, warnings) = config::upstream_of(openemr, name, self.ca_file.as_deref())?;
+        Ok((Subject::at(name, upstream).running(self.release), warnings))
     }
 
     fn read(&self) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
@@ -146,20 +146,28 @@ impl Check {
     }
 
     /// Writes the certificate that would have to be trusted, where one was asked for.
-    fn save(&self, outcomes: &[Outcome]) -> Result<(), Vec<Failure>> {
-        let Some(path) = &self.save_certificate else { return Ok(()) };
-        let found =
-            outcomes.iter().filter(|outcome| outcome.step == Step::Tls).find_map(|outcome| outcome.finding.to_trust.as_ref());
-        let Some(certificate) = found else {
-            say("no certificate is there to be saved: none is untrusted, or its authority did not send its own".to_owned());
-            return Ok(());
+    fn save(&self, walk: &mut Walk<'_>) {
+        let Some(path) = &self.save_certificate else { return };
+        walk.leave();
+        let saving = walk.begin(Step::Files, format!("save the certificate to {}", shown_path(path)));
+        let mut of_tls = walk.outcomes().iter().filter(|outcome| outcome.step == Step::Tls);
+        let finding = match of_tls.find_map(|outcome| outcome.finding.to_trust.as_ref()) {
+            None => Finding::ok("there is none to be saved: none is untrusted, or its authority did not send its own"),
+            Some(certificate) => match write_new(path, &certificate.to_pem()) {
+                Ok(()) => Finding::ok(format!("the one with the SHA-256 {}", certificate.sha256)),
+                Err(error) => Finding::failed("it cannot be written")
+                    .cause(error.to_string())
+                    .remedy("name a file that does not exist, in a folder that you may write to".to_owned()),
+            },
         };
-        write_new(path, &certificate.to_pem()).map_err(|error| {
-            vec![Failure::new(format!("{} cannot be written: {error}", path.display()), "name a file that does not exist")]
-        })?;
-        say(format!("{}: the certificate with the SHA-256 {}", path.display(), certificate.sha256));
-        Ok(())
+        walk.end(saving, finding);
     }
+}
+
+/// The names of the sites.
+fn sites(config: &Config) -> String {
+    let names: Vec<&str> = config.sites.iter().map(|site| site.name.as_str()).collect();
+    format!("{} {}", if names.len() == 1 { "site" } else { "sites" }, names.join(", "))
 }
 
 fn release(text: &str) -> Result<Release, &'static str> {

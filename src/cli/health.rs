@@ -12,7 +12,7 @@ use super::outcome::{Failure, Outcome, load, print};
 use super::own_requests;
 use crate::config::problem::shown;
 use crate::config::value::duration;
-use crate::config::{BaseUrl, ClientDemand, Config, Listener, RoutePath};
+use crate::config::{BaseUrl, BaseUrlError, ClientDemand, Config, Listener, RoutePath};
 use crate::nodes::client::{Limits, Request, Response};
 use crate::nodes::client_error::ClientError;
 use crate::nodes::origin::Origin;
@@ -79,7 +79,10 @@ impl Health {
 
     fn by_url(&self, url: &str) -> Result<(Origin, String), Vec<Failure>> {
         let url = BaseUrl::parse(url).map_err(|error| {
-            let message = format!("--url: `{}` {error}", shown(url));
+            let message = match error {
+                BaseUrlError::Userinfo => format!("--url {error}"),
+                _ => format!("--url: `{}` {error}", shown(url)),
+            };
             vec![Failure::new(message, "write it like  http://127.0.0.1:8000")]
         })?;
         let default = if self.ready { "/ready" } else { "/health" };

@@ -1,23 +1,21 @@
 //! `register`: registers the gateway as a client of OpenEMR, and writes the id into the configuration.
 
-use std::io::{IsTerminal as _, stderr};
+use std::io::{IsTerminal as _, Write as _, stderr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::outcome::{Failure, Outcome, failures, load, print, say, warn};
+use super::outcome::{Failure, Outcome, failures, print, say, warn};
 use super::own_requests;
-use super::rewritten_file::{self, Backup};
+use super::rewritten_file::{self, Backup, Lock};
 use super::token;
 use crate::config::problem::{shell_word, shown, shown_path};
 use crate::config::value::{duration, duration_text};
-use crate::config::{BaseUrl, CONFIG_FILE, Site, Unregistered, load_unregistered};
-use crate::keys::JwkSet;
+use crate::config::{self, BaseUrl, CONFIG_FILE, Loaded, Unregistered, load_unregistered};
 use crate::nodes::Nodes;
 use crate::nodes::client::Limits;
-use crate::nodes::origin::Origin;
 use crate::scopes::scope::Scope;
 use crate::smart::exchanged::ExchangeError;
 use crate::smart::registration::{self, NotRegistered, PublicKeys, Registration};
@@ -95,7 +93,8 @@ impl Register {
     }
 
     fn without_configuration(&self, openemr: &str) -> Outcome {
-        let url = safe_url(openemr, "--openemr")?;
+        let site = self.site.as_deref().unwrap_or("default");
+        let (upstream, warnings) = config::upstream_of(openemr, site, self.ca_file.as_deref()).map_err(failures)?;
         let scope = scope(self.scope.as_deref().unwrap_or_default())?;
         let keys = match (&self.jwks_uri, &self.jwks) {
             (Some(_), _) => None,
@@ -103,14 +102,14 @@ impl Register {
             (None, None) => return Err(vec![Failure::new("no keys are named", "name them with --jwks FILE or --jwks-uri URL")]),
         };
         let registration = self.registration(scope, keys)?;
-        let authorities = own_requests::authorities(self.ca_file.as_deref())?;
-        let site = self.site.as_deref().unwrap_or("default");
-        let endpoint = Origin::elsewhere(url.join(&format!("/oauth2/{site}/token")), "openemr", authorities.as_deref());
-        let id = own_requests::wait_for(send(&endpoint, &registration))?.map_err(|error| vec![Failure::of(error)])?;
+        warn(warnings);
+        let id = own_requests::wait_for(send(&Nodes::with(site, upstream), &registration))?.map_err(not_registered)?;
         print(&format!("client_id: {id}\n\n{}", self.next_steps()))
     }
 
     fn with_configuration(&self) -> Outcome {
+        // Two at the same time would register two clients, of which one is written.
+        let lock = Lock::take(&self.config)?;
         let unregistered = load_unregistered(&self.config, self.env_file.as_deref(), self.site.as_deref()).map_err(failures)?;
         let file = shown_path(&self.config);
         if let Some(present) = unregistered.present.as_ref().filter(|_| !self.again) {
@@ -127,10 +126,11 @@ impl Register {
         let site = Arc::clone(token::site(&unregistered.config, Some(unregistered.site()))?);
         let set = serde_json::from_str(&site.keys.jwks.to_json()).map_err(|error| vec![Failure::of(error)])?;
         let registration = self.registration(site.token.scopes.to_string(), Some(set))?;
-        let id = own_requests::wait_for(send_for(&site, &registration))?.map_err(|error| vec![Failure::of(error)])?;
+        let id = own_requests::wait_for(send(&Nodes::new(&site), &registration))?.map_err(not_registered)?;
         // Whatever happens to the file, the id is known.
         print(&format!("client_id: {id}\n"))?;
         self.write(&unregistered, &id, backup)?;
+        drop(lock);
         print(&format!("wrote {}\n\n{}", shown(&self.config.display().to_string()), self.next_steps()))?;
         match self.wait {
             Some(patience) => self.wait_for_client(site.name.as_str(), patience),
@@ -164,7 +164,8 @@ impl Register {
 
     /// Asks for a token until OpenEMR gives one.
     fn wait_for_client(&self, site: &str, patience: Duration) -> Outcome {
-        let config = load(&self.config, self.env_file.as_deref())?;
+        // Its warnings have been shown.
+        let Loaded { config, .. } = config::load(&self.config, self.env_file.as_deref()).map_err(failures)?;
         let site = token::site(&config, Some(site))?;
         let until = Instant::now() + patience;
         say(format!("waiting for that, {} at most; Ctrl-C ends the waiting alone", duration_text(patience)));
@@ -178,11 +179,10 @@ impl Register {
                         return Err(vec![Failure::new(message, check)]);
                     }
                     Err(error) if may_become_enabled(&error) => {
-                        if stderr().is_terminal() {
-                            let left = until.saturating_duration_since(Instant::now()).as_secs();
-                            eprint!("\rnot enabled yet; {left:>5} s left ");
-                        }
+                        let left = until.saturating_duration_since(Instant::now()).as_secs();
+                        show_waiting(&format!("not enabled yet; {left:>5} s left"));
                         tokio::time::sleep(ASK_EVERY).await;
+                        show_waiting("");
                     }
                     Err(error) => return Err(vec![Failure::new(error, "docs/troubleshooting.md has what helps, by cause")]),
                 }
@@ -191,29 +191,43 @@ impl Register {
     }
 }
 
-/// Whether an exchange that failed so can succeed without a change on this side: OpenEMR answers 401 while a client is disabled.
+/// Shows these words, and nothing else, on the terminal's line.
+fn show_waiting(words: &str) {
+    if stderr().is_terminal() {
+        let _ = write!(stderr(), "\r{words:<30}\r");
+    }
+}
+
+/// Whether an exchange that failed so can succeed without a change on this side: OpenEMR answers 401 while a client is disabled, and a
+/// server in front of it has pages of its own while it is busy or restarts.
 fn may_become_enabled(error: &ExchangeError) -> bool {
     match error {
         ExchangeError::Unreachable(_) | ExchangeError::TimedOut { .. } | ExchangeError::BrokenOff(_) => true,
         ExchangeError::Answer { error: TokenError::Refused(refusal), .. } => {
-            refusal.effective_status() == 401 || refusal.effective_status() >= 500
+            matches!(refusal.effective_status(), 401 | 429 | 500..)
         }
-        ExchangeError::Answer { .. } | ExchangeError::Unknown(_) | ExchangeError::Signing(_) => false,
+        ExchangeError::Answer { error: TokenError::NotUnderstood { status, .. }, .. } => matches!(status, 429 | 500..),
+        ExchangeError::Answer { error: TokenError::NothingGranted, .. }
+        | ExchangeError::Unknown(_)
+        | ExchangeError::Signing(_) => false,
     }
-}
-
-async fn send(endpoint: &Origin, registration: &Registration) -> Result<String, NotRegistered> {
-    let limits = Limits { step: None, total: Some(ANSWER_WITHIN), body: 0 };
-    registration::register(&own_requests::client(), endpoint, limits, registration).await
 }
 
 /// Registers a client at the first node of a site: its nodes share one database.
-async fn send_for(site: &Arc<Site>, registration: &Registration) -> Result<String, NotRegistered> {
-    let nodes = Nodes::new(site);
-    match nodes.by_health(0).find_map(|node| node.tokens.known()) {
-        Some(endpoint) => send(&endpoint.origin, registration).await,
-        None => Err(NotRegistered::NoEndpoint),
-    }
+async fn send(nodes: &Nodes, registration: &Registration) -> Result<String, NotRegistered> {
+    let endpoint = nodes.by_health(0).find_map(|node| node.tokens.known()).ok_or(NotRegistered::NoEndpoint)?;
+    let limits = Limits { step: None, total: Some(ANSWER_WITHIN), body: 0 };
+    registration::register(&own_requests::client(), &endpoint.origin, limits, registration).await
+}
+
+fn not_registered(error: NotRegistered) -> Vec<Failure> {
+    vec![match &error {
+        NotRegistered::Client(lost) if !lost.is_unsent() => Failure::new(
+            error,
+            "OpenEMR may have registered the client all the same: see Admin > System > API Clients there before you try again",
+        ),
+        _ => Failure::of(error),
+    }]
 }
 
 /// A URL to which keys or assertions go: https, or http on this machine.
@@ -244,12 +258,7 @@ fn scope(text: &str) -> Result<String, Vec<Failure>> {
 }
 
 fn read_set(file: &std::path::Path) -> Result<Value, Vec<Failure>> {
-    let remedy = "make one:  openemr-gateway keys generate --out keys";
-    let failed = |what: String| vec![Failure::new(format!("--jwks: {} {what}", shown_path(file)), remedy)];
-    let text = std::fs::read(file).map_err(|error| failed(format!("cannot be read: {error}")))?;
-    let set = JwkSet::parse(&text).map_err(|error| failed(format!("is no JWK Set: {error}")))?;
-    if !set.private_members().is_empty() {
-        return Err(failed("holds a private key, which must not leave this machine".to_owned()));
-    }
-    serde_json::from_str(&set.to_json()).map_err(|error| failed(error.to_string()))
+    let (set, warnings) = config::read_jwk_set(file).map_err(failures)?;
+    warn(warnings);
+    serde_json::from_str(&set.to_json()).map_err(|error| vec![Failure::of(error)])
 }

@@ -8,7 +8,7 @@ use serde_yaml::{Mapping, Value as Yaml};
 use super::access_files;
 use super::declaration::{section, section_shape, words};
 use super::node::{Node, Value};
-use super::problem::{Findings, Place, Problem, Written, did_you_mean, shown};
+use super::problem::{Findings, Place, Problem, Written, did_you_mean, is_unshowable, shown};
 use super::section::{Section, elements, text};
 use super::setting::Setting;
 use super::shape::Shape;
@@ -182,7 +182,7 @@ impl Setting for WrittenRules {
 
 /// A message on one line. Scopes with constraints are longer than what [`shown`] shows.
 fn shown_whole(message: &str) -> String {
-    message.chars().take(1000).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    message.chars().take(1000).map(|c| if is_unshowable(c) { '\u{fffd}' } else { c }).collect()
 }
 
 section! {

@@ -36,6 +36,11 @@ impl Environment {
         Self { process, file }
     }
 
+    /// One without variables.
+    pub(super) fn empty() -> Self {
+        Self { process: HashMap::new(), file: None }
+    }
+
     /// Reads the variables of a file alone.
     pub(super) fn of_file(path: &Path, findings: &mut Findings) -> Self {
         let process = HashMap::new();

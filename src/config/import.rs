@@ -6,9 +6,11 @@ use std::path::Path;
 use super::configuration::Config;
 use super::declaration::Members as _;
 use super::env::Environment;
-use super::load::read_text;
-use super::problem::{Findings, Problem, Warning, shown};
+use super::node::{Node, Value};
+use super::problem::{Findings, Place, Problem, Source, Warning, shown};
+use super::setting::Setting as _;
 use super::shape::{KeyDescription, Shape};
+use super::yaml;
 
 /// The variable that names OpenEMR's site; in a file, the site's name says it.
 const SITE: &str = "SITE";
@@ -37,14 +39,35 @@ pub(crate) fn import_env(file: &Path) -> Result<Imported, Vec<Problem>> {
     if !findings.problems.is_empty() {
         return Err(findings.problems);
     }
+    check_variables(file, &environment)?;
     let mut import = Import { environment: &environment, used: vec![SITE.to_owned()], yaml: String::new() };
     let _ = writeln!(import.yaml, "# Made by `openemr-gateway import-env`. docs/configuration.md describes every key.");
     import.section(&Config::keys(), 0);
     let Import { used, yaml, .. } = import;
-    read_text(&yaml)?;
+    check_text(&yaml)?;
     let mut unknown: Vec<String> = environment.names().filter(|name| !used.contains(name)).collect();
     unknown.sort();
     Ok(Imported { yaml, unknown, warnings: findings.warnings })
+}
+
+/// Reads the variables as a start with `--env-file` does, so that what is wrong is named where it stands.
+fn check_variables(file: &Path, environment: &Environment) -> Result<(), Vec<Problem>> {
+    let mut findings = Findings::default();
+    let mut root = Node { value: Value::Map(Vec::new()), ..Node::nothing() };
+    environment.override_keys(&mut root, &Config::keys(), &mut findings);
+    let _ = Config::read(&root, &Place::whole(Source::EnvFile(file.into())), &mut findings);
+    findings.settle_readable_keys(false);
+    if findings.problems.is_empty() { Ok(()) } else { Err(findings.problems) }
+}
+
+/// Reads what was written as a start does.
+fn check_text(text: &str) -> Result<(), Vec<Problem>> {
+    let mut findings = Findings::default();
+    let place = Place::whole(Source::CommandLine);
+    let mut root = yaml::parse(text).map_err(|error| vec![place.clone().at(error.mark).problem(error.to_string())])?;
+    Environment::empty().substitute(&mut root, &place, &mut findings);
+    let _ = Config::read(&root, &place, &mut findings);
+    if findings.problems.is_empty() { Ok(()) } else { Err(findings.problems) }
 }
 
 struct Import<'e> {

@@ -14,7 +14,7 @@ use super::site::Site;
 use super::site_rotation::SiteKeys;
 use super::text::{self, NotText};
 use super::{permissions, site_keys, site_rotation, yaml};
-use crate::keys::{SigningKey, sha256_hex, without_byte_order_mark};
+use crate::keys::{JwkSet, SigningKey, sha256_hex, without_byte_order_mark};
 
 /// The file that is read when none is named.
 pub(crate) const CONFIG_FILE: &str = "conf/gateway.yaml";
@@ -64,6 +64,7 @@ pub(crate) fn load(config_path: &Path, env_file: Option<&Path>) -> Result<Loaded
 ///
 /// # Errors
 /// Every problem found, not only the first.
+#[cfg(feature = "sandbox")]
 pub(crate) fn read_text(text: &str) -> Result<Config, Vec<Problem>> {
     let mut findings = Findings::default();
     let place = Place::whole(Source::CommandLine);
@@ -103,6 +104,18 @@ pub(crate) fn read_ca_file(path: &Path) -> Result<(CaFile, Vec<Warning>), Vec<Pr
     let node = Node { value: Value::Text(path.to_string_lossy().into_owned()), ..Node::nothing() };
     let file = CaFile::read(&node, &Place::whole(Source::CommandLine).member("--ca-file"), &mut findings);
     file.filter(|_| findings.problems.is_empty()).map(|file| (file, findings.warnings)).ok_or(findings.problems)
+}
+
+/// Reads the public keys whose file was named on the command line, with the checks of `jwks`.
+///
+/// # Errors
+/// What keeps the file from being read, or why it holds no JWK Set that may be given away.
+pub(crate) fn read_jwk_set(path: &Path) -> Result<(JwkSet, Vec<Warning>), Vec<Problem>> {
+    let mut findings = Findings::default();
+    let place = Place::whole(Source::CommandLine).member("--jwks");
+    let written = Written { value: path.to_string_lossy().into_owned(), place };
+    let set = site_keys::jwk_set(&written, "keys/private_key.pem", &mut findings);
+    set.filter(|_| findings.problems.is_empty()).map(|set| (set, findings.warnings)).ok_or(findings.problems)
 }
 
 /// Reads the keys of a site again, with the same checks as at start. Changes nothing.

@@ -90,7 +90,7 @@ pub(crate) use listening::LISTEN;
 pub(crate) use listening::{Listener, ListenerTls};
 #[cfg(feature = "sandbox")]
 pub(crate) use load::read_text;
-pub(crate) use load::{CONFIG_FILE, Loaded, load, read_ca_file, read_private_key, reread_keys};
+pub(crate) use load::{CONFIG_FILE, Loaded, load, read_ca_file, read_jwk_set, read_private_key, reread_keys};
 pub(crate) use problem::{Problem, Warning};
 pub(crate) use reference::markdown_reference;
 pub(crate) use routes::RoutePath;

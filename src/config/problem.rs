@@ -194,11 +194,20 @@ impl Findings {
     }
 }
 
-/// Returns a value as it is shown in an error: on one line, without control characters, of bounded length.
+/// Whether a terminal would obey this character, or show nothing in its place: a control character, one that changes the direction
+/// or breaks the line, or one without a width.
+#[must_use]
+pub(crate) fn is_unshowable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Returns a value as it is shown in an error: on one line, without characters that a terminal would obey, of bounded length.
 #[must_use]
 pub(crate) fn shown(value: &str) -> String {
     const MOST: usize = 120;
-    let mut text: String = value.chars().take(MOST).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let mut text: String = value.chars().take(MOST).map(|c| if is_unshowable(c) { '\u{fffd}' } else { c }).collect();
     if value.chars().nth(MOST).is_some() {
         text.push('…');
     }
@@ -212,7 +221,7 @@ pub(crate) fn shell_word(path: &Path) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%:,".contains(c);
     if text.starts_with('-') {
         shell_word(&Path::new(".").join(path))
-    } else if text.contains(char::is_control) || path.to_str().is_none() {
+    } else if text.contains(is_unshowable) || path.to_str().is_none() {
         // What a terminal would not show as it is, is not to be pasted.
         "FILE".to_owned()
     } else if !text.is_empty() && text.chars().all(is_plain) {
@@ -295,5 +304,9 @@ mod tests {
     fn values_stay_on_one_line_and_short() {
         assert_eq!(shown("a\n\u{1b}[31mb"), "a\u{fffd}\u{fffd}[31mb");
         assert_eq!(shown(&"x".repeat(500)).chars().count(), 121);
+        for hidden in ['\u{202e}', '\u{2066}', '\u{200b}', '\u{2028}', '\u{85}', '\u{feff}', '\u{e0041}'] {
+            assert_eq!(shown(&format!("a{hidden}é")), "a\u{fffd}é", "{hidden:?}");
+            assert_eq!(shell_word(Path::new(&format!("a{hidden}"))), "FILE");
+        }
     }
 }

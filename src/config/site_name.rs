@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::node::Node;
-use super::problem::{Findings, Place, shown};
+use super::problem::{Findings, Place, Source, shell_word, shown};
 use super::section::text;
 use super::setting::Setting;
 use super::shape::Shape;
@@ -77,13 +77,22 @@ impl Setting for ClientId {
         } else {
             return Some(Self(id));
         };
-        findings.problem(problem.remedy("write the client_id that OpenEMR answered at registration"));
+        let register = register(place).map_or_else(String::new, |command| format!("\n  or have it written:  {command}"));
+        findings.problem(problem.remedy(format!("write the client_id that OpenEMR answered at registration{register}")));
         None
     }
 
     fn to_yaml(&self) -> serde_yaml::Value {
         self.0.as_str().into()
     }
+}
+
+/// The command that registers a client and writes its id at this place; `None` where that is no file.
+fn register(place: &Place) -> Option<String> {
+    let Source::File(file) = &place.source else { return None };
+    let site = place.key.strip_prefix("sites.")?.strip_suffix(".client_id").and_then(SiteName::parse)?;
+    let site = if site.as_str() == "default" { String::new() } else { format!(" --site {site}") };
+    Some(format!("openemr-gateway register --config {}{site}", shell_word(file)))
 }
 
 /// The `aud` of a client assertion: a URL that is never contacted, sent to the letter.

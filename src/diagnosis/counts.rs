@@ -6,10 +6,10 @@
 
 use http::StatusCode;
 use http::header::{ACCEPT, AUTHORIZATION, HeaderValue};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use uuid::Uuid;
 
+use crate::diagnosis::answer;
+use crate::diagnosis::bundle::{self, Found};
 use crate::diagnosis::outcome::{Finding, Step};
 use crate::diagnosis::subject::Subject;
 use crate::diagnosis::walk::Walk;
@@ -20,7 +20,7 @@ use crate::nodes::node::Node;
 use crate::openemr::error;
 use crate::openemr::search::bound;
 use crate::openemr::version::Version;
-use crate::scopes::scope::Scope;
+use crate::scopes::scope::{Scope, Scopes};
 use crate::smart::token::AccessToken;
 
 /// The size of a page of patients: the largest that OpenEMR makes.
@@ -34,6 +34,8 @@ pub(super) struct Searches<'a> {
     pub(super) subject: &'a Subject,
     pub(super) node: &'a Node,
     pub(super) token: &'a AccessToken,
+    /// The scopes that were asked for: what else was granted is not searched.
+    pub(super) asked: &'a Scopes,
     pub(super) capabilities: &'a Capabilities,
 }
 
@@ -53,9 +55,10 @@ enum Bound {
 impl Searches<'_> {
     /// Searches each type that the granted scopes permit to search, patients first.
     pub(super) async fn count_all(&self, walk: &mut Walk<'_>) {
-        let granted: Vec<Scope> = self.token.scope.split_whitespace().filter_map(|scope| Scope::parse(scope).ok()).collect();
+        let missing = self.asked.missing_from(&self.token.scope);
+        let granted = self.asked.iter().filter(|scope| !missing.contains(scope));
         let mut types: Vec<&str> = Vec::new();
-        for found in granted.iter().filter_map(Scope::searched_type).filter(|found| !matches!(*found, "*" | "Binary")) {
+        for found in granted.filter_map(Scope::searched_type).filter(|found| !matches!(*found, "*" | "Binary")) {
             if !types.contains(&found) {
                 types.push(found);
             }
@@ -68,11 +71,11 @@ impl Searches<'_> {
             let finding = match self.search(name, &bound).await {
                 Ok(answer) => {
                     if name == "Patient" {
-                        patient = answer.first_id.clone();
+                        patient = answer.found.as_ref().and_then(|found| found.first_id.clone());
                     }
                     self.judge(name, &bound, &answer)
                 }
-                Err(error) => Finding::failed("no answer").cause(error.cause()).remedy_or_log(error.remedy()),
+                Err(error) => answer::none(&error, "timeouts.read"),
             };
             walk.end(counting, finding);
         }
@@ -103,15 +106,16 @@ impl Searches<'_> {
             (AUTHORIZATION, self.token.authorization().clone()),
         ];
         let request = Request::get(format!("{}/{name}{query}", self.node.fhir.url().path), fields);
-        let step = Some(self.subject.nodes.upstream().timeouts.read);
-        let connection = self.client.connect(&self.node.fhir, Limits { step, total: None, body: usize::MAX }).await?;
+        // The whole, not each read: an answer that comes byte by byte would never end.
+        let total = Some(self.subject.nodes.upstream().timeouts.read);
+        let connection = self.client.connect(&self.node.fhir, Limits { step: None, total, body: usize::MAX }).await?;
         Answer::read(connection.send(request).await?).await
     }
 
     fn judge(&self, name: &str, bound: &Bound, answer: &Answer) -> Finding {
         let is_announced = self.capabilities.types.contains_key(name);
-        match (answer.status.as_u16(), answer.total) {
-            (200, Some(total)) => Finding::ok(bound.found(total)),
+        match (answer.status.as_u16(), &answer.found) {
+            (200, Some(found)) => Finding::ok(bound.found(found)),
             (200, None) => Finding::failed("200 without a Bundle")
                 .cause(answer.explained.clone().map_or("the answer is not FHIR".to_owned(), |(cause, _)| cause))
                 .remedy_or_log(answer.explained.clone().and_then(|(_, remedy)| remedy)),
@@ -141,33 +145,25 @@ impl Bound {
         }
     }
 
-    fn found(&self, total: usize) -> String {
+    fn found(&self, Found { count, is_all, .. }: &Found) -> String {
         match self {
-            Self::Page if total >= PAGE => format!("{total} or more"),
             Self::Nobody => "it may be searched".to_owned(),
-            Self::Page | Self::All | Self::Patient(_) => total.to_string(),
+            Self::Page if *count >= PAGE => format!("{count} or more"),
+            Self::Page | Self::All | Self::Patient(_) if *is_all => count.to_string(),
+            Self::Page | Self::All | Self::Patient(_) => format!("{count} or more"),
         }
     }
 }
 
-/// What came back from a search: how many resources, and the id of the first one.
+/// What came back from a search.
 #[derive(Debug)]
 struct Answer {
     status: StatusCode,
-    total: Option<usize>,
-    first_id: Option<String>,
+    /// What a Bundle says of itself.
+    found: Option<Found>,
     database_is_down: bool,
     /// What is wrong with an answer that is no Bundle, and what mends it, where that can be told.
     explained: Option<(String, Option<String>)>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Bundle {
-    resource_type: String,
-    total: Option<usize>,
-    #[serde(default)]
-    entry: Vec<IgnoredAny>,
 }
 
 impl Answer {
@@ -182,63 +178,10 @@ impl Answer {
                 break;
             }
         }
-        let total = if incoming.status == StatusCode::OK { total(&body, is_whole) } else { None };
+        let found = (incoming.status == StatusCode::OK).then(|| bundle::read(&body, is_whole)).flatten();
         let status = StatusCode::from_u16(error::cause(incoming.status.as_u16(), &body)).unwrap_or(incoming.status);
         let explained = incoming.explain(&body);
         let explained = explained.has_remedy().then(|| (explained.cause(), explained.remedy()));
-        Ok(Self {
-            total,
-            first_id: total.and_then(|_| first_id(&body)),
-            database_is_down: error::says_the_database_is_down(&body),
-            explained,
-            status,
-        })
-    }
-}
-
-/// The total of a Bundle: of one that was cut off, the one in front of its entries.
-fn total(body: &[u8], is_whole: bool) -> Option<usize> {
-    if is_whole {
-        let bundle: Bundle = serde_json::from_slice(body).ok().filter(|bundle: &Bundle| bundle.resource_type == "Bundle")?;
-        return Some(bundle.total.unwrap_or(bundle.entry.len()));
-    }
-    let head = body.get(..memchr::memmem::find(body, b"\"entry\"")?)?;
-    let after = head.get(memchr::memmem::find(head, b"\"total\":")? + b"\"total\":".len()..)?;
-    let digits = after.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    std::str::from_utf8(after.get(..digits)?).ok()?.parse().ok()
-}
-
-/// The id at the end of the first `fullUrl`.
-fn first_id(body: &[u8]) -> Option<String> {
-    let after = body.get(memchr::memmem::find(body, b"\"fullUrl\"")? + b"\"fullUrl\"".len()..)?;
-    let url = after.splitn(3, |byte| *byte == b'"').nth(1)?;
-    let id = std::str::from_utf8(url).ok()?.rsplit('/').next()?;
-    let is_id = !id.is_empty() && id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
-    is_id.then(|| id.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BUNDLE: &[u8] = br#"{"resourceType":"Bundle","type":"collection","total":7,"link":[],"entry":[{"fullUrl":"https:\/\/emr\/apis\/default\/fhir\/Patient\/a1-b2","resource":{"total":9}}]}"#;
-
-    #[test]
-    fn counts_whole_bundles_and_the_heads_of_long_ones() {
-        assert_eq!(total(BUNDLE, true), Some(7));
-        assert_eq!(total(&BUNDLE[..BUNDLE.len() - 10], false), Some(7));
-        assert_eq!(total(br#"{"resourceType":"Bundle","entry":[{},{}]}"#, true), Some(2));
-        assert_eq!(total(br#"{"resourceType":"Bundle","type":"searchset"}"#, true), Some(0));
-        for wrong in [&b"[]"[..], b"{}", br#"{"resourceType":"Patient","total":1}"#, b"<html>"] {
-            assert_eq!(total(wrong, true), None);
-        }
-        assert_eq!(total(br#"{"entry":[{"total":5}]}"#, false), None, "a total behind the entries may be anybody's");
-    }
-
-    #[test]
-    fn the_first_id_is_that_of_the_first_entry() {
-        assert_eq!(first_id(BUNDLE).as_deref(), Some("a1-b2"));
-        assert_eq!(first_id(br#"{"entry":[{"fullUrl" : "https://h/Patient/x?y=\"}]}"#), None);
-        assert_eq!(first_id(b"{}"), None);
+        Ok(Self { found, database_is_down: error::says_the_database_is_down(&body), explained, status })
     }
 }

@@ -5,7 +5,8 @@ use std::time::{Instant, SystemTime};
 use http::StatusCode;
 use http::header::{ACCEPT, DATE, HeaderValue};
 
-use crate::diagnosis::outcome::{Finding, Step};
+use crate::diagnosis::answer;
+use crate::diagnosis::outcome::{Area, Finding, Step, Verdict};
 use crate::diagnosis::subject::Subject;
 use crate::diagnosis::walk::Walk;
 use crate::nodes::client::{Client, Limits, Request, Response};
@@ -33,15 +34,15 @@ pub(super) async fn look(walk: &mut Walk<'_>, client: &Client, subject: &Subject
     let answer = client.send(&node.fhir, request, limits).await;
     let took = asked.elapsed();
     let is_needed = node.tokens.known().is_none();
-    let of = |found: &str| if is_needed { Finding::failed(found) } else { Finding::warning(found) };
+    let verdict = if is_needed { Verdict::Failed } else { Verdict::Warning };
     match &answer {
         Err(error) => {
-            walk.end(reading, of("no answer").cause(error.cause()).remedy_or_log(error.remedy()));
+            walk.end(reading, Finding { verdict, ..answer::none(error, "timeouts.token") });
             walk.skip(Step::Clock, COMPARE, Step::Discovery);
             Announced { is_unknown: is_needed, ..Announced::default() }
         }
         Ok(response) => {
-            let (finding, announced) = announced(response, subject, node, of);
+            let (finding, announced) = announced(response, subject, node, verdict);
             walk.end(reading, finding);
             let comparing = walk.begin(Step::Clock, COMPARE);
             let date = response.fields.get(DATE).and_then(|date| date.to_str().ok());
@@ -53,23 +54,24 @@ pub(super) async fn look(walk: &mut Walk<'_>, client: &Client, subject: &Subject
 
 pub(super) const COMPARE: &str = "compare the clocks";
 
-fn announced(response: &Response, subject: &Subject, node: &Node, of: impl Fn(&str) -> Finding) -> (Finding, Announced) {
+/// `verdict`: how bad it is when the document is of no use.
+fn announced(response: &Response, subject: &Subject, node: &Node, verdict: Verdict) -> (Finding, Announced) {
     let none = Announced { is_unknown: true, ..Announced::default() };
     let explained = response.explain();
+    let useless = |found: String| {
+        let finding = Finding::failed(found).cause(explained.cause()).remedy_or_log(explained.remedy());
+        Finding { verdict, ..finding.in_area(answer::area(&explained)) }
+    };
     if response.status != StatusCode::OK {
-        return (of(&response.status.to_string()).cause(explained.cause()).remedy_or_log(explained.remedy()), none);
+        return (useless(response.status.to_string()), none);
     }
     let found = match discovery::token_endpoint(&response.body) {
         Ok(found) => found,
-        Err(_) if explained.has_remedy() => {
-            return (of("no SMART configuration").cause(explained.cause()).remedy_or_log(explained.remedy()), none);
-        }
+        Err(_) if explained.has_remedy() => return (useless("no SMART configuration".to_owned()), none),
         Err(problem) => {
-            let finding = of("no token endpoint").cause(problem.to_string());
-            return (
-                finding.remedy("set Site Address Override in OpenEMR (Administration > Config > Connectors)".to_owned()),
-                none,
-            );
+            let finding = Finding::failed("no token endpoint").cause(problem.to_string()).in_area(Area::OpenEmr);
+            let remedy = "set Site Address Override in OpenEMR (Administration > Config > Connectors)".to_owned();
+            return (Finding { verdict, ..finding.remedy(remedy) }, none);
         }
     };
     let text = found.text.clone();

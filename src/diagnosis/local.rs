@@ -13,19 +13,18 @@ use crate::diagnosis::walk::Walk;
 use crate::keys::Jwk;
 use crate::keys::rotation::Which;
 
-/// Records what came of reading the configuration; gives it if it is good.
-pub(crate) fn configuration(
+/// Records what came of reading the configuration, or the options that stand in for it; gives it if it is good. `found` says what
+/// it is.
+pub(crate) fn configuration<T>(
     walk: &mut Walk<'_>,
-    path: &Path,
-    read: impl FnOnce() -> Result<(Config, Vec<Warning>), Vec<Problem>>,
-) -> Option<Config> {
-    let did = format!("read {}", shown_path(path));
+    did: String,
+    read: impl FnOnce() -> Result<(T, Vec<Warning>), Vec<Problem>>,
+    found: impl FnOnce(&T) -> String,
+) -> Option<T> {
     let reading = walk.begin(Step::Configuration, did.clone());
     match read() {
         Ok((config, warnings)) => {
-            let names: Vec<&str> = config.sites.iter().map(|site| site.name.as_str()).collect();
-            let word = if names.len() == 1 { "site" } else { "sites" };
-            walk.end(reading, Finding::ok(format!("{word} {}", names.join(", "))));
+            walk.end(reading, Finding::ok(found(&config)));
             for Warning(problem) in warnings {
                 let warned = walk.begin(Step::Configuration, did.clone());
                 walk.end(warned, of_problem(Finding::warning("a warning"), problem));

@@ -17,7 +17,11 @@
 //! | `statement` | the CapabilityStatement, the version, and what is known of it |
 //! | `shields` | published vulnerabilities, and what the gateway does about them |
 //! | `counts` | one search for each type |
+//! | `bundle` | what the answer to a search says of itself |
+//! | `answer` | answers of no use, and none |
 
+mod answer;
+mod bundle;
 pub(crate) mod certificate;
 mod counts;
 mod discovered;

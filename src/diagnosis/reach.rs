@@ -2,7 +2,11 @@
 //!
 //! The connection is made by the gateway's own client, so that it fails as the gateway would, and for the same causes.
 
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::config::{BaseUrl, invalidity};
 use crate::diagnosis::certificate::{self, Certificate};
@@ -15,6 +19,8 @@ use crate::nodes::origin::Origin;
 
 /// How long the certificate is looked for where no connection was made for the gateway's own sake.
 const LOOK_WITHIN: Duration = Duration::from_secs(10);
+/// How long a connection may take that is made to see what did not come in time: it, or the handshake behind it.
+const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 
 /// Takes the three steps to a server.
 ///
@@ -36,8 +42,12 @@ pub(super) async fn reach(walk: &mut Walk<'_>, client: &Client, origin: &Origin)
     walk.end(looking, Finding::ok(shown.join(", ")));
     let connecting = walk.begin(Step::Tcp, format!("connect to {}", authority(url)));
     let connected = client.connect(origin, Limits { step: None, total: None, body: 0 }).await.map(drop);
+    let is_silent = match &connected {
+        Err(error) if url.https && error.is_timeout() => takes_a_connection(&addresses).await,
+        Ok(()) | Err(_) => false,
+    };
     match &connected {
-        Err(error) if error.stage() != Stage::Tls => {
+        Err(error) if error.stage() != Stage::Tls && !is_silent => {
             walk.end(connecting, failed("no connection", error));
             skip(walk, url, &[Step::Tls], Step::Tcp);
             return Err(Step::Tcp);
@@ -49,6 +59,10 @@ pub(super) async fn reach(walk: &mut Walk<'_>, client: &Client, origin: &Origin)
         walk.end(securing, Finding::ok("http: nothing is encrypted, and nothing leaves this machine"));
         return Ok(());
     }
+    if is_silent {
+        walk.end(securing, silent(origin.place().key));
+        return Err(Step::Tls);
+    }
     let mut presented = Vec::new();
     for address in addresses {
         presented = certificate::presented(address, &url.host, LOOK_WITHIN).await;
@@ -59,6 +73,23 @@ pub(super) async fn reach(walk: &mut Walk<'_>, client: &Client, origin: &Origin)
     let is_good = connected.is_ok();
     walk.end(securing, judged(url, connected.err().as_ref(), &presented));
     if is_good { Ok(()) } else { Err(Step::Tls) }
+}
+
+/// Whether one of these addresses takes a connection now.
+async fn takes_a_connection(addresses: &[SocketAddr]) -> bool {
+    for address in addresses {
+        if timeout(CONNECT_WITHIN, TcpStream::connect(address)).await.is_ok_and(|connected| connected.is_ok()) {
+            return true;
+        }
+    }
+    false
+}
+
+/// What a server is that takes a connection and does not speak. `key`: the one that names it.
+fn silent(key: &str) -> Finding {
+    Finding::failed("no handshake")
+        .cause("the connection is taken, and the TLS handshake does not end within timeouts.total_connect")
+        .remedy(format!("is the port in {key} one that speaks TLS, and is the web server behind it busy, or stopped?"))
 }
 
 /// What the handshake and the certificates say together.

@@ -28,7 +28,10 @@ pub(crate) async fn check(walk: &mut Walk<'_>, client: &Client, subject: &Subjec
     };
     match (&token, &capabilities, way.node) {
         (Ok(token), Some(capabilities), Some(node)) => {
-            Searches { client, subject, node, token, capabilities }.count_all(walk).await;
+            if let Some(site) = &subject.site {
+                let asked = &site.token.scopes;
+                Searches { client, subject, node, token, asked, capabilities }.count_all(walk).await;
+            }
         }
         (Ok(_), _, _) => walk.skip(Step::Count, COUNT, Step::Metadata),
         (Err(because), _, _) => walk.skip(Step::Count, COUNT, *because),

@@ -4,6 +4,7 @@ use http::StatusCode;
 use http::header::{ACCEPT, HeaderValue};
 
 use crate::config::problem::shown;
+use crate::diagnosis::answer;
 use crate::diagnosis::outcome::{Finding, Step};
 use crate::diagnosis::shields::{Release, Running};
 use crate::diagnosis::subject::Subject;
@@ -22,23 +23,22 @@ pub(super) async fn read(walk: &mut Walk<'_>, client: &Client, subject: &Subject
     let reading = walk.begin(Step::Metadata, format!("read {}/metadata", node.fhir.url()));
     let fields = vec![(ACCEPT, HeaderValue::from_static("application/fhir+json"))];
     let request = Request::get(format!("{}/metadata", node.fhir.url().path), fields);
-    let limits = Limits { step: Some(subject.nodes.upstream().timeouts.read), total: None, body: MAX_DOCUMENT };
+    // The whole, not each read: an answer that comes byte by byte would never end.
+    let limits = Limits { step: None, total: Some(subject.nodes.upstream().timeouts.read), body: MAX_DOCUMENT };
     let (finding, capabilities) = match client.send(&node.fhir, request, limits).await {
-        Err(error) => (Finding::failed("no answer").cause(error.cause()).remedy_or_log(error.remedy()), None),
+        Err(error) => (answer::none(&error, "timeouts.read"), None),
         Ok(response) => match Capabilities::parse(&response.body) {
             Ok(capabilities) if response.status == StatusCode::OK => {
                 (Finding::ok(format!("a CapabilityStatement with {} types", capabilities.types.len())), Some(capabilities))
             }
             parsed => {
                 let explained = response.explain();
-                let finding = Finding::failed(response.status.to_string());
-                let finding = match parsed {
-                    Err(error) if response.status == StatusCode::OK && !explained.has_remedy() => {
-                        finding.cause(error.to_string())
-                    }
-                    _ => finding.cause(explained.cause()),
+                let cause = match parsed {
+                    Err(error) if response.status == StatusCode::OK && !explained.has_remedy() => error.to_string(),
+                    _ => explained.cause(),
                 };
-                (finding.remedy_or_log(explained.remedy()), None)
+                let finding = Finding::failed(response.status.to_string()).in_area(answer::area(&explained));
+                (finding.cause(cause).remedy_or_log(explained.remedy()), None)
             }
         },
     };

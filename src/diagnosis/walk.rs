@@ -37,6 +37,11 @@ impl<'w> Walk<'w> {
         self.site = Some(site.to_owned());
     }
 
+    /// Counts the steps from now on for the gateway as a whole.
+    pub(crate) fn leave(&mut self) {
+        self.site = None;
+    }
+
     /// Begins a step.
     pub(crate) fn begin(&mut self, step: Step, did: impl Into<String>) -> Begun {
         let did = did.into();
@@ -55,6 +60,12 @@ impl<'w> Walk<'w> {
     pub(crate) fn skip(&mut self, step: Step, did: impl Into<String>, because: Step) {
         let begun = self.begin(step, did);
         self.end(begun, Finding::skipped(because));
+    }
+
+    /// The steps so far.
+    #[must_use]
+    pub(crate) fn outcomes(&self) -> &[Outcome] {
+        &self.outcomes
     }
 
     /// The steps that were taken.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
+use serde_json::error::Category;
 
 /// The capabilities for one resource type.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -156,11 +157,21 @@ struct Named {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CapabilitiesError {
     /// The document is not JSON, or has not the shape of a CapabilityStatement.
-    #[error("the CapabilityStatement cannot be read: {0}")]
+    #[error("the CapabilityStatement cannot be read: {}", fault(.0))]
     Shape(#[from] serde_json::Error),
     /// The document is another resource.
     #[error("there is another resource where a CapabilityStatement was due")]
     OtherResource,
+}
+
+/// What is wrong with a document, and where, without its words.
+fn fault(error: &serde_json::Error) -> String {
+    let what = match error.classify() {
+        Category::Eof => "it breaks off",
+        Category::Data => "it has another shape",
+        Category::Syntax | Category::Io => "it is not JSON",
+    };
+    format!("{what} (line {}, column {})", error.line(), error.column())
 }
 
 impl Capabilities {
@@ -228,6 +239,19 @@ fn operations(named: Vec<Named>) -> impl Iterator<Item = String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_statement_is_told_without_its_words() {
+        for (json, told) in [
+            ("", "it breaks off (line 1, column 0)"),
+            ("<html>Doe", "it is not JSON (line 1, column 1)"),
+            (r#"{"resourceType":"CapabilityStatement","rest":"Doe"}"#, "it has another shape (line 1, column 50)"),
+            (r#"["Doe"]"#, "it has another shape"),
+        ] {
+            let error = Capabilities::parse(json.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(told) && !error.contains("Doe") && !error.contains("struct"), "{json}: {error}");
+        }
+    }
 
     #[test]
     fn reads_what_a_server_can_do() {

@@ -48,6 +48,8 @@ pub(crate) enum Cause {
     NoRoute,
     /// No connection came about in time.
     ConnectTimeout,
+    /// The system makes no connection to that address; what it says.
+    NoConnection(String),
     /// The TLS handshake failed.
     Tls(TlsFailure),
     /// A port that speaks TLS was addressed without.
@@ -120,6 +122,10 @@ impl Cause {
             ConnectRefused => Self::Refused,
             ConnectNoRoute => Self::NoRoute,
             ConnectTimedout | TLSHandshakeTimedout => Self::ConnectTimeout,
+            ConnectError => match error.root_cause().downcast_ref::<std::io::Error>() {
+                Some(io) => Self::NoConnection(io.to_string()),
+                None => Self::Other(summary(error)),
+            },
             TLSHandshakeFailure | InvalidCert | HandshakeError => Self::Tls(TlsFailure::parse(&error.to_string())),
             ReadTimedout | WriteTimedout => Self::ReadTimeout,
             InvalidHTTPHeader | H1Error if !url.https && quotes_tls(error) => Self::TlsPort,
@@ -160,6 +166,7 @@ impl Explained<'_> {
             Cause::Refused => "nothing listens there (Connection refused)".to_owned(),
             Cause::NoRoute => "there is no route to that address (No route to host)".to_owned(),
             Cause::ConnectTimeout => "no connection within timeouts.connect and timeouts.total_connect".to_owned(),
+            Cause::NoConnection(problem) => format!("no connection came about ({problem})"),
             Cause::Tls(failure) => failure.to_string(),
             Cause::TlsPort => "the port speaks TLS, and http was spoken to it".to_owned(),
             Cause::Closed(summary) => format!("the connection was closed before the answer was whole ({summary})"),
@@ -185,7 +192,7 @@ impl Explained<'_> {
                 let server = if matches!(*key, "--url" | "--config") { "the gateway" } else { "OpenEMR" };
                 format!("is {server} running, and the port in {key} right?")
             }
-            Cause::NoRoute => format!("is the address in {key} right?"),
+            Cause::NoRoute | Cause::NoConnection(_) => format!("is the address in {key} right?"),
             Cause::ConnectTimeout => format!("is a firewall in between, or the address in {key} wrong?"),
             Cause::Tls(failure) => tls_remedy(failure, url, key),
             Cause::TlsPort => format!("Write https:// in {key}"),

@@ -160,7 +160,7 @@ impl TokenEndpoint {
         let explanation = match &error {
             TokenError::NotUnderstood { .. } => {
                 let explained = incoming.explain(&body);
-                explained.has_remedy().then(|| explained.to_string())
+                explained.has_remedy().then(|| explained.into())
             }
             TokenError::Refused(_) | TokenError::NothingGranted => None,
         };

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::nodes::cause::Explained;
 use crate::nodes::client_error::ClientError;
 use crate::smart::assertion::AssertionError;
 use crate::smart::discovery::DiscoveryFailure;
@@ -14,6 +15,23 @@ pub(crate) struct Exchanged {
     pub grant: Grant,
     /// When the request was sent, on the monotonic clock: OpenEMR cannot have issued the token before.
     pub requested_at: Instant,
+}
+
+/// What is wrong with the URL from which an answer came.
+#[derive(Debug)]
+pub(crate) struct Explanation {
+    /// All of it, for the log.
+    pub line: String,
+    /// What happened, without the URL.
+    pub cause: String,
+    /// What to do about it.
+    pub remedy: Option<String>,
+}
+
+impl From<Explained<'_>> for Explanation {
+    fn from(explained: Explained<'_>) -> Self {
+        Self { line: explained.to_string(), cause: explained.cause(), remedy: explained.remedy() }
+    }
 }
 
 /// Why an exchange brought no token. Prints as one line for the log.
@@ -37,13 +55,13 @@ pub(crate) enum ExchangeError {
     #[error("the token endpoint's answer broke off: {0}")]
     BrokenOff(#[source] ClientError),
     /// The answer brings no token.
-    #[error("{error}{}", explanation.as_ref().map(|text| format!(". {text}")).unwrap_or_default())]
+    #[error("{error}{}", explanation.as_ref().map(|explained| format!(". {}", explained.line)).unwrap_or_default())]
     Answer {
         /// What it says.
         #[source]
         error: TokenError,
         /// What is wrong with the URL, where that can be told.
-        explanation: Option<String>,
+        explanation: Option<Explanation>,
         /// How long the server wants to be left alone.
         retry_after: Option<Duration>,
     },

@@ -11,6 +11,7 @@ impl ExchangeError {
     pub(crate) fn cause(&self) -> String {
         match self {
             Self::Unreachable(error) | Self::BrokenOff(error) => error.cause(),
+            Self::Answer { explanation: Some(explained), .. } => explained.cause.clone(),
             Self::Answer { error: TokenError::Refused(refusal), .. } => refusal.likely_cause().to_owned(),
             Self::Answer { error, .. } => error.to_string(),
             Self::Unknown(_) | Self::TimedOut { .. } | Self::Signing(_) => self.to_string(),
@@ -26,7 +27,7 @@ impl ExchangeError {
             Self::TimedOut { .. } => Some(
                 "see how long OpenEMR takes: is a jwks_uri slow, or are its workers busy? Or raise timeouts.token".to_owned(),
             ),
-            Self::Answer { explanation: Some(explanation), .. } => Some(explanation.clone()),
+            Self::Answer { explanation: Some(explained), .. } => explained.remedy.clone(),
             Self::Answer { error: TokenError::Refused(refusal), .. } => Some(refusal.remedy().to_owned()),
             Self::Answer { error: TokenError::NothingGranted, .. } => Some(REGISTER_ANEW.to_owned()),
             Self::Answer { error: TokenError::NotUnderstood { .. }, .. } => Some("see OpenEMR's own log".to_owned()),

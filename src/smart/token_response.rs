@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use crate::config::problem::is_unshowable;
 use crate::keys::without_byte_order_mark;
 
 /// The largest answer that is read.
@@ -264,7 +265,7 @@ fn is_html(answer: Answer<'_>) -> bool {
 
 /// A server's text on one log line, without words that can be a token or an assertion.
 pub(super) fn quotable(words: &str) -> String {
-    let words = words.split(|c: char| c.is_control() || c == ' ');
+    let words = words.split(|c: char| is_unshowable(c) || c == ' ');
     let words =
         words.map(|word| if may_be_secret(word) { Cow::Owned(format!("[{} bytes]", word.len())) } else { Cow::Borrowed(word) });
     words.collect::<Vec<_>>().join(" ").chars().take(LONGEST_QUOTE).collect()
@@ -421,6 +422,14 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_has_no_character_that_a_terminal_obeys() {
+        let text = "a\u{1b}[31mb\u{202e}c\u{2028}d\u{9b}e";
+        let body = serde_json::json!({"error": text, "error_description": text, "hint": text}).to_string();
+        let error = parse(answer(400, body.as_bytes())).err().unwrap().to_string();
+        assert_eq!(error.matches("a [31mb c d e").count(), 3, "{error}");
+    }
+
+    #[test]
     fn a_page_is_told_from_an_error() {
         let mut page = answer(503, b"<html>");
         page.content_type = Some("text/html; charset=iso-8859-1");
@@ -459,7 +468,7 @@ mod tests {
         fn no_word_of_a_refusal_breaks_a_line(words in ".{0,600}") {
             let body = serde_json::json!({"error": words, "error_description": words, "hint": words}).to_string();
             let error = parse(answer(400, body.as_bytes())).err().unwrap().to_string();
-            prop_assert!(!error.chars().any(char::is_control));
+            prop_assert!(!error.chars().any(is_unshowable));
         }
     }
 }

@@ -8,6 +8,10 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::LazyLock;
 
+#[path = "../../../tests/it/support/random.rs"]
+mod random;
+use random::Random;
+
 /// What OpenEMR takes on an idle machine, in ms, and how often it is asked for.
 const MIX: [(&str, f64, f64); 3] = [("/Patient/1", 30.0, 0.6), ("/Observation", 650.0, 0.25), ("/Encounter", 890.0, 0.15)];
 const READS: [(&str, f64, f64); 1] = [("/Patient/1", 30.0, 1.0)];
@@ -24,18 +28,6 @@ fn load(most: u32) -> Load {
 
 fn class(path: &str) -> Class {
     Class::of(Interaction::of(&Method::GET, path.as_bytes()), b"")
-}
-
-/// xorshift64*: the same numbers each time.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> f64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) as f64 / (1_u64 << 53) as f64
-    }
 }
 
 /// What the simulated OpenEMR is.

@@ -23,6 +23,28 @@ fn what_was_on_the_wire_is_not_quoted() {
 }
 
 #[test]
+fn an_address_that_cannot_be_reached_is_told_from_one_that_cannot_be_used() {
+    let place = place("https://emr.example.org", "openemr");
+    let io = |kind| std::io::Error::from_raw_os_error(kind);
+    let (no_route, invalid) = (rustix::io::Errno::HOSTUNREACH.raw_os_error(), rustix::io::Errno::INVAL.raw_os_error());
+    for (kind, code, words) in [
+        (
+            ErrorType::ConnectNoRoute,
+            no_route,
+            "there is no route to that address (No route to host): is the address in openemr right?",
+        ),
+        (
+            ErrorType::ConnectError,
+            invalid,
+            "no connection came about (Invalid argument (os error 22)): is the address in openemr right?",
+        ),
+    ] {
+        let told = place.explain(&Error::because(kind, "Fail to connect to 1", io(code))).to_string();
+        assert!(told.ends_with(words), "{told}");
+    }
+}
+
+#[test]
 fn a_failed_handshake_says_why() {
     let error =
         Error::because(ErrorType::TLSHandshakeFailure, "TLS", std::io::Error::other("invalid peer certificate: UnknownIssuer"));

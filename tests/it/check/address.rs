@@ -44,7 +44,15 @@ fn a_self_signed_certificate_is_shown_saved_and_then_trusted() {
     assert_eq!(same(&folder.read("openemr.pem")), presented);
     assert_eq!(same(certificate["pem"].as_str().unwrap()), presented);
     let again = check_in(&folder, &["--config", "gateway.yaml", "--save-certificate", "openemr.pem"]);
-    assert!(again.code == 1 && again.said.contains("openemr.pem cannot be written"), "{}", again.said);
+    says(
+        again.ended("files", "failed"),
+        &["save the certificate to openemr.pem", "cannot be written", "name a file that does not"],
+    );
+    assert_eq!((again.code, &again.document["exit_code"]), (3, &json!(3)), "the first failure counts: {}", again.said);
+    says(
+        checked.steps("files").last().unwrap(),
+        &["openemr.pem", "the one with the SHA-256", certificate["sha256"].as_str().unwrap()],
+    );
 
     let trusted = check(&trusting(&openemr.base, &folder.path("openemr.pem")));
     trusted.passes();
@@ -140,6 +148,23 @@ fn a_server_that_takes_no_connection_names_the_limits() {
 }
 
 #[test]
+fn a_server_that_takes_connections_and_does_not_speak() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut config = config_for(&format!("https://{}", listener.local_addr().unwrap()));
+    config["sites"]["default"]["timeouts"] = json!({"connect": "1s", "total_connect": "1s"});
+    let checked = check(&config);
+    checked.fails("tls", 3, &["the TLS handshake does not end within timeouts.total_connect", "is the port in openemr one"]);
+    checked.ended("tcp", "ok");
+    stops(&checked, "tls");
+}
+
+#[test]
+fn an_address_without_a_route() {
+    let checked = check_in(&Folder::empty(), &["--openemr", "https://255.255.255.255"]);
+    checked.fails("tcp", 3, &["there is no route to that address", "is the address in openemr right?"]);
+}
+
+#[test]
 fn a_name_that_nobody_knows() {
     let checked = check(&config_for("https://no-such-host.invalid"));
     checked.fails("dns", 3, &["no-such-host.invalid cannot be resolved", "is the name in openemr right?"]);
@@ -153,7 +178,10 @@ fn a_redirect_names_the_address_to_write() {
         "HTTP/1.1 301 Moved Permanently\r\nLocation: https://emr.example.org/oauth2/default/token?code=secret\r\nContent-Length: 0\r\n\r\n",
     );
     let checked = check(&config_for(&base));
-    says(checked.ended("token", "failed"), &["redirects to https://emr.example.org/oauth2/default/token", "in openemr"]);
+    let token = checked.ended("token", "failed");
+    let cause = token["cause"].as_str().unwrap();
+    assert!(cause.starts_with("it redirects to https://emr.example.org/oauth2/default/token"), "{cause}");
+    assert_eq!(token["remedy"], "Write that address in openemr");
     assert!(checked.code == 3 && !checked.said.contains("secret"), "{}", checked.said);
 }
 

@@ -1,6 +1,7 @@
 //! From the CapabilityStatement to a patient: what can be searched, and what keeps it from being found.
 
 use super::{check, says, with_scopes};
+use crate::support::broken::dripping;
 use crate::support::gateway::config;
 use crate::support::openemr::OpenEmr;
 use serde_json::{Value, json};
@@ -53,6 +54,35 @@ fn no_resource_is_shown() {
     assert!(!checked.said.to_lowercase().contains("zebedee"), "{}", checked.said);
 }
 
+#[test]
+fn types_that_nobody_asked_for_are_not_searched() {
+    let openemr = OpenEmr::start();
+    let granted: Vec<String> = (0..50).map(|number| format!("system/A{number}.read")).collect();
+    let granted = format!("{} system/Patient.read system/Observation.read", granted.join(" "));
+    let token = json!({"access_token": "a", "token_type": "Bearer", "expires_in": 300, "scope": granted});
+    openemr.order(&json!({"token": {"answer": {"status": 200, "body": token.to_string()}}}));
+    let checked = check(&with_scopes(&openemr, &["system/Patient.read", "system/Encounter.read"]));
+    assert_eq!(checked.steps("count").len(), 1, "{}", checked.said);
+    says(checked.ended("scopes", "warning"), &["1 of 2", "system/Encounter.read"]);
+}
+
+#[test]
+fn an_answer_that_never_ends_meets_a_limit() {
+    let tokens = OpenEmr::start();
+    let at = |base: String| {
+        let mut config = with_scopes(&tokens, &["system/Patient.read"]);
+        config["sites"]["default"]["fhir_base"] = json!(format!("{base}/fhir"));
+        config["sites"]["default"]["timeouts"] = json!({"token": "2s", "read": "2s"});
+        check(&config)
+    };
+    let words = ["no whole answer within 2s", "raise timeouts.read"];
+    let checked = at(dripping(None));
+    says(checked.ended("discovery", "warning"), &["no whole answer within 2s", "raise timeouts.token"]);
+    checked.fails("metadata", 3, &words);
+    let statement = r#"{"resourceType":"CapabilityStatement","rest":[{"resource":[{"type":"Patient"}]}]}"#;
+    at(dripping(Some(statement))).fails("count", 4, &words);
+}
+
 /// What is said of a search for patients that meets this fault.
 fn fails(fault: &Value, words: &[&str]) {
     let openemr = OpenEmr::start();
@@ -76,7 +106,7 @@ fn a_capability_statement_that_cannot_be_read_says_why() {
     let openemr = OpenEmr::start();
     openemr.order(&json!({"fhir": {"target": "/metadata", "error": "system"}}));
     let checked = check(&config(&openemr));
-    checked.fails("metadata", 3, &["500", "OpenEMR's own log"]);
+    checked.fails("metadata", 4, &["500", "OpenEMR's own log"]);
     assert_eq!(checked.ended("count", "skipped")["because"], "metadata");
     assert_eq!(checked.ended("version", "skipped")["because"], "metadata");
     checked.ended("token", "ok");

@@ -140,6 +140,6 @@ fn a_token_endpoint_that_has_to_be_discovered() {
     let smart = "smart-configuration";
     openemr.order(&json!({"fhir": {"target": smart, "answer": {"status": 200, "body": "{}"}}}));
     let checked = check(&config);
-    checked.fails("discovery", 3, &["it names no token_endpoint", "Site Address Override"]);
+    checked.fails("discovery", 4, &["it names no token_endpoint", "Site Address Override"]);
     assert_eq!(checked.ended("token", "skipped")["because"], "discovery");
 }

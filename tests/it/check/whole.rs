@@ -81,8 +81,8 @@ fn without_a_configuration_it_says_what_is_there() {
     check_in(&folder, &["--openemr", &openemr.base]).fails("tls", 3, &["ca_file"]);
 
     let other = check_in(&folder, &["--openemr", &openemr.base, "--ca-file", ca_file, "--site", "nowhere"]);
-    assert_eq!(other.ended("metadata", "failed")["verdict"], "failed");
-    assert_eq!(other.code, 3);
+    says(other.ended("metadata", "failed"), &["400", "log"]);
+    assert_eq!(other.code, 4);
 }
 
 #[test]
@@ -94,8 +94,13 @@ fn addresses_that_are_none_are_refused_with_the_right_ones() {
         ("emr.example.org", "https://"),
     ] {
         let ended = folder.run(&["check", "--openemr", url]);
-        assert!(ended.code == 1 && ended.err.contains("--openemr") && ended.err.contains(words), "{}", ended.err);
+        assert!(ended.code == 1 && ended.out.contains("--openemr") && ended.out.contains(words), "{}", ended.out);
+        let checked = check_in(&folder, &["--openemr", url]);
+        checked.fails("configuration", 1, &["--openemr", words]);
+        assert_eq!(checked.ended("dns", "skipped")["because"], "configuration");
     }
+    let checked = check_in(&folder, &["--openemr", "https://emr.example.org", "--ca-file", "nowhere.pem"]);
+    checked.fails("configuration", 1, &["--ca-file", "nowhere.pem", "does not exist"]);
     for wrong in
         [&["check", "--openemr", "https://a", "--config", "b"][..], &["check", "--ca-file", "x"], &["check", "--release", "x"]]
     {

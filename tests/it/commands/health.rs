@@ -75,5 +75,8 @@ fn what_is_no_gateway_fails() {
     let url = format!("http://{}", silent.local_addr().unwrap());
     fails(ask(&["--url", &url, "--timeout", "100ms"]), "--timeout");
     fails(ask(&["--url", "gateway"]), "--url: `gateway` does not begin with https:// or http://");
+    let ended = ask(&["--url", "http://me:geheim@gateway.example.org"]);
+    assert!(!ended.err.contains("geheim"), "{}", ended.err);
+    fails(ended, "--url holds a user name or a password");
     assert_eq!(ask(&[]).code, 2);
 }

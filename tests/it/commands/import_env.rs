@@ -47,13 +47,25 @@ fn the_configuration_means_what_the_variables_do() {
 }
 
 #[test]
+fn a_dollar_sign_of_a_files_name_is_itself() {
+    let folder = Folder::good();
+    std::fs::rename(folder.path("keys/private_key.pem"), folder.path("keys/${x}.pem")).unwrap();
+    folder.write(".env", &VARIABLES.replace("keys/private_key.pem", "'keys/${x}.pem'"));
+    assert_eq!(folder.run(&["import-env", ".env", "--out", "new.yaml"]).code, 0);
+    effective(&folder, &["--config", "new.yaml"]);
+}
+
+#[test]
 fn what_the_gateway_would_refuse_is_not_written() {
     let folder = Folder::good();
     let key = "-----BEGIN PRIVATE KEY-----";
     for (from, to, message) in [
-        ("keys/private_key.pem", "keys/none.pem", "does not exist"),
-        ("system/Observation.read", "system/*.read", "scopes"),
-        ("keys/private_key.pem", key, "private_key"),
+        ("keys/private_key.pem", "keys/none.pem", ".env:4:18: PRIVATE_KEY_PATH: keys/none.pem"),
+        ("system/Observation.read", "system/*.read", ".env:6:7: SCOPE: "),
+        ("keys/private_key.pem", key, ".env:4:18: PRIVATE_KEY_PATH: "),
+        ("https://emr", "http://emr", ".env:2:11: OEMR_BASE: "),
+        ("'a${b}'", "\"a\\nsites: {}\"", ".env:3:11: CLIENT_ID: "),
+        ("LOG_LEVEL=WARNING", "LOG_LEVEL='x: [y'", ".env:7:11: LOG_LEVEL: "),
     ] {
         folder.write(".env", &VARIABLES.replace(from, to));
         let ended = folder.run(&["import-env", ".env", "--out", "new.yaml"]);

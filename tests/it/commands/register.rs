@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::support::broken::canned;
 use crate::support::command::{Ended, Folder};
 use crate::support::openemr::OpenEmr;
 use crate::support::{Process, eventually};
@@ -103,6 +104,38 @@ fn nothing_is_registered_for_an_id_that_cannot_be_written() {
 }
 
 #[test]
+fn two_at_a_time_do_not_register_two_clients() {
+    let openemr = OpenEmr::start();
+    let folder = unregistered(&openemr);
+    let file = std::fs::File::open(folder.path("conf/gateway.yaml")).unwrap();
+    file.lock().unwrap();
+    let ended = folder.run(&["register"]);
+    assert!(ended.code == 1 && ended.err.contains("is being replaced by another process"), "{}", ended.err);
+    assert_eq!(openemr.came("POST /oauth2/default/registration"), 0);
+    file.unlock().unwrap();
+    id_of(&folder.run(&["register"]));
+}
+
+#[test]
+fn an_answer_that_was_lost_may_have_been_a_registration() {
+    let openemr = OpenEmr::start();
+    let folder = unregistered(&openemr);
+    folder.replace("conf/gateway.yaml", &openemr.base, &canned(""));
+    let ended = folder.run(&["register"]);
+    assert!(ended.code == 1 && ended.err.contains("may have registered the client all the same"), "{}", ended.err);
+}
+
+#[test]
+fn a_page_of_the_server_in_front_does_not_end_the_waiting() {
+    for answer in [json!({"status": 502, "body": "<html>", "content_type": "text/html"}), json!({"status": 429})] {
+        let openemr = OpenEmr::start();
+        openemr.order(&json!({"token": {"answer": answer}}));
+        let ended = unregistered(&openemr).run(&["register", "--wait", "1s"]);
+        assert!(ended.code == 1 && ended.err.contains("the client is not enabled after 1s"), "{}", ended.err);
+    }
+}
+
+#[test]
 fn a_refusal_is_explained_and_changes_nothing() {
     let openemr = OpenEmr::start();
     let folder = unregistered(&openemr);
@@ -123,6 +156,16 @@ fn without_a_configuration_the_id_is_printed() {
     let openemr = OpenEmr::start();
     let folder = Folder::good();
     let asked = ["register", "--openemr", &openemr.base, "--scope", "system/Patient.read"];
+    for (more, message) in [
+        (["--jwks", "/dev/zero"], "is not a regular file"),
+        (["--jwks", "keys/private_key.pem"], "--jwks: keys/private_key.pem"),
+        (["--site", "../../apis"], "--site: `../../apis` is no site id"),
+        (["--site", "a\r\nb: c"], "is no site id"),
+    ] {
+        let ended = folder.run(&[&asked[..], &more].concat());
+        assert!(ended.code == 1 && ended.err.contains(message), "not `{message}` but\n{}", ended.err);
+    }
+    assert_eq!(openemr.came("POST "), 0);
     let id = id_of(&folder.run(&[&asked[..], &["--jwks", "keys/jwks.json"]].concat()));
     assert_eq!(id.len(), 43);
     assert_ne!(id_of(&folder.run(&[&asked[..], &["--jwks-uri", "https://gateway.example.org/jwks.json"]].concat())), id);

@@ -145,7 +145,12 @@ fn the_shipped_file_is_true() {
     let as_shipped: serde_yaml::Value = serde_yaml::from_str(&passes(&folder, &[])).unwrap();
 
     folder.write(CONFIG, shipped);
-    fails(&folder, &[], "conf/gateway.yaml: sites.default.client_id: `<client_id>` is still the placeholder", "at registration");
+    fails(
+        &folder,
+        &[],
+        "conf/gateway.yaml: sites.default.client_id: `<client_id>` is still the placeholder",
+        "at registration\n  or have it written:  openemr-gateway register --config conf/gateway.yaml",
+    );
 
     // A commented setting is a # before a key or a list item, without a blank between.
     let uncomment = |line: &str| match line.split_once('#') {

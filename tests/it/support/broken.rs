@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
@@ -69,6 +70,36 @@ pub fn canned(answer: &'static str) -> String {
             let mut stream = stream.unwrap();
             let _ = stream.read(&mut [0; 16 * 1024]);
             let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    base
+}
+
+/// How long a dripping server lasts: longer than any limit that a test sets, so that a test without the limit fails and ends.
+const DRIPS: Duration = Duration::from_secs(30);
+
+/// A server that answers for `/metadata` with this, if anything, and whatever else byte by byte for half a minute; gives its address.
+pub fn dripping(statement: Option<&'static str>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            thread::spawn(move || {
+                let mut head = [0; 16 * 1024];
+                let length = stream.read(&mut head).unwrap_or_default();
+                let is_metadata = String::from_utf8_lossy(&head[..length]).contains("/metadata ");
+                let fields = "HTTP/1.1 200 OK\r\nContent-Type: application/fhir+json\r\nConnection: close\r\n\r\n";
+                let _ = stream.write_all(fields.as_bytes());
+                if let Some(statement) = statement.filter(|_| is_metadata) {
+                    let _ = stream.write_all(statement.as_bytes());
+                    return;
+                }
+                let until = Instant::now() + DRIPS;
+                while Instant::now() < until && stream.write_all(b" ").is_ok() {
+                    thread::sleep(Duration::from_millis(100));
+                }
+            });
         }
     });
     base

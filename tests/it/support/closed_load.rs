@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use super::DEADLINE;
 use super::http::request;
 use super::load_connection::{Connection, Failure};
+use super::random::Random;
 
 /// How long a client waits that was rejected: it ignores Retry-After, and yet is no flood.
 const AFTER_A_REJECTION: Duration = Duration::from_millis(100);
@@ -124,19 +125,6 @@ async fn ask(plan: Arc<Plan>, index: usize, lane: usize, samples: Arc<Mutex<Vec<
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
-    }
-}
-
-/// xorshift64*: the same numbers in each run.
-struct Random(u64);
-
-impl Random {
-    /// From 0 to 1.
-    fn next(&mut self) -> f64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 

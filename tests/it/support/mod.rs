@@ -29,6 +29,8 @@ pub mod permits;
 #[cfg(feature = "sandbox")]
 mod process;
 #[cfg(feature = "sandbox")]
+mod random;
+#[cfg(feature = "sandbox")]
 pub mod raw_openemr;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
