@@ -13,7 +13,6 @@ use super::check_json;
 use super::check_text::Text;
 use super::outcome::{Failure, failures, print, say};
 use super::own_requests;
-use crate::config::problem::{Place, Source, shown};
 use crate::config::{self, CONFIG_FILE, Config, Loaded, Problem, Warning};
 use crate::diagnosis::outcome::{Area, Outcome, Step, Verdict, first_failure};
 use crate::diagnosis::shields::Release;
@@ -124,13 +123,9 @@ impl Check {
 
     fn read(&self) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
         let Loaded { config, warnings, .. } = config::load(&self.config, self.env_file.as_deref())?;
-        match &self.site {
-            Some(name) if !config.sites.iter().any(|site| site.name.as_str() == name) => {
-                let names: Vec<&str> = config.sites.iter().map(|site| site.name.as_str()).collect();
-                let problem = Place::whole(Source::CommandLine).member("--site").problem(format!("`{}` is no site", shown(name)));
-                Err(vec![problem.remedy(format!("name one of  {}", names.join(", ")))])
-            }
-            _ => Ok((config, warnings)),
+        match config.site(self.site.as_deref()) {
+            Ok(_) => Ok((config, warnings)),
+            Err(problem) => Err(vec![problem]),
         }
     }
 

@@ -124,7 +124,7 @@ impl Register {
         trial.map_err(|error| vec![Failure::new(format!("{file} {error}"), "write the client_id at its place, as text")])?;
         let backup = Backup::prepare(&self.config, self.backup)?;
         warn(unregistered.warnings.clone());
-        let site = Arc::clone(token::site(&unregistered.config, Some(unregistered.site()))?);
+        let site = Arc::clone(unregistered.config.site(Some(unregistered.site())).map_err(|problem| vec![problem.into()])?);
         let set = serde_json::from_str(&site.keys.jwks.to_json()).map_err(|error| vec![Failure::of(error)])?;
         let registration = self.registration(site.token.scopes.to_string(), Some(set))?;
         let id = own_requests::wait_for(send_for(&site, &registration))?.map_err(|error| vec![Failure::of(error)])?;
@@ -163,9 +163,9 @@ impl Register {
     }
 
     /// Asks for a token until OpenEMR gives one.
-    fn wait_for_client(&self, site: &str, patience: Duration) -> Outcome {
+    pub(super) fn wait_for_client(&self, site: &str, patience: Duration) -> Outcome {
         let config = load(&self.config, self.env_file.as_deref())?;
-        let site = token::site(&config, Some(site))?;
+        let site = config.site(Some(site)).map_err(|problem| vec![problem.into()])?;
         let until = Instant::now() + patience;
         say(format!("waiting for that, {} at most; Ctrl-C ends the waiting alone", duration_text(patience)));
         own_requests::wait_for(async {
