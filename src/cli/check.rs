@@ -76,6 +76,12 @@ const OPENEMR: u8 = 4;
 const WARNINGS: u8 = 5;
 
 impl Check {
+    /// The check of a configuration, by itself.
+    pub(super) fn of_file(config: PathBuf) -> Self {
+        let (env_file, openemr, ca_file, site, release, save_certificate) = (None, None, None, None, None, None);
+        Self { config, env_file, openemr, ca_file, site, release, save_certificate, strict: false, json: false }
+    }
+
     /// Runs the command.
     pub(super) fn run(self) -> ExitCode {
         core_dumps::forbid();

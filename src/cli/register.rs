@@ -28,7 +28,11 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// How often OpenEMR is asked whether the client is enabled.
 const ASK_EVERY: Duration = Duration::from_secs(3);
 /// How long an administrator has to enable the client, where nothing else is said.
-const WAIT: &str = "15m";
+pub(super) const WAIT: &str = "15m";
+/// The client's name in OpenEMR, where no other is given.
+pub(super) const NAME: &str = "openemr-gateway";
+/// A URL that OpenEMR requires and never uses.
+pub(super) const REDIRECT_URI: &str = "https://gateway.example.org/unused";
 const REGISTER_AGAIN: &str = "nothing was written; see what is wrong with the file, then write the id yourself";
 
 /// The arguments of `register`.
@@ -62,13 +66,13 @@ pub(super) struct Register {
     #[arg(long, value_name = "URL")]
     jwks_uri: Option<String>,
     /// The client's name in OpenEMR
-    #[arg(long, value_name = "NAME", default_value = "openemr-gateway")]
+    #[arg(long, value_name = "NAME", default_value = NAME)]
     name: String,
     /// An address of the client's administrators
     #[arg(long, value_name = "ADDRESS")]
     contact: Option<String>,
     /// A URL that OpenEMR requires and never uses
-    #[arg(long, value_name = "URL", default_value = "https://gateway.example.org/unused")]
+    #[arg(long, value_name = "URL", default_value = REDIRECT_URI)]
     redirect_uri: String,
     /// Register another client although the site has one
     #[arg(long)]
@@ -82,6 +86,15 @@ pub(super) struct Register {
 }
 
 impl Register {
+    /// The registration of a client for a site of a configuration that has none.
+    pub(super) fn of_file(config: PathBuf, site: &str, name: &str, contact: Option<&str>, wait: Option<Duration>) -> Self {
+        let (env_file, openemr, jwks, scope, ca_file, jwks_uri) = (None, None, None, None, None, None);
+        let (site, name, contact) = (Some(site.to_owned()), name.to_owned(), contact.map(str::to_owned));
+        let redirect_uri = REDIRECT_URI.to_owned();
+        let (again, backup) = (false, false);
+        Self { config, env_file, site, openemr, jwks, scope, ca_file, jwks_uri, name, contact, redirect_uri, again, backup, wait }
+    }
+
     /// Runs the command.
     ///
     /// # Errors
@@ -151,7 +164,7 @@ impl Register {
     fn write(&self, unregistered: &Unregistered, id: &str, backup: Backup) -> Outcome {
         let file = shown_path(&self.config);
         let text = unregistered.with_id(id).map_err(|error| vec![Failure::new(format!("{file} {error}"), REGISTER_AGAIN)])?;
-        rewritten_file::replace(&self.config, unregistered.text(), &text, backup)
+        rewritten_file::replace(&self.config, unregistered.text(), &text, backup, "write the client_id there yourself")
     }
 
     fn next_steps(&self) -> String {

@@ -31,23 +31,23 @@ impl Backup {
         match backup {
             Some(backup) if fs::symlink_metadata(&backup).is_ok() => {
                 let message = format!("{} already exists", shown_path(&backup));
-                Err(vec![Failure::new(message, "move it away, or leave --backup out")])
+                Err(vec![Failure::new(message, "move it away first")])
             }
             backup => Ok(Self(backup)),
         }
     }
 }
 
-/// Writes the new text in the place of the old one.
+/// Writes the new text in the place of the old one. `instead`: what to do where that fails.
 ///
 /// # Errors
 /// The file, or the copy of the old one, cannot be written, or the file is not the old one any more.
-pub(super) fn replace(file: &Path, old: &str, text: &str, Backup(backup): Backup) -> Outcome {
+pub(super) fn replace(file: &Path, old: &str, text: &str, Backup(backup): Backup, instead: &str) -> Outcome {
     let real = real_path(file)?;
     let failed = |error: io::Error| unwritable(file, &error);
     if fs::read_to_string(&real).map_err(failed)?.trim_start_matches('\u{feff}') != old {
         let message = format!("{} has changed meanwhile", shown_path(file));
-        return Err(vec![Failure::new(message, "write the client_id there yourself")]);
+        return Err(vec![Failure::new(message, instead)]);
     }
     if let Some(backup) = backup {
         fs::hard_link(&real, &backup).or_else(|_| fs::copy(&real, &backup).map(drop)).map_err(failed)?;
