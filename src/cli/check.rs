@@ -13,7 +13,7 @@ use super::check_json;
 use super::check_text::Text;
 use super::outcome::{Failure, print, say};
 use super::own_requests;
-use crate::config::problem::{Place, Source, shown, shown_path};
+use crate::config::problem::{shown, shown_path};
 use crate::config::{self, CONFIG_FILE, Config, Loaded, Problem, Warning};
 use crate::diagnosis::outcome::{Area, Finding, Outcome, Step, Verdict, first_failure};
 use crate::diagnosis::shields::Release;
@@ -77,6 +77,12 @@ const OPENEMR: u8 = 4;
 const WARNINGS: u8 = 5;
 
 impl Check {
+    /// The check of a configuration, by itself.
+    pub(super) fn of_file(config: PathBuf) -> Self {
+        let (env_file, openemr, ca_file, site, release, save_certificate) = (None, None, None, None, None, None);
+        Self { config, env_file, openemr, ca_file, site, release, save_certificate, strict: false, json: false }
+    }
+
     /// Runs the command.
     pub(super) fn run(self) -> ExitCode {
         core_dumps::forbid();
@@ -124,13 +130,9 @@ impl Check {
 
     fn read(&self) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
         let Loaded { config, warnings, .. } = config::load(&self.config, self.env_file.as_deref())?;
-        match &self.site {
-            Some(name) if !config.sites.iter().any(|site| site.name.as_str() == name) => {
-                let names: Vec<&str> = config.sites.iter().map(|site| site.name.as_str()).collect();
-                let problem = Place::whole(Source::CommandLine).member("--site").problem(format!("`{}` is no site", shown(name)));
-                Err(vec![problem.remedy(format!("name one of  {}", names.join(", ")))])
-            }
-            _ => Ok((config, warnings)),
+        match config.site(self.site.as_deref()) {
+            Ok(_) => Ok((config, warnings)),
+            Err(problem) => Err(vec![problem]),
         }
     }
 

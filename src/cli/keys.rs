@@ -1,25 +1,20 @@
 //! `keys generate`, `keys jwks`, `keys kid`, `keys certificate`; `keys rotate` and `keys status` have files of their own.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::ValueEnum;
 
+use super::new_files::{PUBLIC, SECRET, Target, folder_of};
 use super::outcome::{Failure, Outcome, failures, print, warn};
-use crate::config::problem::{shown, shown_path};
+use crate::config::problem::shown_path;
 use crate::keys::certificate::self_signed;
 use crate::keys::generate::{NewKey, generate};
 use crate::keys::{JwkSet, KidMethod, SigningKey, kid};
 
-/// The mode of private keys, for their owner alone.
-const SECRET: u32 = 0o600;
-/// The mode of new folders.
-const OWN_FOLDER: u32 = 0o700;
-/// The mode of public files.
-const PUBLIC: u32 = 0o644;
+/// The option that names the folder, or the file, to write to.
+const OUT: &str = "--out";
 
 /// The subcommands of `keys`.
 #[derive(Debug, clap::Subcommand)]
@@ -168,7 +163,7 @@ pub(super) fn generate_files(out: &Path, kind: NewKey, kid_method: KidMethod, fo
     let kid = kid(new.key.public_key(), kid_method);
     let set = JwkSet::of(&new.key, &kid).to_json_pretty();
     let [private, public, jwks] = names;
-    write_all(
+    Target { folder: out, option: OUT }.write(
         &[
             (&private, new.private_pem.as_bytes(), SECRET),
             (&public, new.public_pem.as_bytes(), PUBLIC),
@@ -186,36 +181,31 @@ fn certificate_files(host: &str, out: &Path, force: bool) -> Outcome {
     let names = [out.join(format!("{stem}.pem")), out.join(format!("{stem}-key.pem"))];
     prepare(out, &names, force)?;
     let [certificate, key] = names;
-    write_all(&[(&key, new.private_key_pem.as_bytes(), SECRET), (&certificate, new.certificate_pem.as_bytes(), PUBLIC)], force)
+    let files: [(&PathBuf, &[u8], u32); 2] =
+        [(&key, new.private_key_pem.as_bytes(), SECRET), (&certificate, new.certificate_pem.as_bytes(), PUBLIC)];
+    Target { folder: out, option: OUT }.write(&files, force)
 }
 
 /// Writes a public file that must not exist yet: what is there can be anything, such as the private key.
 fn new_file(file: &Path, bytes: &[u8]) -> Outcome {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    create_folder(folder)?;
+    let target = Target { folder: folder_of(file), option: OUT };
+    target.create_folder()?;
     if fs::symlink_metadata(file).is_ok() {
         return Err(vec![Failure::new(
             format!("{} already exists", shown_path(file)),
             "name another file with --out, or move this one away",
         )]);
     }
-    write_all(&[(&file.to_owned(), bytes, PUBLIC)], false)
+    target.write(&[(&file.to_owned(), bytes, PUBLIC)], false)
 }
 
 /// Creates the folder, and fails if a file exists already and is not to be overwritten.
 fn prepare(out: &Path, names: &[PathBuf], force: bool) -> Outcome {
-    create_folder(out)?;
+    Target { folder: out, option: OUT }.create_folder()?;
     // `symlink_metadata`, since a dangling link is in the way as well.
     let existing = names.iter().filter(|name| !force && fs::symlink_metadata(name).is_ok());
     let failures: Vec<Failure> = existing.map(|name| exists(name)).collect();
     if failures.is_empty() { Ok(()) } else { Err(failures) }
-}
-
-/// Creates a folder, and those above it, for their owner alone.
-fn create_folder(out: &Path) -> Outcome {
-    DirBuilder::new().recursive(true).mode(OWN_FOLDER).create(out).map_err(|error| {
-        vec![Failure::new(format!("{} cannot be created: {error}", shown_path(out)), "name another folder with --out")]
-    })
 }
 
 fn exists(name: &Path) -> Failure {
@@ -223,52 +213,4 @@ fn exists(name: &Path) -> Failure {
         format!("{} already exists", shown_path(name)),
         "name another folder with --out, or overwrite it with --force (a key that is registered at OpenEMR is lost then)",
     )
-}
-
-/// Writes temporary files, then moves all of them into place: a failure leaves no partial file.
-fn write_all(files: &[(&PathBuf, &[u8], u32)], force: bool) -> Outcome {
-    let mut written = Vec::new();
-    let result = files.iter().try_for_each(|(path, bytes, mode)| {
-        let beside = beside(path);
-        written.push(beside.clone());
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(*mode).open(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    let result = result.and_then(|()| files.iter().zip(&written).try_for_each(|((path, ..), beside)| place(beside, path, force)));
-    for beside in &written {
-        // It does not exist any more if it was renamed.
-        let _ = fs::remove_file(beside);
-    }
-    result.map_err(|error| {
-        let folder = files.first().and_then(|(path, ..)| path.parent()).unwrap_or(Path::new("."));
-        vec![Failure::new(
-            format!("{} cannot be written to: {error}", shown_path(folder)),
-            "name a folder that the current user may write to with --out",
-        )]
-    })?;
-    for (path, ..) in files {
-        print(&format!("wrote {}\n", shown(&path.display().to_string())))?;
-    }
-    Ok(())
-}
-
-/// Moves a temporary file into place; without `force` by a link, which never replaces a file that has appeared meanwhile.
-fn place(beside: &Path, path: &Path, force: bool) -> std::io::Result<()> {
-    if force {
-        return fs::rename(beside, path);
-    }
-    match fs::hard_link(beside, path) {
-        // Some filesystems have no links.
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists && fs::symlink_metadata(path).is_err() => {
-            fs::rename(beside, path)
-        }
-        linked => linked,
-    }
-}
-
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    path.with_file_name(name)
 }

@@ -1,10 +1,8 @@
 //! The arguments of `keys rotate` and `keys status`, and the key files that they name.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::outcome::{Failure, load};
-use crate::config::problem::shown;
 use crate::config::{CONFIG_FILE, Config, Site};
 use crate::keys::key_files::{KeyFileError, KeyFiles};
 use crate::keys::rotation::State;
@@ -31,13 +29,8 @@ impl Target {
     /// An invalid configuration, a site that is not in it.
     pub(super) fn load(&self) -> Result<Config, Vec<Failure>> {
         let config = load(&self.config, self.env_file.as_deref())?;
-        match &self.site {
-            Some(name) if !config.sites.iter().any(|site| site.name.as_str() == name) => {
-                let names: Vec<&str> = config.sites.iter().map(|site| site.name.as_str()).collect();
-                Err(failure(format!("no site `{}` is configured", shown(name)), format!("name one of  {}", names.join(", "))))
-            }
-            _ => Ok(config),
-        }
+        config.site(self.site.as_deref()).map_err(|problem| vec![problem.into()])?;
+        Ok(config)
     }
 
     /// Returns the site whose key is to be rotated.
@@ -45,8 +38,7 @@ impl Target {
     /// # Errors
     /// No site is named, and the sites have several keys.
     pub(super) fn site<'c>(&self, config: &'c Config) -> Result<&'c Site, Vec<Failure>> {
-        let named = |site: &&Arc<Site>| self.site.as_ref().is_none_or(|name| site.name.as_str() == name);
-        let first = config.sites.iter().find(named).ok_or_else(Vec::new)?;
+        let first = config.site(self.site.as_deref()).map_err(|problem| vec![problem.into()])?;
         let is_clear = self.site.is_some() || config.sites.iter().all(|site| files(site) == files(first));
         if is_clear { Ok(first) } else { Err(failure("the sites have several keys", "name the one that is meant with --site")) }
     }

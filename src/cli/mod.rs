@@ -20,13 +20,19 @@ mod config;
 mod demo;
 mod health;
 mod import_env;
+mod init;
+mod init_answers;
+mod init_files;
+mod init_openemr;
 mod keys;
 mod keys_rotate;
 mod keys_status;
 mod keys_target;
 mod man;
+mod new_files;
 mod outcome;
 mod own_requests;
+mod prompts;
 mod register;
 mod rewritten_file;
 #[cfg(feature = "sandbox")]
@@ -52,6 +58,8 @@ struct Cli {
 enum Command {
     /// Run the gateway
     Serve(serve::Serve),
+    /// Set the gateway up for the first time: keys, registration, configuration, check
+    Init(Box<init::Init>),
     /// Check a set-up from the configuration to OpenEMR's patients, and say what mends it
     Check(check::Check),
     /// Try the gateway in front of a sandbox, with nothing to configure
@@ -94,6 +102,7 @@ pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(command) => command.run(),
         Command::Check(command) => return command.run(),
+        Command::Init(command) => return command.run(),
         #[cfg(feature = "sandbox")]
         Command::Demo(command) => command.run(),
         #[cfg(feature = "sandbox")]

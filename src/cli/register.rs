@@ -26,7 +26,13 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// How often OpenEMR is asked whether the client is enabled.
 const ASK_EVERY: Duration = Duration::from_secs(3);
 /// How long an administrator has to enable the client, where nothing else is said.
-const WAIT: &str = "15m";
+pub(super) const WAIT: &str = "15m";
+/// The client's name in OpenEMR, where no other is given.
+pub(super) const NAME: &str = "openemr-gateway";
+/// A URL that OpenEMR requires and never uses.
+pub(super) const REDIRECT_URI: &str = "https://gateway.example.org/unused";
+/// What to do where the configuration cannot be written, although the client is registered.
+pub(super) const WRITE_YOURSELF: &str = "write the client_id there yourself: the client is registered";
 const REGISTER_AGAIN: &str = "nothing was written; see what is wrong with the file, then write the id yourself";
 
 /// The arguments of `register`.
@@ -60,13 +66,13 @@ pub(super) struct Register {
     #[arg(long, value_name = "URL")]
     jwks_uri: Option<String>,
     /// The client's name in OpenEMR
-    #[arg(long, value_name = "NAME", default_value = "openemr-gateway")]
+    #[arg(long, value_name = "NAME", default_value = NAME)]
     name: String,
     /// An address of the client's administrators
     #[arg(long, value_name = "ADDRESS")]
     contact: Option<String>,
     /// A URL that OpenEMR requires and never uses
-    #[arg(long, value_name = "URL", default_value = "https://gateway.example.org/unused")]
+    #[arg(long, value_name = "URL", default_value = REDIRECT_URI)]
     redirect_uri: String,
     /// Register another client although the site has one
     #[arg(long)]
@@ -80,6 +86,15 @@ pub(super) struct Register {
 }
 
 impl Register {
+    /// The registration of a client for a site of a configuration that has none.
+    pub(super) fn of_file(config: PathBuf, site: &str, name: &str, contact: Option<&str>, wait: Option<Duration>) -> Self {
+        let (env_file, openemr, jwks, scope, ca_file, jwks_uri) = (None, None, None, None, None, None);
+        let (site, name, contact) = (Some(site.to_owned()), name.to_owned(), contact.map(str::to_owned));
+        let redirect_uri = REDIRECT_URI.to_owned();
+        let (again, backup) = (false, false);
+        Self { config, env_file, site, openemr, jwks, scope, ca_file, jwks_uri, name, contact, redirect_uri, again, backup, wait }
+    }
+
     /// Runs the command.
     ///
     /// # Errors
@@ -123,7 +138,7 @@ impl Register {
         trial.map_err(|error| vec![Failure::new(format!("{file} {error}"), "write the client_id at its place, as text")])?;
         let backup = Backup::prepare(&self.config, self.backup)?;
         warn(unregistered.warnings.clone());
-        let site = Arc::clone(token::site(&unregistered.config, Some(unregistered.site()))?);
+        let site = Arc::clone(unregistered.config.site(Some(unregistered.site())).map_err(|problem| vec![problem.into()])?);
         let set = serde_json::from_str(&site.keys.jwks.to_json()).map_err(|error| vec![Failure::of(error)])?;
         let registration = self.registration(site.token.scopes.to_string(), Some(set))?;
         let id = own_requests::wait_for(send(&Nodes::new(&site), &registration))?.map_err(not_registered)?;
@@ -151,7 +166,7 @@ impl Register {
     fn write(&self, unregistered: &Unregistered, id: &str, backup: Backup) -> Outcome {
         let file = shown_path(&self.config);
         let text = unregistered.with_id(id).map_err(|error| vec![Failure::new(format!("{file} {error}"), REGISTER_AGAIN)])?;
-        rewritten_file::replace(&self.config, unregistered.text(), &text, backup)
+        rewritten_file::replace(&self.config, unregistered.text(), &text, backup, WRITE_YOURSELF)
     }
 
     fn next_steps(&self) -> String {
@@ -163,10 +178,10 @@ impl Register {
     }
 
     /// Asks for a token until OpenEMR gives one.
-    fn wait_for_client(&self, site: &str, patience: Duration) -> Outcome {
+    pub(super) fn wait_for_client(&self, site: &str, patience: Duration) -> Outcome {
         // Its warnings have been shown.
         let Loaded { config, .. } = config::load(&self.config, self.env_file.as_deref()).map_err(failures)?;
-        let site = token::site(&config, Some(site))?;
+        let site = config.site(Some(site)).map_err(|problem| vec![problem.into()])?;
         let until = Instant::now() + patience;
         say(format!("waiting for that, {} at most; Ctrl-C ends the waiting alone", duration_text(patience)));
         own_requests::wait_for(async {

@@ -8,9 +8,6 @@ use std::path::{Path, PathBuf};
 use super::outcome::{Failure, Outcome};
 use crate::config::problem::shown_path;
 
-/// What to do where the new text cannot be written, although the client is registered.
-const WRITE_YOURSELF: &str = "write the client_id there yourself: the client is registered";
-
 /// Keeps other processes that go this way from replacing a file meanwhile, as long as it lives.
 #[must_use]
 pub(super) struct Lock {
@@ -66,20 +63,20 @@ impl Backup {
         match backup {
             Some(backup) if fs::symlink_metadata(&backup).is_ok() => {
                 let message = format!("{} already exists", shown_path(&backup));
-                Err(vec![Failure::new(message, "move it away, or leave --backup out")])
+                Err(vec![Failure::new(message, "move it away first")])
             }
             backup => Ok(Self(backup)),
         }
     }
 }
 
-/// Writes the new text in the place of the old one. A byte-order mark in front of it stays.
+/// Writes the new text in the place of the old one. A byte-order mark in front of it stays. `instead`: what to do where that fails.
 ///
 /// # Errors
 /// The file, or the copy of the old one, cannot be written, or the file is not the old one any more.
-pub(super) fn replace(file: &Path, old: &str, text: &str, Backup(backup): Backup) -> Outcome {
+pub(super) fn replace(file: &Path, old: &str, text: &str, Backup(backup): Backup, instead: &str) -> Outcome {
     let real = real_path(file)?;
-    let failed = |path: &Path, what: String| vec![Failure::new(format!("{} {what}", shown_path(path)), WRITE_YOURSELF)];
+    let failed = |path: &Path, what: String| vec![Failure::new(format!("{} {what}", shown_path(path)), instead)];
     let unwritten = |error: io::Error| failed(file, format!("cannot be replaced: {error}"));
     let found = fs::read_to_string(&real).map_err(unwritten)?;
     let Some(mark) = found.strip_suffix(old).filter(|mark| matches!(*mark, "" | "\u{feff}")) else {
@@ -167,7 +164,7 @@ mod tests {
         fs::write(&file, "old").unwrap();
         let prepared = Backup::prepare(&file, true).unwrap();
         fs::write(&backup, "mine").unwrap();
-        let failures = replace(&file, "old", "new", prepared).err().unwrap();
+        let failures = replace(&file, "old", "new", prepared, "write it yourself").err().unwrap();
         assert!(failures.first().unwrap().text().contains("a.yaml.bak cannot be made"), "{failures:?}");
         assert_eq!((fs::read_to_string(&backup).unwrap(), fs::read_to_string(&file).unwrap()), ("mine".into(), "old".into()));
         assert_eq!(write_like(&file, &backup, "copy").err().unwrap().kind(), ErrorKind::AlreadyExists);
@@ -183,10 +180,10 @@ mod tests {
         let file = folder.path().join("a.yaml");
         fs::write(&file, "\u{feff}old").unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
-        replace(&file, "old", "new", Backup::prepare(&file, false).unwrap()).unwrap();
+        replace(&file, "old", "new", Backup::prepare(&file, false).unwrap(), "write it yourself").unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), "\u{feff}new");
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o640);
-        let changed = replace(&file, "old", "newer", Backup::prepare(&file, false).unwrap()).err().unwrap();
+        let changed = replace(&file, "old", "newer", Backup::prepare(&file, false).unwrap(), "write it yourself").err().unwrap();
         assert!(changed.first().unwrap().text().contains("has changed meanwhile"), "{changed:?}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }

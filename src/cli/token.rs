@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
@@ -12,12 +11,11 @@ use serde_json::Value;
 use super::outcome::{Failure, Outcome, load, print};
 use super::own_requests;
 use crate::config::problem::shown;
-use crate::config::{CONFIG_FILE, Config, Site};
+use crate::config::{CONFIG_FILE, Site};
 use crate::nodes::Nodes;
 use crate::scopes::scope::Scope;
 use crate::smart::exchange::TokenEndpoint;
 use crate::smart::exchanged::{ExchangeError, Exchanged};
-use crate::smart::key_rings::KeyRings;
 
 /// The arguments of `token`.
 #[derive(Debug, clap::Args)]
@@ -53,7 +51,7 @@ impl Token {
     /// An invalid configuration, and whatever kept a usable token from coming back.
     pub(super) fn run(self) -> Outcome {
         let config = load(&self.config, self.env_file.as_deref())?;
-        let site = site(&config, self.site.as_deref())?;
+        let site = config.site(self.site.as_deref()).map_err(|problem| vec![problem.into()])?;
         let made = own_requests::wait_for(exchange(Arc::clone(site)))?.map_err(|error| {
             let message = format!("site {}: {error}", site.name.as_str());
             vec![Failure::new(message, "docs/troubleshooting.md has what helps, by cause")]
@@ -68,30 +66,15 @@ impl Token {
     }
 }
 
-/// The site of that name, or the first one.
-///
-/// # Errors
-/// There is none of that name.
-pub(super) fn site<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Arc<Site>, Vec<Failure>> {
-    let named = |site: &&Arc<Site>| name.is_none_or(|name| site.name.as_str() == name);
-    config.sites.iter().find(named).ok_or_else(|| {
-        let names: Vec<&str> = config.sites.iter().map(|site| site.name.as_str()).collect();
-        let message = format!("no site `{}` is configured", shown(name.unwrap_or_default()));
-        vec![Failure::new(message, format!("name one of  {}", names.join(", ")))]
-    })
-}
-
 /// Makes one exchange, as a gateway with this configuration would at its start.
 ///
 /// # Errors
 /// Whatever kept a usable token from coming back.
 pub(super) async fn exchange(site: Arc<Site>) -> Result<Made, ExchangeError> {
-    let signer = KeyRings::default().signer(&site);
-    let shared = Arc::new(ArcSwap::new(Arc::clone(&signer)));
     let nodes = Arc::new(Nodes::new(&site));
-    let mut endpoint = TokenEndpoint::new(site, shared, nodes, own_requests::client());
+    let mut endpoint = TokenEndpoint::alone(site, nodes, own_requests::client());
     let exchanged = endpoint.exchange().await?;
-    Ok(Made { exchanged, endpoint: endpoint.asked().unwrap_or_default().to_owned(), kid: signer.kid() })
+    Ok(Made { exchanged, endpoint: endpoint.asked().unwrap_or_default().to_owned(), kid: endpoint.kid() })
 }
 
 /// What the token is good for, one fact a line. What comes from OpenEMR is shown without control characters.

@@ -1,5 +1,6 @@
 //! The configuration as a whole: its keys, and the rules between them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pingora::server::configuration::ServerConf;
@@ -11,13 +12,13 @@ use super::declaration::section;
 use super::limits::{Compression, Limits, Log};
 use super::listening::{LISTEN, Listener, MAX_LISTENERS, default_listeners};
 use super::node::{Entry, Node, Value};
-use super::problem::{Findings, shown};
+use super::problem::{Findings, Place, Problem, Source, shown};
 use super::routes::Routes;
 use super::section::Section;
 use super::server_conf;
 use super::setting::Setting as _;
 use super::shape::RestartRequired;
-use super::site::Sites;
+use super::site::{Site, Sites};
 use super::{changes, exposure, trusted_proxies};
 use crate::http::forwarded::trusted_proxy::TrustedProxy;
 
@@ -90,6 +91,20 @@ impl Config {
     #[must_use]
     pub(crate) fn changed_keys(&self, new: &Self) -> Vec<String> {
         changes::paths(&self.to_yaml(), &new.to_yaml())
+    }
+
+    /// Returns the site of that name, or the first one.
+    ///
+    /// # Errors
+    /// There is none of that name, which the command line gave.
+    pub(crate) fn site(&self, name: Option<&str>) -> Result<&Arc<Site>, Problem> {
+        let is_meant = |site: &&Arc<Site>| name.is_none_or(|name| site.name.as_str() == name);
+        self.sites.iter().find(is_meant).ok_or_else(|| {
+            let names: Vec<&str> = self.sites.iter().map(|site| site.name.as_str()).collect();
+            let message = format!("no site `{}` is configured", shown(name.unwrap_or_default()));
+            let place = Place::whole(Source::CommandLine).member("--site");
+            place.problem(message).remedy(format!("name one of  {}", names.join(", ")))
+        })
     }
 
     fn check(mut self, section: &Section<'_>, findings: &mut Findings) -> Option<Self> {

@@ -32,7 +32,7 @@ impl Environment {
         let utf8 =
             |(name, value): (std::ffi::OsString, std::ffi::OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
         let process: HashMap<String, String> = std::env::vars_os().filter_map(utf8).collect();
-        let file = file.and_then(|path| read_file(path, &process, findings));
+        let file = file.and_then(|path| read_file(path, &process, "name the right file with --env-file", findings));
         Self { process, file }
     }
 
@@ -44,7 +44,7 @@ impl Environment {
     /// Reads the variables of a file alone.
     pub(super) fn of_file(path: &Path, findings: &mut Findings) -> Self {
         let process = HashMap::new();
-        let file = read_file(path, &process, findings);
+        let file = read_file(path, &process, "name a file of KEY=VALUE lines that can be read", findings);
         Self { process, file }
     }
 
@@ -192,9 +192,11 @@ enum Unset {
     Form,
 }
 
+/// Reads a file of variables. `another`: what to do where there is none, or none that can be read.
 fn read_file(
     path: &Path,
     process: &HashMap<String, String>,
+    another: &str,
     findings: &mut Findings,
 ) -> Option<(Arc<Path>, HashMap<String, Variable>)> {
     let whole = Place::whole(Source::EnvFile(path.into()));
@@ -203,7 +205,7 @@ fn read_file(
         Ok(bytes) => bytes,
         Err(error) => {
             let problem = whole.problem(format!("{} {error}", shown_path(path)));
-            findings.problem(problem.remedy("name the right file with --env-file"));
+            findings.problem(problem.remedy(another));
             return None;
         }
     };

@@ -126,7 +126,7 @@ fn indent(depth: usize) -> String {
 }
 
 /// A text as YAML has it in double quotes; `${` stands for itself.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text.replace("${", "$${")).to_string()
 }
 

@@ -13,6 +13,7 @@
 //! | `bare` | an OpenEMR that is named on the command line |
 //! | `changes` | which keys differ between two configurations |
 //! | `unregistered`, `client_id_text` | a configuration whose client is yet to be registered, and its id in the text of the file |
+//! | `initial`, `answers_text` | a first configuration, and the answers that it is made of |
 //! | `import` | a configuration made from the Python proxy's variables |
 //! | `schema`, `reference` | the JSON Schema and docs/configuration.md |
 //! | `permissions` | who else can change or read a file |
@@ -26,6 +27,7 @@ mod access_issuers;
 mod access_policies;
 mod access_table;
 mod answers;
+mod answers_text;
 mod audit;
 mod bare;
 mod base_url;
@@ -42,6 +44,7 @@ mod expansion;
 mod exposure;
 mod host_pattern;
 mod import;
+mod initial;
 mod limits;
 pub(crate) mod listening;
 mod load;
@@ -74,6 +77,7 @@ pub(crate) use access::{ReadyRule, TokenExposure};
 pub(crate) use access_clients::is_name as is_client_name;
 pub(crate) use access_credentials::Expiry;
 pub(crate) use answers::{Answers, Paging, Repairs, Unknown};
+pub(crate) use answers_text::{address_of, client_id_of, hosts_of, networks_of, scopes_of, site_name_of};
 pub(crate) use audit::{Audit, AuditRepository, IdForm, Sync};
 pub(crate) use bare::upstream_of;
 pub(crate) use base_url::{BaseUrl, BaseUrlError};
@@ -84,13 +88,10 @@ pub(crate) use cors::{Cors, Origins};
 #[cfg(test)]
 pub(crate) use host_pattern::HostPattern;
 pub(crate) use import::{Imported, import_env};
+pub(crate) use initial::Initial;
 pub(crate) use limits::{Compression, Limits, Log, LogFormat, WhenFull};
-#[cfg(feature = "sandbox")]
-pub(crate) use listening::LISTEN;
-pub(crate) use listening::{Listener, ListenerTls};
-#[cfg(feature = "sandbox")]
-pub(crate) use load::read_text;
-pub(crate) use load::{CONFIG_FILE, Loaded, load, read_ca_file, read_jwk_set, read_private_key, reread_keys};
+pub(crate) use listening::{LISTEN, Listener, ListenerTls};
+pub(crate) use load::{CONFIG_FILE, Loaded, load, read_ca_file, read_jwk_set, read_private_key, read_text, reread_keys};
 pub(crate) use problem::{Problem, Warning};
 pub(crate) use reference::markdown_reference;
 pub(crate) use routes::RoutePath;

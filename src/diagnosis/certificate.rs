@@ -31,7 +31,7 @@ pub(crate) struct Certificate {
     /// Whether its owner signed it.
     pub(super) is_self_issued: bool,
     /// The certificate.
-    pub(super) der: Vec<u8>,
+    pub(crate) der: Vec<u8>,
 }
 
 impl Certificate {

@@ -60,7 +60,10 @@ pub(crate) fn configuration<T>(
 }
 
 fn of_problem(finding: Finding, problem: Problem) -> Finding {
-    finding.cause(format!("{}: {}", problem.place, problem.message)).remedy(problem.remedy)
+    // What is wrong with a file as a whole begins with its name.
+    let names_itself = problem.place.key.is_empty() && problem.message.starts_with(&problem.place.source.to_string());
+    let cause = if names_itself { problem.message } else { format!("{}: {}", problem.place, problem.message) };
+    finding.cause(cause).remedy(problem.remedy)
 }
 
 /// Checks the folders that the gateway as a whole writes to.

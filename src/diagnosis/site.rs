@@ -49,6 +49,13 @@ pub(crate) async fn check(walk: &mut Walk<'_>, client: &Client, subject: &Subjec
     }
 }
 
+/// Looks at the way to a site's OpenEMR alone: whether each node is reached, its certificate, its SMART configuration and its clock.
+/// Returns OpenEMR's own name for its token endpoint, where assertions would be addressed to another one.
+pub(crate) async fn look(walk: &mut Walk<'_>, client: &Client, subject: &Subject) -> Option<String> {
+    walk.enter(&subject.name);
+    Way::find(walk, client, subject).await.announced.other_audience
+}
+
 const COUNT: &str = "count resources";
 
 /// The way to a site's OpenEMR.

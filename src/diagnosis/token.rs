@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-
 use crate::config::Site;
 use crate::diagnosis::discovered::audience_remedy;
 use crate::diagnosis::outcome::{Area, Finding, Step};
@@ -12,7 +10,6 @@ use crate::diagnosis::walk::Walk;
 use crate::nodes::client::Client;
 use crate::smart::exchange::TokenEndpoint;
 use crate::smart::exchanged::ExchangeError;
-use crate::smart::key_rings::KeyRings;
 use crate::smart::remedy::REGISTER_ANEW;
 use crate::smart::token::AccessToken;
 use crate::smart::token_response::TokenError;
@@ -26,8 +23,7 @@ pub(super) async fn exchange(
     other_audience: Option<&str>,
 ) -> Option<AccessToken> {
     let asking = walk.begin(Step::Token, ASK);
-    let signer = Arc::new(ArcSwap::new(KeyRings::default().signer(site)));
-    let mut endpoint = TokenEndpoint::new(Arc::clone(site), signer, Arc::clone(&subject.nodes), client.clone());
+    let mut endpoint = TokenEndpoint::alone(Arc::clone(site), Arc::clone(&subject.nodes), client.clone());
     let exchanged = endpoint.exchange().await;
     let used = used(subject, site);
     let exchanged = match exchanged {

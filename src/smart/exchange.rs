@@ -21,6 +21,7 @@ use crate::scopes::scope::Scopes;
 use crate::smart::assertion::{self, AssertionError, Claimant};
 use crate::smart::discovery::{self, DiscoveryFailure};
 use crate::smart::exchanged::{Exchange, ExchangeError, Exchanged};
+use crate::smart::key_rings::KeyRings;
 use crate::smart::signer::SharedSigner;
 use crate::smart::signing_keys::Keys;
 use crate::smart::skew::{self, Change, Skew};
@@ -60,6 +61,19 @@ impl TokenEndpoint {
             client,
             skew: Skew::default(),
         }
+    }
+
+    /// The same beside no running gateway, for a command that makes an exchange of its own, as a gateway would at its start.
+    #[must_use]
+    pub(crate) fn alone(site: Arc<Site>, nodes: Arc<Nodes>, client: Client) -> Self {
+        let signer = Arc::new(ArcSwap::new(KeyRings::default().signer(&site)));
+        Self::new(site, signer, nodes, client)
+    }
+
+    /// The `kid` of the key that signs.
+    #[must_use]
+    pub(crate) fn kid(&self) -> String {
+        self.signer.load().kid()
     }
 
     /// The same endpoint for tokens of fewer scopes, which the log names by their purpose.

@@ -22,7 +22,8 @@ fn each_problem_of_the_configuration_is_an_outcome_and_the_rest_waits() {
         assert_eq!(checked.ended(step, "skipped")["because"], "configuration");
     }
     let missing = check_in(&Folder::empty(), &["--config", "nowhere.yaml"]);
-    missing.fails("configuration", 1, &["nowhere.yaml", "does not exist", "--config"]);
+    let step = missing.fails("configuration", 1, &["nowhere.yaml", "does not exist", "--config"]);
+    assert!(step["cause"].as_str().unwrap().starts_with("nowhere.yaml (/"), "{step}");
 }
 
 #[test]

@@ -122,6 +122,6 @@ fn one_site_alone_can_be_checked() {
     check_in(&folder, &["--config", "gateway.yaml", "--site", "south"]).fails(
         "configuration",
         1,
-        &["`south` is no site", "default, north"],
+        &["no site `south` is configured", "default, north"],
     );
 }

@@ -74,3 +74,10 @@ fn what_the_gateway_would_refuse_is_not_written() {
         assert!(!ended.err.contains("geheim"), "{}", ended.err);
     }
 }
+
+#[test]
+fn a_missing_file_is_named_by_its_own_argument() {
+    let ended = Folder::empty().run(&["import-env", "nowhere.env"]);
+    assert!(ended.code == 1 && ended.err.contains("nowhere.env") && ended.err.contains("does not exist"), "{}", ended.err);
+    assert!(!ended.err.contains("--env-file"), "{}", ended.err);
+}

@@ -5,6 +5,8 @@ mod build_script;
 mod health;
 mod import_env;
 #[cfg(feature = "sandbox")]
+mod init;
+#[cfg(feature = "sandbox")]
 mod register;
 #[cfg(feature = "sandbox")]
 mod token;

@@ -1,9 +1,10 @@
 //! Runs the built binary in a folder of its own, and keeps what it said.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// How a command ended.
 #[derive(Debug)]
@@ -110,6 +111,22 @@ impl Folder {
 
     pub fn run(&self, arguments: &[&str]) -> Ended {
         self.run_with(arguments, &[])
+    }
+
+    /// Runs the binary, and writes these lines to its standard input, which ends with them.
+    pub fn run_answering(&self, arguments: &[&str], lines: &str) -> Ended {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_openemr-gateway"))
+            .args(arguments)
+            .current_dir(self.0.path())
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A program that has ended reads no more.
+        let _ = child.stdin.take().unwrap().write_all(lines.as_bytes());
+        Ended::of(child.wait_with_output().unwrap())
     }
 
     /// Runs the binary with these variables and no others.
