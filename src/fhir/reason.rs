@@ -14,6 +14,9 @@ macro_rules! reasons {
             /// All reasons, in the order of their declaration.
             pub(crate) const ALL: &[Self] = &[$(Self::$name),+];
 
+            /// Their codes, in the same order.
+            pub(crate) const CODES: &[&'static str] = &[$($code),+];
+
             /// The code, in lower case with underscores. A code never changes its meaning.
             #[must_use]
             pub(crate) const fn code(self) -> &'static str {
