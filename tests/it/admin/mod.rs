@@ -1,6 +1,10 @@
 //! The admin listener.
 
+mod alerts;
 mod commands;
+mod deployed;
+mod evaluation;
+mod expression;
 mod metrics;
 mod permission;
 
@@ -10,6 +14,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use self::evaluation::Scrape;
 use crate::support::eventually;
 use crate::support::gateway::{Gateway, free_address};
 
@@ -43,6 +48,12 @@ impl Admin {
         let gateway = Gateway::within(program, config);
         eventually("the admin listener", || TcpStream::connect(address).ok());
         Self { gateway, address }
+    }
+
+    /// What Prometheus would read now.
+    pub fn scrape(&self) -> Scrape {
+        let text = TcpStream::connect(self.address).is_ok().then(|| self.get("/metrics").body);
+        Scrape::of(text.as_deref())
     }
 
     pub fn get(&self, path: &str) -> Answer {
