@@ -22,6 +22,7 @@ fn main() {
     };
     let target = variable("TARGET");
     println!("cargo:rustc-env=OPENEMR_GATEWAY_VERSION={} ({origin}{target})", variable("CARGO_PKG_VERSION"));
+    println!("cargo:rustc-env=OPENEMR_GATEWAY_TARGET={target}");
     println!("cargo:rustc-env=OPENEMR_GATEWAY_BUILT_FROM={}", commit.as_deref().unwrap_or("unknown"));
 }
 

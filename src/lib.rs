@@ -10,6 +10,7 @@
 //! | 11 | `cli` | the command line: one file a command |
 //! | 10 | `server` | the process: services, listeners, signals, upgrade, reload |
 //! | 9 | `gateway` | the Pingora proxy: the life of one request |
+//! | 9 | `admin` | the admin listener: metrics, state and commands for the operator |
 //! | 8 | `exports` | bulk exports: their plans on the disk, the worker, OpenEMR's side |
 //! | 7 | `diagnosis` | the check of a set-up, from the configuration to a patient |
 //! | 7 | `site` | one OpenEMR made ready for requests |
@@ -26,12 +27,13 @@
 //! | 1 | `fhir` | FHIR's own words: interactions, OperationOutcomes, media types |
 //! | 1 | `http` | request targets, field values, content codings, `Forwarded`, an answer as a value |
 //! | 1 | `keys` | private keys, JWK Sets, key ids and key files |
-//! | 1 | `observe` | what the operator sees: the log and its access lines |
+//! | 1 | `observe` | what the operator sees: the log, its access lines, and the metrics |
 //! | – | `sandbox` | a fake OpenEMR (Cargo feature `sandbox`), used by `cli` alone |
 
 #![forbid(unsafe_code)]
 
 mod access;
+mod admin;
 mod audit;
 mod callers;
 mod cli;
@@ -74,6 +76,7 @@ pub mod bench {
     pub use crate::fhir::projection::projector::Projector;
     pub use crate::fhir::projection::rule::Projection;
     pub use crate::fhir::resource_test::{Permitted, ResourceTest};
+    pub use crate::observe::metrics::bench::CountedRequests;
     pub use crate::openemr::bundle::stream::BundleStream;
     pub use crate::openemr::mend::mender::Mender;
     pub use crate::openemr::mend::repairs::{Mended, Repairs};

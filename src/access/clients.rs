@@ -174,6 +174,11 @@ impl Clients {
         self.clients.iter()
     }
 
+    /// Their names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.iter().map(|client| &*client.name)
+    }
+
     /// The client of this name. It is also its `client_id` at the token endpoint.
     #[must_use]
     pub(crate) fn named(&self, name: &str) -> Option<&Arc<Client>> {

@@ -237,6 +237,13 @@ fn warn_of_expiry(certificates: &[CertificateDer<'_>], written: &Written<String>
     }
 }
 
+/// When a certificate ends, in seconds since 1970; `None` for one that cannot be read.
+#[must_use]
+pub(crate) fn end_of_certificate(certificate: &[u8]) -> Option<i64> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    Some(certificate.validity().not_after.timestamp())
+}
+
 /// What is wrong with a certificate's validity at this time, as the end of a sentence that begins with its file's name.
 /// `None` for a certificate that cannot be read: its user says what is wrong with it.
 pub(crate) fn invalidity(certificate: &[u8], now: SystemTime) -> Option<String> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use pingora::server::configuration::ServerConf;
 
 use super::access::{Access, ReadyRule, TokenExposure};
+use super::admin::Admin;
 use super::audit::Audit;
 use super::base_url::BaseUrl;
 use super::declaration::section;
@@ -43,6 +44,8 @@ section! {
         trusted_proxies: Vec<TrustedProxy> = Vec::new();
         /// Which clients may call, and by which names. Required once an address of `listen` is not loopback.
         access: Access = Access::default(), derived("clients on this machine");
+        /// The admin listener: metrics, state and commands for the operator (metrics.md). Without an address there is none.
+        admin: Admin = Admin::default();
         /// The audit trail: a record of every request to a FHIR route, and of what changes who may call. audit.md explains it.
         audit: Audit = Audit::default();
         /// To which clients `POST /oauth/token` shows the access token; the others get the start of its SHA-256.
@@ -109,6 +112,7 @@ impl Config {
 
     fn check(mut self, section: &Section<'_>, findings: &mut Findings) -> Option<Self> {
         self.check_listeners(section, findings);
+        self.check_admin(section, findings);
         self.check_access(section, findings);
         self.check_sites(section, findings);
         let place_of = |key: &str| section.place_of(key);
@@ -140,6 +144,15 @@ impl Config {
             if self.listen.iter().take(index).any(|earlier| earlier.address == *address) {
                 findings.problem(place.problem(format!("`{address}` is listened on twice")).remedy("keep one of the two"));
             }
+        }
+    }
+
+    fn check_admin(&self, section: &Section<'_>, findings: &mut Findings) {
+        if let Some(address) =
+            self.admin.address.filter(|address| self.listen.iter().any(|listener| listener.address == *address))
+        {
+            let problem = section.place_of("admin").member("address").problem(format!("`{address}` is one of `listen`, too"));
+            findings.problem(problem.remedy("give the admin listener a port of its own, such as 127.0.0.1:9464"));
         }
     }
 

@@ -6,6 +6,7 @@
 //! | `env`, `dotenv` | `${NAME}`, and the variables that override keys |
 //! | `declaration`, `setting`, `shape`, `section` | how a key is declared, and what is made from its declaration |
 //! | `configuration`, `listening`, `routes`, `access`, `host_pattern`, `trusted_proxies`, `exposure`, `limits`, `server_conf` | the keys of the gateway |
+//! | `admin` | the keys of the admin listener |
 //! | `audit` | the keys of the audit trail |
 //! | `access_table`, `access_clients`, `access_policies`, `access_credentials`, `access_issuers`, `access_files` | clients and policies |
 //! | `site_file`, `upstream`, `answers`, `cors` | the keys of a site |
@@ -26,6 +27,7 @@ mod access_files;
 mod access_issuers;
 mod access_policies;
 mod access_table;
+mod admin;
 mod answers;
 mod answers_text;
 mod audit;
@@ -81,7 +83,7 @@ pub(crate) use answers_text::{address_of, client_id_of, hosts_of, networks_of, s
 pub(crate) use audit::{Audit, AuditRepository, IdForm, Sync};
 pub(crate) use bare::upstream_of;
 pub(crate) use base_url::{BaseUrl, BaseUrlError};
-pub(crate) use certificates::{CaFile, invalidity};
+pub(crate) use certificates::{CaFile, end_of_certificate, invalidity};
 pub(crate) use client_certificates::{ClientCertificates, ClientDemand};
 pub(crate) use configuration::Config;
 pub(crate) use cors::{Cors, Origins};

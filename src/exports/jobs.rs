@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use log::warn;
@@ -38,6 +39,8 @@ pub(crate) struct Jobs {
     held: Mutex<HashMap<Uuid, i64>>,
     /// Held while jobs are counted and one is added.
     adding: Mutex<()>,
+    good_parts: AtomicU64,
+    failed_parts: AtomicU64,
     /// See [`Exports::changed`].
     changed: Arc<Notify>,
 }
@@ -46,6 +49,19 @@ pub(crate) struct Jobs {
 struct Seen {
     owner: Owner,
     finished_at: Option<i64>,
+}
+
+/// The numbers of a site's exports, as far as this process has seen them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// The exports that wait or are under way.
+    pub(crate) unfinished: usize,
+    /// Those that have ended and are kept.
+    pub(crate) finished: usize,
+    /// The parts of exports, which are resource types, that ended well since the start.
+    pub(crate) good_parts: u64,
+    /// Those that failed.
+    pub(crate) failed_parts: u64,
 }
 
 /// The work to do for a site.
@@ -90,6 +106,8 @@ impl Exports {
                 files: Mutex::default(),
                 held: Mutex::default(),
                 adding: Mutex::default(),
+                good_parts: AtomicU64::new(0),
+                failed_parts: AtomicU64::new(0),
                 changed,
             })
         }))
@@ -203,6 +221,25 @@ impl Jobs {
             None => files::of_any_job(&jobs.store, &mut jobs.files.lock(), &id, now()),
         })
         .await
+    }
+
+    /// How many exports there are, and how their parts ended, as far as this process has seen.
+    #[must_use]
+    pub(crate) fn counts(&self) -> Counts {
+        let (seen, load) = (self.seen.lock(), |count: &AtomicU64| count.load(Ordering::Relaxed));
+        let unfinished = seen.values().filter(|seen| seen.finished_at.is_none()).count();
+        Counts {
+            unfinished,
+            finished: seen.len() - unfinished,
+            good_parts: load(&self.good_parts),
+            failed_parts: load(&self.failed_parts),
+        }
+    }
+
+    /// Notes how the parts of an export ended.
+    pub(crate) fn note_parts(&self, good: usize, failed: usize) {
+        self.good_parts.fetch_add(good as u64, Ordering::Relaxed);
+        self.failed_parts.fetch_add(failed as u64, Ordering::Relaxed);
     }
 
     fn look(&self, keep: Option<i64>) -> Result<Todo, StoreError> {

@@ -192,6 +192,7 @@ impl Shift<'_> {
             let step = plan.step();
             if step == Step::Finished {
                 let failed = plan.types.iter().filter(|one| one.is_failed()).count();
+                self.jobs.note_parts(plan.types.len() - failed, failed);
                 info!("site {}: export {} is at its end, {failed} of {} parts failed", self.name, plan.job, plan.types.len());
                 return true;
             }

@@ -55,6 +55,32 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// All kinds, in the order of their declaration.
+    pub(crate) const ALL: &[Self] = &[
+        Self::Capabilities,
+        Self::SmartConfiguration,
+        Self::Search,
+        Self::SearchSystem,
+        Self::SearchCompartment,
+        Self::Read,
+        Self::VersionRead,
+        Self::HistoryInstance,
+        Self::HistoryType,
+        Self::HistorySystem,
+        Self::Create,
+        Self::Update,
+        Self::ConditionalUpdate,
+        Self::Patch,
+        Self::ConditionalPatch,
+        Self::Delete,
+        Self::ConditionalDelete,
+        Self::Batch,
+        Self::Export,
+        Self::ExportStatus,
+        Self::Operation,
+        Self::Other,
+    ];
+
     /// How many kinds there are.
     pub(crate) const COUNT: usize = Self::Other as usize + 1;
 

@@ -14,6 +14,9 @@ macro_rules! reasons {
             /// All reasons, in the order of their declaration.
             pub(crate) const ALL: &[Self] = &[$(Self::$name),+];
 
+            /// Their codes, in the same order.
+            pub(crate) const CODES: &[&'static str] = &[$($code),+];
+
             /// The code, in lower case with underscores. A code never changes its meaning.
             #[must_use]
             pub(crate) const fn code(self) -> &'static str {
@@ -70,10 +73,18 @@ reasons! {
     Policy = "policy";
     /// OpenEMR did not grant the gateway a scope that the request needs.
     Scope = "scope";
-    /// The caller's rate, or that of the site, is used up.
-    Rate = "rate";
-    /// As many requests of the caller are under way as may be at once.
-    AtOnce = "at_once";
+    /// The address has asked for local routes as often as it may.
+    RateLocal = "rate_local";
+    /// The rate of the address is used up.
+    RateAddress = "rate_address";
+    /// The rate of the client is used up.
+    RateClient = "rate_client";
+    /// The rate of the site, of all its clients together, is used up.
+    RateSite = "rate_site";
+    /// As many requests of the address are under way as may be at once.
+    AtOnceAddress = "at_once_address";
+    /// As many requests of the client are under way as may be at once.
+    AtOnceClient = "at_once_client";
     /// As many exports are kept as may be.
     ExportLimit = "export_limit";
     /// New tokens were asked for too often.
@@ -84,6 +95,8 @@ reasons! {
     TokenRefused = "token_refused";
     /// The wait queue, or the client's part of it, is full.
     QueueFull = "queue_full";
+    /// The request was cut off in the wait queue: its client's part of it stands, or is the longest of a full queue.
+    QueueCut = "queue_cut";
     /// The request waited for its turn too long.
     QueueTimeout = "queue_timeout";
     /// All nodes of the site are ejected, or none has an address.

@@ -30,7 +30,7 @@ pub(crate) fn meant(name: &[u8]) -> Option<&'static str> {
 const MAX_LENGTH: usize = 40;
 
 /// All resource types, sorted by byte.
-static NAMES: &[&str] = &[
+pub(crate) static NAMES: &[&str] = &[
     "Account",
     "ActivityDefinition",
     "AdverseEvent",

@@ -32,6 +32,8 @@ pub(super) struct Attempt {
     pub(super) node: Option<NodeLease>,
     /// The node of the latest try, by its index: kept for the log.
     pub(super) latest_node: Option<usize>,
+    /// Whether the connection of the latest try had been used before.
+    pub(super) reused: Option<bool>,
     /// The nodes that the request has given up.
     pub(super) tried: Tried,
     /// How many addresses of the node took no connection.

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use log::warn;
@@ -31,6 +31,7 @@ pub(crate) struct Connections {
     open: AtomicU32,
     by_address: Mutex<HashMap<Network, u32>>,
     refused: Mutex<Refused>,
+    all_refused: AtomicU64,
 }
 
 /// One open connection, until it is dropped.
@@ -61,6 +62,7 @@ impl Connections {
             open: AtomicU32::new(0),
             by_address: Mutex::default(),
             refused: Mutex::default(),
+            all_refused: AtomicU64::new(0),
         }
     }
 
@@ -97,7 +99,14 @@ impl Connections {
         if self.open.load(Ordering::Relaxed) > self.most / 2 { configured / SHORTER } else { configured }
     }
 
+    /// How many are open, how many may be, and how many were refused since the start.
+    #[must_use]
+    pub(crate) fn counts(&self) -> (u32, u32, u64) {
+        (self.open.load(Ordering::Relaxed), self.most, self.all_refused.load(Ordering::Relaxed))
+    }
+
     fn tell_refused(&self, now: Instant) {
+        self.all_refused.fetch_add(1, Ordering::Relaxed);
         let mut refused = self.refused.lock();
         refused.count += 1;
         if refused.told.is_none_or(|told| now.duration_since(told) >= BETWEEN_LINES) {

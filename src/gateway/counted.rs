@@ -99,8 +99,12 @@ impl From<Throttled> for Rejection {
             }
         };
         let reason = match throttled {
-            Throttled::Rate(..) => Reason::Rate,
-            Throttled::AtOnce(_) => Reason::AtOnce,
+            Throttled::Rate(Limit::Local, _) => Reason::RateLocal,
+            Throttled::Rate(Limit::Address, _) => Reason::RateAddress,
+            Throttled::Rate(Limit::Client, _) => Reason::RateClient,
+            Throttled::Rate(Limit::Site, _) => Reason::RateSite,
+            Throttled::AtOnce(Limit::Local | Limit::Address) => Reason::AtOnceAddress,
+            Throttled::AtOnce(Limit::Client | Limit::Site) => Reason::AtOnceClient,
         };
         let rejection = Self::new(StatusCode::TOO_MANY_REQUESTS, IssueCode::Throttled, reason, text);
         Self { retry_after: Some(whole_seconds(wait)), ..rejection }.because(throttled)

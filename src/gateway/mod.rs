@@ -100,6 +100,9 @@ mod write_answer;
 mod write_body;
 mod write_conditions;
 
+pub(crate) use outcome::ROUTES;
+
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,6 +113,7 @@ use http::HeaderMap;
 use pingora::Error;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
+use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 
@@ -121,7 +125,6 @@ use crate::gateway::context::RequestContext;
 use crate::gateway::destination::{Destination, FhirCall};
 use crate::gateway::exchange::Exchange;
 use crate::gateway::stop::{Step, Stop};
-use crate::observe::access_log;
 use crate::site::lifecycle::Lifecycle;
 use crate::site::runtime::Runtime;
 
@@ -170,6 +173,20 @@ impl ProxyHttp for Gateway {
             Ok(peer) => Ok(Box::new(peer)),
             Err(stop) => Err(context.end(stop)),
         }
+    }
+
+    /// A connection came about, from the pool or new.
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        reused: bool,
+        _peer: &HttpPeer,
+        _fd: RawFd,
+        _digest: Option<&Digest>,
+        context: &mut RequestContext,
+    ) -> pingora::Result<()> {
+        context.attempt.reused = Some(reused);
+        Ok(())
     }
 
     /// Makes the head that goes to OpenEMR.
@@ -292,14 +309,12 @@ impl ProxyHttp for Gateway {
         FailToProxy { error_code: rejection_answer::after_failure(session, error, context).await, can_reuse_downstream: false }
     }
 
-    /// Sends an answer that was buffered to its end, since this is the first phase after it, and writes the access line.
+    /// Sends an answer that was buffered to its end, since this is the first phase after it; then writes the access line, and counts.
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut RequestContext) {
         buffered_send::after_end(session, context).await;
         http2::after_request(session, error);
         recording::at_the_end(session, error, context);
-        if access_log::is_on() && request_log::is_of_interest(session, context) {
-            access_log::write(&outcome::record(session, error.is_some(), context));
-        }
+        outcome::tell(session, error.is_some(), context);
     }
 
     /// Pingora's own summary has the query in it.

@@ -4,13 +4,38 @@ use http::{Method, StatusCode, Version};
 use pingora::proxy::Session;
 
 use crate::fhir::reason::Reason;
+use crate::fhir::resource_type;
 use crate::gateway::context::RequestContext;
 use crate::gateway::destination::{Destination, FhirCall, FhirKind, LocalRoute};
-use crate::gateway::request_log::latest_node;
-use crate::observe::request_record::{AnsweredBy, RequestRecord};
+use crate::gateway::request_log::{self, latest_node};
+use crate::observe::access_log;
+use crate::observe::metrics::metrics;
+use crate::observe::request_record::{AnsweredBy, Coded, RequestRecord};
+
+/// The kinds of routes.
+pub(crate) const ROUTES: &[&str] = &["none", "fhir", "health", "ready", "jwks", "token", "smart_token"];
+
+/// Tells the access log and the metrics of a request that has ended, as far as they are on. `failed`: not all of its answer was
+/// sent.
+pub(super) fn tell(session: &Session, failed: bool, context: &RequestContext) {
+    let is_logged = access_log::is_on() && request_log::is_of_interest(session, context);
+    let metrics = metrics();
+    if !is_logged && metrics.is_none() {
+        return;
+    }
+    // Only the log shows it.
+    let node = latest_node(context).filter(|_| is_logged).map(|node| node.fhir.url().to_string());
+    let record = record(session, failed, context, node.as_deref());
+    if let Some(metrics) = metrics {
+        metrics.count(&record);
+    }
+    if is_logged {
+        access_log::write(&record);
+    }
+}
 
 /// The record of a request that has ended. `failed`: not all of its answer was sent.
-pub(super) fn record<'a>(session: &'a Session, failed: bool, context: &'a RequestContext) -> RequestRecord<'a> {
+fn record<'a>(session: &'a Session, failed: bool, context: &'a RequestContext, node: Option<&'a str>) -> RequestRecord<'a> {
     let RequestContext { call, destination, attempt, answer, .. } = context;
     let fhir = destination.fhir();
     let head = session.req_header();
@@ -25,11 +50,11 @@ pub(super) fn record<'a>(session: &'a Session, failed: bool, context: &'a Reques
         method: known_method(&head.method),
         route: route(destination),
         site: fhir.map(|fhir| fhir.site.name()),
-        resource_type: fhir.and_then(|fhir| fhir.interaction.resource_type),
-        interaction: fhir.map(|fhir| fhir.interaction.kind.code()),
+        resource_type: fhir.and_then(|fhir| coded_type(fhir.interaction.resource_type?)),
+        interaction: fhir.map(|fhir| fhir.interaction.kind).map(|kind| Coded { word: kind.code(), number: kind as usize }),
         status: status.map(|status| status.as_u16()),
         by: answered_by(context),
-        reason: reason(context, status, failed).map(Reason::code),
+        reason: reason(context, status, failed).map(coded_reason),
         whole: !failed,
         bytes_in: session.body_bytes_read(),
         bytes: session.body_bytes_sent(),
@@ -37,7 +62,8 @@ pub(super) fn record<'a>(session: &'a Session, failed: bool, context: &'a Reques
         queued: attempt.queued,
         token_wait: attempt.token_wait,
         upstream: attempt.upstream(),
-        node: latest_node(context).map(|node| node.fhir.url().to_string()),
+        reused: attempt.reused,
+        node,
         upstream_status: attempt.upstream_status.map(|status| status.as_u16()),
         retries: attempt.retries(),
         shared: attempt.is_shared,
@@ -107,16 +133,29 @@ fn is_of_openemr(reason: Reason) -> bool {
     matches!(reason, Reason::OpenEmrRefused | Reason::OpenEmrFailed)
 }
 
-fn route(destination: &Destination) -> &'static str {
-    match destination {
-        Destination::Fhir(_) => "fhir",
-        Destination::Local(LocalRoute::Health) => "health",
-        Destination::Local(LocalRoute::Ready) => "ready",
-        Destination::Local(LocalRoute::Jwks(_)) => "jwks",
-        Destination::Local(LocalRoute::Token(_)) => "token",
-        Destination::Local(LocalRoute::SmartToken(_)) => "smart_token",
-        Destination::NotFound | Destination::Unsafe { .. } => "none",
-    }
+/// A reason for a record.
+pub(super) fn coded_reason(reason: Reason) -> Coded {
+    Coded { word: reason.code(), number: reason as usize }
+}
+
+fn coded_type(name: &'static str) -> Option<Coded> {
+    Some(Coded { word: name, number: resource_type::index(name.as_bytes())? })
+}
+
+/// No route, and its number.
+pub(super) const NO_ROUTE: Coded = Coded { word: "none", number: 0 };
+
+fn route(destination: &Destination) -> Coded {
+    let number = match destination {
+        Destination::NotFound | Destination::Unsafe { .. } => return NO_ROUTE,
+        Destination::Fhir(_) => 1,
+        Destination::Local(LocalRoute::Health) => 2,
+        Destination::Local(LocalRoute::Ready) => 3,
+        Destination::Local(LocalRoute::Jwks(_)) => 4,
+        Destination::Local(LocalRoute::Token(_)) => 5,
+        Destination::Local(LocalRoute::SmartToken(_)) => 6,
+    };
+    Coded { word: ROUTES.get(number).copied().unwrap_or("none"), number }
 }
 
 /// The version of HTTP.

@@ -40,7 +40,7 @@ impl From<NoPermit> for Rejection {
                 Self::unavailable(Reason::QueueFull, wait, "OpenEMR is busy, and too many requests wait for it already.")
             }
             NoPermit::CutOff(wait) => {
-                Self::unavailable(Reason::QueueFull, wait, "OpenEMR is busy, and too many of your requests wait for it already.")
+                Self::unavailable(Reason::QueueCut, wait, "OpenEMR is busy, and too many of your requests wait for it already.")
             }
             NoPermit::TimedOut(wait) => {
                 Self::unavailable(Reason::QueueTimeout, wait, "OpenEMR is busy: the request waited for its turn too long.")

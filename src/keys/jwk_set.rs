@@ -1,7 +1,7 @@
 //! JWK Sets (RFC 7517 section 5) of public signing keys.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
 
 use super::byte_order_mark::without_byte_order_mark;
@@ -108,6 +108,18 @@ impl Jwk {
     #[must_use]
     pub fn is_rsa(&self) -> bool {
         self.is_rsa
+    }
+
+    /// Returns the certificate of the key in DER, if the JWK has one (RFC 7517 section 4.7).
+    #[must_use]
+    pub(crate) fn certificate(&self) -> Option<Vec<u8>> {
+        STANDARD.decode(self.members.get("x5c")?.get(0)?.as_str()?).ok()
+    }
+
+    /// Returns when the JWK says that it ends, in seconds since 1970: `exp`, as OpenID Federation has it.
+    #[must_use]
+    pub(crate) fn expires(&self) -> Option<i64> {
+        self.members.get("exp")?.as_i64()
     }
 
     /// Returns in what the JWK contradicts its use for signatures with `algorithm`, as the end of a sentence that begins with the key
@@ -298,6 +310,20 @@ mod tests {
         assert!(set.find("b").is_none());
         assert_eq!(set.ignored(), ["keys[1]: it is a symmetric key, which is a secret"]);
         assert_eq!(set.find("c").unwrap().public_key(), None);
+    }
+
+    #[test]
+    fn a_key_may_say_when_it_ends() {
+        let set = JwkSet::parse(
+            br#"{"keys":[
+                {"kty":"RSA","n":"AQAB","e":"AQAB","exp":4000000000,"x5c":["AQID","BAUG"]},
+                {"kty":"RSA","n":"AQAB","e":"AQAB","exp":"soon","x5c":"AQID"},
+                {"kty":"RSA","n":"AQAB","e":"AQAB"}
+            ]}"#,
+        )
+        .unwrap();
+        let ends: Vec<_> = set.keys().iter().map(|key| (key.expires(), key.certificate())).collect();
+        assert_eq!(ends, [(Some(4_000_000_000), Some(vec![1, 2, 3])), (None, None), (None, None)]);
     }
 
     #[test]

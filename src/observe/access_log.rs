@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use log::{Level, log_enabled};
 
-use super::request_record::RequestRecord;
+use super::request_record::{Coded, RequestRecord};
 
 /// The log target of access lines.
 pub(crate) const TARGET: &str = "access";
@@ -27,13 +27,13 @@ pub(crate) fn write(record: &RequestRecord<'_>) {
         proto = record.proto,
         tls = record.tls.unwrap_or("-"),
         method = record.method,
-        route = record.route,
+        route = record.route.word,
         site = record.site.unwrap_or("-"),
-        resource_type = record.resource_type.unwrap_or("-"),
-        interaction = record.interaction.unwrap_or("-"),
+        resource_type = word(record.resource_type),
+        interaction = word(record.interaction),
         status = record.status.unwrap_or(0),
         by = record.by.word(),
-        reason = record.reason.unwrap_or("-"),
+        reason = word(record.reason),
         whole = record.whole,
         bytes_in = record.bytes_in,
         bytes = record.bytes,
@@ -41,13 +41,17 @@ pub(crate) fn write(record: &RequestRecord<'_>) {
         queue_ms = milliseconds(record.queued),
         token_ms = milliseconds(record.token_wait),
         upstream_ms = record.upstream.map_or(0.0, milliseconds),
-        node = record.node.as_deref().unwrap_or("-"),
+        node = record.node.unwrap_or("-"),
         upstream_status = record.upstream_status.unwrap_or(0),
         retries = record.retries,
         shared = record.shared,
         left_out = record.left_out;
         "access"
     );
+}
+
+fn word(coded: Option<Coded>) -> &'static str {
+    coded.map_or("-", |coded| coded.word)
 }
 
 /// Returns the milliseconds, rounded to a hundredth.

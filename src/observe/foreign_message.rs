@@ -88,14 +88,11 @@ const HANDSHAKE: &str = "Downstream handshake ";
 /// itself.
 const LEFT: [&str; 5] = ["handshake eof", "unexpected end of file", "(os error 32)", "(os error 104)", "too many connections"];
 
-/// Returns the level at which a record is logged: a client whose handshake fails is no error of the gateway's.
-pub(super) fn level(record: &Record<'_>) -> Level {
-    let is_handshake = || record.args().to_string().starts_with(HANDSHAKE);
-    if record.level() == Level::Error && is_listening(record) && is_handshake() { Level::Warn } else { record.level() }
-}
-
-fn is_listening(record: &Record<'_>) -> bool {
-    record.target() == "pingora_core::services::listening"
+/// Returns whether a record reports that the TLS handshake with a client failed, which is no error of the gateway's.
+pub(super) fn is_failed_handshake(record: &Record<'_>) -> bool {
+    record.level() == Level::Error
+        && record.target() == "pingora_core::services::listening"
+        && record.args().to_string().starts_with(HANDSHAKE)
 }
 
 /// Returns whether a record reports no problem: Pingora logs an error when it takes another connection because the pool is
@@ -180,7 +177,7 @@ mod tests {
             let record = |at| {
                 let args = format_args!("{text}");
                 let record = Record::builder().target(target).level(at).args(args).build();
-                (is_noise(&record), level(&record), safe_part(&record))
+                (is_noise(&record), is_failed_handshake(&record), safe_part(&record))
             };
             record(Level::Error)
         };
@@ -191,10 +188,10 @@ mod tests {
         };
         assert!(failed("tls handshake eof").0);
         assert!(failed("Connection reset by peer (os error 104)").0);
-        let (is_noise, level, text) = failed("peer is incompatible: Doe");
-        assert_eq!((is_noise, level, &*text), (false, Level::Warn, "pingora: Downstream handshake error: TLSHandshakeFailure"));
-        let (is_noise, level, _) = listening("Accept() failed Too many open files (os error 24)");
-        assert_eq!((is_noise, level), (false, Level::Error));
+        let (is_noise, is_handshake, text) = failed("peer is incompatible: Doe");
+        assert_eq!((is_noise, is_handshake, &*text), (false, true, "pingora: Downstream handshake error: TLSHandshakeFailure"));
+        let (is_noise, is_handshake, _) = listening("Accept() failed Too many open files (os error 24)");
+        assert!(!is_noise && !is_handshake);
     }
 
     #[test]

@@ -76,6 +76,12 @@ pub(crate) fn flush() {
     }
 }
 
+/// The lines that were lost since the start.
+#[must_use]
+pub(crate) fn lost() -> u64 {
+    QUEUE.get().and_then(Option::as_ref).map_or(0, |queue| queue.all_lost.load(Ordering::Relaxed))
+}
+
 fn start(lost_line: LostLine) -> Option<Arc<Queue>> {
     // Not `io::stderr()`: its lock would be held for as long as a write takes, and others write to it as well.
     let mut out = File::from(io::stderr().as_fd().try_clone_to_owned().ok()?);

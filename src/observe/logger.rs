@@ -15,6 +15,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use super::foreign_message::{self, is_own};
 use super::log_format::{self, Format};
 use super::log_writer;
+use super::metrics::metrics;
 use super::repeated_lines::{Count, RepeatedLines, Seen};
 
 /// The most that is kept of a thread's memory for one line, in bytes.
@@ -84,7 +85,11 @@ impl Log for Logger {
             return;
         }
         let Some(message) = log_format::message(record) else { return };
-        let level = foreign_message::level(record);
+        let is_failed_handshake = foreign_message::is_failed_handshake(record);
+        if let Some(metrics) = metrics().filter(|_| is_failed_handshake) {
+            metrics.count_failed_handshake();
+        }
+        let level = if is_failed_handshake { Level::Warn } else { record.level() };
         if level > log::max_level() || self.is_counted(record, level, &message) {
             return;
         }

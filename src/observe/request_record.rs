@@ -32,6 +32,15 @@ impl AnsweredBy {
     }
 }
 
+/// A word of a closed list, and its number there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Coded {
+    /// The word.
+    pub(crate) word: &'static str,
+    /// Its number, from 0.
+    pub(crate) number: usize,
+}
+
 /// A request that has ended.
 #[derive(Debug)]
 pub(crate) struct RequestRecord<'a> {
@@ -50,19 +59,19 @@ pub(crate) struct RequestRecord<'a> {
     /// The method if it is a standard one, otherwise `other`.
     pub(crate) method: &'static str,
     /// The kind of route: `fhir`, a local route, or `none`.
-    pub(crate) route: &'static str,
+    pub(crate) route: Coded,
     /// The site; `None` on local routes.
     pub(crate) site: Option<&'a str>,
     /// The resource type, one of FHIR R4.
-    pub(crate) resource_type: Option<&'static str>,
+    pub(crate) resource_type: Option<Coded>,
     /// FHIR's code of the interaction.
-    pub(crate) interaction: Option<&'static str>,
+    pub(crate) interaction: Option<Coded>,
     /// The status of the answer; `None` when the client left before it.
     pub(crate) status: Option<u16>,
     /// Who made the answer.
     pub(crate) by: AnsweredBy,
     /// Why the client did not get what it asked for.
-    pub(crate) reason: Option<&'static str>,
+    pub(crate) reason: Option<Coded>,
     /// Whether the answer was sent completely.
     pub(crate) whole: bool,
     /// The bytes received of the request's body.
@@ -77,8 +86,10 @@ pub(crate) struct RequestRecord<'a> {
     pub(crate) token_wait: Duration,
     /// Of the latest try: from its begin to the head of OpenEMR's answer, or to its failure.
     pub(crate) upstream: Option<Duration>,
+    /// Whether the connection of the latest try had been used before; `None` when there was none.
+    pub(crate) reused: Option<bool>,
     /// The base URL of the node of the latest try.
-    pub(crate) node: Option<String>,
+    pub(crate) node: Option<&'a str>,
     /// The status of OpenEMR's answer.
     pub(crate) upstream_status: Option<u16>,
     /// How often the request was sent again.

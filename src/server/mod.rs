@@ -1,7 +1,9 @@
 //! The process: its services and listeners, signals, draining, upgrade and reload.
 
+mod admin;
 mod announcement;
 mod before_tls;
+mod ceilings;
 mod certificates;
 mod client_stream;
 pub(crate) mod core_dumps;

@@ -13,9 +13,11 @@ use pingora::server::configuration::ServerConf;
 use crate::audit::trail::Trail;
 use crate::config::Config;
 use crate::exports::jobs::Exports;
+use crate::gateway::connections::Connections;
 use crate::limits::usage::Usage;
 use crate::nodes::client::Client;
 use crate::nodes::health::HealthChecks;
+use crate::server::ceilings;
 use crate::server::certificates::ListenerCertificates;
 use crate::server::listeners::Listeners;
 use crate::server::options::RunOptions;
@@ -54,6 +56,8 @@ pub(super) struct Process {
     pub lifecycle: Arc<Lifecycle>,
     /// The bulk exports of all sites.
     pub exports: Arc<Exports>,
+    /// The connections of clients.
+    pub connections: Arc<Connections>,
     /// The certificates of the listeners; a reload replaces them.
     pub certificates: ListenerCertificates,
     /// Starts background tasks for sites.
@@ -85,6 +89,7 @@ impl Process {
         let runtime = Runtime::build(Arc::clone(&config), &tasks, None);
         Self {
             certificates: ListenerCertificates::of(&config.listen),
+            connections: Arc::new(ceilings::connections(&config)),
             listeners: Arc::new(listeners),
             upgrade_socket: UpgradeSocket::of(&config, options.source.as_ref()),
             predecessor: Arc::default(),

@@ -11,27 +11,20 @@ use pingora::proxy::http_proxy;
 use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::listening::Service;
 use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
-use rustix::process::{Resource, getrlimit};
 
-use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::gateway::backlog::AnswerMemory;
-use crate::gateway::connections::Connections;
 use crate::server::before_tls::BeforeTls;
 use crate::server::drain::Draining;
 use crate::server::ending;
 use crate::server::listeners::{Listeners, Stage};
 use crate::server::process::Process;
 
-/// The files that the process has open without a client: listeners, the log, keys, and what its threads wait on.
-const OWN_FILES: u64 = 64;
-
 /// Serves requests on every listener.
 #[must_use]
 pub(super) fn service(process: &Process) -> Box<dyn ServiceWithDependents> {
-    let Process { config, runtime, lifecycle, exports, .. } = process;
+    let Process { config, runtime, lifecycle, exports, connections, .. } = process;
     let memory = Arc::new(AnswerMemory::new(config.limits.unread_answers));
-    let connections = Arc::new(Connections::new(&config.limits, free_files(), in_flight(config)));
     let gateway = Gateway {
         runtime: Arc::clone(runtime),
         lifecycle: Arc::clone(lifecycle),
@@ -43,7 +36,7 @@ pub(super) fn service(process: &Process) -> Box<dyn ServiceWithDependents> {
     options.keepalive_request_limit = Some(config.limits.keepalive_requests);
     http.server_options = Some(options);
     let draining =
-        Draining::new(http, &config.listen, Arc::clone(runtime), Arc::clone(lifecycle), memory, Arc::clone(&connections));
+        Draining::new(http, &config.listen, Arc::clone(runtime), Arc::clone(lifecycle), memory, Arc::clone(connections));
     let mut service = Service::new("gateway".to_owned(), draining);
     for listener in &config.listen {
         let endpoint = ListenerConfig::tcp(listener.address.to_string()).l4_buffer(buffers());
@@ -52,7 +45,7 @@ pub(super) fn service(process: &Process) -> Box<dyn ServiceWithDependents> {
             Some(settings) => endpoint.tls(settings),
         });
     }
-    service.endpoints().set_pre_tls_callback(Arc::new(BeforeTls::new(Arc::clone(runtime), connections)));
+    service.endpoints().set_pre_tls_callback(Arc::new(BeforeTls::new(Arc::clone(runtime), Arc::clone(connections))));
     Box::new(Proxy { service, listeners: Arc::clone(&process.listeners) })
 }
 
@@ -87,16 +80,6 @@ impl ServiceWithDependents for Proxy {
     fn name(&self) -> &str {
         pingora::services::Service::name(&self.service)
     }
-}
-
-/// How many files may be opened for clients and for their requests to OpenEMR.
-fn free_files() -> u64 {
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX).saturating_sub(OWN_FILES)
-}
-
-/// How many requests OpenEMR works on at once, over all sites.
-fn in_flight(config: &Config) -> u32 {
-    config.sites.iter().map(|site| site.upstream.in_flight.most).fold(0, u32::saturating_add)
 }
 
 /// The buffers of a client's connection. A connection keeps them while it is idle, and Pingora's own read buffer has 64 KiB.

@@ -22,6 +22,8 @@ use crate::callers::access_tokens::AccessTokens;
 use crate::callers::key_file::NoTokenKeys;
 use crate::config::{self, ClientCertificates, Config, Loaded, Problem, Warning};
 use crate::observe::adjust_log;
+use crate::observe::metrics::metrics;
+use crate::server::admin::learn_names;
 use crate::server::certificates::ListenerCertificates;
 use crate::server::file_watch::FileWatch;
 use crate::server::log_settings::log_settings;
@@ -78,6 +80,9 @@ impl Reloader {
             Err(_) => (Outcome::Failed, "the configuration was read again and cannot be used: the running one stays"),
         };
         self.tasks.trail.record(Record::event(Kind::Reload, Timestamp::now(), outcome, said), None);
+        if let Some(metrics) = metrics() {
+            metrics.count_reload(result.is_ok());
+        }
         match result {
             Ok(()) => info!("{said}"),
             Err(reason) => {
@@ -118,6 +123,7 @@ impl Reloader {
         next.begin_exchanges();
         tell_of_sites_without_token(&next);
         self.certificates.replace(&config.listen);
+        learn_names(&next);
         adjust_log(log_settings(&config.log));
         info!(config_sha256 = sha256.as_deref().unwrap_or("none"); "{}", changes_text(&changed));
         for key in self.started.restart_required().changed(&config.restart_required()) {

@@ -11,9 +11,9 @@ use pingora::services::{ServiceHandle, ServiceWithDependents};
 use crate::server::guard::Guarded;
 use crate::server::process::Process;
 use crate::server::upgrade::hand_over;
-use crate::server::{announcement, ending, exports, opening, proxy, reload, site_tasks, start_gate};
+use crate::server::{admin, announcement, ending, exports, opening, proxy, reload, site_tasks, start_gate};
 
-use When::{Always, AtStart, InUpgrade, WithConfigSource};
+use When::{Always, AtStart, InUpgrade, WithAdmin, WithConfigSource};
 
 /// One row of the table.
 struct Service {
@@ -30,6 +30,8 @@ enum When {
     Always,
     /// In a process whose configuration can be read again.
     WithConfigSource,
+    /// In a process with an admin listener.
+    WithAdmin,
     /// In a process that takes over from a running one.
     InUpgrade,
     /// In a process that takes over from none.
@@ -39,7 +41,7 @@ enum When {
 /// The services. In an upgrade no listener is taken over, and so no request served, before there are tokens or it is clear that
 /// there are none: the running process serves meanwhile, the JWK Set included. At a start the listeners come first, since OpenEMR
 /// may fetch the JWK Set during the first exchange; the gateway is announced when there are tokens.
-const SERVICES: [Service; 12] = [
+const SERVICES: [Service; 13] = [
     Service { name: "keys", runs: Always, after: &[], build: site_tasks::keys },
     Service { name: "tokens", runs: Always, after: &["keys"], build: site_tasks::tokens },
     Service { name: "nodes", runs: Always, after: &[], build: site_tasks::nodes },
@@ -48,6 +50,7 @@ const SERVICES: [Service; 12] = [
     Service { name: "listeners", runs: Always, after: &["start gate", "keys", "nodes", "reload"], build: opening::service },
     Service { name: "gateway", runs: Always, after: &["listeners"], build: proxy::service },
     Service { name: "exports", runs: Always, after: &["listeners"], build: exports::service },
+    Service { name: "admin", runs: WithAdmin, after: &["listeners"], build: admin::service },
     Service { name: "first tokens", runs: AtStart, after: &["tokens", "gateway"], build: start_gate::start },
     Service { name: "announcement", runs: Always, after: &["listeners", "first tokens"], build: announcement::service },
     Service { name: "ending", runs: Always, after: &[], build: ending::service },
@@ -73,6 +76,7 @@ impl When {
         match self {
             Always => true,
             WithConfigSource => process.options.source.is_some(),
+            WithAdmin => process.config.admin.address.is_some(),
             InUpgrade => process.options.upgrade,
             AtStart => !process.options.upgrade,
         }

@@ -46,6 +46,7 @@ mod signing_keys;
 pub(crate) mod skew;
 pub(crate) mod token;
 pub(crate) mod token_cell;
+pub(crate) mod token_failure;
 mod token_request;
 pub(crate) mod token_response;
 mod token_task;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use bytes::Bytes;
 use log::{info, warn};
 use parking_lot::Mutex;
 
@@ -91,6 +92,12 @@ impl Signer {
     #[must_use]
     pub(crate) fn is_of(&self, private_key: &Path, jwks: &Path) -> bool {
         self.ring.files == KeyFiles::new(private_key, jwks)
+    }
+
+    /// The JWK Set that is published while its present key signs, for who only looks at it.
+    #[must_use]
+    pub(crate) fn jwk_set(&self) -> Bytes {
+        self.keys.load().published().jwk_set
     }
 
     /// The JWK Set as it is published. A request for it during an exchange is taken for OpenEMR's own: another caller would have

@@ -5,10 +5,11 @@
 use std::convert::Infallible;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::nodes::Nodes;
@@ -16,6 +17,7 @@ use crate::smart::refresh_request::{NoNewToken, Outcome, RefreshRequest};
 use crate::smart::schedule::Reason;
 use crate::smart::scope_record::ScopeRecord;
 use crate::smart::token::AccessToken;
+use crate::smart::token_failure::TokenFailure;
 
 /// What the token's task is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +85,10 @@ pub(crate) struct TokenCell {
     current: ArcSwapOption<AccessToken>,
     phase: watch::Sender<Phase>,
     failing: AtomicBool,
+    /// The exchanges that have failed since one succeeded.
+    failure: ArcSwapOption<TokenFailure>,
+    good: AtomicU64,
+    failed: AtomicU64,
     refresh_requests: mpsc::Sender<RefreshRequest>,
     /// The scopes that OpenEMR granted and refuses all the same.
     pub scopes: ScopeRecord,
@@ -99,6 +105,9 @@ impl TokenCell {
             current: ArcSwapOption::empty(),
             phase: watch::Sender::new(Phase::Exchanging),
             failing: AtomicBool::new(false),
+            failure: ArcSwapOption::empty(),
+            good: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
             refresh_requests,
             scopes: ScopeRecord::default(),
         };
@@ -209,8 +218,25 @@ impl TokenCell {
         }
     }
 
-    pub(super) fn set_failing(&self, failing: bool) {
-        self.failing.store(failing, Ordering::Relaxed);
+    /// The exchanges that have failed since one succeeded; `None` when the last one did.
+    #[must_use]
+    pub(crate) fn failure(&self) -> Option<Arc<TokenFailure>> {
+        self.failure.load_full()
+    }
+
+    /// How many exchanges have succeeded, and how many have failed.
+    #[must_use]
+    pub(crate) fn exchanges(&self) -> (u64, u64) {
+        (self.good.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
+    }
+
+    /// Notes how an exchange ended: with a token, or for this cause without.
+    pub(super) fn note_exchange(&self, failure: Option<String>) {
+        self.failing.store(failure.is_some(), Ordering::Relaxed);
+        (if failure.is_some() { &self.failed } else { &self.good }).fetch_add(1, Ordering::Relaxed);
+        let earlier = self.failure.load();
+        let next = failure.map(|cause| TokenFailure::after(earlier.as_deref(), Timestamp::now(), cause));
+        self.failure.store(next.map(Arc::new));
     }
 
     pub(super) fn set_phase(&self, phase: Phase) {

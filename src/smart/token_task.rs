@@ -120,7 +120,10 @@ impl TokenTask {
             }
             Err(problem) => Err(NoNewToken::Failed(self.failed(problem))),
         };
-        self.cell.set_failing(outcome.is_err());
+        self.cell.note_exchange(match &outcome {
+            Err(NoNewToken::Failed(problem)) => Some(problem.to_string()),
+            Ok(_) | Err(_) => None,
+        });
         self.cell.set_phase(match outcome {
             Ok(_) => Phase::Resting,
             Err(_) => Phase::BackingOff(self.schedule.next_attempt()),

@@ -9,6 +9,8 @@
 #[cfg(feature = "sandbox")]
 mod access;
 #[cfg(feature = "sandbox")]
+mod admin;
+#[cfg(feature = "sandbox")]
 mod answers;
 mod audit;
 #[cfg(feature = "sandbox")]

@@ -13,6 +13,7 @@ use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
+use crate::gateway::outcome::{NO_ROUTE, coded_reason};
 use crate::gateway::rejection_answer;
 use crate::gateway::trace::X_REQUEST_ID;
 use crate::http::answer_protection::protect;
@@ -20,6 +21,7 @@ use crate::http::forwarded::trusted_proxy::proxy;
 use crate::http::framing::violation::Violation;
 use crate::http::set_field::SetField;
 use crate::observe::access_log;
+use crate::observe::metrics::metrics;
 use crate::observe::request_record::{AnsweredBy, RequestRecord};
 use crate::site::runtime::Runtime;
 
@@ -76,11 +78,12 @@ pub(super) fn answer(violation: Violation, stream: &Stream, runtime: Arc<Runtime
 }
 
 fn log(call: &Call, stream: &Stream, status: StatusCode, reason: Reason, bytes: usize) {
-    if !access_log::is_on() {
+    let metrics = metrics();
+    if !access_log::is_on() && metrics.is_none() {
         return;
     }
     let tls = stream.get_ssl_digest();
-    access_log::write(&RequestRecord {
+    let record = RequestRecord {
         request_id: call.id,
         trace_id: call.trace.context.trace_id(),
         client: None,
@@ -88,13 +91,13 @@ fn log(call: &Call, stream: &Stream, status: StatusCode, reason: Reason, bytes: 
         proto: "other",
         tls: tls.as_ref().map(|tls| &*tls.version),
         method: "other",
-        route: "none",
+        route: NO_ROUTE,
         site: None,
         resource_type: None,
         interaction: None,
         status: Some(status.as_u16()),
         by: AnsweredBy::Gateway,
-        reason: Some(reason.code()),
+        reason: Some(coded_reason(reason)),
         whole: true,
         bytes_in: 0,
         bytes,
@@ -102,12 +105,19 @@ fn log(call: &Call, stream: &Stream, status: StatusCode, reason: Reason, bytes: 
         queued: Duration::ZERO,
         token_wait: Duration::ZERO,
         upstream: None,
+        reused: None,
         node: None,
         upstream_status: None,
         retries: 0,
         shared: false,
         left_out: 0,
-    });
+    };
+    if let Some(metrics) = metrics {
+        metrics.count(&record);
+    }
+    if access_log::is_on() {
+        access_log::write(&record);
+    }
 }
 
 /// The client's address. Behind a trusted proxy it stands in a head that was not read.

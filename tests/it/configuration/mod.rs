@@ -1,6 +1,7 @@
 //! The configuration: what is read, what is wrong with it, and what the operator is told.
 
 mod access;
+mod admin;
 mod answers;
 mod described;
 #[cfg(feature = "sandbox")]

@@ -44,31 +44,8 @@ impl Quiet {
         assert_eq!(Caller::new(self.address).get("/health").status, 200);
     }
 
-    /// Sends requests for a path that there is not, each with an access line of about 300 bytes.
     fn flood(&self, count: usize) {
-        let id = "x".repeat(64);
-        let one = request("GET", "/nothing", &[("X-Request-Id", &id)], b"");
-        for _ in 0..count.div_ceil(BATCH) {
-            let mut stream = TcpStream::connect(self.address).unwrap();
-            let mut answers = stream.try_clone().unwrap();
-            std::thread::scope(|scope| {
-                scope.spawn(move || {
-                    let (mut piece, mut tail, mut seen) = (vec![0; 64 * 1024], Vec::new(), 0);
-                    while seen < BATCH {
-                        let read = answers.read(&mut piece).unwrap();
-                        assert!(read > 0, "the connection ended after {seen} answers");
-                        tail.extend_from_slice(&piece[..read]);
-                        let last = tail.windows(13).filter(|window| *window == b"HTTP/1.1 404 ").count();
-                        seen += last;
-                        let keep = tail.len().saturating_sub(12);
-                        tail.drain(..keep);
-                    }
-                });
-                for _ in 0..BATCH {
-                    stream.write_all(&one).unwrap();
-                }
-            });
-        }
+        flood(self.address, count);
     }
 
     /// Sends SIGTERM and waits for the end.
@@ -76,6 +53,33 @@ impl Quiet {
         let killed = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.child.id())]).status().unwrap();
         assert!(killed.success());
         eventually("the gateway ends", || self.child.try_wait().unwrap())
+    }
+}
+
+/// Sends requests for a path that there is not, each with an access line of about 300 bytes.
+pub fn flood(gateway: SocketAddr, count: usize) {
+    let id = "x".repeat(64);
+    let one = request("GET", "/nothing", &[("X-Request-Id", &id)], b"");
+    for _ in 0..count.div_ceil(BATCH) {
+        let mut stream = TcpStream::connect(gateway).unwrap();
+        let mut answers = stream.try_clone().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let (mut piece, mut tail, mut seen) = (vec![0; 64 * 1024], Vec::new(), 0);
+                while seen < BATCH {
+                    let read = answers.read(&mut piece).unwrap();
+                    assert!(read > 0, "the connection ended after {seen} answers");
+                    tail.extend_from_slice(&piece[..read]);
+                    let last = tail.windows(13).filter(|window| *window == b"HTTP/1.1 404 ").count();
+                    seen += last;
+                    let keep = tail.len().saturating_sub(12);
+                    tail.drain(..keep);
+                }
+            });
+            for _ in 0..BATCH {
+                stream.write_all(&one).unwrap();
+            }
+        });
     }
 }
 

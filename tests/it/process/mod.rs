@@ -3,7 +3,7 @@
 mod core_dumps;
 mod log_documents;
 mod log_lines;
-mod log_reader;
+pub mod log_reader;
 mod logs;
 mod memory;
 mod readiness;

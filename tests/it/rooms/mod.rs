@@ -13,10 +13,11 @@ use layout::{Edge, Layout, circle, room};
 use source::Source;
 
 /// The rooms with their floors; the sandbox stands apart.
-const FLOORS: [(&str, u8); 21] = [
+const FLOORS: [(&str, u8); 22] = [
     ("cli", 11),
     ("server", 10),
     ("gateway", 9),
+    ("admin", 9),
     ("exports", 8),
     ("diagnosis", 7),
     ("site", 7),
