@@ -45,6 +45,7 @@ mod import;
 mod limits;
 pub(crate) mod listening;
 mod load;
+mod log;
 mod node;
 mod node_urls;
 mod permissions;
@@ -70,6 +71,7 @@ mod upstream;
 pub(crate) mod value;
 mod yaml;
 
+pub(crate) use self::log::{Log, LogFormat, WhenFull};
 pub(crate) use access::{ReadyRule, TokenExposure};
 pub(crate) use access_clients::is_name as is_client_name;
 pub(crate) use access_credentials::Expiry;
@@ -84,7 +86,7 @@ pub(crate) use cors::{Cors, Origins};
 #[cfg(test)]
 pub(crate) use host_pattern::HostPattern;
 pub(crate) use import::{Imported, import_env};
-pub(crate) use limits::{Compression, Limits, Log, LogFormat, WhenFull};
+pub(crate) use limits::{Compression, Limits};
 #[cfg(feature = "sandbox")]
 pub(crate) use listening::LISTEN;
 pub(crate) use listening::{Listener, ListenerTls};
