@@ -13,7 +13,6 @@ use super::outcome::{Failure, Outcome, failures};
 use crate::config::{Config, LISTEN};
 use crate::keys::generate::NewKey;
 use crate::keys::{JwkSet, KidMethod, kid};
-use crate::observe::{self, log_format::Format};
 use crate::sandbox::{Client, Keys, Personality, Sandbox, SandboxError, Settings};
 use crate::server::{self, RunOptions};
 
@@ -46,7 +45,7 @@ impl Demo {
         let jwks = JwkSet::of(&key, &kid);
         let (openemr, admin) = start_sandbox(&jwks)?;
         let config = config(self.listen, openemr, &folder)?;
-        observe::start_log(server::log_settings(&config.log), Format::Text);
+        server::start_log(&config);
         let listen = self.listen;
         server::run(config, RunOptions::default(), move || greet(listen, openemr, admin))
             .map_err(|error| vec![Failure::new(error, "listen elsewhere:  openemr-gateway demo --listen 127.0.0.1:8001")])

@@ -6,9 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::outcome::{Failure, Outcome, failures, load_with_digest, print};
-use crate::config::{CONFIG_FILE, Config, LogFormat, listening};
-use crate::observe::log_format::Format;
-use crate::observe::start_log;
+use crate::config::{CONFIG_FILE, Config, listening};
 use crate::server::{self, ConfigSource, NotTaken, RunOptions, UpgradeSocket};
 
 /// `serve`
@@ -46,6 +44,7 @@ impl Serve {
         let source = ConfigSource { config: self.config.clone(), env_file: self.env_file.clone() };
         let held = self.held_by_running(&config, &source)?;
         let mut problems = failures(listening::unusable(&config.listen, &held));
+        problems.extend(self.unusable_log(&config));
         problems.extend(self.unwritable_log(&config));
         problems.extend(self.unusable_token_key(&config));
         if !problems.is_empty() {
@@ -54,17 +53,19 @@ impl Serve {
         if self.test {
             return print(&format!("{}: the configuration is good\n", self.config.display()));
         }
-        let format = match config.log.format {
-            LogFormat::Text => Format::Text,
-            LogFormat::Json => Format::Json,
-        };
-        start_log(server::log_settings(&config.log), format);
+        server::start_log(&config);
         server::run(config, RunOptions { source: Some(source), sha256, upgrade: self.upgrade }, || {}).map_err(|error| {
             vec![Failure::new(
                 format!("{}: {error}", self.config.display()),
                 "`serve --test` checks the rest of the configuration",
             )]
         })
+    }
+
+    /// The log's file or socket, if it cannot be used.
+    fn unusable_log(&self, config: &Config) -> Option<Failure> {
+        let error = config.log.target().check().err()?;
+        Some(Failure::new(format!("{}: {error}", self.config.display()), error.remedy()))
     }
 
     /// The file for a daemon's log, if it cannot be written to. Pingora would panic.

@@ -10,8 +10,9 @@ use super::admin::Admin;
 use super::audit::Audit;
 use super::base_url::BaseUrl;
 use super::declaration::section;
-use super::limits::{Compression, Limits, Log};
+use super::limits::{Compression, Limits};
 use super::listening::{LISTEN, Listener, MAX_LISTENERS, default_listeners};
+use super::log::Log;
 use super::node::{Entry, Node, Value};
 use super::problem::{Findings, Place, Problem, Source, shown};
 use super::routes::Routes;
@@ -65,7 +66,7 @@ section! {
         limits: Limits = Limits::default();
         /// Compression of answers (zstd, br or gzip) for clients that accept it.
         compression: Compression = Compression::default();
-        /// The log, which goes to standard error.
+        /// The log. logs.md explains it.
         log: Log = Log::default();
         /// Pingora's own settings, under Pingora's names.
         server: ServerConf = server_conf::defaults(), restart();

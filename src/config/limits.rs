@@ -1,8 +1,8 @@
-//! What a client's connection may use, the compression of answers, and the log.
+//! What a client's connection may use, and the compression of answers.
 
 use std::time::Duration;
 
-use super::declaration::{section, words};
+use super::declaration::section;
 use super::problem::Findings;
 use super::section::Section;
 use crate::limits::rate::{MOST_BURST, Period, Quota, Rate};
@@ -99,42 +99,5 @@ section! {
         least: usize = KIB;
         /// How hard each algorithm tries: 1 is fast, 9 is small. FHIR JSON shrinks to a tenth at any level.
         level: u32 = 3, at_most(9), example("3, from 1 (fast) to 9 (small)");
-    }
-}
-
-section! {
-    /// The log, which goes to standard error.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub(crate) struct Log {
-        /// The least important messages that are written.
-        level: log::LevelFilter = log::LevelFilter::Info, variable("LOG_LEVEL");
-        /// How a message is written.
-        format: LogFormat = LogFormat::Text, restart();
-        /// What becomes of a line while 4 MiB of lines wait to be written.
-        when_full: WhenFull = WhenFull::Drop;
-        /// Within how long a warning or error about requests that repeats is written once, and then counted. `0s` writes each one.
-        repeats: Duration = Duration::from_secs(10), at_most(Duration::from_secs(3600));
-        /// Whether answers of `/health` and `/ready` with status 200 have access lines.
-        probes: bool = true;
-    }
-}
-
-words! {
-    /// What becomes of a log line that finds no room.
-    pub(crate) enum WhenFull {
-        /// It is dropped, and counted.
-        Drop = "drop",
-        /// It waits, and with it the request or task that logs it.
-        Wait = "wait",
-    }
-}
-
-words! {
-    /// How a log line is written.
-    pub(crate) enum LogFormat {
-        /// One readable line.
-        Text = "text",
-        /// One JSON object a line.
-        Json = "json",
     }
 }

@@ -66,8 +66,9 @@ fn of_problem(finding: Finding, problem: Problem) -> Finding {
     finding.cause(cause).remedy(problem.remedy)
 }
 
-/// Checks the folders that the gateway as a whole writes to.
+/// Checks what the gateway as a whole writes to.
 pub(crate) fn check_gateway(walk: &mut Walk<'_>, config: &Config) {
+    check_log(walk, config);
     let audit = &config.audit;
     if !audit.is_on() {
         return;
@@ -82,6 +83,19 @@ pub(crate) fn check_gateway(walk: &mut Walk<'_>, config: &Config) {
     if let Some(repository) = &audit.repository {
         check_folder(walk, "audit.repository.spool", &repository.spool);
     }
+}
+
+fn check_log(walk: &mut Walk<'_>, config: &Config) {
+    let target = config.log.target();
+    let Some(path) = target.path() else { return };
+    let looking = walk.begin(Step::Files, format!("look whether the log can be written: {}", shown_path(path)));
+    walk.end(
+        looking,
+        match target.check() {
+            Ok(()) => Finding::ok("yes"),
+            Err(error) => Finding::failed("no").cause(error.to_string()).remedy(error.remedy()),
+        },
+    );
 }
 
 /// Checks the files and keys of a site.

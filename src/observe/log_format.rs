@@ -1,4 +1,5 @@
-//! The format of log lines: text, with colours and local time on a terminal, or one JSON object on each line.
+//! The format of log lines: text, with colours and local time on a terminal, one JSON object on each line, or entries of systemd's
+//! journal.
 //!
 //! Decisions: `docs/decisions/09-log.md` and `docs/decisions/47-log-lines.md`.
 
@@ -9,17 +10,22 @@ use jiff::{Timestamp, Zoned};
 use log::kv::{Error as KvError, Key, Value, VisitSource};
 use log::{Level, Record};
 
-use super::foreign_message;
+use super::safe_text::{self, Style};
+use super::{foreign_message, journal};
 
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Format {
+pub(super) enum Format {
     /// `2026-11-24T04:00:00.000Z INFO message key=value …`
     Text,
+    /// The same behind `<6>`, which systemd reads as the priority of what a service writes.
+    Service,
     /// The same for a person: local time, and colours.
     Terminal,
     /// `{"time":"…","level":"info","message":"…","key":"value",…}`
     Json,
+    /// An entry of the journal: see [`journal`].
+    Journal,
 }
 
 impl Format {
@@ -30,11 +36,7 @@ impl Format {
     pub(super) fn write(self, out: &mut Vec<u8>, record: &Record<'_>, at: Level, message: &str) -> io::Result<()> {
         self.begin(out, at, message)?;
         if foreign_message::is_own(record.target()) {
-            let _ = match self {
-                Self::Text => record.key_values().visit(&mut Text(out)),
-                Self::Terminal => record.key_values().visit(&mut Coloured(out)),
-                Self::Json => record.key_values().visit(&mut Json(out)),
-            };
+            let _ = record.key_values().visit(&mut Fields { format: self, out });
         }
         self.end(out)
     }
@@ -48,36 +50,68 @@ impl Format {
         self.end(out)
     }
 
+    /// Returns the line that says `message` at level WARN.
+    pub(super) fn warning(self, message: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        // A vector takes everything.
+        let _ = self.write_message(&mut out, Level::Warn, message);
+        out
+    }
+
     /// Returns the line that stands where `count` lines are missing.
     pub(super) fn lost_line(self, count: u64) -> Vec<u8> {
-        let mut out = Vec::new();
         let plural = if count == 1 { "" } else { "s" };
-        let message = format!("{count} line{plural} lost: they came faster than the log could be written");
-        // A vector takes everything.
-        let _ = self.write_message(&mut out, Level::Warn, &message);
-        out
+        self.warning(&format!("{count} line{plural} lost: they came faster than the log could be written"))
+    }
+
+    /// Returns the first of these lines, with its end.
+    pub(super) fn first_line(self, lines: &[u8]) -> &[u8] {
+        let end = match self {
+            Self::Journal => return journal::first_entry(lines),
+            Self::Text | Self::Service | Self::Terminal | Self::Json => memchr::memchr(b'\n', lines),
+        };
+        end.and_then(|end| lines.get(..=end)).unwrap_or(lines)
+    }
+
+    /// Returns a line of this format as standard error shows it.
+    pub(super) fn shown(self, line: &[u8]) -> Cow<'_, [u8]> {
+        match self {
+            Self::Journal => Cow::Owned(journal::text(line)),
+            Self::Text | Self::Service | Self::Terminal | Self::Json => Cow::Borrowed(line),
+        }
     }
 
     fn begin(self, out: &mut Vec<u8>, at: Level, message: &str) -> io::Result<()> {
         let time = Timestamp::now();
         match self {
-            Self::Text => write!(out, "{time:.3} {at:5} {}", one_line(message)),
+            Self::Text => write!(out, "{time:.3} {at:5} ")?,
+            Self::Service => write!(out, "<{}>{time:.3} {at:5} ", journal::priority(at))?,
             Self::Terminal => {
                 let (now, colour) = (Zoned::now(), colour(at));
-                write!(out, "{DIM}{}{RESET} {colour}{at:5}{RESET} {}", now.strftime("%Y-%m-%d %H:%M:%S%.3f"), one_line(message))
+                write!(out, "{DIM}{}{RESET} {colour}{at:5}{RESET} ", now.strftime("%Y-%m-%d %H:%M:%S%.3f"))?;
             }
-            Self::Json => {
-                write!(out, r#"{{"time":"{time:.3}","level":"{}","message":"#, level(at))?;
-                Ok(serde_json::to_writer(out, message)?)
+            Self::Json => write!(out, r#"{{"time":"{time:.3}","level":"{}","message":"#, level(at))?,
+            Self::Journal => {
+                write!(out, "PRIORITY={}\n{}\nTIME={time:.3}\nMESSAGE=", journal::priority(at), journal::IDENTIFIER)?
             }
         }
+        safe_text::write(out, self.style(), message);
+        Ok(())
     }
 
     fn end(self, out: &mut Vec<u8>) -> io::Result<()> {
         out.write_all(match self {
-            Self::Text | Self::Terminal => b"\n",
+            Self::Text | Self::Service | Self::Terminal => b"\n",
             Self::Json => b"}\n",
+            Self::Journal => b"\n\n",
         })
+    }
+
+    fn style(self) -> Style {
+        match self {
+            Self::Json => Style::Json,
+            Self::Text | Self::Service | Self::Terminal | Self::Journal => Style::Plain,
+        }
     }
 }
 
@@ -116,43 +150,32 @@ fn level(level: Level) -> &'static str {
     }
 }
 
-fn one_line(message: &str) -> Cow<'_, str> {
-    if message.contains(char::is_control) { Cow::Owned(message.replace(char::is_control, " ")) } else { Cow::Borrowed(message) }
+/// Writes the fields of a record.
+struct Fields<'a> {
+    format: Format,
+    out: &'a mut Vec<u8>,
 }
 
-struct Text<'a>(&'a mut Vec<u8>);
-
-impl<'kvs> VisitSource<'kvs> for Text<'_> {
+impl<'kvs> VisitSource<'kvs> for Fields<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), KvError> {
-        write!(self.0, " {key}={value}")?;
+        let out = &mut *self.out;
+        match self.format {
+            Format::Text | Format::Service => write!(out, " {key}=")?,
+            Format::Terminal => write!(out, " {DIM}{key}={RESET}")?,
+            Format::Journal => write!(out, "\n{}=", key.as_str().to_ascii_uppercase())?,
+            Format::Json => {
+                write!(out, ",\"{key}\":")?;
+                if let Some(number) = value.to_u64() {
+                    return Ok(write!(out, "{number}")?);
+                } else if let Some(number) = value.to_f64().filter(|number| number.is_finite()) {
+                    return Ok(write!(out, "{number}")?);
+                } else if let Some(flag) = value.to_bool() {
+                    return Ok(write!(out, "{flag}")?);
+                }
+            }
+        }
+        safe_text::write(out, self.format.style(), value);
         Ok(())
-    }
-}
-
-struct Coloured<'a>(&'a mut Vec<u8>);
-
-impl<'kvs> VisitSource<'kvs> for Coloured<'_> {
-    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), KvError> {
-        write!(self.0, " {DIM}{key}={RESET}{value}")?;
-        Ok(())
-    }
-}
-
-struct Json<'a>(&'a mut Vec<u8>);
-
-impl<'kvs> VisitSource<'kvs> for Json<'_> {
-    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), KvError> {
-        write!(self.0, ",\"{key}\":")?;
-        let written = if let Some(number) = value.to_u64() {
-            write!(self.0, "{number}")
-        } else if let Some(number) = value.to_f64() {
-            write!(self.0, "{number}")
-        } else if let Some(flag) = value.to_bool() {
-            write!(self.0, "{flag}")
-        } else {
-            serde_json::to_writer(&mut *self.0, &value.to_string()).map_err(io::Error::from)
-        };
-        Ok(written?)
     }
 }
 
@@ -162,8 +185,12 @@ mod tests {
     use super::*;
 
     fn line(format: Format, target: &str, message: &str) -> String {
+        line_with(format, target, message, "health")
+    }
+
+    fn line_with(format: Format, target: &str, message: &str, route: &str) -> String {
         let mut out = Vec::new();
-        let values = [("route", "health")];
+        let values = [("route", route)];
         let mut record = Record::builder();
         record.target(target).level(Level::Info).key_values(&values);
         let args = format_args!("{message}");
@@ -191,8 +218,28 @@ mod tests {
     }
 
     #[test]
+    fn a_field_does_not_leave_its_line() {
+        let route = "a\r\nPRIORITY=0\u{1b}[31m\u{9b}0m";
+        for format in [Format::Text, Format::Service, Format::Json] {
+            let text = line_with(format, "openemr_gateway", "x", route);
+            assert!(text.lines().count() == 1 && !text.trim_end().contains(char::is_control), "{text:?}");
+        }
+        let json: serde_json::Value = serde_json::from_str(&line_with(Format::Json, "openemr_gateway", "x", route)).unwrap();
+        assert_eq!(json["route"], route);
+        let entry = line_with(Format::Journal, "openemr_gateway", "a\n\nb", route);
+        let fields: Vec<&str> = entry.strip_suffix("\n\n").unwrap().lines().map(|line| line.split_once('=').unwrap().0).collect();
+        assert_eq!(fields, ["PRIORITY", "SYSLOG_IDENTIFIER", "TIME", "MESSAGE", "ROUTE"], "{entry}");
+    }
+
+    #[test]
+    fn a_service_says_how_important_a_line_is() {
+        let text = line(Format::Service, "openemr_gateway", "x");
+        assert!(text.starts_with("<6>20") && text.ends_with(" INFO  x route=health\n"), "{text}");
+    }
+
+    #[test]
     fn of_other_crates_no_value_is_written() {
-        for format in [Format::Text, Format::Terminal, Format::Json] {
+        for format in [Format::Text, Format::Service, Format::Terminal, Format::Json, Format::Journal] {
             let line = line(format, "h2", "Doe");
             assert!(!line.contains("Doe") && !line.contains("health"), "{line}");
         }

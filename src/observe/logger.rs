@@ -4,16 +4,18 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::io::{self, IsTerminal};
 use std::panic::{self, PanicHookInfo};
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use log::kv::Key;
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use parking_lot::Mutex;
 
 use super::foreign_message::{self, is_own};
 use super::log_format::{self, Format};
+use super::log_target::LogTarget;
 use super::log_writer;
 use super::metrics::metrics;
 use super::repeated_lines::{Count, RepeatedLines, Seen};
@@ -24,7 +26,7 @@ const KEPT: usize = 4096;
 const REQUEST_ID: &str = "request_id";
 
 /// What a reload can change of the log.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct LogSettings {
     /// The least important messages that are written.
     pub(crate) level: LevelFilter,
@@ -32,17 +34,24 @@ pub(crate) struct LogSettings {
     pub(crate) waits: bool,
     /// Within how long a message that repeats is written once.
     pub(crate) repeats: Duration,
+    /// Where the lines go. A reload can change a file into another one, and nothing else.
+    pub(crate) target: LogTarget,
 }
 
-/// Starts the log on standard error. Later calls change the settings alone.
-pub(crate) fn start_log(settings: LogSettings, format: Format) {
-    let is_for_a_person = format == Format::Text && io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let logger: &'static Logger = match format {
-        Format::Text if is_for_a_person => &Logger(Format::Terminal),
-        Format::Text => &Logger(Format::Text),
-        Format::Terminal => &Logger(Format::Terminal),
-        Format::Json => &Logger(Format::Json),
-    };
+/// How a line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogForm {
+    /// As text: for a person on a terminal, for systemd behind its priority.
+    Text,
+    /// As text for a file: the process is going to replace its standard error.
+    PlainText,
+    /// As a JSON object.
+    Json,
+}
+
+/// Starts the log. Later calls change the settings alone.
+pub(crate) fn start_log(settings: LogSettings, form: LogForm) {
+    let logger = LOGGER.get_or_init(|| Logger(format(&settings.target, form)));
     // Tests in one process start it more than once.
     if log::set_logger(logger).is_ok() {
         panic::set_hook(Box::new(log_panic));
@@ -50,11 +59,45 @@ pub(crate) fn start_log(settings: LogSettings, format: Format) {
     adjust_log(settings);
 }
 
-/// Changes the settings of the log.
+fn format(target: &LogTarget, form: LogForm) -> Format {
+    match (target, form) {
+        (LogTarget::Journal(_), _) => Format::Journal,
+        (_, LogForm::Json) => Format::Json,
+        (LogTarget::Stderr, LogForm::Text) if is_for_a_person() => Format::Terminal,
+        (LogTarget::Stderr, LogForm::Text) if is_the_journals() => Format::Service,
+        (LogTarget::Stderr | LogTarget::File(_), LogForm::Text | LogForm::PlainText) => Format::Text,
+    }
+}
+
+/// Whether standard error is a terminal that may have colours (<https://no-color.org>).
+fn is_for_a_person() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Whether standard error goes to systemd's journal (`systemd.exec(5)`, `JOURNAL_STREAM`).
+fn is_the_journals() -> bool {
+    let Some(stream) = std::env::var_os("JOURNAL_STREAM") else { return false };
+    rustix::fs::fstat(io::stderr()).is_ok_and(|found| *stream == *format!("{}:{}", found.st_dev, found.st_ino))
+}
+
+/// Changes the settings of the log. A level that was set by hand stays as long as the configuration's own one does not change.
 pub(crate) fn adjust_log(settings: LogSettings) {
-    log::set_max_level(settings.level);
+    let before = CONFIGURED.lock().replace(settings.level);
+    if before != Some(settings.level) {
+        set_level(settings.level);
+    }
     log_writer::set_waits(settings.waits);
+    log_writer::set_target(settings.target);
     WINDOW.store(u64::try_from(settings.repeats.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    let level = log::max_level();
+    if level != settings.level {
+        log::info!("the level of the log was set by hand, and stays: {level}, not {} as in log.level", settings.level);
+    }
+}
+
+/// Sets the level of the log until a reload with another `log.level`, or the end of the process.
+fn set_level(level: LevelFilter) {
+    log::set_max_level(level);
 }
 
 /// Writes what the log still holds, the counts of repeated messages among it; waits 2 s at most. It is called before the process
@@ -64,6 +107,11 @@ pub(crate) fn flush_log() {
 }
 
 struct Logger(Format);
+
+/// The logger of this process.
+static LOGGER: OnceLock<Logger> = OnceLock::new();
+/// The level that the configuration in force has.
+static CONFIGURED: Mutex<Option<LevelFilter>> = Mutex::new(None);
 
 /// The messages that repeat.
 static REPEATED: LazyLock<RepeatedLines> = LazyLock::new(RepeatedLines::default);
@@ -112,13 +160,8 @@ impl Log for Logger {
 
 impl Logger {
     fn write(&self, line: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) {
-        let lost_line = match self.0 {
-            Format::Text => |count| Format::Text.lost_line(count),
-            Format::Terminal => |count| Format::Terminal.lost_line(count),
-            Format::Json => |count| Format::Json.lost_line(count),
-        };
         if write(line).is_ok() {
-            log_writer::write(line, lost_line);
+            log_writer::write(line, self.0);
         }
     }
 
@@ -193,6 +236,27 @@ mod tests {
         for target in ["openemr_gateway", "openemr_gateway::smart::exchange", access_log::TARGET] {
             assert!(is_on(target, Level::Trace), "{target}");
         }
+    }
+
+    #[test]
+    fn a_level_set_by_hand_stays_until_the_configured_one_changes() {
+        let configured = |level| LogSettings { level, waits: false, repeats: Duration::ZERO, target: LogTarget::Stderr };
+        adjust_log(configured(LevelFilter::Error));
+        set_level(LevelFilter::Off);
+        adjust_log(configured(LevelFilter::Error));
+        assert_eq!(log::max_level(), LevelFilter::Off);
+        adjust_log(configured(LevelFilter::Warn));
+        assert_eq!(log::max_level(), LevelFilter::Warn);
+        set_level(LevelFilter::Off);
+    }
+
+    #[test]
+    fn text_is_for_a_person_only_on_standard_error() {
+        let file = LogTarget::File(crate::observe::LogFileSettings { path: "log".into(), max_size: None, keep: 1 });
+        assert_eq!(format(&file, LogForm::Text), Format::Text);
+        assert_eq!(format(&file, LogForm::Json), Format::Json);
+        assert_eq!(format(&LogTarget::Stderr, LogForm::PlainText), Format::Text);
+        assert_eq!(format(&LogTarget::Journal("socket".into()), LogForm::Json), Format::Journal);
     }
 
     #[test]

@@ -4,14 +4,21 @@
 pub(crate) mod access_log;
 pub(crate) mod built;
 mod foreign_message;
-pub(crate) mod log_format;
+mod journal;
+mod log_file;
+mod log_format;
+mod log_output;
+mod log_target;
 mod log_writer;
 mod logger;
 pub(crate) mod metrics;
 mod repeated_lines;
 pub(crate) mod request_id;
 pub(crate) mod request_record;
+mod safe_text;
 pub(crate) mod trace_context;
 
+pub(crate) use log_target::{LogFileSettings, LogTarget, UnusableLog};
 pub(crate) use log_writer::lost as lost_log_lines;
-pub(crate) use logger::{LogSettings, adjust_log, flush_log, start_log};
+pub(crate) use log_writer::{reopen as reopen_log, stop_waiting as stop_waiting_for_log};
+pub(crate) use logger::{LogForm, LogSettings, adjust_log, flush_log, start_log};

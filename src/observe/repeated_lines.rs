@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use log::Level;
 use parking_lot::Mutex;
 
+use super::safe_text::begin;
+
 /// The most messages that are remembered. Others are written each time.
 const MOST: usize = 1024;
 /// The longest part of a message that is kept for its count, in bytes.
@@ -79,7 +81,7 @@ impl RepeatedLines {
             }
             Entry::Vacant(_) if is_full => Seen::First,
             Entry::Vacant(place) => {
-                let text = begin(message).to_owned();
+                let text = begin(message, LONGEST).to_owned();
                 place.insert(Message { level, text, since: now, ends: now + window, more: 0 });
                 Seen::First
             }
@@ -100,12 +102,6 @@ impl RepeatedLines {
     pub(super) fn all(&self, now: Instant) -> Vec<Count> {
         self.0.lock().messages.drain().filter_map(|(_, message)| count(&message, now)).collect()
     }
-}
-
-/// The part of a message that is kept.
-fn begin(message: &str) -> &str {
-    let end = (0..=LONGEST.min(message.len())).rev().find(|&end| message.is_char_boundary(end));
-    end.and_then(|end| message.get(..end)).unwrap_or_default()
 }
 
 fn count(message: &Message, now: Instant) -> Option<Count> {

@@ -16,7 +16,7 @@ use pingora::services::ServiceWithDependents;
 use pingora::services::background::{BackgroundService, background_service};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::observe::flush_log;
+use crate::observe::{flush_log, stop_waiting_for_log};
 use crate::server::process::Process;
 use crate::sinks::opened::Sinks;
 use crate::site::lifecycle::Lifecycle;
@@ -87,6 +87,7 @@ pub(super) fn keep_open(sinks: Option<Sinks>) {
 
 /// Writes what the audit trail was handed, ends its files, and writes what the log still holds.
 fn write_the_last() {
+    stop_waiting_for_log();
     if let Some(sinks) = SINKS.lock().take() {
         sinks.close();
     }
@@ -101,6 +102,7 @@ pub(super) fn exit() -> ! {
 
 /// Logs why the process cannot go on, writes what the audit trail and the log still hold, and exits with code 1.
 pub(super) fn fail(problem: impl Display) -> ! {
+    stop_waiting_for_log();
     error!("{problem}: the process ends");
     write_the_last();
     std::process::exit(1)

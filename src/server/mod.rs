@@ -14,6 +14,7 @@ mod file_watch;
 mod guard;
 mod listeners;
 mod log_settings;
+mod log_signal;
 mod opening;
 mod options;
 mod pingora_conf;
@@ -32,7 +33,7 @@ mod start_line;
 mod stream_traits;
 mod upgrade;
 
-pub(crate) use log_settings::log_settings;
+pub(crate) use log_settings::start_log;
 pub(crate) use options::{ConfigSource, RunOptions};
 pub(crate) use run::{check_token_key, run};
 pub(crate) use upgrade::socket::UpgradeSocket;

@@ -21,8 +21,8 @@ use crate::audit::record::{Kind, Outcome, Record};
 use crate::callers::access_tokens::AccessTokens;
 use crate::callers::key_file::NoTokenKeys;
 use crate::config::{self, ClientCertificates, Config, Loaded, Problem, Warning};
-use crate::observe::adjust_log;
 use crate::observe::metrics::metrics;
+use crate::observe::{UnusableLog, adjust_log};
 use crate::server::admin::learn_names;
 use crate::server::certificates::ListenerCertificates;
 use crate::server::file_watch::FileWatch;
@@ -68,6 +68,8 @@ enum Kept {
     NoToken(String),
     #[error("access.token_key: {0}")]
     NoTokenKeys(#[from] NoTokenKeys),
+    #[error("{0}")]
+    Log(#[from] UnusableLog),
     #[error("reading it was broken off")]
     BrokenOff,
 }
@@ -109,6 +111,7 @@ impl Reloader {
         for Warning(warning) in warnings {
             warn!("{warning}");
         }
+        config.log.target().check()?;
         let config = Arc::new(config);
         if AccessTokens::are_given(&config.access.clients) {
             AccessTokens::new(&config.access.token_key, Some(&running.access_tokens)).open()?;

@@ -12,6 +12,7 @@ use log::{error, info};
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::observe::stop_waiting_for_log;
 use crate::server::ending;
 use crate::server::shutdown_times::ShutdownTimes;
 use crate::server::upgrade::order::HandOver;
@@ -35,6 +36,8 @@ impl Signals {
     }
 
     async fn terminate(&self, interrupt: &mut Signal) -> ShutdownSignal {
+        // This task must not wait for whoever reads the log.
+        stop_waiting_for_log();
         self.lifecycle.drain(self.times.grace);
         // The requests get at least half of the time.
         let delay = self.times.drain_delay.min(self.times.grace / 2);

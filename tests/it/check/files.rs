@@ -88,3 +88,21 @@ fn warnings_of_the_configuration_are_warnings() {
     checked.passes();
     says(checked.ended("configuration", "warning"), &["names one address", "127.0.0.0/8"]);
 }
+
+#[test]
+fn a_log_that_cannot_be_written_is_found_and_one_that_can_is_named() {
+    let openemr = OpenEmr::start();
+    let folder = Folder::empty();
+    let mut config = config(&openemr);
+    config["log"] = json!({"to": "file", "file": {"path": "logs/gateway.log"}});
+    folder.write("gateway.yaml", &config.to_string());
+    let checked = check_in(&folder, &["--config", "gateway.yaml"]);
+    checked.fails("files", 1, &["log.file.path: the folder logs does not exist", "install -d -m 750"]);
+    std::fs::create_dir(folder.path("logs")).unwrap();
+    let checked = check_in(&folder, &["--config", "gateway.yaml"]);
+    checked.passes();
+    let files = checked.steps("files");
+    let log = files.iter().find(|step| step["did"].as_str().unwrap().contains("logs/gateway.log")).unwrap();
+    assert_eq!((&log["verdict"], &log["found"]), (&json!("ok"), &json!("yes")));
+    assert!(!folder.path("logs/gateway.log").exists(), "nothing is made");
+}

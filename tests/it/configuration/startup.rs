@@ -365,6 +365,35 @@ fn a_daemons_log_that_cannot_be_written_to_is_found_by_serve() {
 }
 
 #[test]
+fn a_log_that_cannot_be_written_is_found_by_serve() {
+    for (log, problem, remedy) in [
+        ("to: file", "log.to: is `file`, and `log.file.path` is missing", "write  file: { path: "),
+        ("to: file, file: {path: missing/log}", "log.file.path: the folder missing does not exist", "install -d -m 750"),
+        (
+            "to: file, file: {path: conf/gateway.yaml/log}",
+            "log.file.path: conf/gateway.yaml is no folder",
+            "name a file in a folder",
+        ),
+        ("to: file, file: {path: keys}", "log.file.path: keys is no regular file", "write  to: stderr"),
+        ("to: file, file: {path: link}", "log.file.path: link is a symbolic link", "name the file itself"),
+        ("to: file, file: {path: log, max_size: 1KiB}", "log.file.max_size: is below 64KiB", "write it like  100MiB"),
+        ("to: journald, journal_socket: keys", "log.journal_socket: keys is no socket", "write  to: stderr"),
+    ] {
+        let folder = with(&format!("log: {{{log}}}\n"));
+        std::os::unix::fs::symlink("elsewhere", folder.path("link")).unwrap();
+        for command in [&["serve"][..], &["serve", "--test"]] {
+            let ended = folder.run(command);
+            assert_eq!(ended.code, 1, "{}", ended.err);
+            assert!(ended.err.contains(problem) && ended.err.contains(remedy), "{problem} in {}", ended.err);
+        }
+        assert!(!folder.path("elsewhere").exists() && !folder.path("log").exists(), "a test changes nothing");
+    }
+    let unused = check(&with("log: {file: {path: log}}\n"), &[]);
+    assert!(unused.code == 0 && unused.err.contains("warning: "), "{}", unused.err);
+    assert!(unused.err.contains("log.file: names a file, and `log.to` is not `file`"), "{}", unused.err);
+}
+
+#[test]
 fn other_machines_need_access_rules() {
     let listen = "listen: [{address: \"0.0.0.0:8000\"}]\n";
     fails(

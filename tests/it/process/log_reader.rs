@@ -1,10 +1,11 @@
 //! A log that nobody reads, or that cannot be written, stops nothing.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -25,11 +26,16 @@ struct Quiet {
 
 impl Quiet {
     fn start(openemr: &OpenEmr, out: Stdio, err: Stdio) -> Self {
+        Self::with(openemr, out, err, "drop")
+    }
+
+    fn with(openemr: &OpenEmr, out: Stdio, err: Stdio, when_full: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (file, address) = (folder.path().join("gateway.yaml"), free_address());
         let mut config = config(openemr);
         config["listen"] = json!([{"address": address.to_string()}]);
         config["server"] = json!({"upgrade_sock": folder.path().join("upgrade.sock")});
+        config["log"]["when_full"] = json!(when_full);
         // As many requests as it takes, of one address.
         config["limits"] = json!({"local_rate_per_address": "1000000/s", "local_burst_per_address": 100_000});
         // This key is warned of before the log begins.
@@ -46,6 +52,23 @@ impl Quiet {
 
     fn flood(&self, count: usize) {
         flood(self.address, count);
+    }
+
+    /// Sends requests, one after the other, until one is not answered.
+    fn ask_until_nothing_comes(&self) {
+        let (one, mut piece) = (request("GET", "/nothing", &[], b""), vec![0; 64 * 1024]);
+        loop {
+            let mut stream = TcpStream::connect(self.address).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            for _ in 0..BATCH {
+                stream.write_all(&one).unwrap();
+                match stream.read(&mut piece) {
+                    Ok(count) => assert!(count > 0, "the connection ended"),
+                    Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
     }
 
     /// Sends SIGTERM and waits for the end.
@@ -136,6 +159,14 @@ fn a_full_disk_under_the_log_stops_nothing() {
     let mut gateway = Quiet::start(&openemr, full(), full());
     gateway.flood(BATCH);
     gateway.is_healthy();
+    assert_eq!(gateway.terminate().code(), Some(0));
+}
+
+#[test]
+fn a_log_that_waits_for_its_reader_does_not_keep_the_process_from_ending() {
+    let openemr = OpenEmr::start();
+    let mut gateway = Quiet::with(&openemr, Stdio::piped(), Stdio::piped(), "wait");
+    gateway.ask_until_nothing_comes();
     assert_eq!(gateway.terminate().code(), Some(0));
 }
 

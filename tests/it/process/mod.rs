@@ -2,6 +2,8 @@
 
 mod core_dumps;
 mod log_documents;
+mod log_files;
+mod log_journal;
 mod log_lines;
 pub mod log_reader;
 mod logs;

@@ -101,7 +101,7 @@ fn a_new_process_that_ends_before_it_accepts_takes_nothing() {
     let mut gateway = Gateway::start(&openemr);
     let socket = gateway.config["server"]["upgrade_sock"].as_str().unwrap_or_default().to_owned();
     let taking = || {
-        let mut stream = UnixStream::connect(&socket).unwrap();
+        let mut stream = eventually("the upgrade socket", || UnixStream::connect(&socket).ok());
         stream.write_all(b"take\n").unwrap();
         stream
     };

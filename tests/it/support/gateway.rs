@@ -125,8 +125,8 @@ impl Gateway {
         let _permit = STARTS.take();
         let mut process = Process::start_within(program, &["serve", "--config", path(&file)]);
         let listens = eventually("the gateway listens", || {
-            // Below level info the log does not say so.
-            let is_quiet = matches!(config["log"]["level"].as_str(), Some("warn" | "error"));
+            // Below level info the log does not say so, and elsewhere not here.
+            let is_quiet = matches!(config["log"]["level"].as_str(), Some("warn" | "error")) || !config["log"]["to"].is_null();
             if process.log().contains("listening on ") || (is_quiet && TcpStream::connect(address).is_ok()) {
                 return Some(true);
             }
