@@ -120,7 +120,6 @@ use crate::gateway::context::RequestContext;
 use crate::gateway::destination::{Destination, FhirCall};
 use crate::gateway::exchange::Exchange;
 use crate::gateway::stop::{Step, Stop};
-use crate::observe::access_log;
 use crate::site::lifecycle::Lifecycle;
 use crate::site::runtime::Runtime;
 
@@ -291,14 +290,13 @@ impl ProxyHttp for Gateway {
         FailToProxy { error_code: rejection_answer::after_failure(session, error, context).await, can_reuse_downstream: false }
     }
 
-    /// Sends an answer that was buffered to its end, since this is the first phase after it, and writes the access line.
+    /// Sends an answer that was buffered to its end, since this is the first phase after it; then writes the access line and
+    /// queues the spans.
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut RequestContext) {
         buffered_send::after_end(session, context).await;
         http2::after_request(session, error);
         recording::at_the_end(session, error, context);
-        if access_log::is_on() && request_log::is_of_interest(session, context) {
-            access_log::write(&outcome::record(session, error.is_some(), context));
-        }
+        outcome::tell(session, error.is_some(), context);
     }
 
     /// Pingora's own summary has the query in it.

@@ -6,18 +6,54 @@ use pingora::proxy::Session;
 use crate::fhir::reason::Reason;
 use crate::gateway::context::RequestContext;
 use crate::gateway::destination::{Destination, FhirCall, FhirKind, LocalRoute};
-use crate::gateway::request_log::latest_node;
+use crate::gateway::request_log::{self, latest_node};
+use crate::observe::access_log;
+#[cfg(feature = "otlp")]
+use crate::observe::finished_request::Course;
 use crate::observe::request_record::{AnsweredBy, RequestRecord};
+#[cfg(feature = "otlp")]
+use crate::observe::traces;
+
+/// Tells the access log and the traces of a request that has ended, as far as they are on. `failed`: not all of its answer was sent.
+pub(super) fn tell(session: &Session, failed: bool, context: &RequestContext) {
+    let is_logged = access_log::is_on() && request_log::is_of_interest(session, context);
+    let is_traced = context.call.trace.context.is_recorded() && !request_log::is_good_probe(session, context);
+    if !is_logged && !is_traced {
+        return;
+    }
+    let record = record(session, failed, context);
+    #[cfg(feature = "otlp")]
+    if is_traced {
+        traces::hand_over(&record, &course(session, context));
+    }
+    if is_logged {
+        access_log::write(&record);
+    }
+}
+
+/// What the spans of a request show besides its record.
+#[cfg(feature = "otlp")]
+fn course(session: &Session, context: &RequestContext) -> Course {
+    let RequestContext { call, destination, attempt, .. } = context;
+    let client = &session.req_header().method;
+    Course {
+        started: call.started,
+        token_wait: attempt.token_since,
+        queue: attempt.queued_since,
+        upstream: attempt.upstream_since(),
+        method: known_method(destination.fhir().map_or(client, |fhir| fhir.method_sent(client))),
+    }
+}
 
 /// The record of a request that has ended. `failed`: not all of its answer was sent.
-pub(super) fn record<'a>(session: &'a Session, failed: bool, context: &'a RequestContext) -> RequestRecord<'a> {
+fn record<'a>(session: &'a Session, failed: bool, context: &'a RequestContext) -> RequestRecord<'a> {
     let RequestContext { call, destination, attempt, answer, .. } = context;
     let fhir = destination.fhir();
     let head = session.req_header();
     let status = answer.status(session);
     RequestRecord {
         request_id: call.id,
-        trace_id: call.trace.context.trace_id(),
+        trace: call.trace.context,
         caller: call.trace.client().address(),
         client: call.caller.client.as_deref(),
         proto: protocol(head.version),
