@@ -21,6 +21,7 @@ use super::server_conf;
 use super::setting::Setting as _;
 use super::shape::RestartRequired;
 use super::site::{Site, Sites};
+use super::tracing::Tracing;
 use super::{changes, exposure, trusted_proxies};
 use crate::http::forwarded::trusted_proxy::TrustedProxy;
 
@@ -68,6 +69,8 @@ section! {
         compression: Compression = Compression::default();
         /// The log. logs.md explains it.
         log: Log = Log::default();
+        /// OpenTelemetry traces: a span for each request, with its waits and its exchange with OpenEMR below. tracing.md explains them.
+        tracing: Tracing = Tracing::default();
         /// Pingora's own settings, under Pingora's names.
         server: ServerConf = server_conf::defaults(), restart();
     }

@@ -8,6 +8,7 @@
 //! | `configuration`, `listening`, `routes`, `access`, `host_pattern`, `trusted_proxies`, `exposure`, `limits`, `server_conf` | the keys of the gateway |
 //! | `admin` | the keys of the admin listener |
 //! | `audit` | the keys of the audit trail |
+//! | `tracing` | the keys of OpenTelemetry traces |
 //! | `access_table`, `access_clients`, `access_policies`, `access_credentials`, `access_issuers`, `access_files` | clients and policies |
 //! | `site_file`, `upstream`, `answers`, `cors` | the keys of a site |
 //! | `site`, `node_urls`, `site_name`, `scope_list`, `site_keys`, `site_rotation`, `certificates`, `client_certificates` | a site, or a listener, checked |
@@ -70,6 +71,7 @@ mod site_keys;
 mod site_name;
 mod site_rotation;
 mod text;
+mod tracing;
 mod trusted_proxies;
 mod unregistered;
 mod upstream;
@@ -102,5 +104,6 @@ pub(crate) use routes::RoutePath;
 pub(crate) use schema::json_schema;
 pub(crate) use site::{Site, TokenSettings};
 pub(crate) use site_rotation::SiteKeys;
+pub(crate) use tracing::Tracing;
 pub(crate) use unregistered::{Unregistered, load_unregistered};
 pub(crate) use upstream::{Balance, Connections, InFlightLimit, Node, RefreshLimit, Timeouts, Upstream, three_quarters};

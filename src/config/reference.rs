@@ -28,8 +28,8 @@ openemr-gateway config reference   # prints this page
   `--env-file`; `$${` stands for `${` itself.
 - Relative paths are read from the working directory.
 - A **duration** is `500ms`, `5s`, `2m`, `1h` or a number of seconds; at least 1ms, at most 24h. A **size** is `64KiB`, `1MiB` or a
-  number of bytes. A **count** is a whole number above 0. A **rate** is `20/s`, `600/min` or `5000/h`. A list of one value may be
-  written as that value.
+  number of bytes. A **count** is a whole number above 0. A **rate** is `20/s`, `600/min` or `5000/h`. A **share** is a number from 0
+  to 1. A list of one value may be written as that value.
 - *Change* says how a changed value takes effect: by **reload** (SIGHUP, or by itself with `watch: true`), or only by a **restart**
   or an upgrade (`serve --upgrade`). A reload with an error changes nothing.
 
@@ -119,6 +119,7 @@ fn type_of(shape: &Shape) -> String {
         Shape::Count => "count".to_owned(),
         Shape::Size => "size".to_owned(),
         Shape::Duration => "duration".to_owned(),
+        Shape::Share => "share".to_owned(),
         Shape::Words(words) => {
             let word = |(word, text): &(&str, String)| match text.as_str() {
                 "" => format!("`{word}`"),

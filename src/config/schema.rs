@@ -60,6 +60,7 @@ fn of(shape: &Shape) -> Map<String, Json> {
         Shape::Count => count(1, u32::MAX),
         Shape::Size => or_variable(json!({ "type": ["string", "integer"], "pattern": r"^\d+ *(B|KiB|MiB)?$" })),
         Shape::Duration => or_variable(json!({ "type": ["string", "number"], "pattern": r"^[\d.]+ *(ms|s|m|min|h)?$" })),
+        Shape::Share => or_variable(json!({ "type": "number", "minimum": 0, "maximum": 1 })),
         Shape::Words(words) => {
             let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
             or_variable(json!({ "enum": words }))

@@ -12,7 +12,7 @@ use super::node::{Node, Value};
 use super::problem::{Findings, Place, Written, shown};
 use super::section::{elements, text};
 use super::shape::{RestartRequired, Shape};
-use super::value;
+use super::value::{self, Share};
 use crate::limits::rate::Rate;
 
 /// A type whose values can be written in the configuration.
@@ -97,6 +97,24 @@ impl Setting for Duration {
 
     fn to_yaml(&self) -> Yaml {
         value::duration_text(*self).into()
+    }
+}
+
+impl Setting for Share {
+    fn shape() -> Shape {
+        Shape::Share
+    }
+
+    fn read(node: &Node, place: &Place, findings: &mut Findings) -> Option<Self> {
+        parsed(node, place, "a number from 0 to 1", findings, value::share)
+    }
+
+    fn to_yaml(&self) -> Yaml {
+        match self.get() {
+            0.0 => 0.into(),
+            1.0 => 1.into(),
+            number => number.into(),
+        }
     }
 }
 

@@ -15,6 +15,8 @@ pub(super) enum Shape {
     Size,
     /// A time.
     Duration,
+    /// A number from 0 to 1.
+    Share,
     /// One of these words, each with its meaning.
     Words(Vec<(&'static str, String)>),
     /// Text of this form, such as `URL`.
@@ -41,7 +43,14 @@ impl Shape {
             Self::List(inner) | Self::Named(inner) | Self::Optional(inner) => inner.keys(),
             Self::Either(one, other) if one.keys().is_empty() => other.keys(),
             Self::Either(one, _) => one.keys(),
-            Self::Flag | Self::Count | Self::Size | Self::Duration | Self::Words(_) | Self::Text(_) | Self::Pingoras => &[],
+            Self::Flag
+            | Self::Count
+            | Self::Size
+            | Self::Duration
+            | Self::Share
+            | Self::Words(_)
+            | Self::Text(_)
+            | Self::Pingoras => &[],
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How durations, sizes and log levels are written.
+//! How durations, sizes, shares and log levels are written.
 
 use std::time::Duration;
 
@@ -83,6 +83,30 @@ pub(crate) fn size_text(bytes: usize) -> String {
     }
 }
 
+/// A share of a whole, from 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub(crate) struct Share(f64);
+
+impl Share {
+    /// The whole.
+    pub(crate) const ALL: Self = Self(1.0);
+
+    /// The number, from 0 to 1.
+    #[must_use]
+    pub(crate) fn get(self) -> f64 {
+        self.0
+    }
+}
+
+/// Reads a share: a number from 0 to 1.
+///
+/// # Errors
+/// What is wrong, as the end of a sentence that begins with the value.
+pub(crate) fn share(text: &str) -> Result<Share, &'static str> {
+    let number = text.trim().parse::<f64>().ok().filter(|number| (0.0..=1.0).contains(number));
+    number.map(Share).ok_or("is no share; write a number from 0 to 1")
+}
+
 /// Reads a log level in upper or lower case. Python's names are accepted, since `LOG_LEVEL` may still hold one.
 #[must_use]
 pub(crate) fn level(text: &str) -> Option<log::LevelFilter> {
@@ -132,6 +156,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn shares() {
+        for (text, number) in [("0", 0.0), ("1", 1.0), ("0.25", 0.25), (" 1e-3 ", 0.001)] {
+            assert_eq!(share(text), Ok(Share(number)), "{text}");
+        }
+        for text in ["", "-0.1", "1.01", "25%", "nan", "inf", "1/4"] {
+            assert!(share(text).is_err(), "{text}");
+        }
+    }
+
     proptest! {
         #[test]
         fn what_is_written_can_be_read(millis in 1_u64..86_400_000, bytes in 0_usize..1 << 40) {
@@ -142,7 +176,7 @@ mod tests {
 
         #[test]
         fn never_panics(text in ".{0,40}") {
-            let _ = (duration(&text), size(&text), level(&text));
+            let _ = (duration(&text), size(&text), share(&text), level(&text));
         }
     }
 }

@@ -54,8 +54,12 @@ pub(super) struct Attempt {
     pub(super) upstream_status: Option<StatusCode>,
     /// How long the request has waited in the site's queue.
     pub(super) queued: Duration,
+    /// When it first began to.
+    pub(super) queued_since: Option<Instant>,
     /// How long it has waited for an access token.
     pub(super) token_wait: Duration,
+    /// When it first began to.
+    pub(super) token_since: Option<Instant>,
     /// Bytes of the client's body that the latest try has sent.
     pub(super) body_sent: usize,
     /// Checks a resource on its way to OpenEMR.
@@ -110,6 +114,25 @@ impl Attempt {
     #[must_use]
     pub(super) fn upstream(&self) -> Option<Duration> {
         self.upstream_time.or(self.failed_after)
+    }
+
+    /// Notes a wait in the site's queue that has ended.
+    pub(super) fn note_queued(&mut self, since: Instant) {
+        self.queued += since.elapsed();
+        self.queued_since.get_or_insert(since);
+    }
+
+    /// Notes a wait for an access token that has ended.
+    pub(super) fn note_token_wait(&mut self, since: Instant) {
+        self.token_wait += since.elapsed();
+        self.token_since.get_or_insert(since);
+    }
+
+    /// When that began which [`Attempt::upstream`] measures.
+    #[cfg(feature = "otlp")]
+    #[must_use]
+    pub(super) fn upstream_since(&self) -> Option<Instant> {
+        if self.upstream_time.is_some() { self.sent } else { self.begun.max(self.sent) }
     }
 
     /// Ends it after the whole answer: the next conditional create has its turn, too.

@@ -8,7 +8,7 @@ use pingora::proxy::Session;
 
 use crate::access::caller::Caller;
 use crate::access::policy::Policy;
-use crate::config::Config;
+use crate::config::{Config, Tracing};
 use crate::fhir::media_type::Format;
 use crate::fhir::negotiation::Negotiated;
 use crate::gateway::counted::Counted;
@@ -17,6 +17,7 @@ use crate::gateway::trace::{self, Trace};
 use crate::http::forwarded::hops::Hops;
 use crate::http::forwarded::trusted_proxy::proxy;
 use crate::observe::request_id::RequestId;
+use crate::observe::trace_context::Sampling;
 use crate::site::lifecycle::InFlight;
 use crate::site::runtime::Runtime;
 
@@ -66,7 +67,7 @@ impl Call {
         let trusted = &self.runtime.config.trusted_proxies;
         let peer = trace::peer(session);
         let hops = peer.map_or(Hops::unknown(), |peer| Hops::of(&head.headers, head.version, peer, trusted));
-        self.trace = Trace::of(&head.headers, hops);
+        self.trace = Trace::of(&head.headers, hops, sampling(&self.runtime.config.tracing));
         if let Some(id) = peer.and_then(|peer| proxy(peer, trusted)).and_then(|_| given_id(head)) {
             self.serial = Some(std::mem::replace(&mut self.id, id));
         }
@@ -78,6 +79,13 @@ impl Call {
     pub(super) fn config(&self) -> &Config {
         &self.runtime.config
     }
+}
+
+/// Which requests have spans; `None` where none has.
+fn sampling(tracing: &Tracing) -> Option<Sampling> {
+    tracing.endpoint.as_ref()?;
+    let (begun, continued) = (tracing.sample.get(), tracing.sample_continued().get());
+    Some(Sampling { begun, continued })
 }
 
 /// The id that a trusted proxy gave the request.

@@ -309,7 +309,8 @@ impl ProxyHttp for Gateway {
         FailToProxy { error_code: rejection_answer::after_failure(session, error, context).await, can_reuse_downstream: false }
     }
 
-    /// Sends an answer that was buffered to its end, since this is the first phase after it; then writes the access line, and counts.
+    /// Sends an answer that was buffered to its end, since this is the first phase after it; then writes the access line, counts, and
+    /// queues the spans.
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut RequestContext) {
         buffered_send::after_end(session, context).await;
         http2::after_request(session, error);

@@ -9,28 +9,51 @@ use crate::gateway::context::RequestContext;
 use crate::gateway::destination::{Destination, FhirCall, FhirKind, LocalRoute};
 use crate::gateway::request_log::{self, latest_node};
 use crate::observe::access_log;
+#[cfg(feature = "otlp")]
+use crate::observe::finished_request::Course;
 use crate::observe::metrics::metrics;
 use crate::observe::request_record::{AnsweredBy, Coded, RequestRecord};
+#[cfg(feature = "otlp")]
+use crate::observe::traces;
 
 /// The kinds of routes.
 pub(crate) const ROUTES: &[&str] = &["none", "fhir", "health", "ready", "jwks", "token", "smart_token"];
 
-/// Tells the access log and the metrics of a request that has ended, as far as they are on. `failed`: not all of its answer was
-/// sent.
+/// Tells the access log, the metrics and the traces of a request that has ended, as far as they are on. `failed`: not all of its
+/// answer was sent.
 pub(super) fn tell(session: &Session, failed: bool, context: &RequestContext) {
     let is_logged = access_log::is_on() && request_log::is_of_interest(session, context);
+    let is_traced = context.call.trace.context.is_recorded() && !request_log::is_good_probe(session, context);
     let metrics = metrics();
-    if !is_logged && metrics.is_none() {
+    if !is_logged && !is_traced && metrics.is_none() {
         return;
     }
-    // Only the log shows it.
-    let node = latest_node(context).filter(|_| is_logged).map(|node| node.fhir.url().to_string());
+    // The metrics do not show it.
+    let node = latest_node(context).filter(|_| is_logged || is_traced).map(|node| node.fhir.url().to_string());
     let record = record(session, failed, context, node.as_deref());
     if let Some(metrics) = metrics {
         metrics.count(&record);
     }
+    #[cfg(feature = "otlp")]
+    if is_traced {
+        traces::hand_over(&record, &course(session, context));
+    }
     if is_logged {
         access_log::write(&record);
+    }
+}
+
+/// What the spans of a request show besides its record.
+#[cfg(feature = "otlp")]
+fn course(session: &Session, context: &RequestContext) -> Course {
+    let RequestContext { call, destination, attempt, .. } = context;
+    let client = &session.req_header().method;
+    Course {
+        started: call.started,
+        token_wait: attempt.token_since,
+        queue: attempt.queued_since,
+        upstream: attempt.upstream_since(),
+        method: known_method(destination.fhir().map_or(client, |fhir| fhir.method_sent(client))),
     }
 }
 
@@ -42,7 +65,7 @@ fn record<'a>(session: &'a Session, failed: bool, context: &'a RequestContext, n
     let status = answer.status(session);
     RequestRecord {
         request_id: call.id,
-        trace_id: call.trace.context.trace_id(),
+        trace: call.trace.context,
         caller: call.trace.client().address(),
         client: call.caller.client.as_deref(),
         proto: protocol(head.version),

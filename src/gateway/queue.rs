@@ -74,7 +74,7 @@ pub(super) async fn enter(session: &mut Session, call: &Call, fhir: &FhirCall, a
     };
     debug!(request_id:% = call.id; "waits until OpenEMR has room");
     let waited = turn_or_hang_up(session, ticket).await;
-    attempt.queued += now.elapsed();
+    attempt.note_queued(now);
     match waited? {
         Waited::Admitted(permit) => attempt.permit = Some(permit),
         Waited::CutOff => return Err(NoPermit::CutOff(in_flight.free_in(flow, Instant::now())).into()),

@@ -197,7 +197,7 @@ pub(super) async fn renew(site: &Site, attempt: &mut Attempt) -> Result<(), Toke
     attempt.leave_openemr();
     let since = Instant::now();
     let token = site.token.replacement(refused, PATIENCE).await;
-    attempt.token_wait += since.elapsed();
+    attempt.note_token_wait(since);
     attempt.token = Some(token.map_err(|Unavailable { retry_after }| TokenRefused::NoNewToken(retry_after))?);
     attempt.refused_token.renewals += 1;
     Ok(())

@@ -90,9 +90,14 @@ pub(super) fn rejected(rejection: &Rejection, context: &RequestContext) {
 
 /// Whether a request has an access line: probes can be left out.
 pub(super) fn is_of_interest(session: &Session, context: &RequestContext) -> bool {
-    let RequestContext { call, destination, answer, .. } = context;
+    context.call.config().log.probes || !is_good_probe(session, context)
+}
+
+/// Whether a request is a probe that was answered with 200. It never has spans.
+pub(super) fn is_good_probe(session: &Session, context: &RequestContext) -> bool {
+    let RequestContext { destination, answer, .. } = context;
     let is_probe = matches!(destination, Destination::Local(LocalRoute::Health | LocalRoute::Ready));
-    call.config().log.probes || !is_probe || answer.status(session) != Some(StatusCode::OK)
+    is_probe && answer.status(session) == Some(StatusCode::OK)
 }
 
 fn site(context: &RequestContext) -> &str {

@@ -34,7 +34,7 @@ pub(super) async fn take(call: &Call, site: &Site, attempt: &mut Attempt) -> Res
         None => {
             let since = Instant::now();
             let waited = site.token.wait(PATIENCE).await;
-            attempt.token_wait += since.elapsed();
+            attempt.note_token_wait(since);
             waited.map_err(|Unavailable { retry_after }| NoToken(retry_after))?
         }
     });

@@ -14,7 +14,7 @@ use crate::http::forwarded::client::Client;
 use crate::http::forwarded::hops::Hops;
 use crate::http::set_field::SetField;
 use crate::observe::request_id::RequestId;
-use crate::observe::trace_context::{Origin, TraceContext, is_valid_state};
+use crate::observe::trace_context::{Origin, Sampling, TraceContext, is_valid_state};
 
 pub(super) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -32,13 +32,13 @@ pub(super) struct Trace {
 }
 
 impl Trace {
-    /// Reads a request's head.
+    /// Reads a request's head. Without `sampling` no spans are recorded.
     #[must_use]
-    pub(super) fn of(fields: &HeaderMap, hops: Hops) -> Self {
+    pub(super) fn of(fields: &HeaderMap, hops: Hops, sampling: Option<Sampling>) -> Self {
         let mut parents = fields.get_all(&TRACEPARENT).iter();
         // Two of them are none.
         let parent = parents.next().filter(|_| parents.next().is_none());
-        let (context, origin) = TraceContext::of(parent.map(HeaderValue::as_bytes));
+        let (context, origin) = TraceContext::of(parent.map(HeaderValue::as_bytes), sampling);
         let state = fields.get_all(&TRACESTATE).iter().map(HeaderValue::as_bytes);
         Self { hops, context, state_goes_on: origin == Origin::Client && is_valid_state(state) }
     }
@@ -46,7 +46,7 @@ impl Trace {
     /// A request of which nothing is known.
     #[must_use]
     pub(super) fn unknown() -> Self {
-        Self { hops: Hops::unknown(), context: TraceContext::of(None).0, state_goes_on: false }
+        Self { hops: Hops::unknown(), context: TraceContext::of(None, None).0, state_goes_on: false }
     }
 
     /// Whether the client is on this machine, as far as can be told, and all proxies are.
@@ -55,13 +55,18 @@ impl Trace {
         self.hops.are_local()
     }
 
-    /// The names under which OpenEMR knows the request, and who sent it; also on the gateway's own requests on its behalf.
+    /// The names under which OpenEMR knows the request, and who sent it: for the gateway's own requests on its behalf.
     pub(super) fn names(&self, id: RequestId) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        self.names_below(id, self.context.own_value())
+    }
+
+    /// The same, with this `traceparent`.
+    fn names_below(&self, id: RequestId, traceparent: HeaderValue) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
         // Addresses and commas make a field value.
         let forwarded_for = self.hops.list().and_then(|list| HeaderValue::try_from(list).ok());
         let names = [
             (X_REQUEST_ID.clone(), Some(id.header_value())),
-            (TRACEPARENT.clone(), Some(self.context.header_value())),
+            (TRACEPARENT.clone(), Some(traceparent)),
             (X_FORWARDED_FOR.clone(), forwarded_for),
         ];
         names.into_iter().filter_map(|(name, value)| Some((name, value?)))
@@ -83,7 +88,7 @@ pub(super) fn peer(session: &Session) -> Option<IpAddr> {
 
 /// Marks what goes to OpenEMR: the request's names, who sent it, and that it came through here.
 pub(super) fn mark_request(head: &mut RequestHeader, received: Version, trace: &Trace, id: RequestId) {
-    for (name, value) in trace.names(id) {
+    for (name, value) in trace.names_below(id, trace.context.upstream_value()) {
         head.set(name, value);
     }
     if !trace.state_goes_on {

@@ -21,7 +21,7 @@ pub(crate) fn write(record: &RequestRecord<'_>) {
     log::info!(
         target: TARGET,
         request_id:% = record.request_id,
-        trace_id:% = record.trace_id,
+        trace_id:% = record.trace.trace_id(),
         caller = caller.as_deref().unwrap_or("-"),
         client = record.client.unwrap_or("-"),
         proto = record.proto,

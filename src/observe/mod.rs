@@ -1,8 +1,10 @@
-//! What the operator sees: the log, with one access line for each request. No line ever contains a query, a resource id, a
-//! body, a token or a key.
+//! What the operator sees: the log, with one access line for each request, and the spans of traces. Neither ever contains a query,
+//! a resource id, a body, a token or a key.
 
 pub(crate) mod access_log;
 pub(crate) mod built;
+#[cfg(feature = "otlp")]
+pub(crate) mod finished_request;
 mod foreign_message;
 mod journal;
 mod log_file;
@@ -16,7 +18,11 @@ mod repeated_lines;
 pub(crate) mod request_id;
 pub(crate) mod request_record;
 mod safe_text;
+#[cfg(feature = "otlp")]
+pub(crate) mod spans;
 pub(crate) mod trace_context;
+#[cfg(feature = "otlp")]
+pub(crate) mod traces;
 
 pub(crate) use log_target::{LogFileSettings, LogTarget, UnusableLog};
 pub(crate) use log_writer::lost as lost_log_lines;

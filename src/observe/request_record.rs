@@ -1,4 +1,4 @@
-//! What is known of a request at its end. It is made once, for the access log and the metrics alike.
+//! What is known of a request at its end. It is made once, for the access log, the metrics and the traces alike.
 //!
 //! A record contains no query, no resource id and no body. Of the path it contains the resource type alone, and only one that
 //! FHIR defines.
@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::request_id::RequestId;
-use super::trace_context::TraceId;
+use super::trace_context::TraceContext;
 
 /// Who made an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +46,8 @@ pub(crate) struct Coded {
 pub(crate) struct RequestRecord<'a> {
     /// The request's id, as in `X-Request-Id`.
     pub(crate) request_id: RequestId,
-    /// The trace that the request belongs to.
-    pub(crate) trace_id: TraceId,
+    /// The trace that the request belongs to, and its place there.
+    pub(crate) trace: TraceContext,
     /// The client's address, as far as trusted proxies report it.
     pub(crate) caller: Option<IpAddr>,
     /// The name of the client that it shows to be; `None` without credentials, or with wrong ones.

@@ -19,6 +19,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::observe::{flush_log, stop_waiting_for_log};
 use crate::server::process::Process;
 use crate::sinks::opened::Sinks;
+#[cfg(feature = "otlp")]
+use crate::sinks::trace_export;
 use crate::site::lifecycle::Lifecycle;
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -85,12 +87,14 @@ pub(super) fn keep_open(sinks: Option<Sinks>) {
     *SINKS.lock() = sinks;
 }
 
-/// Writes what the audit trail was handed, ends its files, and writes what the log still holds.
+/// Writes what the audit trail was handed, ends its files, sends the last spans, and writes what the log still holds.
 fn write_the_last() {
     stop_waiting_for_log();
     if let Some(sinks) = SINKS.lock().take() {
         sinks.close();
     }
+    #[cfg(feature = "otlp")]
+    trace_export::send_the_last();
     flush_log();
 }
 

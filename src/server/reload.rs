@@ -29,6 +29,8 @@ use crate::server::file_watch::FileWatch;
 use crate::server::log_settings::log_settings;
 use crate::server::options::ConfigSource;
 use crate::server::process::Process;
+#[cfg(feature = "otlp")]
+use crate::sinks::trace_export;
 use crate::site::runtime::{Runtime, Tasks};
 
 /// How long a changed site may take to get its first token before the old configuration is kept.
@@ -128,6 +130,8 @@ impl Reloader {
         self.certificates.replace(&config.listen);
         learn_names(&next);
         adjust_log(log_settings(&config.log));
+        #[cfg(feature = "otlp")]
+        trace_export::adjust(&config.tracing);
         info!(config_sha256 = sha256.as_deref().unwrap_or("none"); "{}", changes_text(&changed));
         for key in self.started.restart_required().changed(&config.restart_required()) {
             warn!("{key} has changed: that takes effect with an upgrade (serve --upgrade) or a restart");
@@ -196,7 +200,8 @@ fn named_files(config: &Config) -> impl Iterator<Item = &PathBuf> {
     let sites = config.sites.iter().flat_map(|site| {
         [&site.private_key_file, &site.jwks_file].into_iter().chain(site.upstream.ca_file.as_ref().map(|file| &file.path))
     });
-    tls.chain(sites).chain(config.access.files())
+    let collector = config.tracing.ca_file.as_ref().map(|file| &file.path);
+    tls.chain(sites).chain(config.access.files()).chain(collector)
 }
 
 #[async_trait]

@@ -18,6 +18,8 @@ use crate::server::signals::Signals;
 use crate::server::start_error::StartError;
 use crate::server::upgrade::order::HandOver;
 use crate::sinks::opened;
+#[cfg(feature = "otlp")]
+use crate::sinks::trace_export;
 
 /// Runs the gateway until a signal ends it. `on_ready` is called once, when the listeners are open.
 ///
@@ -39,6 +41,10 @@ pub(crate) fn run(
     services::add_to(&mut pingora, &process);
     if let Some(repository) = sinks.as_mut().and_then(|sinks| sinks.repository.take()) {
         pingora.add_service(background_service("audit repository", repository));
+    }
+    #[cfg(feature = "otlp")]
+    if let Some(export) = trace_export::open(&process.config.tracing) {
+        pingora.add_service(background_service("traces", export));
     }
     let signals = Signals::new(Arc::clone(&process.lifecycle), times, hand_over);
     ending::keep_open(sinks);

@@ -85,7 +85,7 @@ fn log(call: &Call, stream: &Stream, status: StatusCode, reason: Reason, bytes: 
     let tls = stream.get_ssl_digest();
     let record = RequestRecord {
         request_id: call.id,
-        trace_id: call.trace.context.trace_id(),
+        trace: call.trace.context,
         client: None,
         caller: caller(call, stream),
         proto: "other",

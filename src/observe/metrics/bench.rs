@@ -28,7 +28,7 @@ impl CountedRequests {
         metrics.learn(["default", "other"].into_iter(), clients.iter().map(String::as_str));
         let record = RequestRecord {
             request_id: RequestId::next(),
-            trace_id: TraceContext::of(None).0.trace_id(),
+            trace: TraceContext::of(None, None).0,
             caller: None,
             client: Some("client-40"),
             proto: "HTTP/1.1",

@@ -21,7 +21,7 @@ fn coded(number: usize) -> Option<Coded> {
 fn record() -> RequestRecord<'static> {
     RequestRecord {
         request_id: RequestId::next(),
-        trace_id: TraceContext::of(None).0.trace_id(),
+        trace: TraceContext::of(None, None).0,
         caller: None,
         client: Some("lab"),
         proto: "HTTP/1.1",

@@ -210,6 +210,42 @@ fn settings_that_expose_more_than_was_meant_are_warned_of() {
     }
 }
 
+#[cfg(feature = "otlp")]
+#[test]
+fn an_endpoint_of_traces_that_cannot_work_is_an_error_or_warned_of() {
+    fails(
+        &with("tracing: {endpoint: http://127.0.0.1:4318/v1/traces}\n"),
+        &[],
+        "conf/gateway.yaml: tracing.endpoint: ends in /v1/traces, which is appended to it",
+        "leave /v1/traces out",
+    );
+    fails(
+        &with("tracing: {sample: 25%}\n"),
+        &[],
+        "conf/gateway.yaml: tracing.sample: `25%` is no share; write a number from 0 to 1",
+        "write it like  0.1",
+    );
+    for (tracing, warning) in [
+        ("{endpoint: http://127.0.0.1:4317}", "has port 4317, on which collectors speak gRPC"),
+        ("{endpoint: http://otel.example:4318, headers_file: h}", "what headers_file holds goes there in the clear"),
+    ] {
+        let ended = check(&with(&format!("tracing: {tracing}\n")), &[]);
+        assert!(ended.code == 0 && ended.err.contains(warning), "{}", ended.err);
+    }
+    assert!(passes(&with("tracing: {endpoint: 'http://otel:4318', sample: 0.25}\n"), &[]).contains("sample: 0.25\n"));
+}
+
+#[cfg(not(feature = "otlp"))]
+#[test]
+fn an_endpoint_of_traces_needs_a_program_with_opentelemetry() {
+    fails(
+        &with("tracing: {endpoint: 'http://127.0.0.1:4318'}\n"),
+        &[],
+        "conf/gateway.yaml: tracing.endpoint: is written, and this program was built without OpenTelemetry",
+        "Cargo feature  otlp",
+    );
+}
+
 #[test]
 fn an_address_that_goes_on_behind_openemrs_own_is_refused() {
     for (written, address, below) in [

@@ -12,6 +12,8 @@ mod readiness;
 mod reload;
 mod shutdown;
 mod started;
+#[cfg(feature = "otlp")]
+mod traces;
 mod tracing;
 mod upgrade;
 mod upgrade_neighbours;

@@ -40,7 +40,16 @@ impl RawOpenEmr {
 
     /// The same, with an answer in pieces that arrive one after the other.
     pub fn in_pieces(answer: impl Fn(&Received) -> Vec<Vec<u8>> + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::serving(TcpListener::bind("127.0.0.1:0").unwrap(), answer)
+    }
+
+    /// The same as `start`, on that socket.
+    #[cfg(feature = "otlp")]
+    pub fn on(listener: TcpListener, answer: impl Fn(&Received) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::serving(listener, move |request| vec![answer(request)])
+    }
+
+    fn serving(listener: TcpListener, answer: impl Fn(&Received) -> Vec<Vec<u8>> + Send + Sync + 'static) -> Self {
         let address = listener.local_addr().unwrap();
         let connections = Arc::<Mutex<Vec<Vec<u8>>>>::default();
         let (kept, answer) = (Arc::clone(&connections), Arc::new(answer));
