@@ -242,7 +242,7 @@ fn a_rate_is_used_up(alert: &Alert) {
 }
 
 fn connections_are_left_open(alert: &Alert) {
-    let (_openemr, admin) = started(|config| config["limits"]["connections"] = json!(10));
+    let (_openemr, admin) = started(|config| config["limits"] = json!({"connections": 10, "connections_per_address": 10}));
     alert.becomes(false, &admin, || {});
     let connect = || TcpStream::connect(admin.gateway.address).unwrap();
     let streams: Vec<TcpStream> = (0..9).map(|_| connect()).collect();

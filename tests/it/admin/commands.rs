@@ -1,4 +1,5 @@
 use std::net::TcpListener;
+use std::path::Path;
 
 use serde_json::json;
 
@@ -84,6 +85,8 @@ fn in_an_upgrade_the_new_process_listens_at_the_same_address() {
         line.unwrap()
     };
     let before = started(&admin);
+    let socket = admin.gateway.config["server"]["upgrade_sock"].as_str().unwrap().to_owned();
+    eventually("it can be upgraded", || Path::new(&socket).exists().then_some(()));
     let successor = admin.gateway.successor();
     eventually("it waits for the listeners", || successor.log().contains("token 1 for").then_some(()));
     admin.gateway.process.signal("QUIT");
