@@ -66,15 +66,15 @@ fn level(level: LevelFilter) -> Answer {
     Answer::json(StatusCode::OK, &Level { level: level.as_str().to_ascii_lowercase() })
 }
 
-/// `PUT /log-level`: until the next reload, or the end of the process.
+/// `PUT /log-level`: until a reload with another `log.level`, or the end of the process.
 fn set_level(body: &Bytes) -> Answer {
     let word = std::str::from_utf8(body).unwrap_or_default().trim();
     match word.parse::<LevelFilter>() {
         Ok(wanted) => {
             // The line about it is there in any case.
-            log::set_max_level(wanted.max(LevelFilter::Info));
+            set_log_level(wanted.max(LevelFilter::Info));
             info!("the level of the log is {}, as the admin listener was told", wanted.as_str().to_ascii_lowercase());
-            log::set_max_level(wanted);
+            set_log_level(wanted);
             level(wanted)
         }
         Err(_) => {

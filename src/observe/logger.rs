@@ -96,7 +96,7 @@ pub(crate) fn adjust_log(settings: LogSettings) {
 }
 
 /// Sets the level of the log until a reload with another `log.level`, or the end of the process.
-fn set_level(level: LevelFilter) {
+pub(crate) fn set_level(level: LevelFilter) {
     log::set_max_level(level);
 }
 

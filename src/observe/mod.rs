@@ -27,4 +27,5 @@ pub(crate) mod traces;
 pub(crate) use log_target::{LogFileSettings, LogTarget, UnusableLog};
 pub(crate) use log_writer::lost as lost_log_lines;
 pub(crate) use log_writer::{reopen as reopen_log, stop_waiting as stop_waiting_for_log};
+pub(crate) use logger::set_level as set_log_level;
 pub(crate) use logger::{LogForm, LogSettings, adjust_log, flush_log, start_log};
