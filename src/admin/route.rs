@@ -15,6 +15,7 @@ use crate::admin::{gauges, health};
 use crate::audit::record::{Kind, Outcome, Record};
 use crate::http::answer::Answer;
 use crate::observe::metrics::{self, Exposition};
+use crate::observe::set_log_level;
 use crate::smart::schedule::Reason;
 
 /// Answers a request that may be answered.
