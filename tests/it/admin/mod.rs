@@ -9,6 +9,7 @@ mod metrics;
 mod page;
 mod permission;
 mod status;
+mod top;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
