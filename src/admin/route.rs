@@ -11,6 +11,7 @@ use pingora::http::RequestHeader;
 use serde::Serialize;
 
 use crate::admin::state::State;
+use crate::admin::watch::Watch;
 use crate::admin::{gauges, health};
 use crate::audit::record::{Kind, Outcome, Record};
 use crate::http::answer::Answer;
@@ -19,12 +20,13 @@ use crate::observe::set_log_level;
 use crate::smart::schedule::Reason;
 
 /// Answers a request that may be answered.
-pub(super) async fn answer(head: &RequestHeader, body: &Bytes, state: &State) -> Answer {
+pub(super) async fn answer(head: &RequestHeader, body: &Bytes, state: &State, watch: &Watch) -> Answer {
     let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
     let is_read = matches!(head.method, Method::GET | Method::HEAD);
     match (path, &head.method) {
         ("/metrics", _) if is_read => metrics(head, state).await,
         ("/health", _) if is_read => Answer::json(StatusCode::OK, &health::health(state)),
+        ("/status", _) if is_read => Answer::json(StatusCode::OK, &watch.status()),
         ("/ready", _) if is_read => health::ready(state),
         ("/config", _) if is_read => config(state),
         ("/log-level", _) if is_read => level(log::max_level()),
@@ -32,7 +34,8 @@ pub(super) async fn answer(head: &RequestHeader, body: &Bytes, state: &State) ->
         ("/refresh", &Method::POST) => refresh(query, state).await,
         ("/reload", &Method::POST) => command("reload", state.process.reload()),
         ("/drain", &Method::POST) => command("drain", state.process.drain()),
-        ("/metrics" | "/health" | "/ready" | "/config", _) => Answer::method_not_allowed("GET, HEAD"),
+        ("/" | "/metrics" | "/health" | "/status" | "/ready" | "/config", _) => Answer::method_not_allowed("GET, HEAD"),
+        ("/events", _) => Answer::method_not_allowed("GET"),
         ("/log-level", _) => Answer::method_not_allowed("GET, HEAD, PUT"),
         ("/refresh" | "/reload" | "/drain", _) => Answer::method_not_allowed("POST"),
         _ => Answer::error(StatusCode::NOT_FOUND, "not_found", "There is nothing at this path."),

@@ -9,16 +9,19 @@ use http::header::{CONNECTION, HeaderValue};
 use http::{Method, StatusCode};
 use jiff::Timestamp;
 use log::{info, warn};
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::l4::stream::Stream;
 use pingora::server::ShutdownWatch;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use crate::admin::events::{Events, MOST_STREAMS};
 use crate::admin::state::State;
-use crate::admin::{permission, route};
+use crate::admin::watch::Watch;
+use crate::admin::{events, page, permission, route};
 use crate::http::answer::Answer;
 use crate::http::answer_protection::protect;
 use crate::http::set_field::SetField;
@@ -34,22 +37,43 @@ const BACKLOG: i32 = 64;
 /// The pause after a connection that cannot be accepted.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// What the system keeps of an answer that its reader leaves unread, in bytes: little, so that a slow reader of events is noticed.
+const SEND_BUFFER: usize = 16 * 1024;
+
 /// The admin listener.
 #[derive(Debug)]
 pub(crate) struct Server {
     address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+/// What all connections share.
+#[derive(Debug)]
+struct Shared {
     state: Arc<State>,
+    watch: Watch,
+    /// The places of streams of events.
+    streams: Arc<Semaphore>,
 }
 
 impl Server {
     /// Serves this state at this address.
     #[must_use]
     pub(crate) fn new(address: SocketAddr, state: State) -> Self {
-        Self { address, state: Arc::new(state) }
+        let state = Arc::new(state);
+        let streams = Arc::new(Semaphore::new(MOST_STREAMS));
+        Self { address, shared: Arc::new(Shared { watch: Watch::new(Arc::clone(&state)), state, streams }) }
     }
 
     /// Serves until the process is told to end. In an upgrade the new process listens beside the old one.
-    pub(crate) async fn run(&self, mut shutdown: ShutdownWatch) {
+    pub(crate) async fn run(&self, shutdown: ShutdownWatch) {
+        tokio::select! {
+            () = self.accept(shutdown) => {}
+            () = self.shared.watch.run() => {}
+        }
+    }
+
+    async fn accept(&self, mut shutdown: ShutdownWatch) {
         let listener = match listen(self.address) {
             Ok(listener) => listener,
             Err(problem) => {
@@ -69,11 +93,19 @@ impl Server {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             };
-            let state = Arc::clone(&self.state);
+            // Without it, slow readers are noticed later.
+            let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
+            let (shared, mut ends) = (Arc::clone(&self.shared), shutdown.clone());
             tokio::spawn(async move {
                 // Who is gone, or too slow, gets no answer.
-                let _ = timeout(WITHIN, serve(stream, &state)).await;
+                let outcome = timeout(WITHIN, serve(stream, &shared)).await;
                 drop(place);
+                if let Ok(Ok(Some(events))) = outcome {
+                    tokio::select! {
+                        () = events.send(&shared.watch) => {}
+                        _ = ends.changed() => {}
+                    }
+                }
             });
         }
     }
@@ -90,28 +122,46 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-async fn serve(stream: TcpStream, state: &State) -> pingora::Result<()> {
+/// Reads one request and answers it, unless it is for events: these are to be sent.
+async fn serve(stream: TcpStream, shared: &Shared) -> pingora::Result<Option<Events>> {
     let mut session = ServerSession::new_http1(Box::new(Stream::from(stream)));
     if !session.read_request().await? {
-        return Ok(());
+        return Ok(None);
     }
-    let answer = match permission(&session, state) {
+    if page::is_asked_for(session.req_header()) {
+        let (head, document) = page::page();
+        return send(session, head, Some(document)).await.map(|()| None);
+    }
+    let answer = match permission(&session, &shared.state) {
+        Ok(()) if is_for_events(session.req_header()) => match Arc::clone(&shared.streams).try_acquire_owned() {
+            Ok(place) => return Ok(Some(Events { session, place })),
+            Err(_) => events::too_many(),
+        },
         Ok(()) => match body(&mut session).await? {
-            Some(body) => route::answer(session.req_header(), &body, state).await,
+            Some(body) => route::answer(session.req_header(), &body, &shared.state, &shared.watch).await,
             None => Answer::error(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is one word."),
         },
         Err(refused) => refused.into(),
     };
-    session.set_keepalive(None);
-    let is_head = session.req_header().method == Method::HEAD;
     let (mut head, body) = answer.into_parts();
     protect(&mut head);
+    send(session, head, body).await.map(|()| None)
+}
+
+/// Sends a whole answer; to HEAD its head alone.
+async fn send(mut session: ServerSession, mut head: Box<ResponseHeader>, body: Option<Bytes>) -> pingora::Result<()> {
+    session.set_keepalive(None);
     head.set(CONNECTION, HeaderValue::from_static("close"));
+    let is_head = session.req_header().method == Method::HEAD;
     session.write_response_header(head).await?;
     if let Some(body) = body.filter(|_| !is_head) {
         session.write_response_body(body, true).await?;
     }
     session.finish().await.map(|_| ())
+}
+
+fn is_for_events(head: &RequestHeader) -> bool {
+    head.uri.path() == "/events" && head.method == Method::GET
 }
 
 fn permission(session: &ServerSession, state: &State) -> Result<(), permission::Refused> {

@@ -39,6 +39,9 @@ mod rewritten_file;
 mod sandbox;
 mod serve;
 mod token;
+mod top;
+mod top_sheet;
+mod top_source;
 
 use std::process::ExitCode;
 
@@ -88,6 +91,8 @@ enum Command {
     Token(token::Token),
     /// Ask a running gateway whether it runs, or is ready
     Health(health::Health),
+    /// Show in a terminal how a running gateway is, as its status page does
+    Top(top::Top),
     /// Print the script that completes commands in a shell
     Completions(completions::Completions),
     /// Print manual pages
@@ -130,6 +135,10 @@ pub fn run() -> ExitCode {
         }
         Command::ImportEnv(command) => command.run(),
         Command::Health(command) => command.run(),
+        Command::Top(command) => {
+            crate::server::core_dumps::forbid();
+            command.run()
+        }
         Command::Completions(command) => command.run(&mut Cli::command()),
         Command::Man(command) => command.run(Cli::command()),
     };

@@ -1,5 +1,6 @@
 //! The export jobs of each site, shared by the answers to callers and the worker.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,9 +15,9 @@ use uuid::Uuid;
 
 use crate::config;
 use crate::exports::files::{self, ExportFile, FilesOfJob};
+use crate::exports::progress::Progress;
 use crate::exports::room::{Known, Room, State};
 use crate::exports::store::{FolderLock, Listing, Store, StoreError};
-use crate::openemr::export::owner::Owner;
 use crate::openemr::export::plan::{Plan, PlanError};
 
 /// The exports of all sites.
@@ -31,8 +32,8 @@ pub(crate) struct Exports {
 #[derive(Debug)]
 pub(crate) struct Jobs {
     store: Store,
-    /// What does not change of each job: its owner and, once it has ended, when. Its file need not be read for it again.
-    seen: Mutex<HashMap<Uuid, Seen>>,
+    /// How far each job was when this process saw it last. The file of one that has ended need not be read for it again.
+    seen: Mutex<HashMap<Uuid, Progress>>,
     /// The files of the jobs that have ended.
     files: Mutex<HashMap<Uuid, Arc<FilesOfJob>>>,
     /// Deleted jobs that stay until then, in milliseconds since 1970.
@@ -43,12 +44,6 @@ pub(crate) struct Jobs {
     failed_parts: AtomicU64,
     /// See [`Exports::changed`].
     changed: Arc<Notify>,
-}
-
-#[derive(Debug, Clone)]
-struct Seen {
-    owner: Owner,
-    finished_at: Option<i64>,
 }
 
 /// The numbers of a site's exports, as far as this process has seen them.
@@ -136,7 +131,7 @@ impl Jobs {
                 Room::Full => return Err(AddError::TooMany),
             }
             jobs.store.save(&plan)?;
-            jobs.seen.lock().insert(plan.job, Seen { owner: plan.asked_by.clone(), finished_at: None });
+            jobs.seen.lock().insert(plan.job, Progress::of(&plan));
             jobs.changed.notify_waiters();
             Ok(())
         })
@@ -171,7 +166,12 @@ impl Jobs {
     /// Writes a plan that has changed. The caller holds the lock.
     pub(crate) async fn save(self: &Arc<Self>, plan: &Plan) -> Result<(), StoreError> {
         let plan = plan.clone();
-        self.blocking(move |jobs| jobs.store.save(&plan)).await
+        self.blocking(move |jobs| {
+            jobs.store.save(&plan)?;
+            jobs.seen.lock().insert(plan.job, Progress::of(&plan));
+            Ok(())
+        })
+        .await
     }
 
     /// The plan of a job, also of one that is to be deleted. The caller holds the lock.
@@ -236,6 +236,14 @@ impl Jobs {
         }
     }
 
+    /// How far each job is, as far as this process has seen: the unfinished ones first, and the latest of them first.
+    #[must_use]
+    pub(crate) fn progress(&self) -> Vec<Progress> {
+        let mut all: Vec<Progress> = self.seen.lock().values().cloned().collect();
+        all.sort_by_key(|one| (one.finished_at.is_some(), Reverse(one.asked_at), one.job));
+        all
+    }
+
     /// Notes how the parts of an export ended.
     pub(crate) fn note_parts(&self, good: usize, failed: usize) {
         self.good_parts.fetch_add(good as u64, Ordering::Relaxed);
@@ -254,11 +262,11 @@ impl Jobs {
             let known = seen.get(&job).cloned();
             let (owner, state) = match known {
                 _ if marked.contains(&job) => (known.map(|known| known.owner).unwrap_or_default(), State::Deleted),
-                Some(Seen { owner, finished_at: Some(at) }) => (owner, State::Finished(at)),
-                Some(Seen { finished_at: None, .. }) | None => match self.read(job)? {
+                Some(Progress { owner, finished_at: Some(at), .. }) => (owner, State::Finished(at)),
+                Some(Progress { finished_at: None, .. }) | None => match self.read(job)? {
                     Some(plan) => {
                         let (owner, finished_at) = (plan.asked_by.clone(), plan.finished_at);
-                        seen.insert(job, Seen { owner: owner.clone(), finished_at });
+                        seen.insert(job, Progress::of(&plan));
                         if finished_at.is_none() {
                             unfinished.insert((plan.asked_at, job), plan);
                         }

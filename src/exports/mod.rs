@@ -3,6 +3,7 @@
 pub(crate) mod files;
 pub(crate) mod jobs;
 pub(crate) mod openemr;
+pub(crate) mod progress;
 mod room;
 pub(crate) mod store;
 pub(crate) mod worker;

@@ -12,6 +12,7 @@
 //! | `token_cell` | a site's token as requests read it |
 //! | `refresh_request` | a request for a newer token |
 //! | `token_task` | the task that keeps one token |
+//! | `past_exchange` | the latest exchanges and how they ended |
 //! | `identity` | what must be equal for two sites to share a token |
 //! | `discovery` | the token endpoint, from a server's SMART configuration |
 //! | `registration` | the registration of a client at OpenEMR |
@@ -34,6 +35,7 @@ pub(crate) mod identity;
 pub(crate) mod key_keeper;
 mod key_ring;
 pub(crate) mod key_rings;
+pub(crate) mod past_exchange;
 mod refresh_limit;
 pub(crate) mod refresh_request;
 pub(crate) mod refresher;

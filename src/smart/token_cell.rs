@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::nodes::Nodes;
+use crate::smart::past_exchange::{PastExchange, PastExchanges};
 use crate::smart::refresh_request::{NoNewToken, Outcome, RefreshRequest};
 use crate::smart::schedule::Reason;
 use crate::smart::scope_record::ScopeRecord;
@@ -87,6 +89,8 @@ pub(crate) struct TokenCell {
     failing: AtomicBool,
     /// The exchanges that have failed since one succeeded.
     failure: ArcSwapOption<TokenFailure>,
+    /// The latest exchanges. No request looks at them.
+    past: Mutex<PastExchanges>,
     good: AtomicU64,
     failed: AtomicU64,
     refresh_requests: mpsc::Sender<RefreshRequest>,
@@ -106,6 +110,7 @@ impl TokenCell {
             phase: watch::Sender::new(Phase::Exchanging),
             failing: AtomicBool::new(false),
             failure: ArcSwapOption::empty(),
+            past: Mutex::default(),
             good: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             refresh_requests,
@@ -230,12 +235,20 @@ impl TokenCell {
         (self.good.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
     }
 
-    /// Notes how an exchange ended: with a token, or for this cause without.
-    pub(super) fn note_exchange(&self, failure: Option<String>) {
+    /// The latest exchanges, the last one first.
+    #[must_use]
+    pub(crate) fn past_exchanges(&self) -> Vec<PastExchange> {
+        self.past.lock().latest_first()
+    }
+
+    /// Notes how an exchange ended, after this time: with a token, or for this cause without.
+    pub(super) fn note_exchange(&self, failure: Option<String>, took: Duration) {
+        let now = Timestamp::now();
+        self.past.lock().add(PastExchange { at: now, took, failure: failure.clone() });
         self.failing.store(failure.is_some(), Ordering::Relaxed);
         (if failure.is_some() { &self.failed } else { &self.good }).fetch_add(1, Ordering::Relaxed);
         let earlier = self.failure.load();
-        let next = failure.map(|cause| TokenFailure::after(earlier.as_deref(), Timestamp::now(), cause));
+        let next = failure.map(|cause| TokenFailure::after(earlier.as_deref(), now, cause));
         self.failure.store(next.map(Arc::new));
     }
 

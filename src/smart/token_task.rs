@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use log::{error, info, warn};
@@ -67,12 +67,13 @@ impl TokenTask {
                 }
             }
             self.cell.set_phase(Phase::Exchanging);
+            let began = Instant::now();
             let result = tokio::select! {
                 result = self.endpoint.exchange() => result,
                 _ = &mut self.dropped => return,
                 _ = shutdown.changed() => return,
             };
-            let outcome = self.settle(result);
+            let outcome = self.settle(result, began.elapsed());
             while let Ok(request) = self.refresh_requests.try_recv() {
                 waiting.push(request);
             }
@@ -112,7 +113,7 @@ impl TokenTask {
         }
     }
 
-    fn settle(&mut self, result: Result<Exchanged, ExchangeError>) -> Outcome {
+    fn settle(&mut self, result: Result<Exchanged, ExchangeError>, took: Duration) -> Outcome {
         let outcome = match result.and_then(|exchanged| Ok(self.accept(exchanged)?)) {
             Ok(token) => {
                 self.succeeded(&token);
@@ -120,10 +121,11 @@ impl TokenTask {
             }
             Err(problem) => Err(NoNewToken::Failed(self.failed(problem))),
         };
-        self.cell.note_exchange(match &outcome {
+        let failure = match &outcome {
             Err(NoNewToken::Failed(problem)) => Some(problem.to_string()),
             Ok(_) | Err(_) => None,
-        });
+        };
+        self.cell.note_exchange(failure, took);
         self.cell.set_phase(match outcome {
             Ok(_) => Phase::Resting,
             Err(_) => Phase::BackingOff(self.schedule.next_attempt()),

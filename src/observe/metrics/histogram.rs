@@ -4,10 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The upper bounds of the buckets, in microseconds. What is longer falls into one bucket more.
-const BOUNDS: [u64; 18] = [
+pub(super) const BOUNDS: [u64; 18] = [
     100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
     10_000_000, 30_000_000, 60_000_000,
 ];
+
+/// How many buckets there are, that one included.
+pub(super) const BUCKETS: usize = BOUNDS.len() + 1;
 
 /// Counts durations in buckets from 0.1 ms to a minute.
 #[derive(Debug, Default)]
@@ -36,6 +39,13 @@ impl Histogram {
         let at = BOUNDS.partition_point(|bound| *bound < microseconds);
         self.buckets.get(at).unwrap_or(&self.longer).fetch_add(1, Ordering::Relaxed);
         self.sum.fetch_add(microseconds, Ordering::Relaxed);
+    }
+
+    /// Adds to `sum` how many durations are in each bucket.
+    pub(super) fn add_to(&self, sum: &mut [u64; BUCKETS]) {
+        for (sum, count) in sum.iter_mut().zip(self.buckets.iter().chain([&self.longer])) {
+            *sum += count.load(Ordering::Relaxed);
+        }
     }
 
     /// What has been counted until now; `None` if that is nothing.

@@ -10,11 +10,13 @@ pub(crate) mod bench;
 mod exposition;
 pub(crate) mod family;
 mod histogram;
+pub(crate) mod history;
 pub(crate) mod lists;
 mod names;
 pub(crate) mod sample;
 mod site_counters;
 mod table;
+pub(crate) mod totals;
 
 pub(crate) use exposition::{Exposition, write};
 
@@ -28,6 +30,7 @@ use self::names::Names;
 use self::sample::Sample;
 use self::site_counters::SiteCounters;
 use self::table::{CLASSES, Table, class, word};
+use self::totals::Totals;
 use crate::observe::request_record::RequestRecord;
 
 /// The most sites with counters of their own; the others share some. As many as a configuration may have.
@@ -136,6 +139,46 @@ impl Metrics {
         let handshakes = self.failed_handshakes.load(Ordering::Relaxed);
         samples.push(Sample::count(Family::FailedHandshakes, Vec::new(), handshakes));
         samples
+    }
+
+    /// What has been counted, as sums over all sites.
+    #[must_use]
+    pub(crate) fn totals(&self) -> Totals {
+        let mut totals = Totals {
+            clients: vec![Default::default(); self.clients.count() + 1],
+            reasons: vec![0; self.lists.reasons.len()],
+            ..Totals::default()
+        };
+        let fhir = self.lists.routes.iter().position(|route| *route == "fhir").unwrap_or_default();
+        for (class, durations) in self.durations.iter().skip(fhir * CLASSES.len()).take(CLASSES.len()).enumerate() {
+            let mut counts = Default::default();
+            durations.add_to(&mut counts);
+            totals::add(&counts, &mut totals.durations);
+            if let Some(requests) = totals.requests.get_mut(class) {
+                *requests = counts.iter().sum();
+            }
+        }
+        for (at, count) in self.reasons.counted() {
+            if let Some(sum) = totals.reasons.get_mut(at % self.lists.reasons.len().max(1)) {
+                *sum += count;
+            }
+        }
+        for counters in self.of_sites.iter().filter_map(OnceLock::get) {
+            counters.add_to(&mut totals, &self.lists);
+        }
+        totals
+    }
+
+    /// The name of the client with this number; `none` for requests without one.
+    #[must_use]
+    pub(crate) fn client_name(&self, number: usize) -> String {
+        if number == self.clients.count() { "none".to_owned() } else { self.clients.name(number) }
+    }
+
+    /// The code of the reason with this number.
+    #[must_use]
+    pub(crate) fn reason(&self, number: usize) -> String {
+        word(self.lists.reasons, number)
     }
 
     fn durations_into(&self, samples: &mut Vec<Sample>) {

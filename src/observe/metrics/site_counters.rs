@@ -8,6 +8,7 @@ use super::lists::Lists;
 use super::names::Names;
 use super::sample::Sample;
 use super::table::{CLASSES, Table, class, word};
+use super::totals::Totals;
 use crate::observe::request_record::RequestRecord;
 
 /// The counters of one site.
@@ -81,6 +82,17 @@ impl SiteCounters {
         add(&self.retries, u64::from(record.retries));
         add(&self.shared, u64::from(record.shared));
         add(&self.left_out, record.left_out);
+    }
+
+    /// Adds what has been counted to sums over all sites.
+    pub(super) fn add_to(&self, totals: &mut Totals, lists: &Lists) {
+        self.upstream.add_to(&mut totals.upstream);
+        for (at, count) in self.requests.counted() {
+            let client = at / (lists.interactions.len() * CLASSES.len()).max(1);
+            if let Some(sum) = totals.clients.get_mut(client).and_then(|classes| classes.get_mut(at % CLASSES.len())) {
+                *sum += count;
+            }
+        }
     }
 
     /// What has been counted.

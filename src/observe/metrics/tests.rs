@@ -133,3 +133,26 @@ fn the_last_reload_that_failed_shows_until_one_is_good() {
         assert_eq!(is_good(&metrics), good);
     }
 }
+
+#[test]
+fn sums_are_those_of_all_sites_and_of_the_fhir_api_alone() {
+    let metrics = metrics();
+    metrics.learn(["second"].into_iter(), std::iter::empty());
+    metrics.count(&record());
+    metrics.count(&RequestRecord { site: Some("second"), client: None, status: Some(503), reason: coded(1), ..record() });
+    metrics.count(&RequestRecord {
+        route: Coded { word: "none", number: 1 },
+        site: None,
+        status: Some(404),
+        reason: coded(0),
+        ..record()
+    });
+    let totals = metrics.totals();
+    assert_eq!(totals.requests, [0, 0, 1, 0, 0, 1]);
+    assert_eq!(totals.durations.iter().sum::<u64>(), 2);
+    assert_eq!(totals.upstream.iter().sum::<u64>(), 2);
+    assert_eq!(totals.reasons, [1, 1]);
+    let named: Vec<_> = (0..totals.clients.len()).filter(|number| totals.clients[*number] != [0; 6]).collect();
+    assert_eq!(named.iter().map(|number| metrics.client_name(*number)).collect::<Vec<_>>(), ["lab", "none"]);
+    assert_eq!(metrics.reason(1), "queue_full");
+}

@@ -6,7 +6,10 @@ mod deployed;
 mod evaluation;
 mod expression;
 mod metrics;
+mod page;
 mod permission;
+mod status;
+mod top;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -15,6 +18,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use self::evaluation::Scrape;
+use crate::support::command::Folder;
 use crate::support::eventually;
 use crate::support::gateway::{Gateway, free_address};
 
@@ -83,4 +87,15 @@ impl Admin {
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
     }
+}
+
+/// An API key, and what the configuration knows of it.
+pub fn new_key() -> (String, String) {
+    let printed = Folder::empty().run(&["access", "new-key", "operator"]).out;
+    let word = |start: &str| {
+        let at = printed.find(start).unwrap_or_else(|| panic!("{printed}"));
+        let end = |c: char| !(c.is_ascii_alphanumeric() || "_-:".contains(c));
+        printed[at..].split(end).next().unwrap().to_owned()
+    };
+    (word("oegw_"), word("sha256:"))
 }

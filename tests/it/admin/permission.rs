@@ -1,7 +1,6 @@
 use serde_json::json;
 
-use super::Admin;
-use crate::support::command::Folder;
+use super::{Admin, new_key};
 use crate::support::gateway::config;
 use crate::support::openemr::OpenEmr;
 
@@ -33,18 +32,13 @@ fn a_web_page_of_another_origin_cannot_use_it() {
 #[test]
 fn with_keys_one_is_needed() {
     let openemr = OpenEmr::start();
-    let printed = Folder::empty().run(&["access", "new-key", "operator"]);
-    let word = |start: &str| {
-        let at = printed.out.find(start).unwrap_or_else(|| panic!("{}", printed.out));
-        let end = |c: char| !(c.is_ascii_alphanumeric() || "_-:".contains(c));
-        printed.out[at..].split(end).next().unwrap().to_owned()
-    };
+    let (key, digest) = new_key();
     let mut config = config(&openemr);
-    config["admin"] = json!({"api_keys": [word("sha256:")]});
+    config["admin"] = json!({"api_keys": [digest]});
     let admin = Admin::start(config);
     assert_eq!(admin.get("/metrics").status, 401);
     assert_eq!(admin.send("GET", "/metrics", &["Authorization: Bearer oegw_no"], "").status, 401);
-    let bearer = format!("Authorization: Bearer {}", word("oegw_"));
+    let bearer = format!("Authorization: Bearer {key}");
     assert_eq!(admin.send("GET", "/metrics", &[&bearer, "Host: gateway.example.org"], "").status, 200);
     assert_eq!(admin.send("POST", "/refresh", &[&bearer], "").status, 200);
     assert!(!admin.gateway.log().contains("oegw_"));

@@ -1,0 +1,131 @@
+//! What is wrong with a gateway, by its status. Pure.
+
+use crate::admin::status::{Overall, Problem, Site, Status};
+
+/// What a gateway is of which nothing is wrong.
+pub(super) const NOTHING_WRONG: Overall = Overall::Ok;
+/// The days before the end of a certificate from which on it is a problem.
+const DAYS_BEFORE: i64 = 14;
+/// The seconds of a day.
+const DAY: i64 = 24 * 60 * 60;
+
+/// Everything that is wrong.
+#[must_use]
+pub(super) fn of(status: &Status) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for site in &status.sites {
+        let of_site = |text: String| Problem { site: Some(site.name.clone()), text };
+        problems.extend(of_token(site).map(|text| of_site(text.to_owned())));
+        problems.extend(site.nodes.iter().filter_map(|node| match node.state.as_str() {
+            "ejected" => Some(of_site(format!("{} cannot be reached", node.url))),
+            "degraded" => Some(of_site(format!("{} answers its checks with errors", node.url))),
+            _ => None,
+        }));
+    }
+    let of_gateway = |text: String| Problem { site: None, text };
+    problems.extend(status.certificates.iter().filter_map(|certificate| {
+        let left = certificate.ends - status.at;
+        let what = match certificate.kind.as_str() {
+            "jwks" => "a key of",
+            _ => "a certificate of",
+        };
+        match left.div_euclid(DAY) {
+            _ if left <= 0 => Some(of_gateway(format!("{what} {} has expired", certificate.file))),
+            0 => Some(of_gateway(format!("{what} {} expires within a day", certificate.file))),
+            days if days < DAYS_BEFORE => Some(of_gateway(format!("{what} {} expires in {days} days", certificate.file))),
+            _ => None,
+        }
+    }));
+    if let Some(audit) = &status.audit {
+        if !audit.is_ready {
+            problems.push(of_gateway("the audit trail cannot be written".to_owned()));
+        }
+        let trouble = audit.repository.as_ref().and_then(|repository| repository.trouble.as_ref());
+        problems.extend(trouble.map(|trouble| of_gateway(format!("the audit repository takes no events: {trouble}"))));
+    }
+    problems
+}
+
+fn of_token(site: &Site) -> Option<&'static str> {
+    match (site.token.is_valid, site.token.failures) {
+        (true, 0) => None,
+        (true, _) => Some("the token exchange fails; the token in hand is still good"),
+        (false, 0) => Some("there is no access token yet"),
+        (false, _) => Some("there is no access token, and the exchange fails"),
+    }
+}
+
+/// How a gateway is with these problems.
+#[must_use]
+pub(super) fn overall(status: &Status, is_draining: bool) -> Overall {
+    let is_served = |site: &Site| site.token.is_valid && site.nodes.iter().any(|node| node.state != "ejected");
+    match (is_draining, status.sites.iter().any(is_served), status.problems.is_empty()) {
+        (true, _, _) => Overall::Draining,
+        (false, false, _) => Overall::Down,
+        (false, true, false) => Overall::Degraded,
+        (false, true, true) => NOTHING_WRONG,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// A status of which nothing is wrong, with these changes of its first site and these certificates.
+    fn status(site: &Value, certificates: &Value) -> Status {
+        let mut status = json!({
+            "version": "1", "at": 1_000_000, "state": "ok", "problems": [], "requests": 0, "connections": 0, "most_connections": 9,
+            "rate": 0.0, "minutes": [], "clients": [], "reasons": [], "certificates": certificates, "audit": null,
+            "sites": [{
+                "name": "default", "exchanges": [], "in_flight": 0, "limit": 4, "waiting": 0, "exports": [],
+                "token": {"is_valid": true, "left": 9.0, "life": 60, "is_exchanging": false, "next_in": null, "failing_since": null, "failures": 0, "kid": "k"},
+                "nodes": [{"url": "http://openemr", "state": "healthy"}],
+            }],
+        });
+        for (pointer, value) in site.as_object().unwrap() {
+            *status.pointer_mut(&format!("/sites/0{pointer}")).unwrap() = value.clone();
+        }
+        serde_json::from_value(status).unwrap()
+    }
+
+    fn judged(site: &Value, certificates: &Value, is_draining: bool) -> (Overall, Vec<String>) {
+        let mut status = status(site, certificates);
+        status.problems = of(&status);
+        (overall(&status, is_draining), status.problems.into_iter().map(|problem| problem.text).collect())
+    }
+
+    #[test]
+    fn a_site_is_down_without_a_token_or_a_node() {
+        for (site, state, text) in [
+            (json!({}), Overall::Ok, None),
+            (json!({"/token/failures": 2}), Overall::Degraded, Some("still good")),
+            (json!({"/token/is_valid": false}), Overall::Down, Some("no access token yet")),
+            (json!({"/token/is_valid": false, "/token/failures": 2}), Overall::Down, Some("the exchange fails")),
+            (json!({"/nodes/0/state": "degraded"}), Overall::Degraded, Some("http://openemr answers its checks with errors")),
+            (json!({"/nodes/0/state": "ejected"}), Overall::Down, Some("http://openemr cannot be reached")),
+        ] {
+            let (found, problems) = judged(&site, &json!([]), false);
+            assert_eq!(found, state, "{site}");
+            assert_eq!(problems.len(), usize::from(text.is_some()), "{site}");
+            assert!(text.is_none_or(|text| problems[0].contains(text)), "{problems:?}");
+            assert_eq!(judged(&site, &json!([]), true).0, Overall::Draining);
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_a_problem_before_it_ends() {
+        for (left, text) in
+            [(-1, Some("has expired")), (60, Some("within a day")), (3 * DAY, Some("in 3 days")), (15 * DAY, None)]
+        {
+            let certificates = json!([{"kind": "listener", "file": "a.pem", "ends": 1_000_000 + left}]);
+            let (state, problems) = judged(&json!({}), &certificates, false);
+            assert_eq!(state == Overall::Degraded, text.is_some(), "{left}");
+            assert!(
+                text.is_none_or(|text| problems[0].starts_with("a certificate of a.pem") && problems[0].ends_with(text)),
+                "{problems:?}"
+            );
+        }
+    }
+}
