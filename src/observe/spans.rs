@@ -17,12 +17,12 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 
-use super::built::VERSION;
 use super::finished_request::{FinishedRequest, Part, Upstream};
 use super::trace_context::SpanIds;
 
-/// The name of what makes the spans.
+/// What makes the spans.
 const SCOPE: &str = "openemr-gateway";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Of a span's flags: it was recorded.
 const SAMPLED: u32 = 0x001;
 /// Whether its parent is in another process is known.

@@ -152,7 +152,7 @@ fn spans_fit_what_client_and_openemr_know_of_the_trace_and_name_no_patient() {
     }
 
     // Without a trace of the client's, one begins here, with the id that the log has.
-    let answer = gateway.caller().get("/fhir/Patient/no-such-patient-4711");
+    let answer = gateway.caller().get("/fhir/Patient/00000000-0000-4000-8000-00004711abcd");
     assert_eq!(answer.status, 404, "{}", answer.text());
     let spans = collector.of(&answer);
     let [whole, exchange] = &spans[..] else { panic!("{spans:?}") };
@@ -164,7 +164,7 @@ fn spans_fit_what_client_and_openemr_know_of_the_trace_and_name_no_patient() {
     assert_eq!(attribute(exchange, "error.type").as_deref(), Some("404"));
 
     let received = collector.raw.received("");
-    for secret in ["Zebulon", "no-such-patient-4711", "127.0.0.77", "_count", "Bearer"] {
+    for secret in ["Zebulon", "00000000-0000-4000-8000-00004711abcd", "127.0.0.77", "_count", "Bearer"] {
         let found = received.iter().find(|received| received.body.windows(secret.len()).any(|part| part == secret.as_bytes()));
         assert!(found.is_none(), "{secret} is in {found:?}");
     }
