@@ -9,7 +9,7 @@ use crate::exports::jobs::Counts;
 use crate::nodes::breaker::Health;
 use crate::observe::metrics::family::Family;
 use crate::observe::metrics::sample::Sample;
-use crate::observe::{built, lost_log_lines};
+use crate::observe::{built, lost_log_lines, lost_traces};
 use crate::site::prepared::Site;
 use crate::site::runtime::Runtime;
 
@@ -83,6 +83,7 @@ fn of_process(state: &State, samples: &mut Vec<Sample>) {
         (Family::ClientConnectionsLimit, u64::from(most)),
         (Family::RefusedConnections, refused),
         (Family::LogLost, lost_log_lines()),
+        (Family::TracesLost, lost_traces()),
         (Family::Draining, u64::from(state.lifecycle.is_draining())),
     ] {
         samples.push(Sample::count(family, Vec::new(), count));

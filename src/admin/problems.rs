@@ -18,7 +18,7 @@ pub(super) fn of(status: &Status) -> Vec<Problem> {
         problems.extend(of_token(site).map(|text| of_site(text.to_owned())));
         problems.extend(site.nodes.iter().filter_map(|node| match node.state.as_str() {
             "ejected" => Some(of_site(format!("{} cannot be reached", node.url))),
-            "degraded" => Some(of_site(format!("{} answers its checks with errors", node.url))),
+            "degraded" => Some(of_site(format!("{} fails some of its connections or checks", node.url))),
             _ => None,
         }));
     }
@@ -103,7 +103,11 @@ mod tests {
             (json!({"/token/failures": 2}), Overall::Degraded, Some("still good")),
             (json!({"/token/is_valid": false}), Overall::Down, Some("no access token yet")),
             (json!({"/token/is_valid": false, "/token/failures": 2}), Overall::Down, Some("the exchange fails")),
-            (json!({"/nodes/0/state": "degraded"}), Overall::Degraded, Some("http://openemr answers its checks with errors")),
+            (
+                json!({"/nodes/0/state": "degraded"}),
+                Overall::Degraded,
+                Some("http://openemr fails some of its connections or checks"),
+            ),
             (json!({"/nodes/0/state": "ejected"}), Overall::Down, Some("http://openemr cannot be reached")),
         ] {
             let (found, problems) = judged(&site, &json!([]), false);

@@ -29,3 +29,12 @@ pub(crate) use log_writer::lost as lost_log_lines;
 pub(crate) use log_writer::{reopen as reopen_log, stop_waiting as stop_waiting_for_log};
 pub(crate) use logger::set_level as set_log_level;
 pub(crate) use logger::{LogForm, LogSettings, adjust_log, flush_log, start_log};
+#[cfg(feature = "otlp")]
+pub(crate) use traces::lost as lost_traces;
+
+/// Returns 0: without the feature `otlp` there are no traces that could be lost.
+#[cfg(not(feature = "otlp"))]
+#[must_use]
+pub(crate) fn lost_traces() -> u64 {
+    0
+}

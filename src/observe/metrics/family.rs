@@ -127,6 +127,8 @@ families! {
         = "Bytes of records that wait in the spool for the audit repository";
     LogLost: Counter "openemr_gateway_log_lost_lines" []
         = "Lines of the log that were lost because nobody read it";
+    TracesLost: Counter "openemr_gateway_lost_traces" []
+        = "Requests whose spans did not reach the collector of traces";
     Reloads: Counter "openemr_gateway_reloads" ["result"]
         = "Reloads of the configuration that ended ok or failed";
     LastReload: Gauge "openemr_gateway_last_reload_ok" []
