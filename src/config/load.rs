@@ -64,7 +64,6 @@ pub(crate) fn load(config_path: &Path, env_file: Option<&Path>) -> Result<Loaded
 ///
 /// # Errors
 /// Every problem found, not only the first.
-#[cfg(feature = "sandbox")]
 pub(crate) fn read_text(text: &str) -> Result<Config, Vec<Problem>> {
     let mut findings = Findings::default();
     let place = Place::whole(Source::CommandLine);

@@ -172,6 +172,7 @@ fn the_shipped_file_is_true() {
         value["server"]["threads"] = 0.into();
         value["sites"]["default"]["ca_file"] = serde_yaml::Value::Null;
         value["listen"] = serde_yaml::Value::Null;
+        value["admin"]["address"] = serde_yaml::Value::Null;
         // Their defaults follow from other settings, and the file shows an example.
         value["limits"]["connections"] = serde_yaml::Value::Null;
         value["limits"]["connections_per_address"] = serde_yaml::Value::Null;

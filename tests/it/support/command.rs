@@ -1,10 +1,9 @@
 //! Runs the built binary in a folder of its own, and keeps what it said.
 
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// How a command ended.
 #[derive(Debug)]
@@ -113,8 +112,12 @@ impl Folder {
         self.run_with(arguments, &[])
     }
 
+    #[cfg(feature = "sandbox")]
     /// Runs the binary, and writes these lines to its standard input, which ends with them.
     pub fn run_answering(&self, arguments: &[&str], lines: &str) -> Ended {
+        use std::io::Write as _;
+        use std::process::Stdio;
+
         let mut child = Command::new(env!("CARGO_BIN_EXE_openemr-gateway"))
             .args(arguments)
             .current_dir(self.0.path())
