@@ -10,9 +10,8 @@ use serde::Deserialize;
 
 use super::outcome::{Failure, Outcome, load, print};
 use super::own_requests;
-use crate::config::problem::shown;
 use crate::config::value::duration;
-use crate::config::{BaseUrl, BaseUrlError, ClientDemand, Config, Listener, RoutePath};
+use crate::config::{BaseUrl, ClientDemand, Config, Listener, RoutePath};
 use crate::nodes::client::{Limits, Request, Response};
 use crate::nodes::client_error::ClientError;
 use crate::nodes::origin::Origin;
@@ -78,13 +77,7 @@ impl Health {
     }
 
     fn by_url(&self, url: &str) -> Result<(Origin, String), Vec<Failure>> {
-        let url = BaseUrl::parse(url).map_err(|error| {
-            let message = match error {
-                BaseUrlError::Userinfo => format!("--url {error}"),
-                _ => format!("--url: `{}` {error}", shown(url)),
-            };
-            vec![Failure::new(message, "write it like  http://127.0.0.1:8000")]
-        })?;
+        let url = own_requests::gateway_url("--url", url, "http://127.0.0.1:8000")?;
         let default = if self.ready { "/ready" } else { "/health" };
         let path = if url.path.is_empty() { default.to_owned() } else { url.path.clone() };
         let authorities = own_requests::authorities(self.ca_file.as_deref())?;

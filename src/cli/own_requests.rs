@@ -8,7 +8,8 @@ use pingora::connectors::http::Connector;
 use rustls::pki_types::CertificateDer;
 
 use super::outcome::{Failure, failures, warn};
-use crate::config::read_ca_file;
+use crate::config::problem::shown;
+use crate::config::{BaseUrl, BaseUrlError, read_ca_file};
 use crate::nodes::client::Client;
 
 /// Does work that waits for answers. What is left over at its end, such as the lookup of a name, keeps nobody waiting.
@@ -21,6 +22,20 @@ pub(super) fn wait_for<T>(work: impl Future<Output = T>) -> Result<T, Vec<Failur
     let done = runtime.block_on(work);
     runtime.shutdown_background();
     Ok(done)
+}
+
+/// Reads the URL of a gateway that `option` names. What may hold a password is not shown.
+///
+/// # Errors
+/// It is none; `example` is one.
+pub(super) fn gateway_url(option: &str, url: &str, example: &str) -> Result<BaseUrl, Vec<Failure>> {
+    BaseUrl::parse(url).map_err(|error| {
+        let message = match error {
+            BaseUrlError::Userinfo => format!("{option} {error}"),
+            _ => format!("{option}: `{}` {error}", shown(url)),
+        };
+        vec![Failure::new(message, format!("write it like  {example}"))]
+    })
 }
 
 /// The certificates that are trusted besides the system's: those in the file that `--ca-file` names.

@@ -17,7 +17,7 @@ use super::outcome::Failure;
 use super::own_requests;
 use crate::admin::status::Status;
 use crate::config::BaseUrl;
-use crate::config::problem::{shown, shown_path};
+use crate::config::problem::{is_unshowable, shown_path};
 use crate::nodes::client::{Client, Limits, Request, Response};
 use crate::nodes::origin::Origin;
 
@@ -48,10 +48,7 @@ impl Source {
     /// # Errors
     /// A URL that is none, or files that cannot be used.
     pub(super) fn new(url: &str, key_file: Option<&Path>, ca_file: Option<&Path>) -> Result<Self, Vec<Failure>> {
-        let base = BaseUrl::parse(url).map_err(|error| {
-            let message = format!("--admin: `{}` {error}", shown(url));
-            vec![Failure::new(message, "write it like  http://127.0.0.1:9464")]
-        })?;
+        let base = own_requests::gateway_url("--admin", url, "http://127.0.0.1:9464")?;
         let mut fields = vec![(ACCEPT, HeaderValue::from_static("application/json"))];
         fields.extend(authorization(key_file)?.map(|value| (AUTHORIZATION, value)));
         let path = format!("{}/status", base.path);
@@ -117,16 +114,11 @@ fn status(body: &[u8]) -> Option<Box<Status>> {
 /// Replaces what a terminal does not show but obeys, in all texts.
 fn make_harmless(value: &mut Value) {
     match value {
-        Value::String(text) => *text = text.chars().map(|c| if is_harmless(c) { c } else { '\u{fffd}' }).collect(),
+        Value::String(text) => *text = text.chars().map(|c| if is_unshowable(c) { '\u{fffd}' } else { c }).collect(),
         Value::Array(values) => values.iter_mut().for_each(make_harmless),
         Value::Object(members) => members.values_mut().for_each(make_harmless),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
-}
-
-/// Whether a character has a place of its own: it is no control character, and does not turn the direction of writing.
-fn is_harmless(c: char) -> bool {
-    !c.is_control() && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// The field with the key, if there is one.

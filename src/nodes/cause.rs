@@ -189,7 +189,7 @@ impl Explained<'_> {
         Some(match &self.cause {
             Cause::Unresolved(_) => format!("is the name in {key} right?"),
             Cause::Refused => {
-                let server = if matches!(*key, "--url" | "--config") { "the gateway" } else { "OpenEMR" };
+                let server = if matches!(*key, "--url" | "--config" | "--admin") { "the gateway" } else { "OpenEMR" };
                 format!("is {server} running, and the port in {key} right?")
             }
             Cause::NoRoute | Cause::NoConnection(_) => format!("is the address in {key} right?"),

@@ -68,3 +68,13 @@ fn a_key_comes_from_a_file_and_the_rest_is_explained() {
         assert!(ended.code == 1 && ended.err.contains(message) && !ended.err.contains(&key), "{message} in {}", ended.err);
     }
 }
+
+#[test]
+fn what_is_wrong_with_the_url_is_said_of_the_gateway_and_without_a_password() {
+    let ended = top(&["--once", "--admin", "http://me:geheim@gateway.example.org"]);
+    assert!(ended.code == 1 && ended.err.contains("--admin holds a user name or a password"), "{}", ended.err);
+    assert!(!ended.err.contains("geheim"), "{}", ended.err);
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let ended = top(&["--once", "--admin", &format!("http://{free}")]);
+    assert!(ended.code == 1 && ended.err.contains("is the gateway running, and the port in --admin right?"), "{}", ended.err);
+}
