@@ -18,6 +18,7 @@
 //! | 6 | `sinks` | the audit trail's sinks: the thread that writes it, and what is posted to a repository |
 //! | 6 | `smart` | client assertions, the token exchange and the life of an access token |
 //! | 5 | `nodes` | OpenEMR's servers: addresses, health, requests in flight |
+//! | 5 | `store` | the store that several gateways share |
 //! | 4 | `config` | the YAML file and the environment, checked into a `Config` that cannot be wrong |
 //! | 3 | `access` | clients, policies and the decision on a request |
 //! | 3 | `audit` | the audit trail: records, files with a hash chain, events for a repository |
@@ -55,6 +56,7 @@ mod server;
 mod sinks;
 mod site;
 mod smart;
+mod store;
 
 pub use cli::run;
 
@@ -69,6 +71,7 @@ pub mod key_files {
 pub mod bench {
     pub use crate::access::bench::{ClientQuestion, LimitedClient, ManyClients};
     pub use crate::audit::patients::{Form, PatientsFound};
+    pub use crate::fhir::bench::{interaction, operation_outcome, resource_in};
     pub use crate::fhir::body_step::{BodyStep, Verdict};
     pub use crate::fhir::criteria::{Criteria, Illegible};
     pub use crate::fhir::json::pretty::Pretty;
@@ -76,11 +79,13 @@ pub mod bench {
     pub use crate::fhir::projection::projector::Projector;
     pub use crate::fhir::projection::rule::Projection;
     pub use crate::fhir::resource_test::{Permitted, ResourceTest};
+    pub use crate::gateway::bench::{AnswerHead, RequestHead};
     pub use crate::observe::metrics::bench::CountedRequests;
     pub use crate::openemr::bundle::stream::BundleStream;
     pub use crate::openemr::mend::mender::Mender;
     pub use crate::openemr::mend::repairs::{Mended, Repairs};
     pub use crate::openemr::search::terms::{Page, SearchTerms, Window};
+    pub use crate::smart::bench::SiteToken;
 
     /// Returns the criteria of a search: its parameters' names with their modifiers, and their values. `None` where one of them
     /// cannot be tested.
@@ -243,6 +248,7 @@ pub mod fuzzing {
             capabilities: capabilities.as_ref(),
             repairs: true,
             pager: Pager::Slice,
+            keeps_pages: false,
             handling: Some(if strict { Handling::Strict } else { Handling::Lenient }),
             unusable: Unusable::Refuse,
             bases: &[],

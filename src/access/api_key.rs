@@ -3,7 +3,7 @@
 //!
 //! Decision: `docs/decisions/38-credentials.md`.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::error::Unspecified;
@@ -40,12 +40,8 @@ impl<'t> ApiKey<'t> {
         rand::fill(&mut bytes)?;
         let secret = URL_SAFE_NO_PAD.encode(bytes);
         let sha256 = sha256(secret.as_bytes());
-        let mut key = PREFIX.to_owned();
-        for byte in sha256.iter().take(ID / 2) {
-            // Writing to a String never fails.
-            let _ = write!(key, "{byte:02x}");
-        }
-        Ok((key + "_" + &secret, KeyDigest { sha256, expires: None }))
+        let id = hex::encode(sha256.get(..ID / 2).unwrap_or_default());
+        Ok((format!("{PREFIX}{id}_{secret}"), KeyDigest { sha256, expires: None }))
     }
 
     /// Takes a key apart; `None` for a text that has another form.

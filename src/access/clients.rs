@@ -1,7 +1,6 @@
 //! The clients that the configuration names, found by their credentials.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -50,10 +49,7 @@ impl KeyDigest {
     /// The SHA-256 in 64 hexadecimal digits.
     #[must_use]
     pub(crate) fn hex(&self) -> String {
-        self.sha256.iter().fold(String::with_capacity(64), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        hex::encode(self.sha256)
     }
 
     /// The id, as a number.

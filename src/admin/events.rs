@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use crate::admin::watch::Watch;
 use crate::http::answer::Answer;
 use crate::http::answer_protection::protect;
+use crate::http::parts::edit_response;
 use crate::http::set_field::SetField;
 
 /// The most streams at once.
@@ -41,7 +42,7 @@ impl Events {
         head.set(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         head.set(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         head.set(CONNECTION, HeaderValue::from_static("close"));
-        protect(&mut head);
+        edit_response(&mut head, protect);
         self.session.set_keepalive(None);
         self.session.write_response_header(Box::new(head)).await?;
         let mut statuses = watch.subscribe();

@@ -19,10 +19,11 @@ pub(super) async fn samples(state: &State) -> Vec<Sample> {
     let mut samples = Vec::new();
     for site in &runtime.sites {
         of_site(site, &mut samples);
-        of_exports(site, state.exports.of(&site.config).counts(), &mut samples);
+        of_exports(site, state.exports.of(site).counts(), &mut samples);
     }
     certificates::samples(&runtime, &mut samples);
     of_audit(&runtime, &mut samples);
+    of_store(&runtime, &mut samples);
     of_process(state, &mut samples);
     // Files of the system.
     samples.extend(tokio::task::spawn_blocking(process_figures::samples).await.unwrap_or_default());
@@ -49,6 +50,7 @@ fn of_site(site: &Site, samples: &mut Vec<Sample>) {
     ] {
         samples.push(Sample::number(family, labels(&[]), number));
     }
+    samples.push(Sample::count(Family::KeptPages, labels(&[]), site.kept_pages.bytes() as u64));
     let (good, failed) = site.token.exchanges();
     samples.push(Sample::count(Family::TokenExchanges, labels(&["ok"]), good));
     samples.push(Sample::count(Family::TokenExchanges, labels(&["failed"]), failed));
@@ -64,7 +66,7 @@ fn of_site(site: &Site, samples: &mut Vec<Sample>) {
 }
 
 fn of_exports(site: &Site, counts: Counts, samples: &mut Vec<Sample>) {
-    let Counts { unfinished, finished, good_parts, failed_parts } = counts;
+    let Counts { unfinished, finished, good_parts, failed_parts, refused_writes } = counts;
     for (family, word, count) in [
         (Family::Exports, "unfinished", unfinished as u64),
         (Family::Exports, "finished", finished as u64),
@@ -73,6 +75,7 @@ fn of_exports(site: &Site, counts: Counts, samples: &mut Vec<Sample>) {
     ] {
         samples.push(Sample::count(family, vec![site.name().to_owned(), word.to_owned()], count));
     }
+    samples.push(Sample::count(Family::ExportRefusedWrites, vec![site.name().to_owned()], refused_writes));
 }
 
 fn of_process(state: &State, samples: &mut Vec<Sample>) {
@@ -106,4 +109,12 @@ fn of_audit(runtime: &Runtime, samples: &mut Vec<Sample>) {
         count(Family::AuditDamaged, posting.damaged);
         count(Family::AuditPending, posting.pending_bytes);
     }
+}
+
+fn of_store(runtime: &Runtime, samples: &mut Vec<Sample>) {
+    let Some(store) = &runtime.store else { return };
+    samples.push(Sample::count(Family::StoreUp, Vec::new(), u64::from(store.trouble().is_none())));
+    let errors =
+        store.errors().map(|(used_for, count)| Sample::count(Family::StoreErrors, vec![used_for.word().to_owned()], count));
+    samples.extend(errors);
 }

@@ -25,6 +25,8 @@ pub(super) struct Health {
     sites: Vec<SiteHealth>,
     #[serde(skip_serializing_if = "Option::is_none")]
     audit: Option<Audit>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<Store>,
 }
 
 #[derive(Serialize)]
@@ -68,6 +70,13 @@ struct Audit {
     repository: Option<PostingHealth>,
 }
 
+#[derive(Serialize)]
+struct Store {
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<String>,
+}
+
 /// `GET /health`: the state of everything. Waits for nothing.
 pub(super) fn health(state: &State) -> Health {
     let runtime = state.runtime.load();
@@ -83,6 +92,10 @@ pub(super) fn health(state: &State) -> Health {
             recorded: trail.written,
             lost: trail.lost,
             repository: runtime.trail.posting(),
+        }),
+        store: runtime.store.as_ref().map(|store| {
+            let cause = store.trouble().map(|trouble| trouble.to_string());
+            Store { ok: cause.is_none(), cause }
         }),
     }
 }

@@ -1,6 +1,7 @@
 //! What is wrong with a gateway, by its status. Pure.
 
 use crate::admin::status::{Overall, Problem, Site, Status};
+use crate::site::status;
 
 /// What a gateway is of which nothing is wrong.
 pub(super) const NOTHING_WRONG: Overall = Overall::Ok;
@@ -43,6 +44,9 @@ pub(super) fn of(status: &Status) -> Vec<Problem> {
         let trouble = audit.repository.as_ref().and_then(|repository| repository.trouble.as_ref());
         problems.extend(trouble.map(|trouble| of_gateway(format!("the audit repository takes no events: {trouble}"))));
     }
+    if let Some((store, trouble)) = status.store.as_ref().and_then(|store| Some((store, store.trouble.as_ref()?))) {
+        problems.push(of_gateway(format!("the store at {} {trouble}", store.url)));
+    }
     problems
 }
 
@@ -55,15 +59,14 @@ fn of_token(site: &Site) -> Option<&'static str> {
     }
 }
 
-/// How a gateway is with these problems.
+/// How a gateway is: as `/health` says, but for what only the operator is told of.
 #[must_use]
-pub(super) fn overall(status: &Status, is_draining: bool) -> Overall {
-    let is_served = |site: &Site| site.token.is_valid && site.nodes.iter().any(|node| node.state != "ejected");
-    match (is_draining, status.sites.iter().any(is_served), status.problems.is_empty()) {
+pub(super) fn overall(known: status::Status, problems: &[Problem], is_draining: bool) -> Overall {
+    match (is_draining, known, problems.is_empty()) {
         (true, _, _) => Overall::Draining,
-        (false, false, _) => Overall::Down,
-        (false, true, false) => Overall::Degraded,
-        (false, true, true) => NOTHING_WRONG,
+        (false, status::Status::Down, _) => Overall::Down,
+        (false, status::Status::Ok, true) => NOTHING_WRONG,
+        (false, _, _) => Overall::Degraded,
     }
 }
 
@@ -90,31 +93,23 @@ mod tests {
         serde_json::from_value(status).unwrap()
     }
 
-    fn judged(site: &Value, certificates: &Value, is_draining: bool) -> (Overall, Vec<String>) {
-        let mut status = status(site, certificates);
-        status.problems = of(&status);
-        (overall(&status, is_draining), status.problems.into_iter().map(|problem| problem.text).collect())
+    fn found(site: &Value, certificates: &Value) -> Vec<String> {
+        of(&status(site, certificates)).into_iter().map(|problem| problem.text).collect()
     }
 
     #[test]
-    fn a_site_is_down_without_a_token_or_a_node() {
-        for (site, state, text) in [
-            (json!({}), Overall::Ok, None),
-            (json!({"/token/failures": 2}), Overall::Degraded, Some("still good")),
-            (json!({"/token/is_valid": false}), Overall::Down, Some("no access token yet")),
-            (json!({"/token/is_valid": false, "/token/failures": 2}), Overall::Down, Some("the exchange fails")),
-            (
-                json!({"/nodes/0/state": "degraded"}),
-                Overall::Degraded,
-                Some("http://openemr fails some of its connections or checks"),
-            ),
-            (json!({"/nodes/0/state": "ejected"}), Overall::Down, Some("http://openemr cannot be reached")),
+    fn what_is_wrong_with_a_site_is_said_once() {
+        for (site, text) in [
+            (json!({}), None),
+            (json!({"/token/failures": 2}), Some("still good")),
+            (json!({"/token/is_valid": false}), Some("no access token yet")),
+            (json!({"/token/is_valid": false, "/token/failures": 2}), Some("the exchange fails")),
+            (json!({"/nodes/0/state": "degraded"}), Some("http://openemr fails some of its connections or checks")),
+            (json!({"/nodes/0/state": "ejected"}), Some("http://openemr cannot be reached")),
         ] {
-            let (found, problems) = judged(&site, &json!([]), false);
-            assert_eq!(found, state, "{site}");
+            let problems = found(&site, &json!([]));
             assert_eq!(problems.len(), usize::from(text.is_some()), "{site}");
             assert!(text.is_none_or(|text| problems[0].contains(text)), "{problems:?}");
-            assert_eq!(judged(&site, &json!([]), true).0, Overall::Draining);
         }
     }
 
@@ -124,12 +119,29 @@ mod tests {
             [(-1, Some("has expired")), (60, Some("within a day")), (3 * DAY, Some("in 3 days")), (15 * DAY, None)]
         {
             let certificates = json!([{"kind": "listener", "file": "a.pem", "ends": 1_000_000 + left}]);
-            let (state, problems) = judged(&json!({}), &certificates, false);
-            assert_eq!(state == Overall::Degraded, text.is_some(), "{left}");
+            let problems = found(&json!({}), &certificates);
+            assert_eq!(problems.len(), usize::from(text.is_some()), "{left}");
             assert!(
                 text.is_none_or(|text| problems[0].starts_with("a certificate of a.pem") && problems[0].ends_with(text)),
                 "{problems:?}"
             );
+        }
+    }
+
+    #[test]
+    fn no_problem_makes_a_gateway_better_than_health_says() {
+        use status::Status::{Degraded, Down, Ok};
+        let one = [Problem { site: None, text: "a certificate has expired".to_owned() }];
+        for (known, problems, state) in [
+            (Ok, &[][..], Overall::Ok),
+            (Ok, &one, Overall::Degraded),
+            (Degraded, &[], Overall::Degraded),
+            (Degraded, &one, Overall::Degraded),
+            (Down, &[], Overall::Down),
+            (Down, &one, Overall::Down),
+        ] {
+            assert_eq!(overall(known, problems, false), state);
+            assert_eq!(overall(known, problems, true), Overall::Draining);
         }
     }
 }

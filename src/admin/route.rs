@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, HeaderValue};
+use http::header::{CACHE_CONTROL, HeaderValue, RETRY_AFTER};
 use http::{Method, StatusCode};
 use jiff::Timestamp;
 use log::{LevelFilter, info};
@@ -14,9 +14,11 @@ use crate::admin::state::State;
 use crate::admin::watch::Watch;
 use crate::admin::{gauges, health};
 use crate::audit::record::{Kind, Outcome, Record};
+use crate::fhir::rejection::whole_seconds;
 use crate::http::answer::Answer;
 use crate::observe::metrics::{self, Exposition};
 use crate::observe::set_log_level;
+use crate::smart::refresh_request::NoNewToken;
 use crate::smart::schedule::Reason;
 
 /// Answers a request that may be answered.
@@ -111,11 +113,15 @@ async fn refresh(query: &str, state: &State) -> Answer {
             let expires_in = token.left(Instant::now()).as_secs();
             Answer::json(StatusCode::OK, &Refreshed { site: site.name().to_owned(), expires_in })
         }
-        Err(_) => Answer::error(
-            StatusCode::BAD_GATEWAY,
-            "token_exchange_failed",
-            "There is no new token; /health and the log say why, or exchanges were asked for too often.",
-        ),
+        Err(NoNewToken::Limited(wait)) => Answer::error(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many_refreshes",
+            "New tokens were asked for too often of late (forced_refreshes).",
+        )
+        .with(RETRY_AFTER, HeaderValue::from(whole_seconds(wait))),
+        Err(NoNewToken::Failed(_) | NoNewToken::BackingOff(..) | NoNewToken::Stopped) => {
+            Answer::error(StatusCode::BAD_GATEWAY, "token_exchange_failed", "There is no new token; /health and the log say why.")
+        }
     }
 }
 

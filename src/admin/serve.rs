@@ -24,6 +24,7 @@ use crate::admin::watch::Watch;
 use crate::admin::{events, page, permission, route};
 use crate::http::answer::Answer;
 use crate::http::answer_protection::protect;
+use crate::http::parts::edit_response;
 use crate::http::set_field::SetField;
 
 /// The most connections at once; others wait to be accepted.
@@ -144,7 +145,7 @@ async fn serve(stream: TcpStream, shared: &Shared) -> pingora::Result<Option<Eve
         Err(refused) => refused.into(),
     };
     let (mut head, body) = answer.into_parts();
-    protect(&mut head);
+    edit_response(&mut head, protect);
     send(session, head, body).await.map(|()| None)
 }
 

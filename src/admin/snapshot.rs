@@ -9,7 +9,7 @@ use crate::admin::certificates::endings;
 use crate::admin::health::{nodes, state_word};
 use crate::admin::problems;
 use crate::admin::state::{ClientConnections, State};
-use crate::admin::status::{Audit, Certificate, Client, Exchange, Export, Node, Reason, Repository, Site, Status, Token};
+use crate::admin::status::{Audit, Certificate, Client, Exchange, Export, Node, Reason, Repository, Site, Status, Store, Token};
 use crate::exports::progress::Progress;
 use crate::fhir::export_level::Level;
 use crate::observe::metrics::history::{History, OfClient};
@@ -20,6 +20,7 @@ use crate::site::prepared;
 use crate::site::runtime::Runtime;
 use crate::smart::past_exchange::PastExchange;
 use crate::smart::token_cell::Phase;
+use crate::store::shared_store::SharedStore;
 
 /// The most exports of a site that are shown.
 const MOST_EXPORTS: usize = 20;
@@ -58,15 +59,16 @@ pub(super) fn take(state: &State, history: &History, certificates: Vec<Certifica
         connections: open,
         most_connections: most,
         rate: hour.rate,
-        sites: runtime.sites.iter().map(|site| of_site(site, state.exports.of(&site.config).progress())).collect(),
+        sites: runtime.sites.iter().map(|site| of_site(site, state.exports.of(site).progress())).collect(),
         minutes: hour.minutes,
         clients: clients(hour.clients),
         reasons: reasons(hour.reasons),
         certificates,
         audit: audit(&runtime),
+        store: store(&runtime),
     };
     status.problems = problems::of(&status);
-    status.state = problems::overall(&status, state.lifecycle.is_draining());
+    status.state = problems::overall(runtime.status(Instant::now()), &status.problems, state.lifecycle.is_draining());
     status
 }
 
@@ -145,6 +147,11 @@ fn reasons(hour: Vec<(usize, u64)>) -> Vec<Reason> {
     let mut reasons: Vec<Reason> = hour.into_iter().map(coded).collect();
     reasons.sort_by_key(|reason| Reverse(reason.count));
     reasons
+}
+
+fn store(runtime: &Runtime) -> Option<Store> {
+    let trouble = |store: &SharedStore| store.trouble().map(|trouble| trouble.to_string());
+    runtime.store.as_ref().map(|store| Store { url: store.url().to_string(), trouble: trouble(store) })
 }
 
 fn audit(runtime: &Runtime) -> Option<Audit> {

@@ -38,6 +38,9 @@ pub(crate) struct Status {
     pub(crate) certificates: Vec<Certificate>,
     /// The audit trail; `None` where none is kept.
     pub(crate) audit: Option<Audit>,
+    /// The store that is shared with other gateways; `None` where there is none.
+    #[serde(default)]
+    pub(crate) store: Option<Store>,
 }
 
 /// How the gateway is.
@@ -65,6 +68,15 @@ impl Overall {
             Self::Draining => "draining",
         }
     }
+}
+
+/// The store that is shared with other gateways.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Store {
+    /// Its URL.
+    pub(crate) url: String,
+    /// Why it does not answer; `None` when it does.
+    pub(crate) trouble: Option<String>,
 }
 
 /// Something that is wrong.

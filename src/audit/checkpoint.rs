@@ -188,7 +188,7 @@ impl VerifierKey {
     }
 
     fn hex(&self) -> String {
-        self.id.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(self.id)
     }
 }
 

@@ -1,6 +1,5 @@
 //! The file with the key of hashed ids: 64 hexadecimal digits.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -49,12 +48,10 @@ pub(crate) fn open(path: &Path) -> Result<Zeroizing<[u8; 32]>, NoIdsKey> {
     if !path.exists() {
         let mut key = Zeroizing::new([0; 32]);
         aws_lc_rs::rand::fill(&mut *key).map_err(|_| NoIdsKey::Crypto)?;
-        let mut text = Zeroizing::new(String::with_capacity(DIGITS + 1));
-        for byte in key.iter() {
-            let _ = write!(text, "{byte:02x}");
-        }
-        text.push('\n');
-        secret_file::make(path, &text)?;
+        let mut text = Zeroizing::new([b'\n'; DIGITS + 1]);
+        let (digits, _) = text.split_at_mut(DIGITS);
+        hex::encode_to_slice(*key, digits).map_err(|_| NoIdsKey::Crypto)?;
+        secret_file::make(path, std::str::from_utf8(&*text).map_err(|_| NoIdsKey::Crypto)?)?;
     }
     read(path)
 }

@@ -9,7 +9,7 @@
 //! | `record` | what is recorded of a request, and of an event of the gateway's own |
 //! | `ids`, `ids_key` | how ids are written: as a keyed hash, plain, or not at all |
 //! | `patients` | the patients that an answer is about, found while it passes |
-//! | `trail`, `gate` | the way of a record to its writer; what holds the end of an answer back until then |
+//! | `trail`, `doorbell`, `gate` | the way of a record to its writer; what wakes that; what holds the end of an answer back until then |
 //! | `audit_event` | FHIR AuditEvents of a record |
 //! | `spool`, `posting` | records that a FHIR repository has not taken yet, on the disk; what is known of posting them |
 //! | `disclosures`, `selection` | what was disclosed of a patient, and what an operator looks for; `period` and `sought` help |
@@ -26,6 +26,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod checkpoint_key;
 pub(crate) mod disclosures;
 pub(crate) mod disk;
+mod doorbell;
 pub(crate) mod files;
 pub(crate) mod finding;
 pub(crate) mod gate;

@@ -4,12 +4,13 @@
 //! that the end of the answer leaves when the record is written.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::doorbell::{Doorbell, RingsAtEnd};
 use super::gate::Gate;
 use super::posting::{Posting, PostingHealth};
 use super::record::Record;
@@ -34,6 +35,8 @@ pub(crate) struct Trail {
 #[derive(Debug)]
 struct Open {
     queue: SyncSender<Queued>,
+    /// Behind the queue, which has to end first.
+    bell: RingsAtEnd,
     shared: Arc<Shared>,
     /// Whether nothing may be answered that is not recorded.
     required: bool,
@@ -86,6 +89,7 @@ pub(crate) struct Health {
 #[derive(Debug)]
 pub(crate) struct Inbox {
     queue: Receiver<Queued>,
+    bell: Arc<Doorbell>,
     shared: Arc<Shared>,
     gates: Vec<Option<Arc<Gate>>>,
     bytes: usize,
@@ -114,10 +118,11 @@ impl Trail {
             released: Arc::default(),
             gates: Mutex::default(),
         });
-        let open = Open { queue, shared: Arc::clone(&shared), required, takes_queries };
+        let bell = Arc::<Doorbell>::default();
+        let open = Open { queue, bell: RingsAtEnd(Arc::clone(&bell)), shared: Arc::clone(&shared), required, takes_queries };
         (
             Arc::new(Self { open: Some(open), posting: OnceLock::new() }),
-            Inbox { queue: received, shared, gates: Vec::new(), bytes: 0 },
+            Inbox { queue: received, bell, shared, gates: Vec::new(), bytes: 0 },
         )
     }
 
@@ -150,7 +155,7 @@ impl Trail {
 
     /// Hands a record over. Nothing is written to the connection of `gate` until it is written, or lost and not required.
     pub(crate) fn record(&self, record: Record, gate: Option<&Arc<Gate>>) {
-        let Some(Open { queue, shared, .. }) = &self.open else { return };
+        let Some(Open { queue, bell, shared, .. }) = &self.open else { return };
         let size = record.size();
         if let Some(gate) = gate {
             gate.close();
@@ -162,7 +167,10 @@ impl Trail {
         let refused = match is_full {
             true => Some(queued),
             false => match queue.try_send(queued) {
-                Ok(()) => None,
+                Ok(()) => {
+                    bell.0.ring();
+                    None
+                }
                 Err(TrySendError::Full(queued) | TrySendError::Disconnected(queued)) => Some(queued),
             },
         };
@@ -268,10 +276,14 @@ impl Inbox {
         batch.clear();
         self.gates.clear();
         self.bytes = 0;
-        match self.queue.recv_timeout(within) {
-            Ok(first) => self.add(first, batch),
-            Err(RecvTimeoutError::Timeout) => return true,
-            Err(RecvTimeoutError::Disconnected) => return false,
+        let first = self.bell.wait(within, || match self.queue.try_recv() {
+            Err(TryRecvError::Empty) => None,
+            found => Some(found),
+        });
+        match first {
+            Some(Ok(first)) => self.add(first, batch),
+            Some(Err(_)) => return false,
+            None => return true,
         }
         while batch.len() < BATCH
             && self.bytes < BATCH_BYTES

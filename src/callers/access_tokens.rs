@@ -23,7 +23,10 @@ use crate::callers::recent::{Known, Recent};
 use crate::callers::replay::{NotOnce, Replay};
 use crate::callers::token_server::{self, ErrorCode, OAuthError};
 use crate::callers::used_folder::UsedFolder;
+use crate::callers::used_in_store;
 use crate::keys::sha256;
+use crate::store::shared_store::SharedStore;
+use crate::store::store_error::StoreError;
 
 /// The token server: its keys, and the assertions that were used.
 #[derive(Debug)]
@@ -44,6 +47,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) site: &'a str,
     /// The body.
     pub(crate) form: &'a [u8],
+    /// The store that remembers used assertions for all gateways.
+    pub(crate) store: Option<&'a SharedStore>,
     /// The URLs by which callers know this token endpoint.
     pub(crate) audiences: &'a [String],
     /// Whether the request comes from one of these networks.
@@ -148,7 +153,7 @@ impl AccessTokens {
         let set = key_set(keys, asked.jwk_sets, &assertion).await?;
         let verified = assertion.verify(set.set().keys().iter(), asked.audiences, asked.now)?;
         may_have_tokens(client, &asked)?;
-        self.use_once(&client.name, verified, asked.now).await?;
+        self.use_once(&client.name, verified, &asked).await?;
         let scopes = granted(&client.policy, &request.scopes);
         if scopes.is_empty() {
             let text = "The client's policy has none of the scopes that were asked for.";
@@ -159,17 +164,28 @@ impl AccessTokens {
         Ok(Given { access_token, token_type: "bearer", expires_in: LIFETIME.as_secs(), scope, client: Arc::clone(&client.name) })
     }
 
-    /// Uses an assertion up, for this process and those that share its folder. The disk also tells whether there is a newer key.
-    async fn use_once(self: &Arc<Self>, client: &str, assertion: Verified, now: i64) -> Result<(), OAuthError> {
+    /// Uses an assertion up: for this process and those that share its folder, and for all gateways where there is a store.
+    async fn use_once(self: &Arc<Self>, client: &str, assertion: Verified, asked: &Asked<'_>) -> Result<(), OAuthError> {
         let Verified { jti, until } = assertion;
+        let now = asked.now;
         self.replay.once(client, &jti, until, now).map_err(not_once)?;
+        if let Some(store) = asked.store
+            && !used_in_store::first(store, client, &jti, until.saturating_sub(now)).await.map_err(not_looked_up)?
+        {
+            return Err(not_once(NotOnce::Replayed));
+        }
+        let is_shared = asked.store.is_some();
         let (server, client) = (Arc::clone(self), client.to_owned());
         let on_disk = move || {
+            // The disk also tells whether there is a newer key.
             if let Err(problem) = server.open() {
                 error!("no access token can be signed: {problem}");
             }
+            // Also where there is a store: it may be taken out, or lose its data.
             server.used.first(&client, &jti, until, now).unwrap_or_else(|problem| {
-                warn!("other processes do not learn of used assertions: {}: {problem}", server.used.path().display());
+                if !is_shared {
+                    warn!("other processes do not learn of used assertions: {}: {problem}", server.used.path().display());
+                }
                 true
             })
         };
@@ -233,6 +249,13 @@ fn not_once(why: NotOnce) -> OAuthError {
             OAuthError::client("The client has used too many assertions of late: use an access token until it expires.")
         }
     }
+}
+
+/// Without the store nobody knows whether the assertion was used at another gateway.
+fn not_looked_up(error: StoreError) -> OAuthError {
+    warn!("no access token was given: whether its assertion was used before is not known, since the store {error}");
+    let text = "The gateway cannot look up at the moment whether the client_assertion was used before: send a new one later.";
+    OAuthError::new(ErrorCode::TemporarilyUnavailable, text)
 }
 
 fn no_key() -> OAuthError {

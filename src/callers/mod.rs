@@ -15,4 +15,6 @@ mod recent;
 pub(crate) mod replay;
 mod signing_key;
 pub(crate) mod token_server;
+mod used_assertion;
 mod used_folder;
+mod used_in_store;

@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::digest::{Context, SHA256};
+use crate::callers::used_assertion;
 
 /// For how many seconds of expiry there is one folder.
 const SPAN: i64 = 10 * 60;
@@ -44,7 +44,7 @@ impl UsedFolder {
             DirBuilder::new().recursive(true).mode(OWN_FOLDER).create(&span)?;
             self.forget_before(now);
         }
-        match OpenOptions::new().write(true).create_new(true).mode(OWN).open(span.join(name(client, jti))) {
+        match OpenOptions::new().write(true).create_new(true).mode(OWN).open(span.join(used_assertion::name(client, jti))) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(error),
@@ -61,15 +61,6 @@ impl UsedFolder {
             }
         }
     }
-}
-
-fn name(client: &str, jti: &str) -> String {
-    let mut digest = Context::new(&SHA256);
-    // The length keeps the two apart.
-    for part in [&client.len().to_be_bytes()[..], client.as_bytes(), jti.as_bytes()] {
-        digest.update(part);
-    }
-    digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

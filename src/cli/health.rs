@@ -1,4 +1,6 @@
 //! `health`: asks a running gateway whether it runs, or is ready, for the probes of containers.
+//!
+//! Decision: `docs/decisions/58-containers.md`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};

@@ -17,9 +17,10 @@ use super::outcome::Failure;
 use super::own_requests;
 use crate::admin::status::Status;
 use crate::config::BaseUrl;
-use crate::config::problem::{is_unshowable, shown_path};
+use crate::config::problem::shown_path;
 use crate::nodes::client::{Client, Limits, Request, Response};
 use crate::nodes::origin::Origin;
+use crate::observe::safe_text::is_unshowable;
 
 /// The variable of the environment with the key.
 const KEY_VARIABLE: &str = "OPENEMR_GATEWAY_ADMIN_KEY";

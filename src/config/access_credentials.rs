@@ -1,6 +1,5 @@
 //! The credentials of a client: API keys, client certificates, JWTs of an identity provider, keys for the token endpoint.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -52,10 +51,7 @@ impl Sha256 {
     }
 
     fn hex(self) -> String {
-        self.0.iter().fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        hex::encode(self.0)
     }
 }
 

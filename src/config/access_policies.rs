@@ -8,7 +8,7 @@ use serde_yaml::{Mapping, Value as Yaml};
 use super::access_files;
 use super::declaration::{section, section_shape, words};
 use super::node::{Node, Value};
-use super::problem::{Findings, Place, Problem, Written, did_you_mean, is_unshowable, shown};
+use super::problem::{Findings, Place, Problem, Written, did_you_mean, shown};
 use super::section::{Section, elements, text};
 use super::setting::Setting;
 use super::shape::Shape;
@@ -21,6 +21,7 @@ use crate::fhir::id::{is_id, is_path_id};
 use crate::fhir::resource_type;
 use crate::limits::client_limits::ClientLimits;
 use crate::limits::rate::{MOST_BURST, Rate};
+use crate::observe::safe_text::is_unshowable;
 
 /// The built-in policy that permits everything of the FHIR API.
 pub(super) const EVERYTHING: &str = "everything";

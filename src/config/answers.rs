@@ -34,6 +34,9 @@ section! {
         /// Whether identical GETs of a client that are at OpenEMR at the same time share one answer. Under `conformance: pass_through`
         /// it is off unless it is written here.
         share_answers: bool = true;
+        /// How long OpenEMR's answer to a search is kept in memory for the pages behind the one that was asked for, so that OpenEMR does not make the whole set
+        /// again for each. It holds patient data. Only its own client gets pages of it, and a write through the gateway ends it. It needs `paging: slice`.
+        share_pages: Option<Duration> = None, at_most(Some(Duration::from_secs(60))), example("20s");
     }
     check Answers::check
 }
@@ -44,6 +47,10 @@ impl Answers {
             let written = section.node("repairs").map(|(node, _)| node);
             self.repairs = Repairs::NONE.with(written, &section.place_of("repairs"), findings);
             self.share_answers &= section.node("share_answers").is_some();
+        }
+        if self.share_pages.is_some() && self.paging != Paging::Slice {
+            let problem = section.place_of("share_pages").problem("is set, and no page is shared, because `paging` is not slice");
+            findings.warning(problem.remedy("write  paging: slice, or leave share_pages out"));
         }
         Some(self)
     }
@@ -211,8 +218,8 @@ section! {
     /// Bulk exports.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct BulkData {
-        /// Where the plans of exports are kept, so that they survive a restart. They hold ids, and the searches of _typeFilter, which
-        /// may name a patient; only the gateway's user can read them.
+        /// Where the plans of exports are kept, so that they survive a restart, unless gateways share a store. They hold ids, and the
+        /// searches of _typeFilter, which may name a patient; only the gateway's user can read them.
         folder: PathBuf = "state/bulk".into();
         /// How long a finished export is known. OpenEMR keeps its files for an hour.
         keep: Duration = Duration::from_secs(24 * 60 * 60);

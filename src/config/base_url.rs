@@ -90,10 +90,7 @@ impl BaseUrl {
     /// Whether the host is this machine: 127.0.0.0/8, ::1 or `localhost`.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
-        match self.host.parse::<IpAddr>() {
-            Ok(address) => address.is_loopback(),
-            Err(_) => self.host.eq_ignore_ascii_case("localhost"),
-        }
+        is_loopback(&self.host)
     }
 
     /// Whether scheme, host and port are those of `other` (RFC 6454).
@@ -117,7 +114,16 @@ impl fmt::Display for BaseUrl {
     }
 }
 
-fn host_and_port(authority: &str) -> Result<(String, Option<&str>), BaseUrlError> {
+/// Whether a host is this machine: 127.0.0.0/8, ::1 or `localhost`.
+pub(super) fn is_loopback(host: &str) -> bool {
+    match host.parse::<IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
+    }
+}
+
+/// Splits an authority without a user into the host, IPv6 without brackets, and the text of the port, if there is one.
+pub(super) fn host_and_port(authority: &str) -> Result<(String, Option<&str>), BaseUrlError> {
     if let Some(rest) = authority.strip_prefix('[') {
         let (address, after) = rest.split_once(']').ok_or(BaseUrlError::Host)?;
         let address: Ipv6Addr = address.parse().map_err(|_| BaseUrlError::Host)?;

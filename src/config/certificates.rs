@@ -58,6 +58,7 @@ impl Setting for CaFile {
             key if key.ends_with("client_ca") => ("your clients'", "no client's certificate is accepted"),
             key if key.starts_with("access.") => ("that of the server at jwks_uri", "that server's certificate is not trusted"),
             key if key.starts_with("tracing.") => ("the collector's", "the collector's certificate is not trusted"),
+            key if key.starts_with("store.") => ("the store's", "the store's certificate is not trusted"),
             _ => ("OpenEMR's", "OpenEMR's certificate is not trusted"),
         };
         let mut roots = rustls::RootCertStore::empty();

@@ -21,10 +21,14 @@ use super::server_conf;
 use super::setting::Setting as _;
 use super::shape::RestartRequired;
 use super::site::{Site, Sites};
+use super::store::StoreSettings;
 use super::tracing::Tracing;
 use super::{changes, exposure, trusted_proxies};
 use crate::http::forwarded::trusted_proxy::TrustedProxy;
+use crate::limits::replicas::Replicas;
 
+/// The most gateways that share limits.
+const MOST_REPLICAS: u32 = 1000;
 /// The most sites that one gateway serves.
 const MAX_SITES: usize = 256;
 
@@ -71,6 +75,13 @@ section! {
         log: Log = Log::default();
         /// OpenTelemetry traces: a span for each request, with its waits and its exchange with OpenEMR below. tracing.md explains them.
         tracing: Tracing = Tracing::default();
+        /// A store that several gateways share, which speaks the Redis protocol: a mapping, or its URL alone. operation.md says what is
+        /// shared with it, and what without.
+        store: Option<StoreSettings> = None, derived("none");
+        /// How many gateways with this configuration there are in front of the same OpenEMR. Of the limits that each counts by itself
+        /// it takes its part, one request at least: rates and bursts, `at_once`, `requests_per_address`, and of `in_flight` what may be
+        /// under way.
+        replicas: u32 = 1, at_most(MOST_REPLICAS), unit("gateways"), variable("GATEWAY_REPLICAS");
         /// Pingora's own settings, under Pingora's names.
         server: ServerConf = server_conf::defaults(), restart();
     }
@@ -114,7 +125,18 @@ impl Config {
         })
     }
 
+    /// How many gateways share the limits.
+    #[must_use]
+    pub(crate) fn replicas(&self) -> Replicas {
+        Replicas::new(self.replicas)
+    }
+
     fn check(mut self, section: &Section<'_>, findings: &mut Findings) -> Option<Self> {
+        self.sites.share_with(self.replicas());
+        if self.limits.shared && section.is_unset("store") {
+            let problem = section.place_of("limits").member("shared").problem("is true, and there is no store to count in");
+            findings.problem(problem.remedy("write  store: rediss://store.example.org:6379  or leave it out"));
+        }
         self.check_listeners(section, findings);
         self.check_admin(section, findings);
         self.check_access(section, findings);

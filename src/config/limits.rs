@@ -42,6 +42,10 @@ section! {
         local_rate_per_address: Rate = Rate::new(200, Period::Second);
         /// How many requests to these an address may send at once after a pause.
         local_burst_per_address: u32 = 1000, at_most(MOST_BURST), unit("requests");
+        /// Whether the rates of addresses, clients and sites are counted in `store`, by all gateways together. That asks the store once for
+        /// each rate that applies to a request. Without it, and while the store is away, each gateway counts by itself, with the part
+        /// that `replicas` leaves it.
+        shared: bool = false;
         /// The most requests at once on one HTTP/2 connection.
         http2_streams: u32 = 100, unit("requests");
         /// The longest that the head of an HTTP/1 request may take, from its first byte, or from the opening of the connection, to its end. Slower ones get 408.
@@ -53,6 +57,8 @@ section! {
         /// The memory for answers that clients have not read yet, over all connections; one connection gets a sixteenth. OpenEMR does
         /// not wait for a client whose answer fits.
         unread_answers: usize = 64 * MIB, restart();
+        /// The memory for OpenEMR's answers of which further pages are cut (`share_pages`), over all sites; one client gets half, one answer a quarter.
+        shared_pages: usize = 64 * MIB, restart();
         /// The least bytes a second at which a client must send its body, and read its answer, while OpenEMR is kept busy.
         least_rate: usize = 2 * KIB;
         /// The longest wait between two requests on a connection; a tenth of it while half of `connections` are open.

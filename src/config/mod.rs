@@ -9,6 +9,7 @@
 //! | `admin` | the keys of the admin listener |
 //! | `audit` | the keys of the audit trail |
 //! | `tracing` | the keys of OpenTelemetry traces |
+//! | `store` | the keys of the store that several gateways share |
 //! | `access_table`, `access_clients`, `access_policies`, `access_credentials`, `access_issuers`, `access_files` | clients and policies |
 //! | `site_file`, `upstream`, `answers`, `cors` | the keys of a site |
 //! | `site`, `node_urls`, `site_name`, `scope_list`, `site_keys`, `site_rotation`, `certificates`, `client_certificates` | a site, or a listener, checked |
@@ -70,6 +71,7 @@ mod site_file;
 mod site_keys;
 mod site_name;
 mod site_rotation;
+mod store;
 mod text;
 mod tracing;
 mod trusted_proxies;
@@ -104,6 +106,7 @@ pub(crate) use routes::RoutePath;
 pub(crate) use schema::json_schema;
 pub(crate) use site::{Site, TokenSettings};
 pub(crate) use site_rotation::SiteKeys;
+pub(crate) use store::{StoreSettings, StoreUrl};
 pub(crate) use tracing::Tracing;
 pub(crate) use unregistered::{Unregistered, load_unregistered};
 pub(crate) use upstream::{Balance, Connections, InFlightLimit, Node, RefreshLimit, Timeouts, Upstream, three_quarters};

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::observe::safe_text::is_unshowable;
+
 /// Where a value was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
@@ -192,15 +194,6 @@ impl Findings {
     pub(crate) fn warning(&mut self, problem: Problem) {
         self.warnings.push(Warning(problem));
     }
-}
-
-/// Whether a terminal would obey this character, or show nothing in its place: a control character, one that changes the direction
-/// or breaks the line, or one without a width.
-#[must_use]
-pub(crate) fn is_unshowable(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Returns a value as it is shown in an error: on one line, without characters that a terminal would obey, of bounded length.

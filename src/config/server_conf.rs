@@ -11,13 +11,14 @@ use super::shape::{KeyDescription, Shape, Visibility};
 
 /// Returns Pingora's settings as they are when nothing is written.
 ///
-/// Work stealing costs a proxy more than it brings. The gateway decides request by request what is repeated; Pingora's own
-/// limit of tries leaves room for every address of several nodes. Files in the temporary folder bear the gateway's name.
+/// The gateway decides request by request what is repeated; Pingora's own limit of tries leaves room for every address of several
+/// nodes. Files in the temporary folder bear the gateway's name.
 #[must_use]
 pub(super) fn defaults() -> ServerConf {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     ServerConf {
-        threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        work_stealing: false,
+        threads,
+        work_stealing: steals_work(threads),
         max_retries: 16,
         grace_period_seconds: Some(10),
         graceful_shutdown_timeout_seconds: Some(5),
@@ -29,6 +30,22 @@ pub(super) fn defaults() -> ServerConf {
     }
 }
 
+/// Whether so many threads share their work where the configuration does not say. Without, the task that watches an idle connection
+/// to OpenEMR wakes on another thread, and often too late: Pingora drops the connection and makes a new one
+/// (`docs/decisions/24-start-and-stop.md`).
+fn steals_work(threads: usize) -> bool {
+    threads > 1
+}
+
+/// What a setting is by default where that depends on something else.
+fn derived(name: &str) -> Option<&'static str> {
+    match name {
+        "threads" => Some("one for each processor core"),
+        "work_stealing" => Some("`true` with several threads"),
+        _ => None,
+    }
+}
+
 impl Setting for ServerConf {
     fn shape() -> Shape {
         let described = |(name, default): (Yaml, Yaml)| {
@@ -37,8 +54,8 @@ impl Setting for ServerConf {
             KeyDescription {
                 text: text.to_owned(),
                 shape: if default.is_bool() { Shape::Flag } else { Shape::Pingoras },
-                derived: (name == "threads").then_some("one for each processor core"),
-                default: if name == "threads" { Yaml::Null } else { default },
+                derived: derived(&name),
+                default: if derived(&name).is_some() { Yaml::Null } else { default },
                 name,
                 bounds: (None, None),
                 unit: None,
@@ -55,7 +72,8 @@ impl Setting for ServerConf {
     fn read(node: &Node, place: &Place, findings: &mut Findings) -> Option<Self> {
         let mut settings = to_mapping(&defaults());
         let known: Vec<String> = settings.keys().filter_map(Yaml::as_str).map(str::to_owned).collect();
-        for entry in entries(node, place, findings)? {
+        let written = entries(node, place, findings)?;
+        for entry in written {
             let (key, place) = (&entry.key, entry.place(place));
             if !known.contains(key) {
                 let problem = place.problem(format!("unknown key `{}`", shown(key)));
@@ -74,7 +92,7 @@ impl Setting for ServerConf {
                 Err(error) => findings.problem(place.problem(shown(&error.to_string()))),
             }
         }
-        let conf = match serde_yaml::from_value::<Self>(Yaml::Mapping(settings)).map(Self::validate) {
+        let mut conf = match serde_yaml::from_value::<Self>(Yaml::Mapping(settings)).map(Self::validate) {
             Ok(Ok(conf)) => conf,
             Ok(Err(error)) => {
                 findings.problem(place.problem(format!("Pingora refuses these settings: {}", shown(&error.to_string()))));
@@ -85,9 +103,12 @@ impl Setting for ServerConf {
                 return None;
             }
         };
+        if !written.iter().any(|entry| entry.key == "work_stealing") {
+            conf.work_stealing = steals_work(conf.threads);
+        }
         for (name, count) in [("threads", conf.threads), ("listener_tasks_per_fd", conf.listener_tasks_per_fd)] {
             if !(1..=1024).contains(&count) {
-                let entry = entries(node, place, &mut Findings::default())?.iter().find(|entry| entry.key == name);
+                let entry = written.iter().find(|entry| entry.key == name);
                 let place = entry.map_or_else(|| place.member(name), |entry| entry.place(place));
                 findings.problem(place.problem(format!("`{count}` is outside 1 to 1024")));
             }
@@ -126,7 +147,10 @@ const TEXTS: [(&str, &str); 35] = [
     ),
     ("threads", "The threads of each service."),
     ("listener_tasks_per_fd", "The tasks that accept connections on each listening socket."),
-    ("work_stealing", "Whether idle threads take the work of busy ones. For a proxy this costs more than it brings."),
+    (
+        "work_stealing",
+        "Whether idle threads take the work of busy ones. Without, some connections to OpenEMR are made for one request.",
+    ),
     ("runtime_enable_alt_timer", "Whether the runtime uses Tokio's alternative timer."),
     (
         "ca_file",

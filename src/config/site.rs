@@ -22,6 +22,7 @@ use super::site_rotation::{self, SiteKeys};
 use super::upstream::{Node, RefreshLimit, Upstream};
 use crate::keys::key_files::KeyFiles;
 use crate::limits::rate::{Quota, Rate};
+use crate::limits::replicas::Replicas;
 use crate::scopes::scope::Scopes;
 
 /// One OpenEMR site and the client that the gateway is there.
@@ -102,6 +103,7 @@ impl Site {
                 balance: file.balance,
                 health_check: file.health_check,
                 in_flight: file.in_flight,
+                replicas: Replicas::default(),
             },
             token: TokenSettings {
                 audience,
@@ -153,6 +155,16 @@ impl Site {
 /// The sites of a gateway. The first is served at the routes themselves.
 #[derive(Debug, Default)]
 pub struct Sites(pub Vec<Arc<Site>>);
+
+impl Sites {
+    /// Divides what OpenEMR works on among so many gateways.
+    pub(super) fn share_with(&mut self, replicas: Replicas) {
+        // Nobody else has a site that was just read.
+        for site in self.0.iter_mut().filter_map(Arc::get_mut) {
+            site.upstream.replicas = replicas;
+        }
+    }
+}
 
 impl Deref for Sites {
     type Target = [Arc<Site>];

@@ -8,6 +8,7 @@ use super::declaration::{section, words};
 use super::problem::Findings;
 use super::section::Section;
 use super::value::duration_text;
+use crate::limits::replicas::Replicas;
 
 /// Everything about the way to a site's OpenEMR. While it is the same, a reload keeps the nodes and what is known of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct Upstream {
     pub health_check: HealthCheck,
     /// How many requests OpenEMR works on at once.
     pub in_flight: InFlightLimit,
+    /// How many gateways share that.
+    pub(crate) replicas: Replicas,
 }
 
 impl Upstream {
@@ -46,6 +49,19 @@ impl Upstream {
             balance: Balance::RoundRobin,
             health_check: HealthCheck::default(),
             in_flight: InFlightLimit::default(),
+            replicas: Replicas::default(),
+        }
+    }
+
+    /// How many requests of this gateway OpenEMR works on at once. The wait queue is the gateway's own, and whole.
+    #[must_use]
+    pub(crate) fn in_flight_here(&self) -> InFlightLimit {
+        let part = |of: u32| self.replicas.part(of);
+        InFlightLimit {
+            most: part(self.in_flight.most),
+            most_of_a_client: self.in_flight.most_of_a_client.map(part),
+            most_of_exports: self.in_flight.most_of_exports.map(part),
+            ..self.in_flight
         }
     }
 }

@@ -8,9 +8,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use uuid::Uuid;
 
-use crate::exports::store::{Store, StoreError};
+use crate::exports::store::Store;
+use crate::exports::store_error::StoreError;
 use crate::openemr::export::ndjson::LinePermit;
 use crate::openemr::export::plan::Plan;
 use crate::openemr::export::type_filter::TypeTest;
@@ -65,18 +67,21 @@ impl FilesOfJob {
     }
 }
 
+/// The files of the exports that have ended.
+pub(super) type KnownFiles = HashMap<Uuid, Arc<FilesOfJob>>;
+
 /// Looks for a file in one export. One without a filter is withheld where another export with a filter has a file of its id, too: an
-/// OpenEMR that was set up anew gives ids again. `known`: the files of the exports that have ended.
-pub(super) fn of_job(
+/// OpenEMR that was set up anew gives ids again.
+pub(super) async fn of_job(
     store: &Store,
-    known: &mut HashMap<Uuid, Arc<FilesOfJob>>,
+    known: &Mutex<KnownFiles>,
     job: Uuid,
     id: &str,
     now: i64,
 ) -> Result<ExportFile, StoreError> {
-    let found = store.load(job)?.and_then(|plan| FilesOfJob::of(&plan, 0).find(id));
+    let found = store.load(job).await?.and_then(|plan| FilesOfJob::of(&plan, 0).find(id));
     match found.unwrap_or(ExportFile::Unknown) {
-        ExportFile::Whole => Ok(match look(store, known, id, now)?.found {
+        ExportFile::Whole => Ok(match look(store, known, id, now).await?.found {
             None | Some(ExportFile::Whole) => ExportFile::Whole,
             Some(_) => ExportFile::Withheld,
         }),
@@ -91,40 +96,36 @@ struct Look {
     withheld: bool,
 }
 
-/// Looks for a file in all exports. `known`: the files of those that have ended.
-pub(super) fn of_any_job(
-    store: &Store,
-    known: &mut HashMap<Uuid, Arc<FilesOfJob>>,
-    id: &str,
-    now: i64,
-) -> Result<ExportFile, StoreError> {
-    let Look { found, withheld } = look(store, known, id, now)?;
+/// Looks for a file in all exports.
+pub(super) async fn of_any_job(store: &Store, known: &Mutex<KnownFiles>, id: &str, now: i64) -> Result<ExportFile, StoreError> {
+    let Look { found, withheld } = look(store, known, id, now).await?;
     Ok(found.unwrap_or(if withheld { ExportFile::Withheld } else { ExportFile::Whole }))
 }
 
-fn look(store: &Store, known: &mut HashMap<Uuid, Arc<FilesOfJob>>, id: &str, now: i64) -> Result<Look, StoreError> {
+async fn look(store: &Store, known: &Mutex<KnownFiles>, id: &str, now: i64) -> Result<Look, StoreError> {
     let mut found = None;
-    let listing = store.list()?;
-    known.retain(|job, _| listing.jobs.contains(job));
+    let listing = store.list().await?;
+    known.lock().retain(|job, _| listing.jobs.contains(job));
     let mut withheld = listing.has_lost_plan;
-    for job in &listing.jobs {
-        let files = match known.get(job) {
-            Some(files) => Arc::clone(files),
-            None => match store.load_any(*job) {
+    for job in listing.jobs {
+        let known_files = known.lock().get(&job).cloned();
+        let files = match known_files {
+            Some(files) => files,
+            None => match store.load_any(job).await {
                 Ok(Some(plan)) => {
                     let files = Arc::new(FilesOfJob::of(&plan, now));
                     if plan.finished_at.is_some() {
-                        known.insert(*job, Arc::clone(&files));
+                        known.lock().insert(job, Arc::clone(&files));
                     }
                     files
                 }
                 Ok(None) => continue,
-                Err(StoreError::Disk(error)) => return Err(StoreError::Disk(error)),
                 // Of another version, or damaged: it may have a filter.
-                Err(StoreError::Plan(_) | StoreError::OtherJob) => {
-                    withheld |= store.may_have_files(*job);
+                Err(error) if error.is_of_the_plan() => {
+                    withheld |= store.may_have_files(job).await?;
                     continue;
                 }
+                Err(error) => return Err(error),
             },
         };
         if let Some(file) = files.find(id) {

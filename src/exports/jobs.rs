@@ -2,28 +2,37 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use log::warn;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::config;
-use crate::exports::files::{self, ExportFile, FilesOfJob};
+use crate::exports::files::{self, ExportFile, KnownFiles};
+use crate::exports::listing::Listing;
 use crate::exports::progress::Progress;
 use crate::exports::room::{Known, Room, State};
-use crate::exports::store::{FolderLock, Listing, Store, StoreError};
+use crate::exports::store::{Lease, Store};
+use crate::exports::store_error::StoreError;
 use crate::openemr::export::plan::{Plan, PlanError};
+use crate::site::prepared::Site;
+
+/// How often a job is added to a list that other gateways change meanwhile, before the client is told to come again.
+const MOST_ADDITIONS: usize = 20;
+
+/// How often it is tried to delete a job that may have been added unsaid.
+const TAKE_BACK: u32 = 300;
+/// The pause between two of these.
+const TAKE_BACK_EVERY: Duration = Duration::from_secs(2);
 
 /// The exports of all sites.
 #[derive(Debug, Default)]
 pub(crate) struct Exports {
-    sites: Mutex<HashMap<PathBuf, Arc<Jobs>>>,
+    sites: Mutex<HashMap<String, Arc<Jobs>>>,
     /// Wakes the worker after a caller's change.
     changed: Arc<Notify>,
 }
@@ -32,16 +41,20 @@ pub(crate) struct Exports {
 #[derive(Debug)]
 pub(crate) struct Jobs {
     store: Store,
-    /// How far each job was when this process saw it last. The file of one that has ended need not be read for it again.
+    /// How far each job was when this process saw it last. The plan of one that has ended need not be read for it again.
     seen: Mutex<HashMap<Uuid, Progress>>,
     /// The files of the jobs that have ended.
-    files: Mutex<HashMap<Uuid, Arc<FilesOfJob>>>,
+    files: Mutex<KnownFiles>,
     /// Deleted jobs that stay until then, in milliseconds since 1970.
     held: Mutex<HashMap<Uuid, i64>>,
     /// Held while jobs are counted and one is added.
-    adding: Mutex<()>,
+    adding: tokio::sync::Mutex<()>,
     good_parts: AtomicU64,
     failed_parts: AtomicU64,
+    /// See [`Counts::refused_writes`].
+    refused_writes: AtomicU64,
+    /// Whether the log has told what lies in a folder that is not used any more.
+    has_told_of_folder: AtomicBool,
     /// See [`Exports::changed`].
     changed: Arc<Notify>,
 }
@@ -57,6 +70,8 @@ pub(crate) struct Counts {
     pub(crate) good_parts: u64,
     /// Those that failed.
     pub(crate) failed_parts: u64,
+    /// Plans that were not written because another gateway had the lease by then.
+    pub(crate) refused_writes: u64,
 }
 
 /// The work to do for a site.
@@ -68,6 +83,8 @@ pub(crate) struct Todo {
     pub(crate) obsolete: Vec<Uuid>,
     /// All jobs.
     known: Vec<Known>,
+    /// The list from which this follows.
+    listing: Listing,
 }
 
 impl Todo {
@@ -89,23 +106,26 @@ pub(crate) enum AddError {
 }
 
 impl Exports {
-    /// The jobs of a site.
-    pub(crate) fn of(&self, site: &config::Site) -> Arc<Jobs> {
-        let store = Store::of(site);
+    /// The jobs of a site. They are others once the site has another store.
+    pub(crate) fn of(&self, site: &Site) -> Arc<Jobs> {
         let mut sites = self.sites.lock();
-        Arc::clone(sites.entry(store.folder().to_owned()).or_insert_with(|| {
-            let changed = Arc::clone(&self.changed);
-            Arc::new(Jobs {
-                store,
-                seen: Mutex::default(),
-                files: Mutex::default(),
-                held: Mutex::default(),
-                adding: Mutex::default(),
-                good_parts: AtomicU64::new(0),
-                failed_parts: AtomicU64::new(0),
-                changed,
-            })
-        }))
+        if let Some(jobs) = sites.get(site.name()).filter(|jobs| jobs.store.is_of(site)) {
+            return Arc::clone(jobs);
+        }
+        let jobs = Arc::new(Jobs {
+            store: Store::of(site),
+            seen: Mutex::default(),
+            files: Mutex::default(),
+            held: Mutex::default(),
+            adding: tokio::sync::Mutex::default(),
+            good_parts: AtomicU64::new(0),
+            failed_parts: AtomicU64::new(0),
+            refused_writes: AtomicU64::new(0),
+            has_told_of_folder: AtomicBool::new(false),
+            changed: Arc::clone(&self.changed),
+        });
+        sites.insert(site.name().to_owned(), Arc::clone(&jobs));
+        jobs
     }
 
     /// Waits until a caller adds or deletes a job of any site.
@@ -115,93 +135,114 @@ impl Exports {
 }
 
 impl Jobs {
-    /// The folder of their plans.
-    pub(crate) fn folder(&self) -> &Path {
-        self.store.folder()
+    /// Where their plans are kept.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
     }
 
     /// Adds a job, unless there are too many. In place of too many finished ones, the oldest is forgotten.
-    pub(crate) async fn add(self: &Arc<Self>, plan: Plan) -> Result<(), AddError> {
-        self.blocking(move |jobs| {
-            let _adding = jobs.adding.lock();
-            let todo = jobs.look(None)?;
-            match Room::among(&todo.known, &plan.asked_by) {
-                Room::Free => {}
-                Room::InPlaceOf(oldest) => jobs.store.mark_deleted(oldest)?,
+    pub(crate) async fn add(&self, plan: Plan) -> Result<(), AddError> {
+        let _adding = self.adding.lock().await;
+        for _ in 0..MOST_ADDITIONS {
+            let todo = self.look(None).await?;
+            let in_place_of = match Room::among(&todo.known, &plan.asked_by) {
+                Room::Free => None,
+                Room::InPlaceOf(oldest) => Some(oldest),
                 Room::Full => return Err(AddError::TooMany),
+            };
+            let added = self.store.add(&plan, in_place_of, &todo.listing).await;
+            if added.as_ref().is_err_and(StoreError::is_temporary) {
+                self.take_back(plan.job);
             }
-            jobs.store.save(&plan)?;
-            jobs.seen.lock().insert(plan.job, Progress::of(&plan));
-            jobs.changed.notify_waiters();
-            Ok(())
-        })
-        .await
+            if added? {
+                self.seen.lock().insert(plan.job, Progress::of(&plan));
+                self.changed.notify_waiters();
+                return Ok(());
+            }
+        }
+        Err(StoreError::Busy.into())
+    }
+
+    /// Deletes a job that may have been added although the shared store did not say so: its client knows nothing of it.
+    fn take_back(&self, job: Uuid) {
+        if let Store::Shared(plans) = &self.store {
+            let plans = plans.clone();
+            tokio::spawn(async move {
+                for _ in 0..TAKE_BACK {
+                    if plans.mark_deleted(job).await.is_ok() {
+                        return;
+                    }
+                    sleep(TAKE_BACK_EVERY).await;
+                }
+            });
+        }
     }
 
     /// The plan of a job; `None` when there is none, or a caller has deleted it.
-    pub(crate) async fn find(self: &Arc<Self>, job: Uuid) -> Result<Option<Plan>, StoreError> {
-        self.blocking(move |jobs| jobs.store.load(job)).await
+    pub(crate) async fn find(&self, job: Uuid) -> Result<Option<Plan>, StoreError> {
+        self.store.load(job).await
     }
 
     /// Marks a job to be deleted; also one whose plan cannot be read.
-    pub(crate) async fn delete(self: &Arc<Self>, job: Uuid) -> Result<(), StoreError> {
-        self.blocking(move |jobs| {
-            jobs.store.mark_deleted(job)?;
-            jobs.changed.notify_waiters();
-            Ok(())
-        })
-        .await
+    pub(crate) async fn delete(&self, job: Uuid) -> Result<(), StoreError> {
+        self.store.mark_deleted(job).await?;
+        self.changed.notify_waiters();
+        Ok(())
     }
 
     /// The work to do. Finished jobs are kept for `keep` milliseconds.
-    pub(crate) async fn todo(self: &Arc<Self>, keep: i64) -> Result<Todo, StoreError> {
-        self.blocking(move |jobs| jobs.look(Some(keep))).await
+    pub(crate) async fn todo(&self, keep: i64) -> Result<Todo, StoreError> {
+        self.look(Some(keep)).await
     }
 
-    /// Locks the jobs for this process; `None` when another one works on them.
-    pub(crate) async fn lock(self: &Arc<Self>) -> Result<Option<FolderLock>, StoreError> {
-        self.blocking(|jobs| jobs.store.lock()).await
+    /// Takes the right to work on the jobs; `None` when another process has it.
+    pub(crate) async fn lease(&self) -> Result<Option<Lease>, StoreError> {
+        self.store.lease().await
     }
 
-    /// Writes a plan that has changed. The caller holds the lock.
-    pub(crate) async fn save(self: &Arc<Self>, plan: &Plan) -> Result<(), StoreError> {
-        let plan = plan.clone();
-        self.blocking(move |jobs| {
-            jobs.store.save(&plan)?;
-            jobs.seen.lock().insert(plan.job, Progress::of(&plan));
-            Ok(())
-        })
-        .await
+    /// Warns, once, of exports in the folder of a site that has a shared store by now.
+    pub(crate) async fn warn_of_folder(&self, site: &Site) {
+        if self.has_told_of_folder.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if let Some((left, folder)) = self.store.left_behind(site).await {
+            warn!("site {}: {left} exports in {folder} are not served while there is a shared store", site.name());
+        }
     }
 
-    /// The plan of a job, also of one that is to be deleted. The caller holds the lock.
-    pub(crate) async fn plan(self: &Arc<Self>, job: Uuid) -> Result<Option<Plan>, StoreError> {
-        self.blocking(move |jobs| jobs.store.load_any(job)).await
+    /// Writes a plan that has changed.
+    pub(crate) async fn save(&self, lease: &Lease, plan: &Plan) -> Result<(), StoreError> {
+        let saved = self.store.save(lease, plan).await;
+        match &saved {
+            Ok(()) => drop(self.seen.lock().insert(plan.job, Progress::of(plan))),
+            Err(StoreError::LeaseLost) => drop(self.refused_writes.fetch_add(1, Ordering::Relaxed)),
+            Err(_) => {}
+        }
+        saved
     }
 
-    /// Whether a caller has deleted a job.
-    pub(crate) async fn is_deleted(self: &Arc<Self>, job: Uuid) -> bool {
-        self.blocking(move |jobs| Ok::<_, StoreError>(jobs.store.is_marked(job))).await.unwrap_or(false)
+    /// The plan of a job, also of one that is to be deleted.
+    pub(crate) async fn plan(&self, job: Uuid) -> Result<Option<Plan>, StoreError> {
+        self.store.load_any(job).await
     }
 
-    /// Removes a job. The caller holds the lock.
-    pub(crate) async fn remove(self: &Arc<Self>, job: Uuid) {
-        let removed = self.blocking(move |jobs| {
-            jobs.store.remove(job);
-            jobs.seen.lock().remove(&job);
-            jobs.held.lock().remove(&job);
-            Ok::<_, StoreError>(())
-        });
-        drop(removed.await);
+    /// Whether a caller has deleted a job, as far as that can be told.
+    pub(crate) async fn is_deleted(&self, job: Uuid) -> bool {
+        self.store.is_marked(job).await.unwrap_or(false)
+    }
+
+    /// Removes a job.
+    pub(crate) async fn remove(&self, lease: &Lease, job: Uuid) -> Result<(), StoreError> {
+        self.store.remove(lease, job).await?;
+        self.seen.lock().remove(&job);
+        self.held.lock().remove(&job);
+        Ok(())
     }
 
     /// Keeps a job, deleted for its clients, until then.
-    pub(crate) async fn hold(self: &Arc<Self>, job: Uuid, until: i64) {
-        let held = self.blocking(move |jobs| {
-            jobs.held.lock().insert(job, until);
-            jobs.store.mark_deleted(job)
-        });
-        if let Err(error) = held.await {
+    pub(crate) async fn hold(&self, job: Uuid, until: i64) {
+        self.held.lock().insert(job, until);
+        if let Err(error) = self.store.mark_deleted(job).await {
             warn!("export {job} cannot be marked as deleted: {error}");
         }
     }
@@ -215,12 +256,11 @@ impl Jobs {
     ///
     /// # Errors
     /// The plans cannot be read.
-    pub(crate) async fn file(self: &Arc<Self>, id: String, job: Option<Uuid>) -> Result<ExportFile, StoreError> {
-        self.blocking(move |jobs| match job {
-            Some(job) => files::of_job(&jobs.store, &mut jobs.files.lock(), job, &id, now()),
-            None => files::of_any_job(&jobs.store, &mut jobs.files.lock(), &id, now()),
-        })
-        .await
+    pub(crate) async fn file(&self, id: &str, job: Option<Uuid>) -> Result<ExportFile, StoreError> {
+        match job {
+            Some(job) => files::of_job(&self.store, &self.files, job, id, now()).await,
+            None => files::of_any_job(&self.store, &self.files, id, now()).await,
+        }
     }
 
     /// How many exports there are, and how their parts ended, as far as this process has seen.
@@ -233,6 +273,7 @@ impl Jobs {
             finished: seen.len() - unfinished,
             good_parts: load(&self.good_parts),
             failed_parts: load(&self.failed_parts),
+            refused_writes: load(&self.refused_writes),
         }
     }
 
@@ -250,23 +291,23 @@ impl Jobs {
         self.failed_parts.fetch_add(failed as u64, Ordering::Relaxed);
     }
 
-    fn look(&self, keep: Option<i64>) -> Result<Todo, StoreError> {
-        let Listing { jobs, marked, .. } = self.store.list()?;
+    async fn look(&self, keep: Option<i64>) -> Result<Todo, StoreError> {
+        let listing = self.store.list().await?;
+        let Listing { jobs, marked, .. } = &listing;
         let is_held = |job: &Uuid| self.held.lock().get(job).is_some_and(|until| *until > now());
         let mut todo = Todo { obsolete: marked.iter().copied().filter(|job| !is_held(job)).collect(), ..Todo::default() };
         let mut unfinished = BTreeMap::new();
-        let mut seen = self.seen.lock();
-        seen.retain(|job, _| jobs.contains(job));
+        self.seen.lock().retain(|job, _| jobs.contains(job));
         let latest = keep.map(|keep| now().saturating_sub(keep));
-        for job in jobs {
-            let known = seen.get(&job).cloned();
+        for job in jobs.iter().copied() {
+            let known = self.seen.lock().get(&job).cloned();
             let (owner, state) = match known {
                 _ if marked.contains(&job) => (known.map(|known| known.owner).unwrap_or_default(), State::Deleted),
                 Some(Progress { owner, finished_at: Some(at), .. }) => (owner, State::Finished(at)),
-                Some(Progress { finished_at: None, .. }) | None => match self.read(job)? {
+                Some(Progress { finished_at: None, .. }) | None => match self.read(job).await? {
                     Some(plan) => {
                         let (owner, finished_at) = (plan.asked_by.clone(), plan.finished_at);
-                        seen.insert(job, Progress::of(&plan));
+                        self.seen.lock().insert(job, Progress::of(&plan));
                         if finished_at.is_none() {
                             unfinished.insert((plan.asked_at, job), plan);
                         }
@@ -283,32 +324,22 @@ impl Jobs {
             todo.known.push(Known { job, owner, state });
         }
         todo.unfinished = unfinished.into_values().collect();
+        todo.listing = listing;
         Ok(todo)
     }
 
     /// Reads a plan; `None` when it is gone, set aside because it is damaged, or of another version.
-    fn read(&self, job: Uuid) -> Result<Option<Plan>, StoreError> {
-        match self.store.load_any(job) {
+    async fn read(&self, job: Uuid) -> Result<Option<Plan>, StoreError> {
+        match self.store.load_any(job).await {
             // A process of another version may be working on it.
             Err(StoreError::Plan(PlanError::Version(_))) => Ok(None),
             Err(error @ (StoreError::Plan(_) | StoreError::OtherJob)) => {
                 warn!("the plan of export {job} is set aside: {error}");
-                self.store.set_aside(job);
+                self.store.set_aside(job).await?;
                 Ok(None)
             }
             read => read,
         }
-    }
-
-    /// Does disk work on a thread of its own: other requests must not wait for a slow disk.
-    async fn blocking<T: Send + 'static, E: From<StoreError> + Send + 'static>(
-        self: &Arc<Self>,
-        work: impl FnOnce(&Self) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, E> {
-        let jobs = Arc::clone(self);
-        tokio::task::spawn_blocking(move || work(&jobs))
-            .await
-            .unwrap_or_else(|error| Err(StoreError::Disk(io::Error::other(error)).into()))
     }
 }
 

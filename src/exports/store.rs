@@ -1,284 +1,214 @@
-//! The plans of a site's exports on disk: a folder with one file for each job, and a mark beside each that is to be deleted.
+//! Where the plans of a site's exports are kept: in a folder of this machine, or in a store that several gateways share.
 //!
-//! Only the process that holds the lock of the folder works on jobs and changes their files; every process may add jobs and
-//! marks. So the two processes of an upgrade never work on one job, and each can answer for all of them.
-//!
-//! Decision: `docs/decisions/21-bulk-export.md`.
+//! Decisions: `docs/decisions/21-bulk-export.md`, `docs/decisions/57-export-leases.md`.
 
-use std::collections::HashSet;
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Read as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::fmt;
+use std::io;
 
-use log::warn;
 use uuid::Uuid;
 
-use crate::config;
-use crate::keys::key_files::replace;
-use crate::openemr::export::files::{FILES_LIVE, LONGEST_JOB};
-use crate::openemr::export::plan::{MAX_PLAN, Plan, PlanError};
+use crate::exports::folder::{Folder, FolderLock};
+use crate::exports::lease::SharedLease;
+use crate::exports::listing::Listing;
+use crate::exports::shared::SharedPlans;
+use crate::exports::store_error::StoreError;
+use crate::openemr::export::plan::Plan;
+use crate::site::prepared::Site;
 
-/// The mode of the folders.
-const OWN_FOLDER: u32 = 0o700;
-/// The mode of the files.
-const OWN: u32 = 0o600;
-/// A half-written file that is older than this was left by a process that has ended.
-const ABANDONED: Duration = Duration::from_secs(60);
+/// Where the plans of a site's exports are kept.
+#[derive(Debug, Clone)]
+pub(crate) enum Store {
+    /// In a folder.
+    Folder(Folder),
+    /// In the shared store.
+    Shared(SharedPlans),
+}
 
-/// The folder of one site's jobs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Store(PathBuf);
-
-/// Keeps other processes from working on the jobs of a folder until it is dropped.
+/// The right to work on the jobs of a site and to change their plans. One process has it at a time.
 #[derive(Debug)]
-pub(crate) struct FolderLock {
-    /// `None` when the file system has no locks.
-    _folder: Option<File>,
-}
-
-/// Why the plans of a site cannot be read or written.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StoreError {
-    /// The folder or one of its files cannot be read or written.
-    #[error(transparent)]
-    Disk(#[from] io::Error),
-    /// The file holds no plan that this version of the gateway can read.
-    #[error("it {0}")]
-    Plan(#[from] PlanError),
-    /// The file holds the plan of another job.
-    #[error("it is another job's plan")]
-    OtherJob,
-}
-
-/// The contents of the folder.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Listing {
-    /// The jobs.
-    pub(crate) jobs: HashSet<Uuid>,
-    /// The marks: jobs to be deleted, and those whose plan is gone already when a crash left the mark.
-    pub(crate) marked: HashSet<Uuid>,
-    /// Whether a plan was set aside that may still have files at OpenEMR.
-    pub(crate) has_lost_plan: bool,
+pub(crate) enum Lease {
+    /// The lock of the folder.
+    Folder(FolderLock),
+    /// The lease in the shared store.
+    Shared(SharedLease),
 }
 
 impl Store {
-    /// The store of a site. Site names have no character with a meaning in paths.
-    pub(crate) fn of(site: &config::Site) -> Self {
-        let folder =
-            std::path::absolute(&site.answers.bulk_data.folder).unwrap_or_else(|_| site.answers.bulk_data.folder.clone());
-        Self(folder.join(site.name.as_str()))
+    /// The store of a site.
+    pub(crate) fn of(site: &Site) -> Self {
+        match &site.store {
+            Some(store) => Self::Shared(SharedPlans::new(store.clone(), &site.config)),
+            None => Self::Folder(Folder::of(&site.config)),
+        }
     }
 
-    /// One in this folder.
-    #[cfg(test)]
-    pub(super) fn at(folder: &Path) -> Self {
-        Self(folder.to_owned())
+    /// Whether this is still the store of a site.
+    pub(crate) fn is_of(&self, site: &Site) -> bool {
+        match (self, &site.store) {
+            (Self::Shared(plans), Some(store)) => plans.is_of(store, &site.config),
+            (Self::Folder(folder), None) => *folder == Folder::of(&site.config),
+            (Self::Shared(_), None) | (Self::Folder(_), Some(_)) => false,
+        }
     }
 
-    /// The path of the folder.
-    pub(crate) fn folder(&self) -> &Path {
-        &self.0
+    /// How many exports lie in the folder of a site that has a shared store, and where that is; `None` where there are none.
+    pub(crate) async fn left_behind(&self, site: &Site) -> Option<(usize, String)> {
+        let Self::Shared(_) = self else { return None };
+        let folder = Folder::of(&site.config);
+        let left = on_disk(&folder, Folder::list).await.ok()?.jobs.len();
+        (left > 0).then(|| (left, folder.path().display().to_string()))
     }
 
-    fn plan(&self, job: Uuid) -> PathBuf {
-        self.0.join(format!("{job}.json"))
-    }
-
-    fn aside(&self, job: Uuid) -> PathBuf {
-        self.0.join(format!("{job}.damaged"))
-    }
-
-    fn mark(&self, job: Uuid) -> PathBuf {
-        self.0.join(format!("{job}.deleted"))
-    }
-
-    /// Writes a job's plan over an earlier one of the same job. It is on disk when this returns.
-    pub(crate) fn save(&self, plan: &Plan) -> Result<(), StoreError> {
-        DirBuilder::new().recursive(true).mode(OWN_FOLDER).create(&self.0)?;
-        Ok(replace(&self.plan(plan.job), &plan.to_bytes(), OWN, None)?)
+    /// Lists the jobs and marks.
+    pub(crate) async fn list(&self) -> Result<Listing, StoreError> {
+        match self {
+            Self::Folder(folder) => on_disk(folder, Folder::list).await,
+            Self::Shared(plans) => plans.list().await,
+        }
     }
 
     /// Reads a job's plan; `None` when there is none, or when it is to be deleted.
-    pub(crate) fn load(&self, job: Uuid) -> Result<Option<Plan>, StoreError> {
-        if self.is_marked(job) { Ok(None) } else { self.load_any(job) }
+    pub(crate) async fn load(&self, job: Uuid) -> Result<Option<Plan>, StoreError> {
+        match self {
+            Self::Folder(folder) => on_disk(folder, move |folder| folder.load(job)).await,
+            Self::Shared(plans) => plans.load(job).await,
+        }
     }
 
     /// Reads a job's plan, also of a job that is to be deleted; `None` when there is none.
-    pub(crate) fn load_any(&self, job: Uuid) -> Result<Option<Plan>, StoreError> {
-        let mut bytes = Vec::new();
-        match File::open(self.plan(job)).and_then(|file| file.take(MAX_PLAN as u64 + 1).read_to_end(&mut bytes)) {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.into()),
+    pub(crate) async fn load_any(&self, job: Uuid) -> Result<Option<Plan>, StoreError> {
+        match self {
+            Self::Folder(folder) => on_disk(folder, move |folder| folder.load_any(job)).await,
+            Self::Shared(plans) => plans.load_any(job).await,
         }
-        let plan = Plan::parse(&bytes)?;
-        if plan.job == job { Ok(Some(plan)) } else { Err(StoreError::OtherJob) }
-    }
-
-    /// Whether OpenEMR may still have files of a job whose plan cannot be read.
-    pub(crate) fn may_have_files(&self, job: Uuid) -> bool {
-        may_have_files(&self.plan(job))
-    }
-
-    /// Lists the jobs and marks; none when there is no folder.
-    pub(crate) fn list(&self) -> Result<Listing, StoreError> {
-        let mut listing = Listing::default();
-        let entries = match fs::read_dir(&self.0) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(listing),
-            Err(error) => return Err(error.into()),
-        };
-        for entry in entries {
-            let name = entry?.file_name();
-            let Some((stem, kind)) = name.to_str().and_then(|name| name.split_once('.')) else { continue };
-            match (Uuid::parse_str(stem), kind) {
-                (Ok(job), "json") => drop(listing.jobs.insert(job)),
-                (Ok(job), "deleted") => drop(listing.marked.insert(job)),
-                (Ok(job), "damaged") => listing.has_lost_plan |= may_have_files(&self.aside(job)),
-                _ => {}
-            }
-        }
-        Ok(listing)
-    }
-
-    /// Marks a job to be deleted.
-    pub(crate) fn mark_deleted(&self, job: Uuid) -> Result<(), StoreError> {
-        OpenOptions::new().write(true).create(true).truncate(false).mode(OWN).open(self.mark(job))?;
-        Ok(())
     }
 
     /// Whether a job is to be deleted.
-    pub(crate) fn is_marked(&self, job: Uuid) -> bool {
-        self.mark(job).exists()
+    pub(crate) async fn is_marked(&self, job: Uuid) -> Result<bool, StoreError> {
+        match self {
+            Self::Folder(folder) => on_disk(folder, move |folder| Ok(folder.is_marked(job))).await,
+            Self::Shared(plans) => plans.is_marked(job).await,
+        }
+    }
+
+    /// Whether OpenEMR may still have files of a job whose plan cannot be read.
+    pub(crate) async fn may_have_files(&self, job: Uuid) -> Result<bool, StoreError> {
+        match self {
+            Self::Folder(folder) => on_disk(folder, move |folder| Ok(folder.may_have_files(job))).await,
+            Self::Shared(plans) => plans.may_have_files(job).await,
+        }
+    }
+
+    /// Adds a job, and marks another one in its place. False when another gateway has changed the list since `seen` was read; of a
+    /// folder, the caller sees to that.
+    pub(crate) async fn add(&self, plan: &Plan, in_place_of: Option<Uuid>, seen: &Listing) -> Result<bool, StoreError> {
+        match self {
+            Self::Folder(folder) => {
+                let plan = plan.clone();
+                let add = move |folder: &Folder| {
+                    in_place_of.map_or(Ok(()), |other| folder.mark_deleted(other))?;
+                    folder.save(&plan).map(|()| true)
+                };
+                on_disk(folder, add).await
+            }
+            Self::Shared(plans) => plans.add(plan, in_place_of, seen).await,
+        }
+    }
+
+    /// Marks a job to be deleted.
+    pub(crate) async fn mark_deleted(&self, job: Uuid) -> Result<(), StoreError> {
+        match self {
+            Self::Folder(folder) => on_disk(folder, move |folder| folder.mark_deleted(job)).await,
+            Self::Shared(plans) => plans.mark_deleted(job).await,
+        }
+    }
+
+    /// Sets a plan aside that cannot be read, and keeps it for the operator to look at.
+    pub(crate) async fn set_aside(&self, job: Uuid) -> Result<(), StoreError> {
+        match self {
+            Self::Folder(folder) => on_disk(folder, move |folder| folder.set_aside(job)).await,
+            Self::Shared(plans) => plans.set_aside(job).await,
+        }
+    }
+
+    /// Takes the right to work on the jobs; `None` while another process has it.
+    pub(crate) async fn lease(&self) -> Result<Option<Lease>, StoreError> {
+        match self {
+            Self::Folder(folder) => Ok(on_disk(folder, Folder::lock).await?.map(Lease::Folder)),
+            Self::Shared(plans) => Ok(SharedLease::take(plans).await?.map(Lease::Shared)),
+        }
+    }
+
+    /// Writes a plan that has changed. It is kept when this returns.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`]: nothing was written. The plan cannot be written.
+    pub(crate) async fn save(&self, lease: &Lease, plan: &Plan) -> Result<(), StoreError> {
+        match (self, lease) {
+            (Self::Folder(folder), Lease::Folder(_)) => {
+                let plan = plan.clone();
+                on_disk(folder, move |folder| folder.save(&plan)).await
+            }
+            (Self::Shared(plans), Lease::Shared(lease)) => plans.save(lease.tenure(), plan).await,
+            (Self::Folder(_), Lease::Shared(_)) | (Self::Shared(_), Lease::Folder(_)) => Err(StoreError::LeaseLost),
+        }
     }
 
     /// Removes a job's plan and mark.
-    pub(crate) fn remove(&self, job: Uuid) {
-        // The mark goes last: after a crash between the two, the job must not come back.
-        for path in [self.plan(job), self.mark(job)] {
-            if let Err(error) = fs::remove_file(&path)
-                && error.kind() != ErrorKind::NotFound
-            {
-                warn!("{} cannot be removed: {error}", path.display());
-            }
-        }
-    }
-
-    /// Renames a plan that cannot be read, and keeps it for the operator to look at.
-    pub(crate) fn set_aside(&self, job: Uuid) {
-        if let Err(error) = fs::rename(self.plan(job), self.aside(job)) {
-            warn!("{} cannot be renamed: {error}", self.plan(job).display());
-        }
-    }
-
-    /// Locks the folder for this process; `None` when another one holds the lock.
-    pub(crate) fn lock(&self) -> Result<Option<FolderLock>, StoreError> {
-        let folder = File::open(&self.0)?;
-        match folder.try_lock() {
-            Ok(()) => {
-                self.sweep();
-                Ok(Some(FolderLock { _folder: Some(folder) }))
-            }
-            Err(TryLockError::Error(_)) => Ok(Some(FolderLock { _folder: None })),
-            Err(TryLockError::WouldBlock) => Ok(None),
-        }
-    }
-
-    /// Removes half-written files of a process that was killed.
-    fn sweep(&self) {
-        for entry in fs::read_dir(&self.0).into_iter().flatten().flatten() {
-            let is_half_written = entry.path().extension().is_some_and(|extension| extension == "new");
-            let age = entry.metadata().and_then(|metadata| metadata.modified()).map(|time| time.elapsed().unwrap_or_default());
-            if is_half_written && age.is_ok_and(|age| age > ABANDONED) {
-                let _ = fs::remove_file(entry.path());
-            }
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub(crate) async fn remove(&self, lease: &Lease, job: Uuid) -> Result<(), StoreError> {
+        match (self, lease) {
+            (Self::Folder(folder), Lease::Folder(_)) => on_disk(folder, move |folder| folder.remove(job)).await,
+            (Self::Shared(plans), Lease::Shared(lease)) => plans.remove(lease.tenure(), job).await,
+            (Self::Folder(_), Lease::Shared(_)) | (Self::Shared(_), Lease::Folder(_)) => Err(StoreError::LeaseLost),
         }
     }
 }
 
-/// Whether OpenEMR may still have files of the job with this plan: it was written less than their life ago.
-fn may_have_files(plan: &Path) -> bool {
-    let written = fs::metadata(plan).and_then(|metadata| metadata.modified());
-    let longest = u64::try_from(FILES_LIVE + LONGEST_JOB).unwrap_or(u64::MAX);
-    written.is_ok_and(|written| written.elapsed().unwrap_or_default() < Duration::from_millis(longest))
+impl Lease {
+    /// Waits while the lease may have run out; then tells whether it is held. That of a folder always is.
+    pub(crate) async fn is_held(&self) -> bool {
+        match self {
+            Self::Folder(_) => true,
+            Self::Shared(lease) => lease.is_held().await,
+        }
+    }
+
+    /// Whether it is held, as far as is known at this moment.
+    pub(crate) fn is_running(&self) -> bool {
+        match self {
+            Self::Folder(_) => true,
+            Self::Shared(lease) => lease.is_running(),
+        }
+    }
+
+    /// Gives it back.
+    pub(crate) async fn release(self) {
+        match self {
+            Self::Folder(lock) => drop(lock),
+            Self::Shared(lease) => lease.release().await,
+        }
+    }
 }
 
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::fhir::export_level::Level;
-    use crate::openemr::export::kick_off::KickOff;
-    use crate::openemr::export::owner::Owner;
-    use std::os::unix::fs::PermissionsExt as _;
-
-    fn plan(job: u128) -> Plan {
-        let kick_off = KickOff {
-            level: Level::System,
-            types: vec![("Patient", true)],
-            provenance_of: Vec::new(),
-            since: None,
-            filters: Vec::new(),
-            left_out: Vec::new(),
-        };
-        Plan::new(Uuid::from_u128(job), kick_off, "http://gw/fhir/$export".to_owned(), Owner::default(), 1)
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(folder) => folder.path().display().fmt(f),
+            Self::Shared(_) => f.write_str("the shared store"),
+        }
     }
+}
 
-    #[test]
-    fn what_is_saved_is_found_again_and_nobody_else_can_read_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store(folder.path().join("bulk/default"));
-        assert_eq!(store.list().unwrap(), Listing::default());
-        assert_eq!(store.load(Uuid::from_u128(1)).unwrap(), None);
-        store.save(&plan(1)).unwrap();
-        store.save(&plan(1)).unwrap();
-        assert_eq!(store.load(Uuid::from_u128(1)).unwrap(), Some(plan(1)));
-        assert_eq!(store.list().unwrap().jobs, HashSet::from([Uuid::from_u128(1)]));
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
-        assert_eq!((mode(&folder.path().join("bulk")), mode(store.folder())), (0o700, 0o700));
-        assert_eq!(mode(&store.plan(Uuid::from_u128(1))), 0o600);
-    }
-
-    #[test]
-    fn a_marked_job_is_not_there_until_it_is_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store(folder.path().to_owned());
-        let job = Uuid::from_u128(1);
-        store.save(&plan(1)).unwrap();
-        store.mark_deleted(job).unwrap();
-        store.mark_deleted(job).unwrap();
-        assert_eq!(store.load(job).unwrap(), None);
-        assert!(store.load_any(job).unwrap().is_some());
-        assert_eq!(
-            store.list().unwrap(),
-            Listing { jobs: HashSet::from([job]), marked: HashSet::from([job]), has_lost_plan: false }
-        );
-        store.remove(job);
-        store.remove(job);
-        assert_eq!(store.list().unwrap(), Listing::default());
-    }
-
-    #[test]
-    fn a_damaged_plan_is_an_error_and_can_be_set_aside() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store(folder.path().to_owned());
-        store.save(&plan(1)).unwrap();
-        fs::rename(store.plan(Uuid::from_u128(1)), store.plan(Uuid::from_u128(2))).unwrap();
-        assert!(matches!(store.load(Uuid::from_u128(2)), Err(StoreError::OtherJob)));
-        assert!(store.may_have_files(Uuid::from_u128(2)));
-        store.set_aside(Uuid::from_u128(2));
-        assert_eq!(store.list().unwrap(), Listing { has_lost_plan: true, ..Listing::default() });
-    }
-
-    #[test]
-    fn one_at_a_time_has_the_jobs() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store(folder.path().to_owned());
-        let held = store.lock().unwrap();
-        assert!(held.is_some() && store.lock().unwrap().is_none());
-        drop(held);
-        assert!(store.lock().unwrap().is_some());
-    }
+/// Does disk work on a thread of its own: other requests must not wait for a slow disk.
+async fn on_disk<T: Send + 'static>(
+    folder: &Folder,
+    work: impl FnOnce(&Folder) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let folder = folder.clone();
+    tokio::task::spawn_blocking(move || work(&folder))
+        .await
+        .unwrap_or_else(|error| Err(StoreError::Disk(io::Error::other(error))))
 }

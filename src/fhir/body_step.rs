@@ -21,6 +21,11 @@ pub trait BodyStep: Debug + Send + Sync {
     fn verdict(&self) -> Verdict {
         Verdict::Good
     }
+
+    /// Whether the new body, which has ended, has a link to a next page.
+    fn has_next_page(&self) -> bool {
+        false
+    }
 }
 
 /// Whether the answer may go on to the client.

@@ -3,6 +3,7 @@
 //!
 //! Nothing here knows what OpenEMR does with them; that is the room `openemr`.
 
+pub(crate) mod bench;
 pub(crate) mod body_step;
 pub(crate) mod capabilities;
 pub(crate) mod capability_statement;

@@ -127,6 +127,8 @@ reasons! {
     Audit = "audit";
     /// The gateway cannot keep exports on its disk, or an export failed.
     Exports = "exports";
+    /// The store that the gateways share for exports is away.
+    ExportStore = "export_store";
     /// The gateway is not ready for requests.
     NotReady = "not_ready";
     /// The client left before the end of its answer.

@@ -17,14 +17,30 @@ use crate::gateway::due::{self, Came};
 use crate::gateway::exchange::Exchange;
 use crate::gateway::export_file;
 use crate::gateway::held_answer::{HeldAnswer, write_head};
+use crate::gateway::kept_body::KeptBody;
 use crate::gateway::recording::{self, Ending};
 use crate::gateway::stop::{Step, Stop};
 use crate::gateway::{
-    compression, cors, mended_answer, rate, response_head, response_links, search_answer, shared_answer, validators, wire,
-    write_answer,
+    compression, cors, kept_page, mended_answer, rate, response_head, response_links, search_answer, shared_answer, validators,
+    wire, write_answer,
 };
 use crate::http::answer_protection::protect;
-use crate::http::fields::{content_length, forget_length};
+use crate::http::fields::{content_length, forget_length, set_length};
+use crate::http::parts::edit_response;
+
+/// The longest body that is sent together with its head, in bytes: both fit into the buffer of a connection, which has 16 KiB.
+const SHORT: usize = 12 * 1024;
+
+/// What the client gets of an answer that came to the gateway and not through it.
+#[derive(Debug)]
+pub(super) struct Whole {
+    /// The head.
+    pub(super) head: ResponseHeader,
+    /// The body.
+    pub(super) body: Bytes,
+    /// Whether it has a link to a next page.
+    pub(super) has_next_page: bool,
+}
 
 /// Takes the head that goes to the client now, unless another is kept in its place.
 pub(super) fn begin(session: &Session, head: &mut ResponseHeader, exchange: &mut Exchange<'_>, memory: &Arc<AnswerMemory>) {
@@ -56,13 +72,15 @@ pub(super) fn prepare(
     if let Some(compressor) = compression::choose(request, head, length, call.config().compression) {
         filters.compress(compressor);
     }
-    response_head::rewrite(head, request.version, call.id);
-    if call.caller.client.is_some() {
-        response_head::keep_private(head);
-    }
-    rate::mark(head, call);
-    protect(head);
-    cors::mark(request, head, fhir.site.cors.as_ref());
+    edit_response(head, |head| {
+        response_head::rewrite(&mut head.headers, request.version, call.id);
+        if call.caller.client.is_some() {
+            response_head::keep_private(&mut head.headers);
+        }
+        rate::mark(&mut head.headers, call);
+        protect(head);
+        cors::mark(request, head, fhir.site.cors.as_ref());
+    });
     filters
 }
 
@@ -71,13 +89,13 @@ pub(super) fn prepare(
 ///
 /// # Errors
 /// A filter refuses the body.
-pub(super) fn whole(
-    session: &Session,
+pub(super) async fn whole(
+    session: &mut Session,
     mut head: ResponseHeader,
     body: Bytes,
     call: &Call,
     fhir: &mut FhirCall,
-) -> Result<(ResponseHeader, Bytes), Stop> {
+) -> Result<Whole, Stop> {
     let mut filters = choose(session, &Method::GET, &mut head, call, fhir, false);
     recording::observe(call, fhir, &head, false, &mut filters);
     let length = u64::try_from(body.len()).ok();
@@ -85,15 +103,13 @@ pub(super) fn whole(
         filters.compress(compressor);
     }
     validators::begin(session.req_header(), &head, fhir, &mut filters);
-    let mut body = Some(body);
-    filters.pass(&mut body, true);
+    let body = filters.pass_whole(body).await;
     recording::progress(session, call, fhir, &mut filters, true);
     match filters.verdict() {
         Verdict::Bad(broken) => Err(broken.into()),
         Verdict::Undecided | Verdict::Good => {
-            let body = body.unwrap_or_default();
             validators::tell(&mut head, filters.tagged(), body.len());
-            Ok((head, body))
+            Ok(Whole { head, body, has_next_page: filters.has_next_page() })
         }
     }
 }
@@ -125,9 +141,18 @@ pub(super) fn pass(
         Verdict::Undecided | Verdict::Good => {}
     }
     recording::progress(session, call, fhir, &mut answer.filters, end_of_stream);
-    let is_due = end_of_stream || body.is_some() || answer.filters.is_empty();
-    if let Some(mut head) = answer.unsent.take_if(|_| is_due) {
-        validators::tell(&mut head, answer.filters.tagged(), body.as_ref().map_or(0, Bytes::len));
+    if end_of_stream {
+        kept_page::keep(&mut answer.kept, &answer.filters);
+    }
+    if answer.unsent.as_ref().is_some_and(|head| keep_short(&mut answer.short, head, body, end_of_stream)) {
+        return Ok(());
+    }
+    if let Some(mut head) = answer.unsent.take() {
+        let length = body.as_ref().map_or(0, Bytes::len);
+        if end_of_stream && session.req_header().method != Method::HEAD {
+            set_length(&mut head, length);
+        }
+        validators::tell(&mut head, answer.filters.tagged(), length);
         answer.begun = Some(head.status);
         recording::ends_with_head(session, call, fhir, &head);
         write_head(session, head)?;
@@ -144,6 +169,21 @@ pub(super) fn pass(
     let unsent = answer.passed.saturating_sub(session.body_bytes_sent());
     wire::set_write_deadline(session, unsent, attempt.permit.is_some(), &call.config().limits);
     Ok(())
+}
+
+/// Keeps what has come of a body behind a head that has not been sent, as long as all of it is short: then head and body leave in one
+/// send, with the length. False when they are due, the body with all that was kept of it.
+fn keep_short(short: &mut KeptBody, head: &ResponseHeader, body: &mut Option<Bytes>, end_of_stream: bool) -> bool {
+    if let Some(piece) = body.take() {
+        short.push(piece);
+    }
+    let is_long = short.len() > SHORT || content_length(&head.headers).is_some_and(|length| length > SHORT as u64);
+    let is_kept = !end_of_stream && !is_long;
+    if !is_kept {
+        let all = short.take();
+        *body = (!all.is_empty()).then_some(all);
+    }
+    is_kept
 }
 
 /// Makes the head of a held answer what the client sees, once it is known that the body goes on.
@@ -179,6 +219,7 @@ pub(super) fn end_at_trailers(
         held.take(&mut last, true)?;
     }
     shared_answer::take(&mut exchange.answer.shared, last.as_ref(), true);
+    kept_page::take(&mut exchange.answer.kept, last.as_ref());
     pass(session, &mut last, true, exchange, memory)?;
     Ok(last.unwrap_or_default())
 }

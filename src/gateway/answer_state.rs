@@ -11,6 +11,8 @@ use crate::gateway::body_filters::BodyFilters;
 use crate::gateway::buffered_answer::BufferedAnswer;
 use crate::gateway::due::Due;
 use crate::gateway::held_answer::HeldAnswer;
+use crate::gateway::kept_body::KeptBody;
+use crate::gateway::kept_page::KeptPage;
 use crate::gateway::shared_answer::SharedPieces;
 use crate::http::decoder::Decoder;
 
@@ -27,10 +29,14 @@ pub(super) struct AnswerState {
     pub(super) due: Option<Due>,
     /// What has come of an answer that others wait for.
     pub(super) shared: Option<SharedPieces>,
+    /// What has come of an answer that is kept for further pages.
+    pub(super) kept: Option<KeptPage>,
     /// An answer whose head is not sent before the beginning of its body is known.
     pub(super) held: Option<HeldAnswer>,
     /// The head of such an answer, until there is something of the body to send.
     pub(super) unsent: Option<Box<ResponseHeader>>,
+    /// What goes out of its body, as long as that is short and the head has not been sent.
+    pub(super) short: KeptBody,
     /// The status of such an answer whose head was sent.
     pub(super) begun: Option<StatusCode>,
     /// What the body goes through on its way to the client.
@@ -57,7 +63,9 @@ impl AnswerState {
         self.buffered = None;
         self.due = None;
         self.shared = None;
+        self.kept = None;
         self.held = None;
         self.unsent = None;
+        self.short = KeptBody::default();
     }
 }

@@ -12,6 +12,7 @@ use crate::gateway::pace::Pace;
 use crate::nodes::in_flight::Permit;
 use crate::nodes::{NodeLease, Tried};
 use crate::site::flights::Leader;
+use crate::site::kept_pages::Collected;
 use crate::site::turns::Turn;
 use crate::smart::token::AccessToken;
 
@@ -24,6 +25,8 @@ pub(super) struct Attempt {
     pub(super) permit: Option<Permit>,
     /// The part of a request that others follow, until the head of its answer has come.
     pub(super) leader: Option<Leader>,
+    /// An answer that is kept for further pages, until its head has come.
+    pub(super) collected: Option<Collected>,
     /// Whether the request got the answer to another one.
     pub(super) is_shared: bool,
     /// The turn of a conditional create, until its answer has ended.

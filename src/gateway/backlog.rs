@@ -58,8 +58,7 @@ impl Backlog {
     /// Takes as many of these bytes as there is room for; gives how many.
     #[must_use]
     pub(crate) fn push(&mut self, bytes: &[u8]) -> usize {
-        let room = self.memory.most_a_connection.saturating_sub(self.length);
-        let taken = self.memory.take(bytes.len().min(room));
+        let taken = self.memory.take(bytes.len().min(self.room()));
         self.length += taken;
         let mut left = bytes.get(..taken).unwrap_or_default();
         while !left.is_empty() {
@@ -75,6 +74,17 @@ impl Backlog {
             left = later;
         }
         taken
+    }
+
+    /// Takes as much of a piece as there is room for, without a copy.
+    pub(crate) fn adopt(&mut self, piece: &mut BytesMut) {
+        let taken = self.memory.take(piece.len().min(self.room()));
+        self.length += taken;
+        if taken == piece.len() {
+            self.unread.extend(Some(std::mem::take(piece)).filter(|piece| !piece.is_empty()));
+        } else if taken > 0 {
+            self.unread.push_back(piece.split_to(taken));
+        }
     }
 
     /// Bytes that go out next; none when all have.
@@ -126,6 +136,11 @@ impl Backlog {
         self.memory.give_back(count);
     }
 
+    /// What the connection may still use, in bytes, if others leave it.
+    fn room(&self) -> usize {
+        self.memory.most_a_connection.saturating_sub(self.length)
+    }
+
     fn take(&mut self, count: usize, out: &mut BytesMut) {
         let mut left = count.min(self.length);
         while left > 0 {
@@ -151,16 +166,21 @@ mod tests {
     proptest! {
         #[test]
         fn bytes_come_out_in_order_and_memory_is_never_exceeded_nor_lost(
-            most in 0_usize..4_000, steps in proptest::collection::vec((any::<bool>(), 0_usize..3, 0_usize..300), 0..60)
+            most in 0_usize..4_000, steps in proptest::collection::vec((0..3, 0_usize..3, 0_usize..300), 0..60)
         ) {
             let memory = Arc::new(AnswerMemory::new(most));
             let mut backlogs: Vec<Backlog> = (0..3).map(|_| Backlog::new(Arc::clone(&memory))).collect();
             let mut counts = [(0_usize, 0_usize); 3];
-            for (is_push, which, length) in steps {
+            for (step, which, length) in steps {
                 let (backlog, (came, gone)) = (&mut backlogs[which], &mut counts[which]);
-                if is_push {
-                    let bytes: Vec<u8> = (*came..*came + length).map(|at| at as u8).collect();
+                let bytes: Vec<u8> = (*came..*came + length).map(|at| at as u8).collect();
+                if step == 0 {
                     *came += backlog.push(&bytes);
+                } else if step == 1 {
+                    let mut piece = BytesMut::from(&bytes[..]);
+                    backlog.adopt(&mut piece);
+                    prop_assert_eq!(&piece[..], &bytes[length - piece.len()..]);
+                    *came += length - piece.len();
                 } else {
                     let some = length.min(backlog.next().len());
                     prop_assert!(backlog.next()[..some].iter().zip(*gone..).all(|(byte, at)| *byte == at as u8));

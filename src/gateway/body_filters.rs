@@ -1,11 +1,16 @@
 //! The filters that the body of an answer passes on its way to the client.
 
 use bytes::Bytes;
+use tokio::task::yield_now;
 
 use crate::audit::patients::PatientsFound;
 use crate::audit::record::Text;
 use crate::fhir::body_step::{BodyStep, Verdict};
+use crate::gateway::kept_body::KeptBody;
 use crate::gateway::tagger::{Tagged, Tagger};
+
+/// How much of a body passes before others have their turn, in bytes: as much as Pingora reads at once.
+const PART: usize = 64 * 1024;
 
 /// The filters of one body, in order. Without any, pieces pass untouched.
 #[derive(Debug, Default)]
@@ -28,6 +33,12 @@ impl BodyFilters {
     /// Adds a filter behind the others, if there is one.
     pub(super) fn push_some(&mut self, step: Option<impl BodyStep + 'static>) {
         self.steps.extend(step.map(|step| Box::new(step) as Box<dyn BodyStep>));
+    }
+
+    /// Whether the body, which has ended, has a link to a next page.
+    #[must_use]
+    pub(super) fn has_next_page(&self) -> bool {
+        self.steps.iter().any(|step| step.has_next_page())
     }
 
     /// Lets the patients be found in what comes out of the filters, before it is compressed.
@@ -98,6 +109,23 @@ impl BodyFilters {
         *body = (!piece.is_empty()).then_some(piece);
     }
 
+    /// Passes a whole body through all filters, a part at a time: a long one would keep other requests of its thread waiting.
+    pub(super) async fn pass_whole(&mut self, mut body: Bytes) -> Bytes {
+        let mut passed = KeptBody::default();
+        loop {
+            let is_last = body.len() <= PART;
+            let mut part = Some(body.split_to(body.len().min(PART)));
+            self.pass(&mut part, is_last);
+            if let Some(part) = part {
+                passed.push(part);
+            }
+            if is_last || matches!(self.verdict(), Verdict::Bad(_)) {
+                return passed.take();
+            }
+            yield_now().await;
+        }
+    }
+
     /// What was found of patients in all that has passed. Nothing more is looked for.
     pub(super) fn patients_found(&mut self) -> Option<PatientsFound> {
         self.patients.take().map(|found| *found)
@@ -126,6 +154,7 @@ fn joined(first: Bytes, second: Bytes) -> Bytes {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::fhir::json::pretty::Pretty;
 
     #[derive(Debug)]
     struct Doubles(Vec<u8>);
@@ -154,6 +183,20 @@ mod tests {
         }
         // The first step says aa, bb, ab; the second doubles each and says all of it at its end.
         assert_eq!(sent, [Some("aaaa".to_owned()), None, Some("bbabbbabaabbab".to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn a_whole_body_passes_in_parts_as_it_would_at_once() {
+        for entries in [0, 1, PART / 8, PART / 2] {
+            let body = Bytes::from(format!("[{}]", vec![r#"{"a":[1]}"#; entries].join(",")));
+            let (mut at_once, mut in_parts) = (BodyFilters::default(), BodyFilters::default());
+            at_once.push(Pretty::default());
+            in_parts.push(Pretty::default());
+            let mut whole = Some(body.clone());
+            at_once.pass(&mut whole, true);
+            assert_eq!(Some(in_parts.pass_whole(body.clone()).await), whole, "{entries}");
+            assert_eq!(BodyFilters::default().pass_whole(body.clone()).await, body, "without steps");
+        }
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl BufferedAnswer {
     #[must_use]
     pub(super) fn begin(session: &mut Session, head: &mut ResponseHeader, purpose: Purpose) -> Self {
         session.set_ignore_info_resp(true);
-        let unsent = ResponseHeader::build(StatusCode::EARLY_HINTS, None).expect("103 is a status");
+        let unsent = ResponseHeader::build_no_case(StatusCode::EARLY_HINTS, Some(0)).expect("103 is a status");
         Self { head: Box::new(std::mem::replace(head, unsent)), body: BytesMut::new(), purpose, is_cut: false, is_judged: false }
     }
 

@@ -13,6 +13,7 @@ use crate::fhir::media_type::essence;
 use crate::http::coding::Coding;
 use crate::http::compressor::Compressor;
 use crate::http::fields::{forget_length, members};
+use crate::http::parts::edit_response;
 use crate::http::set_field::SetField;
 use crate::http::vary::add_vary;
 
@@ -37,7 +38,7 @@ pub(super) fn choose(
     if !settings.enabled || !may_be_compressed(head, length, settings.least) {
         return None;
     }
-    add_vary(head, "Accept-Encoding");
+    edit_response(head, |head| add_vary(&mut head.headers, "Accept-Encoding"));
     let coding = Coding::accepted(&request.headers)?;
     if request.method == Method::HEAD {
         return None;
@@ -71,14 +72,18 @@ fn may_be_compressed(head: &ResponseHeader, length: Option<u64>, least: usize) -
 
 /// Whether a media type is text.
 fn is_text(value: &[u8]) -> bool {
-    let media_type = essence(value).to_ascii_lowercase();
-    match media_type.split_at_checked(b"application/".len()) {
-        Some((b"application/", kind)) => {
-            matches!(kind, b"json" | b"xml" | b"ndjson" | b"x-ndjson" | b"javascript" | b"rtf")
-                || [&b"+json"[..], b"+ndjson", b"+xml"].iter().any(|suffix| kind.ends_with(suffix))
-        }
-        _ => media_type.starts_with(b"text/") && media_type != b"text/event-stream",
+    const TEXTS: [&[u8]; 6] = [b"json", b"xml", b"ndjson", b"x-ndjson", b"javascript", b"rtf"];
+    const SUFFIXES: [&[u8]; 3] = [b"json", b"ndjson", b"xml"];
+    let media_type = essence(value);
+    let Some(slash) = memchr::memchr(b'/', media_type) else { return false };
+    let (kind, subtype) = (media_type.get(..slash).unwrap_or_default(), media_type.get(slash + 1..).unwrap_or_default());
+    if kind.eq_ignore_ascii_case(b"text") {
+        return !subtype.eq_ignore_ascii_case(b"event-stream");
     }
+    let suffix = memchr::memrchr(b'+', subtype).and_then(|plus| subtype.get(plus + 1..));
+    kind.eq_ignore_ascii_case(b"application")
+        && (TEXTS.iter().any(|text| subtype.eq_ignore_ascii_case(text))
+            || suffix.is_some_and(|suffix| SUFFIXES.iter().any(|known| suffix.eq_ignore_ascii_case(known))))
 }
 
 #[cfg(test)]

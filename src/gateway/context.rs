@@ -13,6 +13,7 @@ use crate::gateway::destination::Destination;
 use crate::gateway::exchange::Exchange;
 use crate::gateway::stop::Stop;
 use crate::gateway::wire;
+use crate::http::parts::forget_spelling;
 use crate::site::lifecycle::InFlight;
 use crate::site::runtime::Runtime;
 
@@ -74,7 +75,8 @@ impl RequestContext {
     }
 
     /// Reads the head of the request: who sent it, and where it goes.
-    pub(super) fn read(&mut self, session: &Session) {
+    pub(super) fn read(&mut self, session: &mut Session) {
+        forget_spelling(session.req_header_mut());
         let head = session.req_header();
         self.call.read(session);
         self.destination = match wire::check_target(session) {

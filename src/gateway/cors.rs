@@ -8,9 +8,9 @@
 //! Decision: `docs/decisions/19-browsers.md`.
 
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ALLOW, HOST, HeaderMap, HeaderValue, ORIGIN, VARY};
+use http::response::Parts;
 use http::{Method, StatusCode};
 use pingora::http::RequestHeader;
-use pingora::http::ResponseHeader;
 
 use crate::config::BaseUrl;
 use crate::fhir::operation_outcome::IssueCode;
@@ -70,13 +70,13 @@ fn options(head: &RequestHeader, policy: Option<&Policy>, is_preflight: bool) ->
 }
 
 /// Sets the CORS fields of the answer to this request.
-pub(super) fn mark(request: &RequestHeader, head: &mut ResponseHeader, policy: Option<&Policy>) {
+pub(super) fn mark(request: &RequestHeader, head: &mut Parts, policy: Option<&Policy>) {
     let Some(policy) = policy else { return };
     let is_own = request.method == Method::OPTIONS && head.status == StatusCode::NO_CONTENT;
     if is_own && head.headers.contains_key(VARY) {
         return;
     }
-    policy.mark(&request.headers, head);
+    policy.mark(&request.headers, &mut head.headers);
 }
 
 fn check_origin(head: &RequestHeader, policy: Option<&Policy>, public_url: Option<&BaseUrl>) -> Result<(), ForeignPage> {

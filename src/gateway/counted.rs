@@ -1,18 +1,16 @@
 //! What has been counted of a request in the limits of its caller, and what is told of it.
 
-use std::fmt::Write as _;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
-use log::warn;
 
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::reason::Reason;
 use crate::fhir::rejection::{Rejection, whole_seconds};
 use crate::limits::admission::Admission;
 use crate::limits::at_once::Place;
-use crate::limits::rate::Quota;
 use crate::limits::subject::Subject;
 use crate::limits::usage::Usage;
 
@@ -112,26 +110,28 @@ impl From<Throttled> for Rejection {
 }
 
 impl Counted {
-    /// Counts a request in a rate, if there is one.
-    pub(super) fn count(
-        &mut self,
-        usage: &Usage,
-        limit: Limit,
-        subject: Subject<'_>,
-        quota: Option<Quota>,
-        now: impl FnOnce() -> Instant,
-    ) -> Result<(), Throttled> {
-        let Some(quota) = quota else { return Ok(()) };
-        let admission = admit(usage, subject, quota, now());
+    /// Takes note of what a rate said.
+    ///
+    /// # Errors
+    /// The request is beyond the rate.
+    pub(super) fn count(&mut self, limit: Limit, admission: Admission) -> Result<(), Throttled> {
         if let Some(free) = self.rates.iter_mut().find(|rate| rate.is_none()) {
             *free = Some((limit, admission));
         }
         if admission.is_admitted { Ok(()) } else { Err(Throttled::Rate(limit, admission.next)) }
     }
 
-    /// Counts a request in the rate of its site, unless that was done.
-    pub(super) fn count_site(&self, usage: &Usage, subject: Subject<'_>, quota: Quota) -> Result<(), Throttled> {
-        let admission = self.site.get_or_init(|| admit(usage, subject, quota, Instant::now()));
+    /// Whether the request was counted in the rate of its site.
+    pub(super) fn has_site(&self) -> bool {
+        self.site.get().is_some()
+    }
+
+    /// Takes note of what the rate of the site said, once.
+    ///
+    /// # Errors
+    /// The request is beyond the rate.
+    pub(super) fn count_site(&self, admission: Admission) -> Result<(), Throttled> {
+        let admission = self.site.get_or_init(|| admission);
         if admission.is_admitted { Ok(()) } else { Err(Throttled::Rate(Limit::Site, admission.next)) }
     }
 
@@ -153,35 +153,39 @@ impl Counted {
 
     /// The values of `RateLimit-Policy` and `RateLimit`; `None` where no rate applies.
     pub(super) fn fields(&self) -> Option<[HeaderValue; 2]> {
-        let (mut policy, mut state) = (String::new(), String::new());
+        let (mut policy, mut state) = (Vec::new(), Vec::new());
         let of_site = self.site.get().map(|admission| (Limit::Site, *admission));
         for (limit, Admission { quota, remaining, next, .. }) in self.rates.iter().flatten().copied().chain(of_site) {
-            let (name, comma) = (limit.name(), if policy.is_empty() { "" } else { ", " });
-            let (burst, window, next) = (quota.burst(), whole_seconds(quota.window()), whole_seconds(next));
-            let _ = write!(policy, "{comma}\"{name}\";q={burst};w={window}");
-            let _ = write!(state, "{comma}\"{name}\";r={remaining};t={next}");
+            write(&mut policy, limit, [("\";q=", quota.burst().into()), (";w=", whole_seconds(quota.window()))]);
+            write(&mut state, limit, [("\";r=", remaining.into()), (";t=", whole_seconds(next))]);
         }
         if policy.is_empty() {
             return None;
         }
-        Some([HeaderValue::try_from(policy).ok()?, HeaderValue::try_from(state).ok()?])
+        let value = |text| HeaderValue::from_maybe_shared(Bytes::from(text)).ok();
+        Some([value(policy)?, value(state)?])
     }
 }
 
-/// Decides on a request, and tells the log of states that had to go.
-fn admit(usage: &Usage, subject: Subject<'_>, quota: Quota, now: Instant) -> Admission {
-    let admission = usage.admit(subject, quota, now);
-    if let Some(count) = usage.evicted_untold(now) {
-        warn!("limits: {count} states of callers were evicted while some of their rate was used up: too many callers at once");
+/// Writes a member of one of these fields: every answer has them, hence by hand.
+fn write(field: &mut Vec<u8>, limit: Limit, parameters: [(&str, u64); 2]) {
+    let begin = if field.is_empty() { "\"" } else { ", \"" };
+    for part in [begin, limit.name()] {
+        field.extend_from_slice(part.as_bytes());
     }
-    admission
+    for (name, number) in parameters {
+        field.extend_from_slice(name.as_bytes());
+        field.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
-    use crate::limits::rate::{Period, Rate};
+    use crate::limits::rate::{Period, Quota, Rate};
     use proptest::prelude::*;
     use sfv::{BareItem, List, ListEntry, Parser};
 
@@ -202,9 +206,8 @@ mod tests {
         let mut last = (Counted::default(), Ok(()));
         for _ in 0..times {
             let mut counted = Counted::default();
-            let count = |(limit, quota): &(Limit, Quota)| {
-                counted.count(&usage, *limit, Subject::Client(limit.name()), Some(*quota), || now)
-            };
+            let count =
+                |(limit, quota): &(Limit, Quota)| counted.count(*limit, usage.admit(Subject::Client(limit.name()), *quota, now));
             let result = rates.iter().try_for_each(count);
             last = (counted, result);
         }

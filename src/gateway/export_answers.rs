@@ -1,19 +1,22 @@
 //! Answers that several addresses of a bulk export give.
 
-use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, HeaderValue};
 
 use crate::exports::jobs::Jobs;
-use crate::exports::store::StoreError;
+use crate::exports::store::Store;
+use crate::exports::store_error::StoreError;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::http::answer::Answer;
 
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+/// When the shared store may be back.
+const STORE_AGAIN: Duration = Duration::from_secs(5);
 
 /// An answer that is its head alone.
 #[must_use]
@@ -36,16 +39,26 @@ pub(super) fn unknown() -> Rejection {
 
 /// The plans of the exports cannot be read or written.
 #[derive(Debug, thiserror::Error)]
-#[error("{} cannot be used for exports: {error}; bulk_data.folder must be the gateway's own to write", .folder.display())]
-struct NoFolder {
-    folder: PathBuf,
-    error: StoreError,
+enum NoPlans {
+    /// On the disk.
+    #[error("{folder} cannot be used for exports: {error}; bulk_data.folder must be the gateway's own to write")]
+    Folder { folder: String, error: StoreError },
+    /// In the shared store.
+    #[error("the plans of exports cannot be had: {0}")]
+    Shared(StoreError),
 }
 
-/// 500: the plans of the exports cannot be read or written. The log says why.
+/// 500: the plans of the exports cannot be read or written. 503 while the shared store is away. The log says why.
 #[must_use]
-pub(super) fn disk_failed(jobs: &Jobs, error: StoreError) -> Rejection {
-    let no_folder = NoFolder { folder: jobs.folder().to_owned(), error };
+pub(super) fn plans_failed(jobs: &Jobs, error: StoreError) -> Rejection {
+    let is_temporary = error.is_temporary();
+    let cause = match jobs.store() {
+        Store::Folder(folder) => NoPlans::Folder { folder: folder.path().display().to_string(), error },
+        Store::Shared(_) => NoPlans::Shared(error),
+    };
     let text = "The gateway cannot keep exports at the moment; its log says why.";
-    Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, IssueCode::Exception, Reason::Exports, text).because(no_folder)
+    if is_temporary {
+        return Rejection::unavailable(Reason::ExportStore, STORE_AGAIN, text).because(cause);
+    }
+    Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, IssueCode::Exception, Reason::Exports, text).because(cause)
 }

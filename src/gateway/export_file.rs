@@ -20,7 +20,7 @@ use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
-use crate::gateway::export_answers::{disk_failed, unknown};
+use crate::gateway::export_answers::{plans_failed, unknown};
 use crate::gateway::export_owner::{check_type, find};
 use crate::gateway::export_paths::job;
 use crate::gateway::stop::Step;
@@ -83,9 +83,9 @@ pub(super) async fn take(call: &Call, fhir: &mut FhirCall, exports: &Exports, jo
         let tests = [Letter::Search, Letter::Read].map(|letter| permitted(&call.caller, letter, &bases.texts));
         permit = Some(Arc::new(LinePermit::new(file.resource_type, tests.into())));
     }
-    let jobs = exports.of(&fhir.site.config);
-    let known = jobs.file(file.id.to_owned(), Some(plan.job)).await;
-    let known = known.map_err(|error| disk_failed(&jobs, error))?;
+    let jobs = exports.of(&fhir.site);
+    let known = jobs.file(file.id, Some(plan.job)).await;
+    let known = known.map_err(|error| plans_failed(&jobs, error))?;
     if matches!(known, ExportFile::Unknown) {
         return Err(unknown().into());
     }
@@ -115,16 +115,16 @@ pub(super) async fn attribute(call: &Call, fhir: &mut FhirCall, exports: &Export
         // It is the gateway's, and none of OpenEMR's.
         fhir.forget_parameter(JOB);
     }
-    let jobs = exports.of(&fhir.site.config);
+    let jobs = exports.of(&fhir.site);
     let file = match (is_named, job) {
         (true, None) => Ok(ExportFile::Unknown),
         (true, Some(_)) if !is_for_everybody => Ok(ExportFile::Unknown),
-        (_, job) => jobs.file(id(fhir), job).await,
+        (_, job) => jobs.file(&id(fhir), job).await,
     };
     let file = match file {
         Ok(file) => file,
         Err(error) => {
-            let failed = disk_failed(&jobs, error);
+            let failed = plans_failed(&jobs, error);
             if is_named {
                 return Err(failed.into());
             }
@@ -155,13 +155,12 @@ pub(super) fn check(head: &mut ResponseHeader, fhir: &FhirCall) -> Result<(), No
     if !head.status.is_success() {
         return Ok(());
     }
-    let has_permit = fhir.plan.own_file.as_ref().is_some_and(|own| own.permit.is_some());
     match &fhir.plan.export_file {
         ExportFile::Withheld if is_ndjson(head) => return Err(NotServed::Withheld),
         // Of such an export, everything else that OpenEMR may have by this id now is somebody else's.
         ExportFile::Withheld if fhir.plan.own_file.is_some() => return Err(NotServed::NoFile),
         ExportFile::Filtered(_) if !is_one(head, fhir) => return Err(NotServed::NoFile),
-        ExportFile::Whole if has_permit && !is_one(head, fhir) => return Err(NotServed::NoFile),
+        ExportFile::Whole if fhir.plan.own_file.is_some() && !is_one(head, fhir) => return Err(NotServed::NoFile),
         ExportFile::Whole | ExportFile::Filtered(_) | ExportFile::Withheld | ExportFile::Unknown => {}
     }
     if let Some(own) = &fhir.plan.own_file

@@ -20,7 +20,7 @@ use crate::fhir::rejection::Rejection;
 use crate::gateway::attempt::Attempt;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
-use crate::gateway::export_answers::{disk_failed, empty, method_not_allowed};
+use crate::gateway::export_answers::{empty, method_not_allowed, plans_failed};
 use crate::gateway::export_owner::{check_level, owner};
 use crate::gateway::negotiation::preferences;
 use crate::gateway::stop::Stop;
@@ -111,11 +111,11 @@ async fn version(site: &Site, types: &[&str]) -> Option<Version> {
 /// Takes the export on, and tells where its progress is shown.
 async fn begin(fhir: &FhirCall, exports: &Exports, plan: Plan, base: &str) -> Result<Answer, Stop> {
     let job = plan.job;
-    let jobs = exports.of(&fhir.site.config);
+    let jobs = exports.of(&fhir.site);
     match jobs.add(plan).await {
         Ok(()) => {}
         Err(AddError::TooMany) => return Err(too_many().into()),
-        Err(AddError::Store(error)) => return Err(disk_failed(&jobs, error).into()),
+        Err(AddError::Store(error)) => return Err(plans_failed(&jobs, error).into()),
     }
     match HeaderValue::try_from(format!("{base}/$bulkdata-status?job={job}")) {
         Ok(location) => Ok(empty(StatusCode::ACCEPTED).with(CONTENT_LOCATION, location)),

@@ -6,11 +6,11 @@ use uuid::Uuid;
 
 use crate::access::caller::PatientsOf;
 use crate::exports::jobs::Exports;
-use crate::exports::store::StoreError;
+use crate::exports::store_error::StoreError;
 use crate::fhir::export_level::Level;
 use crate::fhir::rejection::Rejection;
 use crate::gateway::call::Call;
-use crate::gateway::export_answers::{disk_failed, unknown};
+use crate::gateway::export_answers::{plans_failed, unknown};
 use crate::openemr::export::manifest::Shown;
 use crate::openemr::export::owner::Owner;
 use crate::openemr::export::plan::Plan;
@@ -31,8 +31,8 @@ pub(super) fn owner(call: &Call) -> Owner {
 /// There is none, or it is another's: the answer is the same. The policy of the caller does not permit it any more.
 pub(super) async fn find(call: &Call, site: &Site, exports: &Exports, job: Option<Uuid>) -> Result<Plan, Rejection> {
     let job = job.ok_or_else(unknown)?;
-    let jobs = exports.of(&site.config);
-    let found = known(call, jobs.find(job).await).map_err(|problem| disk_failed(&jobs, problem))?;
+    let jobs = exports.of(site);
+    let found = known(call, jobs.find(job).await).map_err(|problem| plans_failed(&jobs, problem))?;
     let plan = found.ok_or_else(unknown)?;
     check_level(call, &plan.level)?;
     Ok(plan)
@@ -41,14 +41,17 @@ pub(super) async fn find(call: &Call, site: &Site, exports: &Exports, job: Optio
 /// Deletes an export of the caller's.
 ///
 /// # Errors
-/// As [`find`]; but one whose plan cannot be read can be deleted, too.
+/// As [`find`]; but one whose plan is damaged can be deleted, too.
 pub(super) async fn delete(call: &Call, site: &Site, exports: &Exports, job: Option<Uuid>) -> Result<(), Rejection> {
     let job = job.ok_or_else(unknown)?;
-    let jobs = exports.of(&site.config);
-    if let Ok(found) = known(call, jobs.find(job).await) {
-        check_level(call, &found.ok_or_else(unknown)?.level)?;
+    let jobs = exports.of(site);
+    match known(call, jobs.find(job).await) {
+        Ok(found) => check_level(call, &found.ok_or_else(unknown)?.level)?,
+        // Whose it is can be told when the shared store is back.
+        Err(problem) if problem.is_temporary() => return Err(plans_failed(&jobs, problem)),
+        Err(_) => {}
     }
-    jobs.delete(job).await.map_err(|problem| disk_failed(&jobs, problem))
+    jobs.delete(job).await.map_err(|problem| plans_failed(&jobs, problem))
 }
 
 /// Leaves out what the caller may not know of.
@@ -57,7 +60,7 @@ fn known(call: &Call, found: Result<Option<Plan>, StoreError>) -> Result<Option<
     match found {
         Ok(plan) => Ok(plan.filter(|plan| plan.asked_by.is_known_to(&owner(call), has_clients))),
         // Nobody knows whose it is.
-        Err(StoreError::Plan(_) | StoreError::OtherJob) if has_clients => Ok(None),
+        Err(problem) if problem.is_of_the_plan() && has_clients => Ok(None),
         Err(problem) => Err(problem),
     }
 }

@@ -2,11 +2,13 @@
 //! them find.
 //!
 //! Each part is a request of its own, with a token as any other. The client's permit to be in flight is held for all of them, so that
-//! a client has no more of OpenEMR by them than by one search. The answer is kept in memory until it is whole, up to a limit.
+//! a client has no more of OpenEMR by them than by one search. The answer is kept in memory until it is whole, up to a limit, and may then
+//! be kept for further pages.
 //!
 //! Decision: `docs/decisions/12-bundles.md`.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, DATE, HeaderValue};
@@ -18,12 +20,13 @@ use pingora::proxy::Session;
 use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
+use crate::gateway::answer_body::Whole;
 use crate::gateway::attempt::Attempt;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::stop::{Step, Stop};
 use crate::gateway::while_there::while_there;
-use crate::gateway::{answer_body, queue};
+use crate::gateway::{answer_body, queue, shared, shared_key};
 use crate::http::answer::Answer;
 use crate::http::set_field::SetField;
 use crate::nodes::client::Response;
@@ -31,6 +34,7 @@ use crate::nodes::in_flight::Permit;
 use crate::openemr::bundle::fault::Fault;
 use crate::openemr::bundle::joined::joined;
 use crate::site::client::{FhirRequest, SiteClientError};
+use crate::site::flights::SharedAnswer;
 
 /// The most that is read of all answers together, in bytes.
 const MOST: usize = 16 * 1024 * 1024;
@@ -100,6 +104,31 @@ pub(super) async fn answer(
     resource_type: &'static str,
     forms: Vec<Vec<u8>>,
 ) -> Step {
+    let key = || shared_key::of_search_in_parts(call, fhir, resource_type, &forms);
+    let found = match shared::kept_set(session, call, fhir, attempt, key) {
+        Some(kept) => kept,
+        None => Arc::new(gathered(session, call, fhir, attempt, resource_type, forms).await?),
+    };
+    let collected = attempt.collected.take();
+    let (head, body) = (found.head.clone(), found.body.clone());
+    let Whole { head, body, has_next_page } = answer_body::whole(session, head, body, call, fhir).await?;
+    if let Some(mut collected) = collected.filter(|_| has_next_page)
+        && collected.push(&found.body)
+    {
+        collected.keep(found.head.clone(), Instant::now());
+    }
+    Err(Answer::of(head, body).into())
+}
+
+/// What OpenEMR finds by each of these forms, as one Bundle of its own kind.
+async fn gathered(
+    session: &mut Session,
+    call: &Call,
+    fhir: &FhirCall,
+    attempt: &mut Attempt,
+    resource_type: &'static str,
+    forms: Vec<Vec<u8>>,
+) -> Result<SharedAnswer, Stop> {
     queue::enter(session, call, fhir, attempt).await?;
     let permit = attempt.permit.take();
     debug!(request_id:% = call.id; "asks OpenEMR {} times", forms.len());
@@ -117,8 +146,7 @@ pub(super) async fn answer(
     if let Some(date) = date {
         head.set(DATE, date);
     }
-    let (head, body) = answer_body::whole(session, head, body.into(), call, fhir)?;
-    Err(Answer::of(head, body).into())
+    Ok(SharedAnswer { head, body: body.into() })
 }
 
 /// The bodies of the answers, and the time of the first one.

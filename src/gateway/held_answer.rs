@@ -3,7 +3,7 @@
 //!
 //! Pingora sends a head on before it shows the body. So the head is replaced by an informational one that is not sent, and is
 //! written when the filters of the body give the first of it: until then each of them can still refuse. The phase that has the
-//! body cannot wait. Nor need it: a head fits into the buffer of its connection, which is empty before an answer; HTTP/2 keeps it.
+//! body cannot wait. Nor need it: a head is gathered with what follows, since nothing waits before an answer; HTTP/2 keeps it.
 //!
 //! Decision: `docs/decisions/15-errors.md`.
 
@@ -23,7 +23,7 @@ use crate::http::set_field::SetField;
 
 /// The most of a body that is kept, in bytes. What names no type within that is taken for a resource: no error is so long.
 const MOST: usize = 1024 * 1024;
-/// The longest head that is held, in bytes. The buffer of a connection has 16 KiB, and fields are added to the head.
+/// The longest head that is held, in bytes. A connection gathers less than 16 KiB at once, and fields are added to the head.
 const LONGEST_HEAD: usize = 8 * 1024;
 
 /// An answer of which it is not known whether it goes on.
@@ -43,7 +43,7 @@ impl HeldAnswer {
     pub(super) fn begin(session: &mut Session, head: &mut ResponseHeader, due: Due) -> Self {
         let held = (fields::size(&head.headers) <= LONGEST_HEAD).then(|| {
             session.set_ignore_info_resp(true);
-            let unsent = ResponseHeader::build(StatusCode::EARLY_HINTS, None).expect("103 is a status");
+            let unsent = ResponseHeader::build_no_case(StatusCode::EARLY_HINTS, Some(0)).expect("103 is a status");
             Box::new(std::mem::replace(head, unsent))
         });
         Self { head: held, due, reader: Box::new(RootReader::new()), kept: BytesMut::new(), came: None }

@@ -2,6 +2,7 @@
 //!
 //! Decision: `docs/decisions/20-http2.md`.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ use tokio::time::timeout;
 use crate::gateway::cancellations::Cancellations;
 
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The length of its first word, `PRI`, which is no method of HTTP/1.
+const PREFACE_WORD: usize = 3;
 /// Requests at once on one connection to OpenEMR's web server; more open another one.
 const STREAMS_UPSTREAM: usize = 16;
 /// What of one of its answers may wait for a slow client, and of all on one connection.
@@ -52,13 +55,27 @@ pub(super) fn offer(peer: &mut HttpPeer) {
 }
 
 /// Whether the client speaks HTTP/2: it has chosen that in the TLS handshake or, where `h2c` allows it without TLS, begins
-/// with the preface (RFC 9113 section 3.4), which is waited for `within` this time.
-pub(crate) async fn is_chosen(stream: &mut Stream, h2c: bool, within: Duration) -> bool {
+/// with the preface (RFC 9113 section 3.4). `None`: that is not known `within` this time, or the client is gone. What came of its
+/// beginning by then is lost, so that nothing more can be read of the connection.
+pub(crate) async fn is_chosen(stream: &mut Stream, h2c: bool, within: Duration) -> Option<bool> {
     if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-        return true;
+        return Some(true);
     }
-    let mut first = [0; PREFACE.len()];
-    h2c && matches!(timeout(within, stream.try_peek(&mut first)).await, Ok(Ok(true))) && first == *PREFACE
+    if !h2c {
+        return Some(false);
+    }
+    timeout(within, begins_with_preface(stream)).await.ok()?.ok()
+}
+
+/// Waits for no more than a request of HTTP/1 has: the shortest is shorter than the preface.
+async fn begins_with_preface(stream: &mut Stream) -> io::Result<bool> {
+    let (mut word, mut first) = ([0; PREFACE_WORD], [0; PREFACE.len()]);
+    stream.try_peek(&mut word).await?;
+    if !PREFACE.starts_with(&word) {
+        return Ok(false);
+    }
+    stream.try_peek(&mut first).await?;
+    Ok(first == *PREFACE)
 }
 
 /// The size of a request's head: in HTTP/2, where it came compressed, what it would be in HTTP/1.1.

@@ -17,6 +17,7 @@ use crate::fhir::operation_outcome::IssueCode;
 use crate::fhir::reason::Reason;
 use crate::fhir::rejection::Rejection;
 use crate::fhir::resource_test::Permitted;
+use crate::gateway::answer_body::Whole;
 use crate::gateway::attempt::Attempt;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
@@ -97,7 +98,7 @@ pub(super) async fn answer(session: &mut Session, call: &Call, fhir: &mut FhirCa
     let mut head = ResponseHeader::build(StatusCode::OK, None).expect("a StatusCode is a status");
     head.set(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     head.set(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let (head, body) = answer_body::whole(session, head, body, call, fhir)?;
+    let Whole { head, body, .. } = answer_body::whole(session, head, body, call, fhir).await?;
     Err(Answer::of(head, body).into())
 }
 

@@ -16,6 +16,7 @@ mod attempt;
 mod authorize;
 mod availability;
 pub(crate) mod backlog;
+pub(crate) mod bench;
 mod body_filters;
 mod buffered_answer;
 mod buffered_send;
@@ -33,6 +34,7 @@ mod destination;
 mod documents;
 mod due;
 mod error_answer;
+mod exact_rate;
 mod exchange;
 mod export_answers;
 mod export_file;
@@ -40,6 +42,8 @@ mod export_kick_off;
 mod export_owner;
 mod export_paths;
 mod exports;
+#[cfg(test)]
+mod future_size;
 mod gathered;
 pub(crate) mod guard;
 mod health;
@@ -49,6 +53,7 @@ pub(crate) mod http2;
 pub(crate) mod http2_connection;
 mod informational;
 mod kept_body;
+mod kept_page;
 mod limit;
 mod limited_read;
 mod limited_write;
@@ -143,16 +148,17 @@ pub(crate) struct Gateway {
 
 #[async_trait]
 impl ProxyHttp for Gateway {
-    type CTX = RequestContext;
+    // Pingora moves it from future to future.
+    type CTX = Box<RequestContext>;
 
-    fn new_ctx(&self) -> RequestContext {
-        RequestContext::new(self.runtime.load_full(), Some(self.lifecycle.request()))
+    fn new_ctx(&self) -> Self::CTX {
+        Box::new(RequestContext::new(self.runtime.load_full(), Some(self.lifecycle.request())))
     }
 
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     /// The head of a request has been read: sets the connection's deadlines, and decides where the request goes.
-    async fn early_request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<()> {
+    async fn early_request_filter(&self, session: &mut Session, context: &mut Self::CTX) -> pingora::Result<()> {
         wire::set_deadlines(session, &context.call.config().limits);
         self.end_keepalive_when_draining(session);
         context.read(session);
@@ -160,7 +166,7 @@ impl ProxyHttp for Gateway {
     }
 
     /// Answers what the gateway answers itself; the rest goes on to OpenEMR.
-    async fn request_filter(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<bool> {
+    async fn request_filter(&self, session: &mut Session, context: &mut Self::CTX) -> pingora::Result<bool> {
         match self.plan(session, context).await {
             Ok(()) => Ok(false),
             Err(stop) => end(session, stop, context).await.map(|()| true),
@@ -168,7 +174,7 @@ impl ProxyHttp for Gateway {
     }
 
     /// Chooses the connection for a try; when OpenEMR has refused the token, gets another one first.
-    async fn upstream_peer(&self, session: &mut Session, context: &mut RequestContext) -> pingora::Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, context: &mut Self::CTX) -> pingora::Result<Box<HttpPeer>> {
         match peer(session, context.exchange()?).await {
             Ok(peer) => Ok(Box::new(peer)),
             Err(stop) => Err(context.end(stop)),
@@ -183,7 +189,7 @@ impl ProxyHttp for Gateway {
         _peer: &HttpPeer,
         _fd: RawFd,
         _digest: Option<&Digest>,
-        context: &mut RequestContext,
+        context: &mut Self::CTX,
     ) -> pingora::Result<()> {
         context.attempt.reused = Some(reused);
         Ok(())
@@ -194,7 +200,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         head: &mut RequestHeader,
-        context: &mut RequestContext,
+        context: &mut Self::CTX,
     ) -> pingora::Result<()> {
         let Exchange { call, fhir, attempt, .. } = context.exchange()?;
         upstream_request::head(session, head, call, fhir, attempt)
@@ -206,7 +212,7 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
-        context: &mut RequestContext,
+        context: &mut Self::CTX,
     ) -> pingora::Result<()> {
         let Exchange { call, fhir, attempt, .. } = context.exchange()?;
         let limits = &call.config().limits;
@@ -218,7 +224,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         head: &mut ResponseHeader,
-        context: &mut RequestContext,
+        context: &mut Self::CTX,
     ) -> pingora::Result<()> {
         let step = match head.status.is_informational() {
             true => informational::pass(session, head),
@@ -233,7 +239,7 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
-        context: &mut RequestContext,
+        context: &mut Self::CTX,
     ) -> pingora::Result<Option<Duration>> {
         let step = openemr_answer::body(session, body, end_of_stream, &mut context.exchange()?);
         step.map(|()| None).map_err(|stop| context.end(stop))
@@ -244,7 +250,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         head: &mut ResponseHeader,
-        context: &mut RequestContext,
+        context: &mut Self::CTX,
     ) -> pingora::Result<()> {
         self.end_keepalive_when_draining(session);
         answer_body::begin(session, head, &mut context.exchange()?, &self.memory);
@@ -257,7 +263,7 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
-        context: &mut RequestContext,
+        context: &mut Self::CTX,
     ) -> pingora::Result<Option<Duration>> {
         let step = answer_body::pass(session, body, end_of_stream, &mut context.exchange()?, &self.memory);
         step.map(|()| None).map_err(|stop| context.end(stop))
@@ -268,7 +274,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         _trailers: &mut HeaderMap,
-        context: &mut RequestContext,
+        context: &mut Self::CTX,
     ) -> pingora::Result<Option<Bytes>> {
         let step = answer_body::end_at_trailers(session, &mut context.exchange()?, &self.memory);
         step.map(Some).map_err(|stop| context.end(stop))
@@ -279,7 +285,7 @@ impl ProxyHttp for Gateway {
         &self,
         _session: &mut Session,
         peer: &HttpPeer,
-        context: &mut RequestContext,
+        context: &mut Self::CTX,
         mut error: Box<Error>,
     ) -> Box<Error> {
         upstream::after_failed_connect(peer, &mut context.attempt, &mut error);
@@ -292,7 +298,7 @@ impl ProxyHttp for Gateway {
         _peer: &HttpPeer,
         session: &mut Session,
         mut error: Box<Error>,
-        context: &mut RequestContext,
+        context: &mut Self::CTX,
         client_reused: bool,
     ) -> Box<Error> {
         upstream::decide_repeat(session, client_reused, context, &mut error);
@@ -300,7 +306,7 @@ impl ProxyHttp for Gateway {
     }
 
     /// Nothing more can be done: the client gets an OperationOutcome, unless it is gone or has a part of an answer.
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut RequestContext) -> FailToProxy {
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Self::CTX) -> FailToProxy {
         shared::fail(session, context);
         if buffered_send::after_early_end(session, error, context).await {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
@@ -311,7 +317,7 @@ impl ProxyHttp for Gateway {
 
     /// Sends an answer that was buffered to its end, since this is the first phase after it; then writes the access line, counts, and
     /// queues the spans.
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut RequestContext) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Self::CTX) {
         buffered_send::after_end(session, context).await;
         http2::after_request(session, error);
         recording::at_the_end(session, error, context);
@@ -319,19 +325,19 @@ impl ProxyHttp for Gateway {
     }
 
     /// Pingora's own summary has the query in it.
-    fn request_summary(&self, _session: &Session, context: &RequestContext) -> String {
+    fn request_summary(&self, _session: &Session, context: &Self::CTX) -> String {
         format!("request {}", context.call.id)
     }
 
     /// `request_log` says it, without what Pingora's message can quote.
-    fn suppress_error_log(&self, _session: &Session, _context: &RequestContext, _error: &Error) -> bool {
+    fn suppress_error_log(&self, _session: &Session, _context: &Self::CTX, _error: &Error) -> bool {
         true
     }
 
     fn suppress_proxy_warn_log(
         &self,
         _session: &Session,
-        _context: &RequestContext,
+        _context: &Self::CTX,
         _error: &Error,
         _log_context: ProxyWarnLogContext,
     ) -> bool {
@@ -362,13 +368,13 @@ impl Gateway {
 /// Decides whether a request may pass, on every route.
 async fn admit(session: &mut Session, call: &mut Call, destination: &Destination) -> Step {
     caller::check(call, destination)?;
-    rate::check_address(call, destination)?;
+    rate::check_address(call, destination).await?;
     host::check(session, call)?;
     cors::check(session.req_header(), destination, call.config().public_url.as_ref())?;
     wire::check(session, &call.config().limits, destination)?;
     peer_certificate::check(session)?;
     caller::authenticate(session, call, destination).await?;
-    Ok(rate::check_client(call, destination)?)
+    Ok(rate::check_client(call, destination).await?)
 }
 
 /// Prepares a FHIR request: answers what needs no OpenEMR, plans what goes to OpenEMR in place of what the client sent, and

@@ -16,7 +16,7 @@ use crate::gateway::exchange::Exchange;
 use crate::gateway::held_answer::HeldAnswer;
 use crate::gateway::response_head::{self, BadAnswer};
 use crate::gateway::stop::Step;
-use crate::gateway::{export_file, recovery, shared, shared_answer, trace, upstream};
+use crate::gateway::{export_file, kept_page, recovery, shared, shared_answer, trace, upstream};
 use crate::http::decoder::{Decoder, UnknownCoding};
 use crate::http::token_text::holds_token;
 use crate::nodes::cause::Unusable;
@@ -66,6 +66,7 @@ pub(super) fn head(session: &mut Session, head: &mut ResponseHeader, exchange: &
         answer.completeness = Some(Completeness::default());
     }
     answer.shared = shared_answer::begin(head, has_no_body, attempt);
+    answer.kept = kept_page::begin(head, has_no_body, attempt);
     match (due, &answer.buffered) {
         (Some(due), None) => answer.held = Some(HeldAnswer::begin(session, head, due)),
         (due, _) => answer.due = due,
@@ -129,6 +130,7 @@ pub(super) fn body(session: &mut Session, piece: &mut Option<Bytes>, end_of_stre
     }
     recovery::after_body(session, piece, end_of_stream, fhir, attempt, answer)?;
     shared_answer::take(&mut answer.shared, piece.as_ref(), end_of_stream);
+    kept_page::take(&mut answer.kept, piece.as_ref());
     if end_of_stream {
         if let (Some(due), Some(buffered)) = (answer.due, &answer.buffered) {
             due.judge(buffered.root())?;

@@ -29,8 +29,8 @@ pub(super) fn tell(session: &Session, failed: bool, context: &RequestContext) {
         return;
     }
     // The metrics do not show it.
-    let node = latest_node(context).filter(|_| is_logged || is_traced).map(|node| node.fhir.url().to_string());
-    let record = record(session, failed, context, node.as_deref());
+    let node = latest_node(context).filter(|_| is_logged || is_traced).map(|node| node.fhir.shown());
+    let record = record(session, failed, context, node);
     if let Some(metrics) = metrics {
         metrics.count(&record);
     }

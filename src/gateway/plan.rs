@@ -3,14 +3,13 @@
 use bytes::Bytes;
 use http::Method;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue, TRANSFER_ENCODING};
-use pingora::http::RequestHeader;
+use http::request::Parts;
 
 use crate::exports::files::{ExportFile, OwnFile};
 use crate::fhir::if_none_exist::IF_NONE_EXIST;
 use crate::fhir::resource_identity::IdentityCheck;
 use crate::gateway::adapted::Adapted;
 use crate::gateway::limit::Limit;
-use crate::http::set_field::SetField;
 use crate::openemr::search::terms::SearchTerms;
 
 /// The changes to a request. Where nothing is set, what the client sent goes on byte for byte.
@@ -53,26 +52,27 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Changes the head that goes to OpenEMR. A body is sent from its beginning after that.
-    pub(super) fn apply(&mut self, head: &mut RequestHeader) {
+    pub(super) fn apply(&mut self, head: &mut Parts) {
         if let Some(method) = &self.method {
-            head.set_method(method.clone());
+            head.method.clone_from(method);
         }
+        let fields = &mut head.headers;
         if self.body_is_begun {
             // The client has been told to go on already; OpenEMR would say it again.
-            head.remove_header(&EXPECT);
+            fields.remove(EXPECT);
         }
         if let Some(body) = self.form.as_ref().or(self.body.as_ref()) {
-            head.remove_header(&TRANSFER_ENCODING);
-            head.set(CONTENT_LENGTH, HeaderValue::from(body.len()));
+            fields.remove(TRANSFER_ENCODING);
+            fields.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
             if body.is_empty() {
-                head.remove_header(&CONTENT_TYPE);
+                fields.remove(CONTENT_TYPE);
             }
         }
         if self.condition_is_met {
-            head.remove_header(&IF_NONE_EXIST);
+            fields.remove(&IF_NONE_EXIST);
         }
         if self.form.is_some() {
-            head.set(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+            fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         }
         self.body_is_sent = false;
     }

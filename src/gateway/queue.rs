@@ -59,7 +59,7 @@ pub(super) async fn enter(session: &mut Session, call: &Call, fhir: &FhirCall, a
     if attempt.permit.is_some() {
         return Ok(());
     }
-    rate::check_site(call, fhir)?;
+    rate::check_site(call, fhir).await?;
     let in_flight = fhir.site.nodes.in_flight();
     let (flow, class, now) = (flow(call, fhir), class(fhir), Instant::now());
     let has_been_in = attempt.refused_token.renewals > 0;

@@ -91,11 +91,13 @@ fn error_word(status: StatusCode) -> &'static str {
         401 => "unauthorized",
         403 => "forbidden",
         404 => "not_found",
+        405 => "method_not_allowed",
         408 => "request_timeout",
         413 => "body_too_large",
         414 => "url_too_long",
         429 => "too_many_requests",
         431 => "head_too_large",
+        501 => "not_implemented",
         503 => "unavailable",
         _ => "failed",
     }

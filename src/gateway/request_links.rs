@@ -4,8 +4,8 @@
 
 use bytes::Bytes;
 use http::Method;
-use http::header::{CONTENT_TYPE, HeaderValue};
-use pingora::http::RequestHeader;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::request::Parts;
 use pingora::proxy::Session;
 
 use crate::fhir::body_step::BodyStep;
@@ -17,7 +17,6 @@ use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::public_base;
 use crate::http::fields::content_length;
-use crate::http::set_field::SetField;
 use crate::site::prepared::Site;
 
 /// Maps the links in the query, before anything is made of the request.
@@ -54,7 +53,7 @@ fn mapped(session: &Session, call: &Call, site: &Site, query: &[u8]) -> Option<V
 /// Maps the links in a body that was read whole, before the request waits for its permit. A longer one that declares its
 /// length has to keep to it, and passes as it is.
 pub(super) fn map_body(session: &Session, call: &Call, fhir: &mut FhirCall) {
-    let kind = kind(session.req_header());
+    let kind = kind(&session.req_header().headers);
     let is_mapped = fhir.repairs().links
         && fhir.plan.form.is_none()
         && matches!(kind, LinkText::Json | LinkText::Ndjson | LinkText::Xml | LinkText::Form);
@@ -70,14 +69,14 @@ pub(super) fn map_body(session: &Session, call: &Call, fhir: &mut FhirCall) {
 }
 
 /// Maps a conditional create in the head that goes to OpenEMR; gives what rewrites the body, when that is mapped on its way.
-pub(super) fn begin(session: &Session, head: &mut RequestHeader, call: &Call, fhir: &FhirCall) -> Option<LinkRewriter> {
+pub(super) fn begin(session: &Session, head: &mut Parts, call: &Call, fhir: &FhirCall) -> Option<LinkRewriter> {
     if !fhir.repairs().links {
         return None;
     }
     let condition = head.headers.get(&IF_NONE_EXIST).filter(|value| may_hold_a_link(value.as_bytes()));
     let is_streamed = content_length(&head.headers).is_none()
         && has_body(&head.method)
-        && matches!(kind(head), LinkText::Json | LinkText::Ndjson | LinkText::Xml)
+        && matches!(kind(&head.headers), LinkText::Json | LinkText::Ndjson | LinkText::Xml)
         && !fhir.plan.has_body();
     if condition.is_none() && !is_streamed {
         return None;
@@ -86,7 +85,7 @@ pub(super) fn begin(session: &Session, head: &mut RequestHeader, call: &Call, fh
     let bases = fhir.site.openemr_bases();
     let mapped = condition.and_then(|value| query_links::rewritten(public.links(), &bases.own, value.as_bytes()));
     if let Some(value) = mapped.and_then(|value| HeaderValue::from_bytes(&value).ok()) {
-        head.set(&IF_NONE_EXIST, value);
+        head.headers.insert(&IF_NONE_EXIST, value);
     }
     is_streamed.then(|| LinkRewriter::new(public.links().clone(), bases.own.clone()))
 }
@@ -106,6 +105,6 @@ fn has_body(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
-fn kind(head: &RequestHeader) -> LinkText {
-    head.headers.get(CONTENT_TYPE).map_or(LinkText::Other, |value| LinkText::of(value.as_bytes()))
+fn kind(fields: &HeaderMap) -> LinkText {
+    fields.get(CONTENT_TYPE).map_or(LinkText::Other, |value| LinkText::of(value.as_bytes()))
 }

@@ -2,13 +2,13 @@
 //!
 //! Decisions: `docs/decisions/08-end-of-body.md` and `docs/decisions/10-header-fields.md`.
 
-use std::io;
+use std::{io, mem};
 
 use http::header::{
     CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_TYPE, ETAG, LAST_MODIFIED, LOCATION,
     TRANSFER_ENCODING,
 };
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
 use pingora::http::ResponseHeader;
 
@@ -20,24 +20,28 @@ use crate::fhir::rejection::Rejection;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::trace::X_REQUEST_ID;
 use crate::http::decoder::UnknownCoding;
+use crate::http::field_filter;
+use crate::http::fields::{self, members};
+use crate::http::parts::edit_response;
 use crate::http::set_field::SetField;
 use crate::http::token_text::holds_token;
-use crate::http::{field_filter, fields};
 use crate::observe::request_id::RequestId;
 
 const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json; charset=utf-8");
 
 /// The longest value of a field that goes on, in bytes.
 const LONGEST: usize = 8_000;
+/// The fields that the gateway adds: the request's name, the rates of the caller, what protects an answer in a browser.
+const ADDED: usize = 12;
 /// Fields of one value. A client could take another line for it than the gateway: the first alone goes on.
 const SINGLE: [HeaderName; 6] = [CONTENT_TYPE, CONTENT_DISPOSITION, CONTENT_LOCATION, LOCATION, ETAG, LAST_MODIFIED];
 
 /// Removes the fields of OpenEMR's that are neither HTTP's nor FHIR's own, that hold an access token, or that have no use here.
 /// `token`: that the request carried.
 pub(super) fn keep_known(head: &mut ResponseHeader, token: &[u8]) {
-    field_filter::retain(head, |name, value| {
+    keep(head, |name, value| {
         let value = value.as_bytes();
-        passes(name, value) && value.len() <= LONGEST && !holds_token(value, token)
+        passes(name.as_str(), value) && value.len() <= LONGEST && !holds_token(value, token)
     });
     for name in &SINGLE {
         let mut lines = head.headers.get_all(name).iter();
@@ -46,6 +50,10 @@ pub(super) fn keep_known(head: &mut ResponseHeader, token: &[u8]) {
             head.set(name, first);
         }
     }
+}
+
+fn keep(head: &mut ResponseHeader, passes: impl Fn(&HeaderName, &HeaderValue) -> bool) {
+    edit_response(head, |head| head.headers = field_filter::kept(mem::take(&mut head.headers), ADDED, passes));
 }
 
 /// Whether a field of OpenEMR's goes on. `name` is in lower case.
@@ -85,19 +93,19 @@ fn passes(name: &str, value: &[u8]) -> bool {
 }
 
 /// Names the request. `version`: of the client.
-pub(super) fn rewrite(head: &mut ResponseHeader, version: Version, id: RequestId) {
+pub(super) fn rewrite(fields: &mut HeaderMap, version: Version, id: RequestId) {
     // An HTTP/1.0 client knows no chunks (RFC 9112 section 6.1): the body ends with the connection.
     if version == Version::HTTP_10 {
-        head.remove_header(&TRANSFER_ENCODING);
+        fields.remove(TRANSFER_ENCODING);
     }
-    head.set(&X_REQUEST_ID, id.header_value());
+    fields.insert(&X_REQUEST_ID, id.header_value());
 }
 
 /// Removes the fields that can tell of a resource which the client may not have.
 pub(super) fn keep_untelling(head: &mut ResponseHeader) {
-    field_filter::retain(head, |name, _| {
+    keep(head, |name, _| {
         matches!(
-            name,
+            name.as_str(),
             "cache-control"
                 | "content-encoding"
                 | "content-length"
@@ -112,13 +120,13 @@ pub(super) fn keep_untelling(head: &mut ResponseHeader) {
 
 /// Keeps an answer to one client out of caches that others are served from: a key in a field of its own does not do that, as
 /// `Authorization` does (RFC 9111 section 3.5).
-pub(super) fn keep_private(head: &mut ResponseHeader) {
+pub(super) fn keep_private(fields: &mut HeaderMap) {
     let is_private = |line: &HeaderValue| {
         let is = |member: &[u8]| member.eq_ignore_ascii_case(b"private") || member.eq_ignore_ascii_case(b"no-store");
-        fields::members(line).any(is)
+        members(line).any(is)
     };
-    if !head.headers.get_all(CACHE_CONTROL).iter().any(is_private) {
-        head.set(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if !fields.get_all(CACHE_CONTROL).iter().any(is_private) {
+        fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
 }
 
@@ -356,7 +364,7 @@ pub(super) mod tests {
             assert_eq!(head.headers.get(name).unwrap(), value);
         }
         let id = RequestId::next();
-        rewrite(&mut head, Version::HTTP_11, id);
+        edit_response(&mut head, |head| rewrite(&mut head.headers, Version::HTTP_11, id));
         assert_eq!(head.headers.get("x-request-id").unwrap().to_str().unwrap(), id.to_string());
     }
 
@@ -386,7 +394,7 @@ pub(super) mod tests {
     fn an_old_caller_gets_no_chunks() {
         for (version, chunked) in [(Version::HTTP_10, false), (Version::HTTP_11, true)] {
             let mut head = head(200, &[("Transfer-Encoding", "chunked")]);
-            rewrite(&mut head, version, RequestId::next());
+            edit_response(&mut head, |head| rewrite(&mut head.headers, version, RequestId::next()));
             assert_eq!(head.headers.contains_key("transfer-encoding"), chunked);
         }
     }

@@ -73,6 +73,7 @@ pub(super) async fn plan(session: &mut Session, call: &Call, fhir: &mut FhirCall
         capabilities,
         repairs: repairs.search,
         pager: pager(site.config.answers.paging),
+        keeps_pages: site.kept_pages.is_on() && session.req_header().method == Method::GET,
         handling: Handling::named(preferences(&session.req_header().headers)),
         unusable: unusable(site.config.answers.search.unknown),
         bases: &bases(site, capabilities, [&query, &form]),

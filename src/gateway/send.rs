@@ -12,7 +12,7 @@ use crate::gateway::{cors, rate, wire};
 use crate::http::answer::Answer;
 use crate::http::answer_protection::protect;
 use crate::http::fields::content_length;
-use crate::http::set_field::SetField;
+use crate::http::parts::edit_response;
 use crate::site::cors::Policy;
 
 /// How long a body that nobody wants is still read, so that its sender sees the answer before a reset.
@@ -26,10 +26,12 @@ const SHORT: u64 = 64 * 1024;
 /// The client is gone.
 pub(super) async fn answer(session: &mut Session, answer: Answer, call: &Call, policy: Option<&Policy>) -> pingora::Result<()> {
     let (mut head, body) = answer.into_parts();
-    head.set(&X_REQUEST_ID, call.id.header_value());
-    rate::mark(&mut head, call);
-    protect(&mut head);
-    cors::mark(session.req_header(), &mut head, policy);
+    edit_response(&mut head, |head| {
+        head.headers.insert(&X_REQUEST_ID, call.id.header_value());
+        rate::mark(&mut head.headers, call);
+        protect(head);
+        cors::mark(session.req_header(), head, policy);
+    });
     let body_is_left = !session.is_body_done() && !drain_short_body(session).await;
     if body_is_left {
         session.set_keepalive(None);

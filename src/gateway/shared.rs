@@ -1,4 +1,4 @@
-//! Requests that share an answer of OpenEMR's: identical GETs of a client that are there at the same time.
+//! Requests that share an answer of OpenEMR's: identical GETs of a client that are there at the same time, and pages of one walk.
 //!
 //! Shared is OpenEMR's answer as the gateway has received it. Every request puts it through its own filters, and has its own access
 //! line and its own record. A follower waits without a permit to be in flight; where its leader fails, it asks for itself.
@@ -9,21 +9,26 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::header::CACHE_CONTROL;
+use http::{HeaderMap, Method, StatusCode};
 use log::debug;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use tokio::time::timeout;
 
 use crate::fhir::interaction::Kind;
+use crate::gateway::answer_body::Whole;
 use crate::gateway::attempt::Attempt;
 use crate::gateway::call::Call;
 use crate::gateway::context::RequestContext;
 use crate::gateway::destination::{Destination, FhirCall, FhirKind};
 use crate::gateway::stop::{Step, Stop};
 use crate::gateway::while_there::while_there;
-use crate::gateway::{answer_body, response_head, shared_answer, shared_key};
+use crate::gateway::{answer_body, queue, response_head, shared_answer, shared_key};
 use crate::http::answer::Answer;
+use crate::http::fields::members;
+use crate::http::parts::edit_response;
+use crate::openemr::search::terms::Window;
 use crate::site::flights::{Entry, Key, Leader, SharedAnswer};
 use crate::site::prepared::Site;
 
@@ -48,12 +53,18 @@ pub(super) async fn join(session: &mut Session, call: &Call, fhir: &mut FhirCall
     if !may_share(session, fhir) {
         return Ok(());
     }
+    if let Some(kept) = kept_set(session, call, fhir, attempt, || shared_key::of_walk(session, call, fhir)) {
+        return Err(answer(session, call, fhir, &kept).await?.into());
+    }
+    if !fhir.site.config.answers.share_answers {
+        return Ok(());
+    }
     match enter(session, call, fhir, attempt, shared_key::of_request).await? {
         Joined::Asks(leader) => {
             attempt.leader = leader;
             Ok(())
         }
-        Joined::Has(shared) => Err(answer(session, call, fhir, &shared)?.into()),
+        Joined::Has(shared) => Err(answer(session, call, fhir, &shared).await?.into()),
     }
 }
 
@@ -71,6 +82,42 @@ pub(super) async fn join_read(
         true => enter(session, call, fhir, attempt, shared_key::of_tested_read).await,
         false => Ok(Joined::Asks(None)),
     }
+}
+
+/// The whole set that OpenEMR has sent for an earlier page of the same walk, if it is kept. Otherwise the one that it sends now may be.
+/// A first page is always asked for, and so is one that shall be fresh; both end what is kept of their walk: who begins a search gets
+/// what is there now. `key`: what makes walks the same.
+///
+/// Decision: `docs/decisions/61-pages.md`.
+pub(super) fn kept_set(
+    session: &Session,
+    call: &Call,
+    fhir: &FhirCall,
+    attempt: &mut Attempt,
+    key: impl FnOnce() -> Option<Key>,
+) -> Option<Arc<SharedAnswer>> {
+    let pages = &fhir.site.kept_pages;
+    let is_kept = pages.is_on() && session.req_header().method == Method::GET;
+    let page = fhir.plan.search.as_ref()?.page.filter(|_| is_kept)?;
+    let begins_anew = page.offset == 0 || shall_be_fresh(&session.req_header().headers);
+    let is_whole = page.window == Window::Whole;
+    let key = if begins_anew || is_whole { key()? } else { return None };
+    let kept = if begins_anew { None } else { pages.find(&key, Instant::now()) };
+    if begins_anew {
+        pages.drop_walk(&key);
+    }
+    match &kept {
+        Some(_) => attempt.is_shared = true,
+        None if is_whole => attempt.collected = Some(pages.collect(key, queue::client(call, &fhir.site))),
+        None => {}
+    }
+    kept
+}
+
+/// Whether the client wants no answer that is kept (RFC 9111 section 5.2.1).
+fn shall_be_fresh(fields: &HeaderMap) -> bool {
+    let is = |member: &[u8]| [&b"no-cache"[..], b"no-store", b"max-age=0"].iter().any(|word| member.eq_ignore_ascii_case(word));
+    fields.get_all(CACHE_CONTROL).iter().flat_map(members).any(is)
 }
 
 /// Follows an identical request, or leads. `key`: what makes requests identical; `None` where that cannot be told.
@@ -117,8 +164,7 @@ fn may_share(session: &mut Session, fhir: &FhirCall) -> bool {
         fhir.interaction.kind,
         Kind::Read | Kind::VersionRead | Kind::HistoryInstance | Kind::HistoryType | Kind::HistorySystem
     );
-    fhir.site.config.answers.share_answers
-        && fhir.kind == FhirKind::Proxied
+    fhir.kind == FhirKind::Proxied
         && (is_search || is_read)
         && fhir.interaction.resource_type != Some("Binary")
         && fhir.plan.body.is_none()
@@ -127,10 +173,10 @@ fn may_share(session: &mut Session, fhir: &FhirCall) -> bool {
 }
 
 /// Makes what the client gets of a shared answer.
-fn answer(session: &Session, call: &Call, fhir: &mut FhirCall, shared: &SharedAnswer) -> Result<Answer, Stop> {
-    let (mut head, body) = answer_body::whole(session, shared.head.clone(), shared.body.clone(), call, fhir)?;
+async fn answer(session: &mut Session, call: &Call, fhir: &mut FhirCall, shared: &SharedAnswer) -> Result<Answer, Stop> {
+    let Whole { mut head, body, .. } = answer_body::whole(session, shared.head.clone(), shared.body.clone(), call, fhir).await?;
     if call.caller.client.is_some() {
-        response_head::keep_private(&mut head);
+        edit_response(&mut head, |head| response_head::keep_private(&mut head.headers));
     }
     Ok(Answer::of(head, body))
 }
@@ -147,7 +193,9 @@ pub(super) fn land(leader: Option<Leader>, body: &Bytes) {
 /// Lets those who wait for the answer to this request go, because there is none for them.
 pub(super) fn fail(session: &Session, context: &mut RequestContext) {
     context.attempt.leader = None;
+    context.attempt.collected = None;
     context.answer.shared = None;
+    context.answer.kept = None;
     if let Destination::Fhir(fhir) = &context.destination
         && context.attempt.sent.is_some()
     {
@@ -160,5 +208,6 @@ pub(super) fn fail(session: &Session, context: &mut RequestContext) {
 pub(super) fn note_write(session: &Session, fhir: &FhirCall) {
     if !fhir.is_repeatable(&session.req_header().method) {
         fhir.site.flights.writes().note();
+        fhir.site.kept_pages.drop_all();
     }
 }

@@ -24,8 +24,13 @@ pub(super) struct SharedPieces {
 #[must_use]
 pub(super) fn begin(head: &ResponseHeader, has_no_body: bool, attempt: &mut Attempt) -> Option<SharedPieces> {
     let landing = attempt.leader.take()?.close()?;
-    let may_be_shared = head.status == StatusCode::OK && !has_no_body && head.headers.contains_key(CONTENT_TYPE);
-    may_be_shared.then(|| SharedPieces { landing, head: head.clone(), body: KeptBody::default() })
+    may_be_shared(head, has_no_body).then(|| SharedPieces { landing, head: head.clone(), body: KeptBody::default() })
+}
+
+/// Whether others can get the answer with this head.
+#[must_use]
+pub(super) fn may_be_shared(head: &ResponseHeader, has_no_body: bool) -> bool {
+    head.status == StatusCode::OK && !has_no_body && head.headers.contains_key(CONTENT_TYPE)
 }
 
 /// Keeps a piece of the body, and gives the answer to those who wait for it at its end. One that is too long is dropped.

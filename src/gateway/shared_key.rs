@@ -10,6 +10,7 @@ use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::request_head;
 use crate::http::entity_tag;
+use crate::openemr::search::terms::Window;
 use crate::site::flights::Key;
 
 /// The room for a key, in bytes: most have it.
@@ -18,17 +19,40 @@ const ROOM: usize = 512;
 /// The key of a request that goes to OpenEMR as it is planned; `None` where it cannot be told whose it is.
 #[must_use]
 pub(super) fn of_request(session: &Session, call: &Call, fhir: &FhirCall) -> Option<Key> {
+    planned(session, call, fhir, None)
+}
+
+/// The key of the walk that a page belongs to: that of the whole set, also where OpenEMR is asked for no more than the first page.
+#[must_use]
+pub(super) fn of_walk(session: &Session, call: &Call, fhir: &FhirCall) -> Option<Key> {
+    let window = fhir.plan.search.as_ref()?.page?.window;
+    let rows = match window {
+        Window::First(rows) | Window::FromOffset(rows) => Some(rows),
+        Window::Whole => None,
+    };
+    planned(session, call, fhir, rows)
+}
+
+/// `rows`: the `_count` at the end of what goes to OpenEMR that is no part of the key.
+fn planned(session: &Session, call: &Call, fhir: &FhirCall, rows: Option<u64>) -> Option<Key> {
     let head = session.req_header();
     let mut key = Parts::of(0, call, fhir)?;
     key.add(&[u8::from(fhir.test().is_some()), u8::from(fhir.plan.search.is_some())]);
     key.add(fhir.interaction.kind.code().as_bytes());
     key.add(fhir.method_sent(&head.method).as_str().as_bytes());
     key.add(fhir.path_sent());
-    key.add(fhir.query_sent());
-    key.add(fhir.plan.form.as_deref().unwrap_or_default());
+    key.add(without_count(fhir.query_sent(), rows));
+    key.add(without_count(fhir.plan.form.as_deref().unwrap_or_default(), rows));
     let is_coded = !(fhir.reads_answer(&head.method) || call.runtime.trail.is_on());
     key.add_fields(&head.headers, is_coded);
     Some(key.into_key())
+}
+
+/// Parameters without the `_count` of so many rows, which the gateway has written at their end.
+fn without_count(sent: &[u8], rows: Option<u64>) -> &[u8] {
+    let counted = rows.and_then(|rows| sent.strip_suffix(format!("_count={rows}").as_bytes()));
+    let others = counted.and_then(|others| others.strip_suffix(b"&").or_else(|| others.strip_suffix(b"?")).or(Some(others)));
+    others.unwrap_or(sent)
 }
 
 /// The key of the read of a resource that has to be tested. Of the client's fields none goes to OpenEMR.
@@ -36,6 +60,15 @@ pub(super) fn of_request(session: &Session, call: &Call, fhir: &FhirCall) -> Opt
 pub(super) fn of_tested_read(_: &Session, call: &Call, fhir: &FhirCall) -> Option<Key> {
     let mut key = Parts::of(1, call, fhir)?;
     key.add(fhir.path_sent());
+    Some(key.into_key())
+}
+
+/// The key of a search of which OpenEMR is asked these parts, by the gateway itself.
+#[must_use]
+pub(super) fn of_search_in_parts(call: &Call, fhir: &FhirCall, resource_type: &str, forms: &[Vec<u8>]) -> Option<Key> {
+    let mut key = Parts::of(2, call, fhir)?;
+    key.add(resource_type.as_bytes());
+    forms.iter().for_each(|form| key.add(form));
     Some(key.into_key())
 }
 
@@ -146,6 +179,21 @@ mod tests {
         let gzip = ("accept-encoding", "gzip");
         assert!(key(&[gzip], false) == key(&[], false), "what stays here makes no difference");
         assert!(key(&[("accept", "a"), ("accept", "b")], true) != key(&[("accept", "a, b")], true), "in doubt not shared");
+    }
+
+    #[test]
+    fn the_first_page_of_a_walk_has_the_key_of_its_whole_set() {
+        for (sent, rows, expected) in [
+            ("?patient=1&_count=51", Some(51), "?patient=1"),
+            ("?_count=51", Some(51), ""),
+            ("_count=51", Some(51), ""),
+            ("?patient=1", None, "?patient=1"),
+            ("?patient=1&_count=51", None, "?patient=1&_count=51"),
+            ("?patient=1&_count=5", Some(51), "?patient=1&_count=5"),
+            ("?_count=51&patient=1", Some(51), "?_count=51&patient=1"),
+        ] {
+            assert_eq!(without_count(sent.as_bytes(), rows), expected.as_bytes(), "{sent} {rows:?}");
+        }
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 //!
 //! Decision: `docs/decisions/39-token-server.md`.
 
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, PRAGMA};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, PRAGMA, RETRY_AFTER};
 use http::{Method, StatusCode};
 use jiff::Timestamp;
 use pingora::proxy::Session;
@@ -16,6 +16,8 @@ use crate::http::answer::Answer;
 use crate::site::prepared::Site;
 
 const FORM: &str = "application/x-www-form-urlencoded";
+/// When a request may be sent again that failed for the gateway's own reasons, in seconds.
+const LATER: u64 = 5;
 const X_API_KEY: &str = "x-api-key";
 
 /// Answers a request to the token endpoint of a site.
@@ -43,6 +45,7 @@ pub(super) async fn answer(session: &mut Session, call: &Call, site: &Site) -> R
         jwk_sets: call.runtime.callers.jwk_sets(),
         site: site.name(),
         form: &form,
+        store: call.runtime.store.as_ref(),
         audiences: &audiences,
         is_from: &|networks| client.is_in(networks),
         now: Timestamp::now().as_second(),
@@ -84,7 +87,11 @@ fn success(given: &Given) -> Answer {
 }
 
 fn refusal(error: &OAuthError) -> Answer {
-    Answer::json(error.status(), error).with(PRAGMA, HeaderValue::from_static("no-cache"))
+    let answer = Answer::json(error.status(), error).with(PRAGMA, HeaderValue::from_static("no-cache"));
+    match error.error {
+        ErrorCode::TemporarilyUnavailable => answer.with(RETRY_AFTER, HeaderValue::from(LATER)),
+        _ => answer,
+    }
 }
 
 #[cfg(test)]

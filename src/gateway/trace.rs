@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use http::header::{HeaderName, HeaderValue, VIA};
 use http::{HeaderMap, Version};
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
 use crate::http::forwarded::client::Client;
@@ -87,14 +87,14 @@ pub(super) fn peer(session: &Session) -> Option<IpAddr> {
 }
 
 /// Marks what goes to OpenEMR: the request's names, who sent it, and that it came through here.
-pub(super) fn mark_request(head: &mut RequestHeader, received: Version, trace: &Trace, id: RequestId) {
+pub(super) fn mark_request(fields: &mut HeaderMap, received: Version, trace: &Trace, id: RequestId) {
     for (name, value) in trace.names_below(id, trace.context.upstream_value()) {
-        head.set(name, value);
+        fields.insert(name, value);
     }
     if !trace.state_goes_on {
-        head.remove_header(&TRACESTATE);
+        fields.remove(&TRACESTATE);
     }
-    head.add(VIA, via(received));
+    fields.append(VIA, via(received));
 }
 
 /// Marks what comes back: that it came through here.

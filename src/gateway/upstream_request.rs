@@ -5,8 +5,9 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::Method;
 use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{Method, Version};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
@@ -16,10 +17,13 @@ use crate::gateway::attempt::Attempt;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
 use crate::gateway::stop::Step;
+use crate::gateway::trace::Trace;
 use crate::gateway::wire::BadHead;
 use crate::gateway::{request_body, request_head, request_links, shared, trace, write_body};
+use crate::http::parts::edit_request;
 use crate::http::request_target;
-use crate::http::set_field::SetField;
+use crate::observe::request_id::RequestId;
+use crate::smart::token::AccessToken;
 
 /// Makes the head of a try of the client's head.
 ///
@@ -40,22 +44,29 @@ pub(super) fn head(
     };
     let request = session.req_header();
     let target = request_target::onto(&on.node().fhir.url().path, fhir.path_sent(), fhir.query_sent());
-    request_head::rewrite(head, &target, on.node().fhir.host(), token)?;
-    trace::mark_request(head, request.version, &call.trace, call.id);
-    fhir.plan.apply(head);
+    edit_request(head, |head| {
+        made(head, request.version, on.node().fhir.host(), token, &call.trace, call.id);
+        fhir.plan.apply(head);
+        attempt.drops_body = has_unsent_body && !fhir.plan.has_body() && !may_have_body(&head.method);
+        if attempt.drops_body {
+            // Without it, Pingora makes chunks of what is to come, and be it an empty DATA frame.
+            head.headers.remove(TRANSFER_ENCODING);
+            head.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        attempt.request_links = request_links::begin(session, head, call, fhir);
+        if attempt.refused_token.uncompressed || fhir.reads_answer(&request.method) || call.runtime.trail.is_on() {
+            head.headers.remove(ACCEPT_ENCODING);
+        }
+    });
     attempt.identity.clone_from(&fhir.plan.identity);
     attempt.extensions = fhir.plan.refuses_extensions.then(write_body::extension_search);
-    attempt.drops_body = has_unsent_body && !fhir.plan.has_body() && !may_have_body(&head.method);
-    if attempt.drops_body {
-        // Without it, Pingora makes chunks of what is to come, and be it an empty DATA frame.
-        head.remove_header(&TRANSFER_ENCODING);
-        head.set(CONTENT_LENGTH, HeaderValue::from_static("0"));
-    }
-    attempt.request_links = request_links::begin(session, head, call, fhir);
-    if attempt.refused_token.uncompressed || fhir.reads_answer(&request.method) || call.runtime.trail.is_on() {
-        head.remove_header(&ACCEPT_ENCODING);
-    }
-    Ok(())
+    head.set_raw_path(&target)
+}
+
+/// Makes the head of the client's head, as far as it depends on no plan. `received`: the version in which that came.
+pub(super) fn made(head: &mut Parts, received: Version, host: &HeaderValue, token: &AccessToken, trace: &Trace, id: RequestId) {
+    request_head::rewrite(head, host, token);
+    trace::mark_request(&mut head.headers, received, trace, id);
 }
 
 /// Passes a piece of the client's body, or what goes to OpenEMR in its place.

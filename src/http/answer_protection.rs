@@ -7,9 +7,7 @@ use http::header::{
     CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
     X_CONTENT_TYPE_OPTIONS,
 };
-use pingora::http::ResponseHeader;
-
-use crate::http::set_field::SetField;
+use http::response::Parts;
 
 static RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
@@ -23,25 +21,25 @@ const LONGEST_NAME: usize = 128;
 /// Sets the fields that protect every answer, and makes an attachment of one in which a browser could run a script.
 ///
 /// A body without a readable media type is `application/octet-stream`.
-pub(crate) fn protect(head: &mut ResponseHeader) {
-    head.set(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
-    head.set(&RESOURCE_POLICY, SAME_ORIGIN);
-    head.set(CONTENT_SECURITY_POLICY, NOTHING);
+pub(crate) fn protect(head: &mut Parts) {
+    head.headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    head.headers.insert(&RESOURCE_POLICY, SAME_ORIGIN);
+    head.headers.insert(CONTENT_SECURITY_POLICY, NOTHING);
     if has_no_body(head) {
         return;
     }
     match media_type(&head.headers) {
         Some(media_type) if is_inert(media_type) => return,
         Some(_) => {}
-        None => head.set(CONTENT_TYPE, OCTET_STREAM),
+        None => drop(head.headers.insert(CONTENT_TYPE, OCTET_STREAM)),
     }
     if let Some(attachment) = attachment(&head.headers) {
-        head.set(CONTENT_DISPOSITION, attachment);
+        head.headers.insert(CONTENT_DISPOSITION, attachment);
     }
 }
 
 /// Whether no body belongs to an answer with this head; to the answer to a HEAD request belongs that of the GET.
-fn has_no_body(head: &ResponseHeader) -> bool {
+fn has_no_body(head: &Parts) -> bool {
     head.status.is_informational()
         || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
         || head.headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() == b"0")
@@ -112,16 +110,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn protected(status: u16, lines: &[(&str, &[u8])]) -> ResponseHeader {
-        let mut head = ResponseHeader::build(status, None).unwrap();
+    fn protected(status: u16, lines: &[(&str, &[u8])]) -> Parts {
+        let mut head = http::Response::builder().status(status).body(()).unwrap().into_parts().0;
         for (name, value) in lines {
-            head.append_header((*name).to_owned(), HeaderValue::from_bytes(value).unwrap()).unwrap();
+            head.headers.append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_bytes(value).unwrap());
         }
         protect(&mut head);
         head
     }
 
-    fn field(head: &ResponseHeader, name: &str) -> Option<String> {
+    fn field(head: &Parts, name: &str) -> Option<String> {
         let lines: Vec<_> = head.headers.get_all(name).iter().map(|line| line.to_str().unwrap()).collect();
         assert!(lines.len() < 2, "{name}: {lines:?}");
         lines.first().map(|line| (*line).to_owned())

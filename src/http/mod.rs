@@ -12,6 +12,7 @@ pub(crate) mod fields;
 pub(crate) mod forwarded;
 pub(crate) mod framing;
 pub(crate) mod host;
+pub(crate) mod parts;
 pub(crate) mod query;
 pub(crate) mod request_target;
 pub(crate) mod retry_after;

@@ -50,7 +50,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
 /// Returns the SHA-256 of bytes in hexadecimal digits.
 #[must_use]
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
-    sha256(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(sha256(bytes))
 }
 
 #[cfg(test)]

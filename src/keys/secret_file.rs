@@ -36,7 +36,7 @@ pub(crate) enum SecretFileError {
         source: io::Error,
     },
     /// Other users can read the file, or change it.
-    #[error("{path} is open to other users (mode {mode:04o}): close it with  chmod 600", path = path.display())]
+    #[error("{path} is open to other users (mode {mode:04o}): close it with  chmod 600 {path}", path = path.display())]
     Open {
         /// The file.
         path: PathBuf,

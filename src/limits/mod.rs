@@ -9,6 +9,7 @@
 //! | `fair_queue`, `standing` | the queue that clients share fairly, and when a part of it stands |
 //! | `rate`, `rate_table`, `admission`, `usage` | how often callers may ask, the states of callers, and what they are told |
 //! | `at_once`, `client_limits`, `subject` | requests at once, what clients have for limits, and who is counted |
+//! | `replicas` | the part of a limit that one of several gateways has |
 
 mod adaptive;
 pub(crate) mod admission;
@@ -20,6 +21,7 @@ pub(crate) mod load;
 mod parties;
 pub(crate) mod rate;
 pub(crate) mod rate_table;
+pub(crate) mod replicas;
 mod standing;
 pub(crate) mod subject;
 pub(crate) mod usage;

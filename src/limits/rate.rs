@@ -124,6 +124,12 @@ impl Quota {
         self.interval.saturating_mul(self.burst.get())
     }
 
+    /// The rate at which each request takes `times` as long to be free again, with another burst.
+    #[must_use]
+    pub(super) fn scaled(self, times: u32, burst: u32) -> Self {
+        Self { interval: self.interval.saturating_mul(times), burst: NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN) }
+    }
+
     /// The same for the arithmetic of rates.
     #[must_use]
     pub(super) fn cells(self) -> governor::Quota {

@@ -20,7 +20,7 @@ use governor::nanos::Nanos;
 use governor::state::StateStore;
 use parking_lot::Mutex;
 
-use crate::limits::admission::Admission;
+use crate::limits::admission::{Admission, nanos};
 use crate::limits::rate::Quota;
 use crate::limits::subject::Key;
 
@@ -79,22 +79,39 @@ impl RateTable {
         let refused = limiter.check_key(&key).err();
         let is_admitted = refused.is_none();
         let full_at = limiter.into_state_store().full_at.get();
-        let (missing, interval) = (full_at.saturating_sub(now), nanos(quota.interval()).max(1));
-        let free = window.saturating_sub(missing) / interval;
-        Admission {
-            quota,
-            is_admitted,
-            remaining: u32::try_from(free).unwrap_or(u32::MAX),
-            next: Duration::from_nanos(missing.saturating_add((free + 1) * interval).saturating_sub(window)),
-        }
+        Admission::of(quota, is_admitted, Duration::from_nanos(full_at.saturating_sub(now)))
+    }
+
+    /// What [`RateTable::admit`] would decide, without counting the request.
+    #[must_use]
+    pub(crate) fn look(&self, key: Key, quota: Quota, now: Duration) -> Admission {
+        let (now, window) = (nanos(now), nanos(quota.window()));
+        let slot = self.set_of(key).and_then(|set| set.slot_of(key));
+        // As in an update: the key is looked at after the time.
+        let full_at = slot.and_then(|slot| {
+            let full_at = slot.full_at.load(Ordering::Acquire);
+            slot.is_of(key).then_some(full_at)
+        });
+        let missing = full_at.map_or(0, |full_at| full_at.saturating_sub(now)).min(window);
+        let is_admitted = missing.saturating_add(nanos(quota.interval())) <= window;
+        Admission::of(quota, is_admitted, Duration::from_nanos(missing))
+    }
+
+    /// The slots that a key can have.
+    fn set_of(&self, key: Key) -> Option<&Set> {
+        self.sets.get(self.place_of(key))
+    }
+
+    fn place_of(&self, key: Key) -> usize {
+        usize::try_from(key.number() % self.sets.len() as u64).unwrap_or_default()
     }
 
     /// Replaces the state of a key by what `decide` makes of it, along with the decision. `now` tells which states are worth nothing
     /// any more.
     fn update<T>(&self, key: Key, now: u64, decide: impl Fn(Option<u64>) -> (T, u64)) -> T {
-        let at = usize::try_from(key.number() % self.sets.len() as u64).unwrap_or_default();
+        let at = self.place_of(key);
         loop {
-            let Some(set) = self.sets.get(at) else { return decide(None).0 };
+            let Some(set) = self.set_of(key) else { return decide(None).0 };
             let decided = match set.slot_of(key) {
                 Some(slot) => slot.update(key, &decide),
                 None => self.take_in(set, at, key, now, &decide),
@@ -205,10 +222,6 @@ impl Clock for At {
     fn now(&self) -> Nanos {
         Nanos::new(self.0.get())
     }
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 2)
 }
 
 #[cfg(test)]

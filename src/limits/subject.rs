@@ -1,5 +1,6 @@
 //! Whose limit it is.
 
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -26,6 +27,30 @@ pub(crate) struct Network(Option<IpAddr>);
 /// The keyed hash of a subject: nobody outside can choose two that share one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Key(u64);
+
+impl Subject<'_> {
+    /// A name that is the same in every process.
+    #[must_use]
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::LocalRoutes(network) => format!("local {network}"),
+            Self::Address(network) => format!("address {network}"),
+            Self::Client(name) => format!("client {name}"),
+            Self::Anonymous(network) => format!("anonymous {network}"),
+            Self::Site(name) => format!("site {name}"),
+        }
+    }
+}
+
+/// The address, or the first one of the network.
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("unknown"),
+        }
+    }
+}
 
 impl Network {
     /// The network of an address.
@@ -88,6 +113,8 @@ mod tests {
         ];
         let keys: std::collections::HashSet<Key> = subjects.iter().map(|subject| Key::of(*subject, &hasher)).collect();
         assert_eq!(keys.len(), subjects.len());
+        let names: std::collections::HashSet<String> = subjects.iter().map(|subject| subject.name()).collect();
+        assert_eq!(names.len(), subjects.len());
         assert_eq!(Key::of(Subject::Client("a"), &hasher), Key::of(Subject::Client("a"), &hasher));
     }
 }

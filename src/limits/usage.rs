@@ -62,6 +62,19 @@ impl Usage {
     /// Decides on a request, and counts it if it is within the rate.
     #[must_use]
     pub(crate) fn admit(&self, subject: Subject<'_>, quota: Quota, now: Instant) -> Admission {
+        let (table, key, now) = self.place(subject, now);
+        table.admit(key, quota, now)
+    }
+
+    /// What [`Usage::admit`] would decide, without counting the request.
+    #[must_use]
+    pub(crate) fn look(&self, subject: Subject<'_>, quota: Quota, now: Instant) -> Admission {
+        let (table, key, now) = self.place(subject, now);
+        table.look(key, quota, now)
+    }
+
+    /// Where a subject is counted, by which key, and since when.
+    fn place(&self, subject: Subject<'_>, now: Instant) -> (&RateTable, Key, Duration) {
         let (table, slots) = match subject {
             Subject::LocalRoutes(_) => (&self.local, LOCAL_SLOTS),
             Subject::Address(_) | Subject::Anonymous(_) => (&self.addresses, ADDRESS_SLOTS),
@@ -69,7 +82,7 @@ impl Usage {
             Subject::Site(_) => (&self.sites, SITE_SLOTS),
         };
         let table = table.get_or_init(|| RateTable::new(slots));
-        table.admit(Key::of(subject, &self.hasher), quota, now.saturating_duration_since(self.began))
+        (table, Key::of(subject, &self.hasher), now.saturating_duration_since(self.began))
     }
 
     /// Takes a place among the requests that are at work at once, of which there may be `most`. `None`: they are taken.

@@ -56,7 +56,7 @@ pub(crate) struct Request {
 
 /// A connection on which one request can be sent.
 pub(crate) struct Connection {
-    session: HttpSession,
+    session: Box<HttpSession>,
     place: Place,
     host: HeaderValue,
     limits: Limits,
@@ -114,7 +114,8 @@ impl Client {
             let http1 = |peer: &mut HttpPeer| peer.options.alpn = ALPN::H1;
             origin.connect(&self.connector, http1).await.map_err(Problem::NotConnected)
         };
-        let mut session = within(deadline, limits, connecting).await.map_err(failed)?;
+        // Boxed: each request of a client may have to send one of the gateway's own, and would else keep room for a handshake.
+        let mut session = within(deadline, limits, Box::pin(connecting)).await.map(Box::new).map_err(failed)?;
         // Pingora's connector leaves the peer's timeouts to whoever reads and writes.
         session.set_read_timeout(limits.step);
         session.set_write_timeout(limits.step);
@@ -151,7 +152,7 @@ impl Connection {
     pub(crate) async fn send(mut self, request: Request) -> Result<Incoming, ClientError> {
         let (deadline, limits) = (self.deadline, self.limits);
         let sending = exchange_heads(&mut self.session, request, self.host.clone());
-        let head = match within(deadline, limits, async { sending.await.map_err(Problem::Broken) }).await {
+        let head = match within(deadline, limits, Box::pin(async { sending.await.map_err(Problem::Broken) })).await {
             Ok(head) => head,
             Err(problem) => return Err(self.failed(problem)),
         };

@@ -32,6 +32,7 @@ static NEXT_GROUP: AtomicU64 = AtomicU64::new(1);
 /// One origin server (RFC 9110 section 3.6) of one site: OpenEMR's FHIR API, or its token endpoint.
 pub(crate) struct Origin {
     place: Place,
+    shown: Box<str>,
     host: HeaderValue,
     template: HttpPeer,
     peers: ArcSwap<Vec<HttpPeer>>,
@@ -98,6 +99,7 @@ impl Origin {
         let host = HeaderValue::from_str(&url.authority()).expect("a BaseUrl has letters, digits and `.-_:[]` in its host");
         let address = url.host.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, url.port));
         let origin = Self {
+            shown: place.url.to_string().into(),
             place,
             host,
             template,
@@ -113,6 +115,12 @@ impl Origin {
     #[must_use]
     pub(crate) fn url(&self) -> &BaseUrl {
         &self.place.url
+    }
+
+    /// The base URL as text.
+    #[must_use]
+    pub(crate) fn shown(&self) -> &str {
+        &self.shown
     }
 
     /// The URL and the configuration key that it comes from, to explain what goes wrong there.

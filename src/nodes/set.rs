@@ -54,7 +54,7 @@ impl Nodes {
     pub(crate) fn after(site: &config::Site, before: &Self) -> Self {
         let mut nodes = Self::new(site);
         if before.upstream.nodes == nodes.upstream.nodes {
-            nodes.in_flight = Arc::new(InFlight::new(&nodes.site, nodes.upstream.in_flight, Some(&before.in_flight)));
+            nodes.in_flight = Arc::new(InFlight::new(&nodes.site, nodes.upstream.in_flight_here(), Some(&before.in_flight)));
         }
         nodes
     }
@@ -67,7 +67,7 @@ impl Nodes {
             site: site.to_owned(),
             next: AtomicUsize::new(0),
             breaker: Mutex::new(Breaker::new(nodes.len())),
-            in_flight: Arc::new(InFlight::new(site, upstream.in_flight, None)),
+            in_flight: Arc::new(InFlight::new(site, upstream.in_flight_here(), None)),
             created: Instant::now(),
             changes: watch::Sender::new(()),
             nodes,

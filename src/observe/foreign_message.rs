@@ -8,7 +8,8 @@
 
 use log::{Level, Record};
 
-use super::access_log;
+/// The log target of access lines.
+pub(super) const ACCESS: &str = "access";
 
 /// The beginnings of Pingora's warnings and errors with values, up to the first value.
 const KNOWN: [&str; 26] = [
@@ -79,7 +80,7 @@ const CLASSES: [&str; 32] = [
 /// Whether a log target is the gateway's own.
 pub(super) fn is_own(target: &str) -> bool {
     let rest = target.strip_prefix("openemr_gateway");
-    target == access_log::TARGET || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    target == ACCESS || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
 /// The beginning of Pingora's error after a TLS handshake that failed, and of that after one that took too long.

@@ -6,12 +6,12 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use jiff::{Timestamp, Zoned};
+use jiff::Zoned;
 use log::kv::{Error as KvError, Key, Value, VisitSource};
 use log::{Level, Record};
 
 use super::safe_text::{self, Style};
-use super::{foreign_message, journal};
+use super::{clock, foreign_message, journal};
 
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,25 +81,43 @@ impl Format {
         }
     }
 
-    fn begin(self, out: &mut Vec<u8>, at: Level, message: &str) -> io::Result<()> {
-        let time = Timestamp::now();
+    /// Writes what stands before the fields.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub(super) fn begin(self, out: &mut Vec<u8>, at: Level, message: &str) -> io::Result<()> {
         match self {
-            Self::Text => write!(out, "{time:.3} {at:5} ")?,
-            Self::Service => write!(out, "<{}>{time:.3} {at:5} ", journal::priority(at))?,
+            Self::Text => begin_text(out, at),
+            Self::Service => {
+                out.extend_from_slice(&[b'<', b'0' + journal::priority(at), b'>']);
+                begin_text(out, at);
+            }
             Self::Terminal => {
                 let (now, colour) = (Zoned::now(), colour(at));
                 write!(out, "{DIM}{}{RESET} {colour}{at:5}{RESET} ", now.strftime("%Y-%m-%d %H:%M:%S%.3f"))?;
             }
-            Self::Json => write!(out, r#"{{"time":"{time:.3}","level":"{}","message":"#, level(at))?,
+            Self::Json => {
+                out.extend_from_slice(b"{\"time\":\"");
+                clock::write_now(out);
+                out.extend_from_slice(b"\",\"level\":\"");
+                out.extend_from_slice(level(at).as_bytes());
+                out.extend_from_slice(b"\",\"message\":");
+            }
             Self::Journal => {
-                write!(out, "PRIORITY={}\n{}\nTIME={time:.3}\nMESSAGE=", journal::priority(at), journal::IDENTIFIER)?
+                write!(out, "PRIORITY={}\n{}\nTIME=", journal::priority(at), journal::IDENTIFIER)?;
+                clock::write_now(out);
+                out.extend_from_slice(b"\nMESSAGE=");
             }
         }
-        safe_text::write(out, self.style(), message);
+        safe_text::write_text(out, self.style(), message);
         Ok(())
     }
 
-    fn end(self, out: &mut Vec<u8>) -> io::Result<()> {
+    /// Ends the line.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub(super) fn end(self, out: &mut Vec<u8>) -> io::Result<()> {
         out.write_all(match self {
             Self::Text | Self::Service | Self::Terminal => b"\n",
             Self::Json => b"}\n",
@@ -107,7 +125,30 @@ impl Format {
         })
     }
 
-    fn style(self) -> Style {
+    /// Begins a field, whose value comes next.
+    pub(super) fn begin_field(self, out: &mut Vec<u8>, key: &str) {
+        let pieces = match self {
+            Self::Text | Self::Service => [" ", key, "="],
+            Self::Json => [",\"", key, "\":"],
+            Self::Terminal => {
+                out.extend_from_slice(b" ");
+                out.extend_from_slice(DIM.as_bytes());
+                [key, "=", RESET]
+            }
+            Self::Journal => {
+                out.push(b'\n');
+                out.extend(key.bytes().map(|byte| byte.to_ascii_uppercase()));
+                ["=", "", ""]
+            }
+        };
+        for piece in pieces {
+            out.extend_from_slice(piece.as_bytes());
+        }
+    }
+
+    /// How text is written in it.
+    #[must_use]
+    pub(super) fn style(self) -> Style {
         match self {
             Self::Json => Style::Json,
             Self::Text | Self::Service | Self::Terminal | Self::Journal => Style::Plain,
@@ -117,6 +158,17 @@ impl Format {
 
 const DIM: &str = "\x1b[2m";
 const RESET: &str = "\x1b[0m";
+
+fn begin_text(out: &mut Vec<u8>, at: Level) {
+    clock::write_now(out);
+    out.extend_from_slice(match at {
+        Level::Error => b" ERROR ",
+        Level::Warn => b" WARN  ",
+        Level::Info => b" INFO  ",
+        Level::Debug => b" DEBUG ",
+        Level::Trace => b" TRACE ",
+    });
+}
 
 /// Returns the escape sequence that begins the colour of a level.
 fn colour(level: Level) -> &'static str {
@@ -159,19 +211,14 @@ struct Fields<'a> {
 impl<'kvs> VisitSource<'kvs> for Fields<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), KvError> {
         let out = &mut *self.out;
-        match self.format {
-            Format::Text | Format::Service => write!(out, " {key}=")?,
-            Format::Terminal => write!(out, " {DIM}{key}={RESET}")?,
-            Format::Journal => write!(out, "\n{}=", key.as_str().to_ascii_uppercase())?,
-            Format::Json => {
-                write!(out, ",\"{key}\":")?;
-                if let Some(number) = value.to_u64() {
-                    return Ok(write!(out, "{number}")?);
-                } else if let Some(number) = value.to_f64().filter(|number| number.is_finite()) {
-                    return Ok(write!(out, "{number}")?);
-                } else if let Some(flag) = value.to_bool() {
-                    return Ok(write!(out, "{flag}")?);
-                }
+        self.format.begin_field(out, key.as_str());
+        if self.format == Format::Json {
+            if let Some(number) = value.to_u64() {
+                return Ok(write!(out, "{number}")?);
+            } else if let Some(number) = value.to_f64().filter(|number| number.is_finite()) {
+                return Ok(write!(out, "{number}")?);
+            } else if let Some(flag) = value.to_bool() {
+                return Ok(write!(out, "{flag}")?);
             }
         }
         safe_text::write(out, self.format.style(), value);
@@ -183,6 +230,7 @@ impl<'kvs> VisitSource<'kvs> for Fields<'_> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use jiff::Timestamp;
 
     fn line(format: Format, target: &str, message: &str) -> String {
         line_with(format, target, message, "health")

@@ -14,6 +14,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use parking_lot::Mutex;
 
 use super::foreign_message::{self, is_own};
+use super::line::Line;
 use super::log_format::{self, Format};
 use super::log_target::LogTarget;
 use super::log_writer;
@@ -106,6 +107,17 @@ pub(crate) fn flush_log() {
     log::logger().flush();
 }
 
+/// Writes a line of the gateway's own whose level is on: its fields by hand, not as a record of `log`.
+pub(super) fn write_line(level: Level, message: &str, fields: impl FnOnce(&mut Line<'_>)) {
+    if let Some(logger) = LOGGER.get() {
+        logger.write_here(|out| {
+            logger.0.begin(out, level, message)?;
+            fields(&mut Line::new(logger.0, out));
+            logger.0.end(out)
+        });
+    }
+}
+
 struct Logger(Format);
 
 /// The logger of this process.
@@ -141,15 +153,7 @@ impl Log for Logger {
         if level > log::max_level() || self.is_counted(record, level, &message) {
             return;
         }
-        LINE.with(|line| match line.try_borrow_mut() {
-            Ok(mut line) => {
-                self.write(&mut line, |line| self.0.write(line, record, level, &message));
-                line.clear();
-                line.shrink_to(KEPT);
-            }
-            // A value that is being formatted logs something itself, or panics.
-            Err(_) => self.write(&mut Vec::new(), |line| self.0.write(line, record, level, &message)),
-        });
+        self.write_here(|line| self.0.write(line, record, level, &message));
     }
 
     fn flush(&self) {
@@ -159,6 +163,19 @@ impl Log for Logger {
 }
 
 impl Logger {
+    /// Writes a line in the memory that this thread keeps for one.
+    fn write_here(&self, write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) {
+        LINE.with(|line| match line.try_borrow_mut() {
+            Ok(mut line) => {
+                self.write(&mut line, write);
+                line.clear();
+                line.shrink_to(KEPT);
+            }
+            // A value that is being formatted logs something itself, or panics.
+            Err(_) => self.write(&mut Vec::new(), write),
+        });
+    }
+
     fn write(&self, line: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) {
         if write(line).is_ok() {
             log_writer::write(line, self.0);

@@ -3,10 +3,13 @@
 
 pub(crate) mod access_log;
 pub(crate) mod built;
+mod clock;
+mod digits;
 #[cfg(feature = "otlp")]
 pub(crate) mod finished_request;
 mod foreign_message;
 mod journal;
+mod line;
 mod log_file;
 mod log_format;
 mod log_output;
@@ -17,7 +20,7 @@ pub(crate) mod metrics;
 mod repeated_lines;
 pub(crate) mod request_id;
 pub(crate) mod request_record;
-mod safe_text;
+pub(crate) mod safe_text;
 #[cfg(feature = "otlp")]
 pub(crate) mod spans;
 pub(crate) mod trace_context;

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::HeaderValue;
 
+use super::digits;
+
 /// The longest id that is taken from a client, in bytes.
 const MAX_LENGTH: usize = 64;
 
@@ -33,11 +35,9 @@ impl RequestId {
     }
 
     fn numbered(number: u64) -> Self {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
         let mut bytes = [0; MAX_LENGTH];
-        for (at, place) in bytes.iter_mut().take(16).enumerate() {
-            let nibble = (number >> (60 - 4 * at)) & 0xf;
-            *place = usize::try_from(nibble).ok().and_then(|nibble| HEX.get(nibble)).copied().unwrap_or(b'0');
+        for (place, digit) in bytes.iter_mut().zip(digits::hex(number)) {
+            *place = digit;
         }
         Self { bytes, length: 16 }
     }

@@ -16,12 +16,23 @@ pub(super) enum Style {
 
 /// Writes the text of `value`, [`LONGEST`] bytes of it at most.
 pub(super) fn write(out: &mut Vec<u8>, style: Style, value: impl Display) {
+    write_with(out, style, |text| {
+        // Only a `Display` of its own making fails; what it wrote stays.
+        let _ = write!(text, "{value}");
+    });
+}
+
+/// Writes a text, [`LONGEST`] bytes of it at most.
+pub(super) fn write_text(out: &mut Vec<u8>, style: Style, value: &str) {
+    write_with(out, style, |text| text.write_part(value));
+}
+
+fn write_with(out: &mut Vec<u8>, style: Style, write: impl FnOnce(&mut SafeText<'_>)) {
     if style == Style::Json {
         out.push(b'"');
     }
     let mut text = SafeText { out, style, room: LONGEST, cut: 0 };
-    // Only a `Display` of its own making fails; what it wrote stays.
-    let _ = write!(text, "{value}");
+    write(&mut text);
     let cut = text.cut;
     if cut > 0 {
         out.extend_from_slice(format!(" … ({cut} bytes more)").as_bytes());
@@ -40,35 +51,45 @@ struct SafeText<'a> {
 
 impl fmt::Write for SafeText<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let kept = begin(text, self.room);
-        self.cut += text.len() - kept.len();
-        self.room = if self.cut > 0 { 0 } else { self.room - kept.len() };
-        if kept.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
-            self.out.extend_from_slice(kept.as_bytes());
-            return Ok(());
-        }
-        for c in kept.chars() {
-            self.write_one(c);
-        }
+        self.write_part(text);
         Ok(())
     }
 }
 
 impl SafeText<'_> {
+    fn write_part(&mut self, text: &str) {
+        let kept = begin(text, self.room);
+        self.cut += text.len() - kept.len();
+        self.room = if self.cut > 0 { 0 } else { self.room - kept.len() };
+        if kept.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
+            return self.out.extend_from_slice(kept.as_bytes());
+        }
+        for c in kept.chars() {
+            self.write_one(c);
+        }
+    }
+
     fn write_one(&mut self, c: char) {
         match (self.style, c) {
             (Style::Json, '"' | '\\') => self.out.extend_from_slice(&[b'\\', c as u8]),
-            // All of them have four digits.
-            (Style::Json, c) if is_unsafe(c) => self.out.extend_from_slice(format!("\\u{:04x}", u32::from(c)).as_bytes()),
-            (Style::Plain, c) if is_unsafe(c) => self.out.push(b' '),
+            (Style::Json, c) if is_unshowable(c) => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    self.out.extend_from_slice(format!("\\u{unit:04x}").as_bytes());
+                }
+            }
+            (Style::Plain, c) if is_unshowable(c) => self.out.push(b' '),
             (_, c) => self.out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
 }
 
-/// Whether a character ends a line, controls a terminal, or changes the order in which others are shown.
-fn is_unsafe(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// Whether a terminal would obey this character, or show nothing in its place: a control character, one that changes the direction
+/// or breaks the line, or one without a width.
+#[must_use]
+pub(crate) fn is_unshowable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Returns the beginning of `text` that has `most` bytes at most.
@@ -93,10 +114,10 @@ mod tests {
 
     #[test]
     fn nothing_leaves_its_line_or_reaches_the_terminal() {
-        let text = "a\r\nb\u{1b}[2Jc\u{9b}d\u{7f}e\u{2028}f\u{202e}g\u{2066}h é\"\\";
-        assert_eq!(written(Style::Plain, text), "a  b [2Jc d e f g h é\"\\");
+        let text = "a\r\nb\u{1b}[2Jc\u{9b}d\u{7f}e\u{2028}f\u{202e}g\u{2066}h\u{200b}i\u{e0041}j é\"\\";
+        assert_eq!(written(Style::Plain, text), "a  b [2Jc d e f g h i j é\"\\");
         let json = written(Style::Json, text);
-        assert!(!json.contains(is_unsafe), "{json:?}");
+        assert!(!json.contains(is_unshowable), "{json:?}");
         assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
     }
 

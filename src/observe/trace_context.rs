@@ -1,12 +1,16 @@
 //! W3C Trace Context, level 1: `traceparent` and `tracestate`.
 
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use http::HeaderValue;
+
+use super::digits;
 
 /// The most members of a `tracestate` (section 3.3.1.1).
 const MAX_MEMBERS: usize = 32;
+/// The length of a `traceparent` (section 3.2.2).
+const LENGTH: usize = 55;
 /// The only flag that level 1 defines.
 const SAMPLED: u8 = 1;
 
@@ -66,10 +70,10 @@ impl TraceContext {
         (Self { trace, parent, upstream, flags, is_recorded }, origin)
     }
 
-    /// Returns the id of the trace.
+    /// Returns the id of the trace as 32 hex digits, in two halves.
     #[must_use]
-    pub(crate) fn trace_id(&self) -> TraceId {
-        TraceId(self.trace)
+    pub(crate) fn trace_digits(&self) -> [[u8; 16]; 2] {
+        digits::long_hex(self.trace)
     }
 
     /// Returns whether the spans of the request are recorded.
@@ -105,8 +109,13 @@ impl TraceContext {
     }
 
     fn header_value(&self, span: u64) -> HeaderValue {
-        let Self { trace, flags, .. } = self;
-        HeaderValue::try_from(format!("00-{trace:032x}-{span:016x}-{flags:02x}")).unwrap_or(HeaderValue::from_static(""))
+        let mut text = Vec::with_capacity(LENGTH);
+        text.extend_from_slice(b"00-");
+        text.extend_from_slice(self.trace_digits().as_flattened());
+        text.push(b'-');
+        text.extend_from_slice(&digits::hex(span));
+        text.extend_from_slice(if self.flags & SAMPLED == SAMPLED { b"-01" } else { b"-00" });
+        HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static(""))
     }
 
     /// A further id of this request: another one for each number.
@@ -147,16 +156,6 @@ impl Sampling {
         // As many bits as a number of this type holds exactly: from 0 to just below 1.
         const STEPS: f64 = (1_u64 << 53) as f64;
         ((random >> 11) as f64) / STEPS < share
-    }
-}
-
-/// The id of a trace, which displays as 32 hex digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TraceId(u128);
-
-impl fmt::Display for TraceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
     }
 }
 
@@ -270,7 +269,7 @@ mod tests {
             assert_ne!(parts[2], "b7ad6b7169203331");
             assert_ne!(context.own_value(), sent);
             assert!(!context.is_recorded());
-            assert_eq!(context.trace_id().to_string(), "0af7651916cd43dd8448eb211c80319c");
+            assert_eq!(context.trace_digits().as_flattened(), b"0af7651916cd43dd8448eb211c80319c");
         }
     }
 

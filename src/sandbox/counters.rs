@@ -32,6 +32,10 @@ pub(super) struct Counters {
     pub(super) rerouted: AtomicU64,
     /// Searches whose `_sort` had SQL in it.
     pub(super) sql_injections: AtomicU64,
+    /// Rows that searches made.
+    pub(super) rows_made: AtomicU64,
+    /// Resources that the answers to searches had, included ones among them.
+    pub(super) rows_sent: AtomicU64,
     /// Accepted connections.
     pub(super) connections_accepted: AtomicU64,
     /// Open connections.
@@ -115,6 +119,8 @@ impl Counters {
             &self.probes,
             &self.rerouted,
             &self.sql_injections,
+            &self.rows_made,
+            &self.rows_sent,
             &self.connections_accepted,
             &self.requests_dropped,
             &self.most_workers_busy,
@@ -145,6 +151,7 @@ impl Counters {
             "probes": read(&self.probes),
             "rerouted": read(&self.rerouted),
             "sql_injections": read(&self.sql_injections),
+            "search_rows": {"made": read(&self.rows_made), "sent": read(&self.rows_sent)},
             "connections_accepted": read(&self.connections_accepted),
             "connections_open": read(&self.connections_open),
             "requests_dropped": read(&self.requests_dropped),

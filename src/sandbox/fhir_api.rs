@@ -18,7 +18,10 @@ use super::{
 };
 use bytes::Bytes;
 use serde_json::Value;
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 /// Answers a request of a site that exists.
 pub(super) fn answer(instance: &Instance, request: &FhirRequest<'_>) -> Answer {
@@ -176,13 +179,17 @@ fn search_answer(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant, 
         SearchOutcome::Failed(failure) => return failed_search(instance, &failure),
     };
     tampering::mix_in(request.faults, &population, resource_type, &mut found.resources);
+    count_rows(&instance.counters.rows_made, found.made);
     if instance.personality == Personality::Next {
         let strict = request.head.field("prefer").is_some_and(|prefer| prefer.contains("handling=strict"));
         return match found.ignored.first() {
             Some(name) if strict => {
                 next_answers::outcome(400, "not-supported", &format!("The search parameter {name} is not supported"))
             }
-            _ => next_bundle::bundle(instance, request, &population, resource_type, &found),
+            _ => {
+                count_rows(&instance.counters.rows_sent, found.resources.len());
+                next_bundle::bundle(instance, request, &population, resource_type, &found)
+            }
         };
     }
     let mut entries: Vec<Bytes> = Vec::with_capacity(found.resources.len());
@@ -197,7 +204,12 @@ fn search_answer(instance: &Instance, request: &FhirRequest<'_>, grant: &Grant, 
     if let Some(count) = found.count {
         entries.truncate(count);
     }
+    count_rows(&instance.counters.rows_sent, entries.len());
     bundle(instance, request, &entries)
+}
+
+fn count_rows(counted: &AtomicU64, rows: usize) {
+    counted.fetch_add(rows as u64, Ordering::Relaxed);
 }
 
 /// Returns the answer to a search that fails.

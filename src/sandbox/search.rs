@@ -38,6 +38,8 @@ pub(super) struct Found {
     pub(super) with_provenance: bool,
     /// The request's `_count`, which on 8.0 limits resources and Provenances together.
     pub(super) count: Option<usize>,
+    /// How many rows it made: those of the page where the database cuts it, otherwise all that it finds.
+    pub(super) made: usize,
     /// How many resources there are on all pages of the next OpenEMR.
     pub(super) total: usize,
     /// How many resources its page has at most.
@@ -113,13 +115,16 @@ pub(super) fn search(
     if let Some(sort) = sort.filter(|_| resource_type == "Patient") {
         sort_patients(&mut resources, sort);
     }
-    if next || (resource_type == "Patient" && count.is_some()) {
+    // Every other search of 8.0 makes all rows, and drops those beyond `_count` then.
+    let is_cut_by_database = next || (resource_type == "Patient" && count.is_some());
+    if is_cut_by_database {
         resources = resources.split_off(offset.min(resources.len()));
     }
     let page = if next { count.unwrap_or(PAGE) } else { count.unwrap_or(usize::MAX) };
     let next_offset = (next && resources.len() > page).then(|| offset + page);
     resources.truncate(page);
-    SearchOutcome::Found(Found { resources, with_provenance, count, total, page, next_offset, ignored })
+    let made = if is_cut_by_database { resources.len() } else { total };
+    SearchOutcome::Found(Found { resources, with_provenance, count, made, total, page, next_offset, ignored })
 }
 
 /// Returns the parameters that have a value; the others are ignored.

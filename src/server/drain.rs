@@ -4,7 +4,7 @@
 //! that moment is lost. Here they are read for a little longer. HTTP/2 connections get a GOAWAY earlier, as soon as the process
 //! is no longer ready, so that their callers open new ones elsewhere.
 //!
-//! Decisions: `docs/decisions/20-http2.md` and `docs/decisions/24-start-and-stop.md`.
+//! Decisions: `docs/decisions/20-http2.md`, `docs/decisions/24-start-and-stop.md` and `docs/decisions/60-hot-path.md`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,10 +12,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use pingora::apps::ServerApp;
+use pingora::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
 use pingora::protocols::Stream;
+use pingora::protocols::http::ServerSession;
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
+use tokio::sync::watch;
 
 use crate::config::Listener;
 use crate::gateway::Gateway;
@@ -32,6 +34,9 @@ use crate::site::runtime::Runtime;
 /// How long the connection that was accepted last may take to send its request.
 const LAST_REQUEST: Duration = Duration::from_millis(500);
 
+/// For how long a connection is kept where nobody says it, in seconds, as Pingora has it. The guard says it.
+const PINGORAS_KEEPALIVE: u64 = 60;
+
 /// The proxy, which goes on reading requests for a moment after the last connection was accepted.
 pub(super) struct Draining {
     proxy: Arc<HttpProxy<Gateway>>,
@@ -41,6 +46,8 @@ pub(super) struct Draining {
     lifecycle: Arc<Lifecycle>,
     memory: Arc<AnswerMemory>,
     connections: Arc<Connections>,
+    /// Whether connections without a request end.
+    is_over: watch::Sender<bool>,
 }
 
 impl Draining {
@@ -62,6 +69,33 @@ impl Draining {
             lifecycle,
             memory,
             connections,
+            is_over: watch::Sender::new(false),
+        }
+    }
+
+    /// Serves an HTTP/1 connection to its end, as Pingora does; but it waits for each request before it lets Pingora make ready for
+    /// one, which is most of what an idle connection would keep in memory.
+    async fn serve(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
+        let mut is_over = self.is_over.subscribe();
+        let mut settings = None;
+        loop {
+            tokio::select! {
+                // What has come is answered.
+                biased;
+                _ = stream.try_peek(&mut []) => {}
+                _ = is_over.wait_for(|is_over| *is_over) => return,
+            }
+            let mut session = ServerSession::new_http1(stream);
+            match settings {
+                Some(settings) => HttpPersistentSettings::apply_to_session(settings, &mut session),
+                None => {
+                    session.set_keepalive((!*shutdown.borrow()).then_some(PINGORAS_KEEPALIVE));
+                    let limit = self.proxy.server_options().and_then(|options| options.keepalive_request_limit);
+                    session.set_keepalive_reuses_remaining(limit);
+                }
+            }
+            let Some(next) = self.proxy.process_new_http(session, shutdown).await else { return };
+            (stream, settings) = next.consume();
         }
     }
 
@@ -93,9 +127,10 @@ impl ServerApp for Draining {
         };
         let gate = self.runtime.load().trail.gate();
         let mut stream: Stream = Box::new(ClientStream::new(stream, place, &limits, &self.memory, &self.lifecycle, gate));
-        if !http2::is_chosen(&mut stream, h2c, limits.head_timeout).await {
+        if !http2::is_chosen(&mut stream, h2c, limits.head_timeout).await? {
             let guard = Guard::new(stream, Arc::clone(&self.runtime), Arc::clone(&self.connections));
-            return self.proxy.process_new(Box::new(guard), shutdown).await;
+            self.serve(Box::new(guard), shutdown).await;
+            return None;
         }
         let connection = Connection::new(Arc::clone(&self.proxy), limits, h2c);
         // A connection that is opened while draining is served until no more are accepted: its caller found no other process.
@@ -107,6 +142,7 @@ impl ServerApp for Draining {
 
     async fn cleanup(&self) {
         tokio::time::sleep(LAST_REQUEST).await;
+        self.is_over.send_replace(true);
         self.proxy.cleanup().await;
         self.lifecycle.close();
     }

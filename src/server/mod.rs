@@ -30,6 +30,7 @@ mod stall;
 mod start_error;
 mod start_gate;
 mod start_line;
+mod store;
 mod stream_traits;
 mod upgrade;
 

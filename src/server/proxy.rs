@@ -82,8 +82,8 @@ impl ServiceWithDependents for Proxy {
     }
 }
 
-/// The buffers of a client's connection. A connection keeps them while it is idle, and Pingora's own read buffer has 64 KiB.
-/// The write buffer holds the head of an answer and a short body, so that both leave in one send.
+/// Pingora's buffers of a client's connection: none. A connection keeps them while it is idle; the guard reads, and the client's stream
+/// gathers what is written.
 fn buffers() -> L4BufferSettings {
-    L4BufferSettings::new(4 * 1024, 16 * 1024)
+    L4BufferSettings::unbuffered()
 }

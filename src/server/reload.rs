@@ -201,7 +201,8 @@ fn named_files(config: &Config) -> impl Iterator<Item = &PathBuf> {
         [&site.private_key_file, &site.jwks_file].into_iter().chain(site.upstream.ca_file.as_ref().map(|file| &file.path))
     });
     let collector = config.tracing.ca_file.as_ref().map(|file| &file.path);
-    tls.chain(sites).chain(config.access.files()).chain(collector)
+    let store = config.store.iter().flat_map(|store| store.ca_file.iter().map(|file| &file.path));
+    tls.chain(sites).chain(config.access.files()).chain(collector).chain(store)
 }
 
 #[async_trait]

@@ -11,7 +11,7 @@ use pingora::services::{ServiceHandle, ServiceWithDependents};
 use crate::server::guard::Guarded;
 use crate::server::process::Process;
 use crate::server::upgrade::hand_over;
-use crate::server::{admin, announcement, ending, exports, log_signal, opening, proxy, reload, site_tasks, start_gate};
+use crate::server::{admin, announcement, ending, exports, log_signal, opening, proxy, reload, site_tasks, start_gate, store};
 
 use When::{Always, AtStart, InUpgrade, WithAdmin, WithConfigSource};
 
@@ -41,11 +41,12 @@ enum When {
 /// The services. In an upgrade no listener is taken over, and so no request served, before there are tokens or it is clear that
 /// there are none: the running process serves meanwhile, the JWK Set included. At a start the listeners come first, since OpenEMR
 /// may fetch the JWK Set during the first exchange; the gateway is announced when there are tokens.
-const SERVICES: [Service; 14] = [
+const SERVICES: [Service; 15] = [
     Service { name: "log", runs: Always, after: &[], build: log_signal::service },
     Service { name: "keys", runs: Always, after: &[], build: site_tasks::keys },
     Service { name: "tokens", runs: Always, after: &["keys"], build: site_tasks::tokens },
     Service { name: "nodes", runs: Always, after: &[], build: site_tasks::nodes },
+    Service { name: "store", runs: Always, after: &[], build: store::service },
     Service { name: "reload", runs: WithConfigSource, after: &[], build: reload::service },
     Service { name: "start gate", runs: InUpgrade, after: &["tokens"], build: start_gate::upgrade },
     Service {

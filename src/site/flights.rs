@@ -6,7 +6,6 @@
 //!
 //! Decision: `docs/decisions/46-asked-once.md`.
 
-use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -15,6 +14,7 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use pingora::http::ResponseHeader;
 use tokio::sync::Notify;
+use zeroize::Zeroize as _;
 
 /// The slots of a registry. With 32 requests at OpenEMR, three in a hundred meet another one in their slot.
 const SLOTS: usize = 1024;
@@ -87,6 +87,11 @@ impl Key {
     #[must_use]
     pub(crate) fn new(bytes: Vec<u8>) -> Self {
         Self(bytes)
+    }
+
+    /// Overwrites it.
+    pub(crate) fn zeroize(&mut self) {
+        self.0.zeroize();
     }
 }
 
@@ -238,17 +243,6 @@ impl Flight {
             self.ended.notify_waiters();
         }
     }
-}
-
-/// Says nothing of what was asked for.
-macro_rules! opaque {
-    ($($type:ident)+) => { $(
-        impl fmt::Debug for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.debug_struct(stringify!($type)).finish_non_exhaustive()
-            }
-        }
-    )+ };
 }
 
 opaque!(Key Flights Leader Landing Follower);

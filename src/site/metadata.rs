@@ -127,7 +127,7 @@ fn shown(site: &config::Site, authentication: Authentication) -> GatewayFeatures
 impl Document {
     fn new(body: Bytes) -> Self {
         let digest = digest(&SHA256, &body);
-        let hex = digest.as_ref().iter().take(TAG_BYTES).map(|byte| format!("{byte:02x}")).collect::<String>();
+        let hex = hex::encode(digest.as_ref().get(..TAG_BYTES).unwrap_or_default());
         Self { body, tag: format!("\"{hex}\""), compressed: Default::default() }
     }
 

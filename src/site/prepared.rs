@@ -15,6 +15,7 @@ use crate::site::capability_cache::{CapabilityCache, Origin, Statement};
 use crate::site::client::SiteClient;
 use crate::site::cors::Policy;
 use crate::site::flights::{Flights, WriteCount};
+use crate::site::kept_pages::{KeptPages, PageMemory};
 use crate::site::links::{OpenEmrBases, SiteLinks};
 use crate::site::mending::Mending;
 use crate::site::metadata::{Document, Metadata};
@@ -23,6 +24,7 @@ use crate::site::turns::Turns;
 use crate::smart::identity::TokenIdentity;
 use crate::smart::signer::{SharedSigner, Signer};
 use crate::smart::token_cell::TokenHandle;
+use crate::store::shared_store::SharedStore;
 
 /// How long a request waits for the CapabilityStatement that tells OpenEMR's own base URL. Later requests find it in memory.
 const BASES_WITHIN: Duration = Duration::from_secs(1);
@@ -55,8 +57,12 @@ pub(crate) struct Site {
     pub turns: Arc<Turns>,
     /// Its requests that share an answer of OpenEMR's.
     pub flights: Arc<Flights>,
+    /// Its answers to searches that are kept for further pages.
+    pub kept_pages: Arc<KeptPages>,
     /// The members of the Groups that policies name.
     pub patient_groups: PatientGroups,
+    /// The store that the gateways share, if they share one.
+    pub store: Option<SharedStore>,
     /// Mends its resources.
     pub mending: Mending,
     /// Its documents as callers get them.
@@ -98,8 +104,12 @@ pub(crate) struct Parts {
     pub turns: Arc<Turns>,
     /// How many writes have begun or ended.
     pub writes: Arc<WriteCount>,
+    /// The memory for answers that are kept for further pages.
+    pub page_memory: Arc<PageMemory>,
     /// See [`Site::patient_groups`].
     pub patient_groups: PatientGroups,
+    /// See [`Site::store`].
+    pub store: Option<SharedStore>,
     /// How often each repair of a resource was made.
     pub mended: Arc<Mended>,
 }
@@ -121,7 +131,9 @@ impl Site {
             capability_cache,
             turns,
             writes,
+            page_memory,
             patient_groups,
+            store,
             mended,
         } = parts;
         let prefix = if is_first { String::new() } else { format!("/{}", config.name.as_str()) };
@@ -136,6 +148,7 @@ impl Site {
             cors: config.answers.cors.as_ref().map(Policy::new),
             links: SiteLinks::new(&config),
             mending: Mending::new(&config, mended),
+            kept_pages: Arc::new(KeptPages::new(config.answers.share_pages, page_memory, Arc::clone(&writes))),
             config,
             identity,
             nodes,
@@ -148,6 +161,7 @@ impl Site {
             turns,
             flights: Arc::new(Flights::new(writes)),
             patient_groups,
+            store,
         }
     }
 

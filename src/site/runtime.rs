@@ -18,6 +18,7 @@ use crate::nodes::Nodes;
 use crate::nodes::health::Checks;
 use crate::site::capability_cache::{self, CapabilityCache};
 use crate::site::client::SiteClient;
+use crate::site::kept_pages::PageMemory;
 use crate::site::patient_groups::PatientGroups;
 use crate::site::prepared::{Parts, Site};
 use crate::smart::exchange::TokenEndpoint;
@@ -26,6 +27,7 @@ use crate::smart::key_rings::KeyRings;
 use crate::smart::refresher::TokenTasks;
 use crate::smart::signer::{SharedSigner, Signer};
 use crate::smart::token_cell::TokenHandle;
+use crate::store::shared_store::SharedStore;
 
 /// Everything that one request needs to know besides itself.
 #[derive(Debug)]
@@ -42,6 +44,10 @@ pub(crate) struct Runtime {
     pub trail: Arc<Trail>,
     /// What callers have used of their limits.
     pub usage: Arc<Usage>,
+    /// The memory for answers that are kept for further pages.
+    pub page_memory: Arc<PageMemory>,
+    /// What is shared with other gateways.
+    pub store: Option<SharedStore>,
 }
 
 /// Starts background tasks for sites.
@@ -64,18 +70,22 @@ impl Runtime {
     /// is known of OpenEMR's nodes, pooled connections, the CapabilityStatement.
     #[must_use]
     pub(crate) fn build(config: Arc<Config>, tasks: &Tasks, previous: Option<&Self>) -> Self {
+        let earlier_store = previous.and_then(|previous| previous.store.as_ref());
+        let store = config.store.as_ref().map(|settings| SharedStore::after(settings, earlier_store));
+        let page_memory = previous
+            .map_or_else(|| Arc::new(PageMemory::new(config.limits.shared_pages)), |previous| Arc::clone(&previous.page_memory));
         let mut sites: Vec<Arc<Site>> = Vec::with_capacity(config.sites.len());
         for site in &config.sites {
             let is_first = sites.is_empty();
             let in_previous = previous.map_or(&[][..], |previous| &previous.sites);
             let earlier = Earlier { in_this: &sites, in_previous, is_start: previous.is_none() };
-            let parts = parts(site, tasks, earlier);
+            let parts = parts(site, tasks, (store.as_ref(), &page_memory), earlier);
             sites.push(Arc::new(Site::new(parts, &config, is_first)));
         }
         let access_tokens = AccessTokens::new(&config.access.token_key, previous.map(|previous| &previous.access_tokens));
         let callers = Callers::new(&config.access.clients, &tasks.tokens.client(), previous.map(|previous| &previous.callers));
         let (trail, usage) = (Arc::clone(&tasks.trail), Arc::clone(&tasks.usage));
-        Self { config, sites, access_tokens, callers, trail, usage }
+        Self { config, sites, access_tokens, callers, trail, usage, page_memory, store }
     }
 
     /// Renews tokens that were carried over at this runtime's nodes and with its keys from now on. `build` leaves them alone,
@@ -120,8 +130,11 @@ impl<'a> Earlier<'a> {
     }
 }
 
+/// What all sites share.
+type Common<'a> = (Option<&'a SharedStore>, &'a Arc<PageMemory>);
+
 /// The parts of a site: shared with an earlier site where the configuration of that part is equal, made anew otherwise.
-fn parts(config: &Arc<config::Site>, tasks: &Tasks, earlier: Earlier<'_>) -> Parts {
+fn parts(config: &Arc<config::Site>, tasks: &Tasks, (store, page_memory): Common<'_>, earlier: Earlier<'_>) -> Parts {
     let same_nodes = earlier.find(|site| *site.nodes.upstream() == config.upstream);
     let turns = same_nodes.map(|site| Arc::clone(&site.turns)).unwrap_or_default();
     let same_name = earlier.in_previous.iter().find(|site| site.name() == config.name.as_str());
@@ -161,7 +174,9 @@ fn parts(config: &Arc<config::Site>, tasks: &Tasks, earlier: Earlier<'_>) -> Par
         capability_cache,
         turns,
         writes,
+        page_memory: Arc::clone(page_memory),
         patient_groups,
+        store: store.cloned(),
         mended,
     }
 }
@@ -189,7 +204,8 @@ impl Runtime {
         let config = Config::default();
         let access_tokens = AccessTokens::new(&config.access.token_key, None);
         let usage = Arc::new(Usage::new(std::time::Instant::now()));
+        let page_memory = Arc::new(PageMemory::new(config.limits.shared_pages));
         let (config, callers) = (Arc::new(config), Callers::default());
-        Self { config, sites: Vec::new(), access_tokens, callers, trail: Trail::off(), usage }
+        Self { config, sites: Vec::new(), access_tokens, callers, trail: Trail::off(), usage, page_memory, store: None }
     }
 }

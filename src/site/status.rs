@@ -31,12 +31,13 @@ impl Site {
 }
 
 impl Runtime {
-    /// How all sites stand together with the audit trail.
+    /// How all sites stand together with the audit trail and the shared store.
     #[must_use]
     pub(crate) fn status(&self, now: Instant) -> Status {
         let is_written = self.trail.health().is_none_or(|trail| trail.is_ready);
+        let is_shared = self.store.as_ref().is_none_or(|store| store.trouble().is_none());
         let of_sites = of_all(self.sites.iter().map(|site| site.status(now)));
-        match (of_sites, is_written) {
+        match (of_sites, is_written && is_shared) {
             // Each FHIR request is refused.
             _ if !self.trail.may_serve() => Status::Down,
             (Status::Ok, false) => Status::Degraded,

@@ -25,9 +25,11 @@
 //! | `signing_keys` | the signing key and the published set, as one value |
 //! | `key_keeper` | the background service that follows a rotation |
 //! | `refresher` | the background service that runs the tasks |
+//! | `bench` | a token, for the benchmark of its read |
 //! | `scope_record` | the scopes that are granted and refused all the same |
 
 mod assertion;
+pub(crate) mod bench;
 pub(crate) mod discovery;
 pub(crate) mod exchange;
 pub(crate) mod exchanged;

@@ -14,8 +14,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::config::problem::is_unshowable;
 use crate::keys::without_byte_order_mark;
+use crate::observe::safe_text::is_unshowable;
 
 /// The largest answer that is read.
 pub(super) const LARGEST_ANSWER: usize = 64 * 1024;

@@ -10,8 +10,9 @@ export const DOCUMENTS = documents().map((file) => ({ file, text: fs.readFileSyn
 function documents() {
   const under = (folder) =>
     fs.readdirSync(path.join(ROOT, folder), { recursive: true }).map((file) => path.join(folder, file));
-  return ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', ...['docs', 'keys', 'bench', 'tests/keys'].flatMap(under)]
-    .filter((file) => file.endsWith('.md'));
+  return ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'SECURITY.md', ...['docs', 'keys', 'bench', 'deploy', 'fuzz', 'conf', 'tests/keys'].flatMap(under)]
+    // In bench/compare/ there are parts of docs/benchmarks.md, whose links lead on from docs/, and packages of others.
+    .filter((file) => file.endsWith('.md') && !file.startsWith('bench/compare/'));
 }
 
 export function document(name) {

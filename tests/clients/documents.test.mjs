@@ -4,6 +4,8 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { it } from 'node:test';
+import Ajv from 'ajv';
+import { parse } from 'yaml';
 import { DOCUMENTS, ROOT, document } from './documents.mjs';
 
 it('the README is short enough to be read', () => {
@@ -93,4 +95,22 @@ it('messages that are quoted are those of the gateway', () => {
     .flatMap((words) => words.split('…').map((part) => part.trim()).filter((part) => part.length > 3));
   assert.ok(quoted.length > 10, `${quoted.length} messages`);
   assert.deepEqual(quoted.filter((words) => !source.includes(words)), []);
+});
+
+it('configurations that are shown have keys and values that there are', () => {
+  const schema = JSON.parse(fs.readFileSync(path.join(ROOT, 'conf/gateway.schema.json'), 'utf8'));
+  const test = new Ajv({ strict: false, allErrors: true }).compile(schema);
+  const has = (properties, keys) => keys.every((key) => properties[key] !== undefined);
+  // Those of Prometheus, of its adapter, and of Traefik.
+  const others = ['scrape_configs', 'rules', 'http'];
+  const shown = DOCUMENTS.flatMap(({ file, text }) => [...text.matchAll(/^```yaml\n(.*?)^```$/gms)].map(([, yaml]) => ({ file, yaml, value: parse(yaml) })))
+    .filter(({ value }) => !others.includes(Object.keys(value)[0]));
+  assert.ok(shown.length > 20, `${shown.length} configurations`);
+  const wrong = shown.flatMap(({ file, yaml, value }) => {
+    // Some are of a site, and most are a part of a whole one.
+    test(has(schema.properties, Object.keys(value)) ? value : { sites: { default: value } });
+    const errors = (test.errors ?? []).filter(({ keyword }) => keyword !== 'required');
+    return errors.length === 0 ? [] : [`${file}: ${yaml}: ${errors.map(({ instancePath, message }) => `${instancePath} ${message}`)}`];
+  });
+  assert.deepEqual(wrong, []);
 });

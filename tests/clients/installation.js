@@ -25,12 +25,13 @@ async function everyScope(base, openemr) {
 }
 
 class Installation {
-  constructor(folder, sandbox, gateway, openemr, tlsUrl) {
+  constructor(folder, sandbox, gateway, openemr, { tlsPort, adminPort }) {
     this.folder = folder;
     this.sandbox = sandbox;
     this.gateway = gateway;
     this.baseUrl = gateway.baseUrl;
-    this.tlsUrl = tlsUrl;
+    this.tlsUrl = `https://localhost:${tlsPort}`;
+    this.adminUrl = `http://127.0.0.1:${adminPort}`;
     this.certificate = path.join(folder, 'certs', 'localhost.pem');
     this.openemr = openemr;
   }
@@ -61,7 +62,7 @@ async function startSandbox(program, folder, openemr) {
 // Programs that call the gateway with SMART Backend Services, each with the algorithm of its key.
 const SMART_CLIENTS = { fetcher: 'RS384', kit: 'ES384' };
 
-function smartAccess(at) {
+function smartAccess(at, digest) {
   const clients = Object.keys(SMART_CLIENTS).map((name) => `
     ${name}:
       scopes: ["system/*.rs"]
@@ -72,16 +73,20 @@ access:
   allow_from: [127.0.0.0/8]
   token_key: ${at('state', 'token-key.pem')}
   clients:${clients.join('')}
+    scripts:
+      scopes: ["system/*.rs"]
+      api_keys: [${JSON.stringify(digest)}]
 `;
 }
 
-function configuration(folder, base, scopes, port, tlsPort, hasClients) {
+function configuration(folder, base, scopes, { port, tlsPort, adminPort }, digest) {
   const at = (...names) => JSON.stringify(path.join(folder, ...names));
-  return `${hasClients ? smartAccess(at) : ''}
+  return `${digest ? smartAccess(at, digest) : ''}
 listen:
   - address: 127.0.0.1:${port}
   - address: 127.0.0.1:${tlsPort}
     tls: { certificate: ${at('certs', 'localhost.pem')}, private_key: ${at('certs', 'localhost-key.pem')} }
+admin: { address: 127.0.0.1:${adminPort} }
 sites:
   default:
     openemr: ${base}
@@ -95,7 +100,7 @@ sites:
 `;
 }
 
-// `openemr` is the version that the sandbox plays. With `hasClients`, nobody calls without credentials.
+// `openemr` is the version that the sandbox plays. With `hasClients`, nobody calls without credentials; `apiKey` is one.
 async function startInstallation(program, openemr, hasClients = false) {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'openemr-gateway-clients-'));
   const run = (...options) => execFileSync(program, options, { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'], timeout: 60_000 });
@@ -106,16 +111,19 @@ async function startInstallation(program, openemr, hasClients = false) {
       run('keys', 'generate', '--algorithm', algorithm, '--kid-method', 'rfc7638', '--out', name);
     }
     run('keys', 'certificate', '--host', 'localhost', '--out', 'certs');
+    const said = execFileSync(program, ['access', 'new-key', 'scripts'], { encoding: 'utf8', timeout: 60_000 });
+    const [[apiKey], [digest]] = [/oegw_\S+/.exec(said), /sha256:[0-9a-f]{64}/.exec(said)];
     sandbox = await startSandbox(program, folder, openemr);
     const scopes = await everyScope(sandbox.base, openemr);
-    let tlsPort;
+    let ports;
     const gateway = await onFreePort(program, `the gateway for OpenEMR ${openemr}`, async (port) => {
-      tlsPort = await freePort();
+      ports = { port, tlsPort: await freePort(), adminPort: await freePort() };
       const file = path.join(folder, 'gateway.yaml');
-      fs.writeFileSync(file, configuration(folder, sandbox.base, scopes, port, tlsPort, hasClients));
+      fs.writeFileSync(file, configuration(folder, sandbox.base, scopes, ports, hasClients ? digest : undefined));
       return ['serve', '--config', file];
     });
-    return new Installation(folder, sandbox, gateway, openemr, `https://localhost:${tlsPort}`);
+    const installation = new Installation(folder, sandbox, gateway, openemr, ports);
+    return Object.assign(installation, { apiKey });
   } catch (error) {
     await sandbox?.stop();
     fs.rmSync(folder, { recursive: true, force: true });

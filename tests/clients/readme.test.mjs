@@ -86,7 +86,7 @@ it('bulk export', WITHIN, () => inFolder(async (folder) => {
 
 it('commands and their options are there', WITHIN, () => {
   const code = DOCUMENTS.flatMap(({ text }) => text.match(/^```sh\n.*?^```$|`[^`\n]+`/gms) ?? []).join('\n');
-  const calls = [...code.replaceAll('-u openemr-gateway', '').matchAll(/\bopenemr-gateway +((?:(?:access|audit|keys|config) )?[a-z]+(?:-[a-z]+)*)\b([^\n`#&|>]*)/g)];
+  const calls = [...code.replaceAll('-u openemr-gateway', '').matchAll(/(?<!etc\/)\bopenemr-gateway +((?:(?:access|audit|keys|config) )?[a-z]+(?:-[a-z]+)*)\b([^\n`#&|>]*)/g)];
   const unknown = calls.flatMap(([call, command, rest]) => {
     const help = spawnSync(process.env.GATEWAY, [...command.split(' '), '--help'], { encoding: 'utf8', timeout: 10_000 });
     const options = rest.match(/(?<= )--[a-z-]+/g) ?? [];

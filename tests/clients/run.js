@@ -74,11 +74,14 @@ async function main() {
       GATEWAY: program,
       DEMO: started.demo.baseUrl,
       MODERN: started.modern.baseUrl,
+      MODERN_ADMIN: started.modern.adminUrl,
       MODERN_TLS: started.modern.tlsUrl,
       MODERN_CERTIFICATE: started.modern.certificate,
       OLD: started.old.baseUrl,
       SMART: started.smart.baseUrl,
       SMART_KEYS: started.smart.folder,
+      SMART_API_KEY: started.smart.apiKey,
+      PYTHON: python,
       // Behind both are the same people, as long as nobody has written anything.
       SMART_HOLDS: JSON.stringify(await held(started.modern.baseUrl, ['Patient', 'Condition'])),
       // What no answer may hold: the addresses at which OpenEMR is, and by which it knows itself.

@@ -4,6 +4,7 @@
 mod files;
 mod provenance;
 mod question;
+mod shared;
 mod type_filter;
 mod type_filter_files;
 
@@ -663,7 +664,7 @@ fn a_refused_token_is_replaced_and_an_openemr_that_is_away_is_waited_for() {
     assert_eq!(files(&caller, &manifest).len(), 1);
 
     openemr.reset();
-    openemr.order(&json!({"export": {"type_takes_ms": 4_000}}));
+    openemr.order(&json!({"export": {"type_takes_ms": 60_000}}));
     let status = kick_off(&caller, "/fhir/$export");
     eventually("the first type is under way", || (kick_offs(&openemr).len() == 1).then_some(()));
     openemr.order(&json!({"listener": "down"}));
@@ -671,7 +672,7 @@ fn a_refused_token_is_replaced_and_an_openemr_that_is_away_is_waited_for() {
     // Where it stands is told all the same.
     eventually("no node can be reached", || (caller.get("/fhir/Patient").status == 503).then_some(()));
     assert_eq!(caller.get(&status).field("x-progress"), Some("1 of 2 types done"));
-    openemr.order(&json!({"listener": "up"}));
+    openemr.order(&json!({"listener": "up", "export": {"type_takes_ms": 0}}));
     let manifest = ended(&caller, &status).json();
     assert_eq!(files(&caller, &manifest).into_keys().collect::<Vec<_>>(), ["Condition"]);
     assert!(errors(&caller, &manifest)[0].starts_with("Patient: The connection broke"));

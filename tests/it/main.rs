@@ -31,6 +31,8 @@ mod nodes;
 #[cfg(feature = "sandbox")]
 mod process;
 #[cfg(feature = "sandbox")]
+mod replicas;
+#[cfg(feature = "sandbox")]
 mod requests;
 mod rooms;
 #[cfg(feature = "sandbox")]

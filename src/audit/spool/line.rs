@@ -1,7 +1,5 @@
 //! A line of a segment: the first 64 bits of SHA-256 over the record's JSON as 16 hexadecimal digits, a blank, the JSON, a line feed.
 
-use std::fmt::Write as _;
-
 use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::audit::record::Record;
@@ -30,13 +28,7 @@ pub(crate) fn read(line: &[u8]) -> Option<Record> {
 
 /// What stands before the JSON.
 fn before(json: &[u8]) -> String {
-    let hash = digest(&SHA256, json);
-    let mut text = String::with_capacity(BEFORE);
-    for byte in hash.as_ref().iter().take(HASHED) {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text.push(' ');
-    text
+    hex::encode(digest(&SHA256, json).as_ref().get(..HASHED).unwrap_or_default()) + " "
 }
 
 #[cfg(test)]

@@ -42,18 +42,3 @@ pub(super) fn prefix_xor(mask: u64) -> u64 {
 
 /// `[` and `{`, like `]` and `}`, differ by this bit alone.
 pub(super) const BRACE: u8 = 0x20;
-
-/// A bit for each byte. The compiler makes vector instructions of the loop; a multiplication then gathers eight bytes that are
-/// 0 or 1 as the bits of one.
-#[inline(always)]
-#[must_use]
-pub(super) fn mask(block: &[u8; BLOCK], is_meant: impl Fn(u8) -> bool) -> u64 {
-    const GATHER: u64 = 0x0102_0408_1020_4080;
-    let mut found = [0; BLOCK];
-    found.iter_mut().zip(block).for_each(|(found, byte)| *found = u8::from(is_meant(*byte)));
-    let mut mask = 0;
-    for (number, word) in found.as_chunks::<8>().0.iter().enumerate() {
-        mask |= (u64::from_le_bytes(*word).wrapping_mul(GATHER) >> 56) << (8 * number);
-    }
-    mask
-}

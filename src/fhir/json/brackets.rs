@@ -3,7 +3,8 @@
 //! Each block becomes four masks with a bit a byte: quotes, backslashes, opening and closing brackets. What is within strings
 //! follows from the quotes by a prefix XOR, so that no byte is looked at alone unless the end is near.
 
-use super::block::{BLOCK, BRACE, escaped, mask, padded, prefix_xor};
+use super::block::{BLOCK, BRACE, escaped, padded, prefix_xor};
+use super::vector::Lanes;
 
 /// Follows the brackets of a value that comes in pieces, in constant memory. Whether `}` closes a `{` or a `[` is not checked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -119,11 +120,12 @@ pub(crate) fn are_strings_on_top(document: &[u8], positions: &[usize]) -> bool {
 }
 
 fn masks(block: &[u8; BLOCK]) -> Masks {
+    let lanes = Lanes::of(block);
     Masks {
-        quotes: mask(block, |byte| byte == b'"'),
-        backslashes: mask(block, |byte| byte == b'\\'),
-        opening: mask(block, |byte| byte | BRACE == b'{'),
-        closing: mask(block, |byte| byte | BRACE == b'}'),
+        quotes: lanes.equal(b'"'),
+        backslashes: lanes.equal(b'\\'),
+        opening: lanes.equal_with(BRACE, b'{'),
+        closing: lanes.equal_with(BRACE, b'}'),
     }
 }
 

@@ -9,5 +9,7 @@ pub(crate) mod located;
 pub(crate) mod member_search;
 pub(crate) mod outline;
 pub(crate) mod pretty;
+pub(crate) mod strings;
 pub(crate) mod structure;
+pub(crate) mod vector;
 pub(crate) mod walk;

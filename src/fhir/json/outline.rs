@@ -3,9 +3,8 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr2;
-
 use crate::fhir::json::brackets::Brackets;
+use crate::fhir::json::vector::before_quote_or_backslash;
 
 /// The longest name of a member, in bytes as written.
 const MAX_NAME: usize = 2048;
@@ -277,18 +276,19 @@ fn shape(byte: u8) -> Option<Shape> {
 /// Returns the length of the rest of a string, with its closing quote, and whether it ends there. `is_escaped`: whether the piece before
 /// it ended in a backslash that escapes what follows.
 pub(crate) fn rest_of_string(rest: &[u8], is_escaped: &mut bool) -> (usize, bool) {
-    let mut at = usize::from(std::mem::take(is_escaped) && !rest.is_empty());
+    let mut length = usize::from(std::mem::take(is_escaped) && !rest.is_empty());
     loop {
-        let Some(found) = rest.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) else { return (rest.len(), false) };
-        at += found;
-        if rest.get(at) == Some(&b'"') {
-            return (at + 1, true);
+        length += before_quote_or_backslash(rest.get(length..).unwrap_or_default());
+        match rest.get(length) {
+            Some(b'"') => return (length + 1, true),
+            None => return (length, false),
+            Some(_) => {}
         }
-        if rest.len() == at + 1 {
+        if rest.len() == length + 1 {
             *is_escaped = true;
-            return (rest.len(), false);
+            return (length + 1, false);
         }
-        at += 2;
+        length += 2;
     }
 }
 

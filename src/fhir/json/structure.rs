@@ -8,7 +8,8 @@ use std::ops::ControlFlow;
 
 use memchr::{memchr, memrchr};
 
-use super::block::{BLOCK, BRACE, escaped, mask, padded, prefix_xor};
+use super::block::{BLOCK, BRACE, escaped, padded, prefix_xor};
+use super::vector::Lanes;
 
 /// The longest name that is told, in bytes as written: one of twelve letters with every letter escaped.
 pub(crate) const LONGEST_NAME: usize = 72;
@@ -98,27 +99,34 @@ impl Structure {
                     (&padding, rest.len())
                 }
             };
-            let backslashes = mask(block, |byte| byte == b'\\');
-            let quotes = mask(block, |byte| byte == b'"') & !escaped(backslashes, length, &mut self.is_escaped);
+            let lanes = Lanes::of(block);
+            let backslashes = lanes.equal(b'\\');
+            let quotes = lanes.equal(b'"') & !escaped(backslashes, length, &mut self.is_escaped);
             let strings = Strings { at, quotes, backslashes };
             let mut in_string = prefix_xor(quotes);
             if self.in_string {
                 in_string = !in_string;
             }
-            let mut marks = mask(block, |byte| byte | BRACE == b'{' || byte | BRACE == b'}' || byte == b':') & !in_string;
+            let mut marks = lanes.one_of(b':', BRACE, [b'{', b'}']) & !in_string;
             while marks != 0 {
                 let bit = marks.trailing_zeros() as usize;
                 marks &= marks - 1;
-                let told = match block.get(bit) {
+                let earlier;
+                let mark = match block.get(bit) {
                     Some(b':') => {
                         let before = last.within(strings, (1 << bit) - 1);
-                        self.name.tell(piece, before, |mark| tell(mark, at + bit + 1))
+                        if before.quote_before == EARLIER {
+                            earlier = self.name.with(piece.get(..before.quote.saturating_sub(1)).unwrap_or_default());
+                            earlier.mark()
+                        } else {
+                            before.name(piece)
+                        }
                     }
-                    Some(byte @ (b'{' | b'[')) => tell(Mark::Open { is_object: *byte == b'{' }, at + bit + 1),
-                    Some(byte) => tell(Mark::Close { is_object: *byte == b'}' }, at + bit + 1),
-                    None => ControlFlow::Continue(()),
+                    Some(byte @ (b'{' | b'[')) => Mark::Open { is_object: *byte == b'{' },
+                    Some(byte) => Mark::Close { is_object: *byte == b'}' },
+                    None => break,
                 };
-                if told.is_break() {
+                if tell(mark, at + bit + 1).is_break() {
                     return;
                 }
             }
@@ -165,21 +173,30 @@ impl Last {
         }
         last
     }
+
+    /// The name that a colon follows: the string between the last two quotes, both of this piece.
+    #[inline(always)]
+    #[must_use]
+    fn name(self, piece: &[u8]) -> Mark<'_> {
+        let written = piece.get(self.quote_before..self.quote - 1).filter(|name| name.len() <= LONGEST_NAME);
+        let is_escaped = written.is_some() && self.backslash > self.quote_before;
+        Mark::Name { written: written.unwrap_or_default(), is_escaped }
+    }
 }
 
 impl Name {
-    /// Tells the name that a colon follows: the string between the last two quotes.
-    #[inline(always)]
-    fn tell(&self, piece: &[u8], last: Last, tell: impl FnOnce(Mark<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
-        if last.quote_before != EARLIER {
-            let written = piece.get(last.quote_before..last.quote - 1).filter(|name| name.len() <= LONGEST_NAME);
-            let is_escaped = written.is_some() && last.backslash > last.quote_before;
-            return tell(Mark::Name { written: written.unwrap_or_default(), is_escaped });
-        }
+    /// This one, and what the next piece has of it.
+    #[must_use]
+    fn with(&self, more: &[u8]) -> Self {
         let mut name = self.clone();
-        name.add(piece.get(..last.quote.saturating_sub(1)).unwrap_or_default());
-        let written = name.written.get(..name.length).unwrap_or_default();
-        tell(Mark::Name { written, is_escaped: written.contains(&b'\\') })
+        name.add(more);
+        name
+    }
+
+    #[must_use]
+    fn mark(&self) -> Mark<'_> {
+        let written = self.written.get(..self.length).unwrap_or_default();
+        Mark::Name { written, is_escaped: written.contains(&b'\\') }
     }
 
     /// Keeps what the next piece needs of the last string of this one, which may go on.

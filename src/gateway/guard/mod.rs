@@ -17,6 +17,7 @@ mod stream;
 
 use std::fmt;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -38,6 +39,8 @@ use crate::site::runtime::Runtime;
 const ROOM_TO_ANSWER: usize = 16 * 1024;
 /// The most field lines of a head that are answered as a request: Pingora reads no more.
 const MOST_FIELDS: u32 = 256;
+/// How much is read at once while no request has begun, in bytes: most heads.
+const ROOM_FOR_A_BEGINNING: usize = 4 * 1024;
 /// How long a refused client may take to read its answer.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -94,7 +97,8 @@ impl Guard {
     /// Passes what is cleared of the held bytes.
     fn pass_held(&mut self, into: &mut ReadBuf<'_>) {
         let count = self.cleared.min(into.remaining()).min(self.held.len());
-        into.put_slice(&self.held.split_to(count));
+        into.put_slice(self.held.get(..count).unwrap_or_default());
+        self.held.advance(count);
         self.cleared -= count;
         if self.held.is_empty() {
             self.held = BytesMut::new();
@@ -144,6 +148,26 @@ impl Guard {
         self.held.extend_from_slice(behind(buf.filled(), before));
         buf.set_filled(before);
         Poll::Pending
+    }
+
+    /// Waits until the next request has begun, or the connection has ended or is refused.
+    fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.held.is_empty() || self.cleared > 0 || !matches!(self.state, State::Open) {
+            return Poll::Ready(());
+        }
+        let mut room = [MaybeUninit::uninit(); ROOM_FOR_A_BEGINNING];
+        let mut buf = ReadBuf::uninit(&mut room);
+        match self.read_more(cx, &mut buf) {
+            Poll::Ready(Ok(0) | Err(_)) => self.state = State::Ended,
+            Poll::Ready(Ok(_)) => {
+                self.held.extend_from_slice(buf.filled());
+                if !self.is_first {
+                    self.waits_since = None;
+                }
+            }
+            Poll::Pending => return self.poll_deadline(cx).map(drop),
+        }
+        Poll::Ready(())
     }
 
     /// Reads up to the end of a head, and as much of the body as came with it.

@@ -19,6 +19,7 @@ use crate::gateway::trace::X_REQUEST_ID;
 use crate::http::answer_protection::protect;
 use crate::http::forwarded::trusted_proxy::proxy;
 use crate::http::framing::violation::Violation;
+use crate::http::parts::edit_response;
 use crate::http::set_field::SetField;
 use crate::observe::access_log;
 use crate::observe::metrics::metrics;
@@ -62,7 +63,7 @@ pub(super) fn answer(violation: Violation, stream: &Stream, runtime: Arc<Runtime
     let reason = rejection.reason;
     let (mut head, body) = rejection_answer::of_fhir(rejection, &call).into_parts();
     let body = body.unwrap_or_default();
-    protect(&mut head);
+    edit_response(&mut head, protect);
     head.set(&X_REQUEST_ID, call.id.header_value());
     head.set(CONNECTION, HeaderValue::from_static("close"));
     if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now())) {

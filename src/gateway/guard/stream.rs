@@ -1,5 +1,6 @@
 //! The guard as Pingora's stream: all but reading goes to the stream below.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -62,8 +63,14 @@ impl Ssl for Guard {
     }
 }
 
-/// Pingora peeks for the preface of HTTP/2, which is not spoken here.
-impl Peek for Guard {}
+#[async_trait]
+impl Peek for Guard {
+    /// Waits for a request, or the end of the connection. There are no bytes to be looked at before the head is whole.
+    async fn try_peek(&mut self, _: &mut [u8]) -> io::Result<bool> {
+        poll_fn(|cx| self.poll_begun(cx)).await;
+        Ok(false)
+    }
+}
 
 impl GetTimingDigest for Guard {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {

@@ -223,3 +223,19 @@ proptest! {
         prop_assert!(table.evicted() <= (keys.len() - different.len().min(WAYS)) as u64);
     }
 }
+
+proptest! {
+    #[test]
+    fn a_look_says_what_would_be_decided_and_counts_nothing(quota in quotas(), pauses in pauses()) {
+        let (table, key) = (RateTable::new(8), Key::from(7));
+        for now in times(quota, &pauses) {
+            let (looked, again) = (table.look(key, quota, now), table.look(key, quota, now));
+            prop_assert_eq!(looked, again);
+            let decided = table.admit(key, quota, now);
+            prop_assert_eq!(looked.is_admitted, decided.is_admitted);
+            if !looked.is_admitted {
+                prop_assert_eq!(looked, decided);
+            }
+        }
+    }
+}

@@ -76,7 +76,9 @@ families! {
     Connections: Counter "openemr_gateway_upstream_connections" ["site", "reused"]
         = "Connections to OpenEMR that requests got, from the pool or new";
     Shared: Counter "openemr_gateway_shared_answers" ["site"]
-        = "Requests that got OpenEMR's answer to an identical one";
+        = "Requests that got OpenEMR's answer to an identical one, or to an earlier page of the same search";
+    KeptPages: Gauge "openemr_gateway_kept_pages_bytes" ["site"]
+        = "Bytes of OpenEMR's answers that are kept for further pages of a search";
     LeftOut: Counter "openemr_gateway_left_out_resources" ["site"]
         = "Resources of OpenEMR's answers that a policy does not permit the client";
     ActiveRequests: Gauge "http_server_active_requests" []
@@ -111,6 +113,8 @@ families! {
         = "Bulk exports that are kept: unfinished or finished";
     ExportParts: Counter "openemr_gateway_export_parts" ["site", "result"]
         = "Parts of bulk exports that ended ok or failed; a part is a resource type";
+    ExportRefusedWrites: Counter "openemr_gateway_export_refused_writes" ["site"]
+        = "Plans of bulk exports that the shared store did not take, because another gateway had the lease by then";
     AuditRecords: Counter "openemr_gateway_audit_records" []
         = "Records of the audit trail that were written";
     AuditLost: Counter "openemr_gateway_audit_lost_records" []
@@ -125,6 +129,10 @@ families! {
         = "Records in the spool that cannot be read, and so are never posted";
     AuditPending: Gauge "openemr_gateway_audit_pending_bytes" []
         = "Bytes of records that wait in the spool for the audit repository";
+    StoreUp: Gauge "openemr_gateway_store_up" []
+        = "1 while the shared store answers, or was not asked yet; 0 while it does not";
+    StoreErrors: Counter "openemr_gateway_store_errors" ["use"]
+        = "Commands that the shared store did not carry out, by what they were for: check, exports, assertions or rates";
     LogLost: Counter "openemr_gateway_log_lost_lines" []
         = "Lines of the log that were lost because nobody read it";
     TracesLost: Counter "openemr_gateway_lost_traces" []

@@ -120,6 +120,12 @@ impl Reader {
         self.outline.has_ended()
     }
 
+    /// Whether the searchset, which has ended, has a link to a next page.
+    #[must_use]
+    pub(crate) fn has_next_page(&self) -> bool {
+        self.searchset.has_next_page()
+    }
+
     /// Reads a piece and writes what is known.
     ///
     /// # Errors

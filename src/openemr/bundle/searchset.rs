@@ -34,6 +34,7 @@ pub(crate) struct Searchset {
     held: BytesMut,
     has_entries: bool,
     entries_have_ended: bool,
+    has_next_page: bool,
 }
 
 impl Searchset {
@@ -51,6 +52,7 @@ impl Searchset {
             held: BytesMut::new(),
             has_entries: false,
             entries_have_ended: false,
+            has_next_page: false,
         }
     }
 
@@ -358,6 +360,12 @@ impl Searchset {
         }
     }
 
+    /// Whether the Bundle, which has ended, has a link to a next page of the gateway's.
+    #[must_use]
+    pub(crate) fn has_next_page(&self) -> bool {
+        self.has_next_page
+    }
+
     /// Writes the end of the Bundle without its last bracket, which must not be there before it is clear that nothing follows.
     ///
     /// # Errors
@@ -381,6 +389,7 @@ impl Searchset {
             Next::OpenEmrs if !self.terms.entries => Next::Nothing,
             next => next,
         };
+        self.has_next_page = matches!(next, Next::Page { .. });
         out.put(b",");
         out.put(&links::member(&self.base, &self.terms, next, &self.openemrs_next));
         Ok(())

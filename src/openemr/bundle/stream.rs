@@ -139,6 +139,10 @@ impl BodyStep for BundleStream {
             State::Bad(fault) => Verdict::Bad(fault.broken()),
         }
     }
+
+    fn has_next_page(&self) -> bool {
+        self.state == State::Ended && self.reader.has_next_page()
+    }
 }
 
 #[cfg(test)]

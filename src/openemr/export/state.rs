@@ -28,8 +28,8 @@ pub(crate) enum Cause {
     /// The token endpoint gave no token for minutes.
     #[error("The gateway got no access token for minutes.")]
     NoToken,
-    /// The gateway was restarted while OpenEMR worked on the kick-off.
-    #[error("The gateway was restarted while OpenEMR was at work. It was not tried again; ask for this type anew.")]
+    /// The gateway was restarted, or another one took its place, while OpenEMR worked on the kick-off.
+    #[error("The gateway was restarted or replaced while OpenEMR was at work. It was not tried again; ask for this type anew.")]
     Interrupted,
     /// OpenEMR no longer knows the job.
     #[error("OpenEMR lost its job.")]

@@ -12,6 +12,10 @@ const SNOMED_CT: &str = "http://snomed.info/sct";
 /// without its quotes.
 #[must_use]
 pub(crate) fn mended_system(written: &[u8], repairs: Repairs) -> Option<(Repair, Vec<u8>)> {
+    // Both begin so. Nearly all systems are URLs, in which PHP escapes each slash.
+    if !matches!(written.first(), Some(b'0'..=b'2' | b'D' | b'\\')) {
+        return None;
+    }
     let system = text(written)?;
     if repairs.has(Repair::OidSystems) && is_oid(&system) {
         return Some((Repair::OidSystems, format!("\"urn:oid:{system}\"").into_bytes()));
@@ -27,7 +31,7 @@ pub(crate) fn mended_system(written: &[u8], repairs: Repairs) -> Option<(Repair,
 #[must_use]
 pub(crate) fn is_snomed(written: &[u8]) -> bool {
     // It cannot be shorter, and not much longer with every character escaped.
-    (SNOMED_CT.len()..=6 * SNOMED_CT.len()).contains(&written.len()) && text(written).as_deref() == Some(SNOMED_CT)
+    (SNOMED_CT.len()..=6 * SNOMED_CT.len()).contains(&written.len()) && is_written(SNOMED_CT, written)
 }
 
 /// The length of the name of SNOMED CT in front of a code, as written; `None` without it. Codes of SNOMED CT are numbers.
@@ -35,11 +39,25 @@ pub(crate) fn is_snomed(written: &[u8]) -> bool {
 pub(crate) fn snomed_prefix(written: &[u8]) -> Option<usize> {
     let digits = written.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
     let prefix = written.len() - digits;
-    let is_prefix = |before: &[u8]| text(before).as_deref() == Some("SNOMED-CT:");
+    let is_prefix = |before: &[u8]| is_written("SNOMED-CT:", before);
     (digits > 0 && prefix > 0 && written.get(..prefix).is_some_and(is_prefix)).then_some(prefix)
 }
 
 /// A bare object identifier, as R4 has it behind `urn:oid:`.
+/// Whether a text is written so.
+fn is_written(expected: &str, written: &[u8]) -> bool {
+    let mut rest = written;
+    for byte in expected.bytes() {
+        rest = match rest {
+            [b'\\', b'/', behind @ ..] if byte == b'/' => behind,
+            [b'\\', ..] => return text(written).as_deref() == Some(expected),
+            [same, behind @ ..] if *same == byte => behind,
+            _ => return false,
+        };
+    }
+    rest.is_empty()
+}
+
 fn is_oid(text: &str) -> bool {
     let mut arcs = text.split('.');
     let is_arc =
@@ -93,6 +111,8 @@ mod tests {
             (r"SNOMED\u002dCT\u003a80146002", Some(20)),
             ("80146002", None),
             ("SNOMED-CT:", None),
+            ("SNOMED-CT8", None),
+            ("SNOMED-CT::8", None),
             ("SNOMED-CT:8x", None),
             ("LOINC:80146002", None),
             ("", None),
@@ -100,6 +120,7 @@ mod tests {
             assert_eq!(snomed_prefix(written.as_bytes()), length, "{written}");
         }
         assert!(is_snomed(br"http:\/\/snomed.info\/sct") && is_snomed(b"http://snomed.info/sct"));
-        assert!(!is_snomed(b"http://snomed.info/sct2") && !is_snomed(b"SNOMED-CT"));
+        assert!(is_snomed(br"http:\/\/snomed\u002einfo\/sct") && is_snomed(br"\u0068ttp:\/\/snomed.info/sct"));
+        assert!(!is_snomed(b"http://snomed.info/sct2") && !is_snomed(b"SNOMED-CT") && !is_snomed(br"http:\/\/snomed.info\/sc\/"));
     }
 }

@@ -2,9 +2,8 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr2;
-
 use crate::fhir::json::outline::unescaped;
+use crate::fhir::json::strings::Strings;
 use crate::openemr::mend::limits::{MAX_DEPTH, MAX_NAME};
 
 const BYTE_ORDER_MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
@@ -37,7 +36,7 @@ pub(crate) struct Tokens {
     objects: u128,
     depth: u32,
     expected: Expected,
-    is_escaped: bool,
+    strings: Strings,
     marked: usize,
     name: Written,
     value: Written,
@@ -115,50 +114,80 @@ impl Tokens {
     ///
     /// # Errors
     /// This is no JSON.
+    #[inline]
     pub(crate) fn next(&mut self, piece: &[u8], at: &mut usize) -> Result<Option<Token>, Malformed> {
         while let Some(&byte) = piece.get(*at) {
-            let is_object = self.objects & 1 == 1;
-            match (self.expected, byte) {
-                (Expected::RestOfName, _) => {
-                    self.rest_of_name(piece, at)?;
+            match self.expected {
+                Expected::CommaOrEnd if byte == b',' => return Ok(Some(self.comma(at))),
+                Expected::Name | Expected::FirstName if byte == b'"' => {
+                    let closing = self.begin_name(piece, *at);
+                    if self.name_ended(piece, at, closing)? && piece.get(*at) == Some(&b'"') {
+                        return Ok(self.text(piece, at));
+                    }
                     continue;
                 }
-                (Expected::RestOfText, _) => return Ok(self.rest_of_text(piece, at)),
-                (Expected::RestOfScalar, _) => return self.rest_of_scalar(piece, at),
-                (_, b' ' | b'\n' | b'\r' | b'\t') => {}
-                (Expected::FirstName | Expected::Name, b'"') => {
-                    self.name_begun = self.read + *at as u64;
-                    *at += 1;
-                    self.begin_token(*at, Expected::RestOfName);
-                    self.rest_of_name(piece, at)?;
+                Expected::RestOfName => {
+                    let (closing, has_escapes) = self.strings.closing_quote_of_rest(piece);
+                    self.name.has_escapes |= has_escapes;
+                    self.name_ended(piece, at, closing)?;
                     continue;
                 }
-                (Expected::Colon, b':') => self.expected = Expected::Value,
-                (Expected::CommaOrEnd, b',') => {
-                    *at += 1;
-                    self.expected = if is_object { Expected::Name } else { Expected::Value };
-                    return Ok(Some(Token::Comma));
+                Expected::RestOfText => {
+                    let (closing, _) = self.strings.closing_quote_of_rest(piece);
+                    return Ok(self.text_ended(piece, at, closing));
                 }
-                (Expected::FirstItem | Expected::Value, b'"') => {
-                    *at += 1;
-                    self.begin_token(*at, Expected::RestOfText);
-                    return Ok(self.rest_of_text(piece, at));
+                Expected::RestOfScalar => return self.rest_of_scalar(piece, at),
+                _ if matches!(byte, b' ' | b'\n' | b'\r' | b'\t') => {}
+                Expected::CommaOrEnd => return self.end(byte, at).map(Some),
+                Expected::Value => return self.value_of(byte, piece, at),
+                Expected::Colon if byte == b':' => self.expected = Expected::Value,
+                Expected::FirstName if byte == b'}' => return Ok(Some(self.close(at))),
+                Expected::FirstItem if byte == b']' => return Ok(Some(self.close(at))),
+                Expected::FirstItem => return self.value_of(byte, piece, at),
+                Expected::Document if byte == b'{' => return self.open(true, at).map(Some),
+                Expected::Document => self.mark(byte)?,
+                Expected::FirstName | Expected::Name | Expected::Colon | Expected::Nothing => {
+                    return Err(Malformed);
                 }
-                (Expected::Document | Expected::FirstItem | Expected::Value, b'{') => return self.open(true, at),
-                (Expected::FirstItem | Expected::Value, b'[') => return self.open(false, at),
-                (Expected::FirstItem | Expected::Value, b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => {
-                    self.begin_token(*at, Expected::RestOfScalar);
-                    return self.rest_of_scalar(piece, at);
-                }
-                (Expected::FirstName, b'}') | (Expected::FirstItem, b']') => return Ok(Some(self.close(at))),
-                (Expected::CommaOrEnd, b'}') if is_object => return Ok(Some(self.close(at))),
-                (Expected::CommaOrEnd, b']') if !is_object => return Ok(Some(self.close(at))),
-                (Expected::Document, _) if self.is_marked(byte) => {}
-                _ => return Err(Malformed),
             }
             *at += 1;
         }
         Ok(None)
+    }
+
+    #[inline]
+    fn comma(&mut self, at: &mut usize) -> Token {
+        *at += 1;
+        self.expected = if self.objects & 1 == 1 { Expected::Name } else { Expected::Value };
+        Token::Comma
+    }
+
+    /// Reads the end of an object or array.
+    #[inline]
+    fn end(&mut self, byte: u8, at: &mut usize) -> Result<Token, Malformed> {
+        let is_object = self.objects & 1 == 1;
+        match byte {
+            b'}' if is_object => Ok(self.close(at)),
+            b']' if !is_object => Ok(self.close(at)),
+            _ => Err(Malformed),
+        }
+    }
+
+    /// Reads a value that begins with this byte.
+    #[inline]
+    fn value_of(&mut self, byte: u8, piece: &[u8], at: &mut usize) -> Result<Option<Token>, Malformed> {
+        match byte {
+            b'"' => Ok(self.text(piece, at)),
+            b'{' => self.open(true, at).map(Some),
+            b'[' => self.open(false, at).map(Some),
+            b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
+                self.value.begin(*at);
+                self.length = 0;
+                self.expected = Expected::RestOfScalar;
+                self.rest_of_scalar(piece, at)
+            }
+            _ => Err(Malformed),
+        }
     }
 
     /// The name that was read last.
@@ -203,42 +232,60 @@ impl Tokens {
         }
         (self.value.begin, self.value.end) = (0, 0);
         self.read += piece.len() as u64;
+        self.strings.end_piece();
     }
 
-    fn begin_token(&mut self, at: usize, rest: Expected) {
-        let written = if rest == Expected::RestOfName { &mut self.name } else { &mut self.value };
-        written.begin(at);
+    /// Begins the name of which the opening quote is there, and returns where the closing one is.
+    #[inline]
+    fn begin_name(&mut self, piece: &[u8], at: usize) -> Option<usize> {
+        self.name_begun = self.read + at as u64;
+        self.name.begin(at + 1);
         self.length = 0;
-        self.is_escaped = false;
-        self.expected = rest;
+        self.expected = Expected::RestOfName;
+        let (closing, has_escapes) = self.strings.closing_quote(piece, at + 1);
+        self.name.has_escapes = has_escapes;
+        closing
     }
 
-    /// Reads on in a name, and takes its colon with it if that is next.
-    fn rest_of_name(&mut self, piece: &[u8], at: &mut usize) -> Result<(), Malformed> {
-        let (length, has_ended) = rest_of_string(piece, *at, &mut self.is_escaped, &mut self.name.has_escapes);
-        self.length += length as u64;
+    /// Ends a name at its closing quote, if that has come, and takes its colon with it if that is next. Whether a value is due.
+    #[inline]
+    fn name_ended(&mut self, piece: &[u8], at: &mut usize, closing: Option<usize>) -> Result<bool, Malformed> {
+        let end = closing.unwrap_or(piece.len());
+        self.length += (end - self.name.begin) as u64;
         if self.length > MAX_NAME {
             return Err(Malformed);
         }
-        *at += length;
-        if has_ended {
-            self.name.end(piece, *at);
-            *at += 1;
-            let has_colon = piece.get(*at) == Some(&b':');
-            *at += usize::from(has_colon);
-            self.expected = if has_colon { Expected::Value } else { Expected::Colon };
+        *at = end;
+        if closing.is_none() {
+            return Ok(false);
         }
-        Ok(())
+        self.name.end(piece, end);
+        *at += 1;
+        let has_colon = piece.get(*at) == Some(&b':');
+        *at += usize::from(has_colon);
+        self.expected = if has_colon { Expected::Value } else { Expected::Colon };
+        Ok(has_colon)
     }
 
-    fn rest_of_text(&mut self, piece: &[u8], at: &mut usize) -> Option<Token> {
-        let (length, has_ended) = rest_of_string(piece, *at, &mut self.is_escaped, &mut self.value.has_escapes);
-        self.length += length as u64;
-        *at += length;
-        if !has_ended {
-            return None;
-        }
-        self.value.end(piece, *at);
+    /// Reads a text of which the opening quote is next.
+    #[inline]
+    fn text(&mut self, piece: &[u8], at: &mut usize) -> Option<Token> {
+        *at += 1;
+        self.value.begin(*at);
+        self.length = 0;
+        self.expected = Expected::RestOfText;
+        let (closing, _) = self.strings.closing_quote(piece, *at);
+        self.text_ended(piece, at, closing)
+    }
+
+    /// Ends a text at its closing quote, if that has come.
+    #[inline]
+    fn text_ended(&mut self, piece: &[u8], at: &mut usize, closing: Option<usize>) -> Option<Token> {
+        let end = closing.unwrap_or(piece.len());
+        self.length += (end - *at) as u64;
+        *at = end;
+        closing?;
+        self.value.end(piece, end);
         *at += 1;
         self.expected = Expected::CommaOrEnd;
         Some(Token::Text)
@@ -262,7 +309,7 @@ impl Tokens {
         Ok(Some(Token::Scalar))
     }
 
-    fn open(&mut self, is_object: bool, at: &mut usize) -> Result<Option<Token>, Malformed> {
+    fn open(&mut self, is_object: bool, at: &mut usize) -> Result<Token, Malformed> {
         if self.depth == MAX_DEPTH {
             return Err(Malformed);
         }
@@ -270,7 +317,7 @@ impl Tokens {
         self.objects = self.objects << 1 | u128::from(is_object);
         self.depth += 1;
         self.expected = if is_object { Expected::FirstName } else { Expected::FirstItem };
-        Ok(Some(if is_object { Token::OpenObject } else { Token::OpenArray }))
+        Ok(if is_object { Token::OpenObject } else { Token::OpenArray })
     }
 
     fn close(&mut self, at: &mut usize) -> Token {
@@ -281,50 +328,12 @@ impl Tokens {
         Token::Close
     }
 
-    fn is_marked(&mut self, byte: u8) -> bool {
-        let is_marked = BYTE_ORDER_MARK.get(self.marked) == Some(&byte);
-        self.marked += usize::from(is_marked);
-        is_marked
-    }
-}
-
-/// Returns the length of the rest of a string without its closing quote, and whether that is there.
-#[inline]
-fn rest_of_string(piece: &[u8], at: usize, is_escaped: &mut bool, has_escapes: &mut bool) -> (usize, bool) {
-    let rest = piece.get(at..).unwrap_or_default();
-    let mut length = usize::from(std::mem::take(is_escaped) && !rest.is_empty());
-    loop {
-        length += plain(rest.get(length..).unwrap_or_default());
-        match rest.get(length) {
-            Some(b'"') => return (length, true),
-            None => return (length, false),
-            Some(_) => {}
+    /// Takes a byte of the mark that may stand before the document.
+    fn mark(&mut self, byte: u8) -> Result<(), Malformed> {
+        if BYTE_ORDER_MARK.get(self.marked) != Some(&byte) {
+            return Err(Malformed);
         }
-        *has_escapes = true;
-        if rest.len() == length + 1 {
-            *is_escaped = true;
-            return (length + 1, false);
-        }
-        length += 2;
+        self.marked += 1;
+        Ok(())
     }
-}
-
-/// Returns how many bytes are neither a quote nor a backslash. Most strings are short, and read eight bytes at a time.
-#[inline]
-fn plain(bytes: &[u8]) -> usize {
-    const LOW: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let mut rest = bytes;
-    for _ in 0..6 {
-        let Some((word, behind)) = rest.split_first_chunk::<8>() else { break };
-        let word = u64::from_le_bytes(*word);
-        // The lowest byte that is zero has its highest bit set, and none below it has.
-        let zero = |word: u64| word.wrapping_sub(LOW) & !word & HIGH;
-        let found = zero(word ^ (LOW * u64::from(b'"'))) | zero(word ^ (LOW * u64::from(b'\\')));
-        if found != 0 {
-            return bytes.len() - rest.len() + (found.trailing_zeros() / 8) as usize;
-        }
-        rest = behind;
-    }
-    bytes.len() - rest.len() + memchr2(b'"', b'\\', rest).unwrap_or(rest.len())
 }

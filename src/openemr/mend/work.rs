@@ -147,7 +147,9 @@ impl Work {
             let note = Notes::of(level, &self.tokens.name(piece));
             level.notes.add(note);
         }
-        self.confirm();
+        if !level.is_confirmed {
+            self.confirm();
+        }
     }
 
     /// Notes that the innermost level has something for good, and so have those around it.

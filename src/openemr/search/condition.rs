@@ -150,6 +150,7 @@ impl Condition {
             capabilities: Some(capabilities),
             repairs: true,
             pager: Pager::Slice,
+            keeps_pages: false,
             handling: Some(Handling::Strict),
             unusable: Unusable::Refuse,
             bases,

@@ -56,6 +56,8 @@ pub(crate) struct PageRequest {
     pub(crate) fails: bool,
     /// Whether the gateway leaves out some of the matches that OpenEMR sends.
     pub(crate) tests: bool,
+    /// Whether an answer with the whole set is kept for the pages behind the one that is asked for.
+    pub(crate) keeps: bool,
     /// Whether the client must not learn that there are these matches, nor how many.
     pub(crate) hides: bool,
 }
@@ -142,7 +144,8 @@ fn slice(request: &PageRequest, count: u64) -> PagePlan {
         _ if request.tests => Window::Whole,
         _ if !can_count => Window::Whole,
         true if !request.sorted && count <= MAX_COUNT => Window::FromOffset((count + 1).min(MAX_COUNT)),
-        false if up_to_next <= MAX_COUNT => Window::First(up_to_next),
+        // Who asks for a second page will ask for a third.
+        false if up_to_next <= MAX_COUNT && !(request.keeps && offset > 0) => Window::First(up_to_next),
         _ => Window::Whole,
     };
     let (sent_count, sent_offset) = match window {
@@ -199,6 +202,7 @@ mod tests {
         offset: None,
         fails: false,
         tests: false,
+        keeps: false,
         hides: false,
     };
 
@@ -250,6 +254,18 @@ mod tests {
             assert_eq!(window(PageRequest { version: Some(Version::Old), ..request }), (None, None, Window::Whole));
             assert_eq!(window(PageRequest { includes: true, ..request }), (None, None, Window::Whole));
             assert_eq!(window(PageRequest { doubled: true, ..request }), (None, None, Window::Whole));
+        }
+    }
+
+    #[test]
+    fn where_whole_sets_are_kept_they_are_asked_for_from_the_second_page_on() {
+        let keeps = PageRequest { keeps: true, ..REQUEST };
+        for (patients, offset, expected) in [
+            (false, None, (Some(51), None, Window::First(51))),
+            (false, Some(50), (None, None, Window::Whole)),
+            (true, Some(50), (Some(51), Some(50), Window::FromOffset(51))),
+        ] {
+            assert_eq!(window(PageRequest { patients, count: Some(50), offset, ..keeps }), expected, "{patients} {offset:?}");
         }
     }
 

@@ -47,6 +47,8 @@ pub(crate) struct SearchContext<'a> {
     pub(crate) repairs: bool,
     /// Who cuts pages.
     pub(crate) pager: Pager,
+    /// Whether an answer with the whole set is kept for further pages.
+    pub(crate) keeps_pages: bool,
     /// How the client wants parameters to be handled that cannot be used.
     pub(crate) handling: Option<Handling>,
     /// What becomes of them where the client does not say.
@@ -265,6 +267,7 @@ fn page_plan(
         offset: parameters.offset,
         fails: context.repairs && Measured::of(context.capabilities).fails_on_count(context.resource_type),
         tests: tests(choice, context),
+        keeps: context.keeps_pages,
         hides: hides(context.permitted),
     });
     for limitation in &plan.limitations {

@@ -177,7 +177,7 @@ fn file_name(files: &[PathBuf]) -> String {
         paths.push(0);
     }
     let digest = digest::digest(&digest::SHA256, &paths);
-    let name: String = digest.as_ref().iter().take(NAME_BYTES).map(|byte| format!("{byte:02x}")).collect();
+    let name = hex::encode(digest.as_ref().get(..NAME_BYTES).unwrap_or_default());
     format!("openemr-gateway-{name}.sock")
 }
 

@@ -24,5 +24,5 @@ mod private_ca;
 mod provider;
 mod secure;
 mod smart;
-mod smart_client;
+pub mod smart_client;
 mod told_answers;

@@ -25,40 +25,40 @@ enum Key {
 }
 
 /// A client with its key.
-pub(super) struct SmartClient {
-    pub(super) name: &'static str,
+pub struct SmartClient {
+    pub name: &'static str,
     key: Key,
 }
 
-pub(super) fn now() -> u64 {
+pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-pub(super) fn encoded(bytes: impl AsRef<[u8]>) -> String {
+pub fn encoded(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
 impl SmartClient {
     /// With the RSA key of all tests.
-    pub(super) fn rs384(name: &'static str) -> Self {
+    pub fn rs384(name: &'static str) -> Self {
         let pem = fs::read(keys("RS384").join("private_key.pem")).unwrap();
         let der = pem::parse(pem).unwrap();
         Self { name, key: Key::Rsa(Box::new(RsaKeyPair::from_pkcs8(der.contents()).unwrap())) }
     }
 
     /// With a new key.
-    pub(super) fn es384(name: &'static str) -> Self {
+    pub fn es384(name: &'static str) -> Self {
         Self { name, key: Key::P384(EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap()) }
     }
 
-    pub(super) fn alg(&self) -> &'static str {
+    pub fn alg(&self) -> &'static str {
         match self.key {
             Key::Rsa(_) => "RS384",
             Key::P384(_) => "ES384",
         }
     }
 
-    pub(super) fn jwk_set(&self) -> Value {
+    pub fn jwk_set(&self) -> Value {
         let jwk = match &self.key {
             Key::Rsa(pair) => {
                 let public = pair.public_key();
@@ -74,7 +74,7 @@ impl SmartClient {
     }
 
     /// The client as the configuration has it, with its key set in `folder`; `policy`: the keys of its policy.
-    pub(super) fn configured(&self, folder: &Path, policy: &Value) -> Value {
+    pub fn configured(&self, folder: &Path, policy: &Value) -> Value {
         let file = folder.join(format!("{}.jwks.json", self.name));
         fs::write(&file, self.jwk_set().to_string()).unwrap();
         let mut client = policy.clone();
@@ -82,7 +82,7 @@ impl SmartClient {
         client
     }
 
-    pub(super) fn sign(&self, header: &Value, claims: &Value) -> String {
+    pub fn sign(&self, header: &Value, claims: &Value) -> String {
         let message = format!("{}.{}", encoded(header.to_string()), encoded(claims.to_string()));
         let signature = match &self.key {
             Key::Rsa(pair) => {
@@ -95,25 +95,25 @@ impl SmartClient {
         format!("{message}.{}", encoded(signature))
     }
 
-    pub(super) fn header(&self) -> Value {
+    pub fn header(&self) -> Value {
         json!({"alg": self.alg(), "kid": "k", "typ": "JWT"})
     }
 
-    pub(super) fn claims(&self, audience: &str) -> Value {
+    pub fn claims(&self, audience: &str) -> Value {
         json!({"iss": self.name, "sub": self.name, "aud": audience, "exp": now() + 240, "jti": Uuid::new_v4().to_string()})
     }
 
-    pub(super) fn assertion(&self, audience: &str) -> String {
+    pub fn assertion(&self, audience: &str) -> String {
         self.sign(&self.header(), &self.claims(audience))
     }
 
     /// Asks a gateway for a token, by the name under which the tests call it.
-    pub(super) fn ask(&self, gateway: &Gateway, scope: &str) -> Answer {
+    pub fn ask(&self, gateway: &Gateway, scope: &str) -> Answer {
         ask(&gateway.caller(), &form(&self.assertion(ENDPOINT), scope))
     }
 
     /// A token with these scopes.
-    pub(super) fn token(&self, gateway: &Gateway, scope: &str) -> String {
+    pub fn token(&self, gateway: &Gateway, scope: &str) -> String {
         let answer = self.ask(gateway, scope);
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.json()["access_token"].as_str().unwrap().to_owned()
@@ -121,9 +121,9 @@ impl SmartClient {
 }
 
 /// The token endpoint of the first site, by the name under which the tests call a gateway.
-pub(super) const ENDPOINT: &str = "http://gateway.example/auth/token";
+pub const ENDPOINT: &str = "http://gateway.example/auth/token";
 
-pub(super) fn form(assertion: &str, scope: &str) -> String {
+pub fn form(assertion: &str, scope: &str) -> String {
     let mut pairs = BTreeMap::from([
         ("grant_type", "client_credentials"),
         ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
@@ -135,21 +135,21 @@ pub(super) fn form(assertion: &str, scope: &str) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
-pub(super) fn ask(caller: &Caller, form: &str) -> Answer {
+pub fn ask(caller: &Caller, form: &str) -> Answer {
     ask_at(caller, "/auth/token", form)
 }
 
-pub(super) fn ask_at(caller: &Caller, path: &str, form: &str) -> Answer {
+pub fn ask_at(caller: &Caller, path: &str, form: &str) -> Answer {
     caller.post(path, &[FORM], form.as_bytes())
 }
 
 /// A GET with that token.
-pub(super) fn get(gateway: &Gateway, target: &str, token: &str) -> Answer {
+pub fn get(gateway: &Gateway, target: &str, token: &str) -> Answer {
     gateway.caller().send("GET", target, &[("Authorization", &format!("Bearer {token}"))], b"")
 }
 
 /// Checks that this is an OAuth error that no cache keeps, and gives its description.
-pub(super) fn refused(answer: &Answer, status: u16, error: &str) -> String {
+pub fn refused(answer: &Answer, status: u16, error: &str) -> String {
     assert_eq!(answer.status, status, "{}", answer.text());
     let said = answer.json();
     assert_eq!(said["error"], error, "{said}");

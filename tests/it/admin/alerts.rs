@@ -17,6 +17,7 @@ use crate::support::eventually;
 use crate::support::gateway::{Certificate, config, free_address};
 use crate::support::http::request;
 use crate::support::openemr::OpenEmr;
+use crate::support::redis::Redis;
 
 pub const ALERTS: &str = include_str!("../../../deploy/prometheus/alerts.yaml");
 const PATIENTS: &str = "/fhir/Patient?_count=1";
@@ -103,6 +104,7 @@ causes! {
     records_are_lost: "AuditRecordsLost";
     the_repository_is_down: "AuditRepositoryBehind";
     the_repository_refuses_events: "AuditEventsRefused";
+    the_store_is_killed: "StoreAway";
     nobody_reads_the_log: "LogLinesLost";
     a_reload_fails: "ReloadFailed";
     an_export_fails: "ExportsFail";
@@ -276,13 +278,15 @@ fn ends_in_three_days(certificate: &Path, key: &Path) {
     fs::set_permissions(key, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// A gateway whose files can have 128 KiB each, which stands for a full disk.
+/// Runs a program whose files can have 128 KiB each, which stands for a full disk.
+pub const FULL_DISK: [&str; 3] = ["sh", "-c", "trap '' XFSZ; ulimit -f 256; exec \"$0\" \"$@\""];
+
+/// A gateway on a full disk.
 fn with_a_full_disk(trail: &Trail) -> (OpenEmr, Admin) {
     let openemr = OpenEmr::start();
     let mut config = config(&openemr);
     trail.keep(&mut config);
-    let program = ["sh", "-c", "trap '' XFSZ; ulimit -f 256; exec \"$0\" \"$@\""];
-    let admin = Admin::within(&program, config, free_address());
+    let admin = Admin::within(&FULL_DISK, config, free_address());
     (openemr, admin)
 }
 
@@ -350,6 +354,16 @@ fn nobody_reads_the_log(alert: &Alert) {
     let admin = Admin::within(&["sh", "-c", &script], config, free_address());
     alert.becomes(false, &admin, || {});
     alert.becomes(true, &admin, || flood(admin.gateway.address, 20_000));
+}
+
+fn the_store_is_killed(alert: &Alert) {
+    let mut redis = Redis::start();
+    let (_openemr, admin) = started(|config| config["store"] = json!(redis.url()));
+    alert.becomes(false, &admin, || {});
+    redis.kill();
+    alert.becomes(true, &admin, || {});
+    redis.restart();
+    alert.becomes(false, &admin, || {});
 }
 
 fn a_reload_fails(alert: &Alert) {

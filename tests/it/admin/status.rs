@@ -9,8 +9,11 @@ use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
 use super::Admin;
+use super::alerts::FULL_DISK;
+use crate::audit::trail::Trail;
 use crate::support::eventually;
-use crate::support::gateway::config;
+use crate::support::gateway::{config, free_address};
+use crate::support::http::request;
 use crate::support::openemr::OpenEmr;
 
 /// As many streams as there may be.
@@ -65,7 +68,8 @@ fn the_status_shows_what_is_known_and_no_secret() {
     assert_eq!(caller.get("/fhir/Zebedee/1").status, 404);
     let status = eventually("the requests are counted", || {
         let status = admin.get("/status").json();
-        (status["clients"][0]["requests"] == 2).then_some(status)
+        let of_minutes = status["minutes"].as_array()?.iter().map(|minute| minute["requests"].as_u64().unwrap());
+        (status["clients"][0]["requests"] == 2 && of_minutes.sum::<u64>() == 2).then_some(status)
     });
     let site = &status["sites"][0];
     assert_eq!((&status["state"], &status["problems"], &site["name"]), (&json!("ok"), &json!([]), &json!("default")), "{status}");
@@ -187,4 +191,24 @@ fn an_export_is_shown_with_its_progress_and_not_with_its_search() {
         export["finished_at"].is_i64().then_some(export)
     });
     assert_eq!((&ended["ended"], &ended["failed"]), (&ended["parts"], &json!(0)), "{ended}");
+}
+
+#[test]
+fn a_required_trail_that_cannot_be_written_is_a_gateway_that_is_down() {
+    let (openemr, trail) = (OpenEmr::start(), Trail::new());
+    let mut config = config(&openemr);
+    trail.keep_with(&mut config, &json!({"required": true}));
+    let admin = Admin::within(&FULL_DISK, config, free_address());
+    eventually("the gateway is well", || (admin.get("/status").json()["state"] == "ok").then_some(()));
+    let status = eventually("requests are refused", || {
+        let mut connection = admin.gateway.caller().connect();
+        connection.write(&request("GET", "/fhir/Patient?_count=1", &[], b""));
+        // The one that is under way when the disk is full gets no answer.
+        if connection.is_alive().unwrap_or(false) {
+            connection.read("GET");
+        }
+        Some(admin.get("/status").json()).filter(|status| status["state"] == "down")
+    });
+    assert_eq!(admin.gateway.caller().get("/health").json()["status"], "down");
+    assert!(status["problems"].to_string().contains("audit trail cannot be written"), "{status}");
 }

@@ -20,6 +20,7 @@ mod pieces;
 mod question_values;
 mod questions;
 mod search;
+mod shared_pages;
 mod spellings;
 mod stored_documents;
 mod us_core;

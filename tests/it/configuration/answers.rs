@@ -40,6 +40,7 @@ fn what_is_written_takes_effect() {
         "paging: native\n    also_known_as: [\"http://old.example.org/apis/default/fhir/\"]\n    documents: {max_age: 1h}\n    bulk_data: {folder: /var/lib/gateway, keep: 2h}",
     );
     assert_eq!(answers["paging"], "native");
+    assert_eq!((&answers["share_pages"], &site("share_pages: 20s")["share_pages"]), (&Value::Null, &"20s".into()));
     assert_eq!(answers["also_known_as"][0], "http://old.example.org/apis/default/fhir");
     assert_eq!((&answers["documents"]["max_age"], &answers["bulk_data"]["keep"]), (&"1h".into(), &"2h".into()));
     assert_eq!(answers["bulk_data"]["folder"], "/var/lib/gateway");
@@ -76,6 +77,7 @@ fn what_makes_no_sense_is_refused_with_a_remedy() {
         ),
         ("repairs: {link: true}", "sites.default.repairs.link: unknown key `link`", "did you mean `links`?"),
         ("share_answers: 1", "sites.default.share_answers: a number where true or false was due", "write true or false"),
+        ("share_pages: 2m", "sites.default.share_pages: `2m` is above 1m", "write it like  20s"),
         ("paging: on", "sites.default.paging: `on` is not one of slice, native, off", "write slice or native or off"),
         (
             "also_known_as: emr.example.org",

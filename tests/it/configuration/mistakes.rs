@@ -178,6 +178,17 @@ fn a_network_that_names_one_address_is_warned_of() {
 }
 
 #[test]
+fn shared_pages_that_are_not_cut_here_are_warned_of() {
+    for (paging, is_warned) in [("slice", false), ("native", true), ("off", true)] {
+        let site = format!("client_id: abc\n    share_pages: 20s\n    paging: {paging}");
+        let ended = check(&changed("client_id: abc", &site), &[]);
+        assert_eq!(ended.code, 0, "{}", ended.err);
+        let warning = "warning: conf/gateway.yaml: sites.default.share_pages: is set, and no page is shared";
+        assert_eq!(ended.err.starts_with(warning), is_warned, "{paging}: {}", ended.err);
+    }
+}
+
+#[test]
 fn settings_that_expose_more_than_was_meant_are_warned_of() {
     let proxy = "trusted_proxies: [{from: 10.0.0.7, fields: x_forwarded}]\n";
     let plain = "listen: [{address: \"0.0.0.0:8000\"}]\n";

@@ -12,3 +12,4 @@ mod permissions;
 mod sources;
 mod startup;
 mod startup_keys;
+mod store;

@@ -32,6 +32,19 @@ fn variables_in_values() {
 }
 
 #[test]
+fn several_threads_share_their_work_unless_it_is_said() {
+    for (written, expected) in [
+        ("{threads: 1}", "work_stealing: false\n"),
+        ("{threads: 3}", "work_stealing: true\n"),
+        ("{threads: 3, work_stealing: false}", "work_stealing: false\n"),
+        ("{threads: 1, work_stealing: true}", "work_stealing: true\n"),
+    ] {
+        let out = passes(&with(&format!("server: {written}\n")), &[]);
+        assert!(out.contains(expected), "{written}: {out}");
+    }
+}
+
+#[test]
 fn the_python_proxys_variables_need_no_file() {
     let folder = Folder::good();
     std::fs::remove_file(folder.path(CONFIG)).unwrap();
@@ -179,6 +192,7 @@ fn the_shipped_file_is_true() {
         value["sites"]["default"]["in_flight"]["most_of_a_client"] = serde_yaml::Value::Null;
         value["sites"]["default"]["in_flight"]["most_of_exports"] = serde_yaml::Value::Null;
         value["tracing"]["sample_continued"] = serde_yaml::Value::Null;
+        value["store"] = serde_yaml::Value::Null;
     }
     assert_eq!(expected, found);
 

@@ -227,17 +227,18 @@ fn the_systemd_units_reload_is_an_upgrade() {
     heard.set_read_timeout(Some(crate::support::DEADLINE)).unwrap();
 
     let old_pid = gateway.process.id().to_string();
+    // The unit leaves it to systemd where the program is.
+    let program = crate::support::binary();
     let reload = |config_file: &str| {
         let lines = unit.lines().filter_map(|line| line.strip_prefix("ExecReload="));
         // As systemd does it: one after the other, until one fails.
         lines.clone().count() == 2
             && lines.clone().all(|line| {
-                let line = line
-                    .replace("/usr/local/bin/openemr-gateway", crate::support::binary().to_str().unwrap())
-                    .replace("gateway.yaml", config_file);
+                let line = line.replace("gateway.yaml", config_file);
                 let status = std::process::Command::new("/bin/sh")
                     .args(["-c", &line])
                     .env_clear()
+                    .env("PATH", program.parent().unwrap())
                     .env("MAINPID", &old_pid)
                     .env("NOTIFY_SOCKET", &socket)
                     .stdout(std::process::Stdio::null())

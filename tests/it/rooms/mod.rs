@@ -13,7 +13,7 @@ use layout::{Edge, Layout, circle, room};
 use source::Source;
 
 /// The rooms with their floors; the sandbox stands apart.
-const FLOORS: [(&str, u8); 22] = [
+const FLOORS: [(&str, u8); 23] = [
     ("cli", 11),
     ("server", 10),
     ("gateway", 9),
@@ -25,6 +25,7 @@ const FLOORS: [(&str, u8); 22] = [
     ("sinks", 6),
     ("smart", 6),
     ("nodes", 5),
+    ("store", 5),
     ("config", 4),
     ("access", 3),
     ("audit", 3),

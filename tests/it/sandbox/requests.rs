@@ -141,6 +141,30 @@ async fn sql_in_sort_reaches_the_database_of_8_0() {
     assert_eq!(sandbox.state().await["sql_injections"], 1);
 }
 
+/// OpenEMR has no query for a page of anything but patients: what is beyond `_count` is made, and dropped.
+#[tokio::test]
+async fn a_page_costs_the_rows_of_the_whole_set_but_for_patients_of_8_0() {
+    for (personality, sandbox) in both().await {
+        let token = sandbox.token("system/Patient.read system/Observation.read").await;
+        let everyone = ids(&sandbox, "Patient", &token).await.len();
+        let observations = ids(&sandbox, "Observation", &token).await.len();
+        let before = sandbox.state().await["search_rows"].clone();
+        let whole = everyone + observations;
+        assert_eq!(before, serde_json::json!({"made": whole, "sent": whole}));
+        for target in ["Patient?_count=5&_offset=5", "Observation?_count=5", "Observation?_count=5&_offset=5"] {
+            let answer = sandbox.get(&format!("/apis/default/fhir/{target}"), &token).await.unwrap();
+            assert_eq!(answer.status, 200, "{target}");
+        }
+        let (made, sent) = match personality {
+            Personality::V8_0 => (5 + 2 * observations, 15),
+            // It takes no `_count`, and finds nothing.
+            _ => (0, 0),
+        };
+        let after = sandbox.state().await["search_rows"].clone();
+        assert_eq!(after, serde_json::json!({"made": whole + made, "sent": whole + sent}), "{personality}");
+    }
+}
+
 #[tokio::test]
 async fn apache_answers_trace_with_the_request_and_its_token() {
     let sandbox = started().await;

@@ -138,10 +138,18 @@ impl Http2 {
         begun.body.send_reset(Reason::CANCEL);
     }
 
-    /// Waits until the other side has ended the connection; why, unless in order.
-    pub fn ended(&mut self) -> Option<h2::Error> {
-        eventually("the connection ends", || self.ended.is_finished().then_some(()));
-        self.runtime.block_on(&mut self.ended).unwrap().err()
+    /// Waits until the other side has ended the connection, in whatever way.
+    pub fn ended(&self) {
+        eventually("the connection ends", || self.has_ended().then_some(()));
+    }
+
+    /// Waits until the other side has ended the connection; panics unless it did that in order: with GOAWAY, or by closing
+    /// after the last answer, where a last frame of this side's own may have come too late.
+    pub fn ended_in_order(&mut self) {
+        self.ended();
+        let Err(error) = self.runtime.block_on(&mut self.ended).unwrap() else { return };
+        let late = error.get_io().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe);
+        assert!(late || error.is_go_away(), "{error:?}");
     }
 
     /// Whether the other side has ended the connection.

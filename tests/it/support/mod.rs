@@ -33,6 +33,8 @@ mod random;
 #[cfg(feature = "sandbox")]
 pub mod raw_openemr;
 #[cfg(feature = "sandbox")]
+pub mod redis;
+#[cfg(feature = "sandbox")]
 pub mod sandbox;
 #[cfg(feature = "sandbox")]
 pub mod told_openemr;

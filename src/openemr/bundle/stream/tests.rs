@@ -329,6 +329,22 @@ fn what_lies_within_an_entry_is_not_copied() {
 }
 
 #[test]
+fn it_is_known_at_the_end_whether_there_is_a_next_page() {
+    let body = bundle(&[0, 0, 0], "Patient", false);
+    for (page, has_next) in [(page(0, 2), true), (page(1, 2), false), (page(2, 2), false), (None, false)] {
+        let mut step = stream(&terms(page));
+        let _ = step.feed(Bytes::from(body.clone()));
+        assert!(!step.has_next_page(), "not before the end");
+        let _ = step.finish();
+        assert_eq!(step.has_next_page(), has_next, "{page:?}");
+    }
+    let mut cut_short = stream(&terms(page(0, 2)));
+    let _ = cut_short.feed(Bytes::from(body[..body.len() - 1].to_owned()));
+    let _ = cut_short.finish();
+    assert!(!cut_short.has_next_page());
+}
+
+#[test]
 fn memory_stays_bounded_and_what_would_need_more_does_not_go_on() {
     let entry = |text: &str| format!(r#"{{"resourceType":"Bundle","entry":[{{"resource":{{{text}}}}}]}}"#);
     let long = "y".repeat(5 * 1024 * 1024);

@@ -19,6 +19,7 @@ fn of(resource_type: &'static str, capabilities: &'static Capabilities) -> Searc
         capabilities,
         repairs: true,
         pager: Pager::Slice,
+        keeps_pages: false,
         handling: None,
         unusable,
         bases: &[],
