@@ -17,14 +17,22 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const running = new Set();
 process.on('exit', () => running.forEach((one) => one.process.kill('SIGKILL')));
 
+const given = new Set();
+
+// A port that nothing listens on and that was not given before. Outside the range that systems take the ports of outgoing
+// connections from, as in ports.py.
 function freePort() {
   return new Promise((resolve, reject) => {
     const server = net.createServer();
-    server.on('error', reject);
-    server.listen(0, '127.0.0.1', () => {
+    const look = () => server.listen(10_000 + Math.floor(Math.random() * 20_000), '0.0.0.0');
+    server.on('error', (error) => (error.code === 'EADDRINUSE' ? look() : reject(error)));
+    server.on('listening', () => {
       const { port } = server.address();
-      server.close(() => resolve(port));
+      const isNew = !given.has(port);
+      given.add(port);
+      server.close(() => (isNew ? resolve(port) : look()));
     });
+    look();
   });
 }
 

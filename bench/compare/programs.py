@@ -13,6 +13,9 @@ import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "scripts"))
+from ports import free_ports
+
 # A program starts slowly under Valgrind, and on a machine that is busy.
 WITHIN = 180
 
@@ -47,15 +50,6 @@ def until(look, what, within=WITHIN, pause=0.05):
             raise Failed(f"{what() if callable(what) else what}: not within {within} s")
         time.sleep(pause)
     return found
-
-
-def free_ports(number):
-    """Ports that nothing listens on, all different."""
-    with contextlib.ExitStack() as stack:
-        listeners = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for listener in listeners:
-            listener.bind(("127.0.0.1", 0))
-        return [listener.getsockname()[1] for listener in listeners]
 
 
 def is_listening(port):

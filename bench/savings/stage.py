@@ -4,10 +4,13 @@ import contextlib
 import json
 import pathlib
 import re
-import socket
 import subprocess
+import sys
 import time
 import urllib.request
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "scripts"))
+from ports import free_ports
 
 CLIENT = "savings"
 # OpenEMR's container starts php-fpm with five children.
@@ -20,13 +23,6 @@ SCOPES = [f"system/{name}.read" for name in EXPORT_TYPES] + [
 
 class Failed(Exception):
     """What the user of the program is told, in one line."""
-
-
-def free_port():
-    """A port that nobody listens on."""
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def eventually(what, done):
@@ -47,7 +43,7 @@ class Stage:
     def __init__(self, program, folder, patients, settings=""):
         self.program, self.folder = str(pathlib.Path(program).resolve()), pathlib.Path(folder)
         self.folder.mkdir()
-        self.openemr, self.admin, self.gateway = free_port(), free_port(), free_port()
+        self.openemr, self.admin, self.gateway = free_ports(3)
         self.patients, self.settings = patients, settings
         self.key = self.folder / "keys/private_key.pem"
 

@@ -8,8 +8,8 @@ import pathlib
 import re
 import shutil
 import signal
-import socket
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -17,6 +17,9 @@ import urllib.error
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "scripts"))
+from ports import free_port
+
 GATEWAY = os.path.abspath(os.environ.get("GATEWAY", ROOT / "target/debug/openemr-gateway"))
 WITHIN = 60
 # Clients of the pods are on this machine, whatever a proxy is set to in the environment.
@@ -32,13 +35,6 @@ def needs(program):
     """Skips a test where a program is not installed and need not be: with REQUIRE_PROXIES=1, as in CI, the test fails."""
     is_required = os.environ.get("REQUIRE_PROXIES") == "1"
     return unittest.skipIf(installed(program) is None and not is_required, f"{program} is not installed")
-
-
-def free_port():
-    """A port that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def until(look, what, within=WITHIN):

@@ -1,11 +1,10 @@
 """The wheel: pip puts the program on the PATH of a fresh environment, and its demo answers. The program is the debug build."""
 
-import contextlib
 import os
 import pathlib
 import re
-import socket
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -15,17 +14,13 @@ import venv
 import zipfile
 
 SOURCES = pathlib.Path(__file__).resolve().parents[2]
+sys.path.append(str(SOURCES / "scripts"))
+from ports import free_port
+
 MATURIN = os.environ.get("MATURIN", str(SOURCES / "target/tools/python/bin/maturin"))
 WITHIN = 60
 # Building waits for what other builds hold, and compiles where nothing is built yet.
 BUILT_WITHIN = 1800
-
-
-def free_address():
-    """An address that nobody listens on."""
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 class Wheel(unittest.TestCase):
@@ -50,7 +45,7 @@ class Wheel(unittest.TestCase):
         version = subprocess.run([program, "--version"], check=True, capture_output=True, text=True, timeout=WITHIN).stdout
         self.assertTrue(version.startswith("openemr-gateway "), version)
 
-        address = free_address()
+        address = f"127.0.0.1:{free_port()}"
         demo = subprocess.Popen([program, "demo", "--listen", address], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                 stderr=subprocess.DEVNULL, env={**os.environ, "TMPDIR": str(self.folder)})
         self.addCleanup(demo.wait)
