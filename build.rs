@@ -1,4 +1,4 @@
-//! Tells the code what it is built from: the commit, where one is known, and the target.
+//! Tells the code what it is built from: the commit, where one is known, the target, and whether recorded requests arrange it.
 //!
 //! A release build reads the commit from the repository that its sources lie in; a source archive has none. A debug build does
 //! not, since it would be compiled again after each commit. `OPENEMR_GATEWAY_COMMIT` names one for any build, such as a package's.
@@ -8,10 +8,13 @@ use std::process::Command;
 
 /// The variable of the build that names the commit.
 const COMMIT: &str = "OPENEMR_GATEWAY_COMMIT";
+/// The variable in which Cargo has the compiler's flags, with an unprintable character between two.
+const FLAGS: &str = "CARGO_ENCODED_RUSTFLAGS";
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed={COMMIT}");
+    println!("cargo:rerun-if-env-changed={FLAGS}");
     let is_release = variable("PROFILE") == "release";
     let named = Some(variable(COMMIT)).filter(|commit| is_name(commit));
     let commit = named.or_else(|| if is_release { commit_of(Path::new(&variable("CARGO_MANIFEST_DIR"))) } else { None });
@@ -21,7 +24,8 @@ fn main() {
         None => "debug build, ".to_owned(),
     };
     let target = variable("TARGET");
-    println!("cargo:rustc-env=OPENEMR_GATEWAY_VERSION={} ({origin}{target})", variable("CARGO_PKG_VERSION"));
+    let version = variable("CARGO_PKG_VERSION");
+    println!("cargo:rustc-env=OPENEMR_GATEWAY_VERSION={version} ({origin}{target}{})", profiling(&variable(FLAGS)));
     println!("cargo:rustc-env=OPENEMR_GATEWAY_TARGET={target}");
     println!("cargo:rustc-env=OPENEMR_GATEWAY_BUILT_FROM={}", commit.as_deref().unwrap_or("unknown"));
 }
@@ -48,6 +52,17 @@ fn commit_of(sources: &Path) -> Option<String> {
     }
     let is_modified = git(&["status", "--porcelain", "--untracked-files=no"]).is_none_or(|changes| !changes.is_empty());
     Some(if is_modified { format!("{commit}, modified") } else { commit })
+}
+
+/// What the compiler's flags say of profile-guided optimisation: `scripts/profile`.
+fn profiling(flags: &str) -> &'static str {
+    if flags.contains("profile-generate") {
+        ", records a profile"
+    } else if flags.contains("profile-use") {
+        ", profile-guided"
+    } else {
+        ""
+    }
 }
 
 /// Whether a text can be the name of a commit.

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 
@@ -19,15 +20,36 @@ PACKAGES = pathlib.Path(__file__).resolve().parent / ".venv/bin"
 
 def gateway_to_measure():
     """The gateway named by GATEWAY, or the release build, which is made."""
-    named = os.environ.get("GATEWAY")
-    if named:
-        gateway = pathlib.Path(named).absolute()
-        if not os.access(gateway, os.X_OK):
-            raise Failed(f"GATEWAY={named} is not a program")
+    if gateway := named_gateway():
         return gateway
     say("building the release (5 to 15 minutes if its dependencies are not built yet)")
     run("cargo", "build", "--locked", "--release", within=3600, cwd=ROOT)
     return TARGET / "release/openemr-gateway"
+
+
+def gateway_as_released():
+    """The gateway named by GATEWAY, or one that recorded requests arrange, as what is released. It is made unless there is one of this
+    commit."""
+    if gateway := named_gateway():
+        return gateway
+    [host] = re.findall(r"^host: (\S+)$", run("rustc", "-vV"), re.MULTILINE)
+    gateway = TARGET / host / "release/openemr-gateway"
+    commit = run("git", "rev-parse", "--short=12", "HEAD", cwd=ROOT).strip()
+    if not gateway.exists() or f"(commit {commit}, {host}, profile-guided)" not in run(gateway, "--version"):
+        say("building the gateway as it is released (20 to 40 minutes)")
+        run("make", "profiled", within=7200, cwd=ROOT)
+    return gateway
+
+
+def named_gateway():
+    """The gateway that GATEWAY names, if it does."""
+    named = os.environ.get("GATEWAY")
+    if not named:
+        return None
+    gateway = pathlib.Path(named).absolute()
+    if not os.access(gateway, os.X_OK):
+        raise Failed(f"GATEWAY={named} is not a program")
+    return gateway
 
 
 class Place:

@@ -3,7 +3,7 @@
 
     run.py [SECTION …]        all of them without a name; `none` writes the document alone
 
-BENCH_ROUNDS (5) and BENCH_SECONDS (2) set the length, GATEWAY names the program to measure in place of the release build.
+BENCH_ROUNDS (5) and BENCH_SECONDS (2) set the length, GATEWAY names the program to measure in place of `make profiled`'s.
 """
 
 import datetime
@@ -18,7 +18,7 @@ import machine
 import report
 from bench import Bench
 from command import command
-from place import Place, gateway_to_measure
+from place import Place, gateway_as_released
 from programs import ROOT, Failed, run, say
 
 # In the order of the document, with the minutes that each takes by default.
@@ -74,7 +74,7 @@ def main():
         report.write(json.loads(report.MEASURED.read_text()))
         return 0
     machine.check()
-    gateway = gateway_to_measure()
+    gateway = gateway_as_released()
     say(f"measuring {', '.join(wanted)}: about {sum(SECTIONS[name] for name in wanted)} minutes; nothing else should run meanwhile")
     with Place(gateway, {1}) as place:
         found = {"machine": machine.machine(), "versions": machine.versions(place)}

@@ -25,9 +25,14 @@ impl Script {
 
     /// The version that it gives sources in this folder below its own.
     fn version(&self, sources: &str, profile: &str, named: &str) -> String {
+        self.version_with(sources, profile, named, "")
+    }
+
+    fn version_with(&self, sources: &str, profile: &str, named: &str, flags: &str) -> String {
         let output = Command::new(&self.program)
             .env("CARGO_MANIFEST_DIR", self.folder.path().join(sources))
             .envs([("PROFILE", profile), ("TARGET", "a-b-c"), ("CARGO_PKG_VERSION", "1.2.3"), ("OPENEMR_GATEWAY_COMMIT", named)])
+            .env("CARGO_ENCODED_RUSTFLAGS", flags)
             .output()
             .unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
@@ -41,6 +46,15 @@ impl Script {
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         Some(String::from_utf8(output.stdout).unwrap().trim().to_owned())
     }
+}
+
+#[test]
+fn a_program_that_recorded_requests_arrange_says_so() {
+    let Some(script) = Script::compile() else { return };
+    let with = |flags| script.version_with("archive", "release", "0123abc", flags);
+    assert_eq!(with("-Cprofile-use=/profiles/1.profdata"), "1.2.3 (commit 0123abc, a-b-c, profile-guided)");
+    assert_eq!(with("--cfg=x\u{1f}-Cprofile-generate"), "1.2.3 (commit 0123abc, a-b-c, records a profile)");
+    assert_eq!(with("--cfg=x"), "1.2.3 (commit 0123abc, a-b-c)");
 }
 
 #[test]
