@@ -100,7 +100,7 @@ fn benchmarks(criterion: &mut Criterion) {
     let elements = || Projection::Elements(vec!["name".to_owned(), "birthDate".to_owned()]);
     let mut group = criterion.benchmark_group("bundle");
     group.throughput(Throughput::Bytes(body.len() as u64));
-    let valid = mender().whole(body.clone());
+    let valid = mender().whole(body.clone()).expect("it is whole");
     let valid: Vec<Bytes> = (0..valid.len()).step_by(PIECE).map(|at| valid.slice(at..valid.len().min(at + PIECE))).collect();
     let steps: [(&str, &dyn Fn() -> Step); 8] = [
         ("resources mended", &|| Box::new(mender())),

@@ -47,10 +47,12 @@ pub struct Broken {
     pub reason: &'static str,
     /// A sentence for the client.
     pub text: &'static str,
+    /// The same as a code, for the log and the metrics.
+    pub(crate) code: Reason,
 }
 
 impl From<Broken> for Rejection {
     fn from(broken: Broken) -> Self {
-        Self::bad_gateway(IssueCode::Exception, Reason::NotFhir, broken.text).because(broken)
+        Self::bad_gateway(IssueCode::Exception, broken.code, broken.text).because(broken)
     }
 }

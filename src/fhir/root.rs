@@ -33,6 +33,15 @@ pub(crate) enum Root {
     CutShort,
 }
 
+impl Root {
+    /// Returns what a whole body is.
+    #[must_use]
+    pub(crate) fn of(body: &[u8]) -> Self {
+        let mut reader = RootReader::new();
+        reader.feed(body).unwrap_or_else(|| reader.end())
+    }
+}
+
 /// Reads the beginning of a body, in pieces cut anywhere.
 #[derive(Debug)]
 pub(crate) struct RootReader {
@@ -233,8 +242,7 @@ mod tests {
     use serde_json::Value;
 
     fn root(body: &[u8]) -> Root {
-        let mut reader = RootReader::new();
-        reader.feed(body).unwrap_or_else(|| reader.end())
+        Root::of(body)
     }
 
     fn root_in_pieces(body: &[u8], size: usize) -> Root {

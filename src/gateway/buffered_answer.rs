@@ -16,7 +16,7 @@ use http::{Method, Version};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
-use crate::fhir::root::{Root, RootReader};
+use crate::fhir::root::Root;
 use crate::gateway::response_head;
 use crate::http::fields::content_length;
 use crate::http::token_text::cut_tokens;
@@ -127,8 +127,7 @@ impl BufferedAnswer {
     /// What the body is.
     #[must_use]
     pub(super) fn root(&self) -> Root {
-        let mut reader = RootReader::new();
-        reader.feed(&self.body).unwrap_or_else(|| reader.end())
+        Root::of(&self.body)
     }
 
     /// Takes it apart to be sent. An access token in the body is cut out: OpenEMR's errors can quote the request. `token`: that the

@@ -133,7 +133,8 @@ async fn found(call: &Call, fhir: &FhirCall, permit: Option<&Permit>) -> Result<
 fn tested(fhir: &FhirCall, Permitted(test): &Permitted, resource: Bytes) -> Result<Bytes, Stop> {
     let Some(resource_type) = fhir.interaction.resource_type else { return Err(NotPermitted::Untested.into()) };
     // It is tested as the client will see it.
-    match test.permits(resource_type, &mended(resource.clone(), &fhir.site)).map_err(NotPermitted::from)? {
+    let seen = mended(resource.clone(), &fhir.site)?;
+    match test.permits(resource_type, &seen).map_err(NotPermitted::from)? {
         true => Ok(resource),
         false => Err(NotPermitted::Unknown(resource_type).into()),
     }

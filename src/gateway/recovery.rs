@@ -18,7 +18,6 @@ use crate::gateway::due;
 use crate::gateway::refused_token::{Decision, Refused, Scope, TokenRefused, judge, scope};
 use crate::gateway::response_head::{self, BadAnswer};
 use crate::gateway::stop::{Step, Stop};
-use crate::gateway::write_answer;
 use crate::scopes::required::RequiredScope;
 use crate::site::prepared::Site;
 use crate::smart::token_cell::Unavailable;
@@ -44,7 +43,7 @@ pub(super) fn after_head(
         note_success(fhir, attempt);
         // Whatever comes with a 201: the resource was created, and a page is not shown.
         let is_legible = response_head::is_json(head) || head.status == StatusCode::CREATED || due::media_type_is_open(head);
-        let is_buffered = write_answer::is_of_a_create(head, fhir) && (is_legible || fhir.plan.limit.is_some());
+        let is_buffered = response_head::is_of_a_create(head, fhir) && (is_legible || fhir.plan.limit.is_some());
         return if is_buffered { buffer(session, head, Purpose::Created, fhir, answer) } else { Ok(()) };
     }
     let readable = buffered_answer::readable(head, fhir.method_sent(&session.req_header().method));

@@ -235,6 +235,12 @@ pub(super) fn is_translated(head: &ResponseHeader, fhir: &FhirCall) -> bool {
     (head.status.is_client_error() || head.status.is_server_error()) && fhir.repairs().errors
 }
 
+/// Whether this is the answer to a create, whose body tells where the new resource is.
+#[must_use]
+pub(super) fn is_of_a_create(head: &ResponseHeader, fhir: &FhirCall) -> bool {
+    fhir.interaction.kind == Kind::Create && fhir.repairs().writes && matches!(head.status, StatusCode::CREATED | StatusCode::OK)
+}
+
 /// Whether only the body itself tells where it ends: JSON in an answer with neither Content-Length nor chunks.
 #[must_use]
 pub(super) fn ends_by_itself(head: &ResponseHeader) -> bool {

@@ -17,12 +17,14 @@ use crate::fhir::interaction::Kind;
 use crate::fhir::media_type::Format;
 use crate::fhir::operation_outcome::{Issue, IssueCode, OperationOutcome, Severity};
 use crate::fhir::prefer::Return;
+use crate::fhir::root::Root;
 use crate::gateway::call::Call;
 use crate::gateway::destination::FhirCall;
+use crate::gateway::due::Due;
 use crate::gateway::mended_answer::mended;
 use crate::gateway::negotiation::preferences;
-use crate::gateway::queue;
 use crate::gateway::shown_resource::Shown;
+use crate::gateway::{queue, response_head};
 use crate::http::set_field::SetField;
 use crate::openemr::created::Created;
 use crate::openemr::error::is_malformed_id;
@@ -35,12 +37,6 @@ const CREATED_UNSEEN: &str = "The resource was created. The policy of this clien
 const DONE_UNSEEN: &str = "It was done. The policy of this client does not permit it to read the resource.";
 /// The longest resource that is read back, in bytes.
 const MOST: usize = 4 * 1024 * 1024;
-
-/// Whether this is the answer to a create, whose body tells where the new resource is.
-#[must_use]
-pub(super) fn is_of_a_create(head: &ResponseHeader, fhir: &FhirCall) -> bool {
-    fhir.interaction.kind == Kind::Create && fhir.repairs().writes && matches!(head.status, StatusCode::CREATED | StatusCode::OK)
-}
 
 /// Returns the body of the answer to a create, and sets Location in its head.
 pub(super) async fn of_create(
@@ -55,8 +51,10 @@ pub(super) async fn of_create(
     head.set(CONTENT_TYPE, FHIR_JSON);
     let target = match created.id {
         Some(id) => format!("/{resource_type}/{id}"),
-        None if created.is_resource => return if_shown(body, CREATED_UNSEEN, call, fhir),
-        None => return told(call, fhir, "The resource was created, and OpenEMR does not say where."),
+        None => match mended(body, &fhir.site) {
+            Ok(resource) if created.is_resource => return if_shown(resource, CREATED_UNSEEN, call, fhir),
+            Ok(_) | Err(_) => return told(call, fhir, "The resource was created, and OpenEMR does not say where."),
+        },
     };
     locate(head, target.as_bytes(), &fhir.site);
     note_preference(head, fhir);
@@ -66,11 +64,14 @@ pub(super) async fn of_create(
             Bytes::new()
         }
         Return::OperationOutcome => told(call, fhir, "The resource was created."),
-        Return::Representation if created.is_resource => if_shown(mended(body, &fhir.site), CREATED_UNSEEN, call, fhir),
-        Return::Representation => match read(&target, call, &fhir.site).await {
-            Some(resource) => if_shown(resource, CREATED_UNSEEN, call, fhir),
-            None => told(call, fhir, "The resource was created, and cannot be read back at the moment."),
-        },
+        Return::Representation => {
+            let came = created.is_resource.then(|| mended(body, &fhir.site).ok()).flatten();
+            let resource = if came.is_some() { came } else { read(&target, call, &fhir.site).await };
+            match resource {
+                Some(resource) => if_shown(resource, CREATED_UNSEEN, call, fhir),
+                None => told(call, fhir, "The resource was created, and cannot be read back at the moment."),
+            }
+        }
     }
 }
 
@@ -99,7 +100,8 @@ pub(super) fn of_update(request: &RequestHeader, head: &mut ResponseHeader, call
 #[must_use]
 pub(super) fn shown(head: &ResponseHeader, call: &Call, fhir: &FhirCall) -> Option<Shown> {
     let test = fhir.plan.limit.as_ref()?.shown.clone()?;
-    let resource_type = fhir.interaction.resource_type.filter(|_| head.status.is_success() && !is_of_a_create(head, fhir))?;
+    let resource_type =
+        fhir.interaction.resource_type.filter(|_| head.status.is_success() && !response_head::is_of_a_create(head, fhir))?;
     Some(Shown::new(test, resource_type, told(call, fhir, DONE_UNSEEN)))
 }
 
@@ -173,10 +175,14 @@ pub(super) fn outcome(call: &Call, text: &str) -> Bytes {
     Bytes::from(OperationOutcome::of(issue).of_request(&call.id.to_string()).write(Format::Json))
 }
 
-/// Reads a resource, and mends it; `None` where the token may not read, or OpenEMR does not answer.
+/// Reads a resource, and mends it; `None` where the token may not read, or OpenEMR does not answer with a whole resource.
 pub(super) async fn read(target: &str, call: &Call, site: &Site) -> Option<Bytes> {
     match site.client.send_with_token(&own_read(target, call, site)).await {
-        Ok(response) if response.status == StatusCode::OK => Some(mended(response.body, site)),
+        Ok(response) if response.status == StatusCode::OK => {
+            let is_due = Due::Resource.judge(Root::of(&response.body)).map_err(|not| not.to_string());
+            let resource = is_due.and_then(|_| mended(response.body, site).map_err(|broken| broken.to_string()));
+            resource.inspect_err(|cause| warn!(request_id:% = call.id; "the resource cannot be read back: {cause}")).ok()
+        }
         Ok(response) => {
             warn!(request_id:% = call.id; "the resource cannot be read back: {}", response.explain());
             None

@@ -220,6 +220,12 @@ async fn fhir(instance: &Instance, request: &FhirRequest<'_>, faults: &FhirFault
     if let Some(framing) = faults.framing {
         response.framing = framing;
     }
+    if let Some(most) = faults.shorten_to {
+        response.body = response.body.shortened(most);
+    }
+    if let Some(text) = &faults.append {
+        response.body = response.body.with_behind(text);
+    }
     response.cut_after = faults.truncate_after;
     response.piece = faults.piece_bytes;
     Outcome {

@@ -121,6 +121,10 @@ pub(super) struct FhirFaults {
     pub(super) ignore_parameters: Vec<String>,
     /// The framing of the body.
     pub(super) framing: Option<Framing>,
+    /// The number of bytes that are left of the body, which ends there as if that were all of it.
+    pub(super) shorten_to: Option<u64>,
+    /// The text that is put behind the body, as a part of it.
+    pub(super) append: Option<String>,
     /// The number of body bytes after which the connection is closed.
     pub(super) truncate_after: Option<u64>,
     /// The number of body bytes sent at a time.

@@ -28,6 +28,26 @@ impl Body {
         }
     }
 
+    /// Returns the body that has no more than this many bytes of this one.
+    pub(super) fn shortened(self, most: u64) -> Self {
+        match self {
+            Body::Empty | Body::Omitted => self,
+            Body::Whole(bytes) => {
+                let length = usize::try_from(most).map_or(bytes.len(), |most| bytes.len().min(most));
+                Body::Whole(bytes.slice(..length))
+            }
+            Body::Pattern(length) => Body::Pattern(length.min(most)),
+        }
+    }
+
+    /// Returns the body with a text behind it. A pattern stays as it is.
+    pub(super) fn with_behind(self, text: &str) -> Self {
+        match self {
+            Body::Whole(bytes) => Body::Whole(Bytes::from([&bytes, text.as_bytes()].concat())),
+            Body::Empty | Body::Omitted | Body::Pattern(_) => self,
+        }
+    }
+
     /// Returns at most `length` bytes from `offset` on. In a pattern, `offset` is a multiple of the block's length.
     pub(super) fn piece(&self, offset: u64, length: u64) -> &[u8] {
         match self {
@@ -147,6 +167,22 @@ impl Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_is_shortened_and_lengthened_as_if_that_were_all_of_it() {
+        let body = || Body::Whole(Bytes::from_static(b"{\"a\":1}"));
+        for (made, expected) in [
+            (body().shortened(3), "{\"a"),
+            (body().shortened(0), ""),
+            (body().shortened(99), "{\"a\":1}"),
+            (body().with_behind("<br />"), "{\"a\":1}<br />"),
+            (body().shortened(1).with_behind("x"), "{x"),
+            (Body::Omitted.shortened(1).with_behind("x"), ""),
+        ] {
+            assert_eq!((made.length(), made.piece(0, made.length())), (expected.len() as u64, expected.as_bytes()));
+        }
+        assert_eq!(Body::Pattern(9).shortened(4).with_behind("x").length(), 4);
+    }
 
     #[test]
     fn heads_are_framed_as_recorded() {

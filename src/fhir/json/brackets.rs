@@ -30,6 +30,12 @@ impl Brackets {
         Self { depth, in_string: false, is_escaped: false }
     }
 
+    /// Begins within a string. `is_escaped`: so is the byte that is next.
+    #[must_use]
+    pub(crate) fn within_string(depth: u32, is_escaped: bool) -> Self {
+        Self { depth, in_string: true, is_escaped }
+    }
+
     /// Reads on and returns the position behind the bracket that closes the last open level; `None` if that is not in `bytes`.
     pub(crate) fn end(&mut self, bytes: &[u8]) -> Option<usize> {
         let (blocks, rest) = bytes.as_chunks::<BLOCK>();

@@ -13,3 +13,4 @@ pub(crate) mod strings;
 pub(crate) mod structure;
 pub(crate) mod vector;
 pub(crate) mod walk;
+pub(crate) mod whole_object;

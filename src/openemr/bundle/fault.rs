@@ -3,6 +3,7 @@
 use crate::fhir::body_step::Broken;
 use crate::fhir::criteria::Illegible;
 use crate::fhir::json::outline::Malformed;
+use crate::fhir::reason::Reason;
 
 /// Why a document does not go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +57,8 @@ impl Fault {
             Self::OutOfReach => "OpenEMR does not send the matches of this page",
             Self::NotCounted => "OpenEMR does not tell the number of matches",
         };
-        Broken { reason, text }
+        let code = if self == Self::CutShort { Reason::CutShort } else { Reason::NotFhir };
+        Broken { reason, text, code }
     }
 }
 

@@ -20,6 +20,7 @@ use serde::{Deserialize, Deserializer};
 use crate::fhir::body_step::{BodyStep, Broken, Verdict};
 use crate::fhir::criteria::Illegible;
 use crate::fhir::json::completeness::Completeness;
+use crate::fhir::reason::Reason;
 use crate::fhir::resource_test::Permitted;
 use crate::openemr::export::type_filter::TypeTest;
 
@@ -30,15 +31,20 @@ const MAX_TESTED: usize = 4 * 1024 * 1024;
 /// How many resources are remembered at least. One that comes again later than that is not recognized.
 const REMEMBERED: usize = 100_000;
 
-const BROKEN: Broken =
-    Broken { reason: "a line of the export's file is no JSON object", text: "OpenEMR's file of this export is broken." };
+const BROKEN: Broken = Broken {
+    reason: "a line of the export's file is no JSON object",
+    text: "OpenEMR's file of this export is broken.",
+    code: Reason::NotFhir,
+};
 const UNTESTED: Broken = Broken {
     reason: "a resource in the export's file cannot be tested by _typeFilter: it is too long, of another type, or ambiguous",
     text: "OpenEMR's file of this export has a resource that cannot be tested by _typeFilter.",
+    code: Reason::NotFhir,
 };
 const UNDECIDED: Broken = Broken {
     reason: "a resource in the export's file cannot be tested by the policy of the client: it is too long, or ambiguous",
     text: "OpenEMR's file of this export has a resource of which nobody knows whether the client may have it.",
+    code: Reason::NotFhir,
 };
 
 /// Makes a valid file of what OpenEMR exported.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::fhir::json::brackets::Brackets;
 use crate::fhir::json::outline::unescaped;
 use crate::fhir::json::strings::Strings;
 use crate::openemr::mend::limits::{MAX_DEPTH, MAX_NAME};
@@ -25,9 +26,22 @@ pub(crate) enum Token {
     Scalar,
 }
 
-/// The document is no JSON object, or too deep, or has too long names.
+/// The document is read no further; [`Tokens::trouble`] tells why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Malformed;
+
+/// Why a document is read no further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// It is no object.
+    NoObject,
+    /// From here on it is no JSON.
+    NoJson,
+    /// Something stands behind its end.
+    Behind,
+    /// It is too deep, or a name or a number is too long. It goes on within these brackets.
+    TooMuch(Brackets),
+}
 
 /// A position in a document.
 #[derive(Debug, Default)]
@@ -188,6 +202,30 @@ impl Tokens {
             }
             _ => Err(Malformed),
         }
+    }
+
+    /// Tells why the document is read no further than `at`.
+    #[must_use]
+    pub(crate) fn trouble(&self, piece: &[u8], at: usize) -> Trouble {
+        match (self.expected, piece.get(at)) {
+            (Expected::Document, _) => Trouble::NoObject,
+            (Expected::Nothing, _) => Trouble::Behind,
+            // Its opening quote is in an earlier piece.
+            (Expected::RestOfName, _) if self.name_begun < self.read => {
+                let backslashes = self.name.before.iter().rev().take_while(|byte| **byte == b'\\').count();
+                Trouble::TooMuch(Brackets::within_string(self.depth, backslashes % 2 == 1))
+            }
+            (Expected::RestOfName | Expected::RestOfScalar, _) | (Expected::Value | Expected::FirstItem, Some(b'{' | b'[')) => {
+                Trouble::TooMuch(Brackets::within(self.depth))
+            }
+            _ => Trouble::NoJson,
+        }
+    }
+
+    /// Whether the document has begun and not ended.
+    #[must_use]
+    pub(crate) fn is_within(&self) -> bool {
+        !matches!(self.expected, Expected::Document | Expected::Nothing)
     }
 
     /// The name that was read last.

@@ -26,3 +26,4 @@ mod stored_documents;
 mod us_core;
 mod us_core_evaluator;
 mod us_core_table;
+mod whole_json;

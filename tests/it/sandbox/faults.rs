@@ -96,6 +96,14 @@ async fn the_fhir_side_goes_wrong_on_demand() {
             assert!(get().await.is_err(), "{framing} {ending}");
         }
     }
+    for framing in ["chunked", "content_length", "http10"] {
+        sandbox.order(&fault(json!({"framing": framing, "shorten_to": 100}))).await;
+        let answer = get().await.unwrap();
+        assert_eq!((answer.status, answer.body.len()), (200, 100), "{framing}");
+        sandbox.order(&fault(json!({"framing": framing, "append": "<br />"}))).await;
+        let text = get().await.unwrap().text();
+        assert!(text.ends_with("}<br />"), "{framing}: {text}");
+    }
     sandbox.order(&fault(json!({"framing": "http10"}))).await;
     let answer = get().await.unwrap();
     assert_eq!((answer.version.as_str(), answer.field("Connection")), ("HTTP/1.0", Some("close")));

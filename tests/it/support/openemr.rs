@@ -143,5 +143,5 @@ pub fn without_times(value: &Value) -> Value {
 /// What OpenEMR sent, with what is not valid in its resources mended, for tests that compare something else.
 pub fn mended(sent: &Value) -> Value {
     let mender = Mender::new(Repairs::all(), &Arc::default());
-    serde_json::from_slice(&mender.whole(Bytes::from(sent.to_string()))).unwrap()
+    serde_json::from_slice(&mender.whole(Bytes::from(sent.to_string())).unwrap()).unwrap()
 }

@@ -12,10 +12,15 @@ fn mend(document: &str) -> String {
 
 fn mend_with(repairs: Repairs, document: &str) -> String {
     let mender = Mender::new(repairs, &Arc::default());
-    String::from_utf8(mender.whole(Bytes::copy_from_slice(document.as_bytes())).to_vec()).unwrap()
+    String::from_utf8(in_pieces(mender, document.as_bytes(), std::iter::empty())).unwrap()
 }
 
 fn in_pieces(mut mender: Mender, document: &[u8], lengths: impl Iterator<Item = usize>) -> Vec<u8> {
+    fed(&mut mender, document, lengths)
+}
+
+/// Feeds a document in pieces of these lengths, and the rest of it in one; what becomes of it.
+fn fed(mender: &mut Mender, document: &[u8], lengths: impl Iterator<Item = usize>) -> Vec<u8> {
     let (mut out, mut rest) = (Vec::new(), document);
     for length in lengths {
         let (piece, others) = rest.split_at(length.clamp(1, rest.len().max(1)).min(rest.len()));
@@ -130,7 +135,7 @@ fn each_repair_makes_of_openemrs_spelling_what_fhir_has() {
     for (repair, before, after) in MENDED {
         let mended = Arc::new(Mended::default());
         let mender = Mender::new(Repairs::all(), &mended);
-        assert_eq!(mender.whole(Bytes::from_static(before.as_bytes())), after, "{before}");
+        assert_eq!(mender.whole(Bytes::from_static(before.as_bytes())).unwrap(), after, "{before}");
         assert!(mended.made().any(|(made, _)| made == *repair), "{before}: {:?}", mended.made().collect::<Vec<_>>());
         assert_eq!(mend(after), *after);
         assert_eq!(mend_with(Repairs::default().with(*repair, true), before), *after, "{repair:?} alone");
@@ -208,23 +213,72 @@ fn any_legal_spelling_is_read() {
     }
 }
 
+/// What is said of a document in pieces of this length.
+fn judged(document: &[u8], length: usize) -> Verdict {
+    let mut mender = Mender::new(Repairs::all(), &Arc::default());
+    fed(&mut mender, document, std::iter::repeat(length));
+    mender.verdict()
+}
+
 #[test]
-fn what_is_no_json_passes_from_there_on() {
-    for (before, after) in [
-        ("", ""),
-        ("null", "null"),
-        ("[null]", "[null]"),
-        ("<html>null</html>", "<html>null</html>"),
-        (r#"{"a":null,"b":{"c":null"#, r#"{"b":{"c":null"#),
-        (r#"{"a":null,"b":1}{"c":null}"#, r#"{"b":1}{"c":null}"#),
-        (r#"{"a":[null}],"b":null}"#, r#"{"a":[null}],"b":null}"#),
+fn what_is_no_json_is_mended_no_further_and_does_not_go_on() {
+    let cut_short = Verdict::Bad(CUT_SHORT);
+    for (before, after, verdict) in [
+        ("", "", Verdict::Good),
+        (" \r\n", " \r\n", Verdict::Good),
+        ("\u{feff}", "\u{feff}", Verdict::Good),
+        ("null", "null", Verdict::Good),
+        ("[null]", "[null]", Verdict::Good),
+        ("<html>null</html>", "<html>null</html>", Verdict::Good),
+        ("{", "{", cut_short),
+        (r#"{"a"#, r#"{"a"#, cut_short),
+        (r#"{"a":1"#, r#"{"a":1"#, cut_short),
+        (r#"{"a":1,"#, r#"{"a":1,"#, cut_short),
+        (r#"{"a":"x\"}"#, r#"{"a":"x\"}"#, cut_short),
+        (r#"{"a":[{"b":1}]"#, r#"{"a":[{"b":1}]"#, cut_short),
+        (r#"{"a":null,"b":{"c":null"#, r#"{"b":{"c":null"#, cut_short),
+        (r#"{"a":null,"b":1}{"c":null}"#, r#"{"b":1}{"c":null}"#, Verdict::Bad(BEHIND)),
+        (r#"{"a":null,"b":1}<br />"#, r#"{"b":1}<br />"#, Verdict::Bad(BEHIND)),
+        (r#"{"a":[null}],"b":null}"#, r#"{"a":[null}],"b":null}"#, Verdict::Bad(NO_JSON)),
+        (r#"{"a":<br />}"#, r#"{"a":<br />}"#, Verdict::Bad(NO_JSON)),
     ] {
         assert_eq!(mend(before), after, "{before}");
+        for length in 1..6 {
+            assert_eq!(judged(before.as_bytes(), length), verdict, "{before}");
+        }
     }
-    let deep = "{\"a\":".repeat(200);
-    assert_eq!(mend(&deep), deep);
-    let long = format!("{{\"{}\":null}}", "n".repeat(3000));
-    assert_eq!(mend(&long), long);
+    let whole =
+        |document: &'static str| Mender::new(Repairs::all(), &Arc::default()).whole(Bytes::from_static(document.as_bytes()));
+    assert_eq!((whole("{").unwrap_err(), whole("{}x").unwrap_err(), whole("{,").unwrap_err()), (CUT_SHORT, BEHIND, NO_JSON));
+}
+
+#[test]
+fn what_is_too_deep_or_has_too_long_a_name_is_followed_to_its_end() {
+    let deep = format!("{}1{}", "{\"a\":[".repeat(100), "]}".repeat(100));
+    let name = format!(r#"{{"b":[{{"{}":[null]}}]}}"#, "n".repeat(3000));
+    let escapes = format!(r#"{{"{}\\":"}}"}}"#, r#"n}}\\\""#.repeat(500));
+    let number = format!(r#"{{"b":[{}],"c":"]"}}"#, "5".repeat(3000));
+    for document in [deep, name, escapes, number] {
+        assert_eq!(mend(&document), document);
+        let behind = format!("{document} x");
+        for length in (1..9).chain([63, 64, 65, 700, 2047, 2048, 2049, 9000]) {
+            assert_eq!(judged(document.as_bytes(), length), Verdict::Good, "{length}: {document}");
+            assert_eq!(judged(behind.as_bytes(), length), Verdict::Bad(BEHIND), "{length}: {document}");
+        }
+        for cut in (1..document.len()).step_by(7).chain([document.len() - 1]) {
+            let (half, _) = document.split_at(cut);
+            assert_eq!(judged(half.as_bytes(), 1 + cut % 90), Verdict::Bad(CUT_SHORT), "{half}");
+        }
+    }
+}
+
+#[test]
+fn lines_are_not_judged() {
+    for lines in ["{\"a\":1}\n{\"a\":", "{\"a\":<}\n", "{}x\n", "{}{}"] {
+        let mut mender = Mender::new(Repairs::all(), &Arc::default()).of_lines();
+        assert_eq!(fed(&mut mender, lines.as_bytes(), std::iter::empty()), lines.as_bytes());
+        assert_eq!(mender.verdict(), Verdict::Good);
+    }
 }
 
 #[test]
@@ -233,7 +287,7 @@ fn in_ndjson_a_line_does_not_change_what_the_next_becomes() {
     let lines =
         "{\"a\":null,\"b\":1}\n{\"a\":[null],\"b\":2}\r\nx{\"a\":null}\n{\"b\":{\"c\":\"\"}}{\"a\":null,\"b\":3}\n\n{\"a\":\"\"}";
     let expected = "{\"b\":1}\n{\"b\":2}\r\nx{\"a\":null}\n{}{\"b\":3}\n\n{}";
-    assert_eq!(mender().whole(Bytes::from_static(lines.as_bytes())), expected);
+    assert_eq!(mender().whole(Bytes::from_static(lines.as_bytes())).unwrap(), expected);
     for length in 1..9 {
         assert_eq!(in_pieces(mender(), lines.as_bytes(), std::iter::repeat(length)), expected.as_bytes());
     }
@@ -312,6 +366,21 @@ proptest! {
     }
 
     #[test]
+    fn every_cut_of_an_object_is_seen_and_everything_behind_it(
+        json in anything(), spelling in any::<u64>(), cut in any::<prop::sample::Index>(), length in 1..70_usize
+    ) {
+        let document = write(&json, spelling);
+        let text = document.trim_ascii().trim_start_matches('\u{feff}').as_bytes();
+        prop_assert_eq!(judged(document.as_bytes(), length), Verdict::Good, "{}", document);
+        if text.starts_with(b"{") {
+            let (half, _) = text.split_at(cut.index(text.len()));
+            let expected = if half.is_empty() { Verdict::Good } else { Verdict::Bad(CUT_SHORT) };
+            prop_assert_eq!(judged(half, length), expected);
+            prop_assert_eq!(judged(&[text, b"\n<"].concat(), length), Verdict::Bad(BEHIND));
+        }
+    }
+
+    #[test]
     fn every_switch_alone_can_be_split_anywhere(json in anything(), one in 0..Repair::ALL.len(), lengths in prop::collection::vec(1..9_usize, 1..4)) {
         let document = write(&json, 0);
         for repairs in [Repairs::default(), Repairs::all()] {
@@ -328,8 +397,14 @@ proptest! {
             let mender = Mender::new(Repairs::all(), &Arc::default());
             if lines { mender.of_lines() } else { mender }
         };
-        let made = in_pieces(mender(), text.as_bytes(), lengths.into_iter().cycle());
-        prop_assert_eq!(mender().whole(Bytes::from(text)), made);
+        let (mut whole, mut pieces) = (mender(), mender());
+        let made = fed(&mut pieces, text.as_bytes(), lengths.into_iter().cycle());
+        prop_assert_eq!(fed(&mut whole, text.as_bytes(), std::iter::empty()), made);
+        prop_assert_eq!(whole.verdict(), pieces.verdict());
+        let is_good = pieces.verdict() == Verdict::Good;
+        if !lines && text.trim_start_matches([' ', '\n']).starts_with('{') && serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok() {
+            prop_assert!(is_good, "{}", text);
+        }
     }
 }
 
