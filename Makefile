@@ -90,7 +90,7 @@ profiled: prerequisites-profile ## As build, arranged by recorded requests, each
 	RUSTFLAGS="$(RUSTFLAGS) -Cprofile-generate" cargo build --locked --release --target $(host) --target-dir "$(profiling)"
 	profile=$$(scripts/profile "$(profiling)/$(host)/release/openemr-gateway" "$(profiling)") && \
 		RUSTFLAGS="$(RUSTFLAGS) -Cprofile-use=$$profile" cargo build --locked --release --target $(host) --target-dir "$(target_dir)"
-	@install -D "$(target_dir)/$(host)/release/openemr-gateway" "$(target_dir)/profiled/openemr-gateway"
+	@mkdir -p "$(target_dir)/profiled" && cp -f "$(target_dir)/$(host)/release/openemr-gateway" "$(target_dir)/profiled/openemr-gateway"
 	@scripts/strip "$(target_dir)/profiled/openemr-gateway"
 
 release: prerequisites-release $(tools)/release/.installed ## What is released, for x86_64 and aarch64: target/dist (20 to 40 minutes)
