@@ -113,12 +113,12 @@ class Program:
         """Waits until its output matches."""
         return self.await_that(lambda: re.search(pattern, self.output), f"says {pattern}", within)
 
-    def end(self, number=signal.SIGTERM):
-        """Ends it in order; what does not end within some seconds is killed."""
+    def end(self, number=signal.SIGTERM, within=15):
+        """Ends it in order; what does not end within so many seconds is killed."""
         if self.process.poll() is None:
             self.process.send_signal(number)
             try:
-                self.process.wait(15)
+                self.process.wait(within)
             except subprocess.TimeoutExpired:
                 for pid in reversed(family(self.pid)):
                     with contextlib.suppress(ProcessLookupError):
