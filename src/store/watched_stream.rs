@@ -33,7 +33,7 @@ impl Signs {
     fn came(&self, bytes: usize) -> io::Result<()> {
         if bytes == 0 {
             self.is_closed.store(true, Ordering::Relaxed);
-        } else if self.untaken.fetch_add(bytes, Ordering::Relaxed) > MOST_UNTAKEN {
+        } else if self.untaken.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > MOST_UNTAKEN {
             self.is_closed.store(true, Ordering::Relaxed);
             return Err(io::Error::new(io::ErrorKind::InvalidData, "an answer without end"));
         }
