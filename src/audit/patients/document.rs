@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use super::findings::Findings;
 use super::reference::{Target, unescaped};
 use super::resource::{List, Resource};
+use crate::fhir::json::is_blank;
 use crate::fhir::json::outline::rest_of_string;
 use crate::fhir::json::structure::{Mark, Structure};
 
@@ -335,8 +336,4 @@ impl Value {
         }
         Some((self.wanted.take()?, unescaped(&self.held, &mut self.scratch)))
     }
-}
-
-fn is_blank(byte: &u8) -> bool {
-    matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
 }

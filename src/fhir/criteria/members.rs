@@ -2,6 +2,7 @@
 
 use crate::fhir::criteria::json::Illegible;
 use crate::fhir::json::brackets::Brackets;
+use crate::fhir::json::is_blank;
 use crate::fhir::json::outline;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
@@ -54,7 +55,6 @@ fn end(behind: &[u8]) -> Result<(), Illegible> {
 }
 
 fn without_blanks(bytes: &[u8]) -> &[u8] {
-    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
     if !bytes.first().is_some_and(is_blank) {
         return bytes;
     }

@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 
 use crate::fhir::json::brackets::are_strings_on_top;
+use crate::fhir::json::is_blank;
 
 /// The most names that are looked for at once.
 pub(crate) const MOST: usize = 8;
@@ -82,7 +83,7 @@ fn has_escaped_letter(object: &[u8]) -> bool {
 }
 
 fn without_blanks(bytes: &[u8]) -> &[u8] {
-    let blanks = bytes.iter().take_while(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t')).count();
+    let blanks = bytes.iter().take_while(|byte| is_blank(byte)).count();
     bytes.get(blanks..).unwrap_or_default()
 }
 

@@ -14,3 +14,8 @@ pub(crate) mod structure;
 pub(crate) mod vector;
 pub(crate) mod walk;
 pub(crate) mod whole_object;
+
+/// Whether a byte may stand between the tokens of JSON.
+pub(crate) fn is_blank(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}

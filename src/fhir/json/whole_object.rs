@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::fhir::body_step::{BodyStep, Broken, Verdict};
 use crate::fhir::json::brackets::Brackets;
+use crate::fhir::json::is_blank;
 use crate::fhir::reason::Reason;
 
 const BYTE_ORDER_MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
@@ -62,9 +63,9 @@ impl WholeObject {
         let mut object = Self::default();
         object.read(body);
         object.end();
-        match object.at {
-            At::Bad(broken) => Err(broken),
-            At::Start | At::Inside(_) | At::Ended | At::Other => Ok(()),
+        match object.verdict() {
+            Verdict::Bad(broken) => Err(broken),
+            Verdict::Undecided | Verdict::Good => Ok(()),
         }
     }
 
@@ -74,13 +75,13 @@ impl WholeObject {
         loop {
             let next = match &mut self.at {
                 At::Start => {
-                    let first = rest.iter().position(|byte| !is_blank(*byte) && !BYTE_ORDER_MARK.contains(byte));
+                    let first = rest.iter().position(|byte| !is_blank(byte) && !BYTE_ORDER_MARK.contains(byte));
                     first.map(|at| {
                         if rest.get(at) == Some(&b'{') { (At::Inside(Brackets::within(1)), at + 1) } else { (At::Other, at) }
                     })
                 }
                 At::Inside(brackets) => brackets.end(rest).map(|end| (At::Ended, end)),
-                At::Ended => rest.iter().position(|byte| !is_blank(*byte)).map(|at| (At::Bad(BEHIND), at)),
+                At::Ended => rest.iter().position(|byte| !is_blank(byte)).map(|at| (At::Bad(BEHIND), at)),
                 At::Other | At::Bad(_) => None,
             };
             let Some((at, length)) = next else { return };
@@ -114,10 +115,6 @@ impl BodyStep for WholeObject {
             At::Start | At::Inside(_) | At::Ended | At::Other => Verdict::Good,
         }
     }
-}
-
-fn is_blank(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
 #[cfg(test)]
